@@ -1,0 +1,46 @@
+"""The exception tree.
+
+    UnshuffleError           everything this package raises on purpose
+    ├── UsageError           the call itself is off: an unknown name, a bad number
+    ├── FileError            a file cannot be read, trusted or written
+    ├── PileError            the pieces cannot be a network of this kind
+    ├── RecordError          the record cannot be used, or does not fit the pile
+    ├── AnswerError          an answer does not name each piece once, or puts one where it cannot go
+    └── MissingExtraError    an optional dependency is not installed
+
+Every message names the file or piece, says what was found and what was expected, and ends with
+what to try next. The command line prints it on one line and exits with status 2.
+"""
+
+
+class UnshuffleError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class UsageError(UnshuffleError):
+    """An argument has a value that cannot work."""
+
+
+class FileError(UnshuffleError):
+    """A file cannot be read, is not what its name says, or cannot be written."""
+
+
+class PileError(UnshuffleError):
+    """The pieces cannot be the layers of a residual network of this kind."""
+
+
+class RecordError(UnshuffleError):
+    """The record has a bad cell or column, or does not fit the pile."""
+
+
+class AnswerError(UnshuffleError):
+    """An answer does not arrange the pieces of the pile."""
+
+
+class MissingExtraError(UnshuffleError):
+    """An optional dependency is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install 'unshuffle[{extra}]'"
+        )

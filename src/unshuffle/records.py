@@ -1,0 +1,90 @@
+"""The record: inputs, and what the lost network predicted for them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unshuffle.errors import RecordError
+from unshuffle.pile import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Rows of inputs with the predictions of the lost network.
+
+    Parameters
+    ----------
+    inputs
+        Shape (rows, width), finite.
+    predictions
+        Shape (rows, outputs); NaN where an input has no prediction. `outputs` may be 0.
+    targets
+        Shape (rows, outputs) or None: what the network was trained towards; never used to solve.
+    """
+
+    inputs: Floats
+    predictions: Floats
+    targets: Floats | None = None
+
+    def __post_init__(self) -> None:
+        if self.inputs.ndim != 2 or 0 in self.inputs.shape:
+            raise RecordError(
+                f"the inputs have shape {self.inputs.shape}: expected (rows, width) with at least "
+                "one of each"
+            )
+        others = {"predictions": self.predictions, "targets": self.targets}
+        for name, values in others.items():
+            if values is not None and (values.ndim != 2 or len(values) != len(self.inputs)):
+                raise RecordError(
+                    f"the {name} have shape {values.shape}, but there are {len(self.inputs)} rows "
+                    f"of inputs: expected ({len(self.inputs)}, outputs)"
+                )
+        bad = ~np.isfinite(self.inputs)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise RecordError(
+                f"input column {column} of row {row} holds {self.inputs[row, column]}: inputs must "
+                "be finite"
+            )
+        bad = np.isinf(self.predictions)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise RecordError(f"prediction {column} of row {row} is infinite")
+
+    @property
+    def width(self) -> int:
+        """Number of input columns, the width d of the stream."""
+        return self.inputs.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """Number of prediction columns."""
+        return self.predictions.shape[1]
+
+    def predicted(self) -> "Records":
+        """Only the rows that have all their predictions."""
+        if self.outputs == 0:
+            return self.take(np.arange(0))
+        return self.take(np.flatnonzero(~np.isnan(self.predictions).any(axis=1)))
+
+    def take(self, rows: np.typing.NDArray[np.intp]) -> "Records":
+        """The given rows, in the given sequence."""
+        targets = None if self.targets is None else self.targets[rows]
+        chosen = object.__new__(Records)  # rows of a checked record need no second check
+        for name, values in (
+            ("inputs", self.inputs[rows]),
+            ("predictions", self.predictions[rows]),
+            ("targets", targets),
+        ):
+            object.__setattr__(chosen, name, values)
+        return chosen
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __repr__(self) -> str:
+        known = len(self.predicted())
+        return (
+            f"Records({len(self)} rows of {self.width} inputs, {known} with {self.outputs} "
+            f"prediction{'s' if self.outputs != 1 else ''})"
+        )
