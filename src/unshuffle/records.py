@@ -27,10 +27,10 @@ class Records:
     targets: Floats | None = None
 
     def __post_init__(self) -> None:
-        if self.inputs.ndim != 2 or 0 in self.inputs.shape:
+        if self.inputs.ndim != 2 or self.inputs.shape[1] == 0:
             raise RecordError(
-                f"the inputs have shape {self.inputs.shape}: expected (rows, width) with at least "
-                "one of each"
+                f"the inputs have shape {self.inputs.shape}: expected (rows, width) with a width "
+                "of at least one"
             )
         others = {"predictions": self.predictions, "targets": self.targets}
         for name, values in others.items():
@@ -63,21 +63,13 @@ class Records:
 
     def predicted(self) -> "Records":
         """Only the rows that have all their predictions."""
-        if self.outputs == 0:
-            return self.take(np.arange(0))
-        return self.take(np.flatnonzero(~np.isnan(self.predictions).any(axis=1)))
+        has_all = ~np.isnan(self.predictions).any(axis=1) & (self.outputs > 0)
+        return self.take(np.flatnonzero(has_all))
 
     def take(self, rows: np.typing.NDArray[np.intp]) -> "Records":
         """The given rows, in the given sequence."""
         targets = None if self.targets is None else self.targets[rows]
-        chosen = object.__new__(Records)  # rows of a checked record need no second check
-        for name, values in (
-            ("inputs", self.inputs[rows]),
-            ("predictions", self.predictions[rows]),
-            ("targets", targets),
-        ):
-            object.__setattr__(chosen, name, values)
-        return chosen
+        return Records(self.inputs[rows], self.predictions[rows], targets)
 
     def __len__(self) -> int:
         return len(self.inputs)
