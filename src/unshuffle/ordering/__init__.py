@@ -1,0 +1,1 @@
+"""Ordering: in which sequence the blocks ran."""

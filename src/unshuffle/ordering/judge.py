@@ -1,0 +1,155 @@
+"""The judge: the exact error of an order of blocks, for many orders at a time.
+
+Candidates differ from the order that stands in a few places, so they start from its states at the
+first place of difference. From there on most of them run the same block at the same depth: their
+rows are stacked and pass through it in one matrix product.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.network import ROWS_AT_ONCE, Blocks, Linear
+from unshuffle.pile import Floats
+from unshuffle.records import Records
+
+Order = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """An order with the states that it passes through.
+
+    Parameters
+    ----------
+    order
+        Blocks in the order in which they run; any number of them.
+    states
+        Shape (len(order) + 1, rows, width): the inputs, then the state after each block.
+    error
+        Mean squared error of its predictions.
+    """
+
+    order: Order
+    states: Floats
+    error: float
+
+
+@dataclass(eq=False)
+class Judge:
+    """Judges orders of blocks by exact forward passes.
+
+    Parameters
+    ----------
+    blocks
+        The blocks; an order may use any of them, each at most once.
+    last
+        The last layer.
+    records
+        Rows with predictions, on which orders are judged.
+    """
+
+    blocks: Blocks
+    last: Linear
+    records: Records
+    inputs: Floats = field(init=False)
+    predictions: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        dtype = self.last.weight.dtype
+        self.inputs = np.ascontiguousarray(self.records.inputs, dtype=dtype)
+        self.predictions = np.ascontiguousarray(self.records.predictions, dtype=dtype)
+
+    def run(self, order: Sequence[int], after: Run | None = None) -> Run:
+        """Run an order and keep its states.
+
+        Parameters
+        ----------
+        order
+            The blocks.
+        after
+            A run whose states are reused as far as the two orders agree.
+        """
+        states = np.empty((len(order) + 1, *self.inputs.shape), self.inputs.dtype)
+        states[0] = self.inputs
+        done = 0
+        if after is not None:
+            done = _agreement(order, after.order)
+            states[: done + 1] = after.states[: done + 1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for t in range(done, len(order)):
+                states[t + 1] = self.blocks.apply(order[t], states[t])
+            error = self._errors(states[-1:])[0]
+        return Run(tuple(order), states, float(error))
+
+    def errors(self, base: Run, candidates: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Mean squared error of each candidate.
+
+        Parameters
+        ----------
+        base
+            The order that stands; its states are reused.
+        candidates
+            Shape (candidates, length): block indices, in the order in which they run.
+
+        Returns
+        -------
+        NDArray
+            Shape (candidates,); infinite where an order overflows.
+        """
+        count, length = candidates.shape
+        overlap = min(length, len(base.order))
+        differs = candidates[:, :overlap] != np.asarray(base.order[:overlap], dtype=np.intp)
+        start = np.where(differs.any(axis=1), differs.argmax(axis=1), overlap)
+        sequence = np.argsort(start, kind="stable")
+        errors = np.empty(count)
+        at_once = max(1, ROWS_AT_ONCE // len(self.inputs))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for first in range(0, count, at_once):
+                batch = sequence[first : first + at_once]
+                errors[batch] = self._judge(base, candidates[batch], start[batch])
+        return errors
+
+    def _judge(
+        self, base: Run, candidates: NDArray[np.intp], start: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Judge candidates that are sorted by the position at which they leave the base."""
+        count, length = candidates.shape
+        rows, width = self.inputs.shape
+        states = np.empty((count, rows, width), self.inputs.dtype)
+        active = 0
+        for t in range(int(start[0]), length + 1):
+            while active < count and start[active] == t:
+                states[active] = base.states[t]
+                active += 1
+            if t < length:
+                for block, members in _runs(candidates[:active, t]):
+                    x = states[members].reshape(-1, width)
+                    states[members] = self.blocks.apply(block, x).reshape(-1, rows, width)
+        return self._errors(states)
+
+    def _errors(self, states: Floats) -> NDArray[np.float64]:
+        """Mean squared errors of final states of shape (candidates, rows, width)."""
+        residual = self.last(states.reshape(-1, states.shape[2]))
+        residual = residual.reshape(len(states), *self.predictions.shape)
+        residual -= self.predictions
+        errors = np.square(residual, out=residual).mean(axis=(1, 2), dtype=np.float64)
+        return np.nan_to_num(errors, copy=False, nan=np.inf)
+
+
+def _agreement(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the common beginning of two orders."""
+    for t, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return t
+    return min(len(one), len(other))
+
+
+def _runs(ids: NDArray[np.intp]) -> list[tuple[int, slice]]:
+    """Split a sequence of block ids into runs of equal ids."""
+    edges = [0, *(np.flatnonzero(np.diff(ids)) + 1).tolist(), len(ids)]
+    return [
+        (int(ids[a]), slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if a < b
+    ]

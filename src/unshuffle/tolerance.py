@@ -1,0 +1,89 @@
+"""What counts as exact: the only place where that line is drawn.
+
+Two correct evaluations of one network differ by rounding, and by how much depends on its depth,
+its weights and its inputs. So the rounding level is measured, not assumed: the network is
+evaluated in float32 and in float64, and the difference is a sample of float32 rounding. Rounding
+errors are proportional to the unit roundoff (Higham, Accuracy and Stability of Numerical
+Algorithms, 2002, section 3.1), which carries the sample over to float64 arithmetic.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unshuffle.network import Network
+from unshuffle.pile import Floats
+
+SAMPLE_ROWS = 512
+"""Rows on which the rounding level is measured, spread evenly over the record."""
+
+MARGIN = 8.0
+"""An error counts as rounding up to this multiple of the measured level: the lost network summed
+in another sequence, perhaps on another machine, and largest errors grow slowly with the rows."""
+
+UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Unit roundoff by dtype."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest errors that rounding explains.
+
+    Parameters
+    ----------
+    rms, peak
+        Bounds on the root mean squared and on the maximum absolute error.
+    """
+
+    rms: float
+    peak: float
+
+    def admits(self, mse: float, peak: float) -> bool:
+        """Whether an arrangement with these errors reproduces the record to rounding."""
+        return mse <= self.rms**2 and peak <= self.peak
+
+    def scaled(self, factor: float) -> "Tolerance":
+        """The tolerance of an arithmetic that is coarser by `factor`."""
+        return Tolerance(self.rms * factor, self.peak * factor)
+
+
+def rounding_tolerance(
+    network: Network, inputs: Floats, predictions: Floats, arithmetic: str
+) -> Tolerance:
+    """Measure the errors that rounding alone makes in this network on these inputs.
+
+    Parameters
+    ----------
+    network
+        Any arrangement; the closer to the truth, the better the measurement.
+    inputs, predictions
+        Shapes (rows, width) and (rows, outputs).
+    arithmetic
+        The dtype in which the lost network computed and its predictions were kept.
+    """
+    every = max(1, len(inputs) // SAMPLE_ROWS)
+    sample = inputs[::every]
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = network.astype(np.float32).predict(sample) - network.astype(
+            np.float64
+        ).predict(sample)
+    relative = UNIT[arithmetic] / UNIT["float32"]
+    # Predictions are themselves kept in that arithmetic: half a unit in the last place at least.
+    floor = UNIT[arithmetic] * float(np.sqrt(np.mean(np.square(predictions))))
+    rms = relative * float(np.sqrt(np.mean(np.square(difference))))
+    peak = relative * float(np.abs(difference).max())
+    largest = UNIT[arithmetic] * float(np.abs(predictions).max())
+    return Tolerance(MARGIN * max(rms, floor), MARGIN * max(peak, largest))
+
+
+def arithmetic_of(weights: np.dtype[np.floating], predictions: Floats) -> str:
+    """The coarser of the weights' dtype and the precision that the predictions carry.
+
+    A network in float64 whose predictions were written with float32 digits can only be compared
+    to float32 rounding. That is the case where every prediction is the shortest decimal of some
+    float32.
+    """
+    if weights == np.float32 or predictions.dtype == np.float32:
+        return "float32"
+    shortest = predictions.astype(np.float32).astype(str).astype(np.float64)
+    return "float32" if np.array_equal(shortest, predictions) else "float64"

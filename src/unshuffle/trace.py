@@ -1,0 +1,93 @@
+"""What happened during a search: the source of progress reports, pictures and animations."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One batch of candidates that was judged together.
+
+    Parameters
+    ----------
+    phase
+        Name of the phase of the search.
+    tested
+        Mean squared error of each candidate, shape (candidates,).
+    kept
+        Whether one of them replaced the order.
+    order
+        Blocks in the order that stands after this step; shorter than the network while it is
+        being built.
+    error
+        Mean squared error of that order on the rows of the search.
+    """
+
+    phase: str
+    tested: NDArray[np.float64]
+    kept: bool
+    order: tuple[int, ...]
+    error: float
+
+
+OnStep = Callable[["Trace"], None]
+"""Called after every step with the trace so far: a progress bar, a logger, a plot."""
+
+
+class Trace:
+    """The steps of a search and the second in which each ended."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.seconds: list[float] = []
+
+    def add(self, step: Step, seconds: float) -> None:
+        """Append a step that ended `seconds` after the search began."""
+        self.steps.append(step)
+        self.seconds.append(seconds)
+
+    @property
+    def tested(self) -> int:
+        """Number of candidates judged."""
+        return sum(len(step.tested) for step in self.steps)
+
+    @property
+    def kept(self) -> int:
+        """Number of steps that changed the order."""
+        return sum(step.kept for step in self.steps)
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The whole trace as flat arrays, for storage.
+
+        Returns
+        -------
+        dict
+            Per step: `phase`, `seconds`, `kept`, `error`, `candidates` (how many were tested) and
+            `blocks` (how many are in the order). Concatenated over the steps: `tested` (errors,
+            float32) and `order`, the latter for the steps that kept a move.
+        """
+        kept = [step for step in self.steps if step.kept]
+        return {
+            "phase": np.array([step.phase for step in self.steps], dtype=np.str_),
+            "seconds": np.array(self.seconds, dtype=np.float64),
+            "kept": np.array([step.kept for step in self.steps], dtype=np.bool_),
+            "error": np.array([step.error for step in self.steps], dtype=np.float64),
+            "candidates": np.array([len(step.tested) for step in self.steps], dtype=np.int64),
+            "blocks": np.array([len(step.order) for step in self.steps], dtype=np.int64),
+            "tested": np.concatenate([step.tested for step in self.steps] or [[]]).astype("f4"),
+            "order": np.concatenate([step.order for step in kept] or [[]]).astype(np.int64),
+        }
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __repr__(self) -> str:
+        if not self.steps:
+            return "Trace(empty)"
+        return (
+            f"Trace({len(self)} steps, {self.tested} candidates tested, {self.kept} moves kept, "
+            f"error {self.steps[-1].error:.3g} after {self.seconds[-1]:.1f} s)"
+        )
