@@ -1,0 +1,160 @@
+"""NumPy's archives of arrays: a zip of .npy files, each a short header and the numbers.
+
+The header is a Python literal. It is matched against the one form that NumPy writes for plain
+arrays instead of being evaluated, so that a hostile one costs nothing; the format is described in
+the documentation of `numpy.lib.format`.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.errors import FileError
+from unshuffle.files import limits
+from unshuffle.files.opening import read_bytes, shown
+from unshuffle.files.tensors import Tensor, check_dtype
+from unshuffle.files.zip_file import Archive, open_zip
+
+_MAGIC = b"\x93NUMPY"
+_LENGTH_BYTES = {1: 2, 2: 4, 3: 4}  # of the header's length, by version of the format
+_HEADER_BYTES = 10_000
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|=][a-zA-Z][0-9]{0,8})', 'fortran_order': (True|False), "
+    rb"'shape': \(([0-9]{0,19}(?:, ?[0-9]{1,19})*),?\),? *\}\s*"
+)
+
+
+def read_npz(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of an .npz archive, compressed or not.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        The tensors by name, in the sequence of the file.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged, of another kind, beyond a limit, or holds another number format.
+    """
+    tensors = {}
+    for name, array in open_npz(path).items():
+        check_dtype(array.dtype.name, name, path)
+        values = array.read()
+        dtype = np.float64 if array.dtype.name == "float64" else np.float32
+        tensors[name] = Tensor(np.ascontiguousarray(values, dtype), array.dtype.name)
+    return tensors
+
+
+def open_npz(path: Path) -> dict[str, "StoredArray"]:
+    """Read what the arrays of an .npz archive declare, and none of their numbers.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict[str, StoredArray]
+        The arrays by name, in the sequence of the file.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged, beyond a limit, or holds anything but plain arrays.
+    """
+    archive = open_zip(path, read_bytes(path))
+    arrays = {}
+    for member in archive.members:
+        if not member.endswith(".npy"):
+            raise FileError(
+                f"{shown(path)}: member {shown(member)} is not a .npy array; save the arrays again "
+                "with numpy.savez"
+            )
+        arrays[member.removesuffix(".npy")] = _declared(archive, member)
+    return arrays
+
+
+def _declared(archive: Archive, member: str) -> "StoredArray":
+    what = f"{shown(archive.path)}: array {shown(member.removesuffix('.npy'))}"
+    head = archive.read(member, _HEADER_BYTES)
+    length = _LENGTH_BYTES.get(head[6]) if len(head) > 12 and head[:6] == _MAGIC else None
+    if length is None:
+        raise FileError(f"{what} is not in the .npy format; save it again with numpy.savez")
+    start = 8 + length + int.from_bytes(head[8 : 8 + length], "little")
+    matched = _HEADER.fullmatch(head[8 + length : start])
+    if start > len(head) or matched is None:
+        raise FileError(
+            f"{what} is not a plain array of numbers; save it again as one with numpy.savez"
+        )
+    descr, fortran, extents = matched.groups()
+    shape = tuple(int(extent) for extent in extents.split(b",") if extent.strip())
+    try:
+        dtype = np.dtype(descr.decode())
+    except TypeError as error:
+        raise FileError(f"{what} has the unknown number format {shown(descr.decode())}") from error
+    if dtype.kind not in "fiu" or len(shape) > limits.DIMENSIONS:
+        raise FileError(
+            f"{what} has {len(shape)} axes of {dtype.name}, but a matrix or vector of real numbers "
+            "is needed; convert it and save it again"
+        )
+    size = archive.members[member].file_size - start
+    if math.prod(shape) * dtype.itemsize != size or math.prod(max(n, 1) for n in shape) > 2**62:
+        raise FileError(
+            f"{what} declares shape {shape} of {dtype.name}, but holds {size} bytes; copy or "
+            "download the file again"
+        )
+    return StoredArray(archive, member, start, dtype, shape, fortran == b"True")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredArray:
+    """An array in an archive that was not read yet.
+
+    Parameters
+    ----------
+    archive, member
+        Where it is.
+    start
+        Bytes of the member before its first number.
+    dtype
+        A float or integer, in any byte order.
+    shape
+        Its extent along each axis; agrees with the member's size.
+    fortran
+        Whether the first axis runs fastest.
+    """
+
+    archive: Archive
+    member: str
+    start: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+
+    def read(self) -> NDArray[Any]:
+        """Read the numbers.
+
+        Returns
+        -------
+        NDArray
+            Of `shape` and `dtype`; cannot be written to.
+
+        Raises
+        ------
+        FileError
+            If the member is damaged.
+        """
+        flat = np.frombuffer(self.archive.read(self.member), self.dtype, offset=self.start)
+        return flat.reshape(self.shape, order="F" if self.fortran else "C")

@@ -1,0 +1,136 @@
+"""Reading a whole regular file, and naming it in messages."""
+
+import os
+import stat
+from pathlib import Path
+
+from unshuffle.errors import FileError
+from unshuffle.files import limits
+
+_SHOWN_CHARACTERS = 200
+
+
+def shown(name: object) -> str:
+    """Text of a name for a message: one line, without control characters, of bounded length.
+
+    Parameters
+    ----------
+    name
+        A path, or a name found in a file; its `str` is taken.
+
+    Returns
+    -------
+    str
+        The name itself where it can be printed, else with escapes and in quotes.
+    """
+    text = str(name)
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[:_SHOWN_CHARACTERS] + "…"
+    return text if text.isprintable() and text else repr(text)
+
+
+def listed(names: list[str], most: int = 8) -> str:
+    """Names for a message, separated by commas; "none" where there are none.
+
+    Parameters
+    ----------
+    names
+        What to list.
+    most
+        How many to name before only counting the rest.
+
+    Returns
+    -------
+    str
+        One line.
+    """
+    rest = len(names) - most
+    text = ", ".join(shown(name) for name in names[:most]) or "none"
+    return f"{text} and {rest} more" if rest > 0 else text
+
+
+def read_bytes(path: Path, max_bytes: int = limits.FILE_BYTES) -> bytes:
+    """Read a regular file, or a link to one, as a whole.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_bytes
+        Its size is checked against this before memory is taken.
+
+    Returns
+    -------
+    bytes
+        Its content.
+
+    Raises
+    ------
+    FileError
+        If it is missing, not a regular file, too large, empty, or cannot be read.
+    """
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise FileError(f"{shown(path)}: is a pipe or device, but a regular file is needed")
+            if status.st_size > max_bytes:
+                raise FileError(
+                    f"{shown(path)}: holds {status.st_size} bytes, but at most {max_bytes} are "
+                    "accepted; is this the right file?"
+                )
+            content = stream.read(status.st_size + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        raise FileError(f"{shown(path)}: {_reason(error)}") from error
+    if not content:
+        raise FileError(f"{shown(path)}: is empty; was it copied or downloaded completely?")
+    if len(content) != status.st_size:
+        raise FileError(f"{shown(path)}: changed while it was read; try again")
+    return content
+
+
+def read_text(path: str | os.PathLike[str], *, max_bytes: int = limits.TEXT_BYTES) -> str:
+    """Read a small UTF-8 text file.
+
+    Parameters
+    ----------
+    path
+        The file; a byte order mark at its start is dropped.
+    max_bytes
+        Its size is checked against this before memory is taken.
+
+    Returns
+    -------
+    str
+        Its text.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read (see `read_bytes`) or is not UTF-8.
+    """
+    content = read_bytes(Path(path), max_bytes)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{shown(path)}: byte {error.start} is not UTF-8 text; save it as UTF-8"
+        ) from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a pipe without waiting for its writer, so that it can be refused instead."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _reason(error: OSError | ValueError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "there is no such file or folder; check the path"
+        case IsADirectoryError():
+            return "is a folder, but a file is needed"
+        case PermissionError():
+            return "may not be read; check its permissions"
+        case OSError():
+            return f"cannot be read ({error.strerror or error})"
+    return f"cannot be read ({error})"

@@ -1,0 +1,175 @@
+"""Piles from folders of piece files, or from one file that holds them all."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from unshuffle.errors import FileError, PileError
+from unshuffle.files import limits
+from unshuffle.files.npz_file import read_npz
+from unshuffle.files.opening import listed, shown
+from unshuffle.files.safetensors_file import read_safetensors
+from unshuffle.files.tensors import Tensor
+from unshuffle.files.torch_zip import read_torch
+from unshuffle.pile import Piece, PieceId, Pile
+
+_READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    ".pth": read_torch,
+    ".pt": read_torch,
+    ".safetensors": read_safetensors,
+    ".npz": read_npz,
+}
+_SUFFIXES = ", ".join(_READERS)
+
+_PART = re.compile(r"(?:(?P<prefix>.*)[./_])?(?P<part>weight|bias)", re.DOTALL)
+_NUMBER = re.compile(r"[0-9]+")
+
+_Layer = dict[str, Tensor]
+"""The tensors "weight" and "bias" of one piece."""
+
+
+def read_pile(path: str | os.PathLike[str]) -> Pile:
+    """Read the pieces of a dropped network.
+
+    Parameters
+    ----------
+    path
+        A folder with one .pth, .pt, .safetensors or .npz file a piece, hidden files and other
+        suffixes left aside; or one such file, in which tensors called `<piece>.weight` and
+        `<piece>.bias` belong together (`.`, `/` or `_` separates).
+
+    Returns
+    -------
+    Pile
+        Each piece is called by the last number in its file's or tensors' name where all have one
+        and all differ, else by the name. float16 and bfloat16 come as float32.
+
+    Raises
+    ------
+    FileError
+        If a file or folder cannot be read, is not what its suffix says, exceeds a limit, or does
+        not hold a weight and a bias for each piece.
+    PileError
+        If a weight or bias cannot be one of a linear layer.
+    """
+    path = Path(path)
+    layers = _folder(path) if path.is_dir() else _single_file(path)
+    if len(layers) > limits.PIECES:
+        raise FileError(
+            f"{shown(path)}: holds {len(layers)} pieces, but at most {limits.PIECES} are accepted"
+        )
+    ids = _ids([name for name, _, _ in layers], path)
+    return Pile(
+        _piece(name, layer, file) for name, (_, layer, file) in zip(ids, layers, strict=True)
+    )
+
+
+def _folder(folder: Path) -> list[tuple[str, _Layer, Path]]:
+    files = _piece_files(folder)
+    layers = []
+    taken = 0
+    for file in files:
+        tensors = _READERS[file.suffix.lower()](file)
+        found = _layers(tensors)
+        if len(tensors) != 2 or len(found) != 1:
+            raise FileError(
+                f"{shown(file)}: a piece's file must hold one weight and one bias, but this one "
+                f"holds {listed(list(tensors))}; a file with many pieces is read by its own path"
+            )
+        taken += sum(tensor.values.nbytes for tensor in tensors.values())
+        limits.check_growth(taken, limits.TOTAL_BYTES, shown(folder))
+        (layer,) = found.values()
+        layers.append((file.stem, layer, file))
+    return layers
+
+
+def _piece_files(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, limits.MEMBERS + 1)]
+    except OSError as error:
+        raise FileError(
+            f"{shown(folder)}: cannot be listed ({error.strerror}); check its permissions"
+        ) from error
+    if len(names) > limits.MEMBERS:
+        raise FileError(f"{shown(folder)}: holds more than {limits.MEMBERS} files")
+    visible = sorted(name for name in names if not name.startswith("."))
+    files = [folder / name for name in visible if Path(name).suffix.lower() in _READERS]
+    if not files:
+        raise FileError(
+            f"{shown(folder)}: has no piece files: looked for {_SUFFIXES}, found {listed(visible)}"
+        )
+    return files
+
+
+def _single_file(file: Path) -> list[tuple[str, _Layer, Path]]:
+    reader = _READERS.get(file.suffix.lower())
+    if reader is None:
+        raise FileError(
+            f"{shown(file)}: is neither a folder of pieces nor a file of pieces ({_SUFFIXES}); "
+            "check the path"
+        )
+    tensors = reader(file)
+    strangers = [name for name in tensors if not _PART.fullmatch(name)]
+    if strangers:
+        raise FileError(
+            f"{shown(file)}: expected tensors called <piece>.weight and <piece>.bias, but found "
+            f"{listed(strangers)}; leave these out"
+        )
+    layers = _layers(tensors)
+    for prefix, layer in layers.items():
+        if len(layer) != 2:
+            raise FileError(
+                f"{shown(file)}: piece {shown(prefix)} has {listed(list(layer))}, but a weight and "
+                "a bias are needed; add the other one or leave the piece out"
+            )
+    if not layers:
+        raise FileError(f"{shown(file)}: holds no tensors; is it the right file?")
+    # A lone weight and bias have no name of their own.
+    return [(prefix or file.stem, layer, file) for prefix, layer in layers.items()]
+
+
+def _layers(tensors: Mapping[str, Tensor]) -> dict[str, _Layer]:
+    """Gather weights and biases by what their names begin with."""
+    layers: dict[str, _Layer] = {}
+    for name, tensor in tensors.items():
+        matched = _PART.fullmatch(name)
+        if matched:
+            layers.setdefault(matched["prefix"] or "", {})[matched["part"]] = tensor
+    return layers
+
+
+def _ids(names: Sequence[str], path: Path) -> list[PieceId]:
+    runs = [_NUMBER.findall(name) for name in names]
+    if all(runs):
+        numbers = [int(found[-1]) for found in runs]
+        if len(set(numbers)) == len(numbers):
+            return list(numbers)
+    for name in names:
+        if "," in name or not name.isprintable() or name != name.strip():
+            raise FileError(
+                f"{shown(path)}: a piece is called {name!r}, but answers list pieces between "
+                "commas, on one line: rename it without commas, control characters and outer spaces"
+            )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise FileError(
+            f"{shown(path)}: two pieces are called {shown(twice[0])}; rename or remove one of them"
+        )
+    return list(names)
+
+
+def _piece(name: PieceId, layer: _Layer, file: Path) -> Piece:
+    weight, bias = layer["weight"], layer["bias"]
+    if weight.stored_as != bias.stored_as:
+        raise FileError(
+            f"{shown(file)}: piece {name} has a weight of {weight.stored_as} and a bias of "
+            f"{bias.stored_as}; convert one of them"
+        )
+    try:
+        return Piece(name, weight.values, bias.values, weight.stored_as)
+    except PileError as error:
+        raise PileError(f"{shown(file)}: {error}") from error

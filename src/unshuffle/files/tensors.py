@@ -1,0 +1,76 @@
+"""A tensor as a file holds it, and the number formats that are read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unshuffle.errors import FileError
+from unshuffle.files.opening import shown
+from unshuffle.pile import Floats
+
+ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+"""The number formats that are read, and the bytes a number takes."""
+
+
+def check_dtype(stored_as: str, tensor: str, path: object) -> None:
+    """Refuse a number format that no linear layer of this kind is stored in.
+
+    Parameters
+    ----------
+    stored_as
+        NumPy's or torch's name of the format.
+    tensor, path
+        Where it was found, for the message.
+
+    Raises
+    ------
+    FileError
+        If the format is not one of `ITEM_BYTES`.
+    """
+    if stored_as not in ITEM_BYTES:
+        raise FileError(
+            f"{shown(path)}: tensor {shown(tensor)} is stored as {shown(stored_as)}, but only "
+            f"{', '.join(ITEM_BYTES)} are read; convert it to one of these and save it again"
+        )
+
+
+def decode(raw: bytes, stored_as: str, byteorder: str = "little") -> Floats:
+    """Turn the bytes of numbers into an array; the halves become float32, which is exact.
+
+    Parameters
+    ----------
+    raw
+        Whole numbers of bytes of `stored_as`.
+    stored_as
+        One of `ITEM_BYTES`.
+    byteorder
+        "little" or "big".
+
+    Returns
+    -------
+    Floats
+        Shape (count,), float64 or float32 in the machine's byte order; may share memory with
+        `raw` and then cannot be written to.
+    """
+    order = "<" if byteorder == "little" else ">"
+    if stored_as == "bfloat16":  # the upper half of a float32
+        upper = np.frombuffer(raw, f"{order}u2").astype(np.uint32)
+        return (upper << 16).view(np.float32)
+    values = np.frombuffer(raw, f"{order}f{ITEM_BYTES[stored_as]}")
+    return values.astype(np.float64 if stored_as == "float64" else np.float32, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """Numbers with a name for how they are stored.
+
+    Parameters
+    ----------
+    values
+        Any shape; float64 or float32 in the machine's byte order, contiguous.
+    stored_as
+        One of `ITEM_BYTES`.
+    """
+
+    values: Floats
+    stored_as: str

@@ -1,0 +1,134 @@
+"""Files written by `torch.save`, read without torch and without running their pickle.
+
+Such a file is a zip: `<name>/data.pkl` describes the tensors, `<name>/data/<key>` are the storages
+that hold their numbers, and `<name>/byteorder` says how. The format is described in torch's notes
+on serialization semantics.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from unshuffle.errors import FileError
+from unshuffle.files import limits
+from unshuffle.files.opening import read_bytes, shown
+from unshuffle.files.pickle_machine import Storage, StoredTensor, read_state_dict
+from unshuffle.files.tensors import ITEM_BYTES, Tensor, check_dtype, decode
+from unshuffle.files.zip_file import Archive, open_zip
+from unshuffle.pile import Floats
+
+_PICKLE = b"\x80"  # begins a pickle, and with it every file of torch before 1.6
+_RESAVE = "save it again with torch.save(module.state_dict(), path) in torch 1.6 or later"
+
+
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a state dict saved by torch 1.6 or later.
+
+    Parameters
+    ----------
+    path
+        The file. The device its tensors were on does not matter.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        The tensors by name, in the sequence of the file.
+
+    Raises
+    ------
+    FileError
+        If the file is of another kind (older torch, TorchScript, a whole module), damaged, beyond
+        a limit, or its pickle asks for anything but tensors; nothing it names is ever called.
+    """
+    content = read_bytes(path)
+    if content.startswith(_PICKLE):
+        raise FileError(
+            f"{shown(path)}: is a bare pickle, as torch before 1.6 wrote, not a zip; {_RESAVE}"
+        )
+    archive = open_zip(path, content)
+    root = _root(archive)
+    byteorder = "little"
+    if f"{root}byteorder" in archive.members:
+        byteorder = archive.read(f"{root}byteorder", 16).decode("ascii", "replace")
+    if byteorder not in ("little", "big"):
+        raise FileError(
+            f"{shown(path)}: its byte order is {shown(byteorder)}, not little or big; {_RESAVE}"
+        )
+    pickle = f"{root}data.pkl"
+    if archive.members[pickle].file_size > limits.HEADER_BYTES:
+        raise FileError(
+            f"{shown(path)}: its data.pkl holds {archive.members[pickle].file_size} bytes, but at "
+            f"most {limits.HEADER_BYTES} are accepted; {_RESAVE}"
+        )
+    described = read_state_dict(archive.read(pickle), shown(path))
+    return _tensors(described, archive, root, byteorder)
+
+
+def _root(archive: Archive) -> str:
+    """Folder of the archive that holds data.pkl, with its slash."""
+    names = archive.members
+    roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        raise FileError(
+            f"{shown(archive.path)}: is a TorchScript archive, which holds a program; load it "
+            f"with torch.jit.load and {_RESAVE}"
+        )
+    if len(roots) != 1:
+        raise FileError(
+            f"{shown(archive.path)}: is a zip with {len(roots)} members called data.pkl, where "
+            f"torch writes one; {_RESAVE}"
+        )
+    return roots[0]
+
+
+def _tensors(
+    described: dict[str, StoredTensor], archive: Archive, root: str, byteorder: str
+) -> dict[str, Tensor]:
+    storages: dict[Storage, Floats] = {}  # tensors may share one
+    tensors = {}
+    taken = 0
+    for name, tensor in described.items():
+        storage = tensor.storage
+        check_dtype(storage.stored_as, name, archive.path)
+        # Repeated numbers and shared storages make tensors larger than their file.
+        taken += math.prod(max(extent, 1) for extent in tensor.shape) * 8
+        limits.check_growth(taken, archive.size, shown(archive.path))
+        if storage not in storages:
+            storages[storage] = _numbers(storage, archive, root, byteorder)
+        values = _view(tensor, storages[storage], f"{shown(archive.path)}: tensor {shown(name)}")
+        tensors[name] = Tensor(values, storage.stored_as)
+    return tensors
+
+
+def _numbers(storage: Storage, archive: Archive, root: str, byteorder: str) -> Floats:
+    member = f"{root}data/{storage.key}"
+    if member not in archive.members:
+        raise FileError(
+            f"{shown(archive.path)}: storage {shown(storage.key)} is missing; copy or download the "
+            "file again"
+        )
+    size = archive.members[member].file_size
+    expected = storage.count * ITEM_BYTES[storage.stored_as]
+    if size != expected:
+        raise FileError(
+            f"{shown(archive.path)}: storage {shown(storage.key)} holds {size} bytes, but its "
+            f"{storage.count} numbers of {storage.stored_as} take {expected}; {_RESAVE}"
+        )
+    return decode(archive.read(member), storage.stored_as, byteorder)
+
+
+def _view(tensor: StoredTensor, numbers: Floats, what: str) -> Floats:
+    """Copy the numbers that the tensor takes, row by row."""
+    if 0 in tensor.shape:
+        return np.empty(tensor.shape, numbers.dtype)
+    steps = zip(tensor.shape, tensor.strides, strict=True)
+    last = tensor.offset + sum((extent - 1) * stride for extent, stride in steps)
+    if last >= len(numbers):
+        raise FileError(
+            f"{what} reaches to number {last} of a storage that holds {len(numbers)}; {_RESAVE}"
+        )
+    size = numbers.itemsize
+    strides = [stride * size for stride in tensor.strides]
+    view: Floats = np.ndarray(tensor.shape, numbers.dtype, numbers, tensor.offset * size, strides)
+    return view.copy()

@@ -1,0 +1,141 @@
+"""A zip archive whose every member is checked before one is read."""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from unshuffle.errors import FileError
+from unshuffle.files import limits
+from unshuffle.files.opening import shown
+
+_ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory
+
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # a zip version or method that Python does not read
+    OSError,
+    RuntimeError,  # a member that asks for a password
+    struct.error,
+    ValueError,
+)
+
+
+def open_zip(path: Path, content: bytes) -> "Archive":
+    """Read a zip's directory and check what its members declare.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    content
+        All of it.
+
+    Returns
+    -------
+    Archive
+        Its members, none of them read yet.
+
+    Raises
+    ------
+    FileError
+        If it is not a zip, is damaged, or has members that are encrypted, share a name, use
+        another method than "stored" and "deflated", or would unpack beyond the limits.
+    """
+    # Python's reader builds an object for each entry: count them before it does.
+    if content.count(_ENTRY) > limits.MEMBERS:
+        raise FileError(f"{shown(path)}: has more than {limits.MEMBERS} members")
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except _DAMAGE as error:
+        raise FileError(
+            f"{shown(path)}: is not a complete zip archive ({shown(error)}); was it copied or "
+            "downloaded completely?"
+        ) from error
+    where = shown(path)
+    members = archive.infolist()
+    for member in members:
+        _check_member(member, where)
+    twice = [name for name, n in Counter(member.filename for member in members).items() if n > 1]
+    if twice:
+        raise FileError(f"{where}: two members are called {shown(twice[0])}; save it again")
+    limits.check_growth(sum(member.file_size for member in members), len(content), where)
+    return Archive(path, len(content), archive, {member.filename: member for member in members})
+
+
+def _check_member(member: zipfile.ZipInfo, where: str) -> None:
+    name = f"{where}: member {shown(member.filename)}"
+    if len(member.filename) > limits.NAME_CHARACTERS:
+        raise FileError(f"{name} has a name of {len(member.filename)} characters")
+    if member.flag_bits & 0x1:
+        raise FileError(f"{name} is encrypted; save the file again without a password")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FileError(
+            f"{name} is compressed by method {member.compress_type}, but only stored and deflated "
+            "members are read; save the file again"
+        )
+    limits.check_growth(member.file_size, member.compress_size, name)
+
+
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """An open zip, held in memory.
+
+    Parameters
+    ----------
+    path
+        Where it came from.
+    size
+        Bytes of the file.
+    zip
+        Python's reader of it.
+    members
+        What it holds, by name.
+    """
+
+    path: Path
+    size: int
+    zip: zipfile.ZipFile
+    members: dict[str, zipfile.ZipInfo]
+
+    def read(self, name: str, max_bytes: int | None = None) -> bytes:
+        """Read a member, or only its beginning.
+
+        Parameters
+        ----------
+        name
+            One of `members`.
+        max_bytes
+            How much of it to read; all by default.
+
+        Returns
+        -------
+        bytes
+            Exactly as many as the directory declares, or `max_bytes` where that is less.
+
+        Raises
+        ------
+        FileError
+            If the member is damaged or does not hold as much as it declares.
+        """
+        member = self.members[name]
+        size = member.file_size if max_bytes is None else min(max_bytes, member.file_size)
+        try:
+            with self.zip.open(member) as stream:
+                content = stream.read(size)  # a size, so that a lying member cannot unpack more
+        except _DAMAGE as error:
+            raise FileError(
+                f"{shown(self.path)}: member {shown(name)} is damaged ({shown(error)}); copy or "
+                "download the file again"
+            ) from error
+        if len(content) != size:
+            raise FileError(
+                f"{shown(self.path)}: member {shown(name)} holds {len(content)} bytes where "
+                f"{size} are declared; copy or download the file again"
+            )
+        return content
