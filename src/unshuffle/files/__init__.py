@@ -1,5 +1,7 @@
 """Readers and writers: the only place of the package that opens files."""
 
+from unshuffle.files.opening import read_text
 from unshuffle.files.pile_reader import read_pile
+from unshuffle.files.records_reader import read_records
 
-__all__ = ["read_pile"]
+__all__ = ["read_pile", "read_records", "read_text"]

@@ -1,0 +1,121 @@
+"""Records from tables: which columns are inputs, which are predictions, which are targets."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unshuffle.errors import FileError, RecordError
+from unshuffle.files.array_table import open_arrays
+from unshuffle.files.csv_file import open_csv
+from unshuffle.files.opening import listed, shown
+from unshuffle.files.parquet_file import open_parquet
+from unshuffle.files.table import Columns, Table, check_known
+from unshuffle.pile import Floats
+from unshuffle.records import Records
+
+_OPENERS: dict[str, Callable[[Path], Table]] = {
+    ".csv": open_csv,
+    ".csv.gz": open_csv,
+    ".parquet": open_parquet,
+    ".npz": open_arrays,
+}
+
+_PREDICTION = re.compile(r"pred(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
+_TARGET = re.compile(r"true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
+
+_Names = Sequence[str]
+
+
+def read_records(
+    path: str | os.PathLike[str],
+    *,
+    inputs: Sequence[str] | None = None,
+    predictions: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+) -> Records:
+    """Read inputs with the predictions of the lost network.
+
+    Parameters
+    ----------
+    path
+        A .csv, .csv.gz, .parquet or .npz file. In .npz, a matrix stands for the columns
+        `<key>_0`, `<key>_1`, …
+    inputs, predictions, targets
+        Names of columns, in the sequence of the network. By default, whatever their case, the
+        predictions are `pred`, `pred_0`, `pred_1`, … and all that begins with `prediction`; the
+        targets are `true`, `true_0`, `true_1`, … and all that begins with `target`; the inputs are
+        the others in the sequence of the file. No column has two roles.
+
+    Returns
+    -------
+    Records
+        float64. Predictions and targets are NaN where a cell is empty (NaN in .npz and .parquet).
+        Without a column of predictions they have shape (rows, 0).
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read, is not what its suffix says, or exceeds a limit.
+    RecordError
+        If a named column does not exist or has two roles, no inputs remain, or a cell is no finite
+        number; names the row, counted from 1 after any header, and the column.
+    """
+    path = Path(path)
+    table = _open(path)
+    if predictions is None:
+        predictions = _guess("prediction", table.names, inputs, targets)
+    if targets is None:
+        targets = _guess("target", table.names, inputs, predictions)
+    if inputs is None:
+        inputs = _guess("input", table.names, predictions, targets)
+    wanted = [*inputs, *predictions, *targets]
+    check_known(wanted, table.names, path)
+    twice = [name for name, count in Counter(wanted).items() if count > 1]
+    if twice:
+        raise RecordError(
+            f"{shown(path)}: column {shown(twice[0])} is named twice, but has one role"
+        )
+    if not inputs:
+        raise RecordError(
+            f"{shown(path)}: has no column of inputs; its columns are {listed(list(table.names))}"
+        )
+    columns = table.columns(wanted, {*predictions, *targets})
+    return Records(
+        _matrix(inputs, columns),
+        _matrix(predictions, columns),
+        _matrix(targets, columns) if targets else None,
+    )
+
+
+def _open(path: Path) -> Table:
+    name = path.name.lower()
+    for suffix, opener in _OPENERS.items():
+        if name.endswith(suffix):
+            return opener(path)
+    raise FileError(
+        f"{shown(path)}: is no file of records by its name, which must end in {', '.join(_OPENERS)}"
+    )
+
+
+def _role(name: str) -> str:
+    if _PREDICTION.fullmatch(name):
+        return "prediction"
+    return "target" if _TARGET.fullmatch(name) else "input"
+
+
+def _guess(role: str, names: _Names, *taken: _Names | None) -> list[str]:
+    """Columns whose names say that they have the role, but for those that were given another."""
+    others = {name for given in taken for name in given or ()}
+    return [name for name in names if _role(name) == role and name not in others]
+
+
+def _matrix(names: _Names, columns: Columns) -> Floats:
+    rows = len(next(iter(columns.values())))
+    matrix = np.empty((rows, len(names)))
+    for position, name in enumerate(names):
+        matrix[:, position] = columns[name]
+    return matrix
