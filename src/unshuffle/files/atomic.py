@@ -1,0 +1,117 @@
+"""Writing a file as a whole or not at all."""
+
+import os
+from pathlib import Path
+
+from unshuffle.errors import FileError
+from unshuffle.files.opening import shown
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
+    """Write a file so that other programs see all of it or nothing.
+
+    The content goes to a hidden file in the same folder, is forced to the disk, and is then moved
+    into place. Whatever goes wrong, that hidden file is removed.
+
+    Parameters
+    ----------
+    path
+        Where to. Its folder must exist.
+    content
+        What to write.
+    force
+        Whether a regular file that is there already may be replaced.
+
+    Raises
+    ------
+    FileError
+        If something is there already, or the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        check_free(path, force=force)
+        hidden = path.parent / f".unshuffle-{os.urandom(8).hex()}.part"
+        try:
+            with open(hidden, "xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if force:
+                os.replace(hidden, path)
+            else:
+                _move_to_new(hidden, path)
+        finally:
+            hidden.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        raise FileError(f"{shown(path)}: {_reason(error, path)}") from error
+
+
+def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) -> None:
+    """Write text as UTF-8, with the guarantees of `write_bytes`.
+
+    Parameters
+    ----------
+    path
+        Where to. Its folder must exist.
+    text
+        What to write; line ends are kept as they are.
+    force
+        Whether a regular file that is there already may be replaced.
+
+    Raises
+    ------
+    FileError
+        If something is there already, or the file cannot be written.
+    """
+    write_bytes(path, text.encode(), force=force)
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse to write over what must stay.
+
+    Parameters
+    ----------
+    path
+        Where something is about to be written.
+    force
+        Whether a regular file may be replaced.
+
+    Raises
+    ------
+    FileError
+        If a file is there and `force` is not given, or a folder, pipe or device is there.
+    """
+    if path.exists() and not path.is_file():
+        raise FileError(
+            f"{shown(path)}: is a folder, pipe or device and cannot be replaced by a file; choose "
+            "another path"
+        )
+    if not force and os.path.lexists(path):
+        raise FileError(
+            f"{shown(path)}: exists already; choose another path, or replace it with --force "
+            "(force=True)"
+        )
+
+
+def _move_to_new(hidden: Path, path: Path) -> None:
+    """Move without replacing a file that appeared in the meantime."""
+    try:
+        os.link(hidden, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        check_free(path, force=False)
+        os.replace(hidden, path)
+
+
+def _reason(error: OSError | ValueError, path: Path) -> str:
+    match error:
+        case FileExistsError():
+            return "appeared while it was being written, and was left alone; try again"
+        case FileNotFoundError() | NotADirectoryError():
+            return f"cannot be written, since there is no folder {shown(path.parent)}; create it"
+        case PermissionError():
+            return f"may not be written; check the permissions of {shown(path.parent)}"
+        case OSError():
+            return f"cannot be written ({error.strerror or error}); nothing was left behind"
+    return f"cannot be written ({error})"
