@@ -53,7 +53,7 @@ def write_network(
 def _pack_safetensors(tensors: _Tensors) -> bytes:
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(values) for name, values in tensors.items()})
+    return save({name: np.asarray(values, order="C") for name, values in tensors.items()})
 
 
 def _pack_npz(tensors: _Tensors) -> bytes:

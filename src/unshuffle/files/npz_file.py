@@ -52,7 +52,7 @@ def read_npz(path: Path) -> dict[str, Tensor]:
         check_dtype(array.dtype.name, name, path)
         values = array.read()
         dtype = np.float64 if array.dtype.name == "float64" else np.float32
-        tensors[name] = Tensor(np.ascontiguousarray(values, dtype), array.dtype.name)
+        tensors[name] = Tensor(np.array(values, dtype, order="C"), array.dtype.name)
     return tensors
 
 

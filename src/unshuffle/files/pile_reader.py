@@ -24,7 +24,7 @@ _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
 }
 _SUFFIXES = ", ".join(_READERS)
 
-_PART = re.compile(r"(?:(?P<prefix>.*)[./_])?(?P<part>weight|bias)", re.DOTALL)
+_PART = re.compile(r"(?P<prefix>.*[./_])?(?P<part>weight|bias)", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]+")
 
 _Layer = dict[str, Tensor]
@@ -73,15 +73,14 @@ def _folder(folder: Path) -> list[tuple[str, _Layer, Path]]:
     taken = 0
     for file in files:
         tensors = _READERS[file.suffix.lower()](file)
-        found = _layers(tensors)
-        if len(tensors) != 2 or len(found) != 1:
+        layer, *others = _layers(tensors).values() or [{}]
+        if others or len(layer) != 2 or len(tensors) != 2:
             raise FileError(
                 f"{shown(file)}: a piece's file must hold one weight and one bias, but this one "
                 f"holds {listed(list(tensors))}; a file with many pieces is read by its own path"
             )
         taken += sum(tensor.values.nbytes for tensor in tensors.values())
         limits.check_growth(taken, limits.TOTAL_BYTES, shown(folder))
-        (layer,) = found.values()
         layers.append((file.stem, layer, file))
     return layers
 
@@ -123,17 +122,17 @@ def _single_file(file: Path) -> list[tuple[str, _Layer, Path]]:
     for prefix, layer in layers.items():
         if len(layer) != 2:
             raise FileError(
-                f"{shown(file)}: piece {shown(prefix)} has {listed(list(layer))}, but a weight and "
-                "a bias are needed; add the other one or leave the piece out"
+                f"{shown(file)}: piece {shown(prefix[:-1])} has {listed(list(layer))}, but a "
+                "weight and a bias are needed; add the other one or leave the piece out"
             )
     if not layers:
         raise FileError(f"{shown(file)}: holds no tensors; is it the right file?")
     # A lone weight and bias have no name of their own.
-    return [(prefix or file.stem, layer, file) for prefix, layer in layers.items()]
+    return [(prefix[:-1] or file.stem, layer, file) for prefix, layer in layers.items()]
 
 
 def _layers(tensors: Mapping[str, Tensor]) -> dict[str, _Layer]:
-    """Gather weights and biases by what their names begin with."""
+    """Gather weights and biases by what their names begin with, separator included."""
     layers: dict[str, _Layer] = {}
     for name, tensor in tensors.items():
         matched = _PART.fullmatch(name)

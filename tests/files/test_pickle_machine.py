@@ -1,0 +1,236 @@
+"""Pickles that ask for anything but tensors are refused, and nothing that they name is run."""
+
+import pickle
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unshuffle.errors import FileError
+from unshuffle.files import limits
+from unshuffle.files.pickle_machine import Storage, StoredTensor, read_state_dict
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def named(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
+
+
+STORAGE = (
+    b"(" + text("storage") + named("torch", "FloatStorage") + text("0") + text("cpu") + b"K\x06tQ"
+)
+NO_HOOKS = named("collections", "OrderedDict") + b")R"
+REBUILD = named("torch._utils", "_rebuild_tensor_v2")
+TENSOR = REBUILD + b"(" + STORAGE + b"K\x00K\x02K\x03\x86K\x03K\x01\x86\x89" + NO_HOOKS + b"tR"
+DESCRIBED = StoredTensor(Storage("0", "float32", 6), 0, (2, 3), (3, 1))
+
+
+def program(value: bytes, name: str = "weight") -> bytes:
+    return b"\x80\x02}" + text(name) + value + b"s."
+
+
+def test_a_tensor_is_described() -> None:
+    assert read_state_dict(program(TENSOR), "file") == {"weight": DESCRIBED}
+
+
+def test_a_parameter_is_its_tensor() -> None:
+    parameter = named("torch._utils", "_rebuild_parameter") + TENSOR + b"\x88" + NO_HOOKS + b"\x87R"
+    assert read_state_dict(program(parameter), "file") == {"weight": DESCRIBED}
+
+
+def test_one_wrapper_is_unwrapped() -> None:
+    inner = b"}" + text("weight") + TENSOR + b"s"
+    assert read_state_dict(program(inner, "state_dict"), "file") == {"weight": DESCRIBED}
+
+
+def attacks(marker: Path) -> dict[str, bytes]:
+    """Programs that create the marker file when a pickle is trusted, by the opcode they use."""
+    command = text(f"touch {marker}")
+    line = f"S'touch {marker}'\n".encode()
+    system = named("os", "system")
+    expression = text(f"open({str(marker)!r}, 'w').close()")
+    stacked = b"\x8c\x05posix\x8c\x06system\x93"
+    popen = named("subprocess", "Popen")
+    arguments = b"(" + text("touch") + text(str(marker)) + b"l\x85"
+    return {
+        "GLOBAL os.system": b"\x80\x02" + system + command + b"\x85R.",
+        "GLOBAL builtins.eval": b"\x80\x02" + named("builtins", "eval") + expression + b"\x85R.",
+        "GLOBAL __builtin__.eval": b"\x80\x02"
+        + named("__builtin__", "eval")
+        + expression
+        + b"\x85R.",
+        "STACK_GLOBAL": b"\x80\x04" + stacked + command + b"\x85R.",
+        "INST": b"\x80\x02(" + line + b"ios\nsystem\n.",
+        "OBJ": b"\x80\x02(" + system + command + b"o.",
+        "NEWOBJ": b"\x80\x02" + popen + arguments + b"\x81.",
+        "NEWOBJ_EX": b"\x80\x04" + popen + arguments + b"}\x92.",
+        "after a tensor": program(TENSOR + b"0" + system + command + b"\x85R"),
+        "as an entry": program(system + command + b"\x85R"),
+        "as hooks": program(
+            TENSOR.replace(NO_HOOKS, NO_HOOKS + text("h") + system + command + b"\x85Rs")
+        ),
+        "BUILD": b"\x80\x02" + NO_HOOKS + text("x") + system + command + b"\x85Rsb.",
+        "protocol 0": b"cos\nsystem\n(" + line + b"tR.",
+        "BINPERSID": b"\x80\x02" + system + command + b"\x85RQ.",
+    }
+
+
+ATTACKS = list(attacks(Path("marker")))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_attacks_are_refused_and_not_run(attack: str, tmp_path: Path, refused) -> None:
+    marker = tmp_path / "marker"
+    with refused(FileError, "file.pth", "nothing was run", "torch.save(module.state_dict(), path)"):
+        read_state_dict(attacks(marker)[attack], "file.pth")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "attack", ["GLOBAL os.system", "STACK_GLOBAL", "INST", "OBJ", "protocol 0"]
+)
+def test_the_attacks_are_real(attack: str, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    pickle.loads(attacks(marker)[attack])
+    assert marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (named("os", "system"), "os.system"),
+        (named("collections", "OrderedDict.clear"), "collections.OrderedDict.clear"),
+        (named("torch.nn.modules.linear", "Linear"), "torch.nn.modules.linear.Linear"),
+        (named("torch._utils", "_rebuild_tensor_v3"), "_rebuild_tensor_v3"),
+        (b"\x82\x01", "opcode EXT1"),
+        (b"\x83\x01\x00", "opcode EXT2"),
+        (b"\x84\x01\x00\x00\x00", "opcode EXT4"),
+        (b"\x97", "opcode NEXT_BUFFER"),
+        (b"G" + bytes(8), "opcode BINFLOAT"),
+        (b"]", "opcode EMPTY_LIST"),
+        (b"\x8a\x01\x01", "opcode LONG1"),
+        (b"P0\n", "opcode PERSID"),
+        (b"\xff", "opcode 0xff"),
+        (b"c" + b"a" * 5000 + b"\nb\n", "a name without an end"),
+        (b"cos", "a name without an end"),
+        (b"c\xff\nb\n", "not UTF-8"),
+        (b"\x93", "by what is not a text"),
+        (b"NN\x93", "by what is not a text"),
+        (text("x") * 2 + b"R", "calls of type str"),
+        (named("torch", "FloatStorage") + b")R", "calls the name torch.FloatStorage"),
+        (named("collections", "OrderedDict") + b"NR", "other arguments"),
+        (named("collections", "OrderedDict") + b"N\x85R", "other arguments"),
+        (REBUILD + b")R", "other arguments"),
+        (TENSOR.replace(b"\x86K\x03K\x01\x86", b"\x86K\x01\x85"), "other arguments"),
+        (TENSOR.replace(b"K\x02K\x03\x86", b"K\x02J\xff\xff\xff\xff\x86"), "other arguments"),
+        (TENSOR.replace(b"K\x02K\x03\x86", b"K\x02\x88\x86"), "other arguments"),
+        (TENSOR.replace(b"tR", b"}" + text("neg") + b"\x88s" + b"tR"), "other arguments"),
+        (STORAGE.replace(b"K\x06", b"J\xff\xff\xff\xff"), "something else than a storage"),
+        (STORAGE.replace(b"K\x06", b"\x88"), "something else than a storage"),
+        (STORAGE.replace(b"storage", b"strange"), "something else than a storage"),
+        (STORAGE.replace(b"ctorch\nFloatStorage\n", NO_HOOKS), "something else than a storage"),
+        (b"NQ", "something else than a storage"),
+        (b"h\x07", "recalls value 7"),
+        (b"j\x07\x00\x00\x00", "recalls value 7"),
+        (b"NNb", "sets the state of something else"),
+        (b"NNNs", "sets entries of something else"),
+        (b"}NNs", "keys are not texts"),
+        (b"}(Nu", "sets entries of something else"),
+        (b"t", "ends a tuple"),
+        (b"(\x85", "empty stack"),
+        (b"(" * 100, "deep"),
+        (b"N" * (limits.PICKLE_STACK + 1), "stacks more than"),
+        (b"X\xff\xff\xff\x7f", "a text of 2147483647 bytes"),
+        (b"X\x05\x00\x00\x00a", "recalls"),
+        (b"\x8c\x02\xff\xff", "not UTF-8"),
+        (b"\x80\x01", "protocol 1"),
+        (b"\x80\x06", "protocol 6"),
+    ],
+)  # fmt: skip
+def test_what_is_not_needed_is_refused(value: bytes, complaint: str, refused) -> None:
+    if complaint == "recalls":  # a text that eats its own end
+        complaint = "cut short"
+    with refused(FileError, "file", complaint):
+        read_state_dict(program(value), "file")
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (b"N", "weight is None"),
+        (b"K\x01", "weight is of type int"),
+        (b"\x88", "weight is of type bool"),
+        (STORAGE, "weight is of type storage"),
+        (NO_HOOKS + text("a") + b"Ns", "a is None"),
+        (named("torch", "FloatStorage"), "weight is the name torch.FloatStorage"),
+    ],
+)
+def test_entries_must_be_tensors(value: bytes, complaint: str, refused) -> None:
+    with refused(FileError, "file", complaint, "must be a tensor", "torch.save"):
+        read_state_dict(program(value), "file")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(b"N", "None"), (TENSOR, "a tensor"), (b")", "of type tuple")]
+)
+def test_a_file_must_hold_a_dictionary(value: bytes, kind: str, refused) -> None:
+    with refused(FileError, "file", f"holds {kind}, not a dictionary"):
+        read_state_dict(b"\x80\x02" + value + b".", "file")
+
+
+def test_checkpoints_are_told_to_save_the_state_dict(refused) -> None:
+    inner = b"}" + text("weight") + TENSOR + b"s"
+    both = b"\x80\x02}(" + text("model") + inner + text("epoch") + b"K\x03u."
+    with refused(FileError, "model is a dictionary", "torch.save(module.state_dict(), path)"):
+        read_state_dict(both, "file")
+
+
+def test_endless_programs_end(refused) -> None:
+    with refused(FileError, "steps"):
+        read_state_dict(b"\x80\x02}" + b"q\x00" * limits.PICKLE_STEPS, "file")
+
+
+def test_deep_nesting_and_loops_do_no_harm(refused) -> None:
+    with refused(FileError, "weight is of type tuple"):
+        read_state_dict(program(b")" + b"\x85" * 200_000), "file")
+    loop = b"\x80\x02}q\x00(" + text("a") + b"h\x00" + text("b") + b"h\x00u."
+    with refused(FileError, "a is a dictionary"):
+        read_state_dict(loop, "file")
+    with refused(FileError, "file"):
+        read_state_dict(program(b"}q\x00" + text("a") + b"h\x00s", "a"), "file")
+
+
+def test_names_are_shown_without_control_characters(refused) -> None:
+    with refused(FileError, r"\x1b[31m"):
+        read_state_dict(program(b"N", "\x1b[31m\n"), "file")
+
+
+@given(st.data())
+def test_damaged_programs_raise_one_kind_of_error(harmless, data: st.DataObject) -> None:
+    original = program(TENSOR)
+    mutant = bytearray(original)
+    for _ in range(data.draw(st.integers(1, 4))):
+        mutant[data.draw(st.integers(0, len(mutant) - 1))] = data.draw(st.integers(0, 255))
+    end = data.draw(st.integers(0, len(mutant)))
+    for candidate in (bytes(mutant), bytes(mutant[:end])):
+        with harmless():
+            found = read_state_dict(candidate, "file")
+            assert all(isinstance(value, StoredTensor) for value in found.values())
+
+
+_OPCODES = [b"(", b"N", b"\x88", b"K\x01", b")", b"\x85", b"\x86", b"\x87", b"t", b"}", b"s", b"u",
+            b"h\x00", b"q\x00", b"\x94", b"Q", b"R", b"b", b"\x80\x02", b"\x95" + bytes(8),
+            text("a"), NO_HOOKS, REBUILD, STORAGE, TENSOR]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(_OPCODES), max_size=60))
+def test_any_sequence_of_known_opcodes_raises_one_kind_of_error(
+    harmless, parts: list[bytes]
+) -> None:
+    with harmless():
+        read_state_dict(b"".join(parts) + b".", "file")

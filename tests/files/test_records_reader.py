@@ -1,0 +1,172 @@
+"""Columns get their roles by name, in every format, and numbers arrive unchanged."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unshuffle.errors import FileError, RecordError
+from unshuffle.files import read_records
+
+SUFFIXES = [".csv", ".csv.gz", ".parquet", ".npz"]
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def save(path: Path, columns: dict[str, list[float | None]]) -> Path:
+    """Write columns; None is an empty cell."""
+    if path.suffix == ".npz":
+        np.savez(path, **{name: np.array(v, float) for name, v in columns.items()})
+    elif path.suffix == ".parquet":
+        pa.parquet.write_table(
+            pa.table({name: pa.array(v, pa.float64()) for name, v in columns.items()}), path
+        )
+    else:
+        rows = [
+            ["" if v is None else repr(v) for v in row]
+            for row in zip(*columns.values(), strict=True)
+        ]
+        text = "\n".join(",".join(cells) for cells in [list(columns), *rows])
+        content = text.encode()
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@given(
+    st.sampled_from(SUFFIXES),
+    st.lists(st.tuples(FINITE, FINITE, FINITE | st.none()), min_size=1, max_size=5),
+)
+def test_round_trip(scratch: Path, suffix: str, rows: list[tuple[float, ...]]) -> None:
+    a, b, p = map(list, zip(*rows, strict=True))
+    records = read_records(save(scratch / f"record{suffix}", {"b": b, "pred": p, "a": a}))
+    np.testing.assert_array_equal(records.inputs, np.array([b, a]).T, strict=True)
+    np.testing.assert_array_equal(records.predictions, np.array([p], float).T, strict=True)
+    assert records.targets is None
+
+
+ROLES = [
+    (["x", "y"], ["x", "y"], [], []),
+    (["x", "pred", "true"], ["x"], ["pred"], ["true"]),
+    (["Pred", "x", "TRUE"], ["x"], ["Pred"], ["TRUE"]),
+    (["x", "pred_0", "pred_1", "true_0"], ["x"], ["pred_0", "pred_1"], ["true_0"]),
+    (["x", "prediction", "target"], ["x"], ["prediction"], ["target"]),
+    (["x", "Predictions_0", "targets_0"], ["x"], ["Predictions_0"], ["targets_0"]),
+    (["predator", "trueish", "x_pred"], ["predator", "trueish", "x_pred"], [], []),
+]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("names", "inputs", "predictions", "targets"), ROLES)
+def test_roles_by_name(suffix, names, inputs, predictions, targets, *, tmp_path: Path) -> None:
+    columns = {name: [float(i), -float(i)] for i, name in enumerate(names)}
+    records = read_records(save(tmp_path / f"record{suffix}", columns))
+    np.testing.assert_array_equal(records.inputs.T, [columns[name] for name in inputs])
+    assert records.predictions.shape == (2, len(predictions))
+    assert records.predictions.T.tolist() == [columns[name] for name in predictions]
+    found = [] if records.targets is None else records.targets.T.tolist()
+    assert found == [columns[name] for name in targets]
+
+
+OPTIONS = [
+    ({"inputs": ["d", "a"]}, "da", ["pred"], ["true"]),
+    ({"predictions": ["d"]}, "abc", "d", ["true"]),
+    ({"predictions": ["pred", "d"]}, "abc", ["pred", "d"], ["true"]),
+    ({"targets": ["c"]}, "abd", ["pred"], "c"),
+    ({"predictions": []}, "abcd", [], ["true"]),
+    ({"inputs": ["pred"], "predictions": ["true"]}, ["pred"], ["true"], []),
+    ({"inputs": ["a"], "predictions": ["b"], "targets": ["c"]}, "a", "b", "c"),
+]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("options", "inputs", "predictions", "targets"), OPTIONS)
+def test_roles_by_option(suffix, options, inputs, predictions, targets, *, tmp_path: Path) -> None:
+    names = ["a", "b", "pred", "c", "d", "true"]
+    columns = {name: [float(i), -float(i)] for i, name in enumerate(names)}
+    records = read_records(save(tmp_path / f"record{suffix}", columns), **options)
+    np.testing.assert_array_equal(records.inputs.T, [columns[name] for name in inputs])
+    assert records.predictions.T.tolist() == [columns[name] for name in predictions]
+    found = [] if records.targets is None else records.targets.T.tolist()
+    assert found == [columns[name] for name in targets]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_options_must_fit(suffix: str, tmp_path: Path, refused) -> None:
+    path = save(tmp_path / f"record{suffix}", {"a": [1.0], "b": [2.0], "pred": [3.0]})
+    for role in ("inputs", "predictions", "targets"):
+        with refused(RecordError, path, "has no column z", "its columns are a, b, pred"):
+            read_records(path, **{role: ["z"]})
+    with refused(RecordError, path, "column a is named twice"):
+        read_records(path, inputs=["a", "a"])
+    with refused(RecordError, path, "column a is named twice"):
+        read_records(path, inputs=["a"], targets=["a"])
+    with refused(RecordError, path, "has no column of inputs", "a, b, pred"):
+        read_records(path, inputs=[])
+    with refused(RecordError, path, "has no column of inputs", "a, b, pred"):
+        read_records(path, predictions=["a", "b"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_empty_cells(suffix: str, tmp_path: Path, refused) -> None:
+    columns = {"a": [1.0, 2.0], "pred": [None, 1.0], "true": [1.0, None]}
+    path = save(tmp_path / f"record{suffix}", columns)
+    records = read_records(path)
+    np.testing.assert_array_equal(records.predictions, [[np.nan], [1]])
+    np.testing.assert_array_equal(records.targets, [[1], [np.nan]])
+    with refused(RecordError, path, "row 1", "column pred", "is empty"):
+        read_records(path, inputs=["pred", "a"], predictions=[])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["a", "pred", "true"])
+def test_infinite_cells(suffix: str, value: float, name: str, *, tmp_path: Path, refused) -> None:
+    columns = {"a": [1.0, 2.0, 3.0], "pred": [0.5] * 3, "true": [0.5] * 3}
+    columns[name][1] = value
+    path = save(tmp_path / f"record{suffix}", columns)
+    with refused(RecordError, path, "row 2", f"column {name}", "inf"):
+        read_records(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_columns_without_a_role_are_not_looked_at(suffix: str, tmp_path: Path) -> None:
+    path = save(tmp_path / f"record{suffix}", {"a": [1.0], "x": [np.inf], "pred": [1.0]})
+    assert read_records(path, inputs=["a"]).inputs.tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("name", ["record.txt", "record", "record.gz", "record.tsv"])
+def test_other_suffixes(name: str, tmp_path: Path, refused) -> None:
+    with refused(FileError, name, ".csv, .csv.gz, .parquet, .npz"):
+        read_records(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_no_regular_file(suffix: str, tmp_path: Path, refused) -> None:
+    path = tmp_path / f"record{suffix}"
+    with refused(FileError, path, "no such file"):
+        read_records(path)
+    path.mkdir()
+    with refused(FileError, path, "is a folder"):
+        read_records(path)
+    path.rmdir()
+    path.touch()
+    with refused(FileError, path, "is empty"):
+        read_records(path)
+
+
+def test_loud_suffixes(tmp_path: Path) -> None:
+    save(tmp_path / "record.csv", {"a": [1.0]}).rename(tmp_path / "RECORD.CSV")
+    assert len(read_records(tmp_path / "RECORD.CSV")) == 1
+
+
+def test_the_puzzle(puzzle: Path) -> None:
+    records = read_records(puzzle / "historical_data.csv")
+    expected = np.loadtxt(puzzle / "historical_data.csv", delimiter=",", skiprows=1)
+    np.testing.assert_array_equal(records.inputs, expected[:, :48], strict=True)
+    np.testing.assert_array_equal(records.predictions, expected[:, 48:49], strict=True)
+    np.testing.assert_array_equal(records.targets, expected[:, 49:], strict=True)
