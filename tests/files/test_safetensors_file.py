@@ -100,7 +100,7 @@ def test_damage(content: bytes, tmp_path: Path, refused) -> None:
 
 
 def test_no_header_takes_the_memory(tmp_path: Path, refused) -> None:
-    with refused(FileError, "pile.safetensors", "header claims more than"):
+    with refused(FileError, "pile.safetensors", "its header claims more than"):
         read(struct.pack("<Q", limits.HEADER_BYTES + 1) + b"{}", tmp_path)
 
 

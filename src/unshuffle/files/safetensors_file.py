@@ -34,8 +34,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     data = read_bytes(path)
     if len(data) >= 8 and struct.unpack("<Q", data[:8])[0] > limits.HEADER_BYTES:
         raise FileError(
-            f"{shown(path)}: its header claims more than {limits.HEADER_BYTES} bytes; is it a "
-            "safetensors file?"
+            f"{shown(path)}: is not a complete safetensors file (its header claims more than "
+            f"{limits.HEADER_BYTES} bytes); is it the right file?"
         )
     try:
         found = deserialize(data)  # type: ignore[no-untyped-call]

@@ -1,0 +1,96 @@
+"""Networks come back from every format as they were, and always as the same bytes."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from safetensors.numpy import load_file
+
+from unshuffle.errors import FileError, MissingExtraError
+from unshuffle.files import write_network
+from unshuffle.files.npz_file import read_npz
+from unshuffle.files.safetensors_file import read_safetensors
+from unshuffle.files.torch_zip import read_torch
+
+READERS = {
+    ".safetensors": read_safetensors,
+    ".npz": read_npz,
+    ".pt": read_torch,
+    ".pth": read_torch,
+}
+
+TENSORS = st.dictionaries(
+    st.text("ab.019_/", min_size=1, max_size=6),
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=4),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(st.sampled_from(list(READERS)), TENSORS, st.booleans())
+def test_round_trip(scratch: Path, suffix: str, tensors, transpose: bool) -> None:
+    if suffix.startswith(".pt"):
+        pytest.importorskip("torch")
+    if transpose:
+        tensors = {name: values.T for name, values in tensors.items()}
+    path = scratch / f"network{suffix}"
+    write_network(path, tensors, force=True)
+    first = path.read_bytes()
+    write_network(path, tensors, force=True)
+    assert path.read_bytes() == first
+    found = READERS[suffix](path)
+    assert set(found) == set(tensors)
+    assert suffix == ".safetensors" or list(found) == list(tensors)
+    for name, values in tensors.items():
+        np.testing.assert_array_equal(found[name].values, values, strict=True)
+
+
+def test_other_programs_read_it(tmp_path: Path, layer) -> None:
+    layer["weight"].flags.writeable = False  # as read from a file
+    write_network(tmp_path / "a.npz", layer)
+    write_network(str(tmp_path / "a.safetensors"), layer)
+    for found in (np.load(tmp_path / "a.npz"), load_file(tmp_path / "a.safetensors")):
+        for name, values in layer.items():
+            np.testing.assert_array_equal(found[name], values, strict=True)
+    torch = pytest.importorskip("torch")
+    write_network(tmp_path / "a.pt", layer)
+    state = torch.load(tmp_path / "a.pt", weights_only=True)
+    module = torch.nn.Linear(3, 4)
+    module.load_state_dict(state)
+    np.testing.assert_array_equal(module.weight.detach().numpy(), layer["weight"], strict=True)
+
+
+def test_the_sequence_of_the_tensors_does_not_matter_to_safetensors(tmp_path: Path, layer) -> None:
+    write_network(tmp_path / "a.safetensors", layer)
+    write_network(tmp_path / "b.safetensors", dict(reversed(layer.items())))
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt"])
+def test_nothing_is_replaced_without_force(suffix: str, tmp_path: Path, layer, refused) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_text("old")
+    with refused(FileError, path, "--force"):
+        write_network(path, layer)
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["a", "a.txt", "a.onnx", ".npz"])
+def test_other_suffixes(name: str, tmp_path: Path, layer, refused) -> None:
+    with refused(FileError, name, ".safetensors, .npz, .pt, .pth"):
+        write_network(tmp_path / name, layer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_torch(tmp_path: Path, layer, refused, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with refused(MissingExtraError, "writing a torch state dict", "unshuffle[torch]"):
+        write_network(tmp_path / "a.pt", layer)
+    assert not list(tmp_path.iterdir())
