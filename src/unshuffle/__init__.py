@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from unshuffle.files import read_pile as read_pile
     from unshuffle.files import read_records as read_records
     from unshuffle.network import Network as Network
+    from unshuffle.outcome import Outcome as Outcome
     from unshuffle.pairing import Pairing as Pairing
     from unshuffle.pairing import pair as pair
     from unshuffle.pile import Piece as Piece
     from unshuffle.pile import Pile as Pile
     from unshuffle.records import Records as Records
-    from unshuffle.solution import Outcome as Outcome
     from unshuffle.solution import Solution as Solution
-    from unshuffle.solve import solve as solve
-    from unshuffle.solve import verify as verify
+    from unshuffle.solver import solve as solve
     from unshuffle.trace import Trace as Trace
+    from unshuffle.verification import verify as verify
 
 __version__ = "0.1.0"
 
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Anatomy": "unshuffle.anatomy",
     "Network": "unshuffle.network",
-    "Outcome": "unshuffle.solution",
+    "Outcome": "unshuffle.outcome",
     "Pairing": "unshuffle.pairing",
     "Piece": "unshuffle.pile",
     "Pile": "unshuffle.pile",
@@ -42,11 +42,11 @@ _HOME = {
     "pair": "unshuffle.pairing",
     "read_pile": "unshuffle.files",
     "read_records": "unshuffle.files",
-    "solve": "unshuffle.solve",
-    "verify": "unshuffle.solve",
+    "solve": "unshuffle.solver",
+    "verify": "unshuffle.verification",
 }
 
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:

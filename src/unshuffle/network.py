@@ -62,12 +62,12 @@ class Blocks:
     @property
     def width(self) -> int:
         """Width d of the stream."""
-        return self.inp_weight.shape[2]
+        return int(self.inp_weight.shape[2])
 
     @property
     def hidden(self) -> int:
         """Number h of hidden units in a block."""
-        return self.inp_weight.shape[1]
+        return int(self.inp_weight.shape[1])
 
     def apply(self, block: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width); returns a new array of that shape."""
@@ -154,9 +154,8 @@ class Network:
         predictions = np.empty((len(inputs), len(self.last.bias)), inputs.dtype)
         for start in range(0, len(inputs), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
-            for state in self.states(inputs[rows]):
-                pass
-            predictions[rows] = self.last(state)
+            *_, final = self.states(inputs[rows])
+            predictions[rows] = self.last(final)
         return predictions
 
     def states(self, inputs: Floats) -> Iterator[Floats]:

@@ -55,8 +55,8 @@ class Piece:
             if not np.isfinite(values).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
                 raise PileError(
-                    f"piece {self.id}: its {name} holds {values[where]} at {list(where)}, but every "
-                    "number of a network must be finite; the file is damaged or training diverged"
+                    f"piece {self.id}: its {name} holds {values[where]} at {list(where)}, but "
+                    "all numbers of a network are finite; the file is damaged or training diverged"
                 )
 
     @property

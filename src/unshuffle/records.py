@@ -54,12 +54,12 @@ class Records:
     @property
     def width(self) -> int:
         """Number of input columns, the width d of the stream."""
-        return self.inputs.shape[1]
+        return int(self.inputs.shape[1])
 
     @property
     def outputs(self) -> int:
         """Number of prediction columns."""
-        return self.predictions.shape[1]
+        return int(self.predictions.shape[1])
 
     def predicted(self) -> "Records":
         """Only the rows that have all their predictions."""

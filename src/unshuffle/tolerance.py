@@ -83,7 +83,43 @@ def arithmetic_of(weights: np.dtype[np.floating], predictions: Floats) -> str:
     to float32 rounding. That is the case where every prediction is the shortest decimal of some
     float32.
     """
-    if weights == np.float32 or predictions.dtype == np.float32:
+    if np.float32 in (weights, predictions.dtype):
         return "float32"
     shortest = predictions.astype(np.float32).astype(str).astype(np.float64)
     return "float32" if np.array_equal(shortest, predictions) else "float64"
+
+
+def storage_tolerance(
+    rounding: Tolerance, stored_as: tuple[str, ...], predictions: Floats
+) -> Tolerance:
+    """Errors that the coarseness of the stored numbers explains, beyond the arithmetic.
+
+    Parameters
+    ----------
+    rounding
+        The tolerance of float32 arithmetic on the same network and rows.
+    stored_as
+        The dtypes of the pieces in their files. Where halves stand for the weights of a network
+        that computed in float32, every weight is off by half a unit in its last place.
+    predictions
+        Shape (rows, outputs). Rounded to k decimals, they are off by half a unit of the k-th.
+    """
+    coarsest = max(UNIT[name] for name in stored_as)
+    tolerance = rounding.scaled(max(1.0, coarsest / UNIT["float32"] / MARGIN))
+    places = decimals(predictions)
+    if places is None:
+        return tolerance
+    step = 10.0**-places
+    return Tolerance(tolerance.rms + step / np.sqrt(12), tolerance.peak + step / 2)
+
+
+def decimals(predictions: Floats) -> int | None:
+    """Decimal places to which predictions were rounded; None if to none that float32 resolves."""
+    largest = float(np.abs(predictions).max(initial=0.0))
+    resolution = 2 * UNIT["float32"] * largest
+    for places in range(8):
+        if 10.0**-places < 16 * resolution:
+            break
+        if np.allclose(np.round(predictions, places), predictions, rtol=0.0, atol=resolution):
+            return places
+    return None

@@ -60,7 +60,7 @@ class Trace:
         return sum(step.kept for step in self.steps)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The whole trace as flat arrays, for storage.
+        """Lay the whole trace out in flat arrays, for storage.
 
         Returns
         -------
@@ -77,8 +77,8 @@ class Trace:
             "error": np.array([step.error for step in self.steps], dtype=np.float64),
             "candidates": np.array([len(step.tested) for step in self.steps], dtype=np.int64),
             "blocks": np.array([len(step.order) for step in self.steps], dtype=np.int64),
-            "tested": np.concatenate([step.tested for step in self.steps] or [[]]).astype("f4"),
-            "order": np.concatenate([step.order for step in kept] or [[]]).astype(np.int64),
+            "tested": np.array([e for step in self.steps for e in step.tested], dtype=np.float32),
+            "order": np.array([block for step in kept for block in step.order], dtype=np.int64),
         }
 
     def __len__(self) -> int:

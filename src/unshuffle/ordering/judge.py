@@ -2,11 +2,14 @@
 
 Candidates differ from the order that stands in a few places, so they start from its states at the
 first place of difference. From there on most of them run the same block at the same depth: their
-rows are stacked and pass through it in one matrix product.
+rows are stacked and pass through it in one matrix product. Batches are judged in parallel threads.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +59,10 @@ class Judge:
     records: Records
     inputs: Floats = field(init=False)
     predictions: Floats = field(init=False)
+    threads: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
+        self.threads = ThreadPoolExecutor(_cores())
         dtype = self.last.weight.dtype
         self.inputs = np.ascontiguousarray(self.records.inputs, dtype=dtype)
         self.predictions = np.ascontiguousarray(self.records.predictions, dtype=dtype)
@@ -101,15 +106,19 @@ class Judge:
         """
         count, length = candidates.shape
         overlap = min(length, len(base.order))
-        differs = candidates[:, :overlap] != np.asarray(base.order[:overlap], dtype=np.intp)
-        start = np.where(differs.any(axis=1), differs.argmax(axis=1), overlap)
+        differs = np.ones((count, overlap + 1), bool)  # at the latest where one of them ends
+        differs[:, :overlap] = candidates[:, :overlap] != np.array(base.order[:overlap], np.intp)
+        start = differs.argmax(axis=1)
         sequence = np.argsort(start, kind="stable")
         errors = np.empty(count)
         at_once = max(1, ROWS_AT_ONCE // len(self.inputs))
-        with np.errstate(over="ignore", invalid="ignore"):
-            for first in range(0, count, at_once):
-                batch = sequence[first : first + at_once]
-                errors[batch] = self._judge(base, candidates[batch], start[batch])
+        batches = [sequence[first : first + at_once] for first in range(0, count, at_once)]
+
+        def judge(batch: NDArray[np.intp]) -> None:
+            errors[batch] = self._judge(base, candidates[batch], start[batch])
+
+        for _ in self.threads.map(judge, batches):
+            pass
         return errors
 
     def _judge(
@@ -120,23 +129,33 @@ class Judge:
         rows, width = self.inputs.shape
         states = np.empty((count, rows, width), self.inputs.dtype)
         active = 0
-        for t in range(int(start[0]), length + 1):
-            while active < count and start[active] == t:
-                states[active] = base.states[t]
-                active += 1
-            if t < length:
-                for block, members in _runs(candidates[:active, t]):
-                    x = states[members].reshape(-1, width)
-                    states[members] = self.blocks.apply(block, x).reshape(-1, rows, width)
-        return self._errors(states)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for t in range(int(start[0]), length + 1):
+                while active < count and start[active] == t:
+                    states[active] = base.states[t]
+                    active += 1
+                if t < length:
+                    for block, members in _runs(candidates[:active, t]):
+                        x = states[members].reshape(-1, width)
+                        states[members] = self.blocks.apply(block, x).reshape(-1, rows, width)
+            return self._errors(states)
 
     def _errors(self, states: Floats) -> NDArray[np.float64]:
         """Mean squared errors of final states of shape (candidates, rows, width)."""
         residual = self.last(states.reshape(-1, states.shape[2]))
         residual = residual.reshape(len(states), *self.predictions.shape)
         residual -= self.predictions
-        errors = np.square(residual, out=residual).mean(axis=(1, 2), dtype=np.float64)
-        return np.nan_to_num(errors, copy=False, nan=np.inf)
+        np.square(residual, out=residual)
+        errors: NDArray[np.float64] = residual.mean(axis=(1, 2), dtype=np.float64)
+        errors[np.isnan(errors)] = np.inf
+        return errors
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _agreement(one: Sequence[int], other: Sequence[int]) -> int:
@@ -150,6 +169,4 @@ def _agreement(one: Sequence[int], other: Sequence[int]) -> int:
 def _runs(ids: NDArray[np.intp]) -> list[tuple[int, slice]]:
     """Split a sequence of block ids into runs of equal ids."""
     edges = [0, *(np.flatnonzero(np.diff(ids)) + 1).tolist(), len(ids)]
-    return [
-        (int(ids[a]), slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if a < b
-    ]
+    return [(int(ids[a]), slice(a, b)) for a, b in pairwise(edges) if a < b]

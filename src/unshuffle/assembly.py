@@ -1,0 +1,107 @@
+"""From piece ids back to layers: answers, blocks, the whole network."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+import numpy as np
+
+from unshuffle.activations import RELU, Activation
+from unshuffle.anatomy import Anatomy
+from unshuffle.errors import AnswerError
+from unshuffle.network import Blocks, Linear, Network
+from unshuffle.pile import PieceId, Pile
+
+
+def stack_blocks(
+    pile: Pile, pairs: Iterable[tuple[PieceId, PieceId]], activation: Activation = RELU
+) -> Blocks:
+    """Stack blocks from the ids of their inp and out layers, in the pile's dtype."""
+    pairs = list(pairs)
+    inp = [pile[pile.index[inp]] for inp, _ in pairs]
+    out = [pile[pile.index[out]] for _, out in pairs]
+    return Blocks(
+        np.stack([piece.weight for piece in inp]).astype(pile.dtype, copy=False),
+        np.stack([piece.bias for piece in inp]).astype(pile.dtype, copy=False),
+        np.stack([piece.weight for piece in out]).astype(pile.dtype, copy=False),
+        np.stack([piece.bias for piece in out]).astype(pile.dtype, copy=False),
+        activation,
+    )
+
+
+def last_layer(pile: Pile, name: PieceId) -> Linear:
+    """The piece of that id as the last layer, in the pile's dtype."""
+    piece = pile[pile.index[name]]
+    return Linear(piece.weight, piece.bias).astype(pile.dtype)
+
+
+def build_network(
+    pile: Pile, permutation: Sequence[PieceId], activation: Activation = RELU
+) -> Network:
+    """The network whose layers are applied in the given sequence: inp, out, inp, out, …, last.
+
+    The permutation is taken as it is; `check_answer` makes sure that it fits the pile.
+    """
+    pairs = zip(permutation[:-1:2], permutation[1::2], strict=True)
+    return Network(stack_blocks(pile, pairs, activation), last_layer(pile, permutation[-1]))
+
+
+def answer_text(permutation: Sequence[PieceId]) -> str:
+    """The answer as it is published and hashed: ids joined by commas."""
+    return ",".join(map(str, permutation))
+
+
+def answer_hash(permutation: Sequence[PieceId]) -> str:
+    """SHA-256 of the answer text, in hexadecimal."""
+    return sha256(answer_text(permutation).encode()).hexdigest()
+
+
+def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
+    """Read comma-separated ids, with or without blanks and line breaks.
+
+    Raises
+    ------
+    AnswerError
+        If an id is not in the pile.
+    """
+    by_text = {str(name): name for name in pile.ids}
+    names = [name.strip() for name in re.split(r"[,\n]", text)]
+    names = [name for name in names if name]
+    unknown = [name for name in names if name not in by_text]
+    if unknown:
+        raise AnswerError(
+            f"the answer names a piece {unknown[0][:80]!r}, but the pile has none; expected "
+            f"{len(pile)} ids such as {pile.ids[0]}, separated by commas"
+        )
+    return tuple(by_text[name] for name in names)
+
+
+def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:
+    """Make sure that a permutation names each piece once and puts none where it cannot go.
+
+    Raises
+    ------
+    AnswerError
+        If it does not.
+    """
+    counts = Counter(permutation)
+    twice = [name for name, count in counts.items() if count > 1]
+    missing = [name for name in pile.ids if name not in counts]
+    if twice:
+        raise AnswerError(f"the answer names piece {twice[0]} twice; each piece is used once")
+    if missing:
+        raise AnswerError(
+            f"the answer names {len(permutation)} of {len(pile)} pieces: piece "
+            f"{min(missing, key=str)} is missing; each piece is used once"
+        )
+    roles = [("inp", anatomy.inp), ("out", anatomy.out)] * anatomy.blocks + [("last", anatomy.last)]
+    for place, (name, (role, fitting)) in enumerate(zip(permutation, roles, strict=True), start=1):
+        if pile.index[name] not in fitting:
+            rows, columns = pile[pile.index[name]].shape
+            wanted_rows, wanted_columns = pile[fitting[0]].shape
+            raise AnswerError(
+                f"the answer puts piece {name} ({rows} × {columns}) in place {place}, where an "
+                f"{role} layer ({wanted_rows} × {wanted_columns}) belongs; the sequence is inp, "
+                "out, inp, out, …, last"
+            )

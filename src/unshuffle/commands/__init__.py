@@ -1,0 +1,61 @@
+"""The command line: it translates arguments into calls, and results into text and exit statuses.
+
+Exit statuses: 0 the record is reproduced exactly, 3 finished but not exactly, 2 a user's mistake,
+130 interrupted. Each command is a module with `add_arguments(parser)` and `run(args) -> int`;
+whatever takes long to import is imported inside `run`.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import unshuffle
+from unshuffle.commands import assemble, inspect, pair, solve, verify
+from unshuffle.errors import UnshuffleError
+
+EXACT, MISTAKE, NOT_EXACT, INTERRUPTED = 0, 2, 3, 130
+
+COMMANDS = {
+    "inspect": (inspect, "show what lies on the floor"),
+    "pair": (pair, "find which inp layer belongs to which out layer, by weights alone"),
+    "solve": (solve, "put the network back together and prove it"),
+    "verify": (verify, "compute the error of an arrangement"),
+    "assemble": (assemble, "write the network that an answer describes"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    args = build_parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except UnshuffleError as error:
+        print(f"unshuffle: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("unshuffle: interrupted before there was anything to report", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="unshuffle",
+        description="Puts a dropped neural network back together.",
+        epilog="Exit status: 0 exact, 3 finished but not exact, 2 a mistake, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"unshuffle {unshuffle.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser

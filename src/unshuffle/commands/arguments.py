@@ -1,0 +1,103 @@
+"""Arguments that several commands share, and how they turn into piles, records and answers."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unshuffle.pile import PieceId, Pile
+    from unshuffle.records import Records
+
+
+def add_pieces(parser: argparse.ArgumentParser) -> None:
+    """Add the pile's place."""
+    parser.add_argument(
+        "pieces",
+        metavar="PIECES",
+        help="a folder of .pth/.pt, .safetensors or .npz files, one piece each, or one such file "
+        "that holds all pieces",
+    )
+
+
+def add_records(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Add the record's place and the names of its columns."""
+    parser.add_argument(
+        "records",
+        metavar="RECORDS",
+        nargs="?" if optional else None,
+        help="inputs and predictions: .csv, .csv.gz, .parquet or .npz",
+    )
+    for name, default in (
+        ("inputs", "all the others, in file order"),
+        ("predictions", "pred, pred_0, …, prediction…"),
+        ("targets", "true, true_0, …, target…; not used to solve"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            metavar="NAME[,NAME…]",
+            type=lambda text: [part.strip() for part in text.split(",")],
+            help=f"columns that hold {name} (default: {default})",
+        )
+
+
+def add_signal(parser: argparse.ArgumentParser) -> None:
+    """Add how pairs are found."""
+    parser.add_argument(
+        "--signal",
+        default="trace",
+        metavar="NAME",
+        help="what tells true pairs from wrong ones: trace, ratio or log-norm (default: trace)",
+    )
+    parser.add_argument(
+        "--matching",
+        default="optimal",
+        metavar="NAME",
+        help="optimal (linear assignment) or greedy (default: optimal)",
+    )
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add the permission to overwrite."""
+    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
+
+
+def number(
+    kind: Callable[[str], float], minimum: float, *, exclusive: bool = False
+) -> Callable[[str], float]:
+    """An argument type: a number that is at least, or more than, a minimum."""
+
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not (value > minimum or (value == minimum and not exclusive)):
+            bound = "more than" if exclusive else "at least"
+            raise argparse.ArgumentTypeError(f"{text} must be {bound} {minimum:g}")
+        return value
+
+    parse.__name__ = "whole number" if kind is int else "number"  # argparse names it in errors
+    return parse
+
+
+def pile_of(args: argparse.Namespace) -> "Pile":
+    """Read the pile."""
+    from unshuffle.files import read_pile
+
+    return read_pile(args.pieces)
+
+
+def records_of(args: argparse.Namespace) -> "Records":
+    """Read the record."""
+    from unshuffle.files import read_records
+
+    return read_records(
+        args.records, inputs=args.inputs, predictions=args.predictions, targets=args.targets
+    )
+
+
+def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
+    """Read the answer from a file, or from the argument itself."""
+    from unshuffle.assembly import parse_answer
+    from unshuffle.files import read_text
+
+    looks_like_ids = "," in args.answer and not Path(args.answer).exists()
+    return parse_answer(args.answer if looks_like_ids else read_text(args.answer), pile)

@@ -1,0 +1,121 @@
+"""`unshuffle solve PIECES RECORDS`."""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from unshuffle.commands.arguments import (
+    add_force,
+    add_pieces,
+    add_records,
+    add_signal,
+    number,
+    pile_of,
+    records_of,
+)
+
+if TYPE_CHECKING:
+    from unshuffle.solution import Solution
+
+FILES = ("answer.txt", "solution.json", "network.safetensors", "trace.npz")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_pieces(parser)
+    add_records(parser)
+    parser.add_argument(
+        "--strategy", default="classic", metavar="NAME", help="how the order is found: classic"
+    )
+    add_signal(parser)
+    parser.add_argument(
+        "--placement",
+        default="anywhere",
+        metavar="NAME",
+        help="where greedy insertion may put a block: ends or anywhere (default: anywhere)",
+    )
+    parser.add_argument(
+        "--rows",
+        type=number(int, 1),
+        metavar="N",
+        help="rows that the search uses (default: 500); the final word is always all rows",
+    )
+    parser.add_argument("--seed", type=number(int, 0), default=0, metavar="S", help="random seed")
+    parser.add_argument(
+        "--time-limit",
+        type=number(float, 0, exclusive=True),
+        metavar="SECONDS",
+        help="stop the search after so long and report the best found",
+    )
+    parser.add_argument("--out", metavar="DIR", help=f"keep {', '.join(FILES)} in this folder")
+    add_force(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Solve, print the result, and keep it if asked to."""
+    from unshuffle.outcome import Outcome
+    from unshuffle.solver import solve
+    from unshuffle.views.progress import show_progress
+
+    started = perf_counter()
+    if args.out is not None:
+        _check_writable(Path(args.out), force=args.force)
+    pile, records = pile_of(args), records_of(args)
+    read = perf_counter()
+    with show_progress(quiet=args.quiet or args.json, time_limit=args.time_limit) as on_step:
+        solution = solve(
+            pile,
+            records,
+            strategy=args.strategy,
+            signal=args.signal,
+            matching=args.matching,
+            placement=args.placement,
+            rows=args.rows,
+            seed=args.seed,
+            time_limit=args.time_limit,
+            on_step=on_step,
+        )
+    timings = {"read": read - started, **solution.seconds, "total": perf_counter() - started}
+    solution = replace(solution, seconds=timings)
+    if args.out is not None:
+        _keep(solution, Path(args.out), force=args.force)
+    if args.json:
+        print(json.dumps(solution.summary()))
+    else:
+        from unshuffle.views.terminal import print_solution
+
+        print_solution(solution, kept_in=args.out)
+    if solution.outcome is Outcome.INTERRUPTED:
+        return 130
+    return 0 if solution.exact else 3
+
+
+def _check_writable(folder: Path, *, force: bool) -> None:
+    """Refuse before the work, not after it, to overwrite what is there."""
+    from unshuffle.errors import FileError
+
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder} is a file; --out names a folder to keep the results in")
+    there = [name for name in FILES if (folder / name).exists()]
+    if there and not force:
+        raise FileError(
+            f"{folder / there[0]} exists; choose another folder, or overwrite it with --force"
+        )
+
+
+def _keep(solution: "Solution", folder: Path, *, force: bool) -> None:
+    """Write the answer, the solution, the network and the trace."""
+    from unshuffle.files import make_folder, write_network, write_text
+
+    make_folder(folder)
+    write_text(folder / "answer.txt", f"{solution.answer}\n", force=force)
+    write_text(
+        folder / "solution.json", f"{json.dumps(solution.summary(), indent=1)}\n", force=force
+    )
+    write_network(folder / "network.safetensors", solution.network.tensors(), force=force)
+    write_network(folder / "trace.npz", solution.trace.arrays(), force=force)

@@ -1,0 +1,35 @@
+"""How a solve or a check ended: named values, each with a sentence of advice."""
+
+from enum import Enum
+
+
+class Outcome(Enum):
+    """How it ended; `str(outcome)` is the name, `outcome.advice` the sentence."""
+
+    EXACT = "exact", "The record is reproduced to rounding: this is the lost network."
+    APPROXIMATE = (
+        "approximate",
+        "The record is reproduced as well as the coarsely stored numbers allow; neighbouring "
+        "blocks whose exchange changes less than that may stand in the other order.",
+    )
+    MISFIT = "misfit", "This arrangement does not reproduce the record."
+    LOCAL_OPTIMUM = (
+        "local optimum",
+        "No move lowers the error, yet the record is not reproduced: give the search more rows or "
+        "another seed, or pair by another signal.",
+    )
+    BUDGET_SPENT = (
+        "budget spent",
+        "The time limit came first: this is the best arrangement found so far; allow more time.",
+    )
+    INTERRUPTED = (
+        "interrupted",
+        "The search was interrupted: this is the best arrangement found so far.",
+    )
+
+    def __init__(self, label: str, advice: str) -> None:
+        self.label = label
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return self.label

@@ -1,0 +1,177 @@
+"""Pair the layers of a pile by their weights alone, and say how sure each pair is."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unshuffle.anatomy import Anatomy, read_anatomy
+from unshuffle.pairing.layers import stack_layers
+from unshuffle.pairing.matching import Pairs, find_matching
+from unshuffle.pairing.signals import Scores, find_signal, log_norm_correlation
+from unshuffle.pile import PieceId, Pile
+
+
+@dataclass(frozen=True)
+class Match:
+    """An inp layer and an out layer that were matched.
+
+    Parameters
+    ----------
+    inp, out
+        Ids of the pieces.
+    score
+        What the signal says of them.
+    rival
+        Id of the piece that would replace one of them in the best other pair of either; None
+        where there is no other.
+    margin
+        Score minus the rival's score, in units of the spread of all scores of unmatched pairs.
+        Negative where one of the two would fit better elsewhere. Infinite without a rival.
+    """
+
+    inp: PieceId
+    out: PieceId
+    score: float
+    rival: PieceId | None
+    margin: float
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """The blocks of a network, not yet in order.
+
+    Parameters
+    ----------
+    anatomy
+        Dimensions and roles.
+    matches
+        One for each block.
+    last
+        Id of the last layer.
+    signal, matching
+        How the pairs were scored and matched.
+    scores
+        Shape (I, J): scores of all pairs, in the sequence of `anatomy.inp` and `anatomy.out`.
+    """
+
+    anatomy: Anatomy
+    matches: tuple[Match, ...]
+    last: PieceId
+    signal: str
+    matching: str
+    scores: Scores
+
+    @property
+    def pairs(self) -> tuple[tuple[PieceId, PieceId], ...]:
+        """Ids of the inp and the out layer of each block."""
+        return tuple((match.inp, match.out) for match in self.matches)
+
+    def summary(self) -> dict[str, Any]:
+        """The pairing as plain values, ready for JSON; an infinite margin is None."""
+        return {
+            "signal": self.signal,
+            "matching": self.matching,
+            "last": self.last,
+            "pairs": [
+                {
+                    "inp": match.inp,
+                    "out": match.out,
+                    "score": match.score,
+                    "rival": match.rival,
+                    "margin": match.margin if math.isfinite(match.margin) else None,
+                }
+                for match in self.matches
+            ],
+        }
+
+    def __repr__(self) -> str:
+        weakest = min(self.matches, key=lambda match: match.margin)
+        return (
+            f"Pairing({len(self.matches)} pairs by {self.signal}, {self.matching}; weakest: "
+            f"{weakest.inp} with {weakest.out}, margin {weakest.margin:.2g})"
+        )
+
+
+def pair(
+    pile: Pile,
+    *,
+    signal: str = "trace",
+    matching: str = "optimal",
+    anatomy: Anatomy | None = None,
+) -> Pairing:
+    """Find which inp layer belongs to which out layer, by weights alone.
+
+    Parameters
+    ----------
+    pile
+        The pieces.
+    signal
+        A name in `unshuffle.pairing.SIGNALS`.
+    matching
+        "optimal" (linear assignment) or "greedy".
+    anatomy
+        The pile's anatomy, if it is known already.
+
+    Raises
+    ------
+    PileError
+        If the pieces cannot be one residual network.
+    UsageError
+        If there is no signal or matching of that name.
+
+    Notes
+    -----
+    Where inp and out layers have one shape (h = d), pairs are found among all square pieces by
+    the signal in its better direction, and the roles within a pair by the log-norm correlation,
+    which holds over the hidden units only: it is near 0 in the wrong direction. The piece that
+    stays alone, where the last layer has that shape too, is the last layer.
+    """
+    anatomy = anatomy or read_anatomy(pile)
+    layers = stack_layers(pile, anatomy)
+    score = find_signal(signal).score
+    match_sets, match_members = find_matching(matching)
+    scores = score(layers)
+    if anatomy.interchangeable:
+        pairs = match_members(np.maximum(scores, scores.T))
+        direction = log_norm_correlation(layers)
+        turned = direction[pairs[:, 1], pairs[:, 0]] > direction[pairs[:, 0], pairs[:, 1]]
+        pairs[turned] = pairs[turned, ::-1]
+        rivals = np.maximum(scores, scores.T)
+    else:
+        pairs = match_sets(scores)
+        rivals = scores
+    used = {anatomy.inp[i] for i in pairs[:, 0]} | {anatomy.out[j] for j in pairs[:, 1]}
+    last = next(position for position in anatomy.last if position not in used)
+    matches = _matches(pile, anatomy, pairs, rivals)
+    return Pairing(anatomy, matches, pile[last].id, signal, matching, scores)
+
+
+def _matches(pile: Pile, anatomy: Anatomy, pairs: Pairs, scores: Scores) -> tuple[Match, ...]:
+    """Describe each pair, with its best rival."""
+    unmatched = np.ones(scores.shape, bool)
+    unmatched[tuple(pairs.T)] = False
+    if anatomy.interchangeable:
+        unmatched[tuple(pairs.T[::-1])] = False
+        np.fill_diagonal(unmatched, False)
+    others = np.where(unmatched, scores, -np.inf)
+    spread = float(np.std(scores[unmatched])) if unmatched.any() else 0.0
+    matches = []
+    for i, j in pairs.tolist():
+        # Rivals of (i, j): another out for inp i, or another inp for out j.
+        rivals = [(others[i, :], anatomy.out), (others[:, j], anatomy.inp)]
+        if anatomy.interchangeable:
+            rivals += [(others[j, :], anatomy.out), (others[:, i], anatomy.inp)]
+        column, positions = max(rivals, key=lambda rival: float(rival[0].max()))
+        best = float(column.max())
+        matches.append(
+            Match(
+                inp=pile[anatomy.inp[i]].id,
+                out=pile[anatomy.out[j]].id,
+                score=float(scores[i, j]),
+                rival=None if best == -math.inf else pile[positions[int(column.argmax())]].id,
+                margin=(scores[i, j] - best) / spread if spread > 0 else math.inf,
+            )
+        )
+    return tuple(matches)

@@ -1,0 +1,127 @@
+"""What a solve hands back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from unshuffle.assembly import answer_text
+from unshuffle.network import Network
+from unshuffle.outcome import Outcome
+from unshuffle.pairing import Pairing
+from unshuffle.pile import PieceId
+from unshuffle.trace import Trace
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """An arrangement of the pieces, with its proof.
+
+    Parameters
+    ----------
+    outcome
+        How the solve ended.
+    pairs
+        Ids of the inp and the out layer of each block, sorted by the inp layer.
+    order
+        Indices into `pairs`, in the order in which the blocks run.
+    last
+        Id of the last layer.
+    mse, max_abs_error
+        Mean squared and maximum absolute error over all rows with predictions.
+    rows
+        Number of those rows.
+    sha256
+        SHA-256 of `answer`, in hexadecimal.
+    pairing
+        The evidence for the pairs, with margins.
+    seconds
+        Wall time by phase: `pair`, `order`, `verify` and `total`.
+    trace
+        Every step of the search.
+    network
+        The assembled network, which predicts with NumPy.
+    """
+
+    outcome: Outcome
+    pairs: tuple[tuple[PieceId, PieceId], ...]
+    order: tuple[int, ...]
+    last: PieceId
+    mse: float
+    max_abs_error: float
+    rows: int
+    sha256: str
+    pairing: Pairing
+    seconds: Mapping[str, float]
+    trace: Trace
+    network: Network
+
+    @property
+    def exact(self) -> bool:
+        """Whether the record is reproduced to rounding."""
+        return self.outcome is Outcome.EXACT
+
+    @property
+    def permutation(self) -> tuple[PieceId, ...]:
+        """Piece ids in the order in which they are applied: inp, out, inp, out, …, last."""
+        return (*(name for block in self.order for name in self.pairs[block]), self.last)
+
+    @property
+    def answer(self) -> str:
+        """The permutation as text, ids joined by commas."""
+        return answer_text(self.permutation)
+
+    @property
+    def margins(self) -> dict[tuple[PieceId, PieceId], float]:
+        """By pair: how far ahead of its best rival it is, in spreads of the unmatched scores.
+
+        NaN for a pair that the search formed against the pairing by weights.
+        """
+        by_pair = {(match.inp, match.out): match.margin for match in self.pairing.matches}
+        return {pair: by_pair.get(pair, float("nan")) for pair in self.pairs}
+
+    def to_torch(self) -> "torch.nn.Module":
+        """The network as a PyTorch module built like the lost one.
+
+        Raises
+        ------
+        MissingExtraError
+            If PyTorch is not installed.
+        """
+        from unshuffle.torch_module import to_torch
+
+        return to_torch(self.network)
+
+    def summary(self) -> dict[str, Any]:
+        """The solution as plain values, ready for JSON."""
+        return {
+            "outcome": str(self.outcome),
+            "exact": self.exact,
+            "advice": self.outcome.advice,
+            "permutation": list(self.permutation),
+            "pairs": [list(pair) for pair in self.pairs],
+            "order": list(self.order),
+            "last": self.last,
+            "mse": self.mse,
+            "max_abs_error": self.max_abs_error,
+            "rows": self.rows,
+            "sha256": self.sha256,
+            "signal": self.pairing.signal,
+            "matching": self.pairing.matching,
+            "margins": [m if isfinite(m) else None for m in self.margins.values()],
+            "candidates_tested": self.trace.tested,
+            "moves_kept": self.trace.kept,
+            "seconds": {phase: round(value, 6) for phase, value in self.seconds.items()},
+        }
+
+    def __repr__(self) -> str:
+        answer = self.answer if len(self.answer) <= 72 else f"{self.answer[:69]}..."
+        return (
+            f"Solution({self.outcome}: {len(self.pairs)} blocks, mse {self.mse:.3g}, max abs error "
+            f"{self.max_abs_error:.3g} over {self.rows} rows, {self.seconds['total']:.2f} s)\n"
+            f"  answer  {answer}\n"
+            f"  sha256  {self.sha256}"
+        )

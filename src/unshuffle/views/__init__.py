@@ -1,0 +1,1 @@
+"""Views: what people see. They read results and traces and compute no science."""

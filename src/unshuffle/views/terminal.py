@@ -1,0 +1,146 @@
+"""Tables for the terminal; plain text where there is none."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from unshuffle.outcome import Outcome
+
+if TYPE_CHECKING:
+    from unshuffle.anatomy import Anatomy
+    from unshuffle.pairing import Pairing
+    from unshuffle.pile import PieceId, Pile
+    from unshuffle.records import Records
+    from unshuffle.solution import Solution
+    from unshuffle.verification import Verdict
+
+IDS_SHOWN = 6
+
+
+def print_inspection(pile: "Pile", records: "Records | None", anatomy: "Anatomy | None") -> None:
+    """Print the shapes in a pile with their roles, and what the record holds."""
+    table = _table("shape", "pieces", "can be", "ids")
+    counts = Counter(piece.shape for piece in pile)
+    for shape, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        members = [i for i, piece in enumerate(pile) if piece.shape == shape]
+        table.add_row(
+            f"{shape[0]} × {shape[1]}",
+            str(count),
+            _roles(members[0], anatomy),
+            _some(sorted((pile[i].id for i in members), key=_by_kind)),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{len(pile)} pieces, stored as {' and '.join(pile.stored_as)}")
+    if anatomy is not None:
+        console.print(f"network: {anatomy}")
+    if records is not None:
+        known = len(records.predicted())
+        console.print(
+            f"record: {len(records)} rows of {records.width} inputs, {known} with "
+            f"{records.outputs} prediction{'' if records.outputs == 1 else 's'}"
+            f"{'' if records.targets is None else ', with targets'}"
+        )
+
+
+def print_pairing(pairing: "Pairing") -> None:
+    """Print each pair with its score, its best rival and its margin, least sure first."""
+    table = _table("inp", "out", "score", "best rival", "margin")
+    for match in sorted(pairing.matches, key=lambda match: match.margin):
+        table.add_row(
+            _name(match.inp),
+            _name(match.out),
+            f"{match.score:.3f}",
+            "–" if match.rival is None else _name(match.rival),
+            "∞" if math.isinf(match.margin) else f"{match.margin:.2f}",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"{len(pairing.matches)} pairs by {pairing.signal}, {pairing.matching} matching; last "
+        f"layer: {_name(pairing.last)}"
+    )
+    console.print(
+        "margin: lead over the best rival, in standard deviations of the unmatched scores"
+    )
+
+
+def print_solution(solution: "Solution", *, kept_in: str | None) -> None:
+    """Print how it ended, the errors, the hash and the answer."""
+    console = Console(highlight=False)
+    _print_outcome(console, solution.outcome)
+    seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in solution.seconds.items())
+    facts = {
+        "mean squared error": f"{solution.mse:.3g} over {solution.rows} rows",
+        "max absolute error": f"{solution.max_abs_error:.3g}",
+        "search": f"{solution.trace.tested} candidates tested, {solution.trace.kept} moves kept",
+        "time": seconds,
+        "sha256": solution.sha256,
+    }
+    if kept_in is not None:
+        facts["kept in"] = escape(kept_in)
+    _print_facts(console, facts)
+    console.print(Text(solution.answer), soft_wrap=True)  # one line, to be copied or piped
+
+
+def print_verdict(verdict: "Verdict") -> None:
+    """Print what a check found."""
+    console = Console(highlight=False)
+    _print_outcome(console, verdict.outcome)
+    _print_facts(
+        console,
+        {
+            "mean squared error": f"{verdict.mse:.3g} over {verdict.rows} rows",
+            "max absolute error": f"{verdict.max_abs_error:.3g}",
+            "explained by rounding": f"mean squared {verdict.tolerance.rms**2:.2g}, maximum "
+            f"{verdict.tolerance.peak:.2g}",
+            "sha256": verdict.sha256,
+        },
+    )
+
+
+def _print_outcome(console: Console, outcome: Outcome) -> None:
+    colour = {Outcome.EXACT: "green", Outcome.APPROXIMATE: "yellow"}.get(outcome, "red")
+    console.print(f"[bold {colour}]{outcome}[/]  {outcome.advice}")
+
+
+def _print_facts(console: Console, facts: dict[str, str]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        table.add_row(f"[dim]{name}[/]", value)
+    console.print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("can be", "ids") else "right")
+    return table
+
+
+def _roles(position: int, anatomy: "Anatomy | None") -> str:
+    if anatomy is None:
+        return "?"
+    roles = {"inp": anatomy.inp, "out": anatomy.out, "last": anatomy.last}
+    return " or ".join(role for role, fitting in roles.items() if position in fitting)
+
+
+def _by_kind(name: "PieceId") -> tuple[bool, "PieceId"]:
+    """Numbers before names."""
+    return isinstance(name, str), name
+
+
+def _some(names: Iterable["PieceId"]) -> str:
+    names = list(names)
+    shown = ", ".join(_name(name) for name in names[:IDS_SHOWN])
+    return shown if len(names) <= IDS_SHOWN else f"{shown}, …"
+
+
+def _name(name: "PieceId") -> str:
+    return escape(str(name))

@@ -1,0 +1,106 @@
+"""Networks with a known answer, and the way to the real puzzle."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unshuffle import Network, Piece, Pile, Records
+from unshuffle.network import Blocks, Linear
+
+PROJECT = Path(__file__).parent.parent
+PUZZLE = PROJECT.parent / "shared" / "puzzle"
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A network that was dropped, with its answer."""
+
+    network: Network
+    pile: Pile
+    records: Records
+    permutation: tuple[int, ...]
+
+    @property
+    def pairs(self) -> set[tuple[int, int]]:
+        return set(zip(self.permutation[:-1:2], self.permutation[1::2], strict=True))
+
+
+def make_network(
+    rng: np.random.Generator,
+    *,
+    blocks: int = 5,
+    width: int = 6,
+    hidden: int = 10,
+    outputs: int = 1,
+    dtype: type = np.float32,
+) -> Network:
+    """A random network whose blocks couple inp and out the way that training does.
+
+    The product W_out W_in leans towards minus identity, and the norms of a hidden unit's weights
+    agree on its two sides.
+    """
+    strength = np.exp(0.5 * rng.normal(size=(blocks, hidden, 1)))
+    inp = rng.normal(size=(blocks, hidden, width)) / np.sqrt(width) * strength
+    out = -0.12 * inp.transpose(0, 2, 1)
+    out += 0.1 * rng.normal(size=out.shape) * strength.transpose(0, 2, 1) / np.sqrt(hidden)
+    return Network(
+        Blocks(
+            inp,
+            0.3 * rng.normal(size=(blocks, hidden)),
+            out,
+            0.1 * rng.normal(size=(blocks, width)),
+        ),
+        Linear(rng.normal(size=(outputs, width)) / np.sqrt(width), rng.normal(size=outputs)),
+    ).astype(dtype)
+
+
+def drop_network(rng: np.random.Generator, network: Network, *, rows: int) -> Dropped:
+    """Shuffle a network's layers into numbered pieces and record its predictions."""
+    tensors = list(network.tensors().values())
+    layers = list(zip(tensors[::2], tensors[1::2], strict=True))
+    ids = rng.permutation(len(layers)).tolist()
+    pieces = [Piece(name, weight, bias) for name, (weight, bias) in zip(ids, layers, strict=True)]
+    inputs = rng.normal(size=(rows, network.blocks.width)).astype(np.float32)
+    records = Records(inputs, network.predict(inputs))
+    return Dropped(network, Pile(pieces), records, tuple(ids))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20260101)
+
+
+@pytest.fixture(scope="session")
+def make_dropped() -> Callable[..., Dropped]:
+    """Make a dropped network: `make_dropped(rng, rows=200, blocks=5, width=6, hidden=10)`."""
+
+    def make(rng: np.random.Generator, rows: int = 200, **shape: object) -> Dropped:
+        return drop_network(rng, make_network(rng, **shape), rows=rows)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def dropped(
+    make_dropped: Callable[..., Dropped], rng: np.random.Generator
+) -> Callable[..., Dropped]:
+    """Make a dropped network from the test's own generator: `dropped(rows=200, blocks=5)`."""
+    return partial(make_dropped, rng)
+
+
+@pytest.fixture
+def example() -> Path:
+    """The example that ships with the project."""
+    return PROJECT / "examples" / "dropped"
+
+
+@pytest.fixture
+def puzzle() -> Path:
+    """The published puzzle, which is not ours to ship."""
+    if not PUZZLE.exists():
+        pytest.skip(f"the published puzzle is not at {PUZZLE.relative_to(PROJECT.parent)}")
+    return PUZZLE

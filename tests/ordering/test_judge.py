@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unshuffle import Network
+from unshuffle.network import Linear
+from unshuffle.ordering.judge import Judge
+
+
+@pytest.fixture(scope="module")
+def judge(make_dropped):
+    rng = np.random.default_rng(5)
+    case = make_dropped(rng, rows=40, blocks=6, outputs=2, dtype=np.float64)
+    return Judge(case.network.blocks, case.network.last, case.records)
+
+
+def full_evaluation(judge, order):
+    network = Network(judge.blocks.take(order), judge.last)
+    return np.mean((network.predict(judge.inputs) - judge.predictions) ** 2)
+
+
+orders = st.permutations(range(6)).flatmap(
+    lambda order: st.integers(0, 6).map(lambda length: tuple(order[:length]))
+)
+
+
+@settings(deadline=None)
+@given(base=orders, length=st.integers(0, 6), data=st.data())
+def test_errors_agree_with_full_evaluations(judge, base, length, data):
+    candidates = [data.draw(st.permutations(range(6)))[:length] for _ in range(4)]
+    run = judge.run(base)
+    assert run.error == pytest.approx(full_evaluation(judge, base), rel=1e-9)
+    errors = judge.errors(run, np.array(candidates, dtype=np.intp).reshape(4, length))
+    expected = [full_evaluation(judge, candidate) for candidate in candidates]
+    np.testing.assert_allclose(errors, expected, rtol=1e-9)
+
+
+@settings(deadline=None)
+@given(base=orders, order=orders)
+def test_a_run_may_start_from_another_one(judge, base, order):
+    fresh, reused = judge.run(order), judge.run(order, after=judge.run(base))
+    np.testing.assert_array_equal(reused.states, fresh.states)
+    assert reused.error == fresh.error
+
+
+def test_errors_do_not_depend_on_how_candidates_are_batched(judge, monkeypatch):
+    run = judge.run(range(6))
+    rng = np.random.default_rng(1)
+    candidates = np.array([rng.permutation(6) for _ in range(50)])
+    together = judge.errors(run, candidates)
+    monkeypatch.setattr("unshuffle.ordering.judge.ROWS_AT_ONCE", 1)
+    np.testing.assert_allclose(judge.errors(run, candidates), together, rtol=1e-12)
+
+
+def test_an_order_that_overflows_has_an_infinite_error(judge):
+    loud = Judge(judge.blocks, Linear(judge.last.weight * 1e308, judge.last.bias), judge.records)
+    assert loud.run(range(6)).error == np.inf
+    assert loud.errors(loud.run(()), np.array([range(6)])).tolist() == [np.inf]

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from unshuffle import Piece, Pile
+from unshuffle.errors import PileError
+
+
+def piece(name, rows=2, columns=3, value=0.0):
+    return Piece(name, np.full((rows, columns), value, np.float32), np.zeros(rows, np.float32))
+
+
+def test_sequence_depends_on_the_numbers_alone(rng):
+    weights = rng.normal(size=(5, 2, 3)).astype(np.float32)
+    bias = np.zeros(2, np.float32)
+    one = Pile([Piece(i, weights[i], bias) for i in range(5)])
+    other = Pile([Piece(f"x{9 - i}", weights[i], bias) for i in (3, 1, 4, 0, 2)])
+    for mine, theirs in zip(one, other, strict=True):
+        np.testing.assert_array_equal(mine.weight, theirs.weight)
+
+
+def test_identical_twins_are_sorted_by_id():
+    assert Pile([piece(10), piece(2), piece("a")]).ids == (2, 10, "a")
+
+
+def test_dtype_is_the_widest():
+    wide = Piece(1, np.zeros((2, 3)), np.zeros(2), "float64")
+    assert Pile([piece(0)]).dtype == np.float32
+    assert Pile([piece(0), wide]).dtype == np.float64
+    assert Pile([piece(0), wide]).stored_as == ("float32", "float64")
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "message"),
+    [
+        (np.zeros(3), np.zeros(3), r"piece 7: its weight has shape \(3,\)"),
+        (np.zeros((0, 3)), np.zeros(0), r"piece 7: its weight has shape \(0, 3\)"),
+        (np.zeros((2, 3)), np.zeros(3), r"piece 7: its bias has shape \(3,\).* needs \(2,\)"),
+        (np.array([[0, np.nan]]), np.zeros(1), r"piece 7: its weight holds nan at \[0, 1\]"),
+        (np.zeros((1, 2)), np.array([np.inf]), r"piece 7: its bias holds inf at \[0\]"),
+    ],
+)
+def test_a_piece_that_is_no_linear_layer_is_refused(weight, bias, message):
+    with pytest.raises(PileError, match=message):
+        Piece(7, weight, bias)
+
+
+def test_an_empty_pile_and_shared_ids_are_refused():
+    with pytest.raises(PileError, match="empty"):
+        Pile([])
+    with pytest.raises(PileError, match="two pieces are called 1"):
+        Pile([piece(1), piece(1, value=1.0)])

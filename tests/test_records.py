@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from unshuffle import Records
+from unshuffle.errors import RecordError
+
+
+def test_rows_without_all_predictions_do_not_count_as_predicted():
+    predictions = np.array([[1.0, 2.0], [np.nan, 2.0], [3.0, 4.0]])
+    records = Records(np.arange(6.0).reshape(3, 2), predictions, targets=predictions + 1)
+    known = records.predicted()
+    np.testing.assert_array_equal(known.inputs, [[0, 1], [4, 5]])
+    np.testing.assert_array_equal(known.targets, [[2, 3], [4, 5]])
+    assert repr(records) == "Records(3 rows of 2 inputs, 2 with 2 predictions)"
+
+
+def test_a_record_without_prediction_columns_has_no_predicted_rows():
+    assert len(Records(np.zeros((3, 2)), np.zeros((3, 0))).predicted()) == 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "predictions", "message"),
+    [
+        (np.zeros(3), np.zeros((3, 1)), r"inputs have shape \(3,\)"),
+        (np.zeros((3, 2)), np.zeros((2, 1)), r"predictions have shape \(2, 1\)"),
+        (np.array([[0, np.nan]]), np.zeros((1, 1)), "input column 1 of row 0 holds nan"),
+        (np.zeros((2, 1)), np.array([[0], [np.inf]]), "prediction 0 of row 1 is infinite"),
+    ],
+)
+def test_bad_records_are_refused(inputs, predictions, message):
+    with pytest.raises(RecordError, match=message):
+        Records(inputs, predictions)

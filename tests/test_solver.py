@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unshuffle import Outcome, Piece, Pile, Records, solve, verify
+from unshuffle.errors import AnswerError, RecordError, UsageError
+from unshuffle.pairing.signals import log_norm_correlation
+
+
+@settings(deadline=None, max_examples=20)
+@given(ids=st.permutations(range(13)))
+def test_a_network_is_recovered_from_any_shuffle(make_dropped, ids):
+    case = make_dropped(np.random.default_rng(1), blocks=6, width=16, hidden=24)
+    pile = Pile(Piece(ids[p.id], p.weight, p.bias) for p in case.pile)
+    solution = solve(pile, case.records)
+    assert solution.outcome is Outcome.EXACT
+    assert solution.permutation == tuple(ids[name] for name in case.permutation)
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 24])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_several_outputs_and_dtypes(dropped, outputs, dtype):
+    case = dropped(blocks=6, width=16, hidden=24, outputs=outputs, dtype=dtype)
+    solution = solve(case.pile, case.records)
+    assert solution.exact
+    assert solution.permutation == case.permutation
+    assert solution.network.predict(case.records.inputs).dtype == dtype
+
+
+@pytest.mark.parametrize("outputs", [1, 16])
+def test_square_layers(dropped, outputs):
+    case = dropped(blocks=6, width=16, hidden=16, outputs=outputs)
+    solution = solve(case.pile, case.records)
+    assert solution.exact
+    assert solution.permutation == case.permutation
+
+
+def test_the_record_corrects_roles_that_the_weights_get_wrong(dropped, monkeypatch):
+    case = dropped(blocks=4, width=16, hidden=16)
+    right = solve(case.pile, case.records)
+
+    def misleading(layers):
+        direction = log_norm_correlation(layers)
+        direction[0, :] *= -1  # turns the pair that the first square layer belongs to
+        direction[:, 0] *= -1
+        return direction
+
+    monkeypatch.setattr("unshuffle.pairing.by_weights.log_norm_correlation", misleading)
+    solution = solve(case.pile, case.records)
+    assert set(solution.pairing.pairs) != case.pairs
+    assert solution.exact
+    assert solution.permutation == right.permutation == case.permutation
+    assert any(np.isnan(margin) for margin in solution.margins.values())
+
+
+def test_names_and_file_order_do_not_matter(dropped, rng):
+    case = dropped(rows=800, blocks=8, width=16, hidden=24)
+    expected = solve(case.pile, case.records)
+    pieces = [case.pile[i] for i in rng.permutation(len(case.pile))]
+    renamed = Pile(Piece(f"layer-{p.id}", p.weight, p.bias) for p in pieces)
+    actual = solve(renamed, case.records)
+    assert actual.answer == ",".join(f"layer-{name}" for name in expected.permutation)
+    assert (actual.mse, actual.max_abs_error) == (expected.mse, expected.max_abs_error)
+    for mine, theirs in zip(actual.trace.steps, expected.trace.steps, strict=True):
+        assert mine.order == theirs.order
+        np.testing.assert_array_equal(mine.tested, theirs.tested)
+
+
+def test_the_seed_decides_the_rows(dropped):
+    case = dropped(rows=800, blocks=4)
+    one, same, other = (solve(case.pile, case.records, seed=s, rows=50) for s in (1, 1, 2))
+    assert one.trace.steps[0].error == same.trace.steps[0].error
+    assert one.trace.steps[0].error != other.trace.steps[0].error
+    assert one.rows == other.rows == 800
+
+
+def test_unpredicted_rows_do_not_count(dropped):
+    case = dropped(rows=300, blocks=4)
+    predictions = case.records.predictions.copy()
+    predictions[::3] = np.nan
+    solution = solve(case.pile, Records(case.records.inputs, predictions))
+    assert solution.exact
+    assert solution.rows == 200
+
+
+def test_a_record_of_another_network_is_not_reproduced(dropped):
+    case, other = dropped(), dropped()
+    solution = solve(case.pile, Records(case.records.inputs, other.records.predictions))
+    assert solution.outcome is Outcome.LOCAL_OPTIMUM
+    assert sorted(solution.permutation) == sorted(case.permutation)
+
+
+def test_a_single_tampered_row_is_not_exact(dropped):
+    case = dropped(rows=500, blocks=3)
+    case.records.predictions[123] += 0.01
+    assert verify(case.pile, case.records, case.permutation).outcome is Outcome.MISFIT
+
+
+def test_time_runs_out_with_the_best_so_far(dropped):
+    case = dropped(blocks=8)
+    solution = solve(case.pile, case.records, time_limit=1e-9)
+    assert solution.outcome is Outcome.BUDGET_SPENT
+    assert sorted(solution.permutation) == sorted(case.permutation)
+    assert len(solution.trace) == 1
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_an_interrupt_keeps_the_best_so_far(dropped, steps):
+    case = dropped(blocks=6, width=16, hidden=24)
+
+    def interrupt(trace):
+        if len(trace) == steps:
+            raise KeyboardInterrupt
+
+    solution = solve(case.pile, case.records, rows=3, seed=4, on_step=interrupt)
+    assert solution.outcome is Outcome.INTERRUPTED
+    assert sorted(solution.permutation) == sorted(case.permutation)
+
+
+def test_rounded_numbers_give_an_approximate_solution(dropped):
+    case = dropped(rows=400, blocks=4, width=16, hidden=24)
+    rounded = Records(case.records.inputs, np.round(case.records.predictions, 4))
+    solution = solve(case.pile, rounded)
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.permutation == case.permutation
+    halves = Pile(
+        Piece(p.id, p.weight.astype("f2").astype("f4"), p.bias.astype("f2").astype("f4"), "float16")
+        for p in case.pile
+    )
+    solution = solve(halves, case.records)
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.permutation == case.permutation
+
+
+def test_the_solution_reads_well(dropped):
+    case = dropped(blocks=2)
+    solution = solve(case.pile, case.records)
+    assert repr(solution).startswith("Solution(exact: 2 blocks, mse ")
+    assert f"answer  {solution.answer}" in repr(solution)
+    assert f"sha256  {solution.sha256}" in repr(solution)
+    assert set(solution.seconds) == {"pair", "order", "verify", "total"}
+    assert [solution.pairs[block] for block in solution.order] == list(
+        zip(case.permutation[:-1:2], case.permutation[1::2], strict=True)
+    )
+
+
+def test_verify_judges_any_answer(dropped):
+    case = dropped(blocks=2)
+    inp, out, inp2, out2, last = case.permutation
+    right = verify(case.pile, case.records, case.permutation)
+    assert right.outcome is Outcome.EXACT
+    wrong = verify(case.pile, case.records, (inp2, out2, inp, out, last))
+    assert wrong.outcome is Outcome.MISFIT
+    network = case.network
+    swapped = type(network)(network.blocks.take([1, 0]), network.last)
+    error = swapped.predict(case.records.inputs) - case.records.predictions
+    assert wrong.mse == pytest.approx(np.mean(error**2), rel=1e-5)
+    assert wrong.max_abs_error == pytest.approx(np.abs(error).max(), rel=1e-5)
+    with pytest.raises(AnswerError, match="twice"):
+        verify(case.pile, case.records, (inp, out, inp, out2, last))
+
+
+def test_to_torch(dropped):
+    torch = pytest.importorskip("torch")
+    case = dropped(dtype=np.float64)
+    module = solve(case.pile, case.records).to_torch()
+    with torch.no_grad():
+        predictions = module(torch.from_numpy(case.records.inputs).double()).numpy()
+    np.testing.assert_allclose(predictions, case.records.predictions, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "magic"}, "no strategy 'magic'; there are: classic"),
+        ({"signal": "magic"}, "no signal 'magic'"),
+        ({"matching": "magic"}, "no matching 'magic'"),
+        ({"placement": "magic"}, "no placement 'magic'; there are: ends, anywhere"),
+        ({"rows": 0}, "cannot use 0 rows"),
+        ({"time_limit": 0}, "a time limit of 0 s leaves no time"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(dropped, options, message):
+    case = dropped(blocks=2)
+    with pytest.raises(UsageError, match=message):
+        solve(case.pile, case.records, **options)
+
+
+def test_a_record_without_predictions_is_refused(dropped):
+    case = dropped(blocks=2)
+    with pytest.raises(RecordError, match="no predictions"):
+        solve(case.pile, Records(case.records.inputs, np.zeros((200, 0))))
