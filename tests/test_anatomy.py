@@ -87,9 +87,9 @@ def test_the_record_must_fit():
     pile = pile_of(INP, OUT, LAST)
     read_anatomy(pile, Records(np.zeros((4, 3)), np.zeros((4, 1))))
     read_anatomy(pile, Records(np.zeros((4, 3)), np.zeros((4, 0))))
-    with pytest.raises(RecordError, match="4 input columns.* network with 3 inputs"):
+    with pytest.raises(RecordError, match=r"4 input columns.* network with 3 inputs"):
         read_anatomy(pile, Records(np.zeros((4, 4)), np.zeros((4, 1))))
-    with pytest.raises(RecordError, match="2 prediction columns.* 1 outputs"):
+    with pytest.raises(RecordError, match=r"2 prediction columns.* 1 outputs"):
         read_anatomy(pile, Records(np.zeros((4, 3)), np.zeros((4, 2))))
 
 
