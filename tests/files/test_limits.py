@@ -1,5 +1,6 @@
 """Files that ask for too much are refused before memory is taken."""
 
+import gzip
 import io
 import struct
 import tracemalloc
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from unshuffle.errors import FileError
-from unshuffle.files import limits, read_pile, read_records
+from unshuffle.files import limits, read_pile, read_records, write_network
 
 ZIPS = [".pth", ".pt", ".npz"]
 PILES = [*ZIPS, ".safetensors"]
@@ -22,7 +23,7 @@ MEGABYTE = 2**20
 
 
 @contextmanager
-def little_memory() -> Iterator[None]:
+def little_memory(most: int = 6 * MEGABYTE) -> Iterator[None]:
     """Allow some memory, but not what a bomb would take."""
     tracemalloc.start()
     try:
@@ -30,7 +31,7 @@ def little_memory() -> Iterator[None]:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 6 * MEGABYTE
+    assert peak < most
 
 
 def reader(suffix: str):
@@ -110,6 +111,13 @@ def test_a_member_that_lies_about_its_size(tmp_path: Path, refused) -> None:
         read_pile(path)
 
 
+def test_text_that_unpacks_too_far(tmp_path: Path, refused) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"a\n" + b"1\n" * 10 * MEGABYTE))
+    with little_memory(16 * MEGABYTE), refused(FileError, path, "unpack to"):
+        read_records(path)
+
+
 @pytest.mark.parametrize("suffix", ZIPS)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_strange_members(suffix: str, tmp_path: Path, refused) -> None:
@@ -139,6 +147,18 @@ def test_strange_members(suffix: str, tmp_path: Path, refused) -> None:
 
     path.write_bytes(zipped({"\x1b[2J\n": b"1"}))
     with refused(FileError, path):
+        read_pile(path)
+
+
+def test_a_position_that_no_file_has(tmp_path: Path, refused, layer) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / "a.pth"
+    write_network(path, layer)
+    content = bytearray(path.read_bytes())
+    # torch writes 64-bit directories: the highest byte of where this one begins.
+    content[content.rindex(b"PK\x06\x07") - 1] = 0xFF
+    path.write_bytes(content)
+    with refused(FileError, path, "too large"):
         read_pile(path)
 
 

@@ -103,7 +103,7 @@ def test_the_attacks_are_real(attack: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        (named("os", "system"), "os.system"),
+        (named("os", "system"), "its pickle names os.system"),
         (named("collections", "OrderedDict.clear"), "collections.OrderedDict.clear"),
         (named("torch.nn.modules.linear", "Linear"), "torch.nn.modules.linear.Linear"),
         (named("torch._utils", "_rebuild_tensor_v3"), "_rebuild_tensor_v3"),
@@ -188,6 +188,11 @@ def test_checkpoints_are_told_to_save_the_state_dict(refused) -> None:
     both = b"\x80\x02}(" + text("model") + inner + text("epoch") + b"K\x03u."
     with refused(FileError, "model is a dictionary", "torch.save(module.state_dict(), path)"):
         read_state_dict(both, "file")
+
+
+def test_values_below_a_mark_are_out_of_reach(refused) -> None:
+    with refused(FileError, "takes a value from an empty stack at byte 6"):
+        read_state_dict(b"\x80\x02NN(\x85.", "file")
 
 
 def test_endless_programs_end(refused) -> None:

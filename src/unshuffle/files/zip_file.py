@@ -20,6 +20,7 @@ _DAMAGE = (
     EOFError,
     NotImplementedError,  # a zip version or method that Python does not read
     OSError,
+    OverflowError,  # a position that no file has
     RuntimeError,  # a member that asks for a password
     struct.error,
     ValueError,
