@@ -1,0 +1,53 @@
+# Needs GNU make and Python 3.11 or later; everything else goes into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check format clean
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+help: ## List what can be made
+	@echo "usage: make TARGET [PYTHON=python3.12]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/core.stamp ## Put the shipped example back together, without PyTorch
+	@$(BIN)/unshuffle solve examples/dropped/pieces examples/dropped/record.csv --out build/demo --force
+	@grep -q "$$(cat examples/dropped/answer.sha256)" build/demo/solution.json \
+		|| { echo "demo: the answer's sha256 is not the one in examples/dropped/answer.sha256" >&2; exit 1; }
+	@echo "The answer's sha256 is the one in examples/dropped/answer.sha256."
+
+test: .venv/dev.stamp ## Run every test, the slow ones too
+	@$(BIN)/python -m pytest
+
+quick: .venv/dev.stamp ## Run the tests but for the slow ones
+	@$(BIN)/python -m pytest -m "not slow"
+
+check: .venv/dev.stamp ## Lint, check the format and the types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: .venv/dev.stamp ## Fix what the linter can fix, and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## Remove outputs and caches; .venv stays
+	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps lie in the environment: whoever deletes it gets a new one.
+.venv/core.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unshuffle needs Python 3.11 or later: make PYTHON=…")'
+	@echo "Setting up .venv …"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) 'pip>=25.1' # the first that knows dependency groups
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/core.stamp
+	@echo "Adding PyTorch and the development tools …"
+	@$(PIP) --editable '.[torch]' --group dev
+	@touch $@
