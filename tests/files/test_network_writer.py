@@ -89,6 +89,13 @@ def test_other_suffixes(name: str, tmp_path: Path, layer, refused) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_strange_paths(tmp_path: Path, layer, refused) -> None:
+    with refused(FileError, "cannot be written"):
+        write_network(tmp_path / f"{'a' * 300}.npz", layer)
+    with refused(FileError, r"\x00"):
+        write_network(tmp_path / "a\0.npz", layer)
+
+
 def test_without_torch(tmp_path: Path, layer, refused, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with refused(MissingExtraError, "writing a torch state dict", "unshuffle[torch]"):

@@ -146,6 +146,10 @@ def test_missing(tmp_path: Path, refused) -> None:
         read_pile(tmp_path / "nowhere")
     with refused(FileError, "nowhere.npz", "no such file or folder"):
         read_pile(tmp_path / "nowhere.npz")
+    with refused(FileError, "neither a folder"):
+        read_pile(tmp_path / ("a" * 300))
+    with refused(FileError, "cannot be read"):
+        read_pile(tmp_path / ("a" * 300 + ".npz"))
     with refused(FileError, r"\x00"):
         read_pile(tmp_path / "a\0.npz")
 

@@ -104,6 +104,11 @@ def test_no_header_takes_the_memory(tmp_path: Path, refused) -> None:
         read(struct.pack("<Q", limits.HEADER_BYTES + 1) + b"{}", tmp_path)
 
 
+def test_endless_names(tmp_path: Path, refused) -> None:
+    with refused(FileError, "pile.safetensors", "a name of 5000 characters"):
+        read(save({"1" * 5000: np.zeros(2, np.float32)}), tmp_path)
+
+
 def test_too_many_axes(tmp_path: Path, refused) -> None:
     with refused(FileError, "pile.safetensors", "tensor a", "9 axes"):
         read(save({"a": np.zeros((1,) * 9, np.float32)}), tmp_path)

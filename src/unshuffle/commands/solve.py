@@ -110,7 +110,7 @@ def _check_writable(folder: Path, *, force: bool) -> None:
 
 def _keep(solution: "Solution", folder: Path, *, force: bool) -> None:
     """Write the answer, the solution, the network and the trace."""
-    from unshuffle.files import make_folder, write_network, write_text
+    from unshuffle.files import make_folder, write_network, write_npz, write_text
 
     make_folder(folder)
     write_text(folder / "answer.txt", f"{solution.answer}\n", force=force)
@@ -118,4 +118,4 @@ def _keep(solution: "Solution", folder: Path, *, force: bool) -> None:
         folder / "solution.json", f"{json.dumps(solution.summary(), indent=1)}\n", force=force
     )
     write_network(folder / "network.safetensors", solution.network.tensors(), force=force)
-    write_network(folder / "trace.npz", solution.trace.arrays(), force=force)
+    write_npz(folder / "trace.npz", solution.trace.arrays(), force=force)

@@ -66,6 +66,22 @@ def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) 
     write_bytes(path, text.encode(), force=force)
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder, and those that it lies in, unless it is there.
+
+    Raises
+    ------
+    FileError
+        If a file is in the way or the folder cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise FileError(f"{shown(path)}: is a file, not a folder; choose another path") from error
+    except (OSError, ValueError) as error:
+        raise FileError(f"{shown(path)}: {_reason(error, Path(path))}") from error
+
+
 def check_free(path: Path, *, force: bool) -> None:
     """Refuse to write over what must stay.
 
@@ -81,7 +97,7 @@ def check_free(path: Path, *, force: bool) -> None:
     FileError
         If a file is there and `force` is not given, or a folder, pipe or device is there.
     """
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         raise FileError(
             f"{shown(path)}: is a folder, pipe or device and cannot be replaced by a file; choose "
             "another path"

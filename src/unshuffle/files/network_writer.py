@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.errors import FileError, MissingExtraError
 from unshuffle.files.atomic import check_free, write_bytes
@@ -50,13 +51,35 @@ def write_network(
     write_bytes(path, pack(tensors), force=force)
 
 
+def write_npz(
+    path: str | os.PathLike[str], arrays: Mapping[str, NDArray[np.generic]], *, force: bool = False
+) -> None:
+    """Write named arrays of any dtype but object, with the guarantees of `write_bytes`.
+
+    Parameters
+    ----------
+    path
+        Where to. Its folder must exist.
+    arrays
+        Arrays of any shape by name.
+    force
+        Whether a file that is there already may be replaced.
+
+    Raises
+    ------
+    FileError
+        If something is there already, or the file cannot be written.
+    """
+    write_bytes(path, _pack_npz(arrays), force=force)
+
+
 def _pack_safetensors(tensors: _Tensors) -> bytes:
     from safetensors.numpy import save
 
     return save({name: np.asarray(values, order="C") for name, values in tensors.items()})
 
 
-def _pack_npz(tensors: _Tensors) -> bytes:
+def _pack_npz(tensors: Mapping[str, NDArray[np.generic]]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, values in tensors.items():

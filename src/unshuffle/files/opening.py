@@ -73,7 +73,9 @@ def read_bytes(path: Path, max_bytes: int = limits.FILE_BYTES) -> bytes:
         with open(path, "rb", opener=_open_without_waiting) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise FileError(f"{shown(path)}: is a pipe or device, but a regular file is needed")
+                raise FileError(
+                    f"{shown(path)}: is a pipe or device, but a file is needed; save it as one"
+                )
             if status.st_size > max_bytes:
                 raise FileError(
                     f"{shown(path)}: holds {status.st_size} bytes, but at most {max_bytes} are "

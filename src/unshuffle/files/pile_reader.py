@@ -56,10 +56,11 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
         If a weight or bias cannot be one of a linear layer.
     """
     path = Path(path)
-    layers = _folder(path) if path.is_dir() else _single_file(path)
+    layers = _folder(path) if os.path.isdir(path) else _single_file(path)
     if len(layers) > limits.PIECES:
         raise FileError(
-            f"{shown(path)}: holds {len(layers)} pieces, but at most {limits.PIECES} are accepted"
+            f"{shown(path)}: holds {len(layers)} pieces, but at most {limits.PIECES} are "
+            "accepted; is it the right path?"
         )
     ids = _ids([name for name, _, _ in layers], path)
     return Pile(
@@ -94,7 +95,9 @@ def _piece_files(folder: Path) -> list[Path]:
             f"{shown(folder)}: cannot be listed ({error.strerror}); check its permissions"
         ) from error
     if len(names) > limits.MEMBERS:
-        raise FileError(f"{shown(folder)}: holds more than {limits.MEMBERS} files")
+        raise FileError(
+            f"{shown(folder)}: holds more than {limits.MEMBERS} files; is it the right folder?"
+        )
     visible = sorted(name for name in names if not name.startswith("."))
     files = [folder / name for name in visible if Path(name).suffix.lower() in _READERS]
     if not files:

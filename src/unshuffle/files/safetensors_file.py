@@ -48,6 +48,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     for name, tensor in sorted(found, key=lambda pair: pair[0]):
         stored_as = _NAMES.get(tensor["dtype"], tensor["dtype"])
         check_dtype(stored_as, name, path)
+        if len(name) > limits.NAME_CHARACTERS:
+            raise FileError(
+                f"{shown(path)}: tensor {shown(name)} has a name of {len(name)} characters, but "
+                f"at most {limits.NAME_CHARACTERS} are accepted; rename it"
+            )
         if len(tensor["shape"]) > limits.DIMENSIONS:
             raise FileError(
                 f"{shown(path)}: tensor {shown(name)} has {len(tensor['shape'])} axes, but a "

@@ -45,7 +45,8 @@ def check_names(names: Sequence[str], path: Path) -> None:
     """
     if len(names) > limits.COLUMNS:
         raise FileError(
-            f"{shown(path)}: has {len(names)} columns, but at most {limits.COLUMNS} are accepted"
+            f"{shown(path)}: has {len(names)} columns, but at most {limits.COLUMNS} are "
+            "accepted; is it the right file?"
         )
     if not names:
         raise RecordError(f"{shown(path)}: has no columns; is it the right file?")
@@ -53,7 +54,8 @@ def check_names(names: Sequence[str], path: Path) -> None:
     for position, name in enumerate(names, 1):
         if len(name) > limits.NAME_CHARACTERS:
             raise FileError(
-                f"{shown(path)}: column {position} has a name of {len(name)} characters"
+                f"{shown(path)}: column {position} has a name of {len(name)} characters, but at "
+                f"most {limits.NAME_CHARACTERS} are accepted; rename it"
             )
         if not name.strip():
             raise RecordError(

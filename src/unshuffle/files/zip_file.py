@@ -50,7 +50,9 @@ def open_zip(path: Path, content: bytes) -> "Archive":
     """
     # Python's reader builds an object for each entry: count them before it does.
     if content.count(_ENTRY) > limits.MEMBERS:
-        raise FileError(f"{shown(path)}: has more than {limits.MEMBERS} members")
+        raise FileError(
+            f"{shown(path)}: has more than {limits.MEMBERS} members; is it the right file?"
+        )
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
     except _DAMAGE as error:
@@ -72,7 +74,10 @@ def open_zip(path: Path, content: bytes) -> "Archive":
 def _check_member(member: zipfile.ZipInfo, where: str) -> None:
     name = f"{where}: member {shown(member.filename)}"
     if len(member.filename) > limits.NAME_CHARACTERS:
-        raise FileError(f"{name} has a name of {len(member.filename)} characters")
+        raise FileError(
+            f"{name} has a name of {len(member.filename)} characters, but at most "
+            f"{limits.NAME_CHARACTERS} are accepted; rename it"
+        )
     if member.flag_bits & 0x1:
         raise FileError(f"{name} is encrypted; save the file again without a password")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

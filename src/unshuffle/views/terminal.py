@@ -84,7 +84,7 @@ def print_solution(solution: "Solution", *, kept_in: str | None) -> None:
         "sha256": solution.sha256,
     }
     if kept_in is not None:
-        facts["kept in"] = escape(kept_in)
+        facts["kept in"] = kept_in
     _print_facts(console, facts)
     console.print(Text(solution.answer), soft_wrap=True)  # one line, to be copied or piped
 
@@ -111,10 +111,10 @@ def _print_outcome(console: Console, outcome: Outcome) -> None:
 
 
 def _print_facts(console: Console, facts: dict[str, str]) -> None:
-    table = Table.grid(padding=(0, 2))
+    """One fact a line, never cut or wrapped: hashes and paths are there to be copied."""
+    indent = max(map(len, facts)) + 2
     for name, value in facts.items():
-        table.add_row(f"[dim]{name}[/]", value)
-    console.print(table)
+        console.print(Text(f"{name:<{indent}}", "dim") + Text(value), soft_wrap=True)
 
 
 def _table(*columns: str) -> Table:

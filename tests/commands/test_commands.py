@@ -1,0 +1,300 @@
+"""The command line, run as a user runs it."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from unshuffle.files import read_pile, write_network
+
+
+def run(*args, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "unshuffle", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **options,
+    )
+
+
+def run_code(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def case(make_dropped):
+    return make_dropped(np.random.default_rng(3), blocks=5, width=16, hidden=24)
+
+
+@pytest.fixture(scope="module")
+def here(case, tmp_path_factory):
+    """A folder with pieces, a record and the answer."""
+    folder = tmp_path_factory.mktemp("dropped")
+    (folder / "pieces").mkdir()
+    for piece in case.pile:
+        tensors = {"weight": piece.weight, "bias": piece.bias}
+        write_network(folder / "pieces" / f"piece_{piece.id}.safetensors", tensors)
+    columns = [*(f"measurement_{i}" for i in range(16)), "pred"]
+    rows = np.hstack([case.records.inputs, case.records.predictions])
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in rows)]
+    (folder / "record.csv").write_text("\n".join(lines) + "\n")
+    (folder / "answer.txt").write_text(",".join(map(str, case.permutation)))
+    return folder
+
+
+def assert_mistake(result, *parts):
+    """Exit 2, nothing on stdout, one clear line on stderr."""
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("unshuffle: ")
+    assert result.stderr.count("\n") == 1
+    for part in parts:
+        assert str(part) in result.stderr
+
+
+def test_solve_prints_the_answer_and_its_hash(here, case):
+    result = run("solve", here / "pieces", here / "record.csv", "--strategy", "classic")
+    assert result.returncode == 0
+    answer = ",".join(map(str, case.permutation))
+    assert result.stdout.splitlines()[0].startswith("exact")
+    assert result.stdout.splitlines()[-1] == answer
+    assert hashlib.sha256(answer.encode()).hexdigest() in result.stdout
+    assert "greedy insertion: 1 blocks placed" in result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+def test_solve_json_is_one_object(here, case):
+    result = run("solve", here / "pieces", here / "record.csv", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    solution = json.loads(result.stdout)
+    assert solution["outcome"] == "exact"
+    assert solution["exact"] is True
+    assert solution["permutation"] == list(case.permutation)
+    assert {tuple(pair) for pair in solution["pairs"]} == case.pairs
+    assert solution["mse"] < 1e-10
+    assert solution["max_abs_error"] < 1e-4
+    assert solution["rows"] == 200
+    text = ",".join(map(str, case.permutation))
+    assert solution["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert list(solution["seconds"]) == ["read", "pair", "order", "verify", "total"]
+    parts = [solution["seconds"][phase] for phase in ("read", "pair", "order", "verify")]
+    assert sum(parts) <= solution["seconds"]["total"] + 1e-5
+
+
+def test_solve_keeps_its_results_and_overwrites_nothing(here, case, tmp_path):
+    out = tmp_path / "deep" / "run"
+    command = ("solve", here / "pieces", here / "record.csv", "--quiet", "--out")
+    first = run(*command, out)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "answer.txt",
+        "network.safetensors",
+        "solution.json",
+        "trace.npz",
+    ]
+    assert (out / "answer.txt").read_text() == ",".join(map(str, case.permutation)) + "\n"
+    assert json.loads((out / "solution.json").read_text())["exact"] is True
+    tensors = load_file(out / "network.safetensors")
+    for name, values in case.network.tensors().items():
+        np.testing.assert_array_equal(tensors[name], values)
+    with np.load(out / "trace.npz") as trace:
+        assert trace["candidates"].sum() == len(trace["tested"])
+    assert_mistake(run(*command, out), "answer.txt", "--force")
+    assert run(*command, out, "--force").returncode == 0
+    assert_mistake(run(*command, here / "record.csv"), "record.csv", "--out")
+
+
+def test_solve_that_does_not_succeed_exits_with_3(here, tmp_path):
+    header, *lines = (here / "record.csv").read_text().splitlines()
+    off = [f"{line.rsplit(',', 1)[0]},{k % 7}.5" for k, line in enumerate(lines)]
+    (tmp_path / "other.csv").write_text("\n".join([header, *off]))
+    command = ("solve", here / "pieces", tmp_path / "other.csv", "--strategy", "classic")
+    result = run(*command, "--json")
+    assert result.returncode == 3
+    assert json.loads(result.stdout)["exact"] is False
+    result = run(*command, "--time-limit", 1e-6)
+    assert result.returncode == 3
+    assert result.stdout.startswith("budget spent")
+
+
+def test_solve_reports_and_keeps_its_best_when_interrupted(example, tmp_path):
+    out = tmp_path / "run"
+    command = ["solve", example / "pieces", example / "record.csv", "--strategy", "classic"]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "unshuffle",
+            *map(str, command),
+            "--rows",
+            "2000",
+            "--out",
+            str(out),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "greedy insertion" in process.stderr.readline()  # the search has begun
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout.startswith("interrupted")
+    answer = (out / "answer.txt").read_text().strip()
+    assert sorted(map(int, answer.split(","))) == list(range(len(read_pile(example / "pieces"))))
+
+
+def test_verify_takes_ids_or_a_file(here, case):
+    right = run("verify", here / "pieces", here / "record.csv", here / "answer.txt")
+    assert right.returncode == 0
+    assert right.stdout.startswith("exact")
+    inp, out, inp2, out2, *rest = case.permutation
+    other = ",".join(map(str, (inp2, out2, inp, out, *rest)))
+    wrong = run("verify", here / "pieces", here / "record.csv", other, "--json")
+    assert wrong.returncode == 3
+    verdict = json.loads(wrong.stdout)
+    assert verdict["outcome"] == "misfit"
+    assert verdict["mse"] > 1e-6
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt", ".pth"])
+def test_assemble_writes_the_network(here, case, tmp_path, suffix):
+    if suffix.startswith(".pt"):
+        pytest.importorskip("torch")
+    file = tmp_path / f"network{suffix}"
+    command = ("assemble", here / "pieces", here / "answer.txt", "--to", file)
+    result = run(*command)
+    assert result.returncode == 0, result.stderr
+    assert "Network(5 × [16 → 24 relu → 16]" in result.stdout
+    weights = {piece.weight.tobytes() for piece in read_pile(file)}
+    assert weights == {piece.weight.tobytes() for piece in case.pile}
+    assert_mistake(run(*command), file, "--force")
+    assert run(*command, "--force").returncode == 0
+
+
+def test_pair_prints_a_table_or_json(here, case):
+    result = run("pair", here / "pieces", "--signal", "ratio", "--matching", "greedy")
+    assert result.returncode == 0
+    assert "5 pairs by ratio, greedy matching" in result.stdout
+    result = run("pair", here / "pieces", "--json")
+    pairs = json.loads(result.stdout)["pairs"]
+    assert {(pair["inp"], pair["out"]) for pair in pairs} == case.pairs
+
+
+def test_inspect_prints_what_is_there(here):
+    result = run("inspect", here / "pieces", here / "record.csv")
+    assert result.returncode == 0
+    assert "network: 5 blocks 16 → 24 → 16, last layer 16 → 1" in result.stdout
+    assert "record: 200 rows of 16 inputs, 200 with 1 prediction" in result.stdout
+
+
+def test_inspect_shows_a_broken_pile_and_says_what_is_wrong(here, case, tmp_path):
+    (tmp_path / "pieces").mkdir()
+    for piece in case.pile:
+        if piece.id != case.permutation[-1]:
+            name = f"piece_{piece.id}.safetensors"
+            os.link(here / "pieces" / name, tmp_path / "pieces" / name)
+    result = run("inspect", tmp_path / "pieces")
+    assert result.returncode == 2
+    assert "24 × 16" in result.stdout
+    assert "no last layer" in result.stderr
+
+
+def test_a_narrow_terminal_breaks_nothing(here, case):
+    environment = os.environ | {"COLUMNS": "20"}
+    result = run("solve", here / "pieces", here / "record.csv", "--quiet", env=environment)
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[-1] == ",".join(map(str, case.permutation))
+
+
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        (("inspect", "nowhere"), ["nowhere"]),
+        (("pair", "PIECES", "--signal", "x"), ["no signal 'x'", "trace"]),
+        (("solve", "PIECES", "nothing.csv"), ["nothing.csv"]),
+        (("solve", "PIECES", "RECORD", "--strategy", "x"), ["no strategy 'x'", "classic"]),
+        (("solve", "PIECES", "RECORD", "--placement", "x"), ["no placement 'x'"]),
+        (("solve", "PIECES", "RECORD", "--predictions", "prod"), ["prod"]),
+        (("verify", "PIECES", "RECORD", "1,2,3"), ["3 of 11 pieces"]),
+        (("verify", "PIECES", "RECORD", "1,2,x"), ["'x'"]),
+        (("verify", "PIECES", "RECORD", "nothing.txt"), ["nothing.txt"]),
+        (("assemble", "PIECES", "ANSWER", "--to", "network.onnx"), ["network.onnx", ".npz"]),
+    ],
+)
+def test_mistakes_get_one_clear_line(here, tmp_path, command, parts):
+    places = {"PIECES": "pieces", "RECORD": "record.csv", "ANSWER": "answer.txt"}
+    filled = [here / places[word] if word in places else word for word in command]
+    assert_mistake(run(*filled, cwd=tmp_path), *parts)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "option", [("--rows", "0"), ("--rows", "x"), ("--seed", "-1"), ("--time-limit", "0")]
+)
+def test_numbers_out_of_range_are_usage_errors(here, option):
+    result = run("solve", here / "pieces", here / "record.csv", *option)
+    assert result.returncode == 2
+    assert f"argument {option[0]}" in result.stderr
+
+
+def test_names_with_markup_are_printed_as_they_are(case, tmp_path):
+    folder = tmp_path / "pieces"
+    folder.mkdir()
+    for piece in case.pile:
+        tensors = {"weight": piece.weight, "bias": piece.bias}
+        save_file(tensors, folder / f"[red]x{'abcdefghijk'[piece.id]}[.safetensors")
+    result = run("pair", folder)
+    assert result.returncode == 0, result.stderr
+    assert "[red]xa[" in result.stdout
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_and_version_import_nothing_heavy(argument):
+    result = run_code(f"""
+import sys
+from unshuffle.commands import main
+try:
+    main([{argument!r}])
+except SystemExit as end:
+    assert not end.code
+heavy = {{"numpy", "rich", "pyarrow", "torch", "scipy", "lap", "networkx"}} & set(sys.modules)
+assert not heavy, heavy
+""")
+    assert result.returncode == 0, result.stderr
+
+
+def test_solving_needs_no_torch(here):
+    pieces, record, answer = (str(here / name) for name in ("pieces", "record.csv", "answer.txt"))
+    result = run_code(f"""
+import sys
+sys.modules["torch"] = None  # importing it raises ImportError
+from unshuffle.commands import main
+assert main(["solve", {pieces!r}, {record!r}, "--quiet"]) == 0
+assert main(["assemble", {pieces!r}, {answer!r}, "--to", "x.pt"]) == 2
+""")
+    assert result.returncode == 0, result.stderr
+    assert "pip install 'unshuffle[torch]'" in result.stderr
+
+
+def test_the_reader_of_the_output_may_leave_early(here):
+    command = f"{sys.executable} -m unshuffle pair {here / 'pieces'} | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+
+
+def test_the_example_is_solved(example):
+    result = run("solve", example / "pieces", example / "record.csv", "--json")
+    assert result.returncode == 0, result.stderr
+    published = (example / "answer.sha256").read_text().split()[0]
+    assert json.loads(result.stdout)["sha256"] == published
