@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check format clean
+.PHONY: help demo test quick check format picture clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -33,6 +33,10 @@ check: .venv/dev.stamp ## Lint, check the format and the types
 format: .venv/dev.stamp ## Fix what the linter can fix, and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+picture: .venv/core.stamp ## Draw docs/solve.svg, the picture in the README
+	@mkdir -p docs
+	@$(BIN)/python examples/picture.py docs/solve.svg
 
 clean: ## Remove outputs and caches; .venv stays
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
