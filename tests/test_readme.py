@@ -1,0 +1,110 @@
+"""What the documents say is true: their commands run, their session is real, their names exist."""
+
+import ast
+import doctest
+import re
+import shlex
+from argparse import _SubParsersAction
+from pathlib import Path
+
+import pytest
+
+from unshuffle.commands import build_parser, main
+
+PROJECT = Path(__file__).parent.parent
+SOURCE = PROJECT / "src" / "unshuffle"
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"]
+
+# What differs from run to run and from machine to machine: seconds, and errors in their rounding.
+VARYING = re.compile(r"\d+\.\d+ s\b|(mse|max abs error) [\d.]+e-\d+")
+
+
+def shell_lines(document):
+    """Commands of a document's shell blocks, without comments."""
+    text = (PROJECT / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [words for b in blocks for line in b.splitlines() if (words := shlex.split(line, True))]
+
+
+class VaryingNumbers(doctest.OutputChecker):
+    def check_output(self, want, got, flags):
+        return super().check_output(VARYING.sub("#", want), VARYING.sub("#", got), flags)
+
+
+def test_the_session_is_real(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    (session,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    examples = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
+    report = []
+    results = doctest.DocTestRunner(VaryingNumbers()).run(examples, out=report.append)
+    assert results.attempted > 5
+    assert results.failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("document", ["README.md", "examples/README.md"])
+def test_the_commands_run(document, monkeypatch, tmp_path, capsys):
+    (tmp_path / "examples").symlink_to(PROJECT / "examples")
+    monkeypatch.chdir(tmp_path)
+    commands = [words for words in shell_lines(document) if words[0] == "unshuffle"]
+    assert commands
+    for words in commands:
+        assert main(words[1:]) == 0, (words, capsys.readouterr().err)
+
+
+def test_the_commands_of_the_table_exist():
+    commands = re.findall(r"\| `unshuffle (.*?)` \|", README)
+    assert len(commands) > 3
+    for command in commands:
+        build_parser().parse_args(shlex.split(command))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_names_exist(document):
+    text = (PROJECT / document).read_text(encoding="utf-8")
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)) <= targets
+    (commands,) = (a for a in build_parser()._actions if isinstance(a, _SubParsersAction))
+    parsers = [build_parser(), *commands.choices.values()]
+    options = {option for parser in parsers for option in parser._option_string_actions}
+    assert set(re.findall(r"(?<=[`| ])--[a-z][a-z-]*", re.sub("python .*", "", text))) <= options
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_links_lead_somewhere(document):
+    text = (PROJECT / document).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        path, _, heading = link.partition("#")
+        file = (PROJECT / document).parent / path
+        assert file.exists(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {h.lower().replace(" ", "-") for h in headings}, link
+
+
+def test_the_picture_requests_nothing():
+    picture = (PROJECT / "docs" / "solve.svg").read_text(encoding="utf-8")
+    loaded = re.findall(r"(?:url\(|href=|src=|@import)\s*[\"']?(?!#)[^\s)]*", picture)
+    assert not loaded
+
+
+def test_imports_go_the_way_that_the_architecture_says():
+    rooms = re.split(r"^\*\*.*\*\*.*$", ARCHITECTURE, flags=re.MULTILINE)
+    room = {
+        path: number
+        for number, text in enumerate(rooms)
+        for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+        for path in re.findall(r"`(.*?)`", row)
+    }
+    assert max(room.values()) > 5
+    for path, number in room.items():
+        for node in ast.walk(ast.parse((SOURCE / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unshuffle."):
+                imported = node.module.removeprefix("unshuffle.").replace(".", "/")
+                for other, above in room.items():
+                    if other == f"{imported}.py" or other.startswith(f"{imported}/"):
+                        assert above <= number, f"{path} imports {other}"
