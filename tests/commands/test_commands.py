@@ -110,7 +110,27 @@ def test_solve_keeps_its_results_and_overwrites_nothing(here, case, tmp_path):
         assert trace["candidates"].sum() == len(trace["tested"])
     assert_mistake(run(*command, out), "answer.txt", "--force")
     assert run(*command, out, "--force").returncode == 0
-    assert_mistake(run(*command, here / "record.csv"), "record.csv", "--out")
+
+
+def test_solve_refuses_what_it_could_not_keep_before_it_begins(here, tmp_path):
+    command = ("solve", here / "pieces", here / "record.csv", "--force", "--out")
+    (tmp_path / "trace.npz").mkdir()
+    # One line on stderr: the search has shown no progress.
+    assert_mistake(run(*command, here / "record.csv"), "record.csv", "is a file")
+    assert_mistake(run(*command, here / "record.csv" / "run"), "record.csv", "is a file")
+    assert_mistake(run(*command, tmp_path), "trace.npz", "is a folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.npz"]
+
+
+def test_solve_prints_its_result_even_if_it_cannot_be_kept(here, case, tmp_path):
+    command = ("solve", here / "pieces", here / "record.csv", "--quiet", "--out")
+    result = run(*command, tmp_path / ("x" * 300))
+    assert result.returncode == 2
+    assert result.stdout.splitlines()[-1] == ",".join(map(str, case.permutation))
+    assert "kept in" not in result.stdout
+    assert result.stderr.startswith("unshuffle: ")
+    assert "too long" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_solve_that_does_not_succeed_exits_with_3(here, tmp_path):
@@ -228,8 +248,14 @@ def test_a_narrow_terminal_breaks_nothing(here, case):
         (("solve", "PIECES", "RECORD", "--predictions", "prod"), ["prod"]),
         (("verify", "PIECES", "RECORD", "1,2,3"), ["3 of 11 pieces"]),
         (("verify", "PIECES", "RECORD", "1,2,x"), ["'x'"]),
-        (("verify", "PIECES", "RECORD", "nothing.txt"), ["nothing.txt"]),
+        (("verify", "PIECES", "RECORD", "1," * 200), ["names piece 1 twice"]),
+        (("verify", "PIECES", "RECORD", "nothing.txt"), ["nothing.txt", "separated by commas"]),
+        (("verify", "PIECES", "RECORD", ""), ["''", "separated by commas"]),
         (("assemble", "PIECES", "ANSWER", "--to", "network.onnx"), ["network.onnx", ".npz"]),
+        ((), ["COMMAND", "unshuffle --help"]),
+        (("solve",), ["PIECES, RECORDS", "unshuffle solve --help"]),
+        (("ponder",), ["'ponder'", "inspect", "solve"]),
+        (("solve", "PIECES", "RECORD", "--\x1b[31m\n"), [r"--\x1b[31m\n"]),
     ],
 )
 def test_mistakes_get_one_clear_line(here, tmp_path, command, parts):
@@ -244,8 +270,19 @@ def test_mistakes_get_one_clear_line(here, tmp_path, command, parts):
 )
 def test_numbers_out_of_range_are_usage_errors(here, option):
     result = run("solve", here / "pieces", here / "record.csv", *option)
-    assert result.returncode == 2
-    assert f"argument {option[0]}" in result.stderr
+    assert_mistake(result, f"argument {option[0]}", option[1])
+
+
+def test_control_characters_in_paths_are_not_printed(here, tmp_path):
+    file = tmp_path / "\x1b[31mred.npz"
+    result = run("assemble", here / "pieces", here / "answer.txt", "--to", file)
+    assert result.returncode == 0
+    out = ("--quiet", "--out", tmp_path / "\x1b[31mrun")
+    solved = run("solve", here / "pieces", here / "record.csv", *out)
+    assert solved.returncode == 0
+    for text in (result.stdout, solved.stdout):
+        assert r"\x1b[31mr" in text
+        assert "\x1b" not in text
 
 
 def test_names_with_markup_are_printed_as_they_are(case, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unshuffle.errors import FileError
-from unshuffle.files import read_text, write_bytes, write_text
+from unshuffle.files import check_folder, make_folder, read_text, write_bytes, write_text
 
 
 def test_writing(tmp_path: Path) -> None:
@@ -121,6 +121,21 @@ def test_permissions(tmp_path: Path, refused, monkeypatch) -> None:
     monkeypatch.setattr(os, "fsync", deny)  # whoever runs the tests as root may write anywhere
     with refused(FileError, tmp_path / "a", "may not be written", "permissions"):
         write_text(tmp_path / "a", "new")
+
+
+def test_folders_are_checked_without_making_them(tmp_path: Path, refused, monkeypatch) -> None:
+    (tmp_path / "a").touch()
+    for path in (tmp_path / "a", tmp_path / "a" / "b" / "c"):
+        with refused(FileError, tmp_path / "a", "is a file, not a folder"):
+            check_folder(path)
+    check_folder(tmp_path)
+    check_folder(tmp_path / "b" / "c")
+    assert os.listdir(tmp_path) == ["a"]
+    make_folder(tmp_path / "b" / "c")
+    assert (tmp_path / "b" / "c").is_dir()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with refused(FileError, tmp_path / "d", "may not be written", f"permissions of {tmp_path}"):
+        check_folder(tmp_path / "d")
 
 
 def test_strange_paths(tmp_path: Path, refused) -> None:

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import unshuffle
 from unshuffle.commands import assemble, inspect, pair, solve, verify
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"unshuffle: {error}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
-        print("unshuffle: interrupted before there was anything to report", file=sys.stderr)
+        print("unshuffle: interrupted before the result was ready", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,9 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments on one line, as every other mistake is said."""
+
+    def error(self, message: str) -> NoReturn:
+        text = message if message.isprintable() else repr(message)
+        self.exit(MISTAKE, f"unshuffle: {text}; see {self.prog} --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="unshuffle",
         description="Puts a dropped neural network back together.",
         epilog="Exit status: 0 exact, 3 finished but not exact, 2 a mistake, 130 interrupted.",

@@ -1,8 +1,8 @@
 """Arguments that several commands share, and how they turn into piles, records and answers."""
 
 import argparse
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -97,7 +97,15 @@ def records_of(args: argparse.Namespace) -> "Records":
 def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
     """Read the answer from a file, or from the argument itself."""
     from unshuffle.assembly import parse_answer
-    from unshuffle.files import read_text
+    from unshuffle.errors import AnswerError
+    from unshuffle.files import read_text, shown
 
-    looks_like_ids = "," in args.answer and not Path(args.answer).exists()
-    return parse_answer(args.answer if looks_like_ids else read_text(args.answer), pile)
+    # os.path.exists says no where Path.exists fails: a hundred ids are longer than a file's name.
+    if os.path.exists(args.answer):
+        return parse_answer(read_text(args.answer), pile)
+    if "," not in args.answer:
+        raise AnswerError(
+            f"the answer {shown(args.answer)} is neither a file that exists nor ids separated by "
+            "commas; check the path"
+        )
+    return parse_answer(args.answer, pile)

@@ -19,12 +19,12 @@ def run(args: argparse.Namespace) -> int:
     """Write the network with the names `blocks.0.inp.weight` … `last.bias`."""
     from unshuffle.anatomy import read_anatomy
     from unshuffle.assembly import build_network, check_answer
-    from unshuffle.files import write_network
+    from unshuffle.files import shown, write_network
 
     pile = pile_of(args)
     answer = answer_of(args, pile)
     check_answer(pile, read_anatomy(pile), answer)
     network = build_network(pile, answer)
     write_network(args.to, network.tensors(), force=args.force)
-    print(f"{args.to}: {network!r}")
+    print(f"{shown(args.to)}: {network!r}")
     return 0

@@ -58,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Solve, print the result, and keep it if asked to."""
+    from unshuffle.errors import FileError
+    from unshuffle.files import shown
     from unshuffle.outcome import Outcome
     from unshuffle.solver import solve
     from unshuffle.views.progress import show_progress
@@ -82,30 +84,32 @@ def run(args: argparse.Namespace) -> int:
         )
     timings = {"read": read - started, **solution.seconds, "total": perf_counter() - started}
     solution = replace(solution, seconds=timings)
+    failure = None
     if args.out is not None:
-        _keep(solution, Path(args.out), force=args.force)
+        try:
+            _keep(solution, Path(args.out), force=args.force)
+        except FileError as error:
+            failure = error  # what took minutes to find is printed first
     if args.json:
-        print(json.dumps(solution.summary()))
+        print(json.dumps(solution.summary()), flush=True)
     else:
         from unshuffle.views.terminal import print_solution
 
-        print_solution(solution, kept_in=args.out)
+        print_solution(solution, kept_in=None if args.out is None or failure else shown(args.out))
+    if failure is not None:
+        raise failure
     if solution.outcome is Outcome.INTERRUPTED:
         return 130
     return 0 if solution.exact else 3
 
 
 def _check_writable(folder: Path, *, force: bool) -> None:
-    """Refuse before the work, not after it, to overwrite what is there."""
-    from unshuffle.errors import FileError
+    """Refuse before the work, not after it, what could not be kept."""
+    from unshuffle.files import check_folder, check_free
 
-    if folder.exists() and not folder.is_dir():
-        raise FileError(f"{folder} is a file; --out names a folder to keep the results in")
-    there = [name for name in FILES if (folder / name).exists()]
-    if there and not force:
-        raise FileError(
-            f"{folder / there[0]} exists; choose another folder, or overwrite it with --force"
-        )
+    check_folder(folder)
+    for name in FILES:
+        check_free(folder / name, force=force)
 
 
 def _keep(solution: "Solution", folder: Path, *, force: bool) -> None:

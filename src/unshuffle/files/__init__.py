@@ -1,16 +1,25 @@
 """Readers and writers: the only place of the package that opens files."""
 
-from unshuffle.files.atomic import make_folder, write_bytes, write_text
+from unshuffle.files.atomic import (
+    check_folder,
+    check_free,
+    make_folder,
+    write_bytes,
+    write_text,
+)
 from unshuffle.files.network_writer import write_network, write_npz
-from unshuffle.files.opening import read_text
+from unshuffle.files.opening import read_text, shown
 from unshuffle.files.pile_reader import read_pile
 from unshuffle.files.records_reader import read_records
 
 __all__ = [
+    "check_folder",
+    "check_free",
     "make_folder",
     "read_pile",
     "read_records",
     "read_text",
+    "shown",
     "write_bytes",
     "write_network",
     "write_npz",

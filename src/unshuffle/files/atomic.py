@@ -82,6 +82,30 @@ def make_folder(path: str | os.PathLike[str]) -> None:
         raise FileError(f"{shown(path)}: {_reason(error, Path(path))}") from error
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a folder that could not be written into, or made, without making it.
+
+    Parameters
+    ----------
+    path
+        A folder, there or not yet.
+
+    Raises
+    ------
+    FileError
+        If a file is in the way, or permissions forbid it.
+    """
+    parent = path
+    while not os.path.lexists(parent) and parent != parent.parent:
+        parent = parent.parent
+    if not os.path.isdir(parent):
+        raise FileError(f"{shown(parent)}: is a file, not a folder; choose another path")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise FileError(
+            f"{shown(path)}: may not be written; check the permissions of {shown(parent)}"
+        )
+
+
 def check_free(path: Path, *, force: bool) -> None:
     """Refuse to write over what must stay.
 
