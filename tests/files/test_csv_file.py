@@ -85,13 +85,12 @@ GOOD = "1,2,3,4\n"
         ("1", ["has 1 cells", "column b is the first without"]),
         ("1,2,3,4,5", ["has 5 cells", "4 columns", "nothing belongs after column true"]),
         ("1,2,3,4,", ["has 5 cells"]),
-        ('1,2,"3\n,4', ["has 3 cells"]),
+        ('1,2,"3\n,4', ["has 3 cells", "is a quote left open"]),
     ],
 )
 def test_mistakes(row: str, parts: list[str], before: int, *, tmp_path: Path, refused) -> None:
     path = write(tmp_path, HEADER + GOOD * before + row + "\n" + ("" if '"3' in row else GOOD))
-    line = before + 2 + ('"3' in row)
-    with refused(RecordError, path, f"row {before + 1} (line {line})", *parts):
+    with refused(RecordError, path, f"row {before + 1} (line {before + 2})", *parts):
         read_records(path)
 
 
@@ -130,6 +129,8 @@ def test_nul(tmp_path: Path, refused) -> None:
         (",a\n1,2\n", "column 1 has no name"),
         ("a;b;pred\n1;2;3\n", "no commas"),
         ("a\tb\n1\t2\n", "no commas"),
+        ("a|b\n1|2\n", "no commas"),
+        ("a b\n1 2\n", "no commas"),
         ("pred\n1\n", "no column of inputs"),
     ],
 )

@@ -48,7 +48,7 @@ def open_csv(path: Path) -> "CsvTable":
     if path.suffix.lower() == ".gz":
         content = _unpack(content, path)
     rows = _rows(content, path)
-    line, header = next(rows, (0, []))
+    line, end, header = next(rows, (0, 0, []))
     names = tuple(name.strip() for name in header)
     if any("\ufffd" in name or "\0" in name for name in names):
         raise FileError(f"{shown(path)}: is not UTF-8 text; save it as CSV in UTF-8")
@@ -56,12 +56,12 @@ def open_csv(path: Path) -> "CsvTable":
         raise RecordError(
             f"{shown(path)}: line {line} should name the columns, but holds numbers; add a header"
         )
-    if len(names) == 1 and re.search(r"[;\t]", names[0]):
+    if len(names) == 1 and re.search(r"[;\t| ]", names[0]):
         raise RecordError(
             f"{shown(path)}: its header has no commas; save it with commas between the columns"
         )
     check_names(names, path)
-    return CsvTable(path, content, names, line)
+    return CsvTable(path, content, names, end)
 
 
 def _unpack(packed: bytes, path: Path) -> bytes:
@@ -79,19 +79,20 @@ def _unpack(packed: bytes, path: Path) -> bytes:
     return content
 
 
-def _rows(content: bytes, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row that is not blank."""
+def _rows(content: bytes, path: Path) -> Iterator[tuple[int, int, list[str]]]:
+    """First line, last line and cells of each row that is not blank."""
     # What is not UTF-8 becomes U+FFFD, which is no number, so that its row can be named.
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="")
     reader = csv.reader(text)
+    line = 1
     try:
         for cells in reader:
             if cells:
-                yield reader.line_num, cells
+                yield line, reader.line_num, cells
+            line = reader.line_num + 1
     except csv.Error as error:
         raise RecordError(
-            f"{shown(path)}: line {reader.line_num} is not CSV ({shown(error)}); is it the right "
-            "file?"
+            f"{shown(path)}: line {line} is not CSV ({shown(error)}); is it the right file?"
         ) from error
 
 
@@ -186,7 +187,7 @@ class CsvTable:
         rows = _rows(self.content, self.path)
         next(rows)
         values = []
-        for row, (line, cells) in enumerate(rows, 1):
+        for row, (line, _, cells) in enumerate(rows, 1):
             where = f"{shown(self.path)}: row {row} (line {line})"
             if len(cells) != len(self.names):
                 raise RecordError(
@@ -199,7 +200,10 @@ class CsvTable:
 
     def _uneven(self, cells: list[str]) -> str:
         if len(cells) < len(self.names):
-            return f"column {shown(self.names[len(cells)])} is the first without a cell"
+            return (
+                f"column {shown(self.names[len(cells)])} is the first without a cell; is a quote "
+                "left open, or the row cut short?"
+            )
         return f"nothing belongs after column {shown(self.names[-1])}"
 
     def _cell(self, cell: str, position: int, where: str, gaps: Collection[str]) -> float:
