@@ -60,6 +60,14 @@ def test_other_types_are_named(array: pa.Array, tmp_path: Path, refused) -> None
     assert read_records(path, inputs=["x"]).inputs.tolist() == [[1.0]]
 
 
+@pytest.mark.parametrize("name", ["a", "pred", "true"])
+def test_nan_is_not_an_empty_cell(name: str, tmp_path: Path, refused) -> None:
+    columns = {column: pa.array([1.0, None, 2.0]) for column in ("pred", "true")}
+    columns = {"a": pa.array([1.0, 2.0, 3.0]), **columns, name: pa.array([1.0, 2.0, np.nan])}
+    with refused(RecordError, "record.parquet", f"row 3, column {name} is empty or NaN"):
+        read_records(write(tmp_path, columns))
+
+
 def test_no_rows(tmp_path: Path, refused) -> None:
     with refused(RecordError, "record.parquet", "has no rows"):
         read_records(write(tmp_path, {"a": pa.array([], pa.float64())}))

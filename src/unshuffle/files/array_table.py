@@ -112,5 +112,5 @@ class ArrayTable:
                 f"{others}, but all need as many; leave one out"
             )
         columns = {name: columns[name] for name in wanted}
-        check_cells(columns, gaps, self.path)
+        check_cells(columns, {name: np.isnan(columns[name]) for name in gaps}, self.path)
         return columns

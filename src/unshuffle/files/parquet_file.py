@@ -94,8 +94,8 @@ class ParquetTable:
         FileError
             If the file is damaged or there are more cells than the limit allows.
         RecordError
-            If there are no rows, a column does not hold numbers, or a cell is infinite or, outside
-            `gaps`, empty or NaN. Names the row, counted from 1, and the column.
+            If there are no rows, a column does not hold numbers, or a cell is infinite, NaN or,
+            outside `gaps`, empty. Names the row, counted from 1, and the column.
         """
         import pyarrow as pa
 
@@ -107,10 +107,11 @@ class ParquetTable:
                 name: table.column(name).to_numpy().astype(np.float64, copy=False)
                 for name in wanted
             }
+            empty = {name: table.column(name).is_null().to_numpy() for name in gaps}
         except (pa.ArrowException, OSError, ValueError) as error:
             raise _damaged(self.path, error) from error
         check_size(len(table), len(wanted), self.path)
-        check_cells(columns, gaps, self.path)
+        check_cells(columns, empty, self.path)
         return columns
 
     def _check_types(self, wanted: Sequence[str]) -> None:

@@ -53,7 +53,8 @@ def read_records(
     Returns
     -------
     Records
-        float64. Predictions and targets are NaN where a cell is empty (NaN in .npz and .parquet).
+        float64. Predictions and targets are NaN where a cell is empty (null in .parquet, NaN in
+        .npz).
         Without a column of predictions they have shape (rows, 0).
 
     Raises

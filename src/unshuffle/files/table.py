@@ -1,10 +1,11 @@
 """What the readers of records share: named columns, and the cells that no record can use."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
@@ -96,15 +97,15 @@ def check_size(rows: int, columns: int, path: Path) -> None:
         )
 
 
-def check_cells(columns: Columns, gaps: Collection[str], path: Path) -> None:
+def check_cells(columns: Columns, empty: Mapping[str, NDArray[np.bool_]], path: Path) -> None:
     """Refuse cells that are no finite number.
 
     Parameters
     ----------
     columns
         What was read.
-    gaps
-        Columns in which NaN stands for an empty cell.
+    empty
+        By name of a column that may have them: whether each cell is an empty one.
     path
         The file, for the message.
 
@@ -114,7 +115,7 @@ def check_cells(columns: Columns, gaps: Collection[str], path: Path) -> None:
         Naming the first such row, counted from 1, and its column.
     """
     for name, values in columns.items():
-        bad = np.isinf(values) if name in gaps else ~np.isfinite(values)
+        bad = ~np.isfinite(values) & ~empty.get(name, np.False_)
         if bad.any():
             row = int(np.argmax(bad))
             found = "is empty or NaN" if np.isnan(values[row]) else f"holds {values[row]}"
