@@ -27,6 +27,7 @@ STORAGE = (
 NO_HOOKS = named("collections", "OrderedDict") + b")R"
 REBUILD = named("torch._utils", "_rebuild_tensor_v2")
 TENSOR = REBUILD + b"(" + STORAGE + b"K\x00K\x02K\x03\x86K\x03K\x01\x86\x89" + NO_HOOKS + b"tR"
+PARAMETER = named("torch._utils", "_rebuild_parameter") + TENSOR + b"\x88" + NO_HOOKS + b"\x87R"
 DESCRIBED = StoredTensor(Storage("0", "float32", 6), 0, (2, 3), (3, 1))
 
 
@@ -39,8 +40,7 @@ def test_a_tensor_is_described() -> None:
 
 
 def test_a_parameter_is_its_tensor() -> None:
-    parameter = named("torch._utils", "_rebuild_parameter") + TENSOR + b"\x88" + NO_HOOKS + b"\x87R"
-    assert read_state_dict(program(parameter), "file") == {"weight": DESCRIBED}
+    assert read_state_dict(program(PARAMETER), "file") == {"weight": DESCRIBED}
 
 
 def test_one_wrapper_is_unwrapped() -> None:
@@ -121,7 +121,7 @@ def test_the_attacks_are_real(attack: str, tmp_path: Path) -> None:
         (b"c\xff\nb\n", "not UTF-8"),
         (b"\x93", "by what is not a text"),
         (b"NN\x93", "by what is not a text"),
-        (text("x") * 2 + b"R", "calls of type str"),
+        (text("x") * 2 + b"R", "calls a value of type str"),
         (named("torch", "FloatStorage") + b")R", "calls the name torch.FloatStorage"),
         (named("collections", "OrderedDict") + b"NR", "other arguments"),
         (named("collections", "OrderedDict") + b"N\x85R", "other arguments"),
@@ -130,6 +130,8 @@ def test_the_attacks_are_real(attack: str, tmp_path: Path) -> None:
         (TENSOR.replace(b"K\x02K\x03\x86", b"K\x02J\xff\xff\xff\xff\x86"), "other arguments"),
         (TENSOR.replace(b"K\x02K\x03\x86", b"K\x02\x88\x86"), "other arguments"),
         (TENSOR.replace(b"tR", b"}" + text("neg") + b"\x88s" + b"tR"), "other arguments"),
+        (TENSOR.replace(NO_HOOKS, b"}" + text("h") + b"Ns"), "other arguments"),
+        (PARAMETER.replace(b"\x88" + NO_HOOKS, b"\x88}" + text("h") + b"Ns"), "other arguments"),
         (STORAGE.replace(b"K\x06", b"J\xff\xff\xff\xff"), "something else than a storage"),
         (STORAGE.replace(b"K\x06", b"\x88"), "something else than a storage"),
         (STORAGE.replace(b"storage", b"strange"), "something else than a storage"),
@@ -163,9 +165,9 @@ def test_what_is_not_needed_is_refused(value: bytes, complaint: str, refused) ->
     ("value", "complaint"),
     [
         (b"N", "weight is None"),
-        (b"K\x01", "weight is of type int"),
-        (b"\x88", "weight is of type bool"),
-        (STORAGE, "weight is of type storage"),
+        (b"K\x01", "weight is a value of type int"),
+        (b"\x88", "weight is a value of type bool"),
+        (STORAGE, "weight is a value of type storage"),
         (NO_HOOKS + text("a") + b"Ns", "a is None"),
         (named("torch", "FloatStorage"), "weight is the name torch.FloatStorage"),
     ],
@@ -176,7 +178,7 @@ def test_entries_must_be_tensors(value: bytes, complaint: str, refused) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [(b"N", "None"), (TENSOR, "a tensor"), (b")", "of type tuple")]
+    ("value", "kind"), [(b"N", "None"), (TENSOR, "a tensor"), (b")", "a value of type tuple")]
 )
 def test_a_file_must_hold_a_dictionary(value: bytes, kind: str, refused) -> None:
     with refused(FileError, "file", f"holds {kind}, not a dictionary"):
@@ -201,7 +203,7 @@ def test_endless_programs_end(refused) -> None:
 
 
 def test_deep_nesting_and_loops_do_no_harm(refused) -> None:
-    with refused(FileError, "weight is of type tuple"):
+    with refused(FileError, "weight is a value of type tuple"):
         read_state_dict(program(b")" + b"\x85" * 200_000), "file")
     loop = b"\x80\x02}q\x00(" + text("a") + b"h\x00" + text("b") + b"h\x00u."
     with refused(FileError, "a is a dictionary"):

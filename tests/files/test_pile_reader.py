@@ -142,11 +142,14 @@ def test_what_is_no_regular_file(suffix: str, tmp_path: Path, refused) -> None:
 
 
 def test_missing(tmp_path: Path, refused) -> None:
-    with refused(FileError, "nowhere", "neither a folder of pieces nor a file of pieces"):
+    with refused(FileError, "nowhere", "no such file or folder"):
         read_pile(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").touch()
+    with refused(FileError, "notes.txt", "neither a folder of pieces nor a file of pieces"):
+        read_pile(tmp_path / "notes.txt")
     with refused(FileError, "nowhere.npz", "no such file or folder"):
         read_pile(tmp_path / "nowhere.npz")
-    with refused(FileError, "neither a folder"):
+    with refused(FileError, "no such file or folder"):
         read_pile(tmp_path / ("a" * 300))
     with refused(FileError, "cannot be read"):
         read_pile(tmp_path / ("a" * 300 + ".npz"))

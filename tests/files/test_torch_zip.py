@@ -158,6 +158,13 @@ def test_files_of_torch_before_1_6(tmp_path: Path, refused) -> None:
         read(pickle.dumps({"a": 1}), tmp_path)
 
 
+def test_files_of_another_format(tmp_path: Path, refused) -> None:
+    # The length of a safetensors header may begin with the byte that begins a pickle.
+    for content in (b"\x80" + bytes(7) + b"{}" + b" " * 126, b"<html>"):
+        with refused(FileError, "piece.pth", "not a complete zip archive", "is its suffix right"):
+            read(content, tmp_path)
+
+
 def test_whole_modules(tmp_path: Path, refused) -> None:
     with refused(
         FileError, "piece.pth", "torch.nn.modules.linear.Linear", "torch.save(module.state_dict()"
@@ -178,7 +185,7 @@ def test_checkpoints(tmp_path: Path, refused) -> None:
     state = torch.nn.Linear(2, 3).state_dict()
     with refused(FileError, "model is a dictionary", "torch.save(module.state_dict(), path)"):
         read(saved({"model": state, "epoch": 3}), tmp_path)
-    with refused(FileError, "epoch is of type int"):
+    with refused(FileError, "epoch is a value of type int"):
         read(saved({"epoch": 3, "step": 4}), tmp_path)
     with refused(FileError, "opcode BINFLOAT"):
         read(saved({"model": state, "loss": 0.5}), tmp_path)

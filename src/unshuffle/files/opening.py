@@ -130,9 +130,9 @@ def _reason(error: OSError | ValueError) -> str:
         case FileNotFoundError():
             return "there is no such file or folder; check the path"
         case IsADirectoryError():
-            return "is a folder, but a file is needed"
+            return "is a folder, but a file is needed; check the path, or rename the folder"
         case PermissionError():
             return "may not be read; check its permissions"
         case OSError():
-            return f"cannot be read ({error.strerror or error})"
-    return f"cannot be read ({error})"
+            return f"cannot be read ({error.strerror or error}); check the path"
+    return f"cannot be read ({error}); check the path"

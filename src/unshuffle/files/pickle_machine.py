@@ -84,7 +84,7 @@ def _kind(value: object) -> str:
             return f"the name {shown(value.name)}"
         case None:
             return "None"
-    return f"of type {type(value).__name__.strip('_').lower()}"
+    return f"a value of type {type(value).__name__.strip('_').lower()}"
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ def _piece_files(folder: Path) -> list[Path]:
 def _single_file(file: Path) -> list[tuple[str, _Layer, Path]]:
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
+        if not os.path.lexists(file):
+            raise FileError(f"{shown(file)}: there is no such file or folder; check the path")
         raise FileError(
             f"{shown(file)}: is neither a folder of pieces nor a file of pieces ({_SUFFIXES}); "
             "check the path"

@@ -6,6 +6,7 @@ on serialization semantics.
 """
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from unshuffle.files.tensors import ITEM_BYTES, Tensor, check_dtype, decode
 from unshuffle.files.zip_file import Archive, open_zip
 from unshuffle.pile import Floats
 
-_PICKLE = b"\x80"  # begins a pickle, and with it every file of torch before 1.6
+# Begins a pickle, and with it every file of torch before 1.6: an opcode and the protocol.
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _RESAVE = "save it again with torch.save(module.state_dict(), path) in torch 1.6 or later"
 
 
@@ -42,7 +44,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
         a limit, or its pickle asks for anything but tensors; nothing it names is ever called.
     """
     content = read_bytes(path)
-    if content.startswith(_PICKLE):
+    if _PICKLE.match(content):
         raise FileError(
             f"{shown(path)}: is a bare pickle, as torch before 1.6 wrote, not a zip; {_RESAVE}"
         )

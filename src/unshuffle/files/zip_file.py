@@ -57,8 +57,8 @@ def open_zip(path: Path, content: bytes) -> "Archive":
         archive = zipfile.ZipFile(io.BytesIO(content))
     except _DAMAGE as error:
         raise FileError(
-            f"{shown(path)}: is not a complete zip archive ({shown(error)}); was it copied or "
-            "downloaded completely?"
+            f"{shown(path)}: is not a complete zip archive ({shown(error)}); is its suffix "
+            "right, and was it copied or downloaded completely?"
         ) from error
     where = shown(path)
     members = archive.infolist()
