@@ -64,12 +64,14 @@ def test_a_last_layer_shaped_like_inp_is_one_of_them():
         ([INP, OUT, OUT, LAST], "1 inp missing or out too many among pieces 1 and 2"),
         ([INP, OUT, LAST, (7, 9)], r"piece 3 \(7 × 9\) fits nowhere"),
         ([INP, OUT, LAST, (7, 9), (7, 9)], r"pieces 3 and 4 \(7 × 9\) fit nowhere"),
+        ([INP, OUT, LAST, (7, 9), (2, 8)], r"pieces 3 and 4 \(2 × 8, 7 × 9\) fit nowhere"),
         ([INP, OUT, LAST, LAST], "pieces 2 and 3 could each be the last layer"),
         ([INP, LAST], r"no two shapes in the pile are transposes of each other \(1 of 1 × 3"),
         ([LAST], "no two shapes"),
+        ([(3, 3), LAST], "no two shapes"),
         ([(3, 3)] * 3 + [LAST], "3 pieces are 3 × 3 and piece 3 can be the last layer"),
-        ([(3, 3)] * 4, "4 pieces are 3 × 3: with inp and out of one shape"),
-        ([(3, 3)] * 4 + [LAST, (2, 9)], r"piece 5 \(2 × 9\) fit"),
+        ([(3, 3)] * 4, "4 pieces are 3 × 3 and there is no other piece: the last layer"),
+        ([(3, 3)] * 4 + [LAST, (2, 9)], r"piece 5 \(2 × 9\) fits nowhere"),
         ([(3, 3)] * 4 + [LAST, (2, 3)], "pieces 4 and 5 could each be the last layer"),
     ],
 )
@@ -94,6 +96,8 @@ def test_the_record_must_fit():
 
 
 def test_the_record_tells_which_way_round_a_broken_pile_is():
+    with pytest.raises(PileError, match=r"piece 3 \(1 × 3\) fits nowhere in a network of width 5"):
+        read_anatomy(pile_of(INP, OUT, OUT, LAST), Records(np.zeros((4, 5)), np.zeros((4, 1))))
     shapes = [INP, OUT, OUT, (1, 3), (1, 5)]
     with pytest.raises(PileError, match=r"piece 4 \(1 × 5\) fits nowhere in a network of width 3"):
         read_anatomy(pile_of(*shapes), Records(np.zeros((4, 3)), np.zeros((4, 1))))

@@ -1,11 +1,11 @@
 """From shapes to roles: which pieces can be inp, out and last layers."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from unshuffle.errors import PileError, RecordError
-from unshuffle.pile import Pile
+from unshuffle.pile import Piece, Pile
 from unshuffle.records import Records
 
 Shape = tuple[int, int]
@@ -137,13 +137,7 @@ def _what_is_wrong(pile: Pile, counts: Counter[Shape], records: Records | None) 
         if piece.shape not in (core, core[::-1]) and piece.shape not in lasts
     ]
     if strangers:
-        return (
-            f"{_names(p.id for p in strangers)} ({_size(strangers[0].shape)}) fit nowhere in a "
-            f"network of width {width} with {hidden} hidden units; take them out of the pile"
-            if len(strangers) > 1
-            else f"piece {strangers[0].id} ({_size(strangers[0].shape)}) fits nowhere in a "
-            f"network of width {width} with {hidden} hidden units; take it out of the pile"
-        )
+        return _fit_nowhere(strangers, f"of width {width} with {hidden} hidden units")
     candidates = [piece for piece in pile if piece.shape in lasts]
     if len(candidates) > 1:
         return (
@@ -171,19 +165,30 @@ def _wrong_squares(pile: Pile, counts: Counter[Shape], width: int, expected: str
     strangers = [piece for piece in others if piece.shape[1] != width]
     squares = counts[width, width]
     if strangers:
-        return (
-            f"{_names(p.id for p in strangers)} ({_size(strangers[0].shape)}) fit nowhere in a "
-            f"network whose layers are {width} × {width}; take them out of the pile"
-        )
+        return _fit_nowhere(strangers, f"whose layers are {width} × {width}")
     if len(others) > 1:
         return (
             f"{_names(p.id for p in others)} could each be the last layer, but a network has one; "
             "take the others out of the pile"
         )
+    if not others:
+        return (
+            f"{squares} pieces are {width} × {width} and there is no other piece: the last layer, "
+            f"or one inp or out layer, is missing; {expected}"
+        )
     return (
-        f"{squares} pieces are {width} × {width}"
-        + (f" and {_names(p.id for p in others)} can be the last layer" if others else "")
-        + f": with inp and out of one shape that leaves one piece without a partner; {expected}"
+        f"{squares} pieces are {width} × {width} and {_names(p.id for p in others)} can be the "
+        "last layer: with inp and out of one shape that leaves one piece without a partner; "
+        f"{expected}"
+    )
+
+
+def _fit_nowhere(strangers: Sequence[Piece], network: str) -> str:
+    sizes = ", ".join(_size(shape) for shape in sorted({piece.shape for piece in strangers}))
+    one = len(strangers) == 1
+    return (
+        f"{_names(piece.id for piece in strangers)} ({sizes}) {'fits' if one else 'fit'} nowhere "
+        f"in a network {network}; take {'it' if one else 'them'} out of the pile"
     )
 
 
