@@ -137,6 +137,30 @@ class Network:
     blocks: Blocks
     last: Linear
 
+    @staticmethod
+    def from_layers(layers: Sequence[Linear], activation: Activation = RELU) -> "Network":
+        """The network whose layers are applied in the given sequence: inp, out, inp, out, …, last.
+
+        All inp layers must be of one shape, and all out layers.
+        """
+        *paired, last = layers
+        inps, outs = paired[::2], paired[1::2]
+        blocks = Blocks(
+            np.stack([layer.weight for layer in inps]),
+            np.stack([layer.bias for layer in inps]),
+            np.stack([layer.weight for layer in outs]),
+            np.stack([layer.bias for layer in outs]),
+            activation,
+        )
+        return Network(blocks, last)
+
+    def layers(self) -> list[Linear]:
+        """The layers in the order in which they are applied: inp, out, inp, out, …, last."""
+        tensors = list(self.tensors().values())
+        return [
+            Linear(weight, bias) for weight, bias in zip(tensors[::2], tensors[1::2], strict=True)
+        ]
+
     def predict(self, inputs: Floats) -> Floats:
         """Predict rows.
 

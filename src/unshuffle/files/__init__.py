@@ -7,15 +7,18 @@ from unshuffle.files.atomic import (
     write_bytes,
     write_text,
 )
+from unshuffle.files.network_reader import read_network
 from unshuffle.files.network_writer import write_network, write_npz
 from unshuffle.files.opening import read_text, shown
 from unshuffle.files.pile_reader import read_pile
 from unshuffle.files.records_reader import read_records
+from unshuffle.files.records_writer import write_records
 
 __all__ = [
     "check_folder",
     "check_free",
     "make_folder",
+    "read_network",
     "read_pile",
     "read_records",
     "read_text",
@@ -23,5 +26,6 @@ __all__ = [
     "write_bytes",
     "write_network",
     "write_npz",
+    "write_records",
     "write_text",
 ]

@@ -1,9 +1,12 @@
 """Networks as files: the same tensors always become the same bytes."""
 
 import io
+import json
 import os
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +15,20 @@ from numpy.typing import NDArray
 from unshuffle.errors import FileError, MissingExtraError
 from unshuffle.files.atomic import check_free, write_bytes
 from unshuffle.files.opening import shown
+from unshuffle.files.safetensors_file import FORMAT_NAMES
+from unshuffle.files.tensors import ITEM_BYTES, encode
 from unshuffle.pile import Floats
-
-_Tensors = Mapping[str, Floats]
 
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the zip format: the time of writing is nobody's business
 _UNIX = 3
 
 
 def write_network(
-    path: str | os.PathLike[str], tensors: Mapping[str, Floats], *, force: bool = False
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Floats],
+    *,
+    stored_as: str | None = None,
+    force: bool = False,
 ) -> None:
     """Write named tensors in the format that the path's suffix says.
 
@@ -31,13 +38,17 @@ def write_network(
         A path that ends in .safetensors, .npz, .pt or .pth. The folder must exist.
     tensors
         float64 or float32 arrays of any shape by name. .safetensors does not keep their sequence.
+    stored_as
+        The number format in the file: "float64", "float32", "float16" or "bfloat16", the last not
+        in .npz. By default, that of each array.
     force
         Whether a file that is there already may be replaced.
 
     Raises
     ------
     FileError
-        If the suffix is another, a file is there already, or the file cannot be written.
+        If the suffix is another, a file is there already, the number format is not for it, or the
+        file cannot be written.
     MissingExtraError
         If the suffix is .pt or .pth and torch is not installed.
     """
@@ -48,7 +59,13 @@ def write_network(
             f"{shown(path)}: a network is written to a path that ends in {', '.join(_PACKERS)}"
         )
     check_free(path, force=force)  # before the work of packing, and again after it
-    write_bytes(path, pack(tensors), force=force)
+    if stored_as == "bfloat16" and path.suffix.lower() == ".npz":
+        raise FileError(f"{shown(path)}: .npz knows no bfloat16; write .safetensors or .pth")
+    stored = {
+        name: _Stored(np.asarray(values, order="C"), stored_as or values.dtype.name)
+        for name, values in tensors.items()
+    }
+    write_bytes(path, pack(stored), force=force)
 
 
 def write_npz(
@@ -70,19 +87,54 @@ def write_npz(
     FileError
         If something is there already, or the file cannot be written.
     """
-    write_bytes(path, _pack_npz(arrays), force=force)
+    write_bytes(path, _pack_arrays(arrays), force=force)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """An array, and the number format that it is to have in the file."""
+
+    values: Floats
+    stored_as: str
+
+
+_Tensors = Mapping[str, _Stored]
 
 
 def _pack_safetensors(tensors: _Tensors) -> bytes:
-    from safetensors.numpy import save
+    """Lay a safetensors file out: the header's length, the header as JSON, the numbers.
 
-    return save({name: np.asarray(values, order="C") for name, values in tensors.items()})
+    The library's own packer knows no bfloat16 that comes from NumPy.
+    """
+    header: dict[str, object] = {}
+    data: list[bytes] = []
+    end = 0
+    # Wider numbers first keeps every tensor aligned, as the format recommends.
+    for name in sorted(tensors, key=lambda name: (-ITEM_BYTES[tensors[name].stored_as], name)):
+        tensor = tensors[name]
+        data.append(encode(tensor.values, tensor.stored_as))
+        start, end = end, end + len(data[-1])
+        header[name] = {
+            "dtype": FORMAT_NAMES[tensor.stored_as],
+            "shape": list(tensor.values.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([struct.pack("<Q", len(text)), text, *data])
 
 
-def _pack_npz(tensors: Mapping[str, NDArray[np.generic]]) -> bytes:
+def _pack_npz(tensors: _Tensors) -> bytes:
+    with np.errstate(over="ignore"):
+        return _pack_arrays(
+            {name: tensor.values.astype(tensor.stored_as) for name, tensor in tensors.items()}
+        )
+
+
+def _pack_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for name, values in tensors.items():
+        for name, values in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy", _FIRST_DAY)
             member.create_system = _UNIX
             with archive.open(member, "w", force_zip64=True) as stream:
@@ -97,7 +149,13 @@ def _pack_torch(tensors: _Tensors) -> bytes:
         raise MissingExtraError("torch", "torch", "writing a torch state dict") from error
     packed = io.BytesIO()
     # Copies, since torch warns of arrays that cannot be written to.
-    torch.save({name: torch.from_numpy(np.array(v)) for name, v in tensors.items()}, packed)
+    torch.save(
+        {
+            name: torch.from_numpy(np.array(tensor.values)).to(getattr(torch, tensor.stored_as))
+            for name, tensor in tensors.items()
+        },
+        packed,
+    )
     return packed.getvalue()
 
 

@@ -27,7 +27,7 @@ _SUFFIXES = ", ".join(_READERS)
 _PART = re.compile(r"(?P<prefix>.*[./_])?(?P<part>weight|bias)", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]+")
 
-_Layer = dict[str, Tensor]
+Layer = dict[str, Tensor]
 """The tensors "weight" and "bias" of one piece."""
 
 
@@ -56,7 +56,7 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
         If a weight or bias cannot be one of a linear layer.
     """
     path = Path(path)
-    layers = _folder(path) if os.path.isdir(path) else _single_file(path)
+    layers = _folder(path) if os.path.isdir(path) else read_layers(path)
     if len(layers) > limits.PIECES:
         raise FileError(
             f"{shown(path)}: holds {len(layers)} pieces, but at most {limits.PIECES} are "
@@ -68,7 +68,7 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     )
 
 
-def _folder(folder: Path) -> list[tuple[str, _Layer, Path]]:
+def _folder(folder: Path) -> list[tuple[str, Layer, Path]]:
     files = _piece_files(folder)
     layers = []
     taken = 0
@@ -107,7 +107,25 @@ def _piece_files(folder: Path) -> list[Path]:
     return files
 
 
-def _single_file(file: Path) -> list[tuple[str, _Layer, Path]]:
+def read_layers(file: Path) -> list[tuple[str, Layer, Path]]:
+    """Read the layers of a file that holds several.
+
+    Parameters
+    ----------
+    file
+        A .pth, .pt, .safetensors or .npz file of tensors called `<layer>.weight` and
+        `<layer>.bias`.
+
+    Returns
+    -------
+    list
+        Name, tensors and file of each layer, in the sequence of the file where its format has one.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read, or does not hold a weight and a bias for each layer.
+    """
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         if not os.path.lexists(file):
@@ -136,9 +154,9 @@ def _single_file(file: Path) -> list[tuple[str, _Layer, Path]]:
     return [(prefix[:-1] or file.stem, layer, file) for prefix, layer in layers.items()]
 
 
-def _layers(tensors: Mapping[str, Tensor]) -> dict[str, _Layer]:
+def _layers(tensors: Mapping[str, Tensor]) -> dict[str, Layer]:
     """Gather weights and biases by what their names begin with, separator included."""
-    layers: dict[str, _Layer] = {}
+    layers: dict[str, Layer] = {}
     for name, tensor in tensors.items():
         matched = _PART.fullmatch(name)
         if matched:
@@ -166,7 +184,7 @@ def _ids(names: Sequence[str], path: Path) -> list[PieceId]:
     return list(names)
 
 
-def _piece(name: PieceId, layer: _Layer, file: Path) -> Piece:
+def _piece(name: PieceId, layer: Layer, file: Path) -> Piece:
     weight, bias = layer["weight"], layer["bias"]
     if weight.stored_as != bias.stored_as:
         raise FileError(

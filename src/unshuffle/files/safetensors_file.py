@@ -8,7 +8,10 @@ from unshuffle.files import limits
 from unshuffle.files.opening import read_bytes, shown
 from unshuffle.files.tensors import Tensor, check_dtype, decode
 
-_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+FORMAT_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""What the format calls the number formats."""
+
+_NAMES = {short: name for name, short in FORMAT_NAMES.items()}
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

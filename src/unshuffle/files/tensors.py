@@ -60,6 +60,31 @@ def decode(raw: bytes, stored_as: str, byteorder: str = "little") -> Floats:
     return values.astype(np.float64 if stored_as == "float64" else np.float32, copy=False)
 
 
+def encode(values: Floats, stored_as: str) -> bytes:
+    """Turn an array into the bytes of its numbers, little end first: the inverse of `decode`.
+
+    Parameters
+    ----------
+    values
+        float64 or float32, any shape.
+    stored_as
+        One of `ITEM_BYTES`; each number is rounded to its nearest there, ties to even.
+
+    Returns
+    -------
+    bytes
+        The numbers in C order.
+    """
+    if stored_as != "bfloat16":
+        with np.errstate(over="ignore"):
+            return values.astype(f"<f{ITEM_BYTES[stored_as]}").tobytes()
+    bits = np.ascontiguousarray(values, "<f4").view("<u4")
+    finite = np.isfinite(values)
+    # Half a unit of the upper half is added, less one bit where that half is even: then it is cut.
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)
+    return (np.where(finite, rounded, bits) >> 16).astype("<u2").tobytes()
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """Numbers with a name for how they are stored.

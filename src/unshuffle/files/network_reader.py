@@ -1,0 +1,81 @@
+"""A whole network from one file: the state dict of a residual network of this kind."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from unshuffle.activations import RELU, Activation
+from unshuffle.errors import FileError
+from unshuffle.files.opening import shown
+from unshuffle.files.pile_reader import read_layers
+from unshuffle.network import Linear, Network
+
+
+def read_network(path: str | os.PathLike[str], activation: Activation = RELU) -> Network:
+    """Read a network whose layers lie in the file in the order in which they are applied.
+
+    Parameters
+    ----------
+    path
+        A .pth, .pt, .safetensors or .npz file of tensors called `<layer>.weight` and
+        `<layer>.bias`. safetensors keeps no sequence, so there the names decide, numbers in them
+        counted as numbers. Of what a module's author may have registered otherwise, two things are
+        put right where the shapes show it: a last layer that comes first, and out before inp.
+    activation
+        Of the hidden layers, which no file of weights states.
+
+    Returns
+    -------
+    Network
+        float64 if any layer is float64, else float32.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read, or its layers are not inp, out, inp, out, …, last.
+    """
+    path = Path(path)
+    found = read_layers(path)
+    if path.suffix.lower() == ".safetensors":
+        found.sort(key=lambda layer: _natural(layer[0]))
+    layers = [Linear(layer["weight"].values, layer["bias"].values) for _, layer, _ in found]
+    for sequence in (layers, [*layers[1:], layers[0]]):
+        for candidate in (sequence, _exchanged(sequence)):
+            if _is_residual(candidate):
+                dtype = max(layer.weight.dtype for layer in layers)
+                return Network.from_layers([layer.astype(dtype) for layer in candidate], activation)
+    shapes = ", ".join(" × ".join(map(str, layer.weight.shape)) for layer in layers[:5])
+    raise FileError(
+        f"{shown(path)}: holds {len(layers)} layers of shapes {shapes}{', …' * (len(layers) > 5)}; "
+        "expected K times an inp (h × d) and an out layer (d × h), then one last layer (o × d); "
+        "is it a residual network of this kind?"
+    )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key under which layer 10 comes after layer 9."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", name)
+    ]
+
+
+def _exchanged(layers: Sequence[Linear]) -> list[Linear]:
+    """The layers of each block in the other sequence."""
+    *paired, last = layers
+    return [layer for two in zip(paired[1::2], paired[::2], strict=False) for layer in two] + [last]
+
+
+def _is_residual(layers: Sequence[Linear]) -> bool:
+    """Whether shapes alternate as those of inp, out, inp, out, …, last do."""
+    if len(layers) < 3 or len(layers) % 2 == 0:
+        return False
+    if any(layer.weight.ndim != 2 for layer in layers):
+        return False
+    inp, width = layers[0].weight.shape, layers[0].weight.shape[1]
+    alternating = [inp, inp[::-1]] * (len(layers) // 2)
+    return (
+        all(layer.weight.shape == s for layer, s in zip(layers[:-1], alternating, strict=True))
+        and layers[-1].weight.shape[1] == width
+        and all(layer.bias.shape == layer.weight.shape[:1] for layer in layers)
+    )

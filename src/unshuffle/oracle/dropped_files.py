@@ -1,0 +1,97 @@
+"""A dropped network on disk: what is handed out, and apart from it what gives the answer away.
+
+    pieces/piece_0.pth …   the pieces
+    record.csv             inputs, predictions, targets
+    manifest.json          what was done to the network, which betrays no order
+    answer.sha256          the hash by which an answer is recognised
+    sealed/answer.txt      the answer
+    sealed/drop.json       what betrays it or the anatomy: seed, activation, decoys
+
+Pieces are written in the sequence of their numbers, so that their times tell nothing either.
+"""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from unshuffle.errors import FileError
+from unshuffle.files import make_folder, write_network, write_records, write_text
+from unshuffle.files.opening import shown
+from unshuffle.oracle.dropping import Dropped, Hardening, manifest
+
+PIECES, SEALED = "pieces", "sealed"
+ANSWER, SECRETS = "answer.txt", "drop.json"
+
+
+def write_dropped(
+    folder: Path,
+    dropped: Dropped,
+    hardening: Hardening,
+    *,
+    file_format: str,
+    secrets: Mapping[str, Any] | None,
+    force: bool,
+) -> None:
+    """Write pieces, record, manifest and the answer's hash, and seal the answer.
+
+    Parameters
+    ----------
+    folder
+        Where to; made if it is not there.
+    dropped, hardening
+        The dropped network, and what was done to it.
+    file_format
+        "pth" or "safetensors".
+    secrets
+        What is sealed beside the answer; None keeps no answer, only its hash.
+    force
+        Whether files may be replaced.
+
+    Raises
+    ------
+    FileError
+        If a file is there already or cannot be written, or if files of another drop would remain
+        among those of this one.
+    MissingExtraError
+        If the format is "pth" and torch is not installed.
+    """
+    pieces = {f"piece_{n}.{file_format}": tensors for n, tensors in enumerate(dropped.pieces)}
+    _check_room(folder / PIECES, set(pieces), force=force)
+    _check_room(folder / SEALED, set() if secrets is None else {ANSWER, SECRETS}, force=force)
+    make_folder(folder / PIECES)
+    for name, tensors in pieces.items():
+        path = folder / PIECES / name
+        write_network(path, tensors, stored_as=dropped.stored_as, force=force)
+    write_records(folder / "record.csv", dropped.records, force=force)
+    answer = dropped.answer_text()
+    public = manifest(dropped, hardening, file_format)
+    write_text(folder / "manifest.json", _json(public), force=force)
+    digest = sha256(answer.encode()).hexdigest()
+    write_text(folder / "answer.sha256", f"{digest}\n", force=force)
+    if secrets is not None:
+        make_folder(folder / SEALED)
+        write_text(folder / SEALED / ANSWER, f"{answer}\n", force=force)
+        private = {**secrets, "decoys": list(dropped.decoys)}
+        write_text(folder / SEALED / SECRETS, _json(private), force=force)
+
+
+def _check_room(folder: Path, names: set[str], *, force: bool) -> None:
+    """Refuse a folder in which something else lies, or anything at all without `force`."""
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in there if name not in names]
+    if others:
+        raise FileError(
+            f"{shown(folder)}: holds {shown(others[0])}, which is no part of this drop; remove it "
+            "or choose another folder"
+        )
+    if there and not force:
+        raise FileError(
+            f"{shown(folder / there[0])}: exists already; choose another folder, or replace what "
+            "is there with --force"
+        )
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=1) + "\n"

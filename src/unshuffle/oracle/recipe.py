@@ -1,0 +1,238 @@
+"""Recipes: what an oracle is trained from, as data."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from unshuffle.activations import ACTIVATIONS
+from unshuffle.errors import FileError, UsageError
+from unshuffle.files.opening import listed, read_bytes, shown
+from unshuffle.oracle.data import DATA, Data, OwnTable
+from unshuffle.oracle.initialisation import INITIALISATIONS
+from unshuffle.oracle.strict import (
+    at_least,
+    build,
+    check_keys,
+    more_than,
+    one_of,
+    read_toml,
+    share,
+)
+
+TRAINER = 1
+"""Version of the trainer: raised whenever a recipe comes to mean another network."""
+
+Count = Annotated[int, at_least(1)]
+
+SHIPPED = Path(str(files("unshuffle.oracle") / "recipes"))
+"""The folder of recipes that come with the package."""
+
+OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+"""By the name in a recipe, the name in `torch.optim`."""
+
+SCHEDULES = {
+    "constant": "the learning rate stays",
+    "cosine": "half a cosine from the learning rate down to 0",
+    "one-cycle": "a straight rise over the first 30 % of the steps, then half a cosine down to 0",
+}
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """The network: `blocks` times ``x + out(activation(inp(x)))``, then a last layer.
+
+    Parameters
+    ----------
+    blocks
+        Number K of residual blocks.
+    width, hidden, outputs
+        Width d of inputs and stream, hidden width h of a block, number o of outputs.
+    activation
+        A name in `unshuffle.activations.ACTIVATIONS`.
+    initialisation
+        A name in `unshuffle.oracle.initialisation.INITIALISATIONS`.
+    """
+
+    blocks: Count
+    width: Count
+    hidden: Count
+    outputs: Count = 1
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
+    initialisation: Annotated[str, one_of(INITIALISATIONS)] = "uniform"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How the network learns.
+
+    Parameters
+    ----------
+    optimiser
+        "adam", "adamw" or "sgd", each as in PyTorch; momentum is SGD's alone.
+    learning_rate
+        At its highest.
+    epochs, batch_rows
+        Passes over all rows, and rows in a batch; the last batch of a pass may be smaller.
+    schedule
+        A name in `SCHEDULES`.
+    weight_decay
+        Decoupled for AdamW, added to the gradient for the others.
+    """
+
+    optimiser: Annotated[str, one_of(OPTIMISERS)]
+    learning_rate: Annotated[float, more_than(0)]
+    epochs: Count
+    batch_rows: Count
+    schedule: Annotated[str, one_of(SCHEDULES)] = "constant"
+    momentum: Annotated[float, share(below_one=True)] = 0.0
+    weight_decay: Annotated[float, at_least(0)] = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides which network comes out.
+
+    Parameters
+    ----------
+    name
+        Of the file, without its suffix.
+    summary
+        A sentence on what the recipe is there for.
+    seed
+        Of everything random: data, initial weights, the sequence of the rows.
+    network, data, training
+        The file's tables.
+    """
+
+    name: str
+    summary: str
+    seed: int
+    network: NetworkPlan
+    data: Data
+    training: TrainingPlan
+
+    def with_seed(self, seed: int) -> "Recipe":
+        """The same recipe with another seed."""
+        return replace(self, seed=seed)
+
+    def content(self) -> dict[str, Any]:
+        """All that decides which network comes out, as plain values; neither name nor summary."""
+        data = {"kind": self.data.kind, **asdict(self.data)}  # type: ignore[call-overload]
+        if isinstance(self.data, OwnTable):  # the table decides, not where it lies
+            data["file"] = hashlib.sha256(read_bytes(Path(self.data.file))).hexdigest()
+        return {
+            "seed": self.seed,
+            "network": asdict(self.network),
+            "data": data,
+            "training": asdict(self.training),
+        }
+
+    def key(self) -> str:
+        """Name of the network that this recipe becomes in the hands of this version's trainer."""
+        content = json.dumps({"trainer": TRAINER, **self.content()}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:24]
+
+
+def shipped_names() -> list[str]:
+    """Names of the recipes that come with the package, sorted."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def find_recipe(name: str) -> Recipe:
+    """Read a recipe by the name of a shipped one, or from a file.
+
+    Raises
+    ------
+    FileError, UsageError
+        If there is none, or it does not make sense; names file, key, what was found and expected.
+    """
+    if name in shipped_names():
+        return read_recipe(SHIPPED / f"{name}.toml")
+    if not name.endswith(".toml"):
+        raise UsageError(
+            f"there is no recipe {shown(name)}; shipped are {listed(shipped_names(), most=60)}, "
+            "and a recipe of your own is a file that ends in .toml"
+        )
+    return read_recipe(Path(name))
+
+
+def find_recipes(patterns: list[str]) -> list[Recipe]:
+    """Read the shipped recipes whose names match any pattern, and files.
+
+    Parameters
+    ----------
+    patterns
+        Names, files, or patterns with `*` and `?`.
+
+    Returns
+    -------
+    list[Recipe]
+        In the sequence of the patterns, each once.
+    """
+    names: list[str] = []
+    for pattern in patterns:
+        matching = [name for name in shipped_names() if fnmatchcase(name, pattern)]
+        names += matching or [pattern]
+    return [find_recipe(name) for name in dict.fromkeys(names)]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe from a TOML file.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read, is not TOML, or names a table that is not there.
+    UsageError
+        If a key is unknown or lacking or has an impossible value.
+    """
+    file = shown(path)
+    tables = ("network", "data", "training")
+    whole = check_keys(read_toml(path), dict.fromkeys(["summary", "seed", *tables]), f"{file}:")
+    for name in tables:
+        if name not in whole:
+            raise UsageError(f"{file}: lacks the table [{name}]; add it")
+    head = {name: value for name, value in whole.items() if name not in tables}
+    front = build(_Front, head, f"{file}:")
+    network = build(NetworkPlan, whole["network"], f"{file}: [network]")
+    training = build(TrainingPlan, whole["training"], f"{file}: [training]")
+    if training.momentum and training.optimiser != "sgd":
+        raise UsageError(
+            f"{file}: [training] momentum is {training.momentum}, but {training.optimiser} has "
+            "none; leave it out, or choose the optimiser sgd"
+        )
+    data = _data(whole["data"], path)
+    return Recipe(path.stem, front.summary, front.seed, network, data, training)
+
+
+@dataclass(frozen=True)
+class _Front:
+    """What stands above the tables."""
+
+    summary: str
+    seed: Annotated[int, at_least(0)] = 0
+
+
+def _data(table: object, path: Path) -> Data:
+    where = f"{shown(path)}: [data]"
+    if not isinstance(table, dict) or "kind" not in table:
+        raise UsageError(f"{where} lacks the key kind; it is one of {', '.join(DATA)}")
+    kind, rest = table["kind"], {name: table[name] for name in table if name != "kind"}
+    if not isinstance(kind, str) or kind not in DATA:
+        raise UsageError(
+            f"{where} kind is {shown(repr(kind))}, but one of {', '.join(DATA)} is expected"
+        )
+    data = build(DATA[kind], rest, where)
+    if isinstance(data, OwnTable):
+        file = path.parent.resolve() / data.file
+        if not file.is_file():
+            raise FileError(
+                f"{where} file is {shown(data.file)}, but there is no file {shown(file)}; a "
+                "relative path starts at the recipe's folder"
+            )
+        data = replace(data, file=str(file))
+    return data
