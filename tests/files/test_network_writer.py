@@ -101,3 +101,40 @@ def test_without_torch(tmp_path: Path, layer, refused, monkeypatch) -> None:
     with refused(MissingExtraError, "writing a torch state dict", "unshuffle[torch]"):
         write_network(tmp_path / "a.pt", layer)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@pytest.mark.parametrize("stored_as", ["float64", "float32", "float16", "bfloat16"])
+def test_numbers_are_stored_as_asked(tmp_path: Path, suffix: str, stored_as: str, layer) -> None:
+    if suffix.startswith(".pt"):
+        pytest.importorskip("torch")
+    path = tmp_path / f"network{suffix}"
+    if (suffix, stored_as) == (".npz", "bfloat16"):
+        with pytest.raises(FileError, match="knows no bfloat16"):
+            write_network(path, layer, stored_as=stored_as)
+        return
+    write_network(path, layer, stored_as=stored_as)
+    for name, tensor in READERS[suffix](path).items():
+        assert tensor.stored_as == stored_as
+        unit = {"float64": 0, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+        np.testing.assert_allclose(tensor.values, layer[name], rtol=unit[stored_as], atol=1e-6)
+
+
+def test_the_library_reads_what_is_laid_out_by_hand(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file as load_torch
+
+    tensors = {
+        "b": np.array([[1.5, -2.0]], np.float32),
+        "a": np.array([np.inf, -np.inf, np.nan, 3.0e38], np.float32),
+        "leer": np.zeros((0, 3), np.float32),
+        "scalar": np.array(7.0),
+    }
+    for stored_as in ("float64", "float32", "bfloat16"):
+        path = tmp_path / f"{stored_as}.safetensors"
+        write_network(path, tensors, stored_as=stored_as)
+        found = load_torch(path)
+        for name, values in tensors.items():
+            expected = torch.from_numpy(values).to(getattr(torch, stored_as))
+            assert torch.equal(found[name].nan_to_num(0), expected.nan_to_num(0))
+            assert torch.equal(found[name].isnan(), expected.isnan())

@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from unshuffle.activations import RELU, Activation
 from unshuffle.errors import FileError
 from unshuffle.files.opening import shown
@@ -40,10 +42,11 @@ def read_network(path: str | os.PathLike[str], activation: Activation = RELU) ->
     if path.suffix.lower() == ".safetensors":
         found.sort(key=lambda layer: _natural(layer[0]))
     layers = [Linear(layer["weight"].values, layer["bias"].values) for _, layer, _ in found]
-    for sequence in (layers, [*layers[1:], layers[0]]):
-        for candidate in (sequence, _exchanged(sequence)):
+    if len(layers) >= 3 and len(layers) % 2 == 1:
+        turned = [*layers[1:], layers[0]]
+        for candidate in (layers, _exchanged(layers), turned, _exchanged(turned)):
             if _is_residual(candidate):
-                dtype = max(layer.weight.dtype for layer in layers)
+                dtype = np.result_type(*(layer.weight for layer in layers))
                 return Network.from_layers([layer.astype(dtype) for layer in candidate], activation)
     shapes = ", ".join(" × ".join(map(str, layer.weight.shape)) for layer in layers[:5])
     raise FileError(
@@ -63,13 +66,11 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def _exchanged(layers: Sequence[Linear]) -> list[Linear]:
     """The layers of each block in the other sequence."""
     *paired, last = layers
-    return [layer for two in zip(paired[1::2], paired[::2], strict=False) for layer in two] + [last]
+    return [layer for two in zip(paired[1::2], paired[::2], strict=True) for layer in two] + [last]
 
 
 def _is_residual(layers: Sequence[Linear]) -> bool:
-    """Whether shapes alternate as those of inp, out, inp, out, …, last do."""
-    if len(layers) < 3 or len(layers) % 2 == 0:
-        return False
+    """Whether the shapes of so many layers are those of inp, out, inp, out, …, last."""
     if any(layer.weight.ndim != 2 for layer in layers):
         return False
     inp, width = layers[0].weight.shape, layers[0].weight.shape[1]
