@@ -2,10 +2,11 @@
 
 import argparse
 
-from unshuffle.commands import oracle_train
+from unshuffle.commands import oracle_train, oracle_zoo
 
 COMMANDS = {
     "train": (oracle_train, "train a residual network from a recipe"),
+    "zoo": (oracle_zoo, "train a network for each of many recipes and seeds, once"),
 }
 
 

@@ -1,0 +1,128 @@
+"""The zoo: oracles of many recipes and seeds, trained once and kept.
+
+An oracle lies in a folder that is named by the content of its recipe, its seed and the version of
+the trainer: whatever asks for the same again finds it, and a changed recipe is another oracle.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unshuffle.files import make_folder
+from unshuffle.oracle.recipe import Recipe
+from unshuffle.oracle.storage import CHECKPOINT, is_oracle, write_oracle
+from unshuffle.oracle.workers import in_processes, on_cluster, stop_if_asked
+
+if TYPE_CHECKING:
+    from unshuffle.oracle.model import Oracle
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An oracle that is in the zoo now, or could not be trained.
+
+    Parameters
+    ----------
+    recipe
+        What it comes from.
+    remark
+        "kept", how long it trained, or what went wrong.
+    failed
+        Whether something went wrong.
+    """
+
+    recipe: Recipe
+    remark: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """An oracle to train, with a place for its checkpoint where worker and parent share one."""
+
+    recipe: Recipe
+    checkpoint: Path | None
+
+
+def grid(recipes: Sequence[Recipe], seeds: Sequence[int]) -> list[Recipe]:
+    """Every recipe with every seed."""
+    return [recipe.with_seed(seed) for recipe in recipes for seed in seeds]
+
+
+def oracle_folder(zoo: Path, recipe: Recipe) -> Path:
+    """Where a recipe's oracle lies in a zoo."""
+    return zoo / recipe.key()
+
+
+def train_zoo(
+    recipes: Sequence[Recipe],
+    zoo: Path,
+    *,
+    processes: int,
+    scheduler: str | None = None,
+    on_arrival: Callable[[Arrival], None],
+) -> None:
+    """Train the oracles that a zoo lacks.
+
+    An interruption loses nothing that is finished, and in processes of this machine no more than
+    a few seconds of each training that was under way: the next call goes on from there.
+
+    Parameters
+    ----------
+    recipes
+        With their seeds.
+    zoo
+        The folder.
+    processes
+        How many train at a time on this machine, each in one thread.
+    scheduler
+        Address of a Dask cluster that trains instead.
+    on_arrival
+        Called for each recipe, those that are there already first.
+
+    Raises
+    ------
+    FileError
+        If the zoo cannot be written.
+    MissingExtraError, UsageError
+        If a scheduler is given and Dask is not installed or nobody answers.
+    """
+    make_folder(zoo)
+    missing = []
+    for recipe in recipes:
+        if is_oracle(oracle_folder(zoo, recipe)):
+            on_arrival(Arrival(recipe, "kept"))
+        else:
+            missing.append(recipe)
+    if not missing:
+        return
+    folders = [oracle_folder(zoo, recipe) for recipe in missing]
+    if scheduler is None:
+        for folder in folders:
+            make_folder(folder)
+        jobs = [Job(r, f / CHECKPOINT) for r, f in zip(missing, folders, strict=True)]
+        results = in_processes(train_job, jobs, processes)
+    else:
+        results = on_cluster(train_job, [Job(recipe, None) for recipe in missing], scheduler)
+    with closing(results):
+        for at, result in results:
+            recipe, folder = missing[at], folders[at]
+            if isinstance(result, BaseException):
+                on_arrival(Arrival(recipe, f"{type(result).__name__}: {result}", failed=True))
+                continue
+            write_oracle(folder, result, force=True)
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+            on_arrival(Arrival(recipe, f"trained in {result.seconds:.1f} s"))
+
+
+def train_job(job: Job) -> "Oracle":
+    """Train one oracle, in a process that exists for this."""
+    import torch
+
+    from unshuffle.oracle.training import train
+
+    # For good, since threads of a Dask worker may train side by side in one process.
+    torch.set_num_threads(1)
+    return train(job.recipe, checkpoint=job.checkpoint, on_epoch=lambda _: stop_if_asked())
