@@ -127,12 +127,16 @@ def test_the_library_reads_what_is_laid_out_by_hand(tmp_path: Path) -> None:
     tensors = {
         "b": np.array([[1.5, -2.0]], np.float32),
         "a": np.array([np.inf, -np.inf, np.nan, 3.0e38], np.float32),
+        "nan": np.array([0xFFFFFFFF], np.uint32).view(
+            np.float32
+        ),  # its bits leave no room to round
         "leer": np.zeros((0, 3), np.float32),
         "scalar": np.array(7.0),
     }
     for stored_as in ("float64", "float32", "bfloat16"):
         path = tmp_path / f"{stored_as}.safetensors"
         write_network(path, tensors, stored_as=stored_as)
+        assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0  # numbers are aligned
         found = load_torch(path)
         for name, values in tensors.items():
             expected = torch.from_numpy(values).to(getattr(torch, stored_as))

@@ -128,6 +128,10 @@ def test_int8_leaves_255_levels(rng):
 def test_rounded_weights_predict_only_about_what_the_network_did(network, data, weights, stored):
     dropped = dropped_from(network, data, weights=weights)
     np.testing.assert_array_equal(dropped.records.predictions, network.predict(data.inputs))
+    for number, layer in zip(dropped.answer, network.layers(), strict=True):
+        for name, values in dropped.pieces[number].items():
+            expected = round_weights(getattr(layer, name), weights)
+            np.testing.assert_array_equal(values, expected)
     pile = dropped.pile()
     assert pile.stored_as == (stored,)
     verdict = verify(pile, dropped.records, dropped.answer)

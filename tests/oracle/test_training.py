@@ -120,6 +120,27 @@ def test_a_step_is_the_step_of_a_loop_written_by_hand(recipe):
     assert before.losses[0] == pytest.approx(np.mean(residual**2), rel=1e-5)
 
 
+def test_the_schedule_reaches_the_weights(recipe):
+    """With one batch an epoch, the second of two steps of a cosine is half as long."""
+
+    def last_weight(schedule, epochs):
+        plan = replace(
+            recipe.training,
+            optimiser="sgd",
+            learning_rate=0.01,
+            batch_rows=10**6,
+            schedule=schedule,
+            epochs=epochs,
+        )
+        return train(replace(recipe, training=plan)).network.last.weight.astype(np.float64)
+
+    first = last_weight("constant", 1)
+    whole = last_weight("constant", 2) - first
+    half = last_weight("cosine", 2) - first
+    assert np.abs(whole).max() > 1e-4
+    np.testing.assert_allclose(half, whole / 2, atol=1e-6)
+
+
 def test_zero_init_starts_every_block_as_the_identity(recipe):
     plan = replace(recipe.network, initialisation="zero-out")
     still = replace(recipe.training, optimiser="sgd", learning_rate=1e-30, epochs=1)

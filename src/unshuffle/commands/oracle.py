@@ -2,11 +2,12 @@
 
 import argparse
 
-from unshuffle.commands import oracle_train, oracle_zoo
+from unshuffle.commands import oracle_evaluate, oracle_train, oracle_zoo
 
 COMMANDS = {
     "train": (oracle_train, "train a residual network from a recipe"),
     "zoo": (oracle_zoo, "train a network for each of many recipes and seeds, once"),
+    "evaluate": (oracle_evaluate, "try every registered method on a zoo and score it"),
 }
 
 

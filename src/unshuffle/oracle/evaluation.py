@@ -1,0 +1,197 @@
+"""Every registered method on the same dropped oracles, scored the same way.
+
+What is scored is read from the registries: whoever adds a signal to `unshuffle.pairing.SIGNALS`, a
+matching to `MATCHINGS` or a strategy to `unshuffle.solver.STRATEGIES` finds it in the table.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+
+from unshuffle.network import Network
+from unshuffle.oracle.dropping import drop
+from unshuffle.oracle.recipe import Recipe
+from unshuffle.outcome import Outcome
+from unshuffle.pairing import SIGNALS, pair
+from unshuffle.pairing.matching import MATCHINGS
+from unshuffle.pile import PieceId, Pile
+from unshuffle.records import Records
+from unshuffle.solver import STRATEGIES, solve
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A dropped oracle with its answer.
+
+    Parameters
+    ----------
+    recipe
+        With the seed that the oracle was trained and dropped with.
+    pile, records
+        What is known to those who solve it.
+    answer
+        Ids of the pieces in the order in which they are applied.
+    """
+
+    recipe: Recipe
+    pile: Pile
+    records: Records
+    answer: tuple[PieceId, ...]
+
+    @property
+    def pairs(self) -> set[tuple[PieceId, PieceId]]:
+        """Ids of the inp and out layer of each block."""
+        return set(zip(self.answer[:-1:2], self.answer[1::2], strict=True))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a method made of a case.
+
+    Parameters
+    ----------
+    pairs
+        How many of the true pairs it has.
+    exact
+        Whether that is all that was asked of it: every pair, or the record to rounding.
+    remark
+        How it ended.
+    error
+        Mean squared error over the record; None for a method that predicts nothing.
+    rows
+        Rows of the record that it was given.
+    """
+
+    pairs: int
+    exact: bool
+    remark: str
+    error: float | None = None
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Method:
+    """Something that is registered, and how to try it.
+
+    Parameters
+    ----------
+    kind
+        "pairing" or "strategy".
+    name
+        Its name in the registry.
+    attempt
+        Tries it on a case.
+    """
+
+    kind: str
+    name: str
+    attempt: Callable[[Case], Finding]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A line of the table: one method on one case.
+
+    Parameters
+    ----------
+    recipe, seed, blocks
+        The oracle, and how many blocks (and pairs) it has.
+    kind, method
+        What was tried.
+    pairs, exact, error, rows, remark
+        As in `Finding`; nothing recovered where the method failed, and the remark says why.
+    seconds
+        Wall time.
+    """
+
+    recipe: str
+    seed: int
+    blocks: int
+    kind: str
+    method: str
+    pairs: int
+    exact: bool
+    error: float | None
+    rows: int
+    seconds: float
+    remark: str
+
+
+def make_case(recipe: Recipe, network: Network, data: Records, rows: int) -> Case:
+    """Drop an oracle, with all its layers and predictions as they are.
+
+    Parameters
+    ----------
+    recipe
+        Its seed also drops.
+    network, data
+        As from `unshuffle.oracle.storage.read_oracle`.
+    rows
+        Rows of the record; all, if there are fewer.
+    """
+    rng = np.random.default_rng(recipe.seed)
+    dropped = drop(network, data, rng=rng, rows=min(rows, len(data)))
+    answer = tuple(number for number in dropped.answer if number is not None)  # none was lost
+    return Case(recipe, dropped.pile(), dropped.records, answer)
+
+
+def methods(time_limit: float | None) -> list[Method]:
+    """Everything that is registered.
+
+    Parameters
+    ----------
+    time_limit
+        Seconds that a strategy may search.
+    """
+    pairings = [
+        Method("pairing", f"{signal}, {matching}", partial(_pair, signal, matching))
+        for signal in SIGNALS
+        for matching in MATCHINGS
+    ]
+    strategies = [
+        Method("strategy", strategy, partial(_solve, strategy, time_limit))
+        for strategy in STRATEGIES
+    ]
+    return pairings + strategies
+
+
+def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
+    """Try methods on a case; yields a score for each, failures included."""
+    for method in tried:
+        started = perf_counter()
+        try:
+            found = method.attempt(case)
+        except Exception as error:  # an idea that breaks is a result like any other
+            found = Finding(0, False, f"failed: {type(error).__name__}: {error}")
+        yield Score(
+            recipe=case.recipe.name,
+            seed=case.recipe.seed,
+            blocks=len(case.answer) // 2,
+            kind=method.kind,
+            method=method.name,
+            pairs=found.pairs,
+            exact=found.exact,
+            error=found.error,
+            rows=found.rows,
+            seconds=perf_counter() - started,
+            remark=found.remark,
+        )
+
+
+def _pair(signal: str, matching: str, case: Case) -> Finding:
+    pairing = pair(case.pile, signal=signal, matching=matching)
+    pairs = len(case.pairs.intersection(pairing.pairs))
+    exact = pairs == len(case.pairs)
+    return Finding(pairs, exact, "all pairs" if exact else "wrong pairs")
+
+
+def _solve(strategy: str, time_limit: float | None, case: Case) -> Finding:
+    rows = len(case.records)
+    solution = solve(case.pile, case.records, strategy=strategy, rows=rows, time_limit=time_limit)
+    if solution.outcome is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt  # which `solve` has turned into a result
+    pairs = len(case.pairs.intersection(solution.pairs))
+    return Finding(pairs, solution.exact, str(solution.outcome), solution.mse, rows)
