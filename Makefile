@@ -1,11 +1,12 @@
 # Needs GNU make and Python 3.11 or later; everything else goes into .venv.
 
 PYTHON ?= python3
+SEEDS ?= 0,1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check format picture clean
+.PHONY: help demo test quick check format picture zoo clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -37,6 +38,10 @@ format: .venv/dev.stamp ## Fix what the linter can fix, and format
 picture: .venv/core.stamp ## Draw docs/solve.svg, the picture in the README
 	@mkdir -p docs
 	@$(BIN)/python examples/picture.py docs/solve.svg
+
+zoo: .venv/dev.stamp ## Train every oracle and try every method on them: hours
+	@$(BIN)/unshuffle oracle zoo --zoo .zoo --seeds $(SEEDS)
+	@$(BIN)/unshuffle oracle evaluate --zoo .zoo --seeds $(SEEDS) --time-limit 20 --out build/zoo --force
 
 clean: ## Remove outputs and caches; .venv stays
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
