@@ -26,6 +26,12 @@ def test_matrices(key: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     np.testing.assert_array_equal(records.targets, predictions.reshape(4, -1))
 
 
+def test_signalling_nan(tmp_path: Path, refused) -> None:
+    values = np.array([0x7FA00000, 0x3F800000], np.uint32).view(np.float32)
+    with refused(RecordError, "record.npz", "row 1, column a is empty or NaN"):
+        read_records(write(tmp_path, a=values))
+
+
 @pytest.mark.parametrize("dtype", [">f4", "<f2", "i1", "u8", "longdouble"])
 def test_any_width(dtype: str, tmp_path: Path) -> None:
     records = read_records(write(tmp_path, x=np.arange(3).astype(dtype)))

@@ -68,6 +68,12 @@ def test_nan_is_not_an_empty_cell(name: str, tmp_path: Path, refused) -> None:
         read_records(write(tmp_path, columns))
 
 
+def test_signalling_nan(tmp_path: Path, refused) -> None:
+    values = np.array([0x7FA00000, 0x3F800000], np.uint32).view(np.float32)
+    with refused(RecordError, "record.parquet", "row 1, column a is empty or NaN"):
+        read_records(write(tmp_path, {"a": pa.array(values)}))
+
+
 def test_no_rows(tmp_path: Path, refused) -> None:
     with refused(RecordError, "record.parquet", "has no rows"):
         read_records(write(tmp_path, {"a": pa.array([], pa.float64())}))

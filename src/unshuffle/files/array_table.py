@@ -9,7 +9,7 @@ import numpy as np
 from unshuffle.errors import RecordError
 from unshuffle.files.npz_file import StoredArray, open_npz
 from unshuffle.files.opening import shown
-from unshuffle.files.table import Columns, check_cells, check_names, check_size
+from unshuffle.files.table import Columns, check_cells, check_names, check_size, widened
 
 
 def open_arrays(path: Path) -> "ArrayTable":
@@ -103,7 +103,7 @@ class ArrayTable:
             if asked.isdisjoint(names):
                 continue
             rows.setdefault(array.shape[0], key)
-            values = array.read().reshape(array.shape[0], -1).astype(np.float64).T
+            values = widened(array.read()).reshape(array.shape[0], -1).T
             columns.update(zip(names, values, strict=True))
         if len(rows) > 1:
             (some, one), (others, other) = list(rows.items())[:2]

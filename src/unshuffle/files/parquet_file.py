@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
 from unshuffle.files.opening import read_bytes, shown
-from unshuffle.files.table import Columns, check_cells, check_names, check_size
+from unshuffle.files.table import Columns, check_cells, check_names, check_size, widened
 
 
 def open_parquet(path: Path) -> "ParquetTable":
@@ -103,10 +101,7 @@ class ParquetTable:
         self._check_declared()
         try:
             table = self.file.read(columns=list(wanted), use_threads=False)
-            columns = {
-                name: table.column(name).to_numpy().astype(np.float64, copy=False)
-                for name in wanted
-            }
+            columns = {name: widened(table.column(name).to_numpy()) for name in wanted}
             empty = {name: table.column(name).is_null().to_numpy() for name in gaps}
         except (pa.ArrowException, OSError, ValueError) as error:
             raise _damaged(self.path, error) from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,12 @@ def check_size(rows: int, columns: int, path: Path) -> None:
             f"{shown(path)}: has no rows, but at least one row of inputs is needed; is it the "
             "right file?"
         )
+
+
+def widened(values: NDArray[Any]) -> Floats:
+    """Numbers as float64; a signalling NaN among them becomes a NaN, and NumPy does not warn."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float64, copy=False)
 
 
 def check_cells(columns: Columns, empty: Mapping[str, NDArray[np.bool_]], path: Path) -> None:
