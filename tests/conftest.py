@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from unshuffle import Network, Piece, Pile, Records
+from unshuffle.activations import find_activation
 from unshuffle.network import Blocks, Linear
 
 PROJECT = Path(__file__).parent.parent
@@ -37,6 +38,7 @@ def make_network(
     hidden: int = 10,
     outputs: int = 1,
     dtype: type = np.float32,
+    activation: str = "relu",
 ) -> Network:
     """A random network whose blocks couple inp and out the way that training does.
 
@@ -53,6 +55,7 @@ def make_network(
             0.3 * rng.normal(size=(blocks, hidden)),
             out,
             0.1 * rng.normal(size=(blocks, width)),
+            find_activation(activation),
         ),
         Linear(rng.normal(size=(outputs, width)) / np.sqrt(width), rng.normal(size=outputs)),
     ).astype(dtype)

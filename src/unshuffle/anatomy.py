@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unshuffle.errors import PileError, RecordError
 from unshuffle.pile import Piece, Pile
@@ -41,6 +41,14 @@ class Anatomy:
     def interchangeable(self) -> bool:
         """Whether inp and out layers have the same shape, so that shapes cannot tell them apart."""
         return self.hidden == self.width
+
+    def with_last(self, position: int) -> "Anatomy":
+        """The same with the last layer decided, and thereby out of the other roles."""
+
+        def others(fitting: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(other for other in fitting if other != position)
+
+        return replace(self, inp=others(self.inp), out=others(self.out), last=(position,))
 
     def __str__(self) -> str:
         return (
@@ -106,12 +114,12 @@ def _anatomy(pile: Pile, width: int, hidden: int, outputs: int) -> Anatomy:
 def _check_record(anatomy: Anatomy, records: Records) -> None:
     if records.width != anatomy.width:
         raise RecordError(
-            f"the record has {records.width} input columns, but the pieces make a network with "
+            f"{records.name} has {records.width} input columns, but the pieces make a network with "
             f"{anatomy.width} inputs; name the input columns if some of them are something else"
         )
     if records.outputs not in (0, anatomy.outputs):
         raise RecordError(
-            f"the record has {records.outputs} prediction columns, but the last layer has "
+            f"{records.name} has {records.outputs} prediction columns, but the last layer has "
             f"{anatomy.outputs} outputs; name the prediction columns if the defaults miss them"
         )
 

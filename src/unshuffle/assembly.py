@@ -70,11 +70,15 @@ def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
     names = [name for name in names if name]
     unknown = [name for name in names if name not in by_text]
     if unknown:
-        raise AnswerError(
-            f"the answer names a piece {unknown[0][:80]!r}, but the pile has none; expected "
-            f"{len(pile)} ids such as {pile.ids[0]}, separated by commas"
-        )
+        raise AnswerError(_no_such_piece(unknown[0], pile))
     return tuple(by_text[name] for name in names)
+
+
+def _no_such_piece(name: PieceId, pile: Pile) -> str:
+    return (
+        f"the answer names a piece {str(name)[:80]!r}, but the pile has none; expected "
+        f"{len(pile)} ids such as {pile.ids[0]}, separated by commas"
+    )
 
 
 def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:
@@ -87,6 +91,9 @@ def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -
     """
     counts = Counter(permutation)
     twice = [name for name, count in counts.items() if count > 1]
+    unknown = [name for name in permutation if name not in pile.index]
+    if unknown:
+        raise AnswerError(_no_such_piece(unknown[0], pile))
     missing = [name for name in pile.ids if name not in counts]
     if twice:
         raise AnswerError(f"the answer names piece {twice[0]} twice; each piece is used once")

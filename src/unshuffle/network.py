@@ -5,16 +5,20 @@ map of the stream to itself; the search for the order asks nothing of a block bu
 `pullback`, so it need not know that today's block is ``x + out(relu(inp(x)))``.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.activations import RELU, Activation
+from unshuffle.errors import UsageError
 from unshuffle.pile import Floats
 
-ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 1024
 """Rows pushed through the network together: small enough for the hidden layer to stay in cache."""
 
 
@@ -34,6 +38,29 @@ class Linear:
     def astype(self, dtype: np.typing.DTypeLike) -> "Linear":
         """The same map with its numbers in another dtype."""
         return Linear(self.weight.astype(dtype), self.bias.astype(dtype))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class BlockMaps(Protocol):
+    """Maps of the stream to itself, by number: all that a search needs to know of blocks."""
+
+    def apply(self, block: int, x: Floats) -> Floats:
+        """Run one block on rows x of shape (n, width); returns a new array of that shape."""
+        ...
+
+    def pullback(self, block: int, x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
+        ...
+
+    def take(self, order: Sequence[int] | NDArray[np.intp]) -> "Blocks":
+        """The blocks of the given numbers, stacked in that sequence."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +98,9 @@ class Blocks:
 
     def apply(self, block: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width); returns a new array of that shape."""
-        z = x @ self.inp_weight[block].T
-        z += self.inp_bias[block]
-        y: Floats = self.activation.apply(z) @ self.out_weight[block].T
-        y += self.out_bias[block]
-        y += x
-        return y
+        inp = self.inp_weight[block], self.inp_bias[block]
+        out = self.out_weight[block], self.out_bias[block]
+        return _apply(inp, out, self.activation, x)
 
     def pullback(self, block: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block.
@@ -88,20 +112,16 @@ class Blocks:
         x
             States before the block, shape (n, width).
         g
-            Sensitivities ∂ŷ/∂(state after the block), shape (n, width).
+            Sensitivities ∂ŷ/∂(state after the block), shape (…, n, width): one set of rows for
+            each output.
 
         Returns
         -------
         Floats
-            Sensitivities ∂ŷ/∂x, shape (n, width).
+            Sensitivities ∂ŷ/∂x, of the shape of g.
         """
-        z = x @ self.inp_weight[block].T
-        z += self.inp_bias[block]
-        gate = self.activation.derivative(z)
-        gate *= g @ self.out_weight[block]
-        back: Floats = gate @ self.inp_weight[block]
-        back += g
-        return back
+        inp = self.inp_weight[block], self.inp_bias[block]
+        return _pullback(inp, self.out_weight[block], self.activation, x, g)
 
     def take(self, order: Sequence[int] | NDArray[np.intp]) -> "Blocks":
         """The blocks of the given indices, stacked in that sequence."""
@@ -123,6 +143,97 @@ class Blocks:
             self.out_bias.astype(dtype),
             self.activation,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """Loose layers, and every block that two of them could make.
+
+    Block number ``i * J + j`` is made of inp layer i and out layer j, where J is the number of out
+    layers.
+
+    Parameters
+    ----------
+    inp_weight, inp_bias
+        Shapes (I, hidden, width) and (I, hidden).
+    out_weight, out_bias
+        Shapes (J, width, hidden) and (J, width).
+    activation
+        The elementwise function of the hidden layer.
+    """
+
+    inp_weight: Floats
+    inp_bias: Floats
+    out_weight: Floats
+    out_bias: Floats
+    activation: Activation = RELU
+
+    def apply(self, block: int, x: Floats) -> Floats:
+        """Run one block on rows x of shape (n, width); returns a new array of that shape."""
+        i, j = divmod(block, len(self.out_weight))
+        inp, out = (
+            (self.inp_weight[i], self.inp_bias[i]),
+            (self.out_weight[j], self.out_bias[j]),
+        )
+        return _apply(inp, out, self.activation, x)
+
+    def pullback(self, block: int, x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian product of one block; see `Blocks.pullback`."""
+        i, j = divmod(block, len(self.out_weight))
+        inp = self.inp_weight[i], self.inp_bias[i]
+        return _pullback(inp, self.out_weight[j], self.activation, x, g)
+
+    def with_each_out(self, i: int, outs: NDArray[np.intp], x: Floats) -> Floats:
+        """Steps of rows x, (n, width), by inp layer i with each out layer: (outs, n, width)."""
+        z = x @ self.inp_weight[i].T
+        z += self.inp_bias[i]
+        steps: Floats = np.matmul(
+            self.activation.apply(z), self.out_weight[outs].transpose(0, 2, 1)
+        )
+        steps += self.out_bias[outs][:, None]
+        return steps
+
+    def with_each_inp(self, inps: NDArray[np.intp], j: int, x: Floats) -> Floats:
+        """Steps of rows x, (n, width), by each inp layer with out layer j: (inps, n, width)."""
+        z = np.matmul(x, self.inp_weight[inps].transpose(0, 2, 1))
+        z += self.inp_bias[inps][:, None]
+        steps: Floats = self.activation.apply(z) @ self.out_weight[j].T
+        steps += self.out_bias[j]
+        return steps
+
+    def take(self, order: Sequence[int] | NDArray[np.intp]) -> Blocks:
+        """The blocks of the given numbers, stacked in that sequence."""
+        i, j = np.divmod(np.asarray(order, dtype=np.intp), len(self.out_weight))
+        return Blocks(
+            self.inp_weight[i],
+            self.inp_bias[i],
+            self.out_weight[j],
+            self.out_bias[j],
+            self.activation,
+        )
+
+
+def _apply(
+    inp: tuple[Floats, Floats], out: tuple[Floats, Floats], activation: Activation, x: Floats
+) -> Floats:
+    z = x @ inp[0].T
+    z += inp[1]
+    y: Floats = activation.apply(z) @ out[0].T
+    y += out[1]
+    y += x
+    return y
+
+
+def _pullback(
+    inp: tuple[Floats, Floats], out_weight: Floats, activation: Activation, x: Floats, g: Floats
+) -> Floats:
+    z = x @ inp[0].T
+    z += inp[1]
+    gated = g @ out_weight
+    gated *= activation.derivative(z)
+    back: Floats = gated @ inp[0]
+    back += g
+    return back
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,13 +284,28 @@ class Network:
         -------
         Floats
             Shape (rows, outputs), of the weights' dtype.
+
+        Raises
+        ------
+        UsageError
+            If the inputs have another shape.
         """
         inputs = np.asarray(inputs, dtype=self.last.weight.dtype)
+        if inputs.ndim != 2 or inputs.shape[1] != self.blocks.width:
+            raise UsageError(
+                f"the network reads rows of {self.blocks.width} inputs, but got an array of shape "
+                f"{inputs.shape}; give it one of shape (rows, {self.blocks.width})"
+            )
         predictions = np.empty((len(inputs), len(self.last.bias)), inputs.dtype)
-        for start in range(0, len(inputs), ROWS_AT_ONCE):
+
+        def predict(start: int) -> None:
             rows = slice(start, start + ROWS_AT_ONCE)
             *_, final = self.states(inputs[rows])
             predictions[rows] = self.last(final)
+
+        with ThreadPoolExecutor(cores()) as threads:
+            for _ in threads.map(predict, range(0, len(inputs), ROWS_AT_ONCE)):
+                pass
         return predictions
 
     def states(self, inputs: Floats) -> Iterator[Floats]:

@@ -9,14 +9,19 @@ class Outcome(Enum):
     EXACT = "exact", "The record is reproduced to rounding: this is the lost network."
     APPROXIMATE = (
         "approximate",
-        "The record is reproduced as well as the coarsely stored numbers allow; neighbouring "
-        "blocks whose exchange changes less than that may stand in the other order.",
+        "The record is reproduced as well as coarsely stored numbers or noise in it allow; "
+        "neighbouring blocks whose exchange changes less than that may stand in the other order.",
     )
     MISFIT = "misfit", "This arrangement does not reproduce the record."
     LOCAL_OPTIMUM = (
         "local optimum",
         "No move lowers the error, yet the record is not reproduced: give the search more rows or "
         "another seed, or pair by another signal.",
+    )
+    ESTIMATE = (
+        "estimate",
+        "There are no predictions to check against: this is the likeliest arrangement by the "
+        "weights and by what the blocks do to the inputs; it may be wrong in any place.",
     )
     BUDGET_SPENT = (
         "budget spent",
@@ -30,6 +35,9 @@ class Outcome(Enum):
     def __init__(self, label: str, advice: str) -> None:
         self.label = label
         self.advice = advice
+
+    def __repr__(self) -> str:
+        return f"Outcome.{self.name}"
 
     def __str__(self) -> str:
         return self.label

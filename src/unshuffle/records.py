@@ -20,11 +20,14 @@ class Records:
         Shape (rows, outputs); NaN where an input has no prediction. `outputs` may be 0.
     targets
         Shape (rows, outputs) or None: what the network was trained towards; never used to solve.
+    name
+        What messages call it: the file it came from.
     """
 
     inputs: Floats
     predictions: Floats
     targets: Floats | None = None
+    name: str = "the record"
 
     def __post_init__(self) -> None:
         if self.inputs.ndim != 2 or self.inputs.shape[1] == 0:
@@ -69,7 +72,7 @@ class Records:
     def take(self, rows: np.typing.NDArray[np.intp]) -> "Records":
         """The given rows, in the given sequence."""
         targets = None if self.targets is None else self.targets[rows]
-        return Records(self.inputs[rows], self.predictions[rows], targets)
+        return Records(self.inputs[rows], self.predictions[rows], targets, self.name)
 
     def __len__(self) -> int:
         return len(self.inputs)

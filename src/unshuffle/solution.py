@@ -36,6 +36,8 @@ class Solution:
         Number of those rows.
     sha256
         SHA-256 of `answer`, in hexadecimal.
+    activation
+        Name of the activation in the hidden layers.
     pairing
         The evidence for the pairs, with margins.
     seconds
@@ -54,6 +56,7 @@ class Solution:
     max_abs_error: float
     rows: int
     sha256: str
+    activation: str
     pairing: Pairing
     seconds: Mapping[str, float]
     trace: Trace
@@ -105,10 +108,11 @@ class Solution:
             "pairs": [list(pair) for pair in self.pairs],
             "order": list(self.order),
             "last": self.last,
-            "mse": self.mse,
-            "max_abs_error": self.max_abs_error,
+            "mse": self.mse if isfinite(self.mse) else None,
+            "max_abs_error": self.max_abs_error if isfinite(self.max_abs_error) else None,
             "rows": self.rows,
             "sha256": self.sha256,
+            "activation": self.activation,
             "signal": self.pairing.signal,
             "matching": self.pairing.matching,
             "margins": [m if isfinite(m) else None for m in self.margins.values()],

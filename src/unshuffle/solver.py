@@ -1,31 +1,42 @@
 """The pipeline: pair, order, verify."""
 
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain, product
+from numbers import Integral
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from unshuffle.activations import RELU
-from unshuffle.anatomy import read_anatomy
-from unshuffle.assembly import answer_hash, last_layer, stack_blocks
+from unshuffle.activations import ACTIVATIONS, RELU, Activation, find_activation
+from unshuffle.anatomy import Anatomy, read_anatomy
+from unshuffle.assembly import answer_hash, last_layer
 from unshuffle.errors import UsageError
-from unshuffle.network import Blocks, Network
-from unshuffle.ordering.classic import PLACEMENTS, classic
-from unshuffle.ordering.judge import Judge
-from unshuffle.ordering.search import Ending, run_search
+from unshuffle.network import Network
+from unshuffle.ordering.auto import Problem, auto
+from unshuffle.ordering.classic import PLACEMENTS, Turn, classic
+from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.search import Ending, run_search, until
+from unshuffle.ordering.seeds import smallest_step
 from unshuffle.outcome import Outcome
-from unshuffle.pairing import pair
-from unshuffle.pile import PieceId, Pile
+from unshuffle.pairing import Pairing, pair
+from unshuffle.pairing.layers import stack_layers
+from unshuffle.pile import Pile
 from unshuffle.records import Records
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of, rounding_tolerance
-from unshuffle.trace import OnStep, Step
-from unshuffle.verification import judge_network, require_predictions
+from unshuffle.trace import OnStep, Step, Trace
+from unshuffle.verification import best_fitting, judge_network
 
-STRATEGIES = ("classic",)
+STRATEGIES = ("auto", "classic")
 
-DEFAULT_ROWS = 500
+CLASSIC_ROWS = 500
 """Rows that `classic` judges candidates on: enough for the puzzle, few enough for minutes."""
+
+TOLERANCE_ROWS = 64
+"""Rows on which the search measures the rounding level; the final word takes more."""
 
 PROMISING = 1e-3
 """Only errors below this fraction of the predictions' scale are compared with rounding."""
@@ -35,9 +46,10 @@ def solve(
     pile: Pile,
     records: Records,
     *,
-    strategy: str = "classic",
-    signal: str = "trace",
+    strategy: str = "auto",
+    signal: str | None = None,
     matching: str = "optimal",
+    activation: str | None = None,
     placement: str = "anywhere",
     rows: int | None = None,
     seed: int = 0,
@@ -53,15 +65,21 @@ def solve(
     records
         Inputs and predictions, as from `read_records`.
     strategy
-        How the order is found. "classic": greedy insertion, 2-opt and or-opt, each candidate
+        How the order is found. "auto": several seeds, then many first-order moves at once, which
+        may also correct the pairs. "classic": greedy insertion, 2-opt and or-opt, each candidate
         judged by an exact forward pass.
     signal, matching
-        How the pairs are found; see `pair`.
+        How the pairs are found; see `pair`. The default signal is "fused", for "classic" it is
+        "trace".
+    activation
+        Name of the hidden layers' activation. By default "auto" tries those in
+        `unshuffle.activations.ACTIVATIONS` against the record, ReLU first; "classic" takes ReLU.
     placement
-        Where greedy insertion may put a block: "ends" or "anywhere".
+        Where the greedy insertion of "classic" may put a block: "ends" or "anywhere".
     rows
         How many rows with predictions the search uses, drawn at random; all rows if there are
-        fewer. The default is 500. The final error is always over all rows.
+        fewer. "auto" begins with as many as make 256 predictions and takes more where it needs
+        them; "classic" uses 500. The final error is always over all rows.
     seed
         Seed of the one random generator.
     time_limit
@@ -74,14 +92,14 @@ def solve(
     Solution
         With the outcome `EXACT` only if all rows are reproduced to rounding. A
         `KeyboardInterrupt` during the search ends it with the best order so far and the outcome
-        `INTERRUPTED`.
+        `INTERRUPTED`. Without any predictions the outcome is `ESTIMATE` and the errors are NaN.
 
     Raises
     ------
     PileError
         If the pieces cannot be one residual network.
     RecordError
-        If the record does not fit the pile or has no predictions.
+        If the record does not fit the pile.
     UsageError
         If an option has a value that cannot work.
 
@@ -91,54 +109,74 @@ def solve(
     >>> solution.exact
     True
     """
-    _check_options(strategy, placement, rows, time_limit)
+    _check_options(strategy, placement, rows, seed, time_limit)
+    activations = _activations(strategy, activation)
+    signal = signal or ("trace" if strategy == "classic" else "fused")
     rng = np.random.default_rng(seed)
     started = perf_counter()
-    anatomy = read_anatomy(pile, records)
-    known = require_predictions(records)
-    pairing = pair(pile, signal=signal, matching=matching, anatomy=anatomy)
-    paired = perf_counter()
+    # A search multiplies many small matrices, which is faster with whole batches in parallel than
+    # with a parallel BLAS, and its rounding then does not depend on the number of cores.
+    with threadpool_limits(1, "blas"):
+        anatomy = read_anatomy(pile, records)
+        known = records.predicted()
 
-    blocks = stack_blocks(pile, pairing.pairs)
-    twins = None
-    if anatomy.interchangeable:
-        blocks, twins = _with_twins(pile, pairing.pairs)
-    last = last_layer(pile, pairing.last)
-    judge = Judge(blocks, last, _sample(known, rows or DEFAULT_ROWS, rng))
-    arithmetic = arithmetic_of(pile.dtype, known.predictions)
+        options = {"signal": signal, "matching": matching}
+        pairing = pair(pile, records, **options, anatomy=anatomy, activation=activations[0])
+        paired = perf_counter()
+        problem = _problem(pile, records, anatomy, pairing, activations[0])
+        problems = [problem]
 
-    def reproduces_the_record(step: Step) -> bool:
-        scale = np.mean(np.square(judge.predictions, dtype=np.float64))
-        if len(step.order) < anatomy.blocks or step.error > PROMISING**2 * scale:
-            return False
-        network = Network(blocks.take(step.order), last)
-        tolerance = rounding_tolerance(network, judge.inputs, judge.predictions, arithmetic)
-        return step.error <= tolerance.rms**2
+        def alternatives() -> Iterator[Problem]:
+            """Other activations, and other last layers where shapes leave a choice."""
+            chosen = pile.index[pairing.last]
+            lasts = [chosen, *(other for other in anatomy.last if other != chosen)]
+            for last, other in product(lasts, activations):
+                if (last, other) != (chosen, activations[0]):
+                    decided = anatomy.with_last(last)
+                    again = pair(pile, records, **options, anatomy=decided, activation=other)
+                    problems.append(_problem(pile, records, anatomy, again, other))
+                    yield problems[-1]
 
-    trace, ending = run_search(
-        classic(judge, placement=placement, twins=twins),
-        satisfied=reproduces_the_record,
-        time_limit=time_limit,
-        on_step=on_step,
-    )
-    ordered = perf_counter()
+        arithmetic = arithmetic_of(pile.dtype, known.predictions)
 
-    order = _complete(trace.steps[-1].order if trace.steps else (), anatomy.blocks)
-    applied = [_pair_of(block, pairing.pairs) for block in order]
-    pairs = tuple(sorted(applied, key=lambda ids: (isinstance(ids[0], str), ids)))
-    permutation = [name for ids in applied for name in ids] + [pairing.last]
-    network = Network(blocks.take(order), last)
-    verdict = judge_network(network, known, pile.stored_as, answer_hash(permutation))
-    verified = perf_counter()
+        def reproduces(judge: Judge, run: Run) -> bool:
+            return _reproduces(judge, run, anatomy.blocks, arithmetic)
+
+        turn = partial(_turned, outs=len(anatomy.out)) if anatomy.interchangeable else None
+        trace = Trace([pile[i].id for i in anatomy.inp], [pile[i].id for i in anatomy.out])
+        steps: Iterator[Step]
+        if not len(known):
+            steps = _estimate(problem)
+        elif strategy == "auto":
+            steps = auto(chain([problem], alternatives()), rng, rows=rows, reproduces=reproduces)
+        else:
+            judge = Judge(problem.layers, problem.last, _sample(known, rows or CLASSIC_ROWS, rng))
+            steps = until(
+                classic(judge, problem.blocks.tolist(), placement=placement, turn=turn),
+                lambda step: reproduces(judge, Run(step.order, judge.inputs, step.error)),
+            )
+        ending = run_search(steps, trace, time_limit=time_limit, on_step=on_step)
+        ordered = perf_counter()
+
+        order = trace.steps[-1].order if trace.steps else ()
+        order = _complete(order, problem.blocks, turn)
+        applied = trace.pairs(order)
+        pairs = tuple(sorted(applied, key=lambda ids: (isinstance(ids[0], str), ids)))
+        network = best_fitting([one.network(order) for one in problems if one.admits(order)], known)
+        last = next(name for name in pile.ids if name not in {*chain.from_iterable(applied)})
+        permutation = (*chain.from_iterable(applied), last)
+        verdict = judge_network(network, known, pile.stored_as, answer_hash(permutation))
+        verified = perf_counter()
     return Solution(
         outcome=_outcome(verdict.outcome, ending),
         pairs=pairs,
         order=tuple(pairs.index(ids) for ids in applied),
-        last=pairing.last,
+        last=last,
         mse=verdict.mse,
         max_abs_error=verdict.max_abs_error,
         rows=verdict.rows,
         sha256=verdict.sha256,
+        activation=network.blocks.activation.name,
         pairing=pairing,
         seconds={
             "pair": paired - started,
@@ -152,14 +190,16 @@ def solve(
 
 
 def _check_options(
-    strategy: str, placement: str, rows: int | None, time_limit: float | None
+    strategy: str, placement: str, rows: int | None, seed: int, time_limit: float | None
 ) -> None:
     if strategy not in STRATEGIES:
         raise UsageError(f"there is no strategy {strategy!r}; there are: {', '.join(STRATEGIES)}")
     if placement not in PLACEMENTS:
         raise UsageError(f"there is no placement {placement!r}; there are: {', '.join(PLACEMENTS)}")
-    if rows is not None and rows < 1:
-        raise UsageError(f"the search cannot use {rows} rows; give it at least 1")
+    if rows is not None and not (isinstance(rows, Integral) and rows >= 1):
+        raise UsageError(f"the search cannot use {rows} rows; give it a whole number from 1 on")
+    if not (isinstance(seed, Integral) and seed >= 0):
+        raise UsageError(f"the seed cannot be {seed}; give it a whole number from 0 on")
     if time_limit is not None and not time_limit > 0:
         raise UsageError(f"a time limit of {time_limit} s leaves no time; give more than 0")
 
@@ -171,32 +211,81 @@ def _sample(known: Records, rows: int, rng: np.random.Generator) -> Records:
     return known.take(np.sort(rng.choice(len(known), size=rows, replace=False)))
 
 
-def _with_twins(
-    pile: Pile, pairs: tuple[tuple[PieceId, PieceId], ...]
-) -> tuple[Blocks, NDArray[np.intp]]:
-    """The blocks followed by their twins, and the index of each one's twin."""
-    count = len(pairs)
-    blocks = stack_blocks(pile, [*pairs, *(ids[::-1] for ids in pairs)], RELU)
-    return blocks, np.roll(np.arange(2 * count), count)
+def _activations(strategy: str, name: str | None) -> list[Activation]:
+    """The activations to try, in sequence."""
+    if name is not None:
+        return [find_activation(name)]
+    return list(ACTIVATIONS.values()) if strategy == "auto" else [RELU]
 
 
-def _pair_of(block: int, pairs: tuple[tuple[PieceId, PieceId], ...]) -> tuple[PieceId, PieceId]:
-    """Ids of the inp and out layers of a block or, beyond the blocks, of a twin."""
-    if block < len(pairs):
-        return pairs[block]
-    inp, out = pairs[block - len(pairs)]
-    return out, inp
+def _problem(
+    pile: Pile, records: Records, anatomy: Anatomy, pairing: Pairing, activation: Activation
+) -> Problem:
+    """What is to be ordered, in terms of the candidate layers of the whole pile.
+
+    The pairing may be of an anatomy whose last layer is decided. What it leaves out belongs to no
+    block, and without fused log-odds no pair but the matched ones is considered.
+    """
+    inp = {position: i for i, position in enumerate(anatomy.inp)}
+    out = {position: j for j, position in enumerate(anatomy.out)}
+    pairs = np.array([(inp[pile.index[a]], out[pile.index[b]]) for a, b in pairing.pairs], np.intp)
+    log_odds = np.full((len(inp), len(out)), -np.inf)
+    if pairing.evidence is None:
+        log_odds[tuple(pairs.T)] = 0.0
+        if anatomy.interchangeable:
+            log_odds[tuple(pairs.T[::-1])] = 0.0
+    else:
+        rows = [inp[position] for position in pairing.anatomy.inp]
+        columns = [out[position] for position in pairing.anatomy.out]
+        log_odds[np.ix_(rows, columns)] = pairing.scores
+    return Problem(
+        stack_layers(pile, anatomy, activation),
+        last_layer(pile, pairing.last),
+        pairs,
+        log_odds,
+        records,
+        turns=anatomy.interchangeable,
+    )
 
 
-def _complete(order: tuple[int, ...], blocks: int) -> tuple[int, ...]:
+def _reproduces(judge: Judge, run: Run, blocks: int, arithmetic: str) -> bool:
+    """Whether a run of all blocks reproduces the judge's rows to rounding."""
+    scale = np.mean(np.square(judge.predictions, dtype=np.float64))
+    if len(run.order) < blocks or run.error > PROMISING**2 * scale:
+        return False
+    network = Network(judge.blocks.take(run.order), judge.last)
+    sample = slice(TOLERANCE_ROWS)
+    tolerance = rounding_tolerance(
+        network, judge.inputs[sample], judge.predictions[sample], arithmetic
+    )
+    return run.error <= tolerance.rms**2
+
+
+def _estimate(problem: Problem) -> Iterator[Step]:
+    """Without predictions: the blocks in the sequence in which they move the states least."""
+    ranking = smallest_step(problem.layers.take(problem.blocks), problem.records.inputs)
+    yield Step("estimate", np.empty(0), True, tuple(problem.blocks[ranking].tolist()), np.nan)
+
+
+def _turned(blocks: NDArray[np.intp], outs: int) -> NDArray[np.intp]:
+    """Numbers of the blocks whose inp and out layers are exchanged."""
+    inp, out = np.divmod(blocks, outs)
+    return out * outs + inp
+
+
+def _complete(order: Sequence[int], blocks: NDArray[np.intp], turn: Turn | None) -> tuple[int, ...]:
     """The order with the blocks that it lacks, if it was cut short, at its end."""
-    placed = {block % blocks for block in order}
-    return order + tuple(block for block in range(blocks) if block not in placed)
+    if len(order) == len(blocks):
+        return tuple(order)
+    placed = np.array(order, np.intp)
+    if turn is not None:
+        placed = np.concatenate([placed, turn(placed)])
+    return (*order, *np.setdiff1d(blocks, placed).tolist())
 
 
 def _outcome(verdict: Outcome, ending: Ending) -> Outcome:
     """What fits outranks why the search stopped."""
-    if verdict in (Outcome.EXACT, Outcome.APPROXIMATE):
+    if verdict is not Outcome.MISFIT:
         return verdict
     return {
         Ending.OUT_OF_TIME: Outcome.BUDGET_SPENT,

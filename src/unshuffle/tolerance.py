@@ -90,14 +90,16 @@ def arithmetic_of(weights: np.dtype[np.floating], predictions: Floats) -> str:
 
 
 def storage_tolerance(
-    rounding: Tolerance, stored_as: tuple[str, ...], predictions: Floats
+    rounding: Tolerance, arithmetic: str, stored_as: tuple[str, ...], predictions: Floats
 ) -> Tolerance:
     """Errors that the coarseness of the stored numbers explains, beyond the arithmetic.
 
     Parameters
     ----------
     rounding
-        The tolerance of float32 arithmetic on the same network and rows.
+        The tolerance of the arithmetic on the same network and rows.
+    arithmetic
+        The dtype that it is of.
     stored_as
         The dtypes of the pieces in their files. Where halves stand for the weights of a network
         that computed in float32, every weight is off by half a unit in its last place.
@@ -105,7 +107,7 @@ def storage_tolerance(
         Shape (rows, outputs). Rounded to k decimals, they are off by half a unit of the k-th.
     """
     coarsest = max(UNIT[name] for name in stored_as)
-    tolerance = rounding.scaled(max(1.0, coarsest / UNIT["float32"] / MARGIN))
+    tolerance = rounding.scaled(max(1.0, coarsest / UNIT[arithmetic] / MARGIN))
     places = decimals(predictions)
     if places is None:
         return tolerance

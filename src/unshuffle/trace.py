@@ -1,10 +1,12 @@
 """What happened during a search: the source of progress reports, pictures and animations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from unshuffle.pile import PieceId
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +22,8 @@ class Step:
     kept
         Whether one of them replaced the order.
     order
-        Blocks in the order that stands after this step; shorter than the network while it is
-        being built.
+        Block numbers in the order that stands after this step; shorter than the network while it
+        is being built. `Trace.pairs` translates them.
     error
         Mean squared error of that order on the rows of the search.
     """
@@ -38,9 +40,18 @@ OnStep = Callable[["Trace"], None]
 
 
 class Trace:
-    """The steps of a search and the second in which each ended."""
+    """The steps of a search and the second in which each ended.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    inp, out
+        Ids of the layers that block numbers are made of: number ``i * len(out) + j`` is the block
+        of inp layer i and out layer j.
+    """
+
+    def __init__(self, inp: Sequence[PieceId] = (), out: Sequence[PieceId] = ()) -> None:
+        self.inp = tuple(inp)
+        self.out = tuple(out)
         self.steps: list[Step] = []
         self.seconds: list[float] = []
 
@@ -59,6 +70,11 @@ class Trace:
         """Number of steps that changed the order."""
         return sum(step.kept for step in self.steps)
 
+    def pairs(self, order: Sequence[int]) -> tuple[tuple[PieceId, PieceId], ...]:
+        """Ids of the inp and the out layer of each block in an order."""
+        halves = (divmod(block, len(self.out)) for block in order)
+        return tuple((self.inp[i], self.out[j]) for i, j in halves)
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Lay the whole trace out in flat arrays, for storage.
 
@@ -67,7 +83,9 @@ class Trace:
         dict
             Per step: `phase`, `seconds`, `kept`, `error`, `candidates` (how many were tested) and
             `blocks` (how many are in the order). Concatenated over the steps: `tested` (errors,
-            float32) and `order`, the latter for the steps that kept a move.
+            float32) and `order`, the latter for the steps that kept a move. The ids `inp` and
+            `out` translate the block numbers in `order`: number b is the block of inp layer
+            ``inp[b // len(out)]`` and out layer ``out[b % len(out)]``.
         """
         kept = [step for step in self.steps if step.kept]
         return {
@@ -79,6 +97,8 @@ class Trace:
             "blocks": np.array([len(step.order) for step in self.steps], dtype=np.int64),
             "tested": np.array([e for step in self.steps for e in step.tested], dtype=np.float32),
             "order": np.array([block for step in kept for block in step.order], dtype=np.int64),
+            "inp": np.array(self.inp),
+            "out": np.array(self.out),
         }
 
     def __len__(self) -> int:

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from unshuffle.activations import RELU, Activation
+from unshuffle.activations import ACTIVATIONS, find_activation
 from unshuffle.anatomy import read_anatomy
-from unshuffle.assembly import answer_hash, build_network, check_answer
+from unshuffle.assembly import answer_hash, build_network, check_answer, parse_answer
 from unshuffle.errors import RecordError
 from unshuffle.network import Network
+from unshuffle.noise import looks_like_noise
 from unshuffle.outcome import Outcome
 from unshuffle.pile import PieceId, Pile
 from unshuffle.records import Records
@@ -20,6 +23,9 @@ from unshuffle.tolerance import (
     rounding_tolerance,
     storage_tolerance,
 )
+
+COMPARED_ROWS = 512
+"""Rows on which networks are compared where it is unknown which one is meant."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ class Verdict:
         return {
             "outcome": str(self.outcome),
             "exact": self.outcome is Outcome.EXACT,
-            "mse": self.mse,
-            "max_abs_error": self.max_abs_error,
+            "mse": self.mse if isfinite(self.mse) else None,
+            "max_abs_error": self.max_abs_error if isfinite(self.max_abs_error) else None,
             "rows": self.rows,
             "rounding": {"mse": self.tolerance.rms**2, "max_abs_error": self.tolerance.peak},
             "sha256": self.sha256,
@@ -61,7 +67,11 @@ class Verdict:
 
 
 def verify(
-    pile: Pile, records: Records, answer: Sequence[PieceId], activation: Activation = RELU
+    pile: Pile,
+    records: Records,
+    answer: str | Sequence[PieceId],
+    *,
+    activation: str | None = None,
 ) -> Verdict:
     """Compute the error of an arrangement over the whole record.
 
@@ -70,7 +80,9 @@ def verify(
     pile, records
         The pieces and the record.
     answer
-        Piece ids in the order in which they are applied.
+        Piece ids in the order in which they are applied, or the text that lists them.
+    activation
+        Name of the hidden layers' activation; by default the known one that fits best.
 
     Raises
     ------
@@ -78,12 +90,29 @@ def verify(
         If the answer does not arrange the pieces of the pile.
     PileError, RecordError
         If the pile cannot be a network, or the record does not fit it or has no predictions.
+    UsageError
+        If there is no activation of that name.
     """
+    if isinstance(answer, str):
+        answer = parse_answer(answer, pile)
     check_answer(pile, read_anatomy(pile, records), answer)
     known = require_predictions(records)
-    return judge_network(
-        build_network(pile, answer, activation), known, pile.stored_as, answer_hash(answer)
-    )
+    activations = ACTIVATIONS.values() if activation is None else [find_activation(activation)]
+    with threadpool_limits(1, "blas"):  # rows are predicted in parallel, the same on any machine
+        network = best_fitting([build_network(pile, answer, one) for one in activations], known)
+        return judge_network(network, known, pile.stored_as, answer_hash(answer))
+
+
+def best_fitting(networks: Sequence[Network], known: Records) -> Network:
+    """The network with the lowest error on the first rows; the first one where they tie."""
+    if len(networks) == 1 or not len(known):
+        return networks[0]
+    some = known.take(np.arange(min(len(known), COMPARED_ROWS)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = [
+            np.mean(np.square(net.predict(some.inputs) - some.predictions)) for net in networks
+        ]
+    return networks[int(np.argmin(np.nan_to_num(errors, nan=np.inf)))]
 
 
 def require_predictions(records: Records) -> Records:
@@ -97,8 +126,8 @@ def require_predictions(records: Records) -> Records:
     known = records.predicted()
     if not len(known):
         raise RecordError(
-            "the record has no predictions, so no arrangement can be checked against it; name the "
-            "prediction columns, or pair the layers by weights alone"
+            f"{records.name} has no predictions, so no arrangement can be checked against it; name "
+            "the prediction columns, or pair the layers by weights alone"
         )
     return known
 
@@ -106,7 +135,10 @@ def require_predictions(records: Records) -> Records:
 def judge_network(
     network: Network, known: Records, stored_as: tuple[str, ...], sha256: str
 ) -> Verdict:
-    """Judge an assembled network on rows that all have predictions."""
+    """Judge an assembled network on rows that all have predictions; without any, it cannot be."""
+    if not len(known):
+        nothing = Tolerance(0.0, 0.0)
+        return Verdict(Outcome.ESTIMATE, np.nan, np.nan, 0, nothing, sha256)
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
         mse, peak = float(np.mean(np.square(error))), float(error.max())
@@ -114,7 +146,9 @@ def judge_network(
     rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
     if rounding.admits(mse, peak):
         outcome = Outcome.EXACT
-    elif storage_tolerance(rounding, stored_as, known.predictions).admits(mse, peak):
+    elif storage_tolerance(rounding, arithmetic, stored_as, known.predictions).admits(
+        mse, peak
+    ) or looks_like_noise(network, known):
         outcome = Outcome.APPROXIMATE
     else:
         outcome = Outcome.MISFIT

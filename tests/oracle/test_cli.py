@@ -153,7 +153,6 @@ def test_drop_then_verify_with_the_sealed_answer(oracle, tmp_path, pieces):
         "sealed/answer.txt",
         "sealed/drop.json",
     ]
-    from unshuffle.activations import find_activation
     from unshuffle.verification import verify
 
     answer = (out / "sealed" / "answer.txt").read_text().strip()
@@ -166,7 +165,7 @@ def test_drop_then_verify_with_the_sealed_answer(oracle, tmp_path, pieces):
     assert len(records) == 100
     assert records.targets is not None
     permutation = tuple(map(int, answer.split(",")))
-    assert verify(pile, records, permutation, find_activation("tanh")).mse < 1e-12
+    assert verify(pile, records, permutation, activation="tanh").mse < 1e-12
     assert_mistake(run(*command), out, "--force")
     assert run(*command, "--force").returncode == 0
     assert (out / "sealed" / "answer.txt").read_text().strip() == answer

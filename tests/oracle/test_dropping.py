@@ -48,7 +48,7 @@ def test_every_shipped_recipe_comes_back_exactly(torch, name):
     dropped = drop(oracle.network, data, rng=np.random.default_rng(1))
     activation = oracle.network.blocks.activation
     assert activation.name == find_recipe(name).network.activation
-    verdict = verify(dropped.pile(), dropped.records, dropped.answer, activation)
+    verdict = verify(dropped.pile(), dropped.records, dropped.answer, activation=activation.name)
     assert verdict.outcome is Outcome.EXACT
     assert verdict.mse < 1e-10
 
@@ -60,7 +60,7 @@ def test_the_wrong_activation_does_not_reproduce_the_record(network, data, true,
     network = Network.from_layers(network.layers(), ACTIVATIONS[true])
     dropped = dropped_from(network, data)
     right, wrong = (
-        verify(dropped.pile(), dropped.records, dropped.answer, ACTIVATIONS[name])
+        verify(dropped.pile(), dropped.records, dropped.answer, activation=name)
         for name in (true, other)
     )
     assert right.outcome is Outcome.EXACT

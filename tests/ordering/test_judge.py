@@ -49,7 +49,7 @@ def test_errors_do_not_depend_on_how_candidates_are_batched(judge, monkeypatch):
     rng = np.random.default_rng(1)
     candidates = np.array([rng.permutation(6) for _ in range(50)])
     together = judge.errors(run, candidates)
-    monkeypatch.setattr("unshuffle.ordering.judge.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("unshuffle.ordering.judge.ROWS_TOGETHER", 1)
     np.testing.assert_allclose(judge.errors(run, candidates), together, rtol=1e-12)
 
 

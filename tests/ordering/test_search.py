@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from unshuffle.ordering.search import Ending, run_search
-from unshuffle.trace import Step
+from unshuffle.ordering.search import Ending, run_search, until
+from unshuffle.trace import Step, Trace
 
 
 def steps(count, interrupt_at=None):
@@ -12,31 +12,32 @@ def steps(count, interrupt_at=None):
         yield Step("count", np.array([1.0, 2.0]), k % 2 == 0, tuple(range(k)), 10.0 - k)
 
 
-def never(_):
-    return False
+def run(search, **options):
+    trace = Trace()
+    return trace, run_search(search, trace, **options)
 
 
 def test_a_search_may_end_by_itself():
-    trace, ending = run_search(steps(4), satisfied=never)
+    trace, ending = run(steps(4))
     assert ending is Ending.CONVERGED
     assert (len(trace), trace.tested, trace.kept) == (4, 8, 2)
     assert trace.seconds == sorted(trace.seconds)
 
 
 def test_a_search_stops_when_satisfied_with_what_it_kept():
-    trace, ending = run_search(steps(9), satisfied=lambda step: step.error <= 7)
-    assert ending is Ending.SATISFIED
+    trace, ending = run(until(steps(9), lambda step: step.error <= 7))
+    assert ending is Ending.CONVERGED
     assert trace.steps[-1].error == 6  # the step with 7 kept nothing
 
 
 def test_a_search_stops_at_its_time_limit():
-    trace, ending = run_search(steps(9), satisfied=never, time_limit=1e-9)
+    trace, ending = run(steps(9), time_limit=1e-9)
     assert ending is Ending.OUT_OF_TIME
     assert len(trace) == 1
 
 
 def test_an_interrupt_keeps_the_best_so_far():
-    trace, ending = run_search(steps(9, interrupt_at=3), satisfied=never)
+    trace, ending = run(steps(9, interrupt_at=3))
     assert ending is Ending.INTERRUPTED
     assert trace.steps[-1].order == (0, 1)
 
@@ -45,7 +46,7 @@ def test_an_interrupt_while_reporting_keeps_the_best_so_far():
     def report(_):
         raise KeyboardInterrupt
 
-    trace, ending = run_search(steps(9), satisfied=never, on_step=report)
+    trace, ending = run(steps(9), on_step=report)
     assert ending is Ending.INTERRUPTED
     assert len(trace) == 1
 
@@ -56,11 +57,11 @@ def test_errors_are_not_swallowed():
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        run_search(broken(), satisfied=never)
+        run(broken())
 
 
 def test_a_trace_is_stored_in_full():
-    trace, _ = run_search(steps(4), satisfied=never)
+    trace, _ = run(steps(4))
     arrays = trace.arrays()
     assert arrays["phase"].tolist() == ["count"] * 4
     assert arrays["kept"].tolist() == [True, False, True, False]

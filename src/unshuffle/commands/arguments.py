@@ -41,19 +41,29 @@ def add_records(parser: argparse.ArgumentParser, *, optional: bool = False) -> N
         )
 
 
-def add_signal(parser: argparse.ArgumentParser) -> None:
+def add_signal(parser: argparse.ArgumentParser, default: str) -> None:
     """Add how pairs are found."""
     parser.add_argument(
         "--signal",
-        default="trace",
         metavar="NAME",
-        help="what tells true pairs from wrong ones: trace, ratio or log-norm (default: trace)",
+        help="what tells true pairs from wrong ones: fused (all signals together), trace, ratio, "
+        "log-norm, squared-cosine, magnitude, hidden-gram, bias, first-order or first-order-slope "
+        f"(default: {default})",
     )
     parser.add_argument(
         "--matching",
         default="optimal",
         metavar="NAME",
         help="optimal (linear assignment) or greedy (default: optimal)",
+    )
+
+
+def add_activation(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add what the hidden layers apply."""
+    parser.add_argument(
+        "--activation",
+        metavar="NAME",
+        help=f"what the hidden layers apply: relu, gelu, silu or tanh (default: {default})",
     )
 
 

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from unshuffle.commands.arguments import (
+    add_activation,
     add_force,
     add_pieces,
     add_records,
@@ -28,20 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pieces(parser)
     add_records(parser)
     parser.add_argument(
-        "--strategy", default="classic", metavar="NAME", help="how the order is found: classic"
+        "--strategy",
+        default="auto",
+        metavar="NAME",
+        help="how the order is found: auto, or classic (greedy insertion, 2-opt, or-opt) "
+        "(default: auto)",
     )
-    add_signal(parser)
+    add_signal(parser, "fused; for classic trace")
+    add_activation(parser, "each of them, relu first; for classic relu")
     parser.add_argument(
         "--placement",
         default="anywhere",
         metavar="NAME",
-        help="where greedy insertion may put a block: ends or anywhere (default: anywhere)",
+        help="where classic may insert a block: ends or anywhere (default: anywhere)",
     )
     parser.add_argument(
         "--rows",
         type=number(int, 1),
         metavar="N",
-        help="rows that the search uses (default: 500); the final word is always all rows",
+        help="rows that the search begins with (default: as many as make 256 predictions; for "
+        "classic 500); the final word is always all rows",
     )
     parser.add_argument("--seed", type=number(int, 0), default=0, metavar="S", help="random seed")
     parser.add_argument(
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             strategy=args.strategy,
             signal=args.signal,
             matching=args.matching,
+            activation=args.activation,
             placement=args.placement,
             rows=args.rows,
             seed=args.seed,

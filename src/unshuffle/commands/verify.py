@@ -4,6 +4,7 @@ import argparse
 import json
 
 from unshuffle.commands.arguments import (
+    add_activation,
     add_pieces,
     add_records,
     answer_of,
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pieces(parser)
     add_records(parser)
     parser.add_argument("answer", metavar="ANSWER", help="a file, or ids separated by commas")
+    add_activation(parser, "the one that fits best")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from unshuffle.verification import verify
 
     pile = pile_of(args)
-    verdict = verify(pile, records_of(args), answer_of(args, pile))
+    verdict = verify(pile, records_of(args), answer_of(args, pile), activation=args.activation)
     if args.json:
         print(json.dumps(verdict.summary()))
     else:

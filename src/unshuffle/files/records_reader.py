@@ -89,6 +89,7 @@ def read_records(
         _matrix(inputs, columns),
         _matrix(predictions, columns),
         _matrix(targets, columns) if targets else None,
+        name=shown(path),
     )
 
 

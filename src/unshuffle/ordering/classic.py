@@ -5,57 +5,60 @@ or-opt to Or (1976); on an order of blocks, where direction matters, the write-u
 two blocks instead of reversing what lies between them.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Judge, Run, Search
 from unshuffle.trace import Step
 
 PLACEMENTS = ("ends", "anywhere")
 """Where greedy insertion may put a block: before or after what stands, or at every position."""
 
-Search = Generator[Step, None, Run]
-"""Yields what it does, step by step, and returns the order that it ends with."""
+Turn = Callable[[NDArray[np.intp]], NDArray[np.intp]]
+"""Maps numbers of blocks to those of the blocks with inp and out exchanged."""
 
 
 def classic(
-    judge: Judge, *, placement: str = "anywhere", twins: NDArray[np.intp] | None = None
+    judge: Judge,
+    blocks: Sequence[int],
+    *,
+    placement: str = "anywhere",
+    turn: Turn | None = None,
 ) -> Search:
     """Build an order greedily and improve it until no move lowers the error.
 
     Parameters
     ----------
     judge
-        Judges orders; the blocks to order are the first `len(twins)` of its blocks where `twins`
-        is given, else all of them.
+        Judges orders.
+    blocks
+        Numbers of the blocks to order.
     placement
         One of `PLACEMENTS`.
-    twins
-        Shape (blocks,), where the roles of a block's two layers are uncertain: for each of the
-        judge's blocks the one with inp and out exchanged, its twin, which may take its place.
+    turn
+        Given where the roles of a block's two layers are uncertain: a block may turn around.
     """
-    blocks = len(judge.blocks) if twins is None else len(twins) // 2
     run = yield from greedy_insertion(judge, blocks, placement)
     improved = True
     while improved:
         before = run.error
         run = yield from two_opt(judge, run)
         run = yield from or_opt(judge, run)
-        if twins is not None:
-            run = yield from exchange_roles(judge, run, twins)
+        if turn is not None:
+            run = yield from exchange_roles(judge, run, turn)
         improved = run.error < before
     return run
 
 
-def greedy_insertion(judge: Judge, blocks: int, placement: str) -> Search:
+def greedy_insertion(judge: Judge, blocks: Sequence[int], placement: str) -> Search:
     """Start from the single block of lowest error; insert the block that lowers it most.
 
     Ties go to the block, then to the position, that comes first.
     """
     run = judge.run(())
-    remaining = list(range(blocks))
+    remaining = list(blocks)
     while remaining:
         stands = len(run.order)
         positions = range(stands + 1) if placement == "anywhere" else sorted({0, stands})
@@ -70,7 +73,7 @@ def greedy_insertion(judge: Judge, blocks: int, placement: str) -> Search:
         errors = judge.errors(run, candidates)
         best = int(errors.argmin())
         run = judge.run(candidates[best].tolist(), after=run)
-        remaining.remove(remaining[best // len(positions)])
+        remaining.pop(best // len(positions))
         yield Step("greedy insertion", errors, True, run.order, run.error)
     return run
 
@@ -112,14 +115,14 @@ def or_opt(judge: Judge, run: Run) -> Search:
     return run
 
 
-def exchange_roles(judge: Judge, run: Run, twins: NDArray[np.intp]) -> Search:
-    """Put every block's twin in its place once; keep each exchange that lowers the error."""
+def exchange_roles(judge: Judge, run: Run, turn: Turn) -> Search:
+    """Turn every block around once; keep each exchange of roles that lowers the error."""
     length = len(run.order)
     at = 0
     while at < length:
         candidates = np.tile(np.array(run.order, dtype=np.intp), (length - at, 1))
         diagonal = np.arange(length - at), np.arange(at, length)
-        candidates[diagonal] = twins[candidates[diagonal]]
+        candidates[diagonal] = turn(candidates[diagonal])
         before = run
         run, errors, first = _keep_first(judge, run, candidates)
         yield Step("roles", errors, run is not before, run.order, run.error)

@@ -5,8 +5,7 @@ first place of difference. From there on most of them run the same block at the 
 rows are stacked and pass through it in one matrix product. Batches are judged in parallel threads.
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,11 +13,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import ROWS_AT_ONCE, Blocks, Linear
+from unshuffle.network import BlockMaps, Linear, cores
 from unshuffle.pile import Floats
 from unshuffle.records import Records
+from unshuffle.trace import Step
 
 Order = tuple[int, ...]
+
+ROWS_TOGETHER = 2048
+"""Rows, over all candidates of a batch, that pass through a block together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,10 @@ class Run:
     error: float
 
 
+Search = Generator[Step, None, Run]
+"""A search yields what it does, step by step, and returns the run that it ends with."""
+
+
 @dataclass(eq=False)
 class Judge:
     """Judges orders of blocks by exact forward passes.
@@ -54,7 +61,7 @@ class Judge:
         Rows with predictions, on which orders are judged.
     """
 
-    blocks: Blocks
+    blocks: BlockMaps
     last: Linear
     records: Records
     inputs: Floats = field(init=False)
@@ -62,7 +69,7 @@ class Judge:
     threads: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.threads = ThreadPoolExecutor(_cores())
+        self.threads = ThreadPoolExecutor(cores())
         dtype = self.last.weight.dtype
         self.inputs = np.ascontiguousarray(self.records.inputs, dtype=dtype)
         self.predictions = np.ascontiguousarray(self.records.predictions, dtype=dtype)
@@ -89,6 +96,20 @@ class Judge:
             error = self._errors(states[-1:])[0]
         return Run(tuple(order), states, float(error))
 
+    def runs(self, orders: Sequence[Sequence[int]], after: Run | None = None) -> list[Run]:
+        """Run several orders in parallel; see `run`."""
+        return list(self.threads.map(lambda order: self.run(order, after), orders))
+
+    def by_rows(self, work: Callable[[slice], None]) -> None:
+        """Do work on the two halves of the rows in parallel.
+
+        There are two halves on any machine, since the rounding of a matrix product may depend on
+        how many rows it has.
+        """
+        middle = (len(self.inputs) + 1) // 2
+        for _ in self.threads.map(work, (slice(0, middle), slice(middle, None))):
+            pass
+
     def errors(self, base: Run, candidates: NDArray[np.intp]) -> NDArray[np.float64]:
         """Mean squared error of each candidate.
 
@@ -111,7 +132,7 @@ class Judge:
         start = differs.argmax(axis=1)
         sequence = np.argsort(start, kind="stable")
         errors = np.empty(count)
-        at_once = max(1, ROWS_AT_ONCE // len(self.inputs))
+        at_once = max(1, ROWS_TOGETHER // len(self.inputs))
         batches = [sequence[first : first + at_once] for first in range(0, count, at_once)]
 
         def judge(batch: NDArray[np.intp]) -> None:
@@ -149,13 +170,6 @@ class Judge:
         errors: NDArray[np.float64] = residual.mean(axis=(1, 2), dtype=np.float64)
         errors[np.isnan(errors)] = np.inf
         return errors
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _agreement(one: Sequence[int], other: Sequence[int]) -> int:

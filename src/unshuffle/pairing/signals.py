@@ -1,8 +1,8 @@
 """Pairing signals: how strongly two layers look like the halves of one block.
 
-A signal maps candidate layers to a matrix of scores, shape (I, J): the higher entry (i, j), the
-likelier that inp layer i and out layer j belong together. Signals see weights only. Each names its
-source and says what it sees; all pairs are scored at once by matrix products.
+A signal maps clues to a matrix of scores, shape (I, J): the higher entry (i, j), the likelier that
+inp layer i and out layer j belong together. Most see the weights only; some need the record too.
+Each names its source and says what it sees; all pairs are scored at once by matrix products.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.errors import UsageError
-from unshuffle.pairing.layers import Layers
+from unshuffle.network import Layers, Linear
 from unshuffle.pile import Floats
+from unshuffle.records import Records
 
 Scores = NDArray[np.float64]
+
+SAMPLE_ROWS = 1000
+"""Rows, spread evenly over the record, that signals look at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clues:
+    """What signals look at.
+
+    Parameters
+    ----------
+    layers
+        The candidate layers.
+    last
+        The last layer, where it is known.
+    records
+        Rows with predictions, where there are any.
+    """
+
+    layers: Layers
+    last: Linear | None = None
+    records: Records | None = None
+
+    @property
+    def has_record(self) -> bool:
+        """Whether signals that need the record can be computed."""
+        return self.last is not None and self.records is not None and len(self.records) > 1
 
 
 @dataclass(frozen=True)
@@ -27,17 +55,20 @@ class Signal:
     name
         What the command line calls it.
     score
-        Maps layers to scores of shape (I, J).
+        Maps clues to scores of shape (I, J).
     sees
-        What in the weights makes a true pair stand out, in a sentence.
+        What makes a true pair stand out, in a sentence.
     source
         Where the idea comes from.
+    needs_record
+        Whether it looks at the record and the last layer.
     """
 
     name: str
-    score: Callable[[Layers], Scores]
+    score: Callable[[Clues], Scores]
     sees: str
     source: str
+    needs_record: bool = False
 
 
 def traces(layers: Layers) -> Scores:
@@ -62,27 +93,117 @@ def product_norms(layers: Layers) -> Scores:
     return np.sqrt(np.maximum(squares.astype(np.float64), 0.0))
 
 
-def trace(layers: Layers) -> Scores:
+def trace(clues: Clues) -> Scores:
     """Signed trace of W_out W_in, turned so that the pile's outliers are positive.
 
     Which sign true pairs have is a property of the training run, so it is read off the pile: the
     few true pairs are outliers among many wrong ones, and skew the distribution their way.
     """
-    values = traces(layers)
+    values = traces(clues.layers)
     skew = np.mean((values - values.mean()) ** 3)
     return values if skew >= 0 else -values
 
 
-def ratio(layers: Layers) -> Scores:
+def ratio(clues: Clues) -> Scores:
     """Magnitude of the trace relative to the Frobenius norm of the product, from 0 to √d."""
-    return _divide(np.abs(traces(layers)), product_norms(layers))
+    magnitudes = np.abs(traces(clues.layers))
+    return _divide(magnitudes, product_norms(clues.layers)).astype(np.float64, copy=False)
 
 
-def log_norm_correlation(layers: Layers) -> Scores:
+def log_norm_correlation(clues: Clues) -> Scores:
     """Correlation over hidden units of log ‖W_in[k, :]‖ with log ‖W_out[:, k]‖, from −1 to 1."""
-    inp = _log_norms(layers.inp_weight, axis=2)
-    out = _log_norms(layers.out_weight, axis=1)
+    inp = _log_norms(clues.layers.inp_weight, axis=2)
+    out = _log_norms(clues.layers.out_weight, axis=1)
     return inp @ out.T
+
+
+def squared_cosine(clues: Clues) -> Scores:
+    """Σ_k cos²(W_in[k, :], W_out[:, k]): hidden units read and write along one line, either way."""
+    inp = _unit(clues.layers.inp_weight, axis=2)
+    out = _unit(clues.layers.out_weight, axis=1)
+    scores = np.zeros((len(inp), len(out)))
+    for unit in range(inp.shape[1]):
+        scores += np.square(inp[:, unit] @ out[:, :, unit].T)
+    return scores
+
+
+def magnitude_correlation(clues: Clues) -> Scores:
+    """Correlation of |W_in| with |W_out|ᵀ over all entries, after double centring, −1 to 1."""
+    inp = _double_centred(np.abs(clues.layers.inp_weight))
+    out = _double_centred(np.abs(clues.layers.out_weight.transpose(0, 2, 1)))
+    return _correlations(inp, out)
+
+
+def hidden_gram(clues: Clues) -> Scores:
+    """Correlation of the off-diagonal entries of W_in W_inᵀ with those of W_outᵀ W_out."""
+    inp = clues.layers.inp_weight @ clues.layers.inp_weight.transpose(0, 2, 1)
+    out = clues.layers.out_weight.transpose(0, 2, 1) @ clues.layers.out_weight
+    others = ~np.eye(inp.shape[1], dtype=bool)
+    return _correlations(inp[:, others], out[:, others])
+
+
+def bias(clues: Clues) -> Scores:
+    """Correlation over hidden units of −b_in[k] with ‖W_out[:, k]‖, from −1 to 1."""
+    norms = np.linalg.norm(clues.layers.out_weight, axis=1)
+    return -_correlations(clues.layers.inp_bias, norms)
+
+
+def first_order_correlation(clues: Clues) -> Scores:
+    """Correlation of each block's first-order effect with what the last layer leaves unexplained.
+
+    To first order the blocks add up on the inputs: prediction − last(x) ≈ Σ w · f(x) over the
+    blocks, with w the last layer's rows. So the true blocks' effects correlate with that residual.
+    """
+    covariances, variances, scale = _first_order(clues)
+    return _divide(covariances, np.sqrt(variances) * scale).astype(np.float64, copy=False)
+
+
+def first_order_slope(clues: Clues) -> Scores:
+    """Slope of that residual on each block's first-order effect: 1 for a block that acts alone."""
+    covariances, variances, _ = _first_order(clues)
+    return _divide(covariances, variances).astype(np.float64, copy=False)
+
+
+def _first_order(clues: Clues) -> tuple[Scores, Scores, float]:
+    """Covariances of effects with the residual, the effects' variances, the residual's scale."""
+    last, records, layers = clues.last, clues.records, clues.layers
+    assert last is not None
+    assert records is not None
+    sample = slice(None, None, max(1, len(records) // SAMPLE_ROWS))
+    x = records.inputs[sample].astype(layers.inp_weight.dtype)
+    residual = records.predictions[sample].astype(x.dtype) - last(x)
+    residual -= residual.mean(axis=0)
+    reads = np.matmul(last.weight, layers.out_weight)  # (J, outputs, hidden)
+    covariances = np.empty((len(layers.inp_weight), len(reads)))
+    variances = np.empty_like(covariances)
+    for i, (weight, bias) in enumerate(zip(layers.inp_weight, layers.inp_bias, strict=True)):
+        z = x @ weight.T
+        z += bias
+        hidden = layers.activation.apply(z)
+        hidden -= hidden.mean(axis=0)
+        covariances[i] = np.tensordot(reads, residual.T @ hidden, 2)
+        variances[i] = np.sum((reads @ (hidden.T @ hidden)) * reads, axis=(1, 2))
+    return covariances, variances, float(np.linalg.norm(residual))
+
+
+def _correlations(inp: Floats, out: Floats) -> Scores:
+    """Correlations of every row of one array, flattened, with every row of the other."""
+    inp, out = inp.reshape(len(inp), -1), out.reshape(len(out), -1)
+    inp = _unit(inp - inp.mean(axis=1, keepdims=True), axis=1)
+    out = _unit(out - out.mean(axis=1, keepdims=True), axis=1)
+    return (inp @ out.T).astype(np.float64)
+
+
+def _unit(values: Floats, axis: int) -> Floats:
+    """Scale to unit norm along an axis; nothing stays nothing."""
+    return _divide(values, np.linalg.norm(values, axis=axis, keepdims=True))
+
+
+def _double_centred(matrices: Floats) -> Floats:
+    """Matrices minus the means of their rows and columns."""
+    centred: Floats = matrices - matrices.mean(axis=1, keepdims=True)
+    centred -= centred.mean(axis=2, keepdims=True)
+    return centred
 
 
 def _log_norms(weights: Floats, axis: int) -> Scores:
@@ -90,12 +211,14 @@ def _log_norms(weights: Floats, axis: int) -> Scores:
     norms = np.linalg.norm(weights.astype(np.float64), axis=axis)
     logs = np.log(np.maximum(norms, np.finfo(np.float64).tiny))
     logs -= logs.mean(axis=1, keepdims=True)
-    return _divide(logs, np.linalg.norm(logs, axis=1, keepdims=True))
+    return _unit(logs, axis=1).astype(np.float64, copy=False)
 
 
-def _divide(numerator: Scores, denominator: Scores) -> Scores:
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
     """Divide; nothing over nothing (an all-zero layer) is no evidence, 0."""
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+    quotient: Floats = np.zeros_like(numerator)
+    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+    return quotient
 
 
 SIGNALS = {
@@ -119,6 +242,44 @@ SIGNALS = {
             log_norm_correlation,
             "a hidden unit that learned much has large weights on both of its sides",
             "balance of the layers' norms under gradient flow, Du, Hu & Lee 2018, arXiv:1806.00900",
+        ),
+        Signal(
+            "squared-cosine",
+            squared_cosine,
+            "a hidden unit writes along the line that it reads, in either direction",
+            "this project, after the diagonal dominance of Park, arXiv:2602.19845",
+        ),
+        Signal(
+            "magnitude",
+            magnitude_correlation,
+            "inputs that a hidden unit weighs heavily are outputs that it weighs heavily",
+            "this project",
+        ),
+        Signal(
+            "hidden-gram",
+            hidden_gram,
+            "hidden units that read alike write alike",
+            "comparison of Gram matrices as in Kornblith et al. 2019, arXiv:1905.00414",
+        ),
+        Signal(
+            "bias",
+            bias,
+            "a hidden unit that writes much is closed more often: its bias is lower",
+            "this project",
+        ),
+        Signal(
+            "first-order",
+            first_order_correlation,
+            "a true block's effect on the prediction, with the others left out, is in the record",
+            "residual networks as sums of shallow ones, Veit et al. 2016, arXiv:1605.06431",
+            needs_record=True,
+        ),
+        Signal(
+            "first-order-slope",
+            first_order_slope,
+            "a true block's effect is in the record at full size",
+            "residual networks as sums of shallow ones, Veit et al. 2016, arXiv:1605.06431",
+            needs_record=True,
         ),
     )
 }

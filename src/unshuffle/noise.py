@@ -1,0 +1,70 @@
+"""Whether what a network leaves of a record is noise, or a sign that the network is wrong.
+
+A wrong arrangement errs by a function of the input, which shows in the states that the network
+itself computes; noise in the record does not. So the residual is regressed on the states for one
+half of the rows, and the regression must say nothing about the other half.
+"""
+
+import numpy as np
+
+from unshuffle.network import Network
+from unshuffle.records import Records
+
+MOST_ROWS = 4096
+FEWEST_ROWS = 256
+"""With fewer rows nothing can be said."""
+
+DEPTHS = 5
+"""States that the residual is regressed on, spread over the depth, inputs and end included."""
+
+RIDGE = 1e-3
+"""Relative to the mean square of the states."""
+
+SIGNIFICANT = 4.0
+"""Standard deviations of a chance correlation."""
+
+LARGEST_SHARE = 0.1
+"""Of the predictions' variance: what leaves more unexplained is no reconstruction at all."""
+
+LARGEST_PEAK = 8.0
+"""Root mean squares: a few rows that err by more are damage, not noise."""
+
+
+def looks_like_noise(network: Network, known: Records) -> bool:
+    """Whether the residual of a network on rows with predictions is small and patternless.
+
+    Parameters
+    ----------
+    network
+        The arrangement.
+    known
+        Rows that all have predictions. At most 4096 of them, spread evenly, are looked at.
+    """
+    known = known.take(np.arange(0, len(known), -(-len(known) // MOST_ROWS)))
+    if len(known) < FEWEST_ROWS:
+        return False
+    depths = np.linspace(0, len(network.blocks), DEPTHS).round().astype(int)
+    states = [
+        state
+        for depth, state in enumerate(
+            network.states(known.inputs.astype(network.last.weight.dtype))
+        )
+        if depth in depths
+    ]
+    residual = known.predictions - network.last(states[-1]).astype(np.float64)
+    squares = np.square(residual)
+    if squares.mean() > LARGEST_SHARE * known.predictions.var():
+        return False
+    if squares.max() > LARGEST_PEAK**2 * squares.mean():
+        return False
+
+    features = np.concatenate([*states, np.ones((len(known), 1))], axis=1).astype(np.float64)
+    features /= np.sqrt(np.mean(np.square(features), axis=0)) + np.finfo(float).tiny
+    fit, check = slice(0, None, 2), slice(1, None, 2)
+    gram = features[fit].T @ features[fit]
+    np.fill_diagonal(gram, gram.diagonal() * (1 + RIDGE))
+    coefficients = np.linalg.lstsq(gram, features[fit].T @ residual[fit], rcond=None)[0]
+    expected = features[check] @ coefficients
+    found = residual[check]
+    chance = np.sqrt(np.sum(np.square(expected) * np.square(found)))
+    return bool(np.sum(expected * found) <= SIGNIFICANT * chance)

@@ -1,0 +1,175 @@
+"""First-order effects of moves, from one forward and one backward pass.
+
+With the states x_t of an order and the sensitivities g_t = ∂ŷ/∂x_t, replacing the state after some
+place by x_t + δ moves the prediction by about g_t · δ. The local change δ is computed exactly, by
+running the few blocks that a move touches; only what lies behind them is linearized. One forward
+and one backward pass thus serve every candidate move. Scoring adjacent swaps in this way is the
+idea of cezarc1/droppedaneuralnet-puzzle.
+
+Effects are vectors of one number for each output and row, outputs first.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.network import Layers
+from unshuffle.ordering.judge import Judge, Run
+from unshuffle.pile import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Linearization:
+    """An order with its states and sensitivities.
+
+    Parameters
+    ----------
+    run
+        The order, its states and its error.
+    sensitivities
+        Shape (length + 1, outputs, rows, width): derivatives of each output by each state.
+    residual
+        Shape (outputs * rows,): predictions of the order minus those of the record.
+    """
+
+    run: Run
+    sensitivities: Floats
+    residual: Floats
+
+    def first_rows(self, rows: int) -> "Linearization":
+        """The same on the first rows only."""
+        run = Run(self.run.order, self.run.states[:, :rows], self.run.error)
+        sensitivities = self.sensitivities[:, :, :rows]
+        residual = self.residual.reshape(sensitivities.shape[1], -1)[:, :rows].reshape(-1)
+        return Linearization(run, sensitivities, residual)
+
+
+def linearize(judge: Judge, run: Run) -> Linearization:
+    """Pull the last layer back through an order."""
+    length, rows, width = run.states[1:].shape
+    outputs = len(judge.last.weight)
+    sensitivities = np.empty((length + 1, outputs, rows, width), run.states.dtype)
+
+    def pull_back(rows: slice) -> None:
+        sensitivities[length, :, rows] = judge.last.weight[:, None]
+        for t in range(length - 1, -1, -1):
+            sensitivities[t, :, rows] = judge.blocks.pullback(
+                run.order[t], run.states[t, rows], sensitivities[t + 1, :, rows]
+            )
+
+    judge.by_rows(pull_back)
+    residual = judge.last(run.states[-1]) - judge.predictions
+    return Linearization(run, sensitivities, residual.T.reshape(-1))
+
+
+def shifts(length: int, window: int) -> NDArray[np.intp]:
+    """All moves of a block by up to `window` places, as (from, to); adjacent swaps come first.
+
+    Moving a block one place back is the swap that moves its neighbour one place forward, and is
+    left out.
+    """
+    window = min(window, length - 1)
+    forward = [(s, s + by) for by in range(1, window + 1) for s in range(length - by)]
+    backward = [(s, s - by) for by in range(2, window + 1) for s in range(by, length)]
+    return np.array(forward + backward, np.intp).reshape(-1, 2)
+
+
+def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
+    """Effects of `shifts`, shape (shifts, outputs * rows).
+
+    Moves forward are run exactly. Moves back would have to be run from every start anew, so there
+    the blocks that are passed are linearized too.
+    """
+    run, adjoints = at.run, at.sensitivities
+    length = len(run.order)
+    window = min(window, length - 1)
+    blocks = judge.blocks
+    steps = len(shifts(length, window))
+    effects = np.empty((steps, adjoints.shape[1], adjoints.shape[2]), adjoints.dtype)
+
+    def work(rows: slice) -> None:
+        states, sensitivities = run.states[:, rows], adjoints[:, :, rows]
+        index = {move: k for k, move in enumerate(map(tuple, shifts(length, window).tolist()))}
+        for s, block in enumerate(run.order):
+            state = states[s]
+            for end in range(s + 1, min(s + window, length - 1) + 1):
+                state = blocks.apply(run.order[end], state)
+                change = blocks.apply(block, state)
+                change -= states[end + 1]
+                effects[index[s, end], :, rows] = _project(sensitivities[end + 1], change)
+            if window < 2 or s < 2:
+                continue
+            sensitivity = sensitivities[s + 1]
+            here = _project(sensitivity, states[s + 1] - states[s])
+            for end in range(s - 1, max(s - window, 0) - 1, -1):
+                sensitivity = blocks.pullback(run.order[end], states[end], sensitivity)
+                if end < s - 1:
+                    step = blocks.apply(block, states[end])
+                    step -= states[end]
+                    effects[index[s, end], :, rows] = _project(sensitivity, step) - here
+
+    judge.by_rows(work)
+    return effects.reshape(len(effects), -1)
+
+
+def replacement_effects(judge: Judge, at: Linearization, replacements: NDArray[np.intp]) -> Floats:
+    """Effects of putting other blocks in single places.
+
+    Parameters
+    ----------
+    judge, at
+        The judge and the linearized order.
+    replacements
+        Shape (replacements, 2): a place and the block to put there.
+
+    Returns
+    -------
+    Floats
+        Shape (replacements, outputs * rows).
+    """
+    run, adjoints = at.run, at.sensitivities
+    shape = (len(replacements), adjoints.shape[1], adjoints.shape[2])
+    effects = np.empty(shape, adjoints.dtype)
+
+    def work(rows: slice) -> None:
+        for k, (place, block) in enumerate(replacements.tolist()):
+            change = judge.blocks.apply(block, run.states[place, rows])
+            change -= run.states[place + 1, rows]
+            effects[k, :, rows] = _project(adjoints[place + 1, :, rows], change)
+
+    judge.by_rows(work)
+    return effects.reshape(len(effects), -1)
+
+
+def exchange_effects(layers: Layers, at: Linearization) -> tuple[Floats, Floats]:
+    """Effects of giving each place the out layer, or the inp layer, of each other place.
+
+    Returns
+    -------
+    tuple
+        Two arrays of shape (length, length, outputs * rows): entry (t, u) puts the out layer (the
+        inp layer) of place u in place t.
+    """
+    inps, outs = np.divmod(np.array(at.run.order, np.intp), len(layers.out_weight))
+    states, adjoints = at.run.states, at.sensitivities
+    shape = (len(inps), len(inps), adjoints.shape[1] * adjoints.shape[2])
+    other_out, other_inp = np.empty(shape, states.dtype), np.empty(shape, states.dtype)
+    for t, (i, j) in enumerate(zip(inps.tolist(), outs.tolist(), strict=True)):
+        here = states[t + 1] - states[t]
+        for steps, effects in (
+            (layers.with_each_out(i, outs, states[t]), other_out),
+            (layers.with_each_inp(inps, j, states[t]), other_inp),
+        ):
+            # (rows, places, width) @ (rows, width, outputs) → (places, outputs, rows)
+            projected = np.matmul(
+                (steps - here).transpose(1, 0, 2), adjoints[t + 1].transpose(1, 2, 0)
+            )
+            effects[t] = projected.transpose(1, 2, 0).reshape(len(inps), -1)
+    return other_out, other_inp
+
+
+def _project(sensitivity: Floats, change: Floats) -> Floats:
+    """Effect of a change of state, (rows, width), on each output: shape (outputs, rows)."""
+    effect: Floats = np.einsum("ond,nd->on", sensitivity, change)
+    return effect

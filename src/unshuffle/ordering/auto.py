@@ -1,0 +1,246 @@
+"""Strategy `auto`: seeds, descent, restarts, on as many rows as it takes.
+
+The record chooses among the seeds. Descent from the best of them solves most networks within a few
+rounds. Where it stops short, the other seeds are tried, and then the search is iterated: a few
+random moves, another descent, kept if it ends lower (iterated local search, Lourenço, Martin &
+Stützle 2003). The trust in the pairing evidence varies from restart to restart, so that a wrong
+pair in which the weights believe is not fatal. When restarts stop helping, rows are added.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.network import Layers, Linear, Network
+from unshuffle.noise import looks_like_noise
+from unshuffle.ordering.descent import Objective, descend
+from unshuffle.ordering.judge import Judge, Order, Run, Search
+from unshuffle.ordering.seeds import SEEDS
+from unshuffle.records import Records
+from unshuffle.trace import Step
+
+EQUATIONS = 256
+"""Predictions (rows times outputs) that the search begins with."""
+
+GROWTH = 4
+"""By which the rows grow when a stage ends without success."""
+
+SEED_ROWS = 32
+"""Inputs that seeds look at where the record will correct them,"""
+MANY_SEED_ROWS = 2048
+"""and where there are too few predictions for that."""
+
+STARTS = 3
+"""Seeds that are descended from."""
+
+RESTARTS = 40
+"""Restarts of a stage, without a new best, before it ends."""
+
+TRUST = (1.0, 0.5, 0.25, 0.0)
+"""Factors on the pairing evidence, in turn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is to be ordered.
+
+    Parameters
+    ----------
+    layers, last
+        The loose layers and the last one.
+    pairs
+        Shape (blocks, 2): the pairs to start from, as indices of inp and out layers.
+    log_odds
+        Shape (I, J): of all pairs.
+    records
+        All rows; seeds look at those without predictions too.
+    turns
+        Whether inp and out layers have one shape.
+    """
+
+    layers: Layers
+    last: Linear
+    pairs: NDArray[np.intp]
+    log_odds: NDArray[np.float64]
+    records: Records
+    turns: bool
+
+    @cached_property
+    def known(self) -> Records:
+        """The rows with predictions."""
+        return self.records.predicted()
+
+    @property
+    def blocks(self) -> NDArray[np.intp]:
+        """Numbers of the blocks that the pairs make."""
+        return self.pairs @ np.array([len(self.layers.out_weight), 1], np.intp)
+
+    def admits(self, order: Order) -> bool:
+        """Whether an order has no pair that the evidence rules out, or all of them might be."""
+        return bool(np.isfinite(self.log_odds.ravel()[list(order)]).all())
+
+    def network(self, order: Order) -> Network:
+        """The network of an order."""
+        return Network(self.layers.take(order), self.last)
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A search on a fixed sample of the rows; `done` tells whether a run reproduces them."""
+
+    problem: Problem
+    judge: Judge
+    rng: np.random.Generator
+    done: Callable[[Run], bool]
+
+
+def auto(
+    problems: Iterable[Problem],
+    rng: np.random.Generator,
+    *,
+    rows: int | None,
+    reproduces: Callable[[Judge, Run], bool],
+) -> Iterator[Step]:
+    """Search until the record is reproduced or nothing helps any more.
+
+    Parameters
+    ----------
+    problems
+        What is to be ordered: one problem for each activation that may be the network's, the
+        likeliest first. Each is made only when it is needed.
+    rng
+        Draws the rows and the restarts.
+    rows
+        How many rows to begin with; by default as many as make 256 predictions.
+    reproduces
+        Whether a run reproduces the record on a judge's rows to rounding.
+
+    Yields
+    ------
+    Step
+        The last one holds the best arrangement.
+    """
+    problems = iter(problems)
+    problem = next(problems)
+    known = problem.known
+    sequence = rng.permutation(len(known))
+    count = min(rows or -(-EQUATIONS // known.outputs), len(known))
+
+    def stage_of(problem: Problem) -> Stage:
+        judge = Judge(problem.layers, problem.last, known.take(sequence[:count]))
+        return Stage(problem, judge, rng, partial(reproduces, judge))
+
+    stage = stage_of(problem)
+    best = yield from _from_seeds(stage)
+    for other in problems:
+        if stage.done(best):
+            break
+        rival = stage_of(other)
+        run = yield from _from_seeds(rival)
+        if run.error < best.error:
+            stage, best = rival, run
+
+    while True:
+        noisy = looks_like_noise(stage.problem.network(best.order), known)
+        if not stage.done(best) and not noisy:
+            best = yield from _restarts(stage, best)
+        if count == len(known):
+            return
+        unseen = known.take(sequence[count : 2 * count])
+        check = Judge(stage.problem.layers, stage.problem.last, unseen)
+        if stage.done(best) and reproduces(check, check.run(best.order)):
+            return
+        count = len(known) if noisy else min(GROWTH * count, len(known))
+        stage = stage_of(stage.problem)
+        start = stage.judge.run(best.order)
+        yield Step("more rows", np.array([start.error]), True, start.order, start.error)
+        best = yield from _descent(stage, start, Objective(stage.problem.log_odds), start)
+
+
+def _from_seeds(stage: Stage) -> Search:
+    """Descend from the best seeds until one leads to the record."""
+    starts = _starts(stage)
+    best = starts[0]
+    yield Step("seeds", np.array([run.error for run in starts]), True, best.order, best.error)
+    for start in starts[:STARTS]:
+        best = yield from _descent(stage, start, Objective(stage.problem.log_odds), best)
+        if stage.done(best):
+            break
+    return best
+
+
+def _restarts(stage: Stage, best: Run) -> Search:
+    """Disturb the best order and descend again until that stops helping."""
+    failures = 0
+    while failures < RESTARTS and not stage.done(best):
+        objective = Objective(stage.problem.log_odds).trusted(TRUST[failures % len(TRUST)])
+        start = stage.judge.run(
+            _perturbed(best.order, objective, stage.rng, turns=stage.problem.turns)
+        )
+        run = yield from _descent(stage, start, objective, best)
+        failures = 0 if run is not best else failures + 1
+        best = run
+    return best
+
+
+def _descent(stage: Stage, start: Run, objective: Objective, best: Run) -> Search:
+    """Descend, and return the better of the end and the best so far; steps report the better."""
+    search = descend(
+        stage.judge,
+        stage.problem.layers,
+        start,
+        objective,
+        done=stage.done,
+        turns=stage.problem.turns,
+    )
+    while True:
+        try:
+            step = next(search)
+        except StopIteration as end:
+            run: Run = end.value
+            return run if run.error < best.error else best
+        if step.error < best.error:
+            yield step
+        else:
+            yield replace(step, kept=False, order=best.order, error=best.error)
+
+
+def _starts(stage: Stage) -> list[Run]:
+    """The orders of all seeds, forwards and backwards, the one with the lowest error first."""
+    problem, judge = stage.problem, stage.judge
+    numbers = problem.blocks
+    blocks = problem.layers.take(numbers)
+    few = SEED_ROWS if len(judge.inputs) >= EQUATIONS // 2 else MANY_SEED_ROWS
+    inputs = problem.records.inputs
+    inputs = inputs[stage.rng.permutation(len(inputs))[:few]]
+    orders = []
+    for seed in SEEDS.values():
+        ranking = numbers[seed.rank(blocks, inputs)].tolist()
+        orders += [tuple(ranking), tuple(reversed(ranking))]
+    return sorted(judge.runs(orders), key=lambda run: run.error)
+
+
+def _perturbed(
+    order: Order, objective: Objective, rng: np.random.Generator, *, turns: bool
+) -> Order:
+    """A few random moves: blocks shifted by up to six places, outs exchanged, roles turned."""
+    places, outs = list(order), objective.outs
+    for _ in range(int(rng.integers(1, 5))):
+        if rng.random() < 0.5:
+            a, b = (int(place) for place in rng.integers(len(places), size=2))
+            (i, j), (u, v) = divmod(places[a], outs), divmod(places[b], outs)
+            odds = objective.log_odds
+            if odds[i, v] + odds[u, j] - odds[i, j] - odds[u, v] > -len(places):
+                places[a], places[b] = i * outs + v, u * outs + j
+                continue
+        s = int(rng.integers(len(places)))
+        if turns and rng.random() < 0.5:
+            i, j = divmod(places[s], outs)
+            places[s] = j * outs + i
+            continue
+        t = int(np.clip(s + rng.integers(-6, 7), 0, len(places) - 1))
+        places.insert(t, places.pop(s))
+    return tuple(places)

@@ -1,0 +1,122 @@
+"""Seeds: orders to start a search from, each from another trace that depth leaves.
+
+A seed ranks blocks by their weights, or by what they do to the inputs; no predictions are needed.
+Where it cannot know which end comes first, the record decides: every seed is also tried backwards.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.network import Blocks
+from unshuffle.pile import Floats
+
+Ranking = NDArray[np.intp]
+"""Shape (blocks,): block indices, the first to run first."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A named way to guess the order.
+
+    Parameters
+    ----------
+    name
+        What tables call it.
+    rank
+        Maps blocks and inputs, shape (rows, width), to a ranking.
+    sees
+        What in the blocks tells their depth, in a sentence.
+    source
+        Where the idea comes from.
+    """
+
+    name: str
+    rank: Callable[[Blocks, Floats], Ranking]
+    sees: str
+    source: str
+
+
+def smallest_step(blocks: Blocks, inputs: Floats) -> Ranking:
+    """From the inputs on, run whichever remaining block moves the states least."""
+    state = inputs.astype(blocks.inp_weight.dtype)
+    remaining = np.arange(len(blocks))
+    inp, out = blocks.inp_weight.transpose(0, 2, 1), blocks.out_weight.transpose(0, 2, 1)
+    ranking = []
+    while len(remaining):
+        z = np.matmul(state, inp[remaining])
+        z += blocks.inp_bias[remaining][:, None]
+        steps = np.matmul(blocks.activation.apply(z), out[remaining])
+        steps += blocks.out_bias[remaining][:, None]
+        smallest = int(np.einsum("bnd,bnd->b", steps, steps).argmin())
+        state += steps[smallest]
+        ranking.append(remaining[smallest])
+        remaining = np.delete(remaining, smallest)
+    return np.array(ranking, np.intp)
+
+
+def spectral(blocks: Blocks, _: Floats) -> Ranking:
+    """Sort by the leading eigenvector of how alike the blocks' products are.
+
+    Likeness is the cosine of the off-diagonal entries of W_out W_in, and of W_out W_outᵀ, less the
+    mean over the blocks. Neighbours in depth are alike, so the leading eigenvector of the centred
+    likeness is monotone in depth, up to its sign.
+    """
+    likeness = np.zeros((len(blocks), len(blocks)))
+    for other in (blocks.inp_weight, blocks.out_weight.transpose(0, 2, 1)):
+        products = np.matmul(blocks.out_weight, other)
+        products = products[:, ~np.eye(blocks.width, dtype=bool)].astype(np.float64)
+        products -= products.mean(axis=0)
+        products /= np.maximum(np.linalg.norm(products, axis=1, keepdims=True), 1e-30)
+        cosines = products @ products.T
+        likeness += cosines / max(float(cosines[~np.eye(len(cosines), dtype=bool)].std()), 1e-30)
+    np.fill_diagonal(likeness, 0)
+    likeness -= likeness.mean(axis=0)
+    likeness -= likeness.mean(axis=1, keepdims=True)
+    leading = np.linalg.eigh(likeness)[1][:, -1]
+    # Which way an eigenvector points is an accident of the library; larger entries go last.
+    leading *= np.sign(leading[np.abs(leading).argmax()])
+    return np.argsort(leading, kind="stable")
+
+
+def out_norm(blocks: Blocks, _: Floats) -> Ranking:
+    """Sort by the sum of magnitudes of W_out."""
+    return np.argsort(np.abs(blocks.out_weight).sum(axis=(1, 2)), kind="stable")
+
+
+def inp_norm(blocks: Blocks, _: Floats) -> Ranking:
+    """Sort by the Frobenius norm of W_in."""
+    return np.argsort(np.square(blocks.inp_weight).sum(axis=(1, 2)), kind="stable")
+
+
+SEEDS = {
+    seed.name: seed
+    for seed in (
+        Seed(
+            "smallest-step",
+            smallest_step,
+            "early blocks move the states least, and later ones least of those that remain",
+            'the "delta-norm" of Park, "I Dropped a Neural Net", arXiv:2602.19845, made greedy',
+        ),
+        Seed(
+            "spectral",
+            spectral,
+            "blocks at neighbouring depths learn alike products",
+            "spectral seriation, Atkins, Boman & Hendrickson 1998",
+        ),
+        Seed(
+            "out-norm",
+            out_norm,
+            "the size of what blocks write changes steadily along the depth",
+            'norm sort of Park, "I Dropped a Neural Net", arXiv:2602.19845',
+        ),
+        Seed(
+            "inp-norm",
+            inp_norm,
+            "the size of what blocks read with changes steadily along the depth",
+            'norm sort of Park, "I Dropped a Neural Net", arXiv:2602.19845',
+        ),
+    )
+}

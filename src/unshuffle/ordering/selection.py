@@ -1,0 +1,92 @@
+"""Choose moves that fit together, from their first-order effects.
+
+Effects add up to first order, so the error after any set of moves is known from the Gram matrix of
+the effects. Two ways to choose complement each other: a joint regression sees how overlapping
+swaps explain the residual together, and matching pursuit takes the best move, subtracts what it
+explains, and goes on.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.ordering.moves import Kind, Moves
+from unshuffle.pile import Floats
+
+RIDGE = 1e-2
+"""Relative to the mean square of an effect."""
+
+MOST = 64
+"""Moves in one pursuit."""
+
+
+def regression(moves: Moves, residual: Floats) -> NDArray[np.intp]:
+    """Choose adjacent swaps by how much of each the residual asks for.
+
+    Damped Gauss-Newton on the permutation: the ridge regression of the residual on the effects of
+    all adjacent swaps gives each a coefficient, 1 for a swap that is needed and 0 for one that is
+    not. Swaps above ½ are chosen from the largest down, as far as they do not overlap.
+
+    Returns
+    -------
+    NDArray
+        Indices of moves, the surest first.
+    """
+    swaps = np.flatnonzero((moves.kind == Kind.SHIFT) & (moves.second == moves.first + 1))
+    effects = moves.effects[swaps]
+    gram = (effects @ effects.T).astype(np.float64)
+    damping = RIDGE * float(np.trace(gram)) / max(len(gram), 1)
+    if not damping > 0:
+        return swaps[:0]
+    np.fill_diagonal(gram, gram.diagonal() + damping)
+    wanted = np.linalg.solve(gram, -(effects @ residual).astype(np.float64))
+    chosen: list[int] = []
+    taken: set[int] = set()
+    for k in np.argsort(-wanted, kind="stable").tolist():
+        if wanted[k] <= 0.5:
+            break
+        place = int(moves.first[swaps[k]])
+        if taken.isdisjoint((place, place + 1)):
+            chosen.append(int(swaps[k]))
+            taken |= {place, place + 1}
+    return np.array(chosen, np.intp)
+
+
+def promising(moves: Moves, residual: Floats, strength: float) -> NDArray[np.intp]:
+    """Rank single moves by the objective that `pursuit` states, the most promising first."""
+    effects = moves.effects
+    error = max(float(residual.astype(np.float64) @ residual), np.finfo(float).tiny)
+    squares = np.einsum("me,me->m", effects, effects, dtype=np.float64)
+    errors = error + 2 * (effects @ residual).astype(np.float64) + squares
+    change = strength / 2 * np.log(np.maximum(errors, 1e-12 * error) / error) - moves.gains
+    return np.argsort(change, kind="stable")
+
+
+def pursuit(moves: Moves, residual: Floats, strength: float) -> NDArray[np.intp]:
+    """Choose moves one after the other, each the best for what the earlier ones leave.
+
+    The best lowers ``strength / 2 * log(squared error) − log-odds`` most, the objective of
+    `unshuffle.ordering.descent`. Matching pursuit is due to Mallat & Zhang (1993).
+
+    Returns
+    -------
+    NDArray
+        Indices of compatible moves, in the sequence of choice.
+    """
+    gram = (moves.effects @ moves.effects.T).astype(np.float64)
+    slopes = (moves.effects @ residual).astype(np.float64)
+    squares = gram.diagonal()
+    error = start = max(float(residual.astype(np.float64) @ residual), np.finfo(float).tiny)
+    possible = np.ones(len(moves), bool)
+    chosen: list[int] = []
+    while possible.any() and len(chosen) < MOST:
+        errors = np.maximum(error + 2 * slopes + squares, 1e-12 * start)
+        change = strength / 2 * np.log(errors / error) - moves.gains
+        best = int(np.where(possible, change, np.inf).argmin())
+        if not change[best] < 0:
+            break
+        chosen.append(best)
+        error = float(errors[best])
+        slopes = slopes + gram[best]
+        possible &= moves.compatible(best)
+        possible[best] = False
+    return np.array(chosen, np.intp)
