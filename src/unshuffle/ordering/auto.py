@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from unshuffle.network import Layers, Linear, Network
 from unshuffle.noise import looks_like_noise
 from unshuffle.ordering.descent import Objective, descend
+from unshuffle.ordering.insertion import insertion
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.seeds import SEEDS
 from unshuffle.records import Records
@@ -146,6 +147,7 @@ def auto(
     while True:
         noisy = looks_like_noise(stage.problem.network(best.order), known)
         if not stage.done(best) and not noisy:
+            best = yield from _from_nothing(stage, best)
             best = yield from _restarts(stage, best)
         if count == len(known):
             return
@@ -172,6 +174,14 @@ def _from_seeds(stage: Stage) -> Search:
     return best
 
 
+def _from_nothing(stage: Stage, best: Run) -> Search:
+    """Build an order by insertion and descend from it; return the better one."""
+    search = insertion(stage.judge, best.order)
+    objective = Objective(stage.problem.log_odds)
+    run = yield from _reporting(search, best)
+    return (yield from _descent(stage, run, objective, best))
+
+
 def _restarts(stage: Stage, best: Run) -> Search:
     """Disturb the best order and descend again until that stops helping."""
     failures = 0
@@ -196,13 +206,19 @@ def _descent(stage: Stage, start: Run, objective: Objective, best: Run) -> Searc
         done=stage.done,
         turns=stage.problem.turns,
     )
+    run = yield from _reporting(search, best)
+    return run if run.error < best.error else best
+
+
+def _reporting(search: Search, best: Run) -> Search:
+    """Take the steps of a search; report them with the best order where theirs is worse."""
     while True:
         try:
             step = next(search)
         except StopIteration as end:
             run: Run = end.value
-            return run if run.error < best.error else best
-        if step.error < best.error:
+            return run
+        if len(step.order) == len(best.order) and step.error < best.error:
             yield step
         else:
             yield replace(step, kept=False, order=best.order, error=best.error)
