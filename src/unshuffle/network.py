@@ -58,6 +58,14 @@ class BlockMaps(Protocol):
         """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
         ...
 
+    def apply_each(self, blocks: NDArray[np.intp], x: Floats) -> Floats:
+        """Run each block on rows of its own: x and the result have shape (blocks, n, width)."""
+        ...
+
+    def pullback_each(self, blocks: NDArray[np.intp], x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian products at rows of their own, for g (blocks, outputs, n, width)."""
+        ...
+
     def take(self, order: Sequence[int] | NDArray[np.intp]) -> "Blocks":
         """The blocks of the given numbers, stacked in that sequence."""
         ...
@@ -95,6 +103,16 @@ class Blocks:
     def hidden(self) -> int:
         """Number h of hidden units in a block."""
         return int(self.inp_weight.shape[1])
+
+    @property
+    def inp(self) -> tuple[Floats, Floats]:
+        """Weights and biases of the inp layers."""
+        return self.inp_weight, self.inp_bias
+
+    @property
+    def out(self) -> tuple[Floats, Floats]:
+        """Weights and biases of the out layers."""
+        return self.out_weight, self.out_bias
 
     def apply(self, block: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width); returns a new array of that shape."""
@@ -183,6 +201,21 @@ class Layers:
         inp = self.inp_weight[i], self.inp_bias[i]
         return _pullback(inp, self.out_weight[j], self.activation, x, g)
 
+    def apply_each(self, blocks: NDArray[np.intp], x: Floats) -> Floats:
+        """Run each block on rows of its own: x and the result have shape (blocks, n, width)."""
+        each = self.take(blocks)
+        return _apply(each.inp, each.out, self.activation, x)
+
+    def pullback_each(self, blocks: NDArray[np.intp], x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian products of blocks at rows of their own; x as in `apply_each`.
+
+        Sensitivities g and the result have shape (blocks, outputs, n, width).
+        """
+        each = self.take(blocks)
+        weight, bias = each.inp
+        inp = weight[:, None], bias[:, None]
+        return _pullback(inp, each.out_weight[:, None], self.activation, x[:, None], g)
+
     def with_each_out(self, i: int, outs: NDArray[np.intp], x: Floats) -> Floats:
         """Steps of rows x, (n, width), by inp layer i with each out layer: (outs, n, width)."""
         z = x @ self.inp_weight[i].T
@@ -216,10 +249,11 @@ class Layers:
 def _apply(
     inp: tuple[Floats, Floats], out: tuple[Floats, Floats], activation: Activation, x: Floats
 ) -> Floats:
-    z = x @ inp[0].T
-    z += inp[1]
-    y: Floats = activation.apply(z) @ out[0].T
-    y += out[1]
+    """Run a block; with weights and rows stacked along a first axis, each on its own rows."""
+    z = x @ np.swapaxes(inp[0], -1, -2)
+    z += inp[1][..., None, :]
+    y: Floats = activation.apply(z) @ np.swapaxes(out[0], -1, -2)
+    y += out[1][..., None, :]
     y += x
     return y
 
@@ -227,8 +261,9 @@ def _apply(
 def _pullback(
     inp: tuple[Floats, Floats], out_weight: Floats, activation: Activation, x: Floats, g: Floats
 ) -> Floats:
-    z = x @ inp[0].T
-    z += inp[1]
+    """Pull sensitivities back through a block; leading axes are broadcast."""
+    z = x @ np.swapaxes(inp[0], -1, -2)
+    z += inp[1][..., None, :]
     gated = g @ out_weight
     gated *= activation.derivative(z)
     back: Floats = gated @ inp[0]

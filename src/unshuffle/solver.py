@@ -35,7 +35,7 @@ STRATEGIES = ("auto", "classic")
 CLASSIC_ROWS = 500
 """Rows that `classic` judges candidates on: enough for the puzzle, few enough for minutes."""
 
-TOLERANCE_ROWS = 64
+TOLERANCE_ROWS = 16
 """Rows on which the search measures the rounding level; the final word takes more."""
 
 PROMISING = 1e-3

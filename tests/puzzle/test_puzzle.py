@@ -53,6 +53,18 @@ def test_classic_finds_the_published_answer(puzzle, tmp_path, kind, rows):
     assert solution["max_abs_error"] < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["as published", "renamed", "safetensors", "npz"])
+def test_auto_finds_the_published_answer(puzzle, tmp_path, kind):
+    pieces = converted(puzzle, tmp_path / "pieces", kind)
+    result = run("solve", pieces, puzzle / "historical_data.csv", "--json")
+    assert result.returncode == 0, result.stderr
+    solution = json.loads(result.stdout)
+    assert solution["sha256"] == PUBLISHED
+    assert solution["activation"] == "relu"
+    assert solution["rows"] == 10_000
+    assert solution["max_abs_error"] < 1e-5
+
+
 @pytest.mark.parametrize("matching", ["optimal", "greedy"])
 @pytest.mark.parametrize("signal", ["trace", "ratio"])
 def test_both_signals_and_matchings_agree(puzzle, signal, matching):
@@ -62,7 +74,7 @@ def test_both_signals_and_matchings_agree(puzzle, signal, matching):
     assert len(pairing["pairs"]) == 48
     assert pairing["last"] == 85
     assert min(pair["margin"] for pair in pairing["pairs"]) > 5
-    reference = json.loads(run("pair", puzzle / "pieces", "--json").stdout)
+    reference = json.loads(run("pair", puzzle / "pieces", "--json").stdout)  # fused
     assert [(p["inp"], p["out"]) for p in pairing["pairs"]] == [
         (p["inp"], p["out"]) for p in reference["pairs"]
     ]

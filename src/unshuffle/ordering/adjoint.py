@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.network import Layers
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import FEW_ROWS, Judge, Run
 from unshuffle.pile import Floats
 
 
@@ -58,7 +58,7 @@ def linearize(judge: Judge, run: Run) -> Linearization:
                 run.order[t], run.states[t, rows], sensitivities[t + 1, :, rows]
             )
 
-    judge.by_rows(pull_back)
+    judge.by_rows(pull_back, few=FEW_ROWS)
     residual = judge.last(run.states[-1]) - judge.predictions
     return Linearization(run, sensitivities, residual.T.reshape(-1))
 
@@ -79,35 +79,40 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
     """Effects of `shifts`, shape (shifts, outputs * rows).
 
     Moves forward are run exactly. Moves back would have to be run from every start anew, so there
-    the blocks that are passed are linearized too.
+    the blocks that are passed are linearized too. All moves by one distance are run together.
     """
-    run, adjoints = at.run, at.sensitivities
-    length = len(run.order)
+    order = np.array(at.run.order, np.intp)
+    length = len(order)
     window = min(window, length - 1)
-    blocks = judge.blocks
-    steps = len(shifts(length, window))
-    effects = np.empty((steps, adjoints.shape[1], adjoints.shape[2]), adjoints.dtype)
+    outputs, rows = at.sensitivities.shape[1:3]
+    effects = np.empty((len(shifts(length, window)), outputs, rows), at.sensitivities.dtype)
 
-    def work(rows: slice) -> None:
-        states, sensitivities = run.states[:, rows], adjoints[:, :, rows]
-        index = {move: k for k, move in enumerate(map(tuple, shifts(length, window).tolist()))}
-        for s, block in enumerate(run.order):
-            state = states[s]
-            for end in range(s + 1, min(s + window, length - 1) + 1):
-                state = blocks.apply(run.order[end], state)
-                change = blocks.apply(block, state)
-                change -= states[end + 1]
-                effects[index[s, end], :, rows] = _project(sensitivities[end + 1], change)
-            if window < 2 or s < 2:
+    def work(part: slice) -> None:
+        states, sensitivities = at.run.states[:, part], at.sensitivities[:, :, part]
+        done = 0
+        passed = states[:length]
+        for by in range(1, window + 1):
+            passed = judge.blocks.apply_each(order[by:], passed[: length - by])
+            moved = judge.blocks.apply_each(order[: length - by], passed)
+            moved -= states[by + 1 :]
+            effects[done : done + len(moved), :, part] = _project(sensitivities[by + 1 :], moved)
+            done += len(moved)
+
+        if window < 2:
+            return
+        sensitivity = sensitivities[1:]
+        here = _project(sensitivity, states[1:] - states[:-1])
+        for by in range(1, window + 1):
+            before = states[: length - by]
+            sensitivity = judge.blocks.pullback_each(
+                order[: length - by], before, sensitivity[-(length - by) :]
+            )
+            if by == 1:
                 continue
-            sensitivity = sensitivities[s + 1]
-            here = _project(sensitivity, states[s + 1] - states[s])
-            for end in range(s - 1, max(s - window, 0) - 1, -1):
-                sensitivity = blocks.pullback(run.order[end], states[end], sensitivity)
-                if end < s - 1:
-                    step = blocks.apply(block, states[end])
-                    step -= states[end]
-                    effects[index[s, end], :, rows] = _project(sensitivity, step) - here
+            step = judge.blocks.apply_each(order[by:], before)
+            step -= before
+            effects[done : done + len(step), :, part] = _project(sensitivity, step) - here[by:]
+            done += len(step)
 
     judge.by_rows(work)
     return effects.reshape(len(effects), -1)
@@ -170,6 +175,6 @@ def exchange_effects(layers: Layers, at: Linearization) -> tuple[Floats, Floats]
 
 
 def _project(sensitivity: Floats, change: Floats) -> Floats:
-    """Effect of a change of state, (rows, width), on each output: shape (outputs, rows)."""
-    effect: Floats = np.einsum("ond,nd->on", sensitivity, change)
+    """Effect of changes of state, (…, rows, width), on each output: shape (…, outputs, rows)."""
+    effect: Floats = np.einsum("...ond,...nd->...on", sensitivity, change)
     return effect

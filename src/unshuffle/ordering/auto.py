@@ -9,7 +9,7 @@ pair in which the weights believe is not fatal. When restarts stop helping, rows
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,14 @@ from unshuffle.ordering.seeds import SEEDS
 from unshuffle.records import Records
 from unshuffle.trace import Step
 
+GLANCE = 128
+"""Predictions (rows times outputs) for a first descent from the best seed, which often suffices."""
+
 EQUATIONS = 256
-"""Predictions (rows times outputs) that the search begins with."""
+"""Predictions that the search proper begins with."""
+
+RANKED_ROWS = 32
+"""Rows on which seeds are compared."""
 
 GROWTH = 4
 """By which the rows grow when a stage ends without success."""
@@ -115,7 +121,8 @@ def auto(
     rng
         Draws the rows and the restarts.
     rows
-        How many rows to begin with; by default as many as make 256 predictions.
+        How many rows to begin with; by default as many as make 256 predictions, after a glance at
+        half as many.
     reproduces
         Whether a run reproduces the record on a judge's rows to rounding.
 
@@ -128,32 +135,48 @@ def auto(
     problem = next(problems)
     known = problem.known
     sequence = rng.permutation(len(known))
-    count = min(rows or -(-EQUATIONS // known.outputs), len(known))
+
+    def rows_for(equations: int) -> int:
+        return min(rows or -(-equations // known.outputs), len(known))
 
     def stage_of(problem: Problem) -> Stage:
         judge = Judge(problem.layers, problem.last, known.take(sequence[:count]))
-        return Stage(problem, judge, rng, partial(reproduces, judge))
+        # A run is asked about more than once, and the answer takes a forward pass.
+        return Stage(problem, judge, rng, lru_cache(4)(partial(reproduces, judge)))
 
+    def confirmed(stage: Stage, run: Run) -> bool:
+        """Whether a run reproduces rows that the search has not seen, as far as there are any."""
+        unseen = known.take(sequence[count : 2 * count])
+        if not stage.done(run) or not len(unseen):
+            return stage.done(run)
+        check = Judge(stage.problem.layers, stage.problem.last, unseen)
+        return reproduces(check, check.run(run.order))
+
+    count = rows_for(GLANCE)
     stage = stage_of(problem)
-    best = yield from _from_seeds(stage)
+    if rows is None:
+        best = yield from _from_seeds(stage, starts=1)
+        if confirmed(stage, best):
+            return
+        count = rows_for(EQUATIONS)
+        stage = stage_of(problem)
+    best = yield from _from_seeds(stage, starts=STARTS)
     for other in problems:
         if stage.done(best):
             break
         rival = stage_of(other)
-        run = yield from _from_seeds(rival)
+        run = yield from _from_seeds(rival, starts=STARTS)
         if run.error < best.error:
             stage, best = rival, run
 
     while True:
-        noisy = looks_like_noise(stage.problem.network(best.order), known)
-        if not stage.done(best) and not noisy:
-            best = yield from _from_nothing(stage, best)
-            best = yield from _restarts(stage, best)
-        if count == len(known):
-            return
-        unseen = known.take(sequence[count : 2 * count])
-        check = Judge(stage.problem.layers, stage.problem.last, unseen)
-        if stage.done(best) and reproduces(check, check.run(best.order)):
+        noisy = False
+        if not stage.done(best):
+            noisy = looks_like_noise(stage.problem.network(best.order), known)
+            if not noisy:
+                best = yield from _from_nothing(stage, best)
+                best = yield from _restarts(stage, best)
+        if count == len(known) or confirmed(stage, best):
             return
         count = len(known) if noisy else min(GROWTH * count, len(known))
         stage = stage_of(stage.problem)
@@ -162,12 +185,13 @@ def auto(
         best = yield from _descent(stage, start, Objective(stage.problem.log_odds), start)
 
 
-def _from_seeds(stage: Stage) -> Search:
+def _from_seeds(stage: Stage, *, starts: int) -> Search:
     """Descend from the best seeds until one leads to the record."""
-    starts = _starts(stage)
-    best = starts[0]
-    yield Step("seeds", np.array([run.error for run in starts]), True, best.order, best.error)
-    for start in starts[:STARTS]:
+    orders, errors = _seeds(stage)
+    best = stage.judge.run(orders[0])
+    yield Step("seeds", errors, True, best.order, best.error)
+    for order in orders[:starts]:
+        start = stage.judge.run(order)
         best = yield from _descent(stage, start, Objective(stage.problem.log_odds), best)
         if stage.done(best):
             break
@@ -224,19 +248,27 @@ def _reporting(search: Search, best: Run) -> Search:
             yield replace(step, kept=False, order=best.order, error=best.error)
 
 
-def _starts(stage: Stage) -> list[Run]:
-    """The orders of all seeds, forwards and backwards, the one with the lowest error first."""
+def _seeds(stage: Stage) -> tuple[list[Order], NDArray[np.float64]]:
+    """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
     problem, judge = stage.problem, stage.judge
     numbers = problem.blocks
     blocks = problem.layers.take(numbers)
-    few = SEED_ROWS if len(judge.inputs) >= EQUATIONS // 2 else MANY_SEED_ROWS
+    few = SEED_ROWS if judge.predictions.size >= GLANCE else MANY_SEED_ROWS
     inputs = problem.records.inputs
     inputs = inputs[stage.rng.permutation(len(inputs))[:few]]
     orders = []
     for seed in SEEDS.values():
         ranking = numbers[seed.rank(blocks, inputs)].tolist()
         orders += [tuple(ranking), tuple(reversed(ranking))]
-    return sorted(judge.runs(orders), key=lambda run: run.error)
+    states = np.stack([judge.inputs[:RANKED_ROWS]] * len(orders))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for blocks in np.array(orders, np.intp).T:
+            states = problem.layers.apply_each(blocks, states)
+        residuals = problem.last(states) - judge.predictions[:RANKED_ROWS]
+        squares = np.square(residuals, dtype=np.float64).reshape(len(orders), -1)
+    errors = np.nan_to_num(squares.mean(axis=1), nan=np.inf)
+    ranked = np.argsort(errors, kind="stable")
+    return [orders[k] for k in ranked], errors[ranked]
 
 
 def _perturbed(

@@ -20,6 +20,9 @@ from unshuffle.trace import Step
 
 Order = tuple[int, ...]
 
+FEW_ROWS = 512
+"""With fewer rows, products block by block are so short that threads wait for each other."""
+
 ROWS_TOGETHER = 2048
 """Rows, over all candidates of a batch, that pass through a block together."""
 
@@ -97,15 +100,19 @@ class Judge:
         return Run(tuple(order), states, float(error))
 
     def runs(self, orders: Sequence[Sequence[int]], after: Run | None = None) -> list[Run]:
-        """Run several orders in parallel; see `run`."""
-        return list(self.threads.map(lambda order: self.run(order, after), orders))
+        """Run several orders, in parallel where that pays; see `run`."""
+        each = map if len(self.inputs) < FEW_ROWS else self.threads.map
+        return list(each(lambda order: self.run(order, after), orders))
 
-    def by_rows(self, work: Callable[[slice], None]) -> None:
-        """Do work on the two halves of the rows in parallel.
+    def by_rows(self, work: Callable[[slice], None], *, few: int = 0) -> None:
+        """Do work on the two halves of the rows in parallel; on all at once if there are so few.
 
         There are two halves on any machine, since the rounding of a matrix product may depend on
         how many rows it has.
         """
+        if len(self.inputs) < few:
+            work(slice(None))
+            return
         middle = (len(self.inputs) + 1) // 2
         for _ in self.threads.map(work, (slice(0, middle), slice(middle, None))):
             pass

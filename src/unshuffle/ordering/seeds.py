@@ -42,18 +42,21 @@ class Seed:
 def smallest_step(blocks: Blocks, inputs: Floats) -> Ranking:
     """From the inputs on, run whichever remaining block moves the states least."""
     state = inputs.astype(blocks.inp_weight.dtype)
+    # The blocks that remain lie at the front, so that none need be copied at each step.
     remaining = np.arange(len(blocks))
-    inp, out = blocks.inp_weight.transpose(0, 2, 1), blocks.out_weight.transpose(0, 2, 1)
+    layers = [layer.copy() for layer in (*blocks.inp, *blocks.out)]
+    inp_weight, inp_bias, out_weight, out_bias = layers
     ranking = []
-    while len(remaining):
-        z = np.matmul(state, inp[remaining])
-        z += blocks.inp_bias[remaining][:, None]
-        steps = np.matmul(blocks.activation.apply(z), out[remaining])
-        steps += blocks.out_bias[remaining][:, None]
+    for count in range(len(blocks), 0, -1):
+        z = np.matmul(state, inp_weight[:count].transpose(0, 2, 1))
+        z += inp_bias[:count, None]
+        steps = np.matmul(blocks.activation.apply(z), out_weight[:count].transpose(0, 2, 1))
+        steps += out_bias[:count, None]
         smallest = int(np.einsum("bnd,bnd->b", steps, steps).argmin())
         state += steps[smallest]
         ranking.append(remaining[smallest])
-        remaining = np.delete(remaining, smallest)
+        for values in (remaining, *layers):
+            values[smallest] = values[count - 1]
     return np.array(ranking, np.intp)
 
 
@@ -64,6 +67,8 @@ def spectral(blocks: Blocks, _: Floats) -> Ranking:
     mean over the blocks. Neighbours in depth are alike, so the leading eigenvector of the centred
     likeness is monotone in depth, up to its sign.
     """
+    if len(blocks) < 3:
+        return np.arange(len(blocks))
     likeness = np.zeros((len(blocks), len(blocks)))
     for other in (blocks.inp_weight, blocks.out_weight.transpose(0, 2, 1)):
         products = np.matmul(blocks.out_weight, other)

@@ -15,6 +15,9 @@ from unshuffle.pile import Floats
 RIDGE = 1e-2
 """Relative to the mean square of an effect."""
 
+NOTHING = 1e-200
+"""Stands for a squared error of 0, whose logarithm the objective cannot take."""
+
 MOST = 64
 """Moves in one pursuit."""
 
@@ -54,7 +57,7 @@ def regression(moves: Moves, residual: Floats) -> NDArray[np.intp]:
 def promising(moves: Moves, residual: Floats, strength: float) -> NDArray[np.intp]:
     """Rank single moves by the objective that `pursuit` states, the most promising first."""
     effects = moves.effects
-    error = max(float(residual.astype(np.float64) @ residual), np.finfo(float).tiny)
+    error = max(float(residual.astype(np.float64) @ residual), NOTHING)
     squares = np.einsum("me,me->m", effects, effects, dtype=np.float64)
     errors = error + 2 * (effects @ residual).astype(np.float64) + squares
     change = strength / 2 * np.log(np.maximum(errors, 1e-12 * error) / error) - moves.gains
@@ -75,7 +78,7 @@ def pursuit(moves: Moves, residual: Floats, strength: float) -> NDArray[np.intp]
     gram = (moves.effects @ moves.effects.T).astype(np.float64)
     slopes = (moves.effects @ residual).astype(np.float64)
     squares = gram.diagonal()
-    error = start = max(float(residual.astype(np.float64) @ residual), np.finfo(float).tiny)
+    error = start = max(float(residual.astype(np.float64) @ residual), NOTHING)
     possible = np.ones(len(moves), bool)
     chosen: list[int] = []
     while possible.any() and len(chosen) < MOST:
