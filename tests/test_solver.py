@@ -121,7 +121,7 @@ def test_time_runs_out_with_the_best_so_far(dropped, strategy):
 
 
 @each_strategy
-@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("steps", [1, 2])
 def test_an_interrupt_keeps_the_best_so_far(dropped, strategy, steps):
     case = dropped(blocks=6, width=16, hidden=24)
 

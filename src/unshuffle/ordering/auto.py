@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from unshuffle.network import Layers, Linear, Network
 from unshuffle.noise import looks_like_noise
+from unshuffle.ordering.beam import beam
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.insertion import insertion
 from unshuffle.ordering.judge import Judge, Order, Run, Search
@@ -190,11 +191,14 @@ def _from_seeds(stage: Stage, *, starts: int) -> Search:
     orders, errors = _seeds(stage)
     best = stage.judge.run(orders[0])
     yield Step("seeds", errors, True, best.order, best.error)
+    if stage.judge.predictions.size < GLANCE:
+        search = beam(stage.judge, best, done=stage.done)
+        best = yield from _reporting(search, best)
     for order in orders[:starts]:
-        start = stage.judge.run(order)
-        best = yield from _descent(stage, start, Objective(stage.problem.log_odds), best)
         if stage.done(best):
             break
+        start = stage.judge.run(order)
+        best = yield from _descent(stage, start, Objective(stage.problem.log_odds), best)
     return best
 
 
