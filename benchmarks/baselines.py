@@ -1,0 +1,453 @@
+"""The published methods, written anew in NumPy and as fast as we could make them.
+
+All pair by the trace and linear assignment, and all judge on the first 1,000 rows unless they say
+otherwise. They differ in the seed and in how they repair it:
+
+- `frobenius-bubble`: blocks sorted by the Frobenius norm of W_out; sweeps of adjacent swaps there
+  and back, then swaps at distances of 2 to 5, each kept if an exact forward pass says so.
+  Hyunwoo Park, "I Dropped a Neural Net", arXiv:2602.19845.
+- `l1-bubble`: the same from the L1 norm of W_out, which starts closer.
+- `adjoint-rounds`: from the L1 seed; one forward and one backward pass predict the effect of every
+  adjacent swap, from its finite local change projected through the adjoint; all confident swaps
+  that do not overlap are made at once, unchecked, until none is left.
+  cezarc1/droppedaneuralnet-puzzle.
+- `adjoint-single`: the same predictions; only the best predicted swap is tried, by an exact forward
+  pass, and kept if the error falls; then everything is predicted anew.
+- `step-bubble`: greedily the block that moves the states least, then sweeps of adjacent swaps,
+  judged exactly. alyxya/janestreet-droppedaneuralnet, which takes all rows for both:
+  `step-bubble-all`.
+
+What a good engineer would add is added: float32 as published; states of the part of the network
+before a swap are reused, and those of a kept trial too; rows are split into parts that stay in
+cache and run in parallel threads; gates of the forward pass are kept for the backward pass; local
+changes that a kept swap does not touch are kept; every search stops once the error is rounding.
+All take a network of one output with ReLU, as the published methods do.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import lap
+import numpy as np
+from numpy.typing import NDArray
+
+from common import Stopwatch, one_blas_thread
+from unshuffle.anatomy import read_anatomy
+from unshuffle.network import cores
+from unshuffle.pile import PieceId, Pile
+from unshuffle.records import Records
+
+T = TypeVar("T")
+
+Floats = NDArray[np.float32]
+
+ROWS = 1000
+"""Rows that the published searches judge on: the first ones of the record."""
+
+PART = 512
+"""Rows of a part at most: its hidden layer stays in cache."""
+
+SOLVED = 1e-9
+"""An error below this fraction of the predictions' mean square is rounding."""
+
+LEAST_GAIN = 1e-10
+"""A swap must lower the mean squared error by more than this, as in the published code."""
+
+CONFIDENCE = 1.0
+"""Standard errors by which a predicted gain must exceed nothing, as in the published code."""
+
+MOST_ROUNDS = 80
+"""Of `adjoint-rounds`, as in the published code."""
+
+FARTHEST_SWAP = 5
+"""Distance of the widest swaps that `bubble` tries at the end, as in the published code."""
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Blocks of a pile, paired but not yet ordered.
+
+    Parameters
+    ----------
+    ids
+        Ids of the inp and the out layer of each block.
+    last
+        Id of the last layer.
+    inp, inp_bias
+        Shapes (K, width, hidden), transposed for rows on the left, and (K, hidden).
+    out, out_bias
+        Shapes (K, hidden, width), likewise, and (K, width).
+    reads, last_bias
+        The last layer, shapes (width,) and ().
+    """
+
+    ids: tuple[tuple[PieceId, PieceId], ...]
+    last: PieceId
+    inp: Floats
+    inp_bias: Floats
+    out: Floats
+    out_bias: Floats
+    reads: Floats
+    last_bias: np.float32
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def permutation(self, order: Sequence[int]) -> tuple[PieceId, ...]:
+        """Piece ids in the order in which they are applied."""
+        return (*(name for block in order for name in self.ids[block]), self.last)
+
+
+def pair_by_trace(pile: Pile, records: Records) -> Paired:
+    """Pair inp and out layers so that the sum of the traces of W_out W_in is least.
+
+    All traces are one matrix product, since the trace is the inner product of W_in with W_outᵀ.
+    """
+    anatomy = read_anatomy(pile, records)
+    inps = [pile[i] for i in anatomy.inp]
+    outs = [pile[j] for j in anatomy.out]
+    last = pile[anatomy.last[0]]
+    if len(last.bias) != 1:
+        raise ValueError(f"the published methods know one output, not {len(last.bias)}")
+    reading = np.stack([piece.weight for piece in inps]).astype(np.float32)  # (K, hidden, width)
+    writing = np.stack([piece.weight for piece in outs]).astype(np.float32)  # (K, width, hidden)
+    traces = reading.reshape(len(inps), -1) @ writing.transpose(0, 2, 1).reshape(len(outs), -1).T
+    _, partner, _ = lap.lapjv(traces.astype(np.float64))
+    return Paired(
+        ids=tuple((inp.id, outs[j].id) for inp, j in zip(inps, partner.tolist(), strict=True)),
+        last=last.id,
+        inp=np.ascontiguousarray(reading.transpose(0, 2, 1)),
+        inp_bias=np.stack([piece.bias for piece in inps]).astype(np.float32),
+        out=np.ascontiguousarray(writing.transpose(0, 2, 1))[partner],
+        out_bias=np.stack([piece.bias for piece in outs]).astype(np.float32)[partner],
+        reads=last.weight[0].astype(np.float32),
+        last_bias=np.float32(last.bias[0]),
+    )
+
+
+class Part:
+    """Some of the rows, with the states of the standing order and of a trial on them."""
+
+    def __init__(self, blocks: Paired, inputs: Floats, wanted: Floats, *, adjoint: bool) -> None:
+        rows, width = inputs.shape
+        length, hidden = len(blocks), blocks.inp_bias.shape[1]
+        self.blocks, self.wanted = blocks, wanted
+        self.states = np.empty((length + 1, rows, width), np.float32)
+        self.states[0] = inputs
+        self.trial = np.empty_like(self.states)
+        self.hidden = np.empty((rows, hidden), np.float32)
+        self.residual = np.empty(rows, np.float32)
+        if adjoint:
+            self.gates = np.empty((length, rows, hidden), np.bool_)
+            self.trial_gates = np.empty_like(self.gates)
+            self.changes = np.empty((length - 1, rows, width), np.float32)
+            self.effects = np.empty((length - 1, rows), np.float32)
+        self.adjoint = adjoint
+
+    def apply(self, block: int, x: Floats, out: Floats) -> Floats:
+        """Run a block on rows; its activations are left in `hidden`."""
+        z = np.matmul(x, self.blocks.inp[block], out=self.hidden)
+        z += self.blocks.inp_bias[block]
+        np.maximum(z, 0, out=z)
+        np.matmul(z, self.blocks.out[block], out=out)
+        out += self.blocks.out_bias[block]
+        out += x
+        return out
+
+    def run(self, order: Sequence[int], start: int) -> float:
+        """Run an order that agrees with the standing one before `start`; the sum of squares."""
+        x = self.states[start]
+        for t in range(start, len(order)):
+            x = self.apply(order[t], x, self.trial[t + 1])
+            if self.adjoint:
+                np.greater(self.hidden, 0, out=self.trial_gates[t])
+        residual = x @ self.blocks.reads
+        residual += self.blocks.last_bias
+        residual -= self.wanted
+        self.trial_residual = residual
+        return float(np.dot(residual, residual))
+
+    def keep(self, start: int) -> None:
+        """Let the trial stand."""
+        self.states[start + 1 :] = self.trial[start + 1 :]
+        self.residual = self.trial_residual
+        if self.adjoint:
+            self.gates[start:] = self.trial_gates[start:]
+
+    def predict_swaps(self, order: Sequence[int], start: int) -> Floats:
+        """First-order change of the prediction by each adjacent swap, shape (K − 1, rows).
+
+        Finite local changes before `start` are those of last time.
+        """
+        for t in range(start, len(order) - 1):
+            between = self.apply(order[t + 1], self.states[t], self.trial[0])
+            change = self.apply(order[t], between, self.changes[t])
+            change -= self.states[t + 2]
+        sensitivity = np.broadcast_to(self.blocks.reads, self.states[0].shape).copy()
+        for t in range(len(order) - 1, 0, -1):
+            np.einsum("nd,nd->n", sensitivity, self.changes[t - 1], out=self.effects[t - 1])
+            gated = np.matmul(sensitivity, self.blocks.out[order[t]].T, out=self.hidden)
+            gated *= self.gates[t]
+            sensitivity += gated @ self.blocks.inp[order[t]].T
+        return self.effects
+
+
+class Search:
+    """A standing order, with exact trials of others and the states that they share."""
+
+    def __init__(
+        self, blocks: Paired, records: Records, rows: int | None, *, adjoint: bool = False
+    ) -> None:
+        known = records.predicted()
+        chosen = slice(rows)
+        inputs = known.inputs[chosen].astype(np.float32)
+        wanted = known.predictions[chosen, 0].astype(np.float32)
+        # As many parts as keep every core busy, none of them too large for the cache.
+        parts = max(1, -(-len(inputs) // PART))
+        parts = min(len(inputs), -(-parts // cores()) * cores())
+        self.parts = [
+            Part(blocks, x, y, adjoint=adjoint)
+            for x, y in zip(
+                np.array_split(inputs, parts), np.array_split(wanted, parts), strict=True
+            )
+        ]
+        self.rows = len(inputs)
+        self.solved_at = SOLVED * float(np.mean(np.square(wanted)))
+        self.threads = ThreadPoolExecutor(cores())
+        self.order: list[int] = []
+        self.error = np.inf
+        self.trials = 0
+
+    def each(self, work: Callable[[Part], T]) -> list[T]:
+        """Work on all parts in parallel."""
+        return list(self.threads.map(work, self.parts))
+
+    def trial_error(self, order: Sequence[int], start: int) -> float:
+        """Mean squared error of an order that agrees with the standing one before `start`."""
+        self.trials += 1
+        return sum(self.each(lambda part: part.run(order, start))) / self.rows
+
+    def keep(self, order: Sequence[int], start: int, error: float) -> None:
+        """Let the order of the latest trial stand."""
+        self.each(lambda part: part.keep(start))
+        self.order, self.error = list(order), error
+
+    def begin(self, order: Sequence[int]) -> None:
+        """Start from an order."""
+        self.keep(order, 0, self.trial_error(order, 0))
+
+    def swap(self, s: int, t: int, least_gain: float) -> bool:
+        """Exchange the blocks of two places, s < t, if that lowers the error by enough."""
+        order = self.order.copy()
+        order[s], order[t] = order[t], order[s]
+        error = self.trial_error(order, s)
+        if not error < self.error - least_gain:
+            return False
+        self.keep(order, s, error)
+        return True
+
+    @property
+    def solved(self) -> bool:
+        """Whether the error is rounding."""
+        return self.error < self.solved_at
+
+
+def norm_seed(blocks: Paired, power: int) -> list[int]:
+    """Blocks by the norm of W_out, the smallest first: power 1 for L1, 2 for Frobenius."""
+    return np.argsort((np.abs(blocks.out) ** power).sum(axis=(1, 2)), kind="stable").tolist()
+
+
+def step_seed(search: Search) -> list[int]:
+    """From the inputs on, whichever remaining block has the smallest mean step."""
+    remaining = list(range(len(search.parts[0].blocks)))
+    order: list[int] = []
+
+    def sizes(part: Part) -> Floats:
+        x = part.states[0] if not order else part.trial[0]
+        norms = np.empty(len(remaining), np.float32)
+        for k, block in enumerate(remaining):
+            step = part.apply(block, x, part.trial[1])
+            step -= x
+            norms[k] = np.sqrt(np.einsum("nd,nd->n", step, step)).sum()
+        return norms
+
+    def advance(part: Part) -> None:
+        x = part.states[0] if len(order) == 1 else part.trial[0]
+        part.trial[0] = part.apply(order[-1], x, part.trial[1])
+
+    while remaining:
+        order.append(remaining.pop(int(np.sum(search.each(sizes), axis=0).argmin())))
+        search.each(advance)
+    return order
+
+
+def bubble(search: Search, *, back: bool, farthest: int, least_gain: float) -> None:
+    """Sweep adjacent swaps there (and back) until none helps; then swaps at larger distances."""
+    last = len(search.order) - 1
+    sweep = [*range(last), *(range(last - 1, -1, -1) if back else ())]
+    improved = True
+    while improved and not search.solved:
+        improved = False
+        for s in sweep:
+            improved |= search.swap(s, s + 1, least_gain)
+            if search.solved:
+                return
+    for distance in range(2, farthest + 1):
+        for s in range(last + 1 - distance):
+            if search.solved:
+                return
+            search.swap(s, s + distance, least_gain)
+
+
+def adjoint_rounds(search: Search) -> None:
+    """Make all confident swaps that do not overlap, unchecked, and predict anew."""
+    start = 0
+    for _ in range(MOST_ROUNDS):
+        if search.solved:
+            return
+        predicted, noise = _predictions(search, max(start - 1, 0))
+        useful = (predicted < -LEAST_GAIN) & (predicted < -CONFIDENCE * noise)
+        order, used = search.order.copy(), set[int]()
+        for t in np.argsort(predicted, kind="stable").tolist():
+            if useful[t] and not {t, t + 1} & used:
+                order[t], order[t + 1] = order[t + 1], order[t]
+                used |= {t, t + 1}
+        if not used:
+            return
+        start = min(used)
+        search.keep(order, start, search.trial_error(order, start))
+
+
+def adjoint_single(search: Search) -> None:
+    """Try the best predicted swap exactly, the next best where it fails, and predict anew."""
+    start, improved = 0, True
+    while improved and not search.solved:
+        predicted, _ = _predictions(search, max(start - 1, 0))
+        improved = False
+        for t in np.argsort(predicted, kind="stable").tolist():
+            if predicted[t] >= 0:
+                break
+            if search.swap(t, t + 1, 0.0):
+                start, improved = t, True
+                break
+
+
+def _predictions(search: Search, start: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Predicted change of the mean squared error by each adjacent swap, and its standard error."""
+    order = search.order
+
+    def moments(part: Part) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        effects = part.predict_swaps(order, start)
+        effects *= effects + 2 * part.residual
+        exact = effects.astype(np.float64)
+        return exact.sum(axis=1), np.square(exact).sum(axis=1)
+
+    sums, squares = (np.sum(each, axis=0) for each in zip(*search.each(moments), strict=True))
+    mean = sums / search.rows
+    variance = np.maximum(squares / search.rows - mean**2, 0) * search.rows / (search.rows - 1)
+    return mean, np.sqrt(variance / search.rows)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a baseline found.
+
+    Parameters
+    ----------
+    permutation
+        Piece ids in the order in which they are applied.
+    error
+        Mean squared error on the rows that it judged on.
+    trials
+        Exact forward passes, each from the first place that differs.
+    seconds
+        To pair and to order, together.
+    """
+
+    permutation: tuple[PieceId, ...]
+    error: float
+    trials: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A published method.
+
+    Parameters
+    ----------
+    name
+        What tables call it.
+    order
+        Orders the blocks: seeds the search and drives it to its end.
+    source
+        Where it was published.
+    rows
+        The first so many rows are used; None for all.
+    adjoint
+        Whether it needs sensitivities.
+    slow
+        Whether one run is enough.
+    """
+
+    name: str
+    order: Callable[[Paired, Search], None]
+    source: str
+    rows: int | None = ROWS
+    adjoint: bool = False
+    slow: bool = False
+
+    def solve(self, pile: Pile, records: Records) -> Result:
+        """Pair and order."""
+        watch = Stopwatch()
+        with one_blas_thread():
+            blocks = pair_by_trace(pile, records)
+            search = Search(blocks, records, self.rows, adjoint=self.adjoint)
+            self.order(blocks, search)
+        permutation = blocks.permutation(search.order)
+        return Result(permutation, search.error, search.trials, watch.seconds())
+
+
+def _norm_bubble(power: int) -> Callable[[Paired, Search], None]:
+    def order(blocks: Paired, search: Search) -> None:
+        search.begin(norm_seed(blocks, power))
+        bubble(search, back=True, farthest=FARTHEST_SWAP, least_gain=LEAST_GAIN)
+
+    return order
+
+
+def _adjoint(repair: Callable[[Search], None]) -> Callable[[Paired, Search], None]:
+    def order(blocks: Paired, search: Search) -> None:
+        search.begin(norm_seed(blocks, 1))
+        repair(search)
+
+    return order
+
+
+def _step_bubble(_: Paired, search: Search) -> None:
+    search.begin(step_seed(search))
+    bubble(search, back=False, farthest=1, least_gain=0.0)
+
+
+_PARK = 'Hyunwoo Park, "I Dropped a Neural Net", arXiv:2602.19845'
+_ADJOINT = "cezarc1/droppedaneuralnet-puzzle"
+_STEP = "alyxya/janestreet-droppedaneuralnet"
+
+BASELINES = {
+    baseline.name: baseline
+    for baseline in (
+        Baseline("adjoint-rounds", _adjoint(adjoint_rounds), _ADJOINT, adjoint=True),
+        Baseline(
+            "adjoint-single",
+            _adjoint(adjoint_single),
+            f"{_ADJOINT}, one swap at a time and each checked",
+            adjoint=True,
+        ),
+        Baseline("l1-bubble", _norm_bubble(1), f"{_PARK}, from the L1 norm"),
+        Baseline("frobenius-bubble", _norm_bubble(2), _PARK),
+        Baseline("step-bubble", _step_bubble, f"{_STEP}, on {ROWS:,} rows"),
+        Baseline("step-bubble-all", _step_bubble, _STEP, rows=None, slow=True),
+    )
+}
