@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -65,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Solve, print the result, and keep it if asked to."""
+    with _interrupted_once():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from unshuffle.errors import FileError
     from unshuffle.files import shown
     from unshuffle.outcome import Outcome
@@ -109,6 +117,21 @@ def run(args: argparse.Namespace) -> int:
     if solution.outcome is Outcome.INTERRUPTED:
         return 130
     return 0 if solution.exact else 3
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Let the first Ctrl-C stop the search, and no second one cost what the search has found."""
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_writable(folder: Path, *, force: bool) -> None:
