@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from unshuffle.network import ROWS_AT_ONCE
+from unshuffle.activations import ACTIVATIONS
+from unshuffle.network import ROWS_AT_ONCE, Layers
 
 
 def test_predict_agrees_with_the_definition(dropped):
@@ -63,3 +64,61 @@ def test_torch_module_predicts_the_same(dropped):
         predictions = module(torch.from_numpy(case.records.inputs)).numpy()
     np.testing.assert_allclose(predictions, case.records.predictions, rtol=1e-4, atol=1e-5)
     assert set(module.state_dict()) == set(case.network.tensors())
+
+
+@pytest.fixture(params=ACTIVATIONS)
+def layers(request, dropped):
+    """Three inp and five out layers."""
+    blocks = dropped(blocks=5, dtype=np.float64, activation=request.param).network.blocks
+    inp, out = blocks.take([0, 1, 2]), blocks
+    return Layers(inp.inp_weight, inp.inp_bias, out.out_weight, out.out_bias, blocks.activation)
+
+
+def test_any_two_layers_make_a_block(layers, rng):
+    x = rng.normal(size=(9, 6))
+    for i in range(3):
+        for j in range(5):
+            z = x @ layers.inp_weight[i].T + layers.inp_bias[i]
+            hidden = layers.activation.apply(z)
+            expected = x + hidden @ layers.out_weight[j].T + layers.out_bias[j]
+            np.testing.assert_allclose(layers.apply(5 * i + j, x), expected, rtol=1e-12)
+
+
+def test_blocks_are_taken_from_loose_layers_by_number(layers, rng):
+    x, g = rng.normal(size=(9, 6)), rng.normal(size=(2, 9, 6))
+    numbers = [14, 0, 7, 3]
+    blocks = layers.take(numbers)
+    for k, number in enumerate(numbers):
+        np.testing.assert_array_equal(blocks.apply(k, x), layers.apply(number, x))
+        np.testing.assert_array_equal(blocks.pullback(k, x, g), layers.pullback(number, x, g))
+
+
+def test_blocks_run_each_on_rows_of_its_own(layers, rng):
+    numbers = np.array([14, 0, 7, 0])
+    x, g = rng.normal(size=(4, 9, 6)), rng.normal(size=(4, 2, 9, 6))
+    after, back = layers.apply_each(numbers, x), layers.pullback_each(numbers, x, g)
+    for k, number in enumerate(numbers.tolist()):
+        np.testing.assert_allclose(after[k], layers.apply(number, x[k]), rtol=1e-12)
+        np.testing.assert_allclose(back[k], layers.pullback(number, x[k], g[k]), rtol=1e-10)
+
+
+def test_steps_with_each_layer_of_the_other_kind(layers, rng):
+    x = rng.normal(size=(9, 6))
+    outs, inps = np.array([4, 0, 2]), np.array([2, 0])
+    for k, step in enumerate(layers.with_each_out(1, outs, x)):
+        np.testing.assert_allclose(x + step, layers.apply(5 + outs[k], x), rtol=1e-10)
+    for k, step in enumerate(layers.with_each_inp(inps, 3, x)):
+        np.testing.assert_allclose(x + step, layers.apply(5 * inps[k] + 3, x), rtol=1e-10)
+
+
+def test_running_blocks_leaves_the_states_alone(layers, rng):
+    x, g = rng.normal(size=(3, 9, 6)), rng.normal(size=(3, 2, 9, 6))
+    before = x.copy(), g.copy()
+    layers.apply_each(np.arange(3), x)
+    layers.pullback_each(np.arange(3), x, g)
+    layers.apply(0, x[0])
+    layers.pullback(0, x[0], g[0])
+    layers.with_each_inp(np.arange(3), 0, x[0])
+    layers.with_each_out(0, np.arange(5), x[0])
+    np.testing.assert_array_equal(x, before[0])
+    np.testing.assert_array_equal(g, before[1])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unshuffle.tolerance import Tolerance, arithmetic_of, decimals, rounding_tolerance
+from unshuffle.tolerance import MARGIN, Tolerance, arithmetic_of, decimals, rounding_tolerance
 
 
 def test_rounding_of_another_summation_is_admitted(dropped):
@@ -35,6 +35,29 @@ def test_a_change_far_above_rounding_is_not_admitted(dropped, dtype, arithmetic)
     # One row in 400 that is off by far more than rounding is enough to refuse.
     off = 1e4 * np.finfo(dtype).eps * scale
     assert not tolerance.admits(off**2 / 400, off)
+
+
+def test_the_level_is_the_larger_of_what_was_measured_and_half_a_unit_of_the_predictions(dropped):
+    case = dropped(rows=300, blocks=6, outputs=2)
+    inputs, predictions = case.records.inputs, case.records.predictions
+    exact = case.network.astype(np.float64).predict(inputs)
+    off = case.network.predict(inputs) - exact
+    # Beside predictions of zero only what was measured counts.
+    small = rounding_tolerance(case.network, inputs, 0 * predictions, "float32")
+    assert small.rms == pytest.approx(MARGIN * np.sqrt(np.mean(off**2)))
+    assert small.peak == pytest.approx(MARGIN * np.abs(off).max())
+    # Beside large ones, the last place in which they are kept.
+    large = rounding_tolerance(case.network, inputs, 1e6 * predictions, "float32")
+    assert large.rms == pytest.approx(MARGIN * 2**-24 * 1e6 * np.sqrt(np.mean(predictions**2)))
+    assert large.peak == pytest.approx(MARGIN * 2**-24 * 1e6 * np.abs(predictions).max())
+    # One bound does not decide the other: a single large prediction moves the peak alone.
+    lone = np.zeros_like(predictions)
+    lone[7] = 30 * small.peak / MARGIN / 2**-24 / 10
+    single = rounding_tolerance(case.network, inputs, lone, "float32")
+    assert single.peak == pytest.approx(3 * small.peak)
+    assert single.rms == pytest.approx(
+        max(small.rms, MARGIN * 2**-24 * np.sqrt(np.mean(lone**2.0)))
+    )
 
 
 def test_both_bounds_count():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,3 +59,17 @@ def test_an_order_that_overflows_has_an_infinite_error(judge):
     loud = Judge(judge.blocks, Linear(judge.last.weight * 1e308, judge.last.bias), judge.records)
     assert loud.run(range(6)).error == np.inf
     assert loud.errors(loud.run(()), np.array([range(6)])).tolist() == [np.inf]
+
+
+def test_an_order_whose_states_cancel_to_nothing_known_has_an_infinite_error(judge):
+    """Infinity minus infinity is NaN, which no comparison would ever refuse."""
+    signs = np.sign(judge.run(range(6)).states[-1][0])
+    blocks = replace(judge.blocks, out_bias=judge.blocks.out_bias + 1e308 * signs)
+    opposed = Linear(np.outer([1, 1], signs) * 1e308 * np.array([1, -1, 1, -1, 1, -1]), np.zeros(2))
+    lost = Judge(blocks, opposed, judge.records)
+    with np.errstate(over="ignore", invalid="ignore"):
+        states = lost.run(range(6)).states[-1]
+        assert np.isnan(opposed(states)).any()
+    assert lost.run(range(6)).error == np.inf
+    assert [run.error for run in lost.runs([range(6), range(5)])] == [np.inf, np.inf]
+    assert lost.errors(lost.run(()), np.array([range(6)])).tolist() == [np.inf]
