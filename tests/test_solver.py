@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,8 @@ from hypothesis import strategies as st
 
 from unshuffle import Outcome, Piece, Pile, Records, solve, verify
 from unshuffle.errors import AnswerError, RecordError, UsageError
+from unshuffle.ordering.adjoint import linearize
+from unshuffle.pairing import pair
 from unshuffle.pairing.signals import log_norm_correlation
 from unshuffle.solver import STRATEGIES
 
@@ -133,6 +137,44 @@ def test_an_interrupt_keeps_the_best_so_far(dropped, strategy, steps):
     solution = solve(case.pile, case.records, **options, on_step=interrupt)
     assert solution.outcome is Outcome.INTERRUPTED
     assert sorted(solution.permutation) == sorted(case.permutation)
+
+
+def test_a_wrong_pair_that_the_evidence_believes_in_is_repaired(dropped, monkeypatch):
+    case = dropped(rows=600, blocks=5, width=8, hidden=12)
+
+    def pair_wrongly(*arguments, **options):
+        right = pair(*arguments, **options)
+        outs = [right.matches[k].out for k in (1, 0, 2, 3, 4)]
+        matches = [replace(m, out=out) for m, out in zip(right.matches, outs, strict=True)]
+        scores = np.full_like(right.scores, -3.0)
+        for match in matches:
+            i = right.anatomy.inp.index(case.pile.index[match.inp])
+            scores[i, right.anatomy.out.index(case.pile.index[match.out])] = 3.0
+        return replace(right, matches=tuple(matches), scores=scores)
+
+    monkeypatch.setattr("unshuffle.solver.pair", pair_wrongly)
+    solution = solve(case.pile, case.records)
+    assert len(set(solution.pairing.pairs) & case.pairs) == 3
+    assert solution.exact
+    assert solution.permutation == case.permutation
+
+
+@pytest.mark.parametrize("calls", [1, 2, 4])
+def test_an_interrupt_amid_a_step_keeps_the_best_so_far(dropped, monkeypatch, calls):
+    case, other = dropped(blocks=5), dropped(blocks=5)
+    count = iter(range(1, 1000))
+
+    def interrupted(*arguments):
+        if next(count) == calls:
+            raise KeyboardInterrupt
+        return linearize(*arguments)
+
+    monkeypatch.setattr("unshuffle.ordering.descent.linearize", interrupted)
+    solution = solve(case.pile, Records(case.records.inputs, other.records.predictions))
+    assert solution.outcome is Outcome.INTERRUPTED
+    assert sorted(solution.permutation) == sorted(case.permutation)
+    last = solution.trace.pairs(solution.trace.steps[-1].order)
+    assert tuple(solution.pairs[k] for k in solution.order) == last
 
 
 def test_rounded_numbers_give_an_approximate_solution(dropped):
