@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check format picture zoo clean
+.PHONY: help demo test quick check format picture zoo bench clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -43,9 +43,16 @@ zoo: .venv/dev.stamp ## Train every oracle and try every method on them: hours
 	@$(BIN)/unshuffle oracle zoo --zoo .zoo --seeds $(SEEDS)
 	@$(BIN)/unshuffle oracle evaluate --zoo .zoo --seeds $(SEEDS) --time-limit 20 --out build/zoo --force
 
+bench: .venv/core.stamp ## Time solve against published methods; curves of rows, size, noise: an hour
+	@$(BIN)/python benchmarks/speed.py
+	@$(BIN)/python benchmarks/speed.py --process
+	@$(BIN)/python benchmarks/noise.py
+	@$(BIN)/python benchmarks/scaling.py
+	@$(BIN)/python benchmarks/rows.py --out build/benchmarks/rows.csv
+
 clean: ## Remove outputs and caches; .venv stays
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find benchmarks examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps lie in the environment: whoever deletes it gets a new one.
 .venv/core.stamp: pyproject.toml constraints.txt

@@ -256,7 +256,8 @@ class Search:
 
 def norm_seed(blocks: Paired, power: int) -> list[int]:
     """Blocks by the norm of W_out, the smallest first: power 1 for L1, 2 for Frobenius."""
-    return np.argsort((np.abs(blocks.out) ** power).sum(axis=(1, 2)), kind="stable").tolist()
+    sizes = (np.abs(blocks.out) ** power).sum(axis=(1, 2))
+    return [int(block) for block in np.argsort(sizes, kind="stable")]
 
 
 def step_seed(search: Search) -> list[int]:

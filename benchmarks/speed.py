@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from baselines import BASELINES
 from common import (
@@ -78,7 +79,7 @@ def contestants(pile: Pile, records: Records, sha256: str) -> list[Contestant]:
         Contestant(SOLVE, "strategy auto, pairing and ordering", lambda: solved("auto")),
         Contestant(FORWARD, f"the network on all {len(records):,} rows, once", forward),
         *(
-            Contestant(one.name, one.source, lambda name=one.name: baseline(name), one.slow)
+            Contestant(one.name, one.source, partial(baseline, one.name), one.slow)
             for one in BASELINES.values()
         ),
         Contestant(
