@@ -44,16 +44,12 @@ def looks_like_noise(network: Network, known: Records) -> bool:
     if len(known) < FEWEST_ROWS:
         return False
     depths = np.linspace(0, len(network.blocks), DEPTHS).round().astype(int)
-    states = [
-        state
-        for depth, state in enumerate(
-            network.states(known.inputs.astype(network.last.weight.dtype))
-        )
-        if depth in depths
-    ]
-    residual = known.predictions - network.last(states[-1]).astype(np.float64)
-    squares = np.square(residual)
-    if squares.mean() > LARGEST_SHARE * known.predictions.var():
+    inputs = known.inputs.astype(network.last.weight.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        states = [x for depth, x in enumerate(network.states(inputs)) if depth in depths]
+        residual = known.predictions - network.last(states[-1]).astype(np.float64)
+        squares = np.square(residual)
+    if not np.isfinite(squares).all() or squares.mean() > LARGEST_SHARE * known.predictions.var():
         return False
     if squares.max() > LARGEST_PEAK**2 * squares.mean():
         return False

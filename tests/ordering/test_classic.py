@@ -19,18 +19,8 @@ def judge(dropped):
     return Judge(case.network.blocks, case.network.last, case.records)
 
 
-def finish(search):
-    """Run a search to its end: its steps and what it returns."""
-    steps = []
-    while True:
-        try:
-            steps.append(next(search))
-        except StopIteration as end:
-            return steps, end.value
-
-
 @pytest.mark.parametrize("placement", ["ends", "anywhere"])
-def test_greedy_insertion_takes_the_best_insertion_each_time(judge, placement):
+def test_greedy_insertion_takes_the_best_insertion_each_time(finish, judge, placement):
     steps, run = finish(greedy_insertion(judge, range(5), placement))
     order = ()
     for step in steps:
@@ -47,7 +37,7 @@ def test_greedy_insertion_takes_the_best_insertion_each_time(judge, placement):
     assert sorted(order) == [0, 1, 2, 3, 4]
 
 
-def test_two_opt_keeps_the_first_exchange_that_helps(judge):
+def test_two_opt_keeps_the_first_exchange_that_helps(finish, judge):
     start = judge.run((4, 2, 0, 3, 1))
     _, run = finish(two_opt(judge, start))
     order, error = list(start.order), start.error
@@ -62,7 +52,7 @@ def test_two_opt_keeps_the_first_exchange_that_helps(judge):
     assert run.order != start.order
 
 
-def test_or_opt_puts_each_block_where_the_error_is_lowest(judge):
+def test_or_opt_puts_each_block_where_the_error_is_lowest(finish, judge):
     start = judge.run((4, 2, 0, 3, 1))
     steps, run = finish(or_opt(judge, start))
     order, error = list(start.order), start.error
@@ -77,7 +67,7 @@ def test_or_opt_puts_each_block_where_the_error_is_lowest(judge):
     assert [len(step.tested) for step in steps] == [4] * 5
 
 
-def test_exchange_roles_turns_blocks_the_right_way_round(dropped):
+def test_exchange_roles_turns_blocks_the_right_way_round(finish, dropped):
     case = dropped(blocks=3, width=6, hidden=6, dtype=np.float64)
     blocks = case.network.blocks
     both = blocks.take([0, 1, 2, 0, 1, 2])
@@ -91,7 +81,7 @@ def test_exchange_roles_turns_blocks_the_right_way_round(dropped):
 
 
 @pytest.mark.parametrize("placement", ["ends", "anywhere"])
-def test_classic_agrees_with_brute_force_on_tiny_networks(dropped, placement):
+def test_classic_agrees_with_brute_force_on_tiny_networks(finish, dropped, placement):
     for _ in range(5):
         case = dropped(rows=60, blocks=4, dtype=np.float64)
         judge = Judge(case.network.blocks, case.network.last, case.records)
@@ -102,13 +92,13 @@ def test_classic_agrees_with_brute_force_on_tiny_networks(dropped, placement):
         assert errors == sorted(errors, reverse=True)
 
 
-def test_classic_ends_where_no_move_helps(judge):
+def test_classic_ends_where_no_move_helps(finish, judge):
     _, run = finish(classic(judge, range(5)))
     for search in (two_opt(judge, run), or_opt(judge, run)):
         assert finish(search)[1] is run
 
 
-def test_a_single_block_needs_no_search(dropped):
+def test_a_single_block_needs_no_search(finish, dropped):
     case = dropped(blocks=1)
     judge = Judge(case.network.blocks, case.network.last, case.records)
     assert finish(classic(judge, [0]))[1].order == (0,)

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from unshuffle import Piece, Pile, pair
+from unshuffle import Piece, Pile, Records, pair
+from unshuffle.errors import UsageError
 from unshuffle.pairing import SIGNALS, Pairing
 
 BLIND = {"bias", "first-order", "first-order-slope"}
@@ -37,6 +38,47 @@ def test_margin_is_the_lead_over_the_best_rival(dropped):
         assert match.margin == pytest.approx(
             (match.score - rivals[match.rival]) / np.std(wrong), rel=1e-6
         )
+
+
+def test_the_mirror_image_of_a_square_pair_is_not_its_rival(dropped):
+    case = dropped(blocks=4, width=6, hidden=6)
+    pairing = pair(case.pile, signal="ratio")
+    squares = [case.pile.ids[i] for i in pairing.anatomy.inp]
+    either_way = np.maximum(pairing.scores, pairing.scores.T)
+    scores = {
+        (a, b): either_way[i, j] for i, a in enumerate(squares) for j, b in enumerate(squares)
+    }
+    partner = {a: b for pair in pairing.pairs for a, b in (pair, pair[::-1])}
+    spread = np.std([score for (a, b), score in scores.items() if b not in (a, partner[a])])
+    for match in pairing.matches:
+        both = {match.inp, match.out}
+        rivals = [scores[one, other] for one in both for other in squares if other not in both]
+        assert match.rival not in both
+        lead = scores[match.inp, match.out] - max(rivals)
+        assert lead > 0
+        assert match.margin == pytest.approx(lead / spread, rel=1e-5)
+
+
+def test_confidence_is_a_probability_over_the_rivals(dropped):
+    case = dropped(blocks=6, width=16, hidden=24)
+    pairing = pair(case.pile)
+    ids = case.pile.ids
+    inps, outs = ([ids[k] for k in part] for part in (pairing.anatomy.inp, pairing.anatomy.out))
+    for match in pairing.matches:
+        i, j = inps.index(match.inp), outs.index(match.out)
+        odds = np.exp(pairing.scores - pairing.scores[i, j])
+        rivals = odds[i].sum() + odds[:, j].sum() - 2
+        assert match.confidence == pytest.approx(1 / (1 + rivals), rel=1e-5)
+    assert pair(case.pile, signal="trace").matches[0].confidence is None
+
+
+def test_a_signal_that_needs_a_record_is_refused_without(dropped):
+    case = dropped(blocks=2)
+    with pytest.raises(UsageError, match="'first-order' needs rows with predictions"):
+        pair(case.pile, signal="first-order")
+    nothing = Records(case.records.inputs, np.zeros((200, 0)))
+    with pytest.raises(UsageError, match="'first-order' needs rows with predictions"):
+        pair(case.pile, nothing, signal="first-order")
 
 
 def test_a_single_block_has_no_rival(dropped):

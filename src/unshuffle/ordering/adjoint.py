@@ -115,7 +115,7 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
             done += len(step)
 
     judge.by_rows(work)
-    return effects.reshape(len(effects), -1)
+    return effects.reshape(len(effects), outputs * rows)
 
 
 def replacement_effects(judge: Judge, at: Linearization, replacements: NDArray[np.intp]) -> Floats:

@@ -7,7 +7,7 @@ Stützle 2003). The trust in the pairing evidence varies from restart to restart
 pair in which the weights believe is not fatal. When restarts stop helping, rows are added.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 
@@ -45,7 +45,12 @@ STARTS = 3
 """Seeds that are descended from."""
 
 RESTARTS = 40
-"""Restarts of a stage, without a new best, before it ends."""
+"""Restarts of a stage, without a new best, before it ends,"""
+RESTARTS_NEAR = 8
+"""and where the error is small already, and more rows can be had."""
+
+NEAR = 0.1
+"""An error is small from this share of the predictions' variance down."""
 
 TRUST = (1.0, 0.5, 0.25, 0.0)
 """Factors on the pairing evidence, in turn."""
@@ -153,6 +158,10 @@ def auto(
         check = Judge(stage.problem.layers, stage.problem.last, unseen)
         return reproduces(check, check.run(run.order))
 
+    def near(run: Run) -> bool:
+        """Whether a run is so good that more rows promise more than another beginning."""
+        return run.error < NEAR * float(np.var(known.predictions))
+
     count = rows_for(GLANCE)
     stage = stage_of(problem)
     if rows is None:
@@ -166,8 +175,8 @@ def auto(
         if stage.done(best):
             break
         rival = stage_of(other)
-        run = yield from _from_seeds(rival, starts=STARTS)
-        if run.error < best.error:
+        run = yield from _rival(rival, best, near=near(best))
+        if run is not best:
             stage, best = rival, run
 
     while True:
@@ -175,8 +184,10 @@ def auto(
         if not stage.done(best):
             noisy = looks_like_noise(stage.problem.network(best.order), known)
             if not noisy:
-                best = yield from _from_nothing(stage, best)
-                best = yield from _restarts(stage, best)
+                if not near(best):
+                    best = yield from _from_nothing(stage, best)
+                patience = RESTARTS_NEAR if near(best) and count < len(known) else RESTARTS
+                best = yield from _restarts(stage, best, patience)
         if count == len(known) or confirmed(stage, best):
             return
         count = len(known) if noisy else min(GROWTH * count, len(known))
@@ -193,7 +204,7 @@ def _from_seeds(stage: Stage, *, starts: int) -> Search:
     yield Step("seeds", errors, True, best.order, best.error)
     if stage.judge.predictions.size < GLANCE:
         search = beam(stage.judge, best, done=stage.done)
-        best = yield from _reporting(search, best)
+        _, best = yield from _reporting(search, best, stage.judge)
     for order in orders[:starts]:
         if stage.done(best):
             break
@@ -202,18 +213,36 @@ def _from_seeds(stage: Stage, *, starts: int) -> Search:
     return best
 
 
+def _rival(stage: Stage, best: Run, *, near: bool) -> Search:
+    """Try another activation, or another last layer; return the better run.
+
+    Close to the answer the right one fits better at once, so that no search is needed to tell.
+    """
+    if not near:
+        search = _from_seeds(stage, starts=STARTS)
+        _, better = yield from _reporting(search, best, stage.judge)
+        return better
+    if not stage.problem.admits(best.order):
+        return best
+    start = stage.judge.run(best.order)
+    yield Step("rivals", np.array([start.error]), False, best.order, best.error)
+    if not start.error < best.error:
+        return best
+    return (yield from _descent(stage, start, Objective(stage.problem.log_odds), start))
+
+
 def _from_nothing(stage: Stage, best: Run) -> Search:
     """Build an order by insertion and descend from it; return the better one."""
     search = insertion(stage.judge, best.order)
     objective = Objective(stage.problem.log_odds)
-    run = yield from _reporting(search, best)
+    run, best = yield from _reporting(search, best, stage.judge)
     return (yield from _descent(stage, run, objective, best))
 
 
-def _restarts(stage: Stage, best: Run) -> Search:
-    """Disturb the best order and descend again until that stops helping."""
+def _restarts(stage: Stage, best: Run, patience: int) -> Search:
+    """Disturb the best order and descend again until so many restarts in a row have not helped."""
     failures = 0
-    while failures < RESTARTS and not stage.done(best):
+    while failures < patience and not stage.done(best):
         objective = Objective(stage.problem.log_odds).trusted(TRUST[failures % len(TRUST)])
         start = stage.judge.run(
             _perturbed(best.order, objective, stage.rng, turns=stage.problem.turns)
@@ -234,22 +263,33 @@ def _descent(stage: Stage, start: Run, objective: Objective, best: Run) -> Searc
         done=stage.done,
         turns=stage.problem.turns,
     )
-    run = yield from _reporting(search, best)
-    return run if run.error < best.error else best
+    _, best = yield from _reporting(search, best, stage.judge)
+    return best
 
 
-def _reporting(search: Search, best: Run) -> Search:
-    """Take the steps of a search; report them with the best order where theirs is worse."""
+def _reporting(search: Search, best: Run, judge: Judge) -> Generator[Step, None, tuple[Run, Run]]:
+    """Take the steps of a search; report the lowest error so far where a step's is higher.
+
+    Returns
+    -------
+    tuple
+        The run that the search ends with, and the one with the lowest error: the best one before,
+        or one that the search came by. What lowers the objective may raise the error.
+    """
+    order, error = best.order, best.error
     while True:
         try:
             step = next(search)
         except StopIteration as end:
             run: Run = end.value
-            return run
-        if len(step.order) == len(best.order) and step.error < best.error:
+            if not min(run.error, error) < best.error:
+                return run, best
+            return run, run if run.error <= error else judge.run(order)
+        if len(step.order) == len(order) and step.error < error:
+            order, error = step.order, step.error
             yield step
         else:
-            yield replace(step, kept=False, order=best.order, error=best.error)
+            yield replace(step, kept=False, order=order, error=error)
 
 
 def _seeds(stage: Stage) -> tuple[list[Order], NDArray[np.float64]]:

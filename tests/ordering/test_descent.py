@@ -1,0 +1,144 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from unshuffle.ordering.adjoint import shifts
+from unshuffle.ordering.descent import Objective, descend
+from unshuffle.records import Records
+
+
+def never(run):
+    return False
+
+
+def solved(run):
+    return run.error < 1e-20
+
+
+def pairs_fixed(count):
+    """Evidence that rules out all pairs but the true ones."""
+    return Objective(np.where(np.eye(count, dtype=bool), 0.0, -np.inf))
+
+
+def unsure(rng, count):
+    """Evidence that says little about the pairs."""
+    return Objective(rng.normal(size=(count, count)))
+
+
+def of_another_record(net, rng):
+    """A judge whose record no arrangement reproduces."""
+    judge = net.judge
+    noise = rng.normal(size=judge.predictions.shape)
+    return type(judge)(net.layers, judge.last, Records(judge.inputs, judge.predictions + noise))
+
+
+def neighbours(order, outs):
+    """All arrangements one shift or exchange away."""
+    length = len(order)
+    for s, t in shifts(length, length).tolist():
+        places = list(order)
+        places.insert(t, places.pop(s))
+        yield tuple(places)
+    for a in range(length):
+        for b in range(a):
+            (i, j), (u, v) = divmod(order[a], outs), divmod(order[b], outs)
+            for at_a, at_b in ((i * outs + v, u * outs + j), (u * outs + j, i * outs + v)):
+                places = list(order)
+                places[a], places[b] = at_a, at_b
+                yield tuple(places)
+
+
+def test_the_objective_trades_error_against_evidence(loose, rng):
+    net = loose()
+    objective = unsure(rng, 5)
+    order = tuple(net.right[::-1])
+    run = net.judge.run(order)
+    evidence = sum(objective.log_odds[divmod(block, 5)] for block in order)
+    assert objective.value(run) == pytest.approx(2.5 * np.log(run.error) - evidence)
+    assert objective.trusted(0.25).evidence(order) == pytest.approx(evidence / 4)
+    barred = Objective(np.where(np.eye(5, dtype=bool), 3.0, -np.inf)).trusted(0.0)
+    np.testing.assert_array_equal(barred.log_odds, pairs_fixed(5).log_odds)
+
+
+@pytest.mark.parametrize("loss", ["pairs fixed", "pairs unsure"])
+def test_descent_never_raises_the_objective(loose, finish, rng, loss):
+    for _ in range(5):
+        net = loose()
+        judge = of_another_record(net, rng)
+        objective = pairs_fixed(5) if loss == "pairs fixed" else unsure(rng, 5)
+        start = judge.run(rng.permutation(net.right).tolist())
+        steps, end = finish(descend(judge, net.layers, start, objective, done=never))
+        runs = [start, *(judge.run(step.order) for step in steps)]
+        values = [objective.value(run) for run in runs]
+        for before, after, step in zip(values[:-1], values[1:], steps, strict=True):
+            assert after < before if step.kept else after == before
+        assert [step.error for step in steps] == [run.error for run in runs[1:]]
+        assert end.order == runs[-1].order
+        assert values[-1] < values[0]
+
+
+def test_descent_ends_where_no_single_move_helps(loose, finish, rng):
+    for _ in range(8):
+        net = loose(blocks=4)
+        judge = of_another_record(net, rng)
+        objective = unsure(rng, 4)
+        start = judge.run(rng.permutation(net.right).tolist())
+        _, end = finish(descend(judge, net.layers, start, objective, done=never))
+        rivals = [objective.value(judge.run(order)) for order in neighbours(end.order, 4)]
+        # A round that gains less than a thousandth of the error does not count as progress.
+        assert objective.value(end) < min(rivals) + 2e-3
+
+
+def test_descent_leaves_alone_the_pairs_that_evidence_fixes(loose, finish, rng):
+    net = loose()
+    judge = of_another_record(net, rng)
+    start = judge.run(net.right[::-1])
+    steps, _ = finish(descend(judge, net.layers, start, pairs_fixed(5), done=never))
+    assert any(step.kept for step in steps)
+    for step in steps:
+        assert sorted(step.order) == sorted(net.right)
+
+
+def test_descent_solves_tiny_networks_from_any_order(loose, finish):
+    net = loose(blocks=4, rows=100, scale=0.5)
+    for order in permutations(net.right):
+        search = descend(net.judge, net.layers, net.judge.run(order), pairs_fixed(4), done=solved)
+        assert finish(search)[1].order == net.right
+
+
+def test_descent_repairs_wrong_pairs(loose, finish, rng):
+    net = loose(blocks=4, rows=100, scale=0.5)
+    nothing_known = Objective(np.zeros((4, 4)))
+    for wrong in [(1, 0, 2, 3), (0, 2, 1, 3), (0, 1, 3, 2)]:
+        start = net.judge.run([4 * i + j for i, j in enumerate(wrong)])
+        steps, end = finish(descend(net.judge, net.layers, start, nothing_known, done=solved))
+        assert end.order == net.right
+        assert "repair" in {step.phase for step in steps}
+
+
+def test_descent_turns_blocks_the_right_way_round(dropped, finish):
+    from unshuffle.network import Layers
+    from unshuffle.ordering.judge import Judge
+
+    case = dropped(rows=60, blocks=3, width=6, hidden=6, dtype=np.float64)
+    blocks = case.network.blocks
+    pieces = (
+        np.concatenate([blocks.inp_weight, blocks.out_weight]),
+        np.concatenate([blocks.inp_bias, blocks.out_bias]),
+    )
+    layers = Layers(*pieces, *pieces)
+    judge = Judge(layers, case.network.last, case.records)
+    right = [k * 6 + 3 + k for k in range(3)]
+    turned = [right[0], (3 + 1) * 6 + 1, right[2]]
+    objective = Objective(np.zeros((6, 6)))
+    search = descend(judge, layers, judge.run(turned), objective, done=solved, turns=True)
+    assert finish(search)[1].order == tuple(right)
+
+
+def test_a_single_block_leaves_nothing_to_descend(loose, finish):
+    net = loose(blocks=1)
+    start = net.judge.run(net.right)
+    steps, end = finish(descend(net.judge, net.layers, start, pairs_fixed(1), done=never))
+    assert end is start
+    assert not any(step.kept for step in steps)
