@@ -217,12 +217,13 @@ def test_the_slice_is_evaluated_failures_and_all(slice_of_the_zoo, tmp_path):
             assert score["exact"] == (score["pairs"] == score["blocks"])
             assert score["error"] is None
     text = result.stdout
-    assert "Pairs recovered by weights alone" in text
+    assert "Pairs recovered, optimal matching" in text
+    assert "Pairs recovered, greedy matching" in text
     assert "Networks put back together" in text
     assert "local optimum" in text
     assert all(recipe.name in text for recipe in recipes)
     markdown = (out / "scores.md").read_text()
-    assert markdown.count("\n| tiny-adam |") == 1 + len(STRATEGIES)
+    assert markdown.count("\n| tiny-adam |") == len(MATCHINGS) + len(STRATEGIES)
     assert found["conditions"]["records"] == 200
     again = run(*command, "--out", out)
     assert again.returncode == 2

@@ -42,9 +42,9 @@ class Case:
     answer: tuple[PieceId, ...]
 
     @property
-    def pairs(self) -> set[tuple[PieceId, PieceId]]:
-        """Ids of the inp and out layer of each block."""
-        return set(zip(self.answer[:-1:2], self.answer[1::2], strict=True))
+    def pairs(self) -> tuple[tuple[PieceId, PieceId], ...]:
+        """Ids of the inp and out layer of each block, in the order in which the blocks run."""
+        return tuple(zip(self.answer[:-1:2], self.answer[1::2], strict=True))
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,26 @@ class Finding:
 
     Parameters
     ----------
-    pairs
-        How many of the true pairs it has.
     exact
-        Whether that is all that was asked of it: every pair, or the record to rounding.
+        Whether it found all that was asked of it: every pair, the order, or a network that
+        reproduces the record to rounding.
     remark
         How it ended.
+    pairs
+        How many of the true pairs it has.
+    inversions
+        How many couples of blocks stand in the wrong order; None where pairs are wrong or are all
+        that was asked for.
     error
         Mean squared error over the record; None for a method that predicts nothing.
     rows
         Rows of the record that it was given.
     """
 
-    pairs: int
     exact: bool
     remark: str
+    pairs: int | None = None
+    inversions: int | None = None
     error: float | None = None
     rows: int = 0
 
@@ -101,8 +106,8 @@ class Score:
         The oracle, and how many blocks (and pairs) it has.
     kind, method
         What was tried.
-    pairs, exact, error, rows, remark
-        As in `Finding`; nothing recovered where the method failed, and the remark says why.
+    pairs, inversions, exact, error, rows, remark
+        As in `Finding`; where the method failed, the remark says why.
     seconds
         Wall time.
     """
@@ -112,7 +117,8 @@ class Score:
     blocks: int
     kind: str
     method: str
-    pairs: int
+    pairs: int | None
+    inversions: int | None
     exact: bool
     error: float | None
     rows: int
@@ -165,7 +171,7 @@ def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
         try:
             found = method.attempt(case)
         except Exception as error:  # an idea that breaks is a result like any other
-            found = Finding(0, False, f"failed: {type(error).__name__}: {error}")
+            found = Finding(False, f"failed: {type(error).__name__}: {error}")
         yield Score(
             recipe=case.recipe.name,
             seed=case.recipe.seed,
@@ -173,6 +179,7 @@ def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
             kind=method.kind,
             method=method.name,
             pairs=found.pairs,
+            inversions=found.inversions,
             exact=found.exact,
             error=found.error,
             rows=found.rows,
@@ -183,9 +190,10 @@ def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
 
 def _pair(signal: str, matching: str, case: Case) -> Finding:
     pairing = pair(case.pile, signal=signal, matching=matching)
-    pairs = len(case.pairs.intersection(pairing.pairs))
+    pairs = len(set(case.pairs).intersection(pairing.pairs))
     exact = pairs == len(case.pairs)
-    return Finding(pairs, exact, "all pairs" if exact else "wrong pairs")
+    remark = "all pairs" if exact else "wrong pairs"
+    return Finding(exact, remark, pairs=pairs)
 
 
 def _solve(strategy: str, time_limit: float | None, case: Case) -> Finding:
@@ -193,5 +201,22 @@ def _solve(strategy: str, time_limit: float | None, case: Case) -> Finding:
     solution = solve(case.pile, case.records, strategy=strategy, rows=rows, time_limit=time_limit)
     if solution.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt  # which `solve` has turned into a result
-    pairs = len(case.pairs.intersection(solution.pairs))
-    return Finding(pairs, solution.exact, str(solution.outcome), solution.mse, rows)
+    pairs = len(set(case.pairs).intersection(solution.pairs))
+    inversions = None
+    if pairs == len(case.pairs):
+        ran = [solution.pairs[block] for block in solution.order]
+        inversions = count_inversions([case.pairs.index(ids) for ids in ran])
+    return Finding(
+        solution.exact,
+        str(solution.outcome),
+        pairs=pairs,
+        inversions=inversions,
+        error=solution.mse,
+        rows=rows,
+    )
+
+
+def count_inversions(places: Sequence[int]) -> int:
+    """Number of couples in the wrong order."""
+    values = np.asarray(places)
+    return int(np.triu(values[:, None] > values, 1).sum())

@@ -22,7 +22,9 @@ class Summary:
     seeds
         How many.
     pairs_mean, pairs_least, pairs_most
-        Pairs recovered.
+        Pairs recovered; None for a seed, and for a method that failed on every seed of the recipe.
+    inversions_mean, inversions_least, inversions_most
+        Couples of blocks in the wrong order; None where nothing was ordered.
     exact
         On how many seeds everything was found.
     error_median, error_least, error_most
@@ -40,9 +42,12 @@ class Summary:
     kind: str
     method: str
     seeds: int
-    pairs_mean: float
-    pairs_least: int
-    pairs_most: int
+    pairs_mean: float | None
+    pairs_least: int | None
+    pairs_most: int | None
+    inversions_mean: float | None
+    inversions_least: int | None
+    inversions_most: int | None
     exact: int
     error_median: float | None
     error_least: float | None
@@ -64,7 +69,8 @@ def summarise(scores: Sequence[Score]) -> list[Summary]:
 
 
 def _summary(scores: Sequence[Score]) -> Summary:
-    pairs = [score.pairs for score in scores]
+    pairs = [score.pairs for score in scores if score.pairs is not None]
+    inversions = [score.inversions for score in scores if score.inversions is not None]
     errors = [score.error for score in scores if score.error is not None]
     remarks = [score.remark for score in scores]
     return Summary(
@@ -73,9 +79,12 @@ def _summary(scores: Sequence[Score]) -> Summary:
         kind=scores[0].kind,
         method=scores[0].method,
         seeds=len(scores),
-        pairs_mean=fmean(pairs),
-        pairs_least=min(pairs),
-        pairs_most=max(pairs),
+        pairs_mean=fmean(pairs) if pairs else None,
+        pairs_least=min(pairs, default=None),
+        pairs_most=max(pairs, default=None),
+        inversions_mean=fmean(inversions) if inversions else None,
+        inversions_least=min(inversions, default=None),
+        inversions_most=max(inversions, default=None),
         exact=sum(score.exact for score in scores),
         error_median=median(errors) if errors else None,
         error_least=min(errors, default=None),
