@@ -28,7 +28,7 @@ def summaries():
             pairing("b", 0, "x, optimal", None),
             pairing("b", 0, "y, optimal", 4),
             strategy("a", 0, 0, 1e-14, "exact"),
-            strategy("a", 1, 3, 0.25, "local optimum"),
+            strategy("a", 1, 3, 0.3, "local optimum"),
             strategy("b", 0, None, None, "failed: no | go"),
         ]
     )
@@ -55,7 +55,7 @@ def test_a_table_for_each_matching_and_one_for_the_strategies(summaries):
             "1 of 2",
             "4 of 4",
             "1.5 (0–3)",
-            "0.12 (1e-14–0.25)",
+            "0.15 (1e-14–0.3)",
             "99",
             "2",
             "exact; local optimum",
@@ -76,6 +76,6 @@ def test_nothing_is_cut_where_the_terminal_is_narrow(summaries, capsys, monkeypa
     monkeypatch.setenv("COLUMNS", "20")
     print_scores(summaries)
     text = capsys.readouterr().out
-    assert "0.12 (1e-14–0.25)" in text
+    assert "0.15 (1e-14–0.3)" in text
     assert "local optimum" in text
     assert "…" not in text
