@@ -34,7 +34,7 @@ class Summary:
     seconds_mean
         Wall time of a seed.
     remarks
-        The distinct ends, the most frequent first.
+        The distinct ends, the most frequent first, then in the sequence of the seeds.
     """
 
     recipe: str
@@ -91,7 +91,7 @@ def _summary(scores: Sequence[Score]) -> Summary:
         error_most=max(errors, default=None),
         rows=max(score.rows for score in scores),
         seconds_mean=fmean(score.seconds for score in scores),
-        remarks=tuple(sorted(set(remarks), key=remarks.count, reverse=True)),
+        remarks=tuple(sorted(dict.fromkeys(remarks), key=remarks.count, reverse=True)),
     )
 
 
