@@ -1,5 +1,6 @@
 """Scores say what happened, whatever is registered."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -10,7 +11,7 @@ import pytest
 from unshuffle.oracle import evaluation
 from unshuffle.oracle.evaluation import Score, count_inversions, evaluate, make_case, methods
 from unshuffle.oracle.recipe import find_recipe
-from unshuffle.oracle.scoreboard import scores_csv, summarise
+from unshuffle.oracle.scoreboard import scores_csv, scores_json, summarise
 from unshuffle.pairing import SIGNALS
 from unshuffle.pairing.signals import Signal
 from unshuffle.records import Records
@@ -125,3 +126,11 @@ def test_scores_as_csv():
     lines = scores_csv([score("a", 0, "m, n", 4, None)]).splitlines()
     assert lines[0].split(",")[:6] == ["recipe", "seed", "blocks", "kind", "method", "pairs"]
     assert lines[1] == 'a,0,4,strategy,"m, n",4,,True,,99,1.0,x'
+
+
+def test_scores_as_json_are_json():
+    found = scores_json([score("a", 0, "m", 4, float("inf"))], {"records": 9})
+    text = json.dumps(found, allow_nan=False)
+    assert json.loads(text)["scores"][0]["error"] is None
+    assert json.loads(text)["summaries"][0]["error_median"] is None
+    assert json.loads(text)["conditions"] == {"records": 9}

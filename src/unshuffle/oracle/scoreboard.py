@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
+from math import isfinite
 from statistics import fmean, median
 from typing import Any
 
@@ -105,9 +106,16 @@ def scores_csv(scores: Iterable[Score]) -> str:
 
 
 def scores_json(scores: Sequence[Score], conditions: dict[str, Any]) -> dict[str, Any]:
-    """Conditions, summaries and scores as plain values, ready for JSON."""
+    """Conditions, summaries and scores as plain values, ready for JSON; what is infinite is None."""
     return {
         "conditions": conditions,
-        "summaries": [asdict(summary) for summary in summarise(scores)],
-        "scores": [asdict(score) for score in scores],
+        "summaries": [_finite(asdict(summary)) for summary in summarise(scores)],
+        "scores": [_finite(asdict(score)) for score in scores],
+    }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in values.items()
     }
