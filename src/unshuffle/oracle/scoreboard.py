@@ -106,7 +106,7 @@ def scores_csv(scores: Iterable[Score]) -> str:
 
 
 def scores_json(scores: Sequence[Score], conditions: dict[str, Any]) -> dict[str, Any]:
-    """Conditions, summaries and scores as plain values, ready for JSON; what is infinite is None."""
+    """Conditions, summaries and scores, ready for JSON; an infinite error becomes None."""
     return {
         "conditions": conditions,
         "summaries": [_finite(asdict(summary)) for summary in summarise(scores)],
