@@ -47,10 +47,10 @@ def test_what_solves_a_case_is_seen_to_solve_it(case):
 
 
 def test_a_new_signal_is_scored_without_being_named_anywhere(case, monkeypatch):
-    def contrary(layers):
-        return -SIGNALS["ratio"].score(layers)
+    def contrary(clues):
+        return -SIGNALS["ratio"].score(clues)
 
-    def broken(layers):
+    def broken(clues):
         raise ZeroDivisionError("nothing to divide")
 
     monkeypatch.setitem(SIGNALS, "contrary", Signal("contrary", contrary, "", ""))
@@ -71,7 +71,7 @@ def test_a_search_out_of_time_is_no_success(case):
 
 
 def test_ctrl_c_ends_the_evaluation(case, monkeypatch):
-    def interrupt(layers):
+    def interrupt(clues):
         raise KeyboardInterrupt
 
     monkeypatch.setitem(SIGNALS, "ratio", Signal("ratio", interrupt, "", ""))

@@ -192,6 +192,7 @@ def slice_of_the_zoo(tmp_path_factory):
 
 
 def test_the_slice_is_evaluated_failures_and_all(slice_of_the_zoo, tmp_path):
+    from unshuffle.ordering.seeds import SEEDS
     from unshuffle.pairing import SIGNALS
     from unshuffle.pairing.matching import MATCHINGS
     from unshuffle.solver import STRATEGIES
@@ -202,28 +203,32 @@ def test_the_slice_is_evaluated_failures_and_all(slice_of_the_zoo, tmp_path):
     assert result.returncode == 0, result.stderr
     recipes = find_recipes(["tiny-*"])
     found = json.loads((out / "scores.json").read_text())
-    methods = len(SIGNALS) * len(MATCHINGS) + len(STRATEGIES)
+    methods = (1 + len(SIGNALS)) * len(MATCHINGS) + len(SEEDS) + len(STRATEGIES)
     assert len(found["scores"]) == 2 * len(recipes) * methods
     assert len(found["summaries"]) == len(recipes) * methods
     assert len((out / "scores.csv").read_text().splitlines()) == 1 + 2 * len(recipes) * methods
     assert {score["exact"] for score in found["scores"]} == {True, False}
     for score in found["scores"]:
-        assert score["pairs"] <= score["blocks"]
+        assert score["kind"] == "seed" or score["pairs"] <= score["blocks"]
         if score["kind"] == "strategy":
             assert score["exact"] == (score["remark"] == "exact")
             assert score["rows"] == 200
             assert score["error"] is not None
+        elif score["kind"] == "seed":
+            assert score["exact"] == (score["inversions"] == 0)
+            assert score["pairs"] is None
         else:
             assert score["exact"] == (score["pairs"] == score["blocks"])
             assert score["error"] is None
     text = result.stdout
     assert "Pairs recovered, optimal matching" in text
     assert "Pairs recovered, greedy matching" in text
+    assert "Couples of blocks that a seed puts in the wrong order" in text
     assert "Networks put back together" in text
     assert "local optimum" in text
     assert all(recipe.name in text for recipe in recipes)
     markdown = (out / "scores.md").read_text()
-    assert markdown.count("\n| tiny-adam |") == len(MATCHINGS) + len(STRATEGIES)
+    assert markdown.count("\n| tiny-adam |") == len(MATCHINGS) + 1 + len(STRATEGIES)
     assert found["conditions"]["records"] == 200
     again = run(*command, "--out", out)
     assert again.returncode == 2
