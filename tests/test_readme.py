@@ -16,6 +16,7 @@ SOURCE = PROJECT / "src" / "unshuffle"
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"]
+DOCUMENTS += ["docs/oracles.md", "docs/zoo.md"]
 
 # What differs from run to run and from machine to machine: seconds, and errors in their rounding.
 VARYING = re.compile(r"\d+\.\d+ s\b|(mse|max abs error) [\d.]+e-\d+")
@@ -26,6 +27,12 @@ def shell_lines(document):
     text = (PROJECT / document).read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [words for b in blocks for line in b.splitlines() if (words := shlex.split(line, True))]
+
+
+def parsers_of(parser):
+    """A parser and those of all commands under it."""
+    under = [a for a in parser._actions if isinstance(a, _SubParsersAction)]
+    return [parser, *(p for a in under for c in a.choices.values() for p in parsers_of(c))]
 
 
 class VaryingNumbers(doctest.OutputChecker):
@@ -43,7 +50,7 @@ def test_the_session_is_real(monkeypatch):
     assert results.failed == 0, "".join(report)
 
 
-@pytest.mark.parametrize("document", ["README.md", "examples/README.md"])
+@pytest.mark.parametrize("document", ["README.md", "examples/README.md", "docs/oracles.md"])
 def test_the_commands_run(document, monkeypatch, tmp_path, capsys):
     (tmp_path / "examples").symlink_to(PROJECT / "examples")
     monkeypatch.chdir(tmp_path)
@@ -66,9 +73,7 @@ def test_the_names_exist(document):
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)) <= targets
-    (commands,) = (a for a in build_parser()._actions if isinstance(a, _SubParsersAction))
-    parsers = [build_parser(), *commands.choices.values()]
-    options = {option for parser in parsers for option in parser._option_string_actions}
+    options = {option for p in parsers_of(build_parser()) for option in p._option_string_actions}
     assert set(re.findall(r"(?<=[`| ])--[a-z][a-z-]*", re.sub("python .*", "", text))) <= options
 
 

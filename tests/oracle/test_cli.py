@@ -13,6 +13,8 @@ import pytest
 
 from unshuffle.files import read_pile, read_records, write_network
 
+from .conftest import run
+
 pytest.importorskip("torch")
 
 SMALL = """
@@ -31,13 +33,6 @@ learning_rate = 1e-3
 epochs = 3
 batch_rows = 32
 """
-
-
-def run(*args, **options):
-    command = [sys.executable, "-m", "unshuffle", *map(str, args)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, **options
-    )
 
 
 def assert_mistake(result, *parts):

@@ -1,15 +1,17 @@
 """Scores say what happened, whatever is registered."""
 
+import json
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from unshuffle.oracle import evaluation
-from unshuffle.oracle.evaluation import Score, evaluate, make_case, methods
+from unshuffle.oracle.evaluation import Score, count_inversions, evaluate, make_case, methods
 from unshuffle.oracle.recipe import find_recipe
-from unshuffle.oracle.scoreboard import scores_csv, summarise
+from unshuffle.oracle.scoreboard import scores_csv, scores_json, summarise
 from unshuffle.pairing import SIGNALS
 from unshuffle.pairing.signals import Signal
 from unshuffle.records import Records
@@ -37,16 +39,18 @@ def test_what_solves_a_case_is_seen_to_solve_it(case):
     assert scores["trace, optimal"].error is None
     assert scores["classic"].exact
     assert scores["classic"].pairs == 4
+    assert scores["classic"].inversions == 0
+    assert scores["trace, optimal"].inversions is None
     assert scores["classic"].error < 1e-10
     assert scores["classic"].rows == 250
     assert all(score.seconds > 0 for score in scores.values())
 
 
 def test_a_new_signal_is_scored_without_being_named_anywhere(case, monkeypatch):
-    def contrary(layers):
-        return -SIGNALS["ratio"].score(layers)
+    def contrary(clues):
+        return -SIGNALS["ratio"].score(clues)
 
-    def broken(layers):
+    def broken(clues):
         raise ZeroDivisionError("nothing to divide")
 
     monkeypatch.setitem(SIGNALS, "contrary", Signal("contrary", contrary, "", ""))
@@ -56,7 +60,7 @@ def test_a_new_signal_is_scored_without_being_named_anywhere(case, monkeypatch):
     assert not scores["contrary, optimal"].exact
     assert scores["contrary, optimal"].remark == "wrong pairs"
     assert scores["broken, greedy"].remark == "failed: ZeroDivisionError: nothing to divide"
-    assert (scores["broken, greedy"].pairs, scores["broken, greedy"].exact) == (0, False)
+    assert (scores["broken, greedy"].pairs, scores["broken, greedy"].exact) == (None, False)
     assert scores["ratio, optimal"].exact  # and the others go on
 
 
@@ -67,7 +71,7 @@ def test_a_search_out_of_time_is_no_success(case):
 
 
 def test_ctrl_c_ends_the_evaluation(case, monkeypatch):
-    def interrupt(layers):
+    def interrupt(clues):
         raise KeyboardInterrupt
 
     monkeypatch.setitem(SIGNALS, "ratio", Signal("ratio", interrupt, "", ""))
@@ -84,19 +88,27 @@ def test_ctrl_c_during_a_search_ends_the_evaluation_too(case, monkeypatch):
         list(evaluate(case, methods(time_limit=None)))
 
 
+def test_inversions_are_couples_in_the_wrong_order(rng):
+    for _ in range(20):
+        places = rng.permutation(7).tolist()
+        expected = sum(a > b for a, b in combinations(places, 2))
+        assert count_inversions(places) == expected
+    assert count_inversions([2, 1, 0]) == 3
+
+
 def score(recipe, seed, method, pairs, error, **others):
-    base = Score(recipe, seed, 4, "strategy", method, pairs, pairs == 4, error, 99, 1.0, "x")
+    base = Score(recipe, seed, 4, "strategy", method, pairs, None, pairs == 4, error, 99, 1.0, "x")
     return replace(base, **others)
 
 
 def test_seeds_are_gathered_and_their_spread_is_kept():
     scores = [
         score("z", 0, "m", 4, 1.0, seconds=1.0, remark="exact"),
-        score("z", 0, "n", 0, None, remark="failed"),
-        score("z", 1, "m", 1, 3.0, seconds=2.0),
+        score("z", 0, "n", None, None, remark="failed", inversions=None),
+        score("z", 1, "m", 1, 3.0, seconds=2.0, inversions=5),
         score("b", 0, "m", 2, 7.0),
-        score("z", 2, "m", 2, 2.0, seconds=3.0),
-        score("z", 1, "n", 0, None, remark="failed"),
+        score("z", 2, "m", 2, 2.0, seconds=3.0, inversions=2),
+        score("z", 1, "n", None, None, remark="failed"),
     ]
     one, other, third = summarise(scores)
     assert (one.recipe, one.method, one.seeds) == ("z", "m", 3)
@@ -104,6 +116,8 @@ def test_seeds_are_gathered_and_their_spread_is_kept():
     assert (one.error_median, one.error_least, one.error_most) == (2.0, 1.0, 3.0)
     assert (one.exact, one.seconds_mean) == (1, 2.0)
     assert one.remarks == ("x", "exact")
+    assert (one.inversions_mean, one.inversions_least, one.inversions_most) == (3.5, 2, 5)
+    assert (other.pairs_mean, other.inversions_mean) == (None, None)
     assert (other.method, other.seeds, other.exact, other.error_median) == ("n", 2, 0, None)
     assert (third.recipe, third.error_most) == ("b", 7.0)
 
@@ -111,4 +125,12 @@ def test_seeds_are_gathered_and_their_spread_is_kept():
 def test_scores_as_csv():
     lines = scores_csv([score("a", 0, "m, n", 4, None)]).splitlines()
     assert lines[0].split(",")[:6] == ["recipe", "seed", "blocks", "kind", "method", "pairs"]
-    assert lines[1] == 'a,0,4,strategy,"m, n",4,True,,99,1.0,x'
+    assert lines[1] == 'a,0,4,strategy,"m, n",4,,True,,99,1.0,x'
+
+
+def test_scores_as_json_are_json():
+    found = scores_json([score("a", 0, "m", 4, float("inf"))], {"records": 9})
+    text = json.dumps(found, allow_nan=False)
+    assert json.loads(text)["scores"][0]["error"] is None
+    assert json.loads(text)["summaries"][0]["error_median"] is None
+    assert json.loads(text)["conditions"] == {"records": 9}

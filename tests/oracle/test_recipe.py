@@ -73,6 +73,8 @@ def test_a_recipe_says_what_stands_in_it(tmp_path):
         ("[training]", "[trainig]", ["unknown key trainig", "training"]),
         ("seed = 5", "seed = -5", ["seed is -5", "at least 0"]),
         ("seed = 5", "network = 3", ["is not TOML"]),
+        ("rows = 30", "rows = 1000000000000", ["the inputs would be 4000000000000 numbers"]),
+        ("blocks = 2", "blocks = 1000000000", ["weights would be 48000000000 numbers"]),
         ("blocks = 2", "blocks 2", ["is not TOML", "line 6"]),
         ("rows = 30", 'rows = 30\n"a\\nb" = 1', ["unknown key", "a\\nb"]),
     ],

@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from unshuffle.oracle import training
+from unshuffle.oracle.checkpoint import read_checkpoint, write_checkpoint
 from unshuffle.oracle.training import LOSSES, rate_factor, train
 
 from .conftest import shrink
@@ -96,6 +97,14 @@ def test_a_checkpoint_of_something_else_is_refused(recipe, tmp_path):
     for damaged in (content[:-1], b"x" + content, b"\x80\x04N."):
         checkpoint.write_bytes(damaged)
         with pytest.raises(FileError, match="not a complete checkpoint"):
+            train(recipe, checkpoint=checkpoint)
+    checkpoint.write_bytes(content)
+    state = read_checkpoint(checkpoint, recipe.key())
+    no_weights = replace(state, weights={})
+    no_moments = replace(state, moments={"x": torch.zeros(1)})
+    for broken in (no_weights, no_moments):
+        write_checkpoint(checkpoint, broken, recipe.key())
+        with pytest.raises(FileError, match="does not hold the state of this network"):
             train(recipe, checkpoint=checkpoint)
 
 

@@ -15,6 +15,8 @@ from unshuffle.files import read_network
 from unshuffle.oracle.recipe import find_recipes, read_recipe
 from unshuffle.oracle.zoo import grid, oracle_folder, train_zoo
 
+from .conftest import run
+
 pytest.importorskip("torch")
 
 SLOW = """
@@ -34,17 +36,23 @@ batch_rows = 16
 """
 
 
-def run(*args):
-    command = [sys.executable, "-m", "unshuffle", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
 @pytest.fixture
 def quick(tmp_path):
     """A recipe that trains at once."""
     path = tmp_path / "quick.toml"
     path.write_text(SLOW.format(2))
     return path
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """Train in this process: another one loads PyTorch for seconds."""
+
+    def here(function, items, _):
+        for at, item in enumerate(items):
+            yield at, function(item)
+
+    monkeypatch.setattr("unshuffle.oracle.zoo.in_processes", here)
 
 
 def arrivals_of(recipes, zoo, **options):
@@ -70,6 +78,7 @@ def test_a_zoo_keeps_what_it_has_and_its_oracles_are_those_of_the_trainer(quick,
             assert one.weight.tobytes() == other.weight.tobytes()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_changed_recipe_is_another_oracle_and_a_renamed_one_is_not(quick, tmp_path):
     recipe = read_recipe(quick)
     zoo = tmp_path / "zoo"
@@ -127,6 +136,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(quick, tmp_path):
     assert "kept" in result.stdout
 
 
+@pytest.mark.usefixtures("one_process")
 def test_what_was_under_way_goes_on_from_its_checkpoint(quick, tmp_path):
     from unshuffle.oracle.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
     from unshuffle.oracle.training import train
@@ -144,6 +154,7 @@ def test_what_was_under_way_goes_on_from_its_checkpoint(quick, tmp_path):
     assert not checkpoint.exists()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_cluster_trains_the_same_oracles(quick, tmp_path):
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     recipes = grid([read_recipe(quick)], [0, 1, 2])
@@ -185,44 +196,50 @@ assert main([*zoo, "--scheduler", "tcp://127.0.0.1:9"]) == 2
 def slice_of_the_zoo(tmp_path_factory):
     """The zoo's small slice, trained."""
     zoo = tmp_path_factory.mktemp("slice")
-    result = run("oracle", "zoo", "tiny-*", "--zoo", zoo, "--seeds", "0,1")
+    result = run("oracle", "zoo", "tiny-*", "--zoo", zoo)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert len(result.stdout.splitlines()) == 2 * len(find_recipes(["tiny-*"]))
+    assert len(result.stdout.splitlines()) == len(find_recipes(["tiny-*"]))
     return zoo
 
 
 def test_the_slice_is_evaluated_failures_and_all(slice_of_the_zoo, tmp_path):
+    from unshuffle.ordering.seeds import SEEDS
     from unshuffle.pairing import SIGNALS
     from unshuffle.pairing.matching import MATCHINGS
     from unshuffle.solver import STRATEGIES
 
     out = tmp_path / "out"
-    command = ("oracle", "evaluate", "tiny-*", "--zoo", slice_of_the_zoo, "--seeds", "0,1")
-    result = run(*command, "--out", out, "--records", 200, "--time-limit", 5)
+    command = ("oracle", "evaluate", "tiny-*", "--zoo", slice_of_the_zoo)
+    result = run(*command, "--out", out, "--records", 200, "--time-limit", 1)
     assert result.returncode == 0, result.stderr
     recipes = find_recipes(["tiny-*"])
     found = json.loads((out / "scores.json").read_text())
-    methods = len(SIGNALS) * len(MATCHINGS) + len(STRATEGIES)
-    assert len(found["scores"]) == 2 * len(recipes) * methods
+    methods = (1 + len(SIGNALS)) * len(MATCHINGS) + len(SEEDS) + len(STRATEGIES)
+    assert len(found["scores"]) == len(recipes) * methods
     assert len(found["summaries"]) == len(recipes) * methods
-    assert len((out / "scores.csv").read_text().splitlines()) == 1 + 2 * len(recipes) * methods
+    assert len((out / "scores.csv").read_text().splitlines()) == 1 + len(recipes) * methods
     assert {score["exact"] for score in found["scores"]} == {True, False}
     for score in found["scores"]:
-        assert score["pairs"] <= score["blocks"]
+        assert score["kind"] == "seed" or score["pairs"] <= score["blocks"]
         if score["kind"] == "strategy":
             assert score["exact"] == (score["remark"] == "exact")
             assert score["rows"] == 200
             assert score["error"] is not None
+        elif score["kind"] == "seed":
+            assert score["exact"] == (score["inversions"] == 0)
+            assert score["pairs"] is None
         else:
             assert score["exact"] == (score["pairs"] == score["blocks"])
             assert score["error"] is None
     text = result.stdout
-    assert "Pairs recovered by weights alone" in text
+    assert "Pairs recovered, optimal matching" in text
+    assert "Pairs recovered, greedy matching" in text
+    assert "Couples of blocks that a seed puts in the wrong order" in text
     assert "Networks put back together" in text
     assert "local optimum" in text
     assert all(recipe.name in text for recipe in recipes)
     markdown = (out / "scores.md").read_text()
-    assert markdown.count("\n| tiny-adam |") == 1 + len(STRATEGIES)
+    assert markdown.count("\n| tiny-adam |") == len(MATCHINGS) + 1 + len(STRATEGIES)
     assert found["conditions"]["records"] == 200
     again = run(*command, "--out", out)
     assert again.returncode == 2

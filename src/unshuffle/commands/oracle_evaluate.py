@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number(int, 1),
         default=500,
         metavar="N",
-        help="rows of each oracle's record, all of which every strategy is given (default: 500)",
+        help="rows of each oracle's record, which every method is given (default: 500)",
     )
     parser.add_argument(
         "--time-limit",
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         metavar="PATTERN",
-        default="*",
-        help="try only methods whose name matches, such as 'trace*'",
+        action="append",
+        help="try only methods whose name matches, such as 'trace*'; may be repeated",
     )
     parser.add_argument(
         "--out",
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             check_free(folder / name, force=args.force)
     recipes = grid(find_recipes(args.recipes), args.seeds)
     _check_trained(recipes, Path(args.zoo))
-    tried = _matching(methods(args.time_limit), args.only)
+    tried = _matching(methods(args.time_limit), args.only or ["*"])
     scores: list[Score] = []
     interrupted = False
     total = len(recipes) * len(tried)
@@ -113,16 +113,16 @@ def _check_trained(recipes: "Sequence[Recipe]", zoo: Path) -> None:
             )
 
 
-def _matching(methods: "list[Method]", pattern: str) -> "list[Method]":
+def _matching(methods: "list[Method]", patterns: "Sequence[str]") -> "list[Method]":
     from fnmatch import fnmatchcase
 
     from unshuffle.errors import UsageError
 
-    matching = [method for method in methods if fnmatchcase(method.name, pattern)]
-    if not matching:
-        names = "; ".join(method.name for method in methods)
-        raise UsageError(f"no method is called like {pattern!r}; there are: {names}")
-    return matching
+    for pattern in patterns:
+        if not any(fnmatchcase(method.name, pattern) for method in methods):
+            names = "; ".join(method.name for method in methods)
+            raise UsageError(f"no method is called like {pattern!r}; there are: {names}")
+    return [m for m in methods if any(fnmatchcase(m.name, pattern) for pattern in patterns)]
 
 
 def _conditions(args: argparse.Namespace, recipes: "Sequence[Recipe]") -> dict[str, object]:

@@ -1,7 +1,6 @@
 """`unshuffle oracle zoo [RECIPE …] --zoo DIR`."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -50,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train what the zoo lacks."""
     from unshuffle.oracle.recipe import find_recipes
+    from unshuffle.oracle.workers import cores
     from unshuffle.oracle.zoo import Arrival, grid, oracle_folder, train_zoo
     from unshuffle.views.work_progress import show_work
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             train_zoo(
                 recipes,
                 zoo,
-                processes=args.processes or len(os.sched_getaffinity(0)),
+                processes=args.processes or cores(),
                 scheduler=args.scheduler,
                 on_arrival=on_arrival,
             )

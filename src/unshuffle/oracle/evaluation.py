@@ -1,7 +1,8 @@
 """Every registered method on the same dropped oracles, scored the same way.
 
 What is scored is read from the registries: whoever adds a signal to `unshuffle.pairing.SIGNALS`, a
-matching to `MATCHINGS` or a strategy to `unshuffle.solver.STRATEGIES` finds it in the table.
+matching to `MATCHINGS`, a seed to `unshuffle.ordering.seeds.SEEDS` or a strategy to
+`unshuffle.solver.STRATEGIES` finds it in the table.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +12,16 @@ from time import perf_counter
 
 import numpy as np
 
+from unshuffle.activations import Activation
+from unshuffle.assembly import last_layer, stack_blocks
 from unshuffle.network import Network
 from unshuffle.oracle.dropping import drop
 from unshuffle.oracle.recipe import Recipe
+from unshuffle.ordering.seeds import SEEDS
 from unshuffle.outcome import Outcome
 from unshuffle.pairing import SIGNALS, pair
 from unshuffle.pairing.matching import MATCHINGS
+from unshuffle.pairing.pairs import FUSED
 from unshuffle.pile import PieceId, Pile
 from unshuffle.records import Records
 from unshuffle.solver import STRATEGIES, solve
@@ -34,17 +39,21 @@ class Case:
         What is known to those who solve it.
     answer
         Ids of the pieces in the order in which they are applied.
+    activation
+        Of the hidden layers; told to signals and seeds, which are one step of a search. Strategies
+        have to find it out.
     """
 
     recipe: Recipe
     pile: Pile
     records: Records
     answer: tuple[PieceId, ...]
+    activation: Activation
 
     @property
-    def pairs(self) -> set[tuple[PieceId, PieceId]]:
-        """Ids of the inp and out layer of each block."""
-        return set(zip(self.answer[:-1:2], self.answer[1::2], strict=True))
+    def pairs(self) -> tuple[tuple[PieceId, PieceId], ...]:
+        """Ids of the inp and out layer of each block, in the order in which the blocks run."""
+        return tuple(zip(self.answer[:-1:2], self.answer[1::2], strict=True))
 
 
 @dataclass(frozen=True)
@@ -53,21 +62,26 @@ class Finding:
 
     Parameters
     ----------
-    pairs
-        How many of the true pairs it has.
     exact
-        Whether that is all that was asked of it: every pair, or the record to rounding.
+        Whether it found all that was asked of it: every pair, the order, or a network that
+        reproduces the record to rounding.
     remark
         How it ended.
+    pairs
+        How many of the true pairs it has; None for a seed, which is given them.
+    inversions
+        How many couples of blocks stand in the wrong order; None where pairs are wrong or are all
+        that was asked for.
     error
         Mean squared error over the record; None for a method that predicts nothing.
     rows
         Rows of the record that it was given.
     """
 
-    pairs: int
     exact: bool
     remark: str
+    pairs: int | None = None
+    inversions: int | None = None
     error: float | None = None
     rows: int = 0
 
@@ -79,7 +93,7 @@ class Method:
     Parameters
     ----------
     kind
-        "pairing" or "strategy".
+        "pairing", "seed" or "strategy".
     name
         Its name in the registry.
     attempt
@@ -101,8 +115,8 @@ class Score:
         The oracle, and how many blocks (and pairs) it has.
     kind, method
         What was tried.
-    pairs, exact, error, rows, remark
-        As in `Finding`; nothing recovered where the method failed, and the remark says why.
+    pairs, inversions, exact, error, rows, remark
+        As in `Finding`; where the method failed, the remark says why.
     seconds
         Wall time.
     """
@@ -112,7 +126,8 @@ class Score:
     blocks: int
     kind: str
     method: str
-    pairs: int
+    pairs: int | None
+    inversions: int | None
     exact: bool
     error: float | None
     rows: int
@@ -135,7 +150,7 @@ def make_case(recipe: Recipe, network: Network, data: Records, rows: int) -> Cas
     rng = np.random.default_rng(recipe.seed)
     dropped = drop(network, data, rng=rng, rows=min(rows, len(data)))
     answer = tuple(number for number in dropped.answer if number is not None)  # none was lost
-    return Case(recipe, dropped.pile(), dropped.records, answer)
+    return Case(recipe, dropped.pile(), dropped.records, answer, network.blocks.activation)
 
 
 def methods(time_limit: float | None) -> list[Method]:
@@ -148,14 +163,15 @@ def methods(time_limit: float | None) -> list[Method]:
     """
     pairings = [
         Method("pairing", f"{signal}, {matching}", partial(_pair, signal, matching))
-        for signal in SIGNALS
+        for signal in (FUSED, *SIGNALS)
         for matching in MATCHINGS
     ]
     strategies = [
         Method("strategy", strategy, partial(_solve, strategy, time_limit))
         for strategy in STRATEGIES
     ]
-    return pairings + strategies
+    seeds = [Method("seed", seed, partial(_rank, seed)) for seed in SEEDS]
+    return pairings + seeds + strategies
 
 
 def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
@@ -165,7 +181,7 @@ def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
         try:
             found = method.attempt(case)
         except Exception as error:  # an idea that breaks is a result like any other
-            found = Finding(0, False, f"failed: {type(error).__name__}: {error}")
+            found = Finding(False, f"failed: {type(error).__name__}: {error}")
         yield Score(
             recipe=case.recipe.name,
             seed=case.recipe.seed,
@@ -173,6 +189,7 @@ def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
             kind=method.kind,
             method=method.name,
             pairs=found.pairs,
+            inversions=found.inversions,
             exact=found.exact,
             error=found.error,
             rows=found.rows,
@@ -182,16 +199,54 @@ def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
 
 
 def _pair(signal: str, matching: str, case: Case) -> Finding:
-    pairing = pair(case.pile, signal=signal, matching=matching)
-    pairs = len(case.pairs.intersection(pairing.pairs))
+    pairing = pair(
+        case.pile, case.records, signal=signal, matching=matching, activation=case.activation
+    )
+    pairs = len(set(case.pairs).intersection(pairing.pairs))
     exact = pairs == len(case.pairs)
-    return Finding(pairs, exact, "all pairs" if exact else "wrong pairs")
+    remark = "all pairs" if exact else "wrong pairs"
+    looks_at_record = signal == FUSED or SIGNALS[signal].needs_record
+    return Finding(exact, remark, pairs=pairs, rows=looks_at_record * len(case.records))
+
+
+def _rank(seed: str, case: Case) -> Finding:
+    """Rank the true blocks, and let the record choose the direction, as a search does."""
+    # In the pile's own sequence, which knows nothing of the order.
+    pairs = sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
+    blocks = stack_blocks(case.pile, pairs, case.activation)
+    last = last_layer(case.pile, case.answer[-1])
+    ranking = SEEDS[seed].rank(blocks, case.records.inputs).tolist()
+    found = []
+    for order in (ranking, ranking[::-1]):
+        predictions = Network(blocks.take(order), last).predict(case.records.inputs)
+        error = float(np.mean(np.square(predictions - case.records.predictions, dtype=np.float64)))
+        found.append((error, count_inversions([case.pairs.index(pairs[block]) for block in order])))
+    error, inversions = min(found)
+    rows = len(case.records)
+    remark = "in order" if inversions == 0 else "out of order"
+    return Finding(inversions == 0, remark, inversions=inversions, error=error, rows=rows)
 
 
 def _solve(strategy: str, time_limit: float | None, case: Case) -> Finding:
-    rows = len(case.records)
-    solution = solve(case.pile, case.records, strategy=strategy, rows=rows, time_limit=time_limit)
+    solution = solve(case.pile, case.records, strategy=strategy, time_limit=time_limit)
     if solution.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt  # which `solve` has turned into a result
-    pairs = len(case.pairs.intersection(solution.pairs))
-    return Finding(pairs, solution.exact, str(solution.outcome), solution.mse, rows)
+    pairs = len(set(case.pairs).intersection(solution.pairs))
+    inversions = None
+    if pairs == len(case.pairs):
+        ran = [solution.pairs[block] for block in solution.order]
+        inversions = count_inversions([case.pairs.index(ids) for ids in ran])
+    return Finding(
+        solution.exact,
+        str(solution.outcome),
+        pairs=pairs,
+        inversions=inversions,
+        error=solution.mse,
+        rows=len(case.records),
+    )
+
+
+def count_inversions(places: Sequence[int]) -> int:
+    """Number of couples in the wrong order."""
+    values = np.asarray(places)
+    return int(np.triu(values[:, None] > values, 1).sum())

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from unshuffle.activations import ACTIVATIONS
 from unshuffle.errors import FileError, UsageError
+from unshuffle.files import limits
 from unshuffle.files.opening import listed, read_bytes, shown
 from unshuffle.oracle.data import DATA, Data, OwnTable
 from unshuffle.oracle.initialisation import INITIALISATIONS
@@ -206,6 +207,7 @@ def read_recipe(path: Path) -> Recipe:
             "none; leave it out, or choose the optimiser sgd"
         )
     data = _data(whole["data"], path)
+    _check_size(network, data, file)
     return Recipe(path.stem, front.summary, front.seed, network, data, training)
 
 
@@ -215,6 +217,20 @@ class _Front:
 
     summary: str
     seed: Annotated[int, at_least(0)] = 0
+
+
+def _check_size(network: NetworkPlan, data: Data, file: str) -> None:
+    """Refuse what no memory would hold."""
+    weights = 2 * network.blocks * network.width * network.hidden
+    numbers = {"the network's weights": weights}
+    if not isinstance(data, OwnTable):
+        numbers["the inputs"] = data.rows * network.width  # type: ignore[attr-defined]
+    for name, count in numbers.items():
+        if count > limits.CELLS:
+            raise UsageError(
+                f"{file}: {name} would be {count} numbers, but at most {limits.CELLS} are "
+                "attempted; make the network or the data smaller"
+            )
 
 
 def _data(table: object, path: Path) -> Data:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
+from math import isfinite
 from statistics import fmean, median
 from typing import Any
 
@@ -22,7 +23,9 @@ class Summary:
     seeds
         How many.
     pairs_mean, pairs_least, pairs_most
-        Pairs recovered.
+        Pairs recovered; None for a seed, and for a method that failed on every seed of the recipe.
+    inversions_mean, inversions_least, inversions_most
+        Couples of blocks in the wrong order; None where nothing was ordered.
     exact
         On how many seeds everything was found.
     error_median, error_least, error_most
@@ -32,7 +35,7 @@ class Summary:
     seconds_mean
         Wall time of a seed.
     remarks
-        The distinct ends, the most frequent first.
+        The distinct ends, the most frequent first, then in the sequence of the seeds.
     """
 
     recipe: str
@@ -40,9 +43,12 @@ class Summary:
     kind: str
     method: str
     seeds: int
-    pairs_mean: float
-    pairs_least: int
-    pairs_most: int
+    pairs_mean: float | None
+    pairs_least: int | None
+    pairs_most: int | None
+    inversions_mean: float | None
+    inversions_least: int | None
+    inversions_most: int | None
     exact: int
     error_median: float | None
     error_least: float | None
@@ -64,7 +70,8 @@ def summarise(scores: Sequence[Score]) -> list[Summary]:
 
 
 def _summary(scores: Sequence[Score]) -> Summary:
-    pairs = [score.pairs for score in scores]
+    pairs = [score.pairs for score in scores if score.pairs is not None]
+    inversions = [score.inversions for score in scores if score.inversions is not None]
     errors = [score.error for score in scores if score.error is not None]
     remarks = [score.remark for score in scores]
     return Summary(
@@ -73,16 +80,19 @@ def _summary(scores: Sequence[Score]) -> Summary:
         kind=scores[0].kind,
         method=scores[0].method,
         seeds=len(scores),
-        pairs_mean=fmean(pairs),
-        pairs_least=min(pairs),
-        pairs_most=max(pairs),
+        pairs_mean=fmean(pairs) if pairs else None,
+        pairs_least=min(pairs, default=None),
+        pairs_most=max(pairs, default=None),
+        inversions_mean=fmean(inversions) if inversions else None,
+        inversions_least=min(inversions, default=None),
+        inversions_most=max(inversions, default=None),
         exact=sum(score.exact for score in scores),
         error_median=median(errors) if errors else None,
         error_least=min(errors, default=None),
         error_most=max(errors, default=None),
         rows=max(score.rows for score in scores),
         seconds_mean=fmean(score.seconds for score in scores),
-        remarks=tuple(sorted(set(remarks), key=remarks.count, reverse=True)),
+        remarks=tuple(sorted(dict.fromkeys(remarks), key=remarks.count, reverse=True)),
     )
 
 
@@ -96,9 +106,16 @@ def scores_csv(scores: Iterable[Score]) -> str:
 
 
 def scores_json(scores: Sequence[Score], conditions: dict[str, Any]) -> dict[str, Any]:
-    """Conditions, summaries and scores as plain values, ready for JSON."""
+    """Conditions, summaries and scores, ready for JSON; an infinite error becomes None."""
     return {
         "conditions": conditions,
-        "summaries": [asdict(summary) for summary in summarise(scores)],
-        "scores": [asdict(score) for score in scores],
+        "summaries": [_finite(asdict(summary)) for summary in summarise(scores)],
+        "scores": [_finite(asdict(score)) for score in scores],
+    }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in values.items()
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unshuffle.activations import find_activation
+from unshuffle.activations import ACTIVATIONS
 from unshuffle.errors import FileError
 from unshuffle.files import (
     make_folder,
@@ -80,13 +80,22 @@ def read_oracle(folder: Path) -> tuple[Network, Records]:
     Raises
     ------
     FileError
-        If a file is missing or damaged.
+        If a file is missing or damaged, or the files do not belong together.
     """
-    story = read_story(folder)
-    activation = find_activation(str(story.get("activation")))
-    network = read_network(folder / NETWORK, activation)
+    activation = read_story(folder).get("activation")
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise FileError(
+            f"{shown(folder / STORY)}: the activation is {shown(repr(activation))}, but one of "
+            f"{', '.join(ACTIVATIONS)} is expected; train the oracle again"
+        )
+    network = read_network(folder / NETWORK, ACTIVATIONS[activation])
     data = read_records(folder / DATA)
-    assert data.targets is not None  # `write_oracle` wrote them
+    if data.targets is None or data.width != network.blocks.width:
+        raise FileError(
+            f"{shown(folder / DATA)}: has {data.width} inputs "
+            f"{'without' if data.targets is None else 'with'} targets, but the network beside it "
+            f"has {network.blocks.width} inputs and learned from targets; train the oracle again"
+        )
     return network, Records(
         data.inputs.astype(np.float32),
         np.empty((len(data), 0), np.float32),

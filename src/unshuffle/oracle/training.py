@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from unshuffle.activations import find_activation
-from unshuffle.errors import MissingExtraError, UsageError
+from unshuffle.errors import FileError, MissingExtraError, UsageError
+from unshuffle.files.opening import shown
 from unshuffle.network import Linear, Network
 from unshuffle.oracle.data import Examples
 from unshuffle.oracle.initialisation import initial_network
@@ -98,8 +99,7 @@ def train(
         optimiser = make_optimiser(plan, module)
         if checkpoint is not None and checkpoint.exists():
             found = read_checkpoint(checkpoint, key)
-            module.load_state_dict(found.weights)
-            _restore(optimiser, found.moments)
+            _restore(module, optimiser, found, checkpoint)
             losses, before = list(found.losses), found.seconds
         inputs, targets = _tensors(examples, recipe.data.loss)
         started = written = perf_counter()
@@ -229,13 +229,22 @@ def _moments(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     }
 
 
-def _restore(optimiser: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in moments.items():
-        parameter, name = key.split(".")
-        state.setdefault(int(parameter), {})[name] = value
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
+def _restore(
+    module: ResidualNetwork, optimiser: torch.optim.Optimizer, found: Checkpoint, path: Path
+) -> None:
+    """Put a module and its optimiser into the state of a checkpoint."""
+    try:
+        module.load_state_dict(found.weights)
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in found.moments.items():
+            parameter, name = key.split(".")
+            state.setdefault(int(parameter), {})[name] = value
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+    except (RuntimeError, ValueError) as error:
+        raise FileError(
+            f"{shown(path)}: does not hold the state of this network; remove it to begin anew"
+        ) from error
 
 
 @contextmanager

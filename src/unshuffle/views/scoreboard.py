@@ -1,6 +1,6 @@
 """The tables of an evaluation: for people on a terminal, and as Markdown for documents."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from rich.console import Console
@@ -12,7 +12,17 @@ from unshuffle.oracle.scoreboard import Summary
 Rows = list[tuple[str, ...]]
 """The first one is the head."""
 
-STRATEGY_HEAD = ("recipe", "strategy", "exact", "pairs", "error", "rows", "seconds", "how it ended")
+STRATEGY_HEAD = (
+    "recipe",
+    "strategy",
+    "exact",
+    "pairs",
+    "inversions",
+    "error",
+    "rows",
+    "seconds",
+    "how it ended",
+)
 
 
 def print_scores(summaries: Sequence[Summary]) -> None:
@@ -45,47 +55,68 @@ def markdown(summaries: Sequence[Summary]) -> str:
 def tables(summaries: Sequence[Summary]) -> dict[str, Rows]:
     """The tables by title, in words."""
     pairings = [summary for summary in summaries if summary.kind == "pairing"]
+    seeds = [summary for summary in summaries if summary.kind == "seed"]
     strategies = [summary for summary in summaries if summary.kind == "strategy"]
     found = {}
-    if pairings:
-        found["Pairs recovered by weights alone"] = _pairing_rows(pairings)
+    for matching in dict.fromkeys(_matching(summary) for summary in pairings):
+        some = [summary for summary in pairings if _matching(summary) == matching]
+        title = f"Pairs recovered, {matching} matching"
+        found[title] = _matrix(some, _signal, _pairs, "all pairs")
+    if seeds:
+        title = "Couples of blocks that a seed puts in the wrong order, the true pairs given"
+        found[title] = _matrix(seeds, _name, _inversions, "in order")
     if strategies:
         found["Networks put back together"] = [STRATEGY_HEAD, *map(_strategy_row, strategies)]
     return found
 
 
-def _pairing_rows(summaries: Sequence[Summary]) -> Rows:
+def _matrix(
+    summaries: Sequence[Summary],
+    column: Callable[[Summary], str],
+    cell: Callable[[Summary], str],
+    total: str,
+) -> Rows:
     """A row for each recipe with a column for each method, then totals."""
-    methods = list(dict.fromkeys(summary.method for summary in summaries))
+    methods = list(dict.fromkeys(column(summary) for summary in summaries))
     recipes = list(dict.fromkeys(summary.recipe for summary in summaries))
-    cells = {(summary.recipe, summary.method): summary for summary in summaries}
-
-    def row(recipe: str) -> tuple[str, ...]:
-        line = [cells.get((recipe, method)) for method in methods]
+    at = {(summary.recipe, column(summary)): summary for summary in summaries}
+    rows: Rows = [("recipe", "blocks", "seeds", *methods)]
+    for recipe in recipes:
+        line = [at.get((recipe, method)) for method in methods]
         blocks, seeds = next((s.blocks, s.seeds) for s in line if s is not None)
-        pairs = ["–" if s is None else _spread(s) for s in line]
-        return recipe, str(blocks), str(seeds), *pairs
-
-    def total(name: str, texts: list[str]) -> tuple[str, ...]:
-        return name, "", "", *texts
-
-    by_method = [[s for s in summaries if s.method == method] for method in methods]
+        cells = ["–" if summary is None else cell(summary) for summary in line]
+        rows.append((recipe, str(blocks), str(seeds), *cells))
+    by_method = [[s for s in summaries if column(s) == method] for method in methods]
     exact = [f"{sum(s.exact for s in ss)} of {sum(s.seeds for s in ss)}" for ss in by_method]
     seconds = [f"{fmean(s.seconds_mean for s in ss):.2g}" for ss in by_method]
-    return [
-        ("recipe", "blocks", "seeds", *methods),
-        *map(row, recipes),
-        total("all pairs", exact),
-        total("seconds", seconds),
-    ]
+    return [*rows, (total, "", "", *exact), ("seconds", "", "", *seconds)]
 
 
-def _spread(summary: Summary) -> str:
-    """Mean of the pairs, with least and most in brackets where seeds differ."""
-    mean = f"{summary.pairs_mean:.3g}"
-    if summary.pairs_least == summary.pairs_most:
-        return mean
-    return f"{mean} ({summary.pairs_least}–{summary.pairs_most})"
+def _name(summary: Summary) -> str:
+    return summary.method
+
+
+def _signal(summary: Summary) -> str:
+    return summary.method.rpartition(", ")[0]
+
+
+def _matching(summary: Summary) -> str:
+    return summary.method.rpartition(", ")[2]
+
+
+def _pairs(summary: Summary) -> str:
+    return _spread(summary.pairs_mean, summary.pairs_least, summary.pairs_most)
+
+
+def _inversions(summary: Summary) -> str:
+    return _spread(summary.inversions_mean, summary.inversions_least, summary.inversions_most)
+
+
+def _spread(mean: float | None, least: int | None, most: int | None) -> str:
+    """A mean, with least and most in brackets where seeds differ; a failure is none."""
+    if mean is None:
+        return "failed"
+    return f"{mean:.3g}" if least == most else f"{mean:.3g} ({least}–{most})"
 
 
 def _strategy_row(summary: Summary) -> tuple[str, ...]:
@@ -98,7 +129,8 @@ def _strategy_row(summary: Summary) -> tuple[str, ...]:
         summary.recipe,
         summary.method,
         f"{summary.exact} of {summary.seeds}",
-        f"{_spread(summary)} of {summary.blocks}",
+        _pairs(summary) + f" of {summary.blocks}" * (summary.pairs_mean is not None),
+        "–" if summary.inversions_mean is None else _inversions(summary),
         error,
         str(summary.rows) if summary.rows else "–",
         f"{summary.seconds_mean:.3g}",
