@@ -35,6 +35,11 @@ batch_rows = 32
 """
 
 
+def hear_ctrl_c():
+    """What is started in the background of a shell is deaf to Ctrl-C, its children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def assert_mistake(result, *parts):
     assert result.returncode == 2
     assert result.stdout == ""
@@ -92,6 +97,7 @@ def test_ctrl_c_keeps_a_checkpoint_from_which_the_same_command_goes_on(recipe, t
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509
     )
     assert "epoch 1 of 60" in process.stderr.readline()
     process.send_signal(signal.SIGINT)

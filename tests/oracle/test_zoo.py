@@ -55,6 +55,11 @@ def one_process(monkeypatch):
     monkeypatch.setattr("unshuffle.oracle.zoo.in_processes", here)
 
 
+def hear_ctrl_c():
+    """What is started in the background of a shell is deaf to Ctrl-C, its children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def arrivals_of(recipes, zoo, **options):
     arrivals = []
     train_zoo(recipes, zoo, processes=2, on_arrival=arrivals.append, **options)
@@ -114,6 +119,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(quick, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509
         start_new_session=True,
     )
     try:
