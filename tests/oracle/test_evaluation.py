@@ -12,6 +12,7 @@ from unshuffle.oracle import evaluation
 from unshuffle.oracle.evaluation import Score, count_inversions, evaluate, make_case, methods
 from unshuffle.oracle.recipe import find_recipe
 from unshuffle.oracle.scoreboard import scores_csv, scores_json, summarise
+from unshuffle.ordering.seeds import SEEDS, Seed
 from unshuffle.pairing import SIGNALS
 from unshuffle.pairing.signals import Signal
 from unshuffle.records import Records
@@ -62,6 +63,29 @@ def test_a_new_signal_is_scored_without_being_named_anywhere(case, monkeypatch):
     assert scores["broken, greedy"].remark == "failed: ZeroDivisionError: nothing to divide"
     assert (scores["broken, greedy"].pairs, scores["broken, greedy"].exact) == (None, False)
     assert scores["ratio, optimal"].exact  # and the others go on
+
+
+def test_a_new_seed_is_scored_in_its_better_direction(case, monkeypatch):
+    def backwards(blocks, inputs):
+        sequence = sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
+        assert inputs.shape == (250, 16)
+        return np.array([sequence.index(ids) for ids in reversed(case.pairs)])
+
+    def one_off(blocks, inputs):
+        ranking = backwards(blocks, inputs)[::-1]
+        ranking[:2] = ranking[1::-1]
+        return ranking
+
+    monkeypatch.setitem(SEEDS, "backwards", Seed("backwards", backwards, "", ""))
+    monkeypatch.setitem(SEEDS, "one-off", Seed("one-off", one_off, "", ""))
+    scores = {score.method: score for score in evaluate(case, methods(time_limit=None))}
+    assert scores["backwards"].kind == "seed"
+    assert (scores["backwards"].exact, scores["backwards"].inversions) == (True, 0)
+    assert scores["backwards"].error < 1e-10
+    assert scores["backwards"].pairs is None
+    assert (scores["one-off"].exact, scores["one-off"].inversions) == (False, 1)
+    assert scores["one-off"].error > 1e-6
+    assert set(SEEDS) <= set(scores)
 
 
 def test_a_search_out_of_time_is_no_success(case):
