@@ -1,6 +1,7 @@
 """Strategy `auto`, from the pile to the answer."""
 
 from dataclasses import replace
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import unshuffle.solver
 from unshuffle import Outcome, Piece, Pile, Records, solve, verify
 from unshuffle.activations import ACTIVATIONS
+from unshuffle.ordering.auto import _reporting
+from unshuffle.ordering.seeds import SEEDS, smallest_step
+from unshuffle.trace import Step
 
 SMALL = {"blocks": 4, "width": 12, "hidden": 20}
 
@@ -87,6 +91,16 @@ def test_very_few_rows_are_enough_to_begin_with(dropped, rows):
     assert solution.permutation == case.permutation
 
 
+def test_an_activation_that_fits_few_rows_by_chance_is_given_up(make_dropped):
+    """On two rows another activation fits better; once there are more, the right one does."""
+    rng = np.random.default_rng(3)
+    case = make_dropped(rng, rows=400, blocks=6, width=4, hidden=8)
+    solution = solve(case.pile, case.records, rows=2)
+    assert solution.exact
+    assert solution.activation == "relu"
+    assert len(solution.trace) < 1000
+
+
 def test_what_only_fits_the_rows_of_the_search_is_not_the_end(dropped, monkeypatch):
     """Rows that the search has not seen must agree, or else more rows are taken."""
     case = dropped(**SMALL, rows=400)
@@ -102,14 +116,22 @@ def test_what_only_fits_the_rows_of_the_search_is_not_the_end(dropped, monkeypat
     assert solution.permutation == case.permutation
 
 
-def test_inputs_without_predictions_still_guide_the_seeds(dropped):
+def test_inputs_without_predictions_still_guide_the_seeds(dropped, monkeypatch):
     case = dropped(**SMALL, rows=400)
+    seen = []
+
+    def rank(blocks, inputs):
+        seen.append(len(inputs))
+        return smallest_step(blocks, inputs)
+
+    monkeypatch.setitem(SEEDS, "smallest-step", replace(SEEDS["smallest-step"], rank=rank))
     predictions = case.records.predictions.copy()
     predictions[60:] = np.nan
     solution = solve(case.pile, with_predictions(case.records, predictions))
     assert solution.exact
     assert solution.permutation == case.permutation
     assert solution.rows == 60
+    assert seen[0] == 400
 
 
 @pytest.mark.parametrize("rows", [0, 300])
@@ -122,6 +144,10 @@ def test_without_predictions_there_is_an_estimate(dropped, rows):
         assert set(solution.pairs) == case.pairs
         assert sorted(solution.permutation) == sorted(case.permutation)
         assert (solution.rows, solution.summary()["mse"]) == (0, None)
+        if rows:
+            ranking = smallest_step(case.network.blocks, case.records.inputs)
+            names = np.reshape(case.permutation[:-1], (-1, 2))[ranking]
+            assert solution.permutation[:-1] == tuple(names.ravel())
 
 
 @pytest.mark.parametrize("noise", ["rounded", "Gaussian"])
@@ -136,10 +162,29 @@ def test_noise_gives_the_right_order_and_is_called_approximate(dropped, rng, noi
     solution = solve(case.pile, records)
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation
+    assert len(solution.trace) < 100  # noise is recognised, and not searched against
     assert verify(case.pile, records, case.permutation).outcome is Outcome.APPROXIMATE
     inp, out, inp2, out2, *rest = case.permutation
     wrong = (inp2, out2, inp, out, *rest)
     assert verify(case.pile, records, wrong).outcome is Outcome.MISFIT
+
+
+def test_the_best_of_a_search_is_reported_and_returned(loose, finish):
+    net = loose(blocks=3)
+    runs = [net.judge.run(order) for order in permutations(net.right)]
+    low, middle, high = sorted(runs, key=lambda run: run.error)[:3]
+    short = replace(low, order=low.order[:2], error=0.0)
+
+    def there_and_back():
+        for run in (high, short, low, high):
+            yield Step("there and back", np.array([run.error]), True, run.order, run.error)
+        return high
+
+    steps, (end, best) = finish(_reporting(there_and_back(), middle, net.judge))
+    assert end is high
+    assert (best.order, best.error) == (low.order, low.error)
+    assert [step.order for step in steps] == [middle.order, middle.order, low.order, low.order]
+    assert [step.kept for step in steps] == [False, False, True, False]
 
 
 def test_a_wrong_record_is_refused_after_a_bounded_search(dropped):
@@ -148,6 +193,14 @@ def test_a_wrong_record_is_refused_after_a_bounded_search(dropped):
     solution = solve(case.pile, records)
     assert solution.outcome is Outcome.LOCAL_OPTIMUM
     assert len(solution.trace) < 3000
+    # The best so far stands in every step; its error rises only where more rows are judged.
+    judged = {"seeds", "rivals", "more rows"}
+    for before, after in pairwise(solution.trace.steps):
+        assert after.error <= before.error or after.phase in judged
+        if not after.kept and after.phase not in judged:
+            assert after.order == before.order
+    applied = solution.trace.pairs(solution.trace.steps[-1].order)
+    assert solution.permutation[:-1] == tuple(name for pair in applied for name in pair)
 
 
 @pytest.mark.parametrize("hidden", [20, 12])

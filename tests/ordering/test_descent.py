@@ -3,8 +3,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from unshuffle.ordering.adjoint import shifts
-from unshuffle.ordering.descent import Objective, descend
+from unshuffle.ordering.adjoint import exchange_effects, linearize, replacement_effects, shifts
+from unshuffle.ordering.descent import Objective, _exchanges, _turns, descend
+from unshuffle.ordering.moves import Kind
 from unshuffle.records import Records
 
 
@@ -59,6 +60,49 @@ def test_the_objective_trades_error_against_evidence(loose, rng):
     assert objective.trusted(0.25).evidence(order) == pytest.approx(evidence / 4)
     barred = Objective(np.where(np.eye(5, dtype=bool), 3.0, -np.inf)).trusted(0.0)
     np.testing.assert_array_equal(barred.log_odds, pairs_fixed(5).log_odds)
+
+
+def test_exchanges_are_offered_with_their_effects_and_gains(loose, rng):
+    net = loose()
+    order = net.right[::-1]
+    at = linearize(net.judge, net.judge.run(order))
+    objective = Objective(10 * rng.normal(size=(5, 5)))
+    moves = _exchanges(net.judge, net.layers, at, objective)
+    by_kind = dict(zip((Kind.OUTS, Kind.INPS), exchange_effects(net.layers, at), strict=True))
+    offered = set()
+    for k in range(len(moves)):
+        kind, a, b = Kind(moves.kind[k]), int(moves.first[k]), int(moves.second[k])
+        offered.add((kind, a, b))
+        expected = by_kind[kind][a, b] + by_kind[kind][b, a]
+        np.testing.assert_allclose(moves.effects[k], expected, rtol=1e-9, atol=1e-12)
+        after = moves.apply(np.array([k]), order, 5)
+        gain = objective.evidence(after) - objective.evidence(order)
+        assert moves.gains[k] == pytest.approx(gain)
+    admitted = set()
+    for a in range(5):
+        for b in range(a + 1, 5):
+            (i, j), (u, v) = divmod(order[a], 5), divmod(order[b], 5)
+            odds = objective.log_odds
+            if odds[i, v] + odds[u, j] - odds[i, j] - odds[u, v] > -5:
+                admitted |= {(Kind.OUTS, a, b), (Kind.INPS, a, b)}
+    assert offered == admitted
+    assert 0 < len(admitted) < 20
+
+
+def test_turns_are_offered_with_their_effects_and_gains(loose, rng):
+    net = loose(width=6, hidden=6)
+    order = tuple(5 * k + (k + 1) % 5 for k in range(5))
+    at = linearize(net.judge, net.judge.run(order))
+    objective = unsure(rng, 5)
+    moves = _turns(net.judge, net.layers, at, objective)
+    assert moves.first.tolist() == moves.second.tolist() == [0, 1, 2, 3, 4]
+    for k in range(5):
+        after = moves.apply(np.array([k]), order, 5)
+        assert moves.gains[k] == pytest.approx(
+            objective.evidence(after) - objective.evidence(order)
+        )
+        expected = replacement_effects(net.judge, at, np.array([(k, after[k])]))[0]
+        np.testing.assert_array_equal(moves.effects[k], expected)
 
 
 @pytest.mark.parametrize("loss", ["pairs fixed", "pairs unsure"])

@@ -55,6 +55,17 @@ def test_errors_do_not_depend_on_how_candidates_are_batched(judge, monkeypatch):
     np.testing.assert_allclose(judge.errors(run, candidates), together, rtol=1e-12)
 
 
+@pytest.mark.parametrize("cores", [1, 2, 7])
+def test_rows_are_worked_on_in_halves_on_any_machine(judge, monkeypatch, cores):
+    """The rounding of a matrix product may depend on how many rows it has."""
+    monkeypatch.setattr("unshuffle.ordering.judge.cores", lambda: cores)
+    for count, parts in ((40, {(0, 20), (20, 40)}), (7, {(0, 4), (4, 7)}), (1, {(0, 1), (1, 1)})):
+        some = Judge(judge.blocks, judge.last, judge.records.take(np.arange(count)))
+        seen = []
+        some.by_rows(lambda rows, count=count, seen=seen: seen.append(rows.indices(count)[:2]))
+        assert set(seen) == parts
+
+
 def test_an_order_that_overflows_has_an_infinite_error(judge):
     loud = Judge(judge.blocks, Linear(judge.last.weight * 1e308, judge.last.bias), judge.records)
     assert loud.run(range(6)).error == np.inf

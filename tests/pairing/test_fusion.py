@@ -75,9 +75,18 @@ def test_ratios_decide_only_where_they_leave_no_doubt(rng):
     )
     close = decisive.copy()
     close[0, close[0].argmin()] = close[0].max() - 0.01
+    one_is_weak = decisive.copy()
+    one_is_weak[0, one_is_weak[0].argmax()] = decisive[decisive < 1].max() + 0.01
     contested = decisive.copy()
     contested[0] = contested[1]
-    for doubtful in (close, contested, decisive[:5], decisive[:, :5], rng.random((6, 6))):
+    for doubtful in (
+        close,
+        one_is_weak,
+        contested,
+        decisive[:5],
+        decisive[:, :5],
+        rng.random((6, 6)),
+    ):
         assert fusion._by_ratio_alone(doubtful) is None
 
 
@@ -90,6 +99,13 @@ def test_weight_goes_to_what_sees():
     weights = {name: np.mean([each[name] for each in learned]) for name in learned[0]}
     assert min(weights["log-norm"], weights["bias"]) > 1.2
     assert max(weights["trace"], weights["ratio"]) < 0.9
+
+
+def test_log_odds_follow_from_the_separations(rng):
+    """Of two normal distributions apart by w, the log-odds at 0 are −w²/2, less log(count)."""
+    evidence = fuse(Clues(without_trace(rng)), optimal_matching)
+    squares = sum(weight**2 for weight in evidence.weights.values())
+    assert evidence.log_odds.mean() == pytest.approx(-squares / 2 - np.log(32))
 
 
 def test_log_odds_are_probabilities_of_a_kind(rng):
