@@ -32,9 +32,10 @@ RECORD = 2000
 DEPTH_SCALE = 3.0
 """By how many times the last block's step is larger than the first one's."""
 
-SCATTER = 0.01
-"""Standard deviation of the logarithm of a block's step about that trend: norms only hint. The
-larger it is, the further from the order the seeds are."""
+SCATTER = 1.0
+"""Standard deviation, in places, by which sizes of steps mislead about a block's depth. At 1 a
+norm seed leaves a third of an inversion a block, whatever their number; the puzzle's L1 seed half
+of one."""
 
 MEMORY = 0.5
 """Depth, as a fraction of all blocks, over which weights drift away, as in trained networks."""
@@ -54,9 +55,13 @@ def synthetic(blocks: int, rng: np.random.Generator, scatter: float = SCATTER) -
     noise = drifting((blocks, WIDTH, HIDDEN), rng)
     inp /= np.sqrt(WIDTH)
     noise /= np.sqrt(HIDDEN)
-    sizes = DEPTH_SCALE ** np.linspace(0, 1, blocks) * np.exp(scatter * rng.normal(size=blocks))
+    places = np.arange(blocks) + scatter * rng.normal(size=blocks)
+    sizes = DEPTH_SCALE ** (places / max(blocks - 1, 1))
     sizes *= 4 / sizes.sum()
-    out = (noise - 0.5 * inp.transpose(0, 2, 1)) * sizes[:, None, None]
+    out = noise - 0.5 * inp.transpose(0, 2, 1)
+    # Random matrices differ in size by themselves, which would scatter large networks further.
+    magnitudes = np.abs(out).mean(axis=(1, 2))
+    out *= (sizes * magnitudes.mean() / magnitudes)[:, None, None]
     return Network(
         Blocks(
             inp,
