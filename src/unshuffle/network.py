@@ -9,10 +9,12 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from unshuffle.activations import RELU, Activation
 from unshuffle.errors import UsageError
@@ -45,6 +47,12 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@lru_cache(1)
+def _threads() -> ThreadpoolController:
+    """The thread pools of the libraries that are loaded; finding them takes longest."""
+    return ThreadpoolController()
 
 
 class BlockMaps(Protocol):
@@ -318,7 +326,7 @@ class Network:
         Returns
         -------
         Floats
-            Shape (rows, outputs), of the weights' dtype.
+            Shape (rows, outputs), of the weights' dtype; infinite or NaN where a state overflows.
 
         Raises
         ------
@@ -335,10 +343,13 @@ class Network:
 
         def predict(start: int) -> None:
             rows = slice(start, start + ROWS_AT_ONCE)
-            *_, final = self.states(inputs[rows])
-            predictions[rows] = self.last(final)
+            # Each thread has an error state of its own.
+            with np.errstate(over="ignore", invalid="ignore"):
+                *_, final = self.states(inputs[rows])
+                predictions[rows] = self.last(final)
 
-        with ThreadPoolExecutor(cores()) as threads:
+        # Threads of the BLAS beside these would wait for each other.
+        with _threads().limit(limits=1, user_api="blas"), ThreadPoolExecutor(cores()) as threads:
             for _ in threads.map(predict, range(0, len(inputs), ROWS_AT_ONCE)):
                 pass
         return predictions

@@ -5,6 +5,8 @@ itself computes; noise in the record does not. So the residual is regressed on t
 half of the rows, and the regression must say nothing about the other half.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from unshuffle.network import Network
@@ -30,6 +32,61 @@ LARGEST_PEAK = 8.0
 """Root mean squares: a few rows that err by more are damage, not noise."""
 
 
+@dataclass(frozen=True)
+class Pattern:
+    """What of a residual is a function of the states.
+
+    Parameters
+    ----------
+    share
+        Part of its mean square, on rows that the regression has not seen, that the regression
+        explains: from 0 to 1.
+    features
+        Number of features of the states.
+    significant
+        Whether the regression explains more than chance would.
+    """
+
+    share: float
+    features: int
+    significant: bool
+
+
+def find_pattern(network: Network, known: Records) -> Pattern:
+    """Regress the residual of a network on its states.
+
+    Parameters
+    ----------
+    network
+        The arrangement.
+    known
+        Rows that all have predictions. At most 4096 of them, spread evenly, are looked at.
+    """
+    known = _some(known)
+    depths = np.linspace(0, len(network.blocks), DEPTHS).round().astype(int)
+    inputs = known.inputs.astype(network.last.weight.dtype)
+    states = [x for depth, x in enumerate(network.states(inputs)) if depth in depths]
+    residual = known.predictions - network.last(states[-1]).astype(np.float64)
+
+    features = np.concatenate([*states, np.ones((len(known), 1))], axis=1).astype(np.float64)
+    features /= np.sqrt(np.mean(np.square(features), axis=0)) + np.finfo(float).tiny
+    fit, check = slice(0, None, 2), slice(1, None, 2)
+    gram = features[fit].T @ features[fit]
+    np.fill_diagonal(gram, gram.diagonal() * (1 + RIDGE))
+    coefficients = np.linalg.lstsq(gram, features[fit].T @ residual[fit], rcond=None)[0]
+    expected = features[check] @ coefficients
+    found = residual[check]
+    agreement = float(np.sum(expected * found))
+    chance = np.sqrt(np.sum(np.square(expected) * np.square(found)))
+    explained = 2 * agreement - float(np.sum(np.square(expected)))
+    total = max(float(np.sum(np.square(found))), np.finfo(float).tiny)
+    return Pattern(
+        share=float(np.clip(explained / total, 0.0, 1.0)),
+        features=features.shape[1],
+        significant=bool(agreement > SIGNIFICANT * chance),
+    )
+
+
 def looks_like_noise(network: Network, known: Records) -> bool:
     """Whether the residual of a network on rows with predictions is small and patternless.
 
@@ -40,27 +97,17 @@ def looks_like_noise(network: Network, known: Records) -> bool:
     known
         Rows that all have predictions. At most 4096 of them, spread evenly, are looked at.
     """
-    known = known.take(np.arange(0, len(known), -(-len(known) // MOST_ROWS)))
     if len(known) < FEWEST_ROWS:
         return False
-    depths = np.linspace(0, len(network.blocks), DEPTHS).round().astype(int)
-    inputs = known.inputs.astype(network.last.weight.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        states = [x for depth, x in enumerate(network.states(inputs)) if depth in depths]
-        residual = known.predictions - network.last(states[-1]).astype(np.float64)
-        squares = np.square(residual)
+    some = _some(known)
+    residual = some.predictions - network.predict(some.inputs).astype(np.float64)
+    squares = np.square(residual)
     if not np.isfinite(squares).all() or squares.mean() > LARGEST_SHARE * known.predictions.var():
         return False
     if squares.max() > LARGEST_PEAK**2 * squares.mean():
         return False
+    return not find_pattern(network, known).significant
 
-    features = np.concatenate([*states, np.ones((len(known), 1))], axis=1).astype(np.float64)
-    features /= np.sqrt(np.mean(np.square(features), axis=0)) + np.finfo(float).tiny
-    fit, check = slice(0, None, 2), slice(1, None, 2)
-    gram = features[fit].T @ features[fit]
-    np.fill_diagonal(gram, gram.diagonal() * (1 + RIDGE))
-    coefficients = np.linalg.lstsq(gram, features[fit].T @ residual[fit], rcond=None)[0]
-    expected = features[check] @ coefficients
-    found = residual[check]
-    chance = np.sqrt(np.sum(np.square(expected) * np.square(found)))
-    return bool(np.sum(expected * found) <= SIGNIFICANT * chance)
+
+def _some(known: Records) -> Records:
+    return known.take(np.arange(0, len(known), -(-len(known) // MOST_ROWS)))

@@ -9,8 +9,13 @@ class Outcome(Enum):
     EXACT = "exact", "The record is reproduced to rounding: this is the lost network."
     APPROXIMATE = (
         "approximate",
-        "The record is reproduced as well as coarsely stored numbers or noise in it allow; "
-        "neighbouring blocks whose exchange changes less than that may stand in the other order.",
+        "The record is reproduced as well as coarsely stored numbers or noise in it allow, and "
+        "every sequence of neighbours and every pair fits it better than what could replace it.",
+    )
+    AMBIGUOUS = (
+        "ambiguous",
+        "The record is reproduced, yet it cannot tell this arrangement from others: the "
+        "certificate says which blocks are undecided.",
     )
     MISFIT = "misfit", "This arrangement does not reproduce the record."
     LOCAL_OPTIMUM = (

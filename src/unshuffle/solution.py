@@ -6,6 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from unshuffle.assembly import answer_text
+from unshuffle.certificate import Certificate
 from unshuffle.network import Network
 from unshuffle.outcome import Outcome
 from unshuffle.pairing import Pairing
@@ -40,6 +41,8 @@ class Solution:
         Name of the activation in the hidden layers.
     pairing
         The evidence for the pairs, with margins.
+    certificate
+        How sure the arrangement is; None where it does not reproduce the record.
     seconds
         Wall time by phase: `pair`, `order`, `verify` and `total`.
     trace
@@ -58,6 +61,7 @@ class Solution:
     sha256: str
     activation: str
     pairing: Pairing
+    certificate: Certificate | None
     seconds: Mapping[str, float]
     trace: Trace
     network: Network
@@ -115,6 +119,7 @@ class Solution:
             "activation": self.activation,
             "signal": self.pairing.signal,
             "matching": self.pairing.matching,
+            "certificate": None if self.certificate is None else self.certificate.summary(),
             "margins": [m if isfinite(m) else None for m in self.margins.values()],
             "candidates_tested": self.trace.tested,
             "moves_kept": self.trace.kept,

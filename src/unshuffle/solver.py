@@ -13,11 +13,13 @@ from threadpoolctl import threadpool_limits
 from unshuffle.activations import ACTIVATIONS, RELU, Activation, find_activation
 from unshuffle.anatomy import Anatomy, read_anatomy
 from unshuffle.assembly import answer_hash, last_layer
+from unshuffle.certificate import Certificate, certify
 from unshuffle.errors import UsageError
 from unshuffle.network import Network
-from unshuffle.ordering.auto import Problem, auto
+from unshuffle.ordering.auto import auto
 from unshuffle.ordering.classic import PLACEMENTS, Turn, classic
 from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search, until
 from unshuffle.ordering.seeds import smallest_step
 from unshuffle.outcome import Outcome
@@ -119,23 +121,17 @@ def solve(
     with threadpool_limits(1, "blas"):
         anatomy = read_anatomy(pile, records)
         known = records.predicted()
-
-        options = {"signal": signal, "matching": matching}
-        pairing = pair(pile, records, **options, anatomy=anatomy, activation=activations[0])
+        cases = _cases(pile, records, anatomy, activations, signal=signal, matching=matching)
+        pairing, problem = next(cases)
         paired = perf_counter()
-        problem = _problem(pile, records, anatomy, pairing, activations[0])
         problems = [problem]
 
-        def alternatives() -> Iterator[Problem]:
-            """Other activations, and other last layers where shapes leave a choice."""
-            chosen = pile.index[pairing.last]
-            lasts = [chosen, *(other for other in anatomy.last if other != chosen)]
-            for last, other in product(lasts, activations):
-                if (last, other) != (chosen, activations[0]):
-                    decided = anatomy.with_last(last)
-                    again = pair(pile, records, **options, anatomy=decided, activation=other)
-                    problems.append(_problem(pile, records, anatomy, again, other))
-                    yield problems[-1]
+        def all_problems() -> Iterator[Problem]:
+            """The first and the others, each remembered once it is made."""
+            yield problem
+            for _, other in cases:
+                problems.append(other)
+                yield other
 
         arithmetic = arithmetic_of(pile.dtype, known.predictions)
 
@@ -143,32 +139,36 @@ def solve(
             return _reproduces(judge, run, anatomy.blocks, arithmetic)
 
         turn = partial(_turned, outs=len(anatomy.out)) if anatomy.interchangeable else None
-        trace = Trace([pile[i].id for i in anatomy.inp], [pile[i].id for i in anatomy.out])
         steps: Iterator[Step]
         if not len(known):
             steps = _estimate(problem)
         elif strategy == "auto":
-            steps = auto(chain([problem], alternatives()), rng, rows=rows, reproduces=reproduces)
+            steps = auto(all_problems(), rng, rows=rows, reproduces=reproduces)
         else:
             judge = Judge(problem.layers, problem.last, _sample(known, rows or CLASSIC_ROWS, rng))
             steps = until(
                 classic(judge, problem.blocks.tolist(), placement=placement, turn=turn),
                 lambda step: reproduces(judge, Run(step.order, judge.inputs, step.error)),
             )
+        trace = Trace([pile[i].id for i in anatomy.inp], [pile[i].id for i in anatomy.out])
         ending = run_search(steps, trace, time_limit=time_limit, on_step=on_step)
         ordered = perf_counter()
 
-        order = trace.steps[-1].order if trace.steps else ()
-        order = _complete(order, problem.blocks, turn)
+        order = _complete(trace.steps[-1].order if trace.steps else (), problem.blocks, turn)
         applied = trace.pairs(order)
-        pairs = tuple(sorted(applied, key=lambda ids: (isinstance(ids[0], str), ids)))
-        network = best_fitting([one.network(order) for one in problems if one.admits(order)], known)
         last = next(name for name in pile.ids if name not in {*chain.from_iterable(applied)})
         permutation = (*chain.from_iterable(applied), last)
+        fitting = [one for one in problems if one.admits(order)]
+        networks = [one.network(order) for one in fitting]
+        network = best_fitting(networks, known)
         verdict = judge_network(network, known, pile.stored_as, answer_hash(permutation))
+        certificate = None
+        if verdict.outcome in (Outcome.EXACT, Outcome.APPROXIMATE):
+            certificate = certify(fitting[networks.index(network)], order, verdict.tolerance.rms)
         verified = perf_counter()
+    pairs = tuple(sorted(applied, key=lambda ids: (isinstance(ids[0], str), ids)))
     return Solution(
-        outcome=_outcome(verdict.outcome, ending),
+        outcome=_outcome(verdict.outcome, ending, certificate),
         pairs=pairs,
         order=tuple(pairs.index(ids) for ids in applied),
         last=last,
@@ -178,6 +178,7 @@ def solve(
         sha256=verdict.sha256,
         activation=network.blocks.activation.name,
         pairing=pairing,
+        certificate=certificate,
         seconds={
             "pair": paired - started,
             "order": ordered - paired,
@@ -216,6 +217,25 @@ def _activations(strategy: str, name: str | None) -> list[Activation]:
     if name is not None:
         return [find_activation(name)]
     return list(ACTIVATIONS.values()) if strategy == "auto" else [RELU]
+
+
+def _cases(
+    pile: Pile,
+    records: Records,
+    anatomy: Anatomy,
+    activations: Sequence[Activation],
+    **options: str,
+) -> Iterator[tuple[Pairing, Problem]]:
+    """What there is to order, by activation, and by last layer where shapes leave a choice."""
+    pairing = pair(pile, records, **options, anatomy=anatomy, activation=activations[0])
+    yield pairing, _problem(pile, records, anatomy, pairing, activations[0])
+    chosen = pile.index[pairing.last]
+    lasts = [chosen, *(other for other in anatomy.last if other != chosen)]
+    for last, other in product(lasts, activations):
+        if (last, other) != (chosen, activations[0]):
+            decided = anatomy.with_last(last)
+            pairing = pair(pile, records, **options, anatomy=decided, activation=other)
+            yield pairing, _problem(pile, records, anatomy, pairing, other)
 
 
 def _problem(
@@ -283,8 +303,10 @@ def _complete(order: Sequence[int], blocks: NDArray[np.intp], turn: Turn | None)
     return (*order, *np.setdiff1d(blocks, placed).tolist())
 
 
-def _outcome(verdict: Outcome, ending: Ending) -> Outcome:
+def _outcome(verdict: Outcome, ending: Ending, certificate: Certificate | None) -> Outcome:
     """What fits outranks why the search stopped."""
+    if certificate is not None and not certificate.decided:
+        return Outcome.AMBIGUOUS
     if verdict is not Outcome.MISFIT:
         return verdict
     return {

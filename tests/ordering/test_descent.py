@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from unshuffle.ordering.adjoint import exchange_effects, linearize, replacement_effects, shifts
-from unshuffle.ordering.descent import Objective, _exchanges, _turns, descend
+from unshuffle.ordering.candidates import turn_moves
+from unshuffle.ordering.descent import Objective, _exchanges, descend
 from unshuffle.ordering.moves import Kind
 from unshuffle.records import Records
 
@@ -94,7 +95,7 @@ def test_turns_are_offered_with_their_effects_and_gains(loose, rng):
     order = tuple(5 * k + (k + 1) % 5 for k in range(5))
     at = linearize(net.judge, net.judge.run(order))
     objective = unsure(rng, 5)
-    moves = _turns(net.judge, net.layers, at, objective)
+    moves = turn_moves(net.judge, at, objective.log_odds)
     assert moves.first.tolist() == moves.second.tolist() == [0, 1, 2, 3, 4]
     for k in range(5):
         after = moves.apply(np.array([k]), order, 5)

@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unshuffle.ordering.adjoint import shifts
 from unshuffle.ordering.moves import Kind, Moves
 
 LAYERS = 12
@@ -99,3 +100,19 @@ def test_moves_are_joined_and_may_be_none(moves_of):
     assert both.second.tolist() == [1, 2, 2]
     assert both.effects.tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0]]
     assert both.gains.tolist() == [0.5, 2, -1]
+
+
+def test_reversed_neighbours_are_those_that_a_move_exchanges():
+    first, second = shifts(6, 3).T
+    moves = Moves(
+        np.full(len(first), Kind.SHIFT),
+        first,
+        second,
+        np.empty((len(first), 0)),
+        np.zeros(len(first)),
+    )
+    for place in range(5):
+        reversing = moves.reverses(place)
+        for move in range(len(moves)):
+            after = moves.apply(np.array([move]), tuple(range(6)), outs=7)
+            assert reversing[move] == (after.index(place) > after.index(place + 1))

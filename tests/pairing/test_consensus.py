@@ -91,3 +91,11 @@ def test_layers_of_zeros_say_nothing_and_give_no_warning(dropped, score):
     layers = loose_layers(network.astype(np.float64), [0, 1, 2], [0, 1, 2])
     layers.out_weight[:] = 0
     assert not score(layers, np.array([(0, 0), (1, 1), (2, 2)])).any()
+
+
+@pytest.mark.parametrize("score", [consensus, template])
+def test_identical_layers_resemble_nothing(dropped, score):
+    """What rounding leaves of their differences is no evidence."""
+    layers = loose_layers(dropped().network, [1, 1, 1, 1, 1], range(5))
+    scores = score(layers, np.column_stack([np.arange(5)] * 2))
+    np.testing.assert_array_equal(scores, np.zeros((5, 5)))

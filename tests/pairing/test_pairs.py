@@ -72,6 +72,18 @@ def test_confidence_is_a_probability_over_the_rivals(dropped):
     assert pair(case.pile, signal="trace").matches[0].confidence is None
 
 
+def test_each_rival_of_a_square_pair_counts_once(dropped):
+    case = dropped(blocks=4, width=6, hidden=6)
+    pairing = pair(case.pile)
+    squares = [case.pile.ids[i] for i in pairing.anatomy.inp]
+    scores = np.maximum(pairing.scores, pairing.scores.T)
+    for match in pairing.matches:
+        i, j = squares.index(match.inp), squares.index(match.out)
+        others = [k for k in range(8) if k not in (i, j)]
+        odds = np.exp(np.concatenate([scores[i, others], scores[others, j]]) - scores[i, j])
+        assert match.confidence == pytest.approx(1 / (1 + odds.sum()), rel=1e-5)
+
+
 def test_a_signal_that_needs_a_record_is_refused_without(dropped):
     case = dropped(blocks=2)
     with pytest.raises(UsageError, match="'first-order' needs rows with predictions"):

@@ -144,7 +144,7 @@ def replacement_effects(judge: Judge, at: Linearization, replacements: NDArray[n
             effects[k, :, rows] = _project(adjoints[place + 1, :, rows], change)
 
     judge.by_rows(work)
-    return effects.reshape(len(effects), -1)
+    return effects.reshape(len(effects), shape[1] * shape[2])
 
 
 def exchange_effects(layers: Layers, at: Linearization) -> tuple[Floats, Floats]:

@@ -9,19 +9,18 @@ pair in which the weights believe is not fatal. When restarts stop helping, rows
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Layers, Linear, Network
 from unshuffle.noise import looks_like_noise
 from unshuffle.ordering.beam import beam
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.insertion import insertion
 from unshuffle.ordering.judge import Judge, Order, Run, Search
+from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
-from unshuffle.records import Records
 from unshuffle.trace import Step
 
 GLANCE = 128
@@ -54,50 +53,6 @@ NEAR = 0.1
 
 TRUST = (1.0, 0.5, 0.25, 0.0)
 """Factors on the pairing evidence, in turn."""
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What is to be ordered.
-
-    Parameters
-    ----------
-    layers, last
-        The loose layers and the last one.
-    pairs
-        Shape (blocks, 2): the pairs to start from, as indices of inp and out layers.
-    log_odds
-        Shape (I, J): of all pairs.
-    records
-        All rows; seeds look at those without predictions too.
-    turns
-        Whether inp and out layers have one shape.
-    """
-
-    layers: Layers
-    last: Linear
-    pairs: NDArray[np.intp]
-    log_odds: NDArray[np.float64]
-    records: Records
-    turns: bool
-
-    @cached_property
-    def known(self) -> Records:
-        """The rows with predictions."""
-        return self.records.predicted()
-
-    @property
-    def blocks(self) -> NDArray[np.intp]:
-        """Numbers of the blocks that the pairs make."""
-        return self.pairs @ np.array([len(self.layers.out_weight), 1], np.intp)
-
-    def admits(self, order: Order) -> bool:
-        """Whether an order has no pair that the evidence rules out, or all of them might be."""
-        return bool(np.isfinite(self.log_odds.ravel()[list(order)]).all())
-
-    def network(self, order: Order) -> Network:
-        """The network of an order."""
-        return Network(self.layers.take(order), self.last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,9 +126,7 @@ def auto(
         count = rows_for(EQUATIONS)
         stage = stage_of(problem)
     best = yield from _from_seeds(stage, starts=STARTS)
-    for other in problems:
-        if stage.done(best):
-            break
+    while not stage.done(best) and (other := next(problems, None)):
         rival = stage_of(other)
         run = yield from _rival(rival, best, near=near(best))
         if run is not best:
@@ -301,11 +254,11 @@ def _seeds(stage: Stage) -> tuple[list[Order], NDArray[np.float64]]:
     inputs = problem.records.inputs
     inputs = inputs[stage.rng.permutation(len(inputs))[:few]]
     orders = []
-    for seed in SEEDS.values():
-        ranking = numbers[seed.rank(blocks, inputs)].tolist()
-        orders += [tuple(ranking), tuple(reversed(ranking))]
-    states = np.stack([judge.inputs[:RANKED_ROWS]] * len(orders))
     with np.errstate(over="ignore", invalid="ignore"):
+        for seed in SEEDS.values():
+            ranking = numbers[seed.rank(blocks, inputs)].tolist()
+            orders += [tuple(ranking), tuple(reversed(ranking))]
+        states = np.stack([judge.inputs[:RANKED_ROWS]] * len(orders))
         for blocks in np.array(orders, np.intp).T:
             states = problem.layers.apply_each(blocks, states)
         residuals = problem.last(states) - judge.predictions[:RANKED_ROWS]

@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.network import Layers
-from unshuffle.ordering.adjoint import (
-    Linearization,
-    exchange_effects,
-    linearize,
-    replacement_effects,
-    shift_effects,
-    shifts,
+from unshuffle.ordering.adjoint import Linearization, linearize
+from unshuffle.ordering.candidates import (
+    all_exchanges,
+    exchange_moves,
+    shift_moves,
+    turn_moves,
 )
 from unshuffle.ordering.judge import Judge, Order, Run, Search
-from unshuffle.ordering.moves import Kind, Moves
+from unshuffle.ordering.moves import Moves
 from unshuffle.ordering.selection import promising, pursuit, regression
 from unshuffle.trace import Step
 
@@ -109,11 +108,11 @@ def descend(
     value = objective.value(run)
     while effort < 3 and not done(run):
         at = linearize(judge, run)
-        moves = _shifts(judge, at, WINDOW if effort else 1)
+        moves = shift_moves(judge, at, WINDOW if effort else 1)
         if effort == 2:
             moves += _exchanges(judge, layers, at, objective)
             if turns:
-                moves += _turns(judge, layers, at, objective)
+                moves += turn_moves(judge, at, objective.log_odds)
         proposals = [
             regression(moves, at.residual),
             pursuit(moves, at.residual, strength=len(run.order)),
@@ -156,58 +155,11 @@ def _judge(
     return best, best_value, tested
 
 
-def _shifts(judge: Judge, at: Linearization, window: int) -> Moves:
-    first, second = shifts(len(at.run.order), window).T
-    kind = np.full(len(first), Kind.SHIFT, np.intp)
-    return Moves(kind, first, second, shift_effects(judge, at, window), np.zeros(len(first)))
-
-
 def _exchanges(judge: Judge, layers: Layers, at: Linearization, objective: Objective) -> Moves:
     """The exchanges that the evidence admits and that promise most on a few rows."""
-    order = np.array(at.run.order, np.intp)
-    length, outs = len(order), len(layers.out_weight)
-    i, j = np.divmod(order, outs)
-    first, second = np.triu_indices(length, 1)
-    gains = objective.log_odds[i[first], j[second]] + objective.log_odds[i[second], j[first]]
-    gains -= objective.log_odds[i[first], j[first]] + objective.log_odds[i[second], j[second]]
-    # One exchange can be expected to explain much of the error, but not nearly all of it.
-    admitted = gains > -length
-    first, second, gains = first[admitted], second[admitted], gains[admitted]
-    if not len(first):
-        return Moves.none(len(at.residual), at.residual.dtype)
-
+    length = len(at.run.order)
     few = at.first_rows(SCREENED_ROWS)
-    rough = [
-        Moves(np.full(len(first), kind), first, second, effects[first, second], gains)
-        for kind, effects in zip(
-            (Kind.OUTS, Kind.INPS),
-            (each + each.transpose(1, 0, 2) for each in exchange_effects(layers, few)),
-            strict=True,
-        )
-    ]
-    candidates = rough[0] + rough[1]
-    best = promising(candidates, few.residual, length)[:EXCHANGES]
-    kind, first, second = candidates.kind[best], candidates.first[best], candidates.second[best]
-    # Giving two places each other's inp layers makes the blocks that exchanging the out layers
-    # makes, in the opposite places.
-    at_first, at_second = i[first] * outs + j[second], i[second] * outs + j[first]
-    swapped = kind == Kind.INPS
-    at_first[swapped], at_second[swapped] = at_second[swapped], at_first[swapped]
-    effects = replacement_effects(judge, at, np.column_stack([first, at_first]))
-    effects += replacement_effects(judge, at, np.column_stack([second, at_second]))
-    return Moves(kind, first, second, effects, candidates.gains[best])
-
-
-def _turns(judge: Judge, layers: Layers, at: Linearization, objective: Objective) -> Moves:
-    """Exchange the roles of the two layers of each block."""
-    order = np.array(at.run.order, np.intp)
-    i, j = np.divmod(order, len(layers.out_weight))
-    places = np.arange(len(order))
-    turned = j * len(layers.out_weight) + i
-    return Moves(
-        np.full(len(order), Kind.TURN),
-        places,
-        places,
-        replacement_effects(judge, at, np.column_stack([places, turned])),
-        objective.log_odds[j, i] - objective.log_odds[i, j],
-    )
+    # One exchange can be expected to explain much of the error, but not nearly all of it.
+    rough = all_exchanges(layers, few, objective.log_odds, least_gain=-length)
+    best = promising(rough, few.residual, length)[:EXCHANGES]
+    return exchange_moves(judge, at, rough.take(best), objective.outs)

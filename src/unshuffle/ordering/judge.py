@@ -110,11 +110,17 @@ class Judge:
         There are two halves on any machine, since the rounding of a matrix product may depend on
         how many rows it has.
         """
+
+        def quietly(part: slice) -> None:
+            # What overflows is judged to be bad; each thread has an error state of its own.
+            with np.errstate(over="ignore", invalid="ignore"):
+                work(part)
+
         if len(self.inputs) < few:
-            work(slice(None))
+            quietly(slice(None))
             return
         middle = (len(self.inputs) + 1) // 2
-        for _ in self.threads.map(work, (slice(0, middle), slice(middle, None))):
+        for _ in self.threads.map(quietly, (slice(0, middle), slice(middle, None))):
             pass
 
     def errors(self, base: Run, candidates: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ An arrangement is a sequence of block numbers; with loose layers a number names 
 their out layers, or of their inp layers. A turn exchanges the roles of a block's two layers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -62,6 +62,20 @@ class Moves:
             np.concatenate([self.gains, other.gains]),
         )
 
+    def take(self, chosen: NDArray[np.intp]) -> "Moves":
+        """Some of the moves."""
+        return Moves(
+            self.kind[chosen],
+            self.first[chosen],
+            self.second[chosen],
+            self.effects[chosen],
+            self.gains[chosen],
+        )
+
+    def with_effects(self, effects: Floats) -> "Moves":
+        """The same moves with their effects on other rows."""
+        return replace(self, effects=effects)
+
     def compatible(self, move: int) -> NDArray[np.bool_]:
         """Which moves can be made together with one: shape (moves,), that one itself excluded.
 
@@ -80,6 +94,13 @@ class Moves:
             shares = (low == a) | (low == b) | (high == a) | (high == b)
             together = (shift & between) | (~shift & ~shares)
         return together
+
+    def reverses(self, place: int) -> NDArray[np.bool_]:
+        """Which moves run the block of a place after that of the next place: shape (moves,)."""
+        forward = (self.first == place) & (self.second > place)
+        backward = (self.first == place + 1) & (self.second <= place)
+        reversing: NDArray[np.bool_] = (self.kind == Kind.SHIFT) & (forward | backward)
+        return reversing
 
     def apply(self, chosen: NDArray[np.intp], order: tuple[int, ...], outs: int) -> tuple[int, ...]:
         """Make compatible moves on an order; `outs` is the number J of out layers."""

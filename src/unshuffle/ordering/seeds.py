@@ -65,7 +65,7 @@ def spectral(blocks: Blocks, _: Floats) -> Ranking:
 
     Likeness is the cosine of the off-diagonal entries of W_out W_in, and of W_out W_outᵀ, less the
     mean over the blocks. Neighbours in depth are alike, so the leading eigenvector of the centred
-    likeness is monotone in depth, up to its sign.
+    likeness is nearly monotone in depth, up to its sign.
     """
     if len(blocks) < 3:
         return np.arange(len(blocks))

@@ -67,10 +67,18 @@ def consensus(layers: Layers, pairs: Pairs) -> Scores:
 
 _TINY = np.float32(1e-30)
 
+_SAME = 1e-6
+"""Relative difference from the mean of all layers up to which a layer says nothing of its own."""
+
 
 def _centred(layers: Layers) -> tuple[Floats, Floats]:
     """Weights minus their means over the pile: their products are the double-centred products."""
-    return (
-        layers.inp_weight - layers.inp_weight.mean(axis=0),
-        layers.out_weight - layers.out_weight.mean(axis=0),
-    )
+    return _deviations(layers.inp_weight), _deviations(layers.out_weight)
+
+
+def _deviations(weights: Floats) -> Floats:
+    deviations: Floats = weights - weights.mean(axis=0)
+    sizes = np.linalg.norm(weights, axis=(1, 2))
+    # What rounding leaves of identical layers must not pass for a likeness.
+    deviations[np.linalg.norm(deviations, axis=(1, 2)) <= _SAME * sizes] = 0
+    return deviations

@@ -205,8 +205,6 @@ def _matches(
     for i, j in pairs.tolist():
         # Rivals of (i, j): another out for inp i, or another inp for out j.
         rivals = [(others[i, :], anatomy.out), (others[:, j], anatomy.inp)]
-        if anatomy.interchangeable:
-            rivals += [(others[j, :], anatomy.out), (others[:, i], anatomy.inp)]
         column, positions = max(rivals, key=lambda rival: float(rival[0].max()))
         best = float(column.max())
         against = np.concatenate([column for column, _ in rivals]) - scores[i, j]

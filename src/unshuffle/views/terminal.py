@@ -79,6 +79,7 @@ def print_solution(solution: "Solution", *, kept_in: str | None) -> None:
     facts = {
         "mean squared error": f"{solution.mse:.3g} over {solution.rows} rows",
         "max absolute error": f"{solution.max_abs_error:.3g}",
+        **_certificate_facts(solution),
         "search": f"{solution.trace.tested} candidates tested, {solution.trace.kept} moves kept",
         "time": seconds,
         "sha256": solution.sha256,
@@ -87,6 +88,32 @@ def print_solution(solution: "Solution", *, kept_in: str | None) -> None:
         facts["kept in"] = kept_in
     _print_facts(console, facts)
     console.print(Text(solution.answer), soft_wrap=True)  # one line, to be copied or piped
+
+
+def _certificate_facts(solution: "Solution") -> dict[str, str]:
+    """How far ahead of its nearest rivals the arrangement is, or what is undecided."""
+    certificate = solution.certificate
+    if certificate is None or not certificate.pairs:
+        return {}
+    if certificate.decided:
+        contests = {"order": certificate.neighbours, "pairs": certificate.pairs}
+        nearest = {name: min(one.mse for one in each) for name, each in contests.items() if each}
+        rivals = ", ".join(f"{name} {mse:.2g}" for name, mse in nearest.items())
+        return {"nearest rivals": f"mean squared error {rivals}"}
+    blocks = [solution.pairs[block] for block in solution.order]
+    names = [f"{inp}+{out}" for inp, out in blocks]
+    groups = [group for group in certificate.groups if len(group) > 1]
+    doubtful = [names[one.first] for one in certificate.pairs if not one.decided]
+    facts = {}
+    if groups:
+        facts["undecided order"] = "; ".join(
+            " → ".join(names[place] for place in group) for group in groups
+        )
+    if doubtful:
+        facts["undecided pairs"] = ", ".join(doubtful)
+    if certificate.rows_needed is not None:
+        facts["rows it would take"] = str(certificate.rows_needed)
+    return facts
 
 
 def print_verdict(verdict: "Verdict") -> None:
