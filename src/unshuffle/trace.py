@@ -26,6 +26,8 @@ class Step:
         is being built. `Trace.pairs` translates them.
     error
         Mean squared error of that order on the rows of the search.
+    rows
+        Number of rows that the candidates were judged on.
     """
 
     phase: str
@@ -33,6 +35,7 @@ class Step:
     kept: bool
     order: tuple[int, ...]
     error: float
+    rows: int
 
 
 OnStep = Callable[["Trace"], None]
@@ -81,10 +84,10 @@ class Trace:
         Returns
         -------
         dict
-            Per step: `phase`, `seconds`, `kept`, `error`, `candidates` (how many were tested) and
-            `blocks` (how many are in the order). Concatenated over the steps: `tested` (errors,
-            float32) and `order`, the latter for the steps that kept a move. The ids `inp` and
-            `out` translate the block numbers in `order`: number b is the block of inp layer
+            Per step: `phase`, `seconds`, `kept`, `error`, `candidates` (how many were tested),
+            `blocks` (how many are in the order) and `rows`. Concatenated over the steps: `tested`
+            (errors, float32) and `order`, the latter for the steps that kept a move. The ids `inp`
+            and `out` translate the block numbers in `order`: number b is the block of inp layer
             ``inp[b // len(out)]`` and out layer ``out[b % len(out)]``.
         """
         kept = [step for step in self.steps if step.kept]
@@ -95,6 +98,7 @@ class Trace:
             "error": np.array([step.error for step in self.steps], dtype=np.float64),
             "candidates": np.array([len(step.tested) for step in self.steps], dtype=np.int64),
             "blocks": np.array([len(step.order) for step in self.steps], dtype=np.int64),
+            "rows": np.array([step.rows for step in self.steps], dtype=np.int64),
             "tested": np.array([e for step in self.steps for e in step.tested], dtype=np.float32),
             "order": np.array([block for step in kept for block in step.order], dtype=np.int64),
             "inp": np.array(self.inp),

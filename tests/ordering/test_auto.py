@@ -177,7 +177,7 @@ def test_the_best_of_a_search_is_reported_and_returned(loose, finish):
 
     def there_and_back():
         for run in (high, short, low, high):
-            yield Step("there and back", np.array([run.error]), True, run.order, run.error)
+            yield Step("there and back", np.array([run.error]), True, run.order, run.error, 1)
         return high
 
     steps, (end, best) = finish(_reporting(there_and_back(), middle, net.judge))

@@ -9,7 +9,7 @@ def steps(count, interrupt_at=None):
     for k in range(count):
         if k == interrupt_at:
             raise KeyboardInterrupt
-        yield Step("count", np.array([1.0, 2.0]), k % 2 == 0, tuple(range(k)), 10.0 - k)
+        yield Step("count", np.array([1.0, 2.0]), k % 2 == 0, tuple(range(k)), 10.0 - k, 5)
 
 
 def run(search, **options):
@@ -69,5 +69,6 @@ def test_a_trace_is_stored_in_full():
     assert arrays["candidates"].tolist() == [2] * 4
     assert arrays["tested"].tolist() == [1, 2] * 4
     assert arrays["blocks"].tolist() == [0, 1, 2, 3]
+    assert arrays["rows"].tolist() == [5] * 4
     assert arrays["order"].tolist() == [0, 1]  # of the kept steps: (), (0, 1)
     assert "8 candidates tested" in repr(trace)

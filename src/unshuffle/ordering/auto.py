@@ -146,7 +146,7 @@ def auto(
         count = len(known) if noisy else min(GROWTH * count, len(known))
         stage = stage_of(stage.problem)
         start = stage.judge.run(best.order)
-        yield Step("more rows", np.array([start.error]), True, start.order, start.error)
+        yield Step("more rows", np.array([start.error]), True, start.order, start.error, count)
         best = yield from _descent(stage, start, Objective(stage.problem.log_odds), start)
 
 
@@ -154,7 +154,7 @@ def _from_seeds(stage: Stage, *, starts: int) -> Search:
     """Descend from the best seeds until one leads to the record."""
     orders, errors = _seeds(stage)
     best = stage.judge.run(orders[0])
-    yield Step("seeds", errors, True, best.order, best.error)
+    yield Step("seeds", errors, True, best.order, best.error, len(stage.judge.inputs))
     if stage.judge.predictions.size < GLANCE:
         search = beam(stage.judge, best, done=stage.done)
         _, best = yield from _reporting(search, best, stage.judge)
@@ -178,7 +178,9 @@ def _rival(stage: Stage, best: Run, *, near: bool) -> Search:
     if not stage.problem.admits(best.order):
         return best
     start = stage.judge.run(best.order)
-    yield Step("rivals", np.array([start.error]), False, best.order, best.error)
+    yield Step(
+        "rivals", np.array([start.error]), False, best.order, best.error, len(stage.judge.inputs)
+    )
     if not start.error < best.error:
         return best
     return (yield from _descent(stage, start, Objective(stage.problem.log_odds), start))

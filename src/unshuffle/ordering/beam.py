@@ -55,7 +55,7 @@ def beam(judge: Judge, start: Run, *, done: Callable[[Run], bool]) -> Search:
         kept = met[first] < best.error
         if kept:
             best = judge.run(first, after=best)
-        yield Step("beam", np.array(tested), kept, best.order, best.error)
+        yield Step("beam", np.array(tested), kept, best.order, best.error, len(judge.inputs))
     return best
 
 

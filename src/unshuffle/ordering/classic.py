@@ -74,7 +74,7 @@ def greedy_insertion(judge: Judge, blocks: Sequence[int], placement: str) -> Sea
         best = int(errors.argmin())
         run = judge.run(candidates[best].tolist(), after=run)
         remaining.pop(best // len(positions))
-        yield Step("greedy insertion", errors, True, run.order, run.error)
+        yield Step("greedy insertion", errors, True, run.order, run.error, len(judge.inputs))
     return run
 
 
@@ -90,7 +90,7 @@ def two_opt(judge: Judge, run: Run) -> Search:
             candidates[np.arange(length - j), swapped] = run.order[i]
             before = run
             run, errors, first = _keep_first(judge, run, candidates)
-            yield Step("2-opt", errors, run is not before, run.order, run.error)
+            yield Step("2-opt", errors, run is not before, run.order, run.error, len(judge.inputs))
             j += first + 1
     return run
 
@@ -111,7 +111,7 @@ def or_opt(judge: Judge, run: Run) -> Search:
         kept = bool(errors[best] < run.error)
         if kept:
             run = judge.run(candidates[best].tolist(), after=run)
-        yield Step("or-opt", errors, kept, run.order, run.error)
+        yield Step("or-opt", errors, kept, run.order, run.error, len(judge.inputs))
     return run
 
 
@@ -125,7 +125,7 @@ def exchange_roles(judge: Judge, run: Run, turn: Turn) -> Search:
         candidates[diagonal] = turn(candidates[diagonal])
         before = run
         run, errors, first = _keep_first(judge, run, candidates)
-        yield Step("roles", errors, run is not before, run.order, run.error)
+        yield Step("roles", errors, run is not before, run.order, run.error, len(judge.inputs))
         at += first + 1
     return run
 

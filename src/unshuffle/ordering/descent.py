@@ -126,9 +126,8 @@ def descend(
         kept = best is not run
         slow = not best_value < value + len(run.order) / 2 * np.log1p(-SLOW)
         run, value = best, best_value
-        yield Step(
-            "repair" if effort == 2 else "descent", np.array(tested), kept, run.order, run.error
-        )
+        phase = "repair" if effort == 2 else "descent"
+        yield Step(phase, np.array(tested), kept, run.order, run.error, len(judge.inputs))
         effort = 0 if not slow else effort + 1
     return run
 

@@ -38,7 +38,7 @@ def insertion(judge: Judge, blocks: Sequence[int]) -> Search:
         errors = insertion_errors(judge, linearize(judge, run), remaining)
         run, tested = _best(judge, run, remaining, errors)
         remaining.remove(next(iter({*run.order} & {*remaining})))
-        yield Step("insertion", np.array(tested), True, run.order, run.error)
+        yield Step("insertion", np.array(tested), True, run.order, run.error, len(judge.inputs))
 
     for _ in range(ROUNDS):
         before = run.error
@@ -48,7 +48,9 @@ def insertion(judge: Judge, blocks: Sequence[int]) -> Search:
             best, tested = _best(judge, rest, [block], errors)
             kept = best.error < run.error
             run = best if kept else run
-            yield Step("re-insertion", np.array(tested), kept, run.order, run.error)
+            yield Step(
+                "re-insertion", np.array(tested), kept, run.order, run.error, len(judge.inputs)
+            )
         if not run.error < before:
             break
     return run
