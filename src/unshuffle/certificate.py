@@ -52,6 +52,9 @@ SURE_ROWS = 32
 SCREENED_ROWS = 8
 """Rows on which all exchanges of layers are weighed to find each block's best rivals."""
 
+SOME_ROWS = 1024
+"""Rows that are looked at first where noise is left."""
+
 RIVALS = 2
 """Exchanges of each block that are weighed on all rows, where noise is left."""
 
@@ -184,17 +187,27 @@ def certify(problem: Problem, order: Order, rounding: float) -> Certificate:
     Notes
     -----
     Where rounding explains what is left, few rows are looked at, and no moves but exchanges of
-    neighbours: whatever shows at all decides. Where noise is left, all rows are.
+    neighbours: whatever shows at all decides. Where noise is left, some rows are, and all of them
+    if some do not decide everything.
     """
     known = problem.known
     sample = _spread(known, SURE_ROWS)
     rivals = _weigh(problem, order, sample, window=1, nearest=1)
-    if rivals.mse > rounding**2:
-        sample = known
+    if rivals.mse <= rounding**2:
+        return _certificate(rivals, len(sample), rounding**2, rounding**2)
+    dependence = _dependence(problem.network(order), known)
+    for sample in (_spread(known, SOME_ROWS), known):
         rivals = _weigh(problem, order, sample, window=WINDOW, nearest=RIVALS)
-    variance = rounding**2
-    if rivals.mse > variance:
-        variance = rivals.mse * _dependence(problem.network(order), known)
+        # Dependent rows say as much as a smaller number of independent ones.
+        variance = rivals.mse * (1 + dependence * len(sample))
+        certificate = _certificate(rivals, len(sample), variance, rounding**2)
+        if certificate.decided:
+            break
+    return certificate
+
+
+def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float) -> Certificate:
+    """Weigh all statements, with a variance of the noise and one that rounding explains."""
     moves = rivals.moves
     costs = (2 * rivals.slopes + rivals.squares) / (2 * variance) - moves.gains
     log_weights, log_total = _log_weights(moves, costs, rivals.gram / variance)
@@ -208,13 +221,13 @@ def certify(problem: Problem, order: Order, rounding: float) -> Certificate:
         against = float(np.logaddexp.reduce(log_weights[members]))
         log_odds = float(np.log(-np.expm1(min(against - log_total, -1e-16)))) + log_total - against
         rows_needed = None
-        if log_odds < DECIDED and rivals.squares[nearest] > rounding**2 * rivals.equations:
-            needed = NEEDED * variance * len(sample) / rivals.squares[nearest]
-            rows_needed = max(ceil(needed), len(sample) + 1)
+        if log_odds < DECIDED and rivals.squares[nearest] > rounding * rivals.equations:
+            needed = NEEDED * variance * rows / rivals.squares[nearest]
+            rows_needed = max(ceil(needed), rows + 1)
         mse = rivals.mse_after(nearest if rival is None else rival)
         return Contest(first, second, mse, log_odds, rows_needed)
 
-    length = len(order)
+    length = rivals.length
     neighbours = tuple(
         contest(place, place + 1, moves.reverses(place), place) for place in range(length - 1)
     )
@@ -227,17 +240,18 @@ def certify(problem: Problem, order: Order, rounding: float) -> Certificate:
             nearest = members[costs[members].argmin()]
             other = int(moves.first[nearest] + moves.second[nearest]) - place
             pairs.append(contest(place, other, breaking))
-    return Certificate(neighbours, tuple(pairs), rivals.mse, variance, len(sample))
+    return Certificate(neighbours, tuple(pairs), rivals.mse, variance, rows)
 
 
 @dataclass(frozen=True, eq=False)
 class _Rivals:
     """Moves away from an arrangement, and the sums over the equations that weigh them.
 
-    `gram` holds the inner products of their effects, `slopes` those with the residual, and
-    `residual` that of the residual with itself.
+    `length` counts the blocks. `gram` holds the inner products of the moves' effects, `slopes`
+    those with the residual, and `residual` that of the residual with itself.
     """
 
+    length: int
     moves: Moves
     gram: NDArray[np.float64]
     slopes: NDArray[np.float64]
@@ -286,7 +300,9 @@ def _weigh(problem: Problem, order: Order, rows: Records, *, window: int, neares
         slopes += effects @ left
         residual += float(left @ left)
         count += len(left)
-    return _Rivals(moves.with_effects(moves.effects[:, :0]), gram, slopes, residual, count)
+    return _Rivals(
+        len(order), moves.with_effects(moves.effects[:, :0]), gram, slopes, residual, count
+    )
 
 
 def _spread(rows: Records, most: int) -> Records:
@@ -309,9 +325,9 @@ def _nearest(exchanges: Moves, residual: Floats, length: int, count: int) -> Mov
 
 
 def _dependence(network: Network, known: Records) -> float:
-    """By how much less the rows say than independent ones would."""
+    """By how much less each further row says, for those that there are."""
     pattern = find_pattern(network, known)
-    return 1 + pattern.share * len(known) / pattern.features
+    return pattern.share / pattern.features
 
 
 def _log_weights(

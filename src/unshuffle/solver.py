@@ -1,6 +1,7 @@
 """The pipeline: pair, order, verify."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, product
 from numbers import Integral
@@ -18,7 +19,7 @@ from unshuffle.errors import UsageError
 from unshuffle.network import Network
 from unshuffle.ordering.auto import auto
 from unshuffle.ordering.classic import PLACEMENTS, Turn, classic
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Judge, Order, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search, until
 from unshuffle.ordering.seeds import smallest_step
@@ -138,12 +139,26 @@ def solve(
         def reproduces(judge: Judge, run: Run) -> bool:
             return _reproduces(judge, run, anatomy.blocks, arithmetic)
 
+        def explains(problem: Problem, order: Order) -> bool:
+            verdict = judge_network(problem.network(order), known, pile.stored_as)
+            return verdict.outcome is Outcome.APPROXIMATE
+
+        def decides(problem: Problem, order: Order, rows: Records) -> bool:
+            return certify(replace(problem, records=rows), order, rounding=0.0).decided
+
         turn = partial(_turned, outs=len(anatomy.out)) if anatomy.interchangeable else None
         steps: Iterator[Step]
         if not len(known):
             steps = _estimate(problem)
         elif strategy == "auto":
-            steps = auto(all_problems(), rng, rows=rows, reproduces=reproduces)
+            steps = auto(
+                all_problems(),
+                rng,
+                rows=rows,
+                reproduces=reproduces,
+                explains=explains,
+                decides=decides,
+            )
         else:
             judge = Judge(problem.layers, problem.last, _sample(known, rows or CLASSIC_ROWS, rng))
             steps = until(
@@ -161,7 +176,7 @@ def solve(
         fitting = [one for one in problems if one.admits(order)]
         networks = [one.network(order) for one in fitting]
         network = best_fitting(networks, known)
-        verdict = judge_network(network, known, pile.stored_as, answer_hash(permutation))
+        verdict = judge_network(network, known, pile.stored_as)
         certificate = None
         if verdict.outcome in (Outcome.EXACT, Outcome.APPROXIMATE):
             certificate = certify(fitting[networks.index(network)], order, verdict.tolerance.rms)
@@ -175,7 +190,7 @@ def solve(
         mse=verdict.mse,
         max_abs_error=verdict.max_abs_error,
         rows=verdict.rows,
-        sha256=verdict.sha256,
+        sha256=answer_hash(permutation),
         activation=network.blocks.activation.name,
         pairing=pairing,
         certificate=certificate,

@@ -1,7 +1,7 @@
 """The final word: how well an arrangement reproduces the whole record."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -43,7 +43,7 @@ class Verdict:
     tolerance
         The largest errors that rounding explains.
     sha256
-        Of the answer text.
+        Of the answer text; empty where a network was judged by itself.
     """
 
     outcome: Outcome
@@ -51,7 +51,7 @@ class Verdict:
     max_abs_error: float
     rows: int
     tolerance: Tolerance
-    sha256: str
+    sha256: str = ""
 
     def summary(self) -> dict[str, Any]:
         """The verdict as plain values, ready for JSON."""
@@ -100,7 +100,8 @@ def verify(
     activations = ACTIVATIONS.values() if activation is None else [find_activation(activation)]
     with threadpool_limits(1, "blas"):  # rows are predicted in parallel, the same on any machine
         network = best_fitting([build_network(pile, answer, one) for one in activations], known)
-        return judge_network(network, known, pile.stored_as, answer_hash(answer))
+        verdict = judge_network(network, known, pile.stored_as)
+        return replace(verdict, sha256=answer_hash(answer))
 
 
 def best_fitting(networks: Sequence[Network], known: Records) -> Network:
@@ -132,13 +133,11 @@ def require_predictions(records: Records) -> Records:
     return known
 
 
-def judge_network(
-    network: Network, known: Records, stored_as: tuple[str, ...], sha256: str
-) -> Verdict:
+def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) -> Verdict:
     """Judge an assembled network on rows that all have predictions; without any, it cannot be."""
     if not len(known):
         nothing = Tolerance(0.0, 0.0)
-        return Verdict(Outcome.ESTIMATE, np.nan, np.nan, 0, nothing, sha256)
+        return Verdict(Outcome.ESTIMATE, np.nan, np.nan, 0, nothing)
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
         mse, peak = float(np.mean(np.square(error))), float(error.max())
@@ -152,4 +151,4 @@ def judge_network(
         outcome = Outcome.APPROXIMATE
     else:
         outcome = Outcome.MISFIT
-    return Verdict(outcome, mse, peak, len(known), rounding, sha256)
+    return Verdict(outcome, mse, peak, len(known), rounding)

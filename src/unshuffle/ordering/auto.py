@@ -14,13 +14,13 @@ from functools import lru_cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.noise import looks_like_noise
 from unshuffle.ordering.beam import beam
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.insertion import insertion
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
+from unshuffle.records import Records
 from unshuffle.trace import Step
 
 GLANCE = 128
@@ -71,6 +71,8 @@ def auto(
     *,
     rows: int | None,
     reproduces: Callable[[Judge, Run], bool],
+    explains: Callable[[Problem, Order], bool],
+    decides: Callable[[Problem, Order, Records], bool],
 ) -> Iterator[Step]:
     """Search until the record is reproduced or nothing helps any more.
 
@@ -86,6 +88,10 @@ def auto(
         half as many.
     reproduces
         Whether a run reproduces the record on a judge's rows to rounding.
+    explains
+        Whether noise, or coarsely stored numbers, explain what an order leaves of the record.
+    decides
+        Whether some rows tell such an order from all that it could be mistaken for.
 
     Yields
     ------
@@ -133,17 +139,17 @@ def auto(
             stage, best = rival, run
 
     while True:
-        noisy = False
-        if not stage.done(best):
-            noisy = looks_like_noise(stage.problem.network(best.order), known)
-            if not noisy:
-                if not near(best):
-                    best = yield from _from_nothing(stage, best)
-                patience = RESTARTS_NEAR if near(best) and count < len(known) else RESTARTS
-                best = yield from _restarts(stage, best, patience)
+        noisy = not stage.done(best) and explains(stage.problem, best.order)
+        if not noisy and not stage.done(best):
+            if not near(best):
+                best = yield from _from_nothing(stage, best)
+            patience = RESTARTS_NEAR if near(best) and count < len(known) else RESTARTS
+            best = yield from _restarts(stage, best, patience)
         if count == len(known) or confirmed(stage, best):
             return
-        count = len(known) if noisy else min(GROWTH * count, len(known))
+        if noisy and decides(stage.problem, best.order, stage.judge.records):
+            return
+        count = min(GROWTH * count, len(known))
         stage = stage_of(stage.problem)
         start = stage.judge.run(best.order)
         yield Step("more rows", np.array([start.error]), True, start.order, start.error, count)
