@@ -22,8 +22,10 @@ def test_public_names():
         "pair",
         "read_pile",
         "read_records",
+        "read_solution",
         "solve",
         "verify",
+        "write_solution",
     ]
     for name in unshuffle.__all__:
         assert getattr(unshuffle, name) is not None

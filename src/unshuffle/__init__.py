@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from unshuffle.records import Records as Records
     from unshuffle.solution import Solution as Solution
     from unshuffle.solver import solve as solve
+    from unshuffle.storage import read_solution as read_solution
+    from unshuffle.storage import write_solution as write_solution
     from unshuffle.trace import Trace as Trace
     from unshuffle.verification import verify as verify
 
@@ -42,8 +44,10 @@ _HOME = {
     "pair": "unshuffle.pairing",
     "read_pile": "unshuffle.files",
     "read_records": "unshuffle.files",
+    "read_solution": "unshuffle.storage",
     "solve": "unshuffle.solver",
     "verify": "unshuffle.verification",
+    "write_solution": "unshuffle.storage",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604

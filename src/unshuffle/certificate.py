@@ -102,6 +102,7 @@ class Contest:
         return {
             "places": [self.first, self.second],
             "mse": self.mse if isfinite(self.mse) else None,
+            "log_odds": self.log_odds if isfinite(self.log_odds) else None,
             "confidence": self.confidence,
             "rows_needed": self.rows_needed,
         }

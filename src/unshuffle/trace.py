@@ -1,11 +1,13 @@
 """What happened during a search: the source of progress reports, pictures and animations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.errors import UsageError
 from unshuffle.pile import PieceId
 
 
@@ -105,6 +107,39 @@ class Trace:
             "out": np.array(self.out),
         }
 
+    @staticmethod
+    def from_arrays(
+        arrays: Mapping[str, NDArray[Any]], inp: Sequence[PieceId], out: Sequence[PieceId]
+    ) -> "Trace":
+        """Make a trace out of what `arrays` laid out; the errors of candidates stay rounded.
+
+        Parameters
+        ----------
+        arrays
+            As from `arrays`. The ids in them are not used: an array that has both numbers and
+            names makes text of all of them.
+        inp, out
+            The ids.
+
+        Raises
+        ------
+        UsageError
+            If the arrays do not make a trace of blocks of these layers.
+        """
+        _check(arrays, len(inp) * len(out))
+        trace, order = Trace(inp, out), ()
+        tested, orders = arrays["tested"].astype(np.float64), arrays["order"].tolist()
+        read = placed = 0
+        per_step = (arrays[name].tolist() for name in _PER_STEP)
+        for phase, seconds, kept, error, candidates, blocks, rows in zip(*per_step, strict=True):
+            if kept:
+                order = tuple(orders[placed : placed + blocks])
+                placed += blocks
+            step = Step(phase, tested[read : read + candidates], kept, order, error, rows)
+            read += candidates
+            trace.add(step, seconds)
+        return trace
+
     def __len__(self) -> int:
         return len(self.steps)
 
@@ -115,3 +150,35 @@ class Trace:
             f"Trace({len(self)} steps, {self.tested} candidates tested, {self.kept} moves kept, "
             f"error {self.steps[-1].error:.3g} after {self.seconds[-1]:.1f} s)"
         )
+
+
+_PER_STEP = {
+    "phase": "U",
+    "seconds": "f",
+    "kept": "b",
+    "error": "f",
+    "candidates": "i",
+    "blocks": "i",
+    "rows": "i",
+}
+"""Arrays with one value a step, in the sequence of `Trace.arrays`, and NumPy's kind of each."""
+
+
+def _check(arrays: Mapping[str, NDArray[Any]], blocks: int) -> None:
+    """Refuse arrays that make no trace over so many block numbers."""
+    for name, kind in {**_PER_STEP, "tested": "f", "order": "i"}.items():
+        if name not in arrays or arrays[name].dtype.kind != kind or arrays[name].ndim != 1:
+            raise UsageError(f"a trace needs a vector {name!r} of NumPy's kind {kind!r}")
+    kept, sizes, order = arrays["kept"], arrays["blocks"], arrays["order"]
+    standing = np.maximum.accumulate(np.where(kept, np.arange(len(kept)), -1))
+    fits = (
+        len({len(arrays[name]) for name in _PER_STEP}) == 1
+        and min(arrays["candidates"].min(initial=0), sizes.min(initial=0)) >= 0
+        and arrays["candidates"].sum() == len(arrays["tested"])
+        and sizes[kept].sum() == len(order)
+        and np.array_equal(sizes, np.where(standing < 0, 0, sizes[standing]))
+    )
+    if not fits:
+        raise UsageError("the arrays of this trace contradict each other in their lengths")
+    if order.min(initial=0) < 0 or order.max(initial=0) >= max(blocks, 1):
+        raise UsageError(f"this trace has block numbers outside 0 … {blocks - 1}")

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from unshuffle.commands.arguments import (
     add_activation,
@@ -20,11 +19,6 @@ from unshuffle.commands.arguments import (
     pile_of,
     records_of,
 )
-
-if TYPE_CHECKING:
-    from unshuffle.solution import Solution
-
-FILES = ("answer.txt", "solution.json", "network.safetensors", "trace.npz")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="stop the search after so long and report the best found",
     )
-    parser.add_argument("--out", metavar="DIR", help=f"keep {', '.join(FILES)} in this folder")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="keep the answer, the solution, the network, the evidence for the pairs and the trace "
+        "in this folder",
+    )
     add_force(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -77,6 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     from unshuffle.files import shown
     from unshuffle.outcome import Outcome
     from unshuffle.solver import solve
+    from unshuffle.storage import write_solution
     from unshuffle.views.progress import show_progress
 
     started = perf_counter()
@@ -103,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
     failure = None
     if args.out is not None:
         try:
-            _keep(solution, Path(args.out), force=args.force)
+            write_solution(solution, args.out, force=args.force)
         except FileError as error:
             failure = error  # what took minutes to find is printed first
     if args.json:
@@ -137,20 +137,8 @@ def _interrupted_once() -> Iterator[None]:
 def _check_writable(folder: Path, *, force: bool) -> None:
     """Refuse before the work, not after it, what could not be kept."""
     from unshuffle.files import check_folder, check_free
+    from unshuffle.storage import FILES
 
     check_folder(folder)
     for name in FILES:
         check_free(folder / name, force=force)
-
-
-def _keep(solution: "Solution", folder: Path, *, force: bool) -> None:
-    """Write the answer, the solution, the network and the trace."""
-    from unshuffle.files import make_folder, write_network, write_npz, write_text
-
-    make_folder(folder)
-    write_text(folder / "answer.txt", f"{solution.answer}\n", force=force)
-    write_text(
-        folder / "solution.json", f"{json.dumps(solution.summary(), indent=1)}\n", force=force
-    )
-    write_network(folder / "network.safetensors", solution.network.tensors(), force=force)
-    write_npz(folder / "trace.npz", solution.trace.arrays(), force=force)

@@ -56,13 +56,19 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def open_npz(path: Path) -> dict[str, "StoredArray"]:
+NUMBERS, ANYTHING = "fiu", "fiubU"
+"""Kinds of arrays that are read, as NumPy calls them: numbers; also truth values and text."""
+
+
+def open_npz(path: Path, kinds: str = NUMBERS) -> dict[str, "StoredArray"]:
     """Read what the arrays of an .npz archive declare, and none of their numbers.
 
     Parameters
     ----------
     path
         The file.
+    kinds
+        `NUMBERS` or `ANYTHING`; arrays of other kinds are refused.
 
     Returns
     -------
@@ -82,11 +88,11 @@ def open_npz(path: Path) -> dict[str, "StoredArray"]:
                 f"{shown(path)}: member {shown(member)} is not a .npy array; save the arrays again "
                 "with numpy.savez"
             )
-        arrays[member.removesuffix(".npy")] = _declared(archive, member)
+        arrays[member.removesuffix(".npy")] = _declared(archive, member, kinds)
     return arrays
 
 
-def _declared(archive: Archive, member: str) -> "StoredArray":
+def _declared(archive: Archive, member: str, kinds: str) -> "StoredArray":
     what = f"{shown(archive.path)}: array {shown(member.removesuffix('.npy'))}"
     head = archive.read(member, _HEADER_BYTES)
     length = _LENGTH_BYTES.get(head[6]) if len(head) > 12 and head[:6] == _MAGIC else None
@@ -104,9 +110,10 @@ def _declared(archive: Archive, member: str) -> "StoredArray":
         dtype = np.dtype(descr.decode())
     except TypeError as error:
         raise FileError(f"{what} has the unknown number format {shown(descr.decode())}") from error
-    if dtype.kind not in "fiu" or len(shape) > limits.DIMENSIONS:
+    if dtype.kind not in kinds or not dtype.itemsize or len(shape) > limits.DIMENSIONS:
+        wanted = "real numbers" if kinds == NUMBERS else "real numbers, truth values or text"
         raise FileError(
-            f"{what} has {len(shape)} axes of {dtype.name}, but a matrix or vector of real numbers "
+            f"{what} has {len(shape)} axes of {dtype.name}, but a matrix or vector of {wanted} "
             "is needed; convert it and save it again"
         )
     size = archive.members[member].file_size - start
@@ -129,7 +136,7 @@ class StoredArray:
     start
         Bytes of the member before its first number.
     dtype
-        A float or integer, in any byte order.
+        Of a kind that was asked for, in any byte order.
     shape
         Its extent along each axis; agrees with the member's size.
     fortran
@@ -154,7 +161,20 @@ class StoredArray:
         Raises
         ------
         FileError
-            If the member is damaged.
+            If the member is damaged, or its text is not Unicode.
         """
-        flat = np.frombuffer(self.archive.read(self.member), self.dtype, offset=self.start)
+        content = self.archive.read(self.member)
+        flat = np.frombuffer(content, self.dtype, offset=self.start)
+        if self.dtype.kind == "U":
+            self._check_text(np.frombuffer(content, f"{self.dtype.str[0]}u4", offset=self.start))
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
+
+    def _check_text(self, codes: NDArray[np.uint32]) -> None:
+        """Refuse what NumPy would make into strings that Python does not have."""
+        wrong = codes[(codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))]
+        if len(wrong):
+            raise FileError(
+                f"{shown(self.archive.path)}: array {shown(self.member.removesuffix('.npy'))} has "
+                f"text with the code {wrong[0]:#x}, which is no character; copy or download the "
+                "file again"
+            )

@@ -12,11 +12,11 @@ from unshuffle.files import (
     make_folder,
     read_network,
     read_records,
-    read_text,
     write_network,
     write_npz,
     write_text,
 )
+from unshuffle.files.json_file import read_json
 from unshuffle.files.opening import shown
 from unshuffle.network import Network
 from unshuffle.oracle.model import Oracle
@@ -111,13 +111,4 @@ def read_story(folder: Path) -> dict[str, Any]:
     FileError
         If the file is missing or is not a JSON object.
     """
-    path = folder / STORY
-    try:
-        story = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise FileError(
-            f"{shown(path)}: is not JSON (line {error.lineno}); train the oracle again"
-        ) from error
-    if not isinstance(story, dict):
-        raise FileError(f"{shown(path)}: is no JSON object; train the oracle again")
-    return story
+    return read_json(folder / STORY, "train the oracle again")

@@ -1,0 +1,43 @@
+"""JSON files that hold one object."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unshuffle.errors import FileError
+from unshuffle.files import limits
+from unshuffle.files.opening import read_text, shown
+
+
+def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Parameters
+    ----------
+    path
+        The file.
+    advice
+        What to try next where the file is damaged; ends the message.
+    max_bytes
+        Its size is checked against this before memory is taken.
+
+    Returns
+    -------
+    dict
+        What the object holds, unchecked.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read (see `read_text`) or is not a JSON object.
+    """
+    text = read_text(path, max_bytes=max_bytes)
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FileError(f"{shown(path)}: is not JSON (line {error.lineno}); {advice}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
+        raise FileError(f"{shown(path)}: is no JSON that can be read; {advice}") from error
+    if not isinstance(values, dict):
+        raise FileError(f"{shown(path)}: is no JSON object; {advice}")
+    return values
