@@ -298,7 +298,7 @@ def _reproduces(judge: Judge, run: Run, blocks: int, arithmetic: str) -> bool:
 
 def _estimate(problem: Problem) -> Iterator[Step]:
     """Without predictions: the blocks in the sequence in which they move the states least."""
-    ranking = smallest_step(problem.layers.take(problem.blocks), problem.records.inputs)
+    ranking = smallest_step(problem.network(tuple(problem.blocks)), problem.records.inputs)
     yield Step("estimate", np.empty(0), True, tuple(problem.blocks[ranking].tolist()), np.nan, 0)
 
 

@@ -66,13 +66,13 @@ def test_a_new_signal_is_scored_without_being_named_anywhere(case, monkeypatch):
 
 
 def test_a_new_seed_is_scored_in_its_better_direction(case, monkeypatch):
-    def backwards(blocks, inputs):
+    def backwards(network, inputs):
         sequence = sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
         assert inputs.shape == (250, 16)
         return np.array([sequence.index(ids) for ids in reversed(case.pairs)])
 
-    def one_off(blocks, inputs):
-        ranking = backwards(blocks, inputs)[::-1]
+    def one_off(network, inputs):
+        ranking = backwards(network, inputs)[::-1]
         ranking[:2] = ranking[1::-1]
         return ranking
 

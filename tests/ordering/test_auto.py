@@ -120,9 +120,9 @@ def test_inputs_without_predictions_still_guide_the_seeds(dropped, monkeypatch):
     case = dropped(**SMALL, rows=400)
     seen = []
 
-    def rank(blocks, inputs):
+    def rank(network, inputs):
         seen.append(len(inputs))
-        return smallest_step(blocks, inputs)
+        return smallest_step(network, inputs)
 
     monkeypatch.setitem(SEEDS, "smallest-step", replace(SEEDS["smallest-step"], rank=rank))
     predictions = case.records.predictions.copy()
@@ -145,7 +145,7 @@ def test_without_predictions_there_is_an_estimate(dropped, rows):
         assert sorted(solution.permutation) == sorted(case.permutation)
         assert (solution.rows, solution.summary()["mse"]) == (0, None)
         if rows:
-            ranking = smallest_step(case.network.blocks, case.records.inputs)
+            ranking = smallest_step(case.network, case.records.inputs)
             names = np.reshape(case.permutation[:-1], (-1, 2))[ranking]
             assert solution.permutation[:-1] == tuple(names.ravel())
 

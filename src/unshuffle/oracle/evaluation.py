@@ -215,7 +215,7 @@ def _rank(seed: str, case: Case) -> Finding:
     pairs = sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
     blocks = stack_blocks(case.pile, pairs, case.activation)
     last = last_layer(case.pile, case.answer[-1])
-    ranking = SEEDS[seed].rank(blocks, case.records.inputs).tolist()
+    ranking = SEEDS[seed].rank(Network(blocks, last), case.records.inputs).tolist()
     found = []
     for order in (ranking, ranking[::-1]):
         predictions = Network(blocks.take(order), last).predict(case.records.inputs)

@@ -30,7 +30,9 @@ EQUATIONS = 256
 """Predictions that the search proper begins with."""
 
 RANKED_ROWS = 32
-"""Rows on which seeds are compared."""
+"""Rows on which seeds are compared for a glance,"""
+MANY_RANKED_ROWS = 256
+"""and for the search proper."""
 
 GROWTH = 4
 """By which the rows grow when a stage ends without success."""
@@ -158,7 +160,7 @@ def auto(
 
 def _from_seeds(stage: Stage, *, starts: int) -> Search:
     """Descend from the best seeds until one leads to the record."""
-    orders, errors = _seeds(stage)
+    orders, errors = _seeds(stage, quick=starts == 1)
     best = stage.judge.run(orders[0])
     yield Step("seeds", errors, True, best.order, best.error, len(stage.judge.inputs))
     if stage.judge.predictions.size < GLANCE:
@@ -253,23 +255,26 @@ def _reporting(search: Search, best: Run, judge: Judge) -> Generator[Step, None,
             yield replace(step, kept=False, order=order, error=error)
 
 
-def _seeds(stage: Stage) -> tuple[list[Order], NDArray[np.float64]]:
+def _seeds(stage: Stage, *, quick: bool) -> tuple[list[Order], NDArray[np.float64]]:
     """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
     problem, judge = stage.problem, stage.judge
     numbers = problem.blocks
-    blocks = problem.layers.take(numbers)
+    network = problem.network(tuple(numbers.tolist()))
+    rows = RANKED_ROWS if quick else MANY_RANKED_ROWS
     few = SEED_ROWS if judge.predictions.size >= GLANCE else MANY_SEED_ROWS
     inputs = problem.records.inputs
     inputs = inputs[stage.rng.permutation(len(inputs))[:few]]
     orders = []
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
-            ranking = numbers[seed.rank(blocks, inputs)].tolist()
+            if quick and not seed.quick:
+                continue
+            ranking = numbers[seed.rank(network, inputs)].tolist()
             orders += [tuple(ranking), tuple(reversed(ranking))]
-        states = np.stack([judge.inputs[:RANKED_ROWS]] * len(orders))
+        states = np.stack([judge.inputs[:rows]] * len(orders))
         for blocks in np.array(orders, np.intp).T:
             states = problem.layers.apply_each(blocks, states)
-        residuals = problem.last(states) - judge.predictions[:RANKED_ROWS]
+        residuals = problem.last(states) - judge.predictions[:rows]
         squares = np.square(residuals, dtype=np.float64).reshape(len(orders), -1)
     errors = np.nan_to_num(squares.mean(axis=1), nan=np.inf)
     ranked = np.argsort(errors, kind="stable")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Blocks
+from unshuffle.network import Network
+from unshuffle.ordering.seriation import agreed_depth, leading, likeness, views
 from unshuffle.pile import Floats
 
 Ranking = NDArray[np.intp]
@@ -26,21 +27,26 @@ class Seed:
     name
         What tables call it.
     rank
-        Maps blocks and inputs, shape (rows, width), to a ranking.
+        Maps a network, whose blocks are in any sequence, and inputs, shape (rows, width), to a
+        ranking of its blocks.
     sees
         What in the blocks tells their depth, in a sentence.
     source
         Where the idea comes from.
+    quick
+        Whether it takes no longer than a few forward passes of few rows.
     """
 
     name: str
-    rank: Callable[[Blocks, Floats], Ranking]
+    rank: Callable[[Network, Floats], Ranking]
     sees: str
     source: str
+    quick: bool = True
 
 
-def smallest_step(blocks: Blocks, inputs: Floats) -> Ranking:
+def smallest_step(network: Network, inputs: Floats) -> Ranking:
     """From the inputs on, run whichever remaining block moves the states least."""
+    blocks = network.blocks
     state = inputs.astype(blocks.inp_weight.dtype)
     # The blocks that remain lie at the front, so that none need be copied at each step.
     remaining = np.arange(len(blocks))
@@ -60,40 +66,44 @@ def smallest_step(blocks: Blocks, inputs: Floats) -> Ranking:
     return np.array(ranking, np.intp)
 
 
-def spectral(blocks: Blocks, _: Floats) -> Ranking:
+def spectral(network: Network, _: Floats) -> Ranking:
     """Sort by the leading eigenvector of how alike the blocks' products are.
 
     Likeness is the cosine of the off-diagonal entries of W_out W_in, and of W_out W_outᵀ, less the
-    mean over the blocks. Neighbours in depth are alike, so the leading eigenvector of the centred
-    likeness is nearly monotone in depth, up to its sign.
+    mean over the blocks.
     """
+    blocks = network.blocks
     if len(blocks) < 3:
         return np.arange(len(blocks))
-    likeness = np.zeros((len(blocks), len(blocks)))
+    alike = np.zeros((len(blocks), len(blocks)))
     for other in (blocks.inp_weight, blocks.out_weight.transpose(0, 2, 1)):
         products = np.matmul(blocks.out_weight, other)
-        products = products[:, ~np.eye(blocks.width, dtype=bool)].astype(np.float64)
-        products -= products.mean(axis=0)
-        products /= np.maximum(np.linalg.norm(products, axis=1, keepdims=True), 1e-30)
-        cosines = products @ products.T
-        likeness += cosines / max(float(cosines[~np.eye(len(cosines), dtype=bool)].std()), 1e-30)
-    np.fill_diagonal(likeness, 0)
-    likeness -= likeness.mean(axis=0)
-    likeness -= likeness.mean(axis=1, keepdims=True)
-    leading = np.linalg.eigh(likeness)[1][:, -1]
-    # Which way an eigenvector points is an accident of the library; larger entries go last.
-    leading *= np.sign(leading[np.abs(leading).argmax()])
-    return np.argsort(leading, kind="stable")
+        cosines = likeness(products[:, ~np.eye(blocks.width, dtype=bool)])
+        alike += cosines / max(float(cosines[~np.eye(len(cosines), dtype=bool)].std()), 1e-30)
+    return _sorted(leading(alike))
 
 
-def out_norm(blocks: Blocks, _: Floats) -> Ranking:
+def consensus(network: Network, _: Floats) -> Ranking:
+    """Sort by the depth on which all views of the weights agree."""
+    if len(network.blocks) < 3:
+        return np.arange(len(network.blocks))
+    depth = agreed_depth([likeness(view) for view in views(network).values()])
+    return _sorted(depth) if len(depth) else np.arange(len(network.blocks))
+
+
+def out_norm(network: Network, _: Floats) -> Ranking:
     """Sort by the sum of magnitudes of W_out."""
-    return np.argsort(np.abs(blocks.out_weight).sum(axis=(1, 2)), kind="stable")
+    return np.argsort(np.abs(network.blocks.out_weight).sum(axis=(1, 2)), kind="stable")
 
 
-def inp_norm(blocks: Blocks, _: Floats) -> Ranking:
+def inp_norm(network: Network, _: Floats) -> Ranking:
     """Sort by the Frobenius norm of W_in."""
-    return np.argsort(np.square(blocks.inp_weight).sum(axis=(1, 2)), kind="stable")
+    return np.argsort(np.square(network.blocks.inp_weight).sum(axis=(1, 2)), kind="stable")
+
+
+def _sorted(depth: NDArray[np.float64]) -> Ranking:
+    """Sort by a depth whose sign is an accident of the library; larger entries go last."""
+    return np.argsort(depth * np.sign(depth[np.abs(depth).argmax()]), kind="stable")
 
 
 SEEDS = {
@@ -110,6 +120,13 @@ SEEDS = {
             spectral,
             "blocks at neighbouring depths learn alike products",
             "spectral seriation, Atkins, Boman & Hendrickson 1998",
+        ),
+        Seed(
+            "consensus",
+            consensus,
+            "blocks at neighbouring depths are alike in many views of their weights, which agree",
+            "first used here; see unshuffle.ordering.seriation",
+            quick=False,
         ),
         Seed(
             "out-norm",

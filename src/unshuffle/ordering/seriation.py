@@ -1,0 +1,138 @@
+"""Seriation: the depth of blocks from how alike they are, in many views at once.
+
+What neighbouring blocks learn is alike, but in which part of the weights that shows depends on how
+the network was trained. A view is one such part, a vector for each block. Each view alone is
+seriated by the leading eigenvector of its likeness (Atkins, Boman & Hendrickson 1998). Views that
+see the depth agree with each other, and those that do not agree with none, so the leading singular
+vector of all the rankings is near the depth. It is then refined by self-training (Scudder 1965):
+each view predicts it for every block from the other blocks, by kernel ridge regression with
+Allen's formula for what is left out (1974), and the predictions are averaged, each weighed by how
+well it does.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.network import Network
+from unshuffle.pile import Floats
+
+RIDGE = 1.0
+"""Of the kernel ridge regression, relative to the mean eigenvalue of the kernel."""
+
+LEAST_AGREEMENT = 0.1
+"""Correlation with the depth below which a view is not listened to,"""
+MOST_AGREEMENT = 0.98
+"""and above which it counts no more."""
+
+ROUNDS = 10
+
+TINY = 1e-30
+
+
+def likeness(vectors: Floats) -> NDArray[np.float64]:
+    """Cosines between the vectors of blocks, less their mean.
+
+    Parameters
+    ----------
+    vectors
+        One for each block, of any shape.
+
+    Returns
+    -------
+    NDArray
+        Shape (blocks, blocks).
+    """
+    flat = vectors.reshape(len(vectors), -1).astype(np.float64)
+    flat = flat - flat.mean(axis=0)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
+    cosines: NDArray[np.float64] = flat @ flat.T
+    return cosines
+
+
+def leading(alike: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leading eigenvector of a likeness, of which rows and columns are centred; its sign is free.
+
+    Along a chain of which neighbours are alike it is nearly monotone.
+    """
+    alike = alike.copy()
+    np.fill_diagonal(alike, 0)
+    alike -= alike.mean(axis=0)
+    alike -= alike.mean(axis=1, keepdims=True)
+    vector: NDArray[np.float64] = np.linalg.eigh(alike)[1][:, -1]
+    return vector
+
+
+def views(network: Network) -> dict[str, Floats]:
+    """What may tell the depth of a block, a vector for each.
+
+    Products of weights and their diagonals, what they make of the biases and of the weights of the
+    last layer, and norms by feature of the stream.
+    """
+    blocks, last = network.blocks, network.last.weight
+    inp, out = blocks.inp_weight, blocks.out_weight
+    across = ~np.eye(blocks.width, dtype=bool)
+    product = np.matmul(out, inp)
+    written = np.matmul(out, out.transpose(0, 2, 1))
+    read = np.matmul(inp.transpose(0, 2, 1), inp)
+    return {
+        "product": product[:, across],
+        "written": written[:, across],
+        "read": read[:, across],
+        "gain": np.einsum("kdd->kd", product),
+        "to the last layer": np.matmul(last, product),
+        "from the last layer": np.matmul(product, last.T),
+        "written for the last layer": np.matmul(written, last.T),
+        "out bias": blocks.out_bias,
+        "inp bias read": np.einsum("khd,kh->kd", inp, blocks.inp_bias),
+        "inp bias written": np.einsum("kdh,kh->kd", out, blocks.inp_bias),
+        "sum written": out.sum(axis=2),
+        "sum read": inp.sum(axis=1),
+        "norms written": np.linalg.norm(out, axis=2),
+        "norms read": np.linalg.norm(inp, axis=1),
+    }
+
+
+def agreed_depth(kernels: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Depth on which several likenesses agree, up to its sign and scale.
+
+    Parameters
+    ----------
+    kernels
+        Likenesses, each of shape (blocks, blocks).
+    """
+    kernels = [kernel for kernel in kernels if kernel.any()]
+    if not kernels:
+        return np.zeros(0)
+    rankings = np.stack([_standardised(leading(kernel)) for kernel in kernels], axis=1)
+    depth: NDArray[np.float64] = np.linalg.svd(rankings, full_matrices=False)[0][:, 0]
+    smoothers = [_leave_one_out(kernel) for kernel in kernels]
+    for _ in range(ROUNDS):
+        ranks = _standardised(np.argsort(np.argsort(depth, kind="stable")).astype(np.float64))
+        refined = np.zeros(len(depth))
+        for smoother in smoothers:
+            expected = _standardised(smoother @ ranks)
+            agreement = min(float(expected @ ranks), MOST_AGREEMENT)
+            if agreement > LEAST_AGREEMENT:
+                refined += agreement / (1 - agreement**2) * expected
+        if not refined.any():
+            break
+        depth = refined
+    return depth
+
+
+def _leave_one_out(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The matrix that predicts each block's value from those of the others."""
+    centre = np.eye(len(kernel)) - 1 / len(kernel)
+    kernel = centre @ kernel @ centre
+    damping = RIDGE * np.trace(kernel) / len(kernel)
+    hat = np.linalg.solve(kernel + damping * np.eye(len(kernel)), kernel).T
+    own = hat.diagonal().copy()
+    np.fill_diagonal(hat, 0)
+    predicting: NDArray[np.float64] = hat / (1 - own)[:, None]
+    return predicting
+
+
+def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre, and scale to unit length."""
+    values = values - values.mean()
+    return values / max(float(np.linalg.norm(values)), TINY)
