@@ -163,6 +163,7 @@ def test_a_folder_that_is_none_is_named(tmp_path):
         ({"last": 99}, "layers"),
         ({"mse": "small"}, "'mse'"),
         ({"mse": 10**400}, "'mse'"),
+        ({"mse": float("inf")}, "'mse'"),
         ({"rows": 1.5}, "'rows'"),
         ({"sha256": "0"}, "sha256"),
         ({"seconds": [1]}, "'seconds'"),

@@ -262,7 +262,10 @@ def _id(value: Any) -> PieceId:
 
 
 def _real(value: Any) -> float:
-    return float(_whole(value)) if isinstance(value, int) else _kind(float)(value)
+    number = float(_whole(value)) if isinstance(value, int) else _kind(float)(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} where a finite number is expected")
+    return number
 
 
 def _list(kind: Callable[[Any], T]) -> Callable[[Any], list[T]]:

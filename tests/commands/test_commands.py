@@ -113,6 +113,23 @@ def test_solve_keeps_its_results_and_overwrites_nothing(here, case, tmp_path):
     assert run(*command, out, "--force").returncode == 0
 
 
+def test_the_report_is_written_at_once_or_from_what_was_kept(here, tmp_path):
+    out, page = tmp_path / "run", tmp_path / "deep" / "page.html"
+    command = ("solve", here / "pieces", here / "record.csv", "--quiet", "--out", out)
+    assert run(*command, "--report", page).returncode == 0
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert_mistake(run(*command, "--force", "--report", out), out, "is a folder")
+    again = run("report", out)
+    assert again.returncode == 0, again.stderr
+    assert "exact, 5 blocks" in again.stdout
+    assert (out / "report.html").read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+    assert_mistake(run("report", out), "report.html", "--force")
+    assert run("report", out, "--out", page, "--force").returncode == 0
+    (out / "trace.npz").write_bytes(b"PK")
+    assert_mistake(run("report", out, "--force"), "trace.npz")
+    assert_mistake(run("report", tmp_path / "nowhere"), "nowhere")
+
+
 def test_solve_refuses_what_it_could_not_keep_before_it_begins(here, tmp_path):
     command = ("solve", here / "pieces", here / "record.csv", "--force", "--out")
     (tmp_path / "trace.npz").mkdir()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from unshuffle.commands.arguments import (
     add_activation,
@@ -19,6 +20,9 @@ from unshuffle.commands.arguments import (
     pile_of,
     records_of,
 )
+
+if TYPE_CHECKING:
+    from unshuffle.solution import Solution
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the answer, the solution, the network, the evidence for the pairs and the trace "
         "in this folder",
     )
+    parser.add_argument("--report", metavar="FILE", help="write the result as a page for browsers")
     add_force(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -76,12 +81,10 @@ def _run(args: argparse.Namespace) -> int:
     from unshuffle.files import shown
     from unshuffle.outcome import Outcome
     from unshuffle.solver import solve
-    from unshuffle.storage import write_solution
     from unshuffle.views.progress import show_progress
 
     started = perf_counter()
-    if args.out is not None:
-        _check_writable(Path(args.out), force=args.force)
+    _check_writable(args)
     pile, records = pile_of(args), records_of(args)
     read = perf_counter()
     with show_progress(quiet=args.quiet or args.json, time_limit=args.time_limit) as on_step:
@@ -101,11 +104,10 @@ def _run(args: argparse.Namespace) -> int:
     timings = {"read": read - started, **solution.seconds, "total": perf_counter() - started}
     solution = replace(solution, seconds=timings)
     failure = None
-    if args.out is not None:
-        try:
-            write_solution(solution, args.out, force=args.force)
-        except FileError as error:
-            failure = error  # what took minutes to find is printed first
+    try:
+        _keep(solution, args)
+    except FileError as error:
+        failure = error  # what took minutes to find is printed first
     if args.json:
         print(json.dumps(solution.summary()), flush=True)
     else:
@@ -134,11 +136,29 @@ def _interrupted_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _check_writable(folder: Path, *, force: bool) -> None:
+def _check_writable(args: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be kept."""
     from unshuffle.files import check_folder, check_free
     from unshuffle.storage import FILES
 
-    check_folder(folder)
-    for name in FILES:
-        check_free(folder / name, force=force)
+    if args.out is not None:
+        check_folder(Path(args.out))
+        for name in FILES:
+            check_free(Path(args.out) / name, force=args.force)
+    if args.report is not None:
+        check_folder(Path(args.report).parent)
+        check_free(Path(args.report), force=args.force)
+
+
+def _keep(solution: "Solution", args: argparse.Namespace) -> None:
+    """Write what was asked for."""
+    from unshuffle.files import make_folder, write_text
+    from unshuffle.storage import write_solution
+
+    if args.out is not None:
+        write_solution(solution, args.out, force=args.force)
+    if args.report is not None:
+        from unshuffle.views.report import report_page
+
+        make_folder(Path(args.report).parent)
+        write_text(args.report, report_page(solution), force=args.force)

@@ -1,0 +1,204 @@
+"""What the page is given: a solution as plain values, and as arrays that the browser computes with.
+
+Pieces are numbered here: rows and columns of the score matrix, and blocks, name them by number,
+and their ids appear once.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.pile import Floats, PieceId
+from unshuffle.solution import Solution
+from unshuffle.trace import Trace
+
+WEIGHT_BYTES = 2**24
+"""Of weights, at one byte each, that a page may hold: 1,800 blocks 48 → 96 → 48."""
+
+DOTS = 50_000
+"""Of tested candidates that are drawn; of more, every n-th."""
+
+FRAMES = 2_000
+"""Of the replay: a minute. Of more, every n-th, and the last."""
+
+_ALIGNMENT = 8
+"""Bytes: arrays begin where the browser can view them as numbers of any size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What is put into the page.
+
+    Parameters
+    ----------
+    values
+        Ready for JSON.
+    arrays
+        Numbers by name, in types that browsers have: float32, int32, uint8, int8.
+    """
+
+    values: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+    def as_json(self) -> str:
+        """The values and where each array lies, as JSON that is safe inside an HTML script element.
+
+        No character in it can end the element or begin markup, and none is beyond ASCII.
+        """
+        values = {**self.values, "arrays": self._layout()}
+        text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+        return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+    def packed(self) -> str:
+        """The arrays one after the other, gzipped, in base 64: the same numbers, the same text."""
+        parts = [values.tobytes() for values in self.arrays.values()]
+        padded = b"".join(part + bytes(-len(part) % _ALIGNMENT) for part in parts)
+        return base64.b64encode(gzip.compress(padded, 6, mtime=0)).decode()
+
+    def _layout(self) -> dict[str, dict[str, Any]]:
+        layout, start = {}, 0
+        for name, values in self.arrays.items():
+            layout[name] = {"type": values.dtype.name, "start": start, "shape": values.shape}
+            start += values.nbytes + -values.nbytes % _ALIGNMENT
+        return layout
+
+
+def content_of(solution: Solution) -> Content:
+    """Lay a solution out for the page."""
+    trace = solution.trace
+    ids: tuple[PieceId, ...] = tuple(dict.fromkeys((*trace.inp, *trace.out, solution.last)))
+    number = {name: piece for piece, name in enumerate(ids)}
+    row, column = ({name: i for i, name in enumerate(names)} for names in (trace.inp, trace.out))
+    applied = zip(solution.permutation[:-1:2], solution.permutation[1::2], strict=True)
+    blocks = [row[inp] * len(column) + column[out] for inp, out in applied]
+    every = -(-trace.tested // DOTS) or 1
+    values = {
+        "verdict": _verdict(solution),
+        "ids": ids,
+        "last": number[solution.last],
+        "rows": [number[name] for name in trace.inp],
+        "columns": [number[name] for name in trace.out],
+        "blocks": blocks,
+        "matches": [
+            {
+                "row": row[match.inp],
+                "column": column[match.out],
+                "rival": None if match.rival is None else number[match.rival],
+                "margin": _finite(match.margin),
+                "confidence": match.confidence,
+            }
+            for match in solution.pairing.matches
+        ],
+        "certificate": None if solution.certificate is None else solution.certificate.summary(),
+        "phases": _phases(trace),
+        "every": every,
+    }
+    arrays = {
+        "scores": solution.pairing.scores.astype(np.float32),
+        **_weights(solution, ids[: len({*trace.inp, *trace.out})]),
+        **_steps(trace),
+        **_frames(trace, blocks),
+        **_tested(trace, every),
+    }
+    return Content(values, arrays)
+
+
+def _verdict(solution: Solution) -> dict[str, Any]:
+    """How it ended, and the figures at the head of the page."""
+    anatomy = solution.pairing.anatomy
+    return {
+        "outcome": str(solution.outcome),
+        "advice": solution.outcome.advice,
+        "mse": _finite(solution.mse),
+        "maxAbsError": _finite(solution.max_abs_error),
+        "rows": solution.rows,
+        "width": anatomy.width,
+        "hidden": anatomy.hidden,
+        "outputs": anatomy.outputs,
+        "activation": solution.activation,
+        "sha256": solution.sha256,
+        "signal": solution.pairing.signal,
+        "matching": solution.pairing.matching,
+        "tested": solution.trace.tested,
+        "kept": solution.trace.kept,
+        "seconds": round(solution.seconds["total"], 6),
+    }
+
+
+def _weights(solution: Solution, ids: Sequence[PieceId]) -> dict[str, NDArray[Any]]:
+    """The weights of pieces, rounded to 8 bits: numbers from -127 to 127, and a scale for each.
+
+    Nothing where they are too large for a page.
+    """
+    layers = dict(zip(solution.permutation, solution.network.layers(), strict=True))
+    weights: list[Floats] = [layers[name].weight for name in ids]
+    if sum(weight.size for weight in weights) > WEIGHT_BYTES:
+        return {}
+    largest = np.array([np.abs(weight).max() for weight in weights])
+    scales = np.where(largest > 0, largest, 1) / 127
+    rounded = [
+        np.rint(weight / scale).astype(np.int8).ravel()
+        for weight, scale in zip(weights, scales, strict=True)
+    ]
+    return {"weights": np.stack(rounded), "scales": scales.astype(np.float32)}
+
+
+def _phases(trace: Trace) -> list[str]:
+    """Names of the phases, in the sequence in which they first came."""
+    return list(dict.fromkeys(step.phase for step in trace.steps))
+
+
+def _steps(trace: Trace) -> dict[str, NDArray[Any]]:
+    """Of every step: its phase, error, candidates and rows, and when it ended."""
+    phases = {phase: k for k, phase in enumerate(_phases(trace))}
+    steps = trace.steps
+    return {
+        "phase": np.array([phases[step.phase] for step in steps], np.int32),
+        "error": np.array([step.error for step in steps], np.float32),
+        "candidates": np.array([len(step.tested) for step in steps], np.int32),
+        "stepRows": np.array([step.rows for step in steps], np.int32),
+        "seconds": np.array(trace.seconds, np.float32),
+    }
+
+
+def _frames(trace: Trace, final: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """The orders that stood, one after the other, each with the step that it came with.
+
+    The last is the solution's own, which has the blocks too that a search cut short had not placed.
+    """
+    orders: list[tuple[int, ...]] = []
+    came: list[int] = []
+    for k, step in enumerate(trace.steps):
+        if not orders or step.order != orders[-1]:
+            orders.append(step.order)
+            came.append(k)
+    shown = slice(None, None, -(-len(orders) // FRAMES) or 1)
+    orders, came = orders[shown], came[shown]
+    if not orders or orders[-1] != tuple(final):
+        orders.append(tuple(final))
+        came.append(max(len(trace) - 1, 0))
+    starts = np.cumsum([0, *(len(order) for order in orders)])
+    return {
+        "frameStep": np.array(came, np.int32),
+        "frameStart": starts.astype(np.int32),
+        "frameBlocks": np.concatenate([np.array(order, np.int32) for order in orders]),
+    }
+
+
+def _tested(trace: Trace, every: int) -> dict[str, NDArray[Any]]:
+    """The errors of tested candidates, every so manyth, and the number that each had."""
+    errors = np.concatenate([np.empty(0), *(step.tested for step in trace.steps)])[::every]
+    numbers = every * np.arange(len(errors)) + 1
+    with np.errstate(over="ignore"):
+        return {"testedNumber": numbers.astype(np.int32), "tested": errors.astype(np.float32)}
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None

@@ -1,0 +1,23 @@
+// Put the parts together.
+
+async function start() {
+  setUpTheme();
+  const content = await readContent();
+  showVerdict(content);
+  const compare = productsView(content);
+  let press = () => {};
+  const select = scoresView(content, (pair) => {
+    compare(pair);
+    press(content.chain.find(({ row, column }) => row === pair.row && column === pair.column));
+  });
+  press = showChain(content, select);
+  select(content.chain[0]);
+  replayView(content);
+  document.documentElement.dataset.ready = "yes";
+}
+
+start().catch((error) => {
+  element("failure").textContent = `This page could not be drawn: ${error.message}. It needs a browser of 2024 or later.`;
+  element("failure").hidden = false;
+  throw error;
+});
