@@ -1,12 +1,21 @@
-"""Progress of a search: a bar on a terminal, plain lines elsewhere, silence if asked."""
+"""Progress of a search: a live display on a terminal, plain lines elsewhere, silence if asked."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
 
 from unshuffle.trace import OnStep, Trace
+from unshuffle.views.sparkline import log_sparkline
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 SECONDS_BETWEEN_LINES = 5.0
+
+REFRESHES_PER_SECOND = 8
 
 
 @contextmanager
@@ -14,48 +23,109 @@ def show_progress(*, quiet: bool, time_limit: float | None) -> Iterator[OnStep |
     """Show a search on stderr while it runs; yields what is to be called after each step."""
     if quiet:
         yield None
-    elif sys.stderr.isatty():
-        with _bar(time_limit) as on_step:
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        with _live(time_limit) as on_step:
             yield on_step
     else:
-        yield _Lines()
+        yield _Lines(time_limit)
 
 
-def _status(trace: Trace) -> str:
+def facts(trace: Trace) -> list[str]:
+    """How far a search is, in words that belong together."""
     step = trace.steps[-1]
-    return (
-        f"{step.phase}: {len(step.order)} blocks placed, {trace.tested} tested, "
-        f"{trace.kept} kept, mse {step.error:.3g}"
-    )
+    return [
+        f"{len(step.order)} blocks placed",
+        f"{trace.tested} tested",
+        f"{trace.kept} kept",
+        f"{step.rows} rows",
+    ]
+
+
+def time_left(seconds: float, time_limit: float | None) -> list[str]:
+    """The seconds that a limit leaves, if there is one."""
+    return [] if time_limit is None else [f"{max(time_limit - seconds, 0.0):.0f} s left"]
 
 
 class _Lines:
     """A line whenever the phase changes, and every few seconds in between."""
 
-    def __init__(self) -> None:
+    def __init__(self, time_limit: float | None) -> None:
+        self.time_limit = time_limit
         self.phase = ""
         self.printed = 0.0
 
     def __call__(self, trace: Trace) -> None:
-        phase, seconds = trace.steps[-1].phase, trace.seconds[-1]
-        if phase != self.phase or seconds - self.printed >= SECONDS_BETWEEN_LINES:
-            print(f"{seconds:7.1f} s  {_status(trace)}", file=sys.stderr, flush=True)
-            self.phase, self.printed = phase, seconds
+        step, seconds = trace.steps[-1], trace.seconds[-1]
+        if step.phase != self.phase or seconds - self.printed >= SECONDS_BETWEEN_LINES:
+            parts = [*facts(trace), f"mse {step.error:.3g}", *time_left(seconds, self.time_limit)]
+            line = f"{seconds:7.1f} s  {step.phase}: {', '.join(parts)}"
+            print(line, file=sys.stderr, flush=True)
+            self.phase, self.printed = step.phase, seconds
 
 
 @contextmanager
-def _bar(time_limit: float | None) -> Iterator[OnStep]:
-    """A spinner with the phase and the error; with a time limit, a bar that fills up."""
+def _live(time_limit: float | None) -> Iterator[OnStep]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.live import Live
 
-    columns = [SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}")]
-    if time_limit is not None:
-        columns.insert(1, BarColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("pairing", total=time_limit)
+    display = Display(time_limit)
+    with Live(
+        display,
+        console=Console(stderr=True, highlight=False),
+        refresh_per_second=REFRESHES_PER_SECOND,
+        transient=True,
+    ):
+        yield display.show
 
-        def on_step(trace: Trace) -> None:
-            progress.update(task, description=_status(trace), completed=trace.seconds[-1])
 
-        yield on_step
+class Display:
+    """A few lines on the state of a search, as wide as the terminal at most.
+
+    Parameters
+    ----------
+    time_limit
+        Seconds that the search may take, if there is a limit.
+    """
+
+    def __init__(self, time_limit: float | None) -> None:
+        self.time_limit = time_limit
+        self.started = perf_counter()
+        self.trace = Trace()
+
+    def show(self, trace: Trace) -> None:
+        """Take note of where the trace is; it is drawn at the next refresh."""
+        self.trace = trace
+
+    def lines(self, width: int) -> list[str]:
+        """What is to be read: the phase first, then the error, then the counts."""
+        seconds = perf_counter() - self.started
+        if not self.trace.steps:
+            return fill(["pairing", f"{seconds:.1f} s"], width)
+        step = self.trace.steps[-1]
+        times = [f"{seconds:.1f} s", *time_left(seconds, self.time_limit)]
+        error = f"error {step.error:.2e} "
+        errors = [each.error for each in self.trace.steps]
+        return [
+            *fill([step.phase, *times], width),
+            error + log_sparkline(errors, width - len(error)),
+            *fill(facts(self.trace), width),
+        ]
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        from rich.text import Text
+
+        first, *rest = self.lines(options.max_width)
+        yield Text(first, "bold")
+        yield from map(Text, rest)
+
+
+def fill(parts: Sequence[str], width: int) -> list[str]:
+    """Lines of parts, separated by dots, as many on each as the width allows."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]} · {part}"
+        if len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unshuffle.outcome import Outcome
+from unshuffle.views.sparkline import log_sparkline
 
 if TYPE_CHECKING:
     from unshuffle.anatomy import Anatomy
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from unshuffle.verification import Verdict
 
 IDS_SHOWN = 6
+
+CURVE_COLUMNS = 30
 
 
 def print_inspection(pile: "Pile", records: "Records | None", anatomy: "Anatomy | None") -> None:
@@ -36,7 +39,7 @@ def print_inspection(pile: "Pile", records: "Records | None", anatomy: "Anatomy 
             _some(sorted((pile[i].id for i in members), key=_by_kind)),
         )
     console = Console(highlight=False)
-    console.print(table)
+    _print_table(console, table)
     console.print(f"{len(pile)} pieces, stored as {' and '.join(pile.stored_as)}")
     if anatomy is not None:
         console.print(f"network: {anatomy}")
@@ -51,7 +54,7 @@ def print_inspection(pile: "Pile", records: "Records | None", anatomy: "Anatomy 
 
 def print_pairing(pairing: "Pairing") -> None:
     """Print each pair with its score, its best rival and its margin, least sure first."""
-    table = _table("inp", "out", "score", "best rival", "margin")
+    table = _table("inp", "out", "score", "best rival", "margin", "sure")
     for match in sorted(pairing.matches, key=lambda match: match.margin):
         table.add_row(
             _name(match.inp),
@@ -59,35 +62,77 @@ def print_pairing(pairing: "Pairing") -> None:
             f"{match.score:.3f}",
             "–" if match.rival is None else _name(match.rival),
             "∞" if math.isinf(match.margin) else f"{match.margin:.2f}",
+            "–" if match.confidence is None else f"{100 * match.confidence:.1f} %",
         )
     console = Console(highlight=False)
-    console.print(table)
+    _print_table(console, table)
     console.print(
         f"{len(pairing.matches)} pairs by {pairing.signal}, {pairing.matching} matching; last "
         f"layer: {_name(pairing.last)}"
     )
     console.print(
-        "margin: lead over the best rival, in standard deviations of the unmatched scores"
+        "margin: lead over the best rival, in standard deviations of the unmatched scores; "
+        "sure: that the two belong together"
     )
 
 
 def print_solution(solution: "Solution", *, kept_in: str | None) -> None:
-    """Print how it ended, the errors, the hash and the answer."""
+    """Print how it ended, the errors, the hash and the answer.
+
+    The answer comes last, but for a terminal that cannot show it all at once: there it comes
+    first, so that the rest stays in sight.
+    """
     console = Console(highlight=False)
-    _print_outcome(console, solution.outcome)
     seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in solution.seconds.items())
     facts = {
         "mean squared error": f"{solution.mse:.3g} over {solution.rows} rows",
         "max absolute error": f"{solution.max_abs_error:.3g}",
+        **_weakest_pair(solution),
         **_certificate_facts(solution),
         "search": f"{solution.trace.tested} candidates tested, {solution.trace.kept} moves kept",
+        **_error_curve(solution, console),
         "time": seconds,
         "sha256": solution.sha256,
     }
     if kept_in is not None:
         facts["kept in"] = kept_in
+    answer = Text(solution.answer)
+    first = not _on_one_screen(console, solution, facts)
+    if first:
+        console.print(answer, soft_wrap=True)  # one line, to be copied or piped
+    _print_outcome(console, solution.outcome)
     _print_facts(console, facts)
-    console.print(Text(solution.answer), soft_wrap=True)  # one line, to be copied or piped
+    if not first:
+        console.print(answer, soft_wrap=True)
+
+
+def _on_one_screen(console: Console, solution: "Solution", facts: dict[str, str]) -> bool:
+    """Whether a summary and the answer can be seen at once."""
+    if not console.is_terminal:
+        return True
+    indent = _indent(facts)
+    wrapped = [value for value in facts.values() if not _fits(console, indent, value)]
+    lengths = [len(solution.outcome.advice) + indent, len(solution.answer), *map(len, wrapped)]
+    lines = len(facts) + sum(math.ceil(length / console.width) for length in lengths)
+    return lines < console.height  # the prompt takes one more
+
+
+def _weakest_pair(solution: "Solution") -> dict[str, str]:
+    """The pair with the smallest lead over its rivals."""
+    margins = {pair: margin for pair, margin in solution.margins.items() if math.isfinite(margin)}
+    if not margins:
+        return {}
+    (inp, out), margin = min(margins.items(), key=lambda item: item[1])
+    return {"weakest pair": f"{inp} with {out}, margin {margin:.2f}"}
+
+
+def _error_curve(solution: "Solution", console: Console) -> dict[str, str]:
+    """The error over the search as a curve, where somebody looks at it."""
+    errors = [step.error for step in solution.trace.steps]
+    if not console.is_terminal or len(errors) < 2:
+        return {}
+    curve = log_sparkline(errors, CURVE_COLUMNS)
+    return {"search error": f"{errors[0]:.2g} {curve} {errors[-1]:.2g}"}
 
 
 def _certificate_facts(solution: "Solution") -> dict[str, str]:
@@ -138,16 +183,42 @@ def _print_outcome(console: Console, outcome: Outcome) -> None:
 
 
 def _print_facts(console: Console, facts: dict[str, str]) -> None:
-    """One fact a line, never cut or wrapped: hashes and paths are there to be copied."""
-    indent = max(map(len, facts)) + 2
+    """One fact a line; in a window too narrow for one, on lines of its own.
+
+    What has no spaces is never cut or wrapped: hashes and paths are there to be copied.
+    """
+    indent = _indent(facts)
     for name, value in facts.items():
-        console.print(Text(f"{name:<{indent}}", "dim") + Text(value), soft_wrap=True)
+        if _fits(console, indent, value):
+            line = Text.assemble((f"{name:<{indent}}", "dim"), value)
+            console.print(line, soft_wrap=True)
+        else:
+            console.print(Text(name, "dim"))
+            console.print(Text(value), soft_wrap=" " not in value)
+
+
+def _indent(facts: dict[str, str]) -> int:
+    return max(map(len, facts)) + 2
+
+
+def _fits(console: Console, indent: int, value: str) -> bool:
+    return not console.is_terminal or indent + len(value) <= console.width
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """Print a table; in a file or pipe as wide as it is, since no window bounds it there."""
+    if not console.is_terminal:
+        roomy = console.options.update(max_width=10_000)
+        console.width = max(console.width, console.measure(table, options=roomy).maximum)
+    console.print(table)
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="left" if column in ("can be", "ids") else "right")
+        table.add_column(
+            column, justify="left" if column in ("can be", "ids") else "right", overflow="fold"
+        )
     return table
 
 

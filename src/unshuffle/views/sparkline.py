@@ -1,0 +1,30 @@
+"""A curve in one line of text."""
+
+import math
+from collections.abc import Sequence
+
+LEVELS = "▁▂▃▄▅▆▇█"
+
+
+def log_sparkline(values: Sequence[float], width: int) -> str:
+    """Draw values on a logarithmic scale, from the lowest to the highest of them.
+
+    Parameters
+    ----------
+    values
+        In sequence; what has no logarithm is left out.
+    width
+        Characters at most; of more values than that, those at even distances are shown, the last
+        one among them.
+
+    Returns
+    -------
+    str
+        A character a value.
+    """
+    logs = [math.log(value) for value in values if 0 < value < math.inf]
+    shown = min(len(logs), max(width, 0))
+    logs = [logs[(k + 1) * len(logs) // shown - 1] for k in range(shown)]
+    low, high = min(logs, default=0.0), max(logs, default=0.0)
+    steps = (len(LEVELS) - 1) / (high - low) if high > low else 0.0
+    return "".join(LEVELS[round((value - low) * steps)] for value in logs)

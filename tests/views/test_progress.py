@@ -1,0 +1,77 @@
+"""What a search looks like while it runs."""
+
+import re
+
+import numpy as np
+import pytest
+
+from unshuffle.trace import Step, Trace
+from unshuffle.views.progress import Display, fill, show_progress
+
+
+@pytest.fixture
+def trace():
+    trace = Trace()
+    for k in range(30):
+        order = tuple(range(48))
+        trace.add(Step("greedy insertion", np.ones(4), k % 3 == 0, order, 10.0**-k, 500), 0.1 * k)
+    return trace
+
+
+@pytest.mark.parametrize("width", [80, 40, 20])
+def test_the_display_says_everything_within_the_width(trace, width):
+    display = Display(time_limit=1000.0)
+    display.show(trace)
+    lines = display.lines(width)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= width
+    for part in ("greedy insertion", "s left", "error 1.00e-29", "48 blocks placed", "120 tested"):
+        assert part in text
+    assert "10 kept" in text
+    assert "500 rows" in text
+    if width >= 40:
+        assert re.search("█.*▅.*▁$", text, re.MULTILINE)
+
+
+def test_the_display_says_that_pairs_are_being_found_before_the_first_step():
+    assert re.fullmatch(r"pairing · 0\.\d s", *Display(None).lines(80))
+
+
+def test_without_a_limit_no_time_is_left():
+    assert "left" not in "".join(Display(None).lines(80))
+
+
+def test_parts_stay_whole():
+    assert fill(["one two", "three", "four"], 15) == ["one two · three", "four"]
+    assert fill(["longer than the width"], 5) == ["longer than the width"]
+
+
+def test_lines_where_there_is_no_terminal(trace, capsys):
+    with show_progress(quiet=False, time_limit=60.0) as on_step:
+        on_step(trace)
+        on_step(trace)  # the phase is the same, and no time has passed
+    assert capsys.readouterr().err == (
+        "    2.9 s  greedy insertion: 48 blocks placed, 120 tested, 10 kept, 500 rows, "
+        "mse 1e-29, 57 s left\n"
+    )
+
+
+def test_quiet_shows_nothing(capsys):
+    with show_progress(quiet=True, time_limit=None) as on_step:
+        assert on_step is None
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_the_search_while_it_runs(example, on_terminal):
+    command = ("solve", example / "pieces", example / "record.csv", "--strategy", "classic")
+    status, text = on_terminal(*command, columns=40)
+    assert status == 0
+    assert "14 blocks placed" in text or "blocks placed" in text
+    assert re.search("error .*[▁▂▃▄▅▆▇█]", text)
+
+
+def test_a_dumb_terminal_gets_lines(example, on_terminal):
+    status, text = on_terminal("solve", example / "pieces", example / "record.csv", TERM="dumb")
+    assert status == 0
+    assert "seeds: 14 blocks placed" in text
+    assert "\x1b" not in text
