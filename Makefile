@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 SEEDS ?= 0,1
+EXAMPLE := examples/dropped/pieces examples/dropped/record.csv
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -15,7 +16,7 @@ help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/core.stamp ## Put the shipped example back together, without PyTorch
-	@$(BIN)/unshuffle solve examples/dropped/pieces examples/dropped/record.csv --out build/demo --force
+	@$(BIN)/unshuffle solve $(EXAMPLE) --out build/demo --force
 	@grep -q "$$(cat examples/dropped/answer.sha256)" build/demo/solution.json \
 		|| { echo "demo: the answer's sha256 is not the one in examples/dropped/answer.sha256" >&2; exit 1; }
 	@echo "The answer's sha256 is the one in examples/dropped/answer.sha256."
@@ -46,9 +47,15 @@ format: .venv/dev.stamp ## Fix what the linter can fix, and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-picture: .venv/core.stamp ## Draw docs/solve.svg, the picture in the README
-	@mkdir -p docs
+picture: .venv/dev.stamp ## Draw the pictures in the README and in docs
+	@mkdir -p docs/pictures
 	@$(BIN)/python examples/picture.py docs/solve.svg
+	@$(BIN)/unshuffle solve $(EXAMPLE) --quiet --force --out build/auto
+	@$(BIN)/unshuffle solve $(EXAMPLE) --quiet --force --out build/classic --strategy classic
+	@for figure in scores traces norms certificate; do \
+		$(BIN)/unshuffle plot $$figure build/auto examples/dropped/record.csv --force \
+			--out docs/pictures/$$figure.svg || exit 1; done
+	@$(BIN)/unshuffle animate build/classic --quiet --force --out docs/pictures/search.gif
 
 zoo: .venv/dev.stamp ## Train every oracle and try every method on them: hours
 	@$(BIN)/unshuffle oracle zoo --zoo .zoo --seeds $(SEEDS)

@@ -16,7 +16,7 @@ SOURCE = PROJECT / "src" / "unshuffle"
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"]
-DOCUMENTS += ["docs/oracles.md", "docs/report.md", "docs/zoo.md"]
+DOCUMENTS += ["docs/oracles.md", "docs/pictures.md", "docs/report.md", "docs/zoo.md"]
 
 # What differs from run to run and from machine to machine: seconds, and errors in their rounding.
 VARYING = re.compile(r"\d+\.\d+ s\b|(mse|max abs error) [\d.]+e-\d+")
@@ -51,7 +51,8 @@ def test_the_session_is_real(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "examples/README.md", "docs/oracles.md", "docs/report.md"]
+    "document",
+    ["README.md", "examples/README.md", "docs/oracles.md", "docs/pictures.md", "docs/report.md"],
 )
 def test_the_commands_run(document, monkeypatch, tmp_path, capsys):
     (tmp_path / "examples").symlink_to(PROJECT / "examples")

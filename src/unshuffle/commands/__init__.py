@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import unshuffle
-from unshuffle.commands import assemble, drop, inspect, oracle, pair, report, solve, verify
+from unshuffle.commands import (
+    animate,
+    assemble,
+    drop,
+    inspect,
+    oracle,
+    pair,
+    plot,
+    report,
+    solve,
+    verify,
+)
 from unshuffle.errors import UnshuffleError
 
 EXACT, MISTAKE, NOT_EXACT, INTERRUPTED = 0, 2, 3, 130
@@ -24,6 +35,8 @@ COMMANDS = {
     "verify": (verify, "compute the error of an arrangement"),
     "assemble": (assemble, "write the network that an answer describes"),
     "report": (report, "make a page for the browser of what solve --out kept"),
+    "plot": (plot, "draw figures of a solution that was kept"),
+    "animate": (animate, "film the search of a solution that was kept"),
     "drop": (drop, "break a network into shuffled pieces and a record"),
     "oracle": (oracle, "train networks whose answer is known, and judge every method on them"),
 }

@@ -1,0 +1,253 @@
+"""The search as an animation: errors on the left, the order that stands on the right.
+
+After the animations of the write-up "dropped" (gardberg.xyz). Needs the extra `pictures`.
+"""
+
+import io
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.errors import UsageError
+from unshuffle.pile import PieceId
+from unshuffle.trace import Trace
+from unshuffle.views.figures.search import search
+from unshuffle.views.figures.style import BLUE, INK, ORANGE, axis, need_matplotlib
+
+Image = NDArray[np.uint8]
+"""Shape (height, width, 3): red, green, blue."""
+
+Encoder = Callable[[Iterator[Image]], bytes]
+
+FRAMES_PER_SECOND = 20
+MOST_FRAMES = 200
+"""Frames at most: ten seconds,"""
+MOST_BETWEEN = 8
+"""of which at most so many show the way from one order to the next."""
+HELD_FRAMES = 40
+"""For so many frames more the last one stays."""
+
+PIXELS_PER_INCH = 100
+
+
+def encode(film: "Film", kind: str, on_frame: Callable[[int], None] | None = None) -> bytes:
+    """Render a film as the bytes of a file.
+
+    Parameters
+    ----------
+    film
+        Of any search.
+    kind
+        "gif", or "mp4", for which the program ffmpeg must be there.
+    on_frame
+        Called after each frame with the number of frames done.
+
+    Raises
+    ------
+    UsageError
+        If the format is unknown, or ffmpeg is missing or fails.
+
+    Examples
+    --------
+    >>> Path("search.gif").write_bytes(encode(Film(solution.trace), "gif"))
+    """
+
+    def images() -> Iterator[Image]:
+        for done, moment in enumerate(film.moments, 1):
+            yield film.image(*moment)
+            if on_frame is not None:
+                on_frame(done)
+
+    return encoder(kind)(images())
+
+
+def encoder(kind: str) -> Encoder:
+    """What turns images into the bytes of a format.
+
+    Raises
+    ------
+    UsageError
+        If the format is unknown, or the program that it takes is missing.
+    """
+    if kind not in ENCODERS:
+        raise UsageError(
+            f"a film cannot be written as {kind!r}; its name ends in "
+            f"{' or '.join(f'.{name}' for name in ENCODERS)}"
+        )
+    if kind == "mp4" and shutil.which("ffmpeg") is None:
+        raise UsageError(
+            "an .mp4 needs the program ffmpeg, which was not found; install it, or choose .gif"
+        )
+    return ENCODERS[kind]
+
+
+def _gif(images: Iterator[Image]) -> bytes:
+    from PIL import Image as Pillow
+
+    frames = [Pillow.fromarray(image) for image in images]
+    # One palette for all frames, without dithering: what stands still stays the same to the bit.
+    palette = frames[-1].quantize(64, Pillow.Quantize.MAXCOVERAGE)
+    frames = [frame.quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in frames]
+    milliseconds = 1000 // FRAMES_PER_SECOND
+    stream = io.BytesIO()
+    frames[0].save(
+        stream,
+        "gif",
+        save_all=True,
+        append_images=frames[1:],
+        duration=[milliseconds] * (len(frames) - 1) + [HELD_FRAMES * milliseconds],
+        loop=0,
+    )
+    return stream.getvalue()
+
+
+def _mp4(images: Iterator[Image]) -> bytes:
+    first = next(images)
+    height, width, _ = first.shape
+    given = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {FRAMES_PER_SECOND} -i -"
+    wanted = "-c:v h264 -pix_fmt yuv420p -movflags +faststart"  # what every player can show
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "search.mp4"
+        command = ["ffmpeg", "-v", "quiet", *given.split(), *wanted.split(), str(file)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            try:
+                last = first
+                process.stdin.write(first.tobytes())
+                for last in images:
+                    process.stdin.write(last.tobytes())
+                process.stdin.write(last.tobytes() * HELD_FRAMES)
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # its exit status says so too
+        if process.returncode:
+            raise UsageError(
+                f"ffmpeg ended with status {process.returncode} and wrote no film; try the same "
+                "command with .gif, or another build of ffmpeg, with the encoder h264"
+            )
+        return file.read_bytes()
+
+
+ENCODERS: dict[str, Encoder] = {"gif": _gif, "mp4": _mp4}
+
+
+def key_steps(kept: Sequence[bool], most: int) -> list[int]:
+    """Which steps of a search to show: those that changed the order, thinned out, and the last."""
+    changes = [at for at, changed in enumerate(kept) if changed]
+    if len(changes) > most - 1:
+        spread = np.linspace(0, len(changes) - 1, most - 1).round().astype(np.intp)
+        changes = [changes[at] for at in np.unique(spread)]
+    return sorted({*changes, len(kept) - 1})
+
+
+def _moments(keys: int) -> list[tuple[int, float]]:
+    """The frames: which key step is being reached, and how much of the way is done."""
+    between = min(max(MOST_FRAMES // keys, 1), MOST_BETWEEN)
+    return [(key, (frame + 1) / between) for key in range(keys) for frame in range(between)]
+
+
+class Film:
+    """The two axes and what moves in them.
+
+    Parameters
+    ----------
+    trace
+        The steps of a search, at least one.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    UsageError
+        If the search took no step.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        need_matplotlib()
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+
+        if not trace.steps:
+            raise UsageError("the search took no step, so there is nothing to animate")
+        self.trace = trace
+        self.keys = key_steps([step.kept for step in trace.steps], MOST_FRAMES)
+        self.moments = _moments(len(self.keys))
+        self.ends = np.cumsum([len(step.tested) for step in trace.steps])
+        final = trace.pairs(trace.steps[-1].order)
+        self.final_pairs = set(final)
+        self.final_place = {name: at for at, pair in enumerate(final, 1) for name in pair}
+
+        figure = Figure(figsize=(9.0, 4.0), dpi=PIXELS_PER_INCH, layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
+        search(trace, left)
+        self.dots, self.line, *_ = left.lines
+        self.errors = [np.array(artist.get_data()) for artist in (self.dots, self.line)]
+        blocks = max(len(step.order) for step in trace.steps)
+        axis(right)
+        right.set_aspect("equal")
+        right.set_xlim(0, blocks + 1)
+        right.set_ylim(blocks + 1, 0)
+        for each in (right.xaxis, right.yaxis):
+            each.set_major_locator(MaxNLocator(integer=True))
+        right.set_xlabel("place in the order that stands")
+        right.set_ylabel("place in the last order")
+        size = float(np.clip(120 / blocks, 1.5, 6))
+        (self.blocks,) = right.plot([], [], "s", color=BLUE, markersize=size, label="block")
+        (self.formed,) = right.plot(
+            [], [], "s", color=ORANGE, markersize=size, fillstyle="none", label="other pair"
+        )
+        self.caption = right.set_title("", fontsize="small", color=INK, parse_math=False)
+        self.moving = (self.dots, self.line, self.blocks, self.formed, self.caption)
+        for artist in self.moving:
+            artist.set_animated(True)
+        # What stands still is drawn once; each frame adds what moves.
+        self.canvas = FigureCanvasAgg(figure)
+        self.canvas.draw()
+        self.still = self.canvas.copy_from_bbox(figure.bbox)
+
+    def show(self, key: int, share: float) -> None:
+        """Put everything where it is on the way from one key step to the next.
+
+        Parameters
+        ----------
+        key
+            Index in `keys` of the step that is being reached.
+        share
+            How much of the way is done, from 0 to 1.
+        """
+        at = self.keys[key]
+        earlier = self.keys[key - 1] if key else None
+        begin, end = 0 if earlier is None else int(self.ends[earlier]), int(self.ends[at])
+        dots, line = self.errors
+        self.dots.set_data(dots[:, : begin + round(share * (end - begin))])
+        self.line.set_data(line[:, : at + 1 if share == 1 else (earlier or -1) + 1])
+
+        step = self.trace.steps[at]
+        pairs = self.trace.pairs(step.order)
+        before = {} if earlier is None else self._places(earlier)
+        now = self._places(at)
+        x = np.array([(1 - share) * before.get(inp, now[inp]) + share * now[inp] for inp in now])
+        y = np.array([self.final_place.get(inp, np.nan) for inp in now])
+        final = np.array([pair in self.final_pairs for pair in pairs], bool)
+        self.blocks.set_data(x[final], y[final])
+        self.formed.set_data(x[~final], y[~final])
+        self.caption.set_text(f"{step.phase}: mean squared error {step.error:.2g}")
+
+    def image(self, key: int, share: float) -> Image:
+        """The frame of a moment; see `show`."""
+        self.show(key, share)
+        self.canvas.restore_region(self.still)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+
+    def _places(self, step: int) -> dict[PieceId, int]:
+        """Place of each block in the order that stands after a step, by its inp layer."""
+        pairs = self.trace.pairs(self.trace.steps[step].order)
+        return {inp: place for place, (inp, _) in enumerate(pairs, 1)}

@@ -1,0 +1,134 @@
+"""The figures by name, and what each is drawn from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unshuffle.errors import RecordError, UsageError
+from unshuffle.records import Records
+from unshuffle.solution import Solution
+from unshuffle.views.figures.pairs import margins, products, rivals, scores, traces
+from unshuffle.views.figures.proof import certificate
+from unshuffle.views.figures.record import inputs, outputs
+from unshuffle.views.figures.search import search
+from unshuffle.views.figures.stream import norms, spectrum
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Draw = Callable[[Solution, Records | None], "Axes"]
+
+SENT_ROWS = 1000
+"""Rows, the first of the record, whose norms are followed along the depth."""
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A figure that can be asked for by name.
+
+    Parameters
+    ----------
+    name
+        What the command line calls it.
+    shows
+        What it shows, in a line.
+    draw
+        Draws it from a solution and, if it is at hand, the record. Raises a subclass of
+        UnshuffleError where it cannot.
+    """
+
+    name: str
+    shows: str
+    draw: Draw
+
+
+def _record(draw: "Callable[[Solution, Records], Axes]") -> Draw:
+    """For a figure that shows the record."""
+
+    def with_record(solution: Solution, records: Records | None) -> "Axes":
+        if records is None:
+            raise RecordError("this figure shows the record: name its file too")
+        return draw(solution, records)
+
+    return with_record
+
+
+def _certificate(solution: Solution, records: Records | None) -> "Axes":
+    if solution.certificate is None:
+        raise UsageError("there is no certificate, since the record is not reproduced")
+    return certificate(solution.certificate)
+
+
+FIGURES = {
+    kind.name: kind
+    for kind in (
+        FigureKind(
+            "inputs",
+            "distribution of each input column",
+            _record(lambda _, records: inputs(records)),
+        ),
+        FigureKind(
+            "outputs",
+            "distributions of predictions and targets",
+            _record(lambda _, records: outputs(records)),
+        ),
+        FigureKind(
+            "products",
+            "W_out W_in of three pairs, each above its best rival's",
+            lambda solution, _: products(solution),
+        ),
+        FigureKind(
+            "scores",
+            "scores of all pairs, before and after matching",
+            lambda solution, _: scores(solution),
+        ),
+        FigureKind(
+            "rivals",
+            "score of each pair against those of its rivals",
+            lambda solution, _: rivals(solution),
+        ),
+        FigureKind(
+            "traces",
+            "trace of each block's W_out W_in against those of wrong pairs",
+            lambda solution, _: traces(solution.network),
+        ),
+        FigureKind(
+            "margins",
+            "lead of each pair over its best rival",
+            lambda solution, _: margins(solution),
+        ),
+        FigureKind(
+            "spectrum",
+            "eigenvalues of each block's W_out W_in, and where it contracts",
+            lambda solution, _: spectrum(solution.network),
+        ),
+        FigureKind(
+            "norms",
+            "norms of states and steps along the depth",
+            _record(lambda solution, records: norms(solution.network, records.inputs[:SENT_ROWS])),
+        ),
+        FigureKind(
+            "search",
+            "error over the search, candidate by candidate",
+            lambda solution, _: search(solution.trace),
+        ),
+        FigureKind(
+            "certificate",
+            "error of the nearest rivals of the arrangement, place by place",
+            _certificate,
+        ),
+    )
+}
+
+
+def find_figure(name: str) -> FigureKind:
+    """Look a figure up by its name.
+
+    Raises
+    ------
+    UsageError
+        If there is no figure of that name.
+    """
+    if name not in FIGURES:
+        raise UsageError(f"there is no figure {name!r}; there are: {', '.join(FIGURES)}")
+    return FIGURES[name]

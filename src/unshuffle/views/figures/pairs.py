@@ -1,0 +1,275 @@
+"""The evidence for the pairs: products, scores, rivals, margins."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unshuffle.network import Network
+from unshuffle.pairing import Match
+from unshuffle.pairing.rivals import rival_scores
+from unshuffle.pairing.signals import Scores
+from unshuffle.solution import Solution
+from unshuffle.spectra import all_traces, product
+from unshuffle.views.figures.style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    axis,
+    legend,
+    short,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PRODUCT = r"$W_\mathrm{out}W_\mathrm{in}$"
+
+UNITS = {
+    "fused": "log-odds that they belong together (nats)",
+    "trace": f"trace of {PRODUCT}, outliers positive (dimensionless)",
+}
+"""What scores measure, by signal; the others are called by their names."""
+
+SHOWN = 0.995
+"""Share of the entries of products whose magnitudes the colours tell apart."""
+
+
+def products(
+    solution: Solution, matches: Sequence[Match] | None = None, ax: "Axes | None" = None
+) -> "Axes":
+    """Heat maps of W_out W_in: pairs as matched above, each with its best rival below.
+
+    Parameters
+    ----------
+    solution
+        A solution.
+    matches
+        Which of its pairing's matches to show; by default those of the smallest, the middle and
+        the largest margin.
+    ax
+        Where to draw; by default in a figure of its own.
+
+    Returns
+    -------
+    Axes
+        The axis.
+    """
+    blocks = solution.network.blocks
+    inp = {solution.pairs[block][0]: place for place, block in enumerate(solution.order)}
+    out = {solution.pairs[block][1]: place for place, block in enumerate(solution.order)}
+    if matches is None:
+        ranked = [match for match in solution.pairing.matches if match.inp in inp]
+        ranked = sorted(ranked, key=lambda match: match.margin)
+        matches = [ranked[k] for k in sorted({0, len(ranked) // 2, len(ranked) - 1})]
+    ax = axis(ax, 2.1 * len(matches) + 1, 5.0)
+    tiles = []
+    for column, match in enumerate(matches):
+        pairs = [(match.inp, match.out)]
+        if match.rival in out:
+            pairs.append((match.inp, match.rival))
+        elif match.rival in inp:
+            pairs.append((match.rival, match.out))
+        for row, (a, b) in enumerate(pairs):
+            name = f"{short(a)} with {short(b)}"
+            name += f"\nmargin {match.margin:.1f}" if row == 0 else ""
+            tiles.append((column, row, product(blocks, inp[a], out[b]), name))
+    entries = np.concatenate([np.abs(values).ravel() for _, _, values, _ in tiles])
+    bound = float(np.quantile(entries, SHOWN)) or 1.0
+    width, height = 1.15, 1.25
+    for column, row, values, name in tiles:
+        left, bottom = column * width, -row * height
+        image = ax.imshow(
+            values,
+            cmap=COLOURS,
+            vmin=-bound,
+            vmax=bound,
+            interpolation="nearest",
+            extent=(left, left + 1, bottom, bottom + 1),
+        )
+        ax.text(left + 0.5, bottom + 1.03, name, ha="center", fontsize="small", parse_math=False)
+    ax.set_xlim(-0.02, (len(matches) - 1) * width + 1.02)
+    ax.set_ylim(-height - 0.02, 1.2)
+    ax.set_xticks([])
+    ax.set_yticks([0.5, 0.5 - height], ["as matched", "best rival"], rotation=90, va="center")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.figure.colorbar(
+        image, ax=ax, label=f"entry of {PRODUCT} (dimensionless)", shrink=0.8, extend="both"
+    )
+    return ax
+
+
+def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
+    """The scores of all pairs: in the pile's sequence, and with the network along the diagonal.
+
+    Parameters
+    ----------
+    solution
+        A solution.
+    ax
+        Where to draw; by default in a figure of its own.
+
+    Returns
+    -------
+    Axes
+        The axis.
+    """
+    ax = axis(ax, 7.4, 3.6)
+    before = solution.pairing.scores
+    rows, columns = map(list, zip(*_positions(solution), strict=True))
+    rows += [i for i in range(before.shape[0]) if i not in set(rows)]
+    columns += [j for j in range(before.shape[1]) if j not in set(columns)]
+    after = before[np.ix_(rows, columns)]
+    gap = 1.1
+    for left, values, title in ((0.0, before, "before"), (gap, after, "after matching")):
+        image = ax.imshow(
+            values,
+            cmap=COLOURS,
+            vmin=float(before.min()),
+            vmax=float(before.max()),
+            interpolation="nearest",
+            extent=(left, left + 1, 0, 1),
+        )
+        ax.text(left + 0.5, 1.03, title, ha="center")
+    ax.set_xlim(-0.01, gap + 1.01)
+    ax.set_ylim(-0.01, 1.12)
+    ax.set_xticks([0.5, gap + 0.5], [f"{before.shape[1]} out layers"] * 2)
+    ax.set_yticks([0.5], [f"{before.shape[0]} inp layers"], rotation=90, va="center")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.figure.colorbar(image, ax=ax, label=_unit(solution.pairing.signal), shrink=0.85)
+    return ax
+
+
+def rivals(solution: Solution, ax: "Axes | None" = None) -> "Axes":
+    """The score of each pair against those of its rivals, sorted by magnitude.
+
+    Parameters
+    ----------
+    solution
+        Its pairing says by which signal. Rivals are all pairs that share a layer with the pair.
+    ax
+        Where to draw; by default in a figure of its own.
+
+    Returns
+    -------
+    Axes
+        The axis.
+    """
+    at, square = _positions(solution), solution.pairing.anatomy.interchangeable
+    return _against_rivals(
+        axis(ax), solution.pairing.scores, at, _unit(solution.pairing.signal), square
+    )
+
+
+def traces(network: Network, ax: "Axes | None" = None) -> "Axes":
+    """The trace of each block's W_out W_in against those of wrong pairs, sorted by magnitude.
+
+    The trace chart of the write-up "dropped" (gardberg.xyz).
+
+    Parameters
+    ----------
+    network
+        The network. Wrong pairs are made of layers of two of its blocks.
+    ax
+        Where to draw; by default in a figure of its own.
+
+    Returns
+    -------
+    Axes
+        The axis.
+    """
+    at = [(block, block) for block in range(len(network.blocks))]
+    unit = f"trace of {PRODUCT} (dimensionless)"
+    return _against_rivals(axis(ax), all_traces(network.blocks), at, unit)
+
+
+def _against_rivals(
+    ax: "Axes", scores: Scores, pairs: Sequence[tuple[int, int]], unit: str, square: bool = False
+) -> "Axes":
+    own = np.array([scores[at] for at in pairs])
+    ranked = np.argsort(-np.abs(own), kind="stable")
+    own, others = own[ranked], rival_scores(scores, pairs, square=square)[ranked]
+    place = np.arange(1, len(own) + 1)
+    ax.plot(place, own, "o", color=BLUE, markersize=4, zorder=3, label="the pair itself")
+    if not np.isnan(others).all():
+        low, high = np.nanmin(others, axis=1), np.nanmax(others, axis=1)
+        ax.vlines(place, low, high, GREY, lw=1, label="rivals: lowest to highest")
+        ax.errorbar(
+            place,
+            np.nanmean(others, axis=1),
+            2 * np.nanstd(others, axis=1),
+            fmt="_",
+            color=INK,
+            elinewidth=3,
+            markersize=5,
+            ecolor=PALE,
+            label="rivals: mean ± 2 standard deviations",
+        )
+    ax.axhline(0, color=GREY, lw=0.6, zorder=0)
+    ax.set_xlabel("pair, by the magnitude of its score")
+    ax.set_ylabel(unit)
+    legend(ax)
+    return ax
+
+
+def _positions(solution: Solution) -> list[tuple[int, int]]:
+    """Row and column in the scores of each block, in the order in which they run."""
+    rows = {name: i for i, name in enumerate(solution.trace.inp)}
+    columns = {name: j for j, name in enumerate(solution.trace.out)}
+    pairs = [solution.pairs[block] for block in solution.order]
+    return [(rows[inp], columns[out]) for inp, out in pairs]
+
+
+def _unit(signal: str) -> str:
+    return UNITS.get(signal, f"score by {signal}")
+
+
+def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
+    """How far ahead of its best rival each pair is, the weakest first.
+
+    Parameters
+    ----------
+    solution
+        A pair that the search formed against the weights has no margin; it is marked at 0.
+    ax
+        Where to draw; by default in a figure of its own.
+
+    Returns
+    -------
+    Axes
+        The axis.
+    """
+    ax = axis(ax, height=3.4)
+    formed = [pair for pair, margin in solution.margins.items() if math.isnan(margin)]
+    sure = {pair: margin for pair, margin in solution.margins.items() if math.isfinite(margin)}
+    ranked = sorted(sure.items(), key=lambda item: item[1])
+    place = np.arange(1, len(ranked) + 1) + len(formed)
+    values = [margin for _, margin in ranked]
+    ax.vlines(place, 0, values, PALE, lw=2)
+    ax.plot(place, values, "o", color=BLUE, markersize=4)
+    if formed:
+        at = np.arange(1, len(formed) + 1)
+        ax.plot(at, np.zeros(len(at)), "x", color=ORANGE, label="formed by the search")
+        legend(ax)
+    if ranked:
+        (inp, out), margin = ranked[0]
+        ax.annotate(
+            f"{short(inp)} with {short(out)}",
+            (place[0], margin),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="small",
+            parse_math=False,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+    ax.axhline(0, color=GREY, lw=0.6)
+    ax.set_xlabel("pair, the weakest first")
+    ax.set_ylabel("margin (standard deviations\nof the unmatched scores)")
+    return ax

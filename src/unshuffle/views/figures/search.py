@@ -1,0 +1,100 @@
+"""The search: errors of what it tried and of what stood."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.trace import Step, Trace
+from unshuffle.views.figures.style import BLUE, GREY, INK, axis, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEW, MANY = 100, 3000
+"""Up to so few candidates all dots are large; beyond so many they are pixels in vector formats."""
+
+
+def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
+    """Error over the search: every candidate as a dot, the best order so far as a line.
+
+    Parameters
+    ----------
+    trace
+        The steps of the search.
+    ax
+        Where to draw; by default in a figure of its own.
+
+    Returns
+    -------
+    Axes
+        The axis.
+    """
+    ax = axis(ax)
+    ends = np.cumsum([len(step.tested) for step in trace.steps])
+    tested = np.concatenate([np.empty(0), *(step.tested for step in trace.steps)])
+    many = len(tested) > MANY
+    size = 4 if len(tested) <= FEW else 2 if not many else 1.2
+    ax.plot(
+        np.arange(1, len(tested) + 1),
+        positive(tested),
+        "o",
+        color=GREY,
+        markersize=size,
+        markeredgewidth=0,
+        rasterized=many,
+        label="candidate tested",
+    )
+    ax.plot(
+        ends,
+        positive(np.array([step.error for step in trace.steps])),
+        color=BLUE,
+        drawstyle="steps-post",
+        marker="o" if len(tested) <= FEW else None,
+        markersize=4,
+        lw=1.6,
+        label="best order so far",
+    )
+    ax.set_yscale("log")
+    ax.set_xlim(0, 1.01 * max(len(tested), 1))
+    mark_phases(ax, trace.steps)
+    ax.set_xlabel("candidates tested")
+    ax.set_ylabel("mean squared error\n(squared units of the prediction)")
+    legend(ax, loc="lower left", markerscale=4 / size)
+    return ax
+
+
+def positive(errors: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Errors as a logarithmic axis can show them: NaN where it cannot."""
+    values = errors.astype(np.float64)
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+
+
+def mark_phases(ax: "Axes", steps: Sequence[Step]) -> None:
+    """Write the phases above the axis, as far as there is room, with lines where they change."""
+    spans, begin = [], 0
+    for phase, members in groupby(steps, key=lambda step: step.phase):
+        end = begin + sum(len(step.tested) for step in members)
+        spans.append((phase, begin, end))
+        begin = end
+    room = 0.016 * max(begin, 1)  # that a letter takes
+    for phase, left, right in spans:
+        if left:
+            ax.axvline(left, color=INK, lw=0.5, ls=":", zorder=0)
+        upright = right - left < room * len(phase)
+        if right - left < 1.5 * room:
+            continue
+        ax.annotate(
+            phase,
+            ((left + right) / 2, 1.0),
+            (0, 3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            rotation=90 if upright else 0,
+            fontsize="small",
+            parse_math=False,
+        )

@@ -1,0 +1,77 @@
+"""What the blocks do to the stream: eigenvalues, and norms along the depth."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unshuffle.network import Network
+from unshuffle.pile import Floats
+from unshuffle.spectra import eigenvalues, stream_norms
+from unshuffle.views.figures.style import BLUE, COLOURS, INK, ORANGE, axis, legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def spectrum(network: Network, ax: "Axes | None" = None) -> "Axes":
+    """Eigenvalues of each block's W_out W_in, and the disc in which I + W_out W_in contracts.
+
+    Parameters
+    ----------
+    network
+        The network; colour is the place of a block in it.
+    ax
+        Where to draw; by default in a figure of its own.
+
+    Returns
+    -------
+    Axes
+        The axis.
+    """
+    from matplotlib.patches import Circle
+
+    ax = axis(ax, 7.0, 4.2)
+    values = eigenvalues(network.blocks)
+    places = np.repeat(np.arange(1, len(values) + 1), values.shape[1])
+    ax.add_patch(Circle((-1, 0), 1, facecolor="#f0f0f0", edgecolor=INK, lw=0.8, zorder=0))
+    dots = ax.scatter(values.real, values.imag, s=6, c=places, cmap=COLOURS, linewidths=0)
+    ax.text(-1, 1.02, "contracts inside: $|1 + λ| < 1$", ha="center", va="bottom", fontsize="small")
+    ax.set_aspect("equal")
+    ax.set_xlabel(r"real part of $λ$ (dimensionless)")
+    ax.set_ylabel(r"imaginary part of $λ$ (dimensionless)")
+    ax.figure.colorbar(dots, ax=ax, label="place of the block in the network")
+    return ax
+
+
+def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
+    """Norms of the states along the depth, and of the step that each block makes.
+
+    Parameters
+    ----------
+    network
+        The network.
+    inputs
+        Shape (rows, width): what is sent through it.
+    ax
+        Where to draw; by default in a figure of its own.
+
+    Returns
+    -------
+    Axes
+        The axis.
+    """
+    ax = axis(ax, height=3.4)
+    states, steps = stream_norms(network, inputs)
+    depth = np.arange(len(states))
+    for values, at, colour, line, name in (
+        (states, depth, BLUE, "-", "state"),
+        (steps, depth[1:], ORANGE, "--", "step of the block"),
+    ):
+        low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=1)
+        ax.fill_between(at, low, high, color=colour, alpha=0.25, lw=0)
+        ax.plot(at, middle, line, color=colour, label=f"{name}: median, 5 % to 95 % of the rows")
+    ax.set_yscale("log")
+    ax.set_xlabel("blocks passed")
+    ax.set_ylabel("Euclidean norm\n(units of the inputs)")
+    legend(ax)
+    return ax

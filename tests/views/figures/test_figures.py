@@ -1,0 +1,288 @@
+"""What figures draw is what they were given."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unshuffle import Outcome, Piece, Pile, Records, solve
+from unshuffle.errors import RecordError, UsageError
+from unshuffle.spectra import all_traces, eigenvalues, product, stream_norms
+from unshuffle.trace import Step, Trace
+from unshuffle.views import figures
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture
+def solution(solved):
+    return solved[1]
+
+
+@pytest.fixture
+def records(solved):
+    return solved[0].records
+
+
+def texts(ax):
+    ax.figure.draw_without_rendering()
+    labels = [*ax.get_xticklabels(), *ax.get_yticklabels(), *ax.texts]
+    return "\n".join(label.get_text() for label in labels)
+
+
+def line(ax, label):
+    (found,) = [one for one in ax.lines if str(one.get_label()).startswith(label)]
+    return found.get_xydata()
+
+
+def test_every_figure_is_drawn_on_the_axis_given_and_labels_its_axes(solution, records):
+    from matplotlib.figure import Figure
+
+    for name, kind in figures.FIGURES.items():
+        ax = kind.draw(solution, records)
+        assert ax.get_xlabel() or name in ("products", "scores")
+        assert ax.get_ylabel() or name in ("products", "scores")
+        assert figures.picture(ax, "png").startswith(b"\x89PNG")
+    given = Figure().add_subplot()
+    assert figures.search(solution.trace, given) is given
+    assert figures.spectrum(solution.network, ax=given) is given
+
+
+def test_the_same_figure_is_the_same_file(solution):
+    for form in figures.FORMATS:
+        once, twice = (figures.picture(figures.margins(solution), form) for _ in range(2))
+        assert once == twice
+
+
+def test_formats_and_figures_that_do_not_exist(solution):
+    with pytest.raises(UsageError, match="png, svg, pdf"):
+        figures.picture(figures.margins(solution), "jpg")
+    with pytest.raises(UsageError, match="there are: inputs, outputs"):
+        figures.find_figure("serach")
+
+
+def test_inputs_shows_a_histogram_of_each_column():
+    values = np.array([[0.0, 10.0], [0.0, 10.0], [10.0, 0.0], [0.0, 5.1]])
+    ax = figures.inputs(Records(values, np.zeros((4, 1))))
+    shares = ax.images[0].get_array()
+    assert shares.shape == (50, 2)
+    np.testing.assert_allclose(shares.sum(axis=0), 100)
+    assert shares[0].tolist() == [75, 25]
+    assert shares[-1].tolist() == [25, 50]
+    assert shares[25].tolist() == [0, 25]
+    medians = [segment[0][1] for segment in ax.collections[0].get_segments()]
+    assert medians == [0, 7.55]
+
+
+def test_outputs_shows_predictions_and_targets():
+    predictions, targets = np.array([[0.0], [1.0], [np.nan]]), np.array([[0.0], [0.0], [0.0]])
+    ax = figures.outputs(Records(np.zeros((3, 2)), predictions, targets))
+    filled, stepped = ax.patches
+    heights = filled.get_xy()[:, 1]
+    assert heights.max() == 50  # half of those that are known
+    assert stepped.get_xy()[:, 1].max() == 100
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["predictions", "targets"]
+
+
+def test_outputs_of_a_record_without_any_says_so():
+    ax = figures.outputs(Records(np.zeros((3, 2)), np.empty((3, 0))))
+    assert "no predictions" in texts(ax)
+
+
+def test_products_are_those_of_the_pair_and_of_its_best_rival(solution):
+    match = max(solution.pairing.matches, key=lambda match: match.margin)
+    ax = figures.products(solution, [match])
+    place_of = {}
+    for place, block in enumerate(solution.order):
+        place_of |= dict.fromkeys(solution.pairs[block], place)
+    true, wrong = (image.get_array() for image in ax.images)
+    blocks = solution.network.blocks
+    np.testing.assert_array_equal(true, product(blocks, place_of[match.inp], place_of[match.out]))
+    outs = [out for _, out in solution.pairs]
+    inp, out = (match.inp, match.rival) if match.rival in outs else (match.rival, match.out)
+    np.testing.assert_array_equal(wrong, product(blocks, place_of[inp], place_of[out]))
+    assert f"{match.inp} with {match.out}\nmargin {match.margin:.1f}" in texts(ax)
+    assert f"{inp} with {out}" in texts(ax)
+    low, high = ax.images[0].get_clim()
+    assert low == -high  # zero is in the middle of the colours
+
+
+def test_products_shows_the_weakest_the_middle_and_the_surest_pair(solution):
+    names = [f"{m.inp} with {m.out}\n" for m in solution.pairing.matches]
+    margins = [m.margin for m in solution.pairing.matches]
+    shown = texts(figures.products(solution))
+    ranked = np.argsort(margins)
+    assert [name in shown for name in np.array(names)[ranked]] == [True, False, True, False, True]
+
+
+def test_scores_before_are_the_pairing_and_after_have_the_pairs_on_the_diagonal(solution):
+    before, after = (image.get_array() for image in figures.scores(solution).images)
+    np.testing.assert_array_equal(before, solution.pairing.scores)
+    by_pair = {(match.inp, match.out): match.score for match in solution.pairing.matches}
+    in_order = [by_pair[solution.pairs[block]] for block in solution.order]
+    np.testing.assert_array_equal(np.diag(after), in_order)
+    assert sorted(after.ravel()) == sorted(before.ravel())
+
+
+def test_rivals_shows_each_pair_against_those_that_share_a_layer(solution):
+    ax = figures.rivals(solution)
+    own = line(ax, "the pair itself")[:, 1]
+    scores = solution.pairing.scores
+    assert sorted(own) == sorted(match.score for match in solution.pairing.matches)
+    assert (np.diff(np.abs(own)) <= 0).all()
+    i, j = np.argwhere(scores == own[0])[0]
+    others = np.concatenate([np.delete(scores[i], j), np.delete(scores[:, j], i)])
+    ranges, bounds = (collection.get_segments() for collection in ax.collections)
+    np.testing.assert_allclose(ranges[0][:, 1], [others.min(), others.max()])
+    low, high = others.mean() - 2 * others.std(), others.mean() + 2 * others.std()
+    np.testing.assert_allclose(bounds[0][:, 1], [low, high])
+    assert "nats" in ax.get_ylabel()
+
+
+def test_traces_shows_the_traces_of_the_true_blocks(solution):
+    own = line(figures.traces(solution.network), "the pair itself")[:, 1]
+    expected = np.diag(all_traces(solution.network.blocks))
+    np.testing.assert_array_equal(own, expected[np.argsort(-np.abs(expected))])
+
+
+def test_a_single_block_has_no_rivals(dropped):
+    case = dropped(blocks=1, width=8, hidden=12)
+    solution = solve(case.pile, case.records)
+    for name in ("rivals", "traces", "margins", "products", "scores", "certificate", "search"):
+        figures.picture(figures.find_figure(name).draw(solution, None), "png")
+
+
+def test_layers_of_one_shape(dropped):
+    case = dropped(blocks=4, width=8, hidden=8)
+    solution = solve(case.pile, case.records)
+    for kind in figures.FIGURES.values():
+        if kind.name != "certificate" or solution.certificate is not None:
+            figures.picture(kind.draw(solution, case.records), "png")
+
+
+def test_margins_are_drawn_the_weakest_first_and_named(solution):
+    ax = figures.margins(solution)
+    ranked = sorted(solution.margins.items(), key=lambda item: item[1])
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [margin for _, margin in ranked])
+    (inp, out), _ = ranked[0]
+    assert texts(ax).endswith(f"{inp} with {out}")
+
+
+def test_a_pair_that_the_search_formed_has_no_margin(solution):
+    others = solution.pairing.matches[1:]
+    pairing = replace(solution.pairing, matches=others)
+    ax = figures.margins(replace(solution, pairing=pairing))
+    np.testing.assert_array_equal(line(ax, "formed by the search"), [[1, 0]])
+    assert len(ax.lines[0].get_ydata()) == len(others)
+
+
+def test_spectrum_shows_all_eigenvalues_and_the_disc(solution):
+    ax = figures.spectrum(solution.network)
+    values = eigenvalues(solution.network.blocks)
+    (dots,) = ax.collections
+    np.testing.assert_array_equal(
+        dots.get_offsets(), np.stack([values.real, values.imag], axis=-1).reshape(-1, 2)
+    )
+    np.testing.assert_array_equal(dots.get_array(), np.repeat(np.arange(1, 6), 16))
+    (disc,) = ax.patches
+    assert (disc.center, disc.radius) == ((-1, 0), 1)
+    assert ax.get_aspect() == 1
+
+
+def test_norms_shows_medians_along_the_depth(solution, records):
+    ax = figures.norms(solution.network, records.inputs)
+    states, steps = stream_norms(solution.network, records.inputs)
+    along = np.stack([np.arange(6), np.median(states, axis=1)], axis=-1)
+    np.testing.assert_allclose(line(ax, "state"), along)
+    along = np.stack([np.arange(1, 6), np.median(steps, axis=1)], axis=-1)
+    np.testing.assert_allclose(line(ax, "step"), along)
+    assert ax.get_yscale() == "log"
+
+
+def search_trace():
+    trace = Trace(range(3), range(3))
+    trace.add(Step("build", np.array([9.0, 4.0]), True, (0,), 4.0, 10), 0.1)
+    trace.add(Step("build", np.array([np.inf, 2.0, 3.0]), True, (0, 4), 2.0, 10), 0.2)
+    trace.add(Step("mend $x$", np.array([5.0, 7.0]), False, (0, 4), 2.0, 10), 0.3)
+    trace.add(Step("mend $x$", np.array([0.5, 6.0]), True, (4, 0), 0.5, 10), 0.4)
+    return trace
+
+
+def test_search_shows_every_candidate_and_the_error_that_stands():
+    ax = figures.search(search_trace())
+    errors = [9, 4, np.nan, 2, 3, 5, 7, 0.5, 6]
+    np.testing.assert_array_equal(line(ax, "candidate"), [*zip(range(1, 10), errors, strict=True)])
+    np.testing.assert_array_equal(line(ax, "best"), [(2, 4), (5, 2), (7, 2), (9, 0.5)])
+    assert ax.get_yscale() == "log"
+    assert [text.get_text() for text in ax.texts] == ["build", "mend $x$"]
+    assert [text.xy[0] for text in ax.texts] == [2.5, 7]
+    (change,) = [one for one in ax.lines if str(one.get_label()).startswith("_")]
+    assert change.get_xdata() == [5, 5]
+
+
+def test_a_search_that_took_no_step_is_drawn_empty():
+    figures.picture(figures.search(Trace()), "png")
+
+
+def test_certificate_shows_errors_place_by_place_and_what_is_undecided(solution):
+    proof = solution.certificate
+    ax = figures.certificate(proof)
+    np.testing.assert_array_equal(
+        line(ax, "two neighbouring"), [(k + 1.5, one.mse) for k, one in enumerate(proof.neighbours)]
+    )
+    np.testing.assert_array_equal(
+        line(ax, "a layer"), [(k + 1, one.mse) for k, one in enumerate(proof.pairs)]
+    )
+    assert line(ax, "explained")[0, 1] == proof.floor
+    assert line(ax, "this")[0, 1] == proof.mse
+    doubtful = replace(proof.neighbours[0], log_odds=0.0)
+    ax = figures.certificate(replace(proof, neighbours=(doubtful, *proof.neighbours[1:])))
+    (hollow,) = [one for one in ax.lines if "undecided" in str(one.get_label())]
+    assert hollow.get_fillstyle() == "none"
+    np.testing.assert_array_equal(hollow.get_xydata(), [(1.5, doubtful.mse)])
+
+
+def test_what_a_figure_lacks_is_said(solution):
+    for name in ("inputs", "outputs", "norms"):
+        with pytest.raises(RecordError, match="name its file"):
+            figures.find_figure(name).draw(solution, None)
+    without = replace(solution, outcome=Outcome.LOCAL_OPTIMUM, certificate=None)
+    with pytest.raises(UsageError, match="no certificate"):
+        figures.find_figure("certificate").draw(without, None)
+
+
+def test_names_with_markup_appear_as_text(dropped):
+    case = dropped(blocks=3, width=8, hidden=12)
+    names = {"$x^2$": "$x^2$", "$\\frac$": "$\\frac$", "<b>c</b>": "&lt;b&gt;c&lt;/b&gt;"}
+    names |= {"&amp;": "&amp;amp;", "[red]e": "[red]e", "%d{}": "%d{}"}
+    # The last layer is not in the figure; its name is in letters that no font here has.
+    called = dict(zip(case.permutation, [*names, "\u1980" * 30], strict=True))
+    pieces = [Piece(called[piece.id], piece.weight, piece.bias) for piece in case.pile]
+    solution = solve(Pile(pieces), case.records)
+    svg = figures.picture(figures.products(solution, solution.pairing.matches), "svg").decode()
+    for name in names.values():
+        assert name in svg
+    assert "<b>" not in svg
+    figures.picture(figures.margins(solution), "png")
+
+
+def test_a_name_in_letters_that_no_font_has_is_no_warning():
+    ax = figures.search(search_trace())
+    ax.text(0, 1, "\u1980")
+    figures.picture(ax, "png")
+
+
+def test_importing_the_package_imports_no_plotting_library():
+    program = """
+import sys, unshuffle, unshuffle.views.figures, unshuffle.views.animation, unshuffle.commands
+from unshuffle.commands import build_parser
+from unshuffle import Solution, solve
+print(*sys.modules)"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "unshuffle" in loaded
+    assert loaded.isdisjoint({"matplotlib", "PIL"})
