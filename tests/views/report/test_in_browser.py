@@ -351,3 +351,22 @@ def test_a_search_that_builds_its_order_is_replayed(visit, dropped, tmp_path):
         assert "greedy insertion" in text(browser, "replay-status")
         browser.find_element(By.ID, "final").click()
         assert text(browser, "standing") == solution.answer
+
+
+@pytest.mark.parametrize(
+    "shape", [{"blocks": 1, "hidden": 24}, {"blocks": 3, "hidden": 16, "outputs": 16}]
+)
+def test_networks_of_unusual_shapes_are_shown(visit, dropped, tmp_path, shape):
+    """One block; and layers that are all of one shape, where any piece may be the last."""
+    case = dropped(width=16, **shape)
+    solution = solve(case.pile, case.records)
+    with visit(write(solution, tmp_path)) as browser:
+        canvas = browser.find_element(By.ID, "scores")
+        for _ in solution.trace.inp:
+            canvas.send_keys(Keys.ENTER, Keys.ARROW_DOWN)
+        assert re.match(r"inp \d+ with out \d+: score", text(browser, "pair-detail"))
+        shown = browser.find_element(By.ID, "permutation").get_attribute("value")
+        assert shown == text(browser, "standing") == solution.answer
+        if solution.last in solution.trace.inp:
+            canvas.send_keys(Keys.HOME)
+            assert f"{solution.last} is the last layer" in text(browser, "pair-detail")

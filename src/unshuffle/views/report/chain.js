@@ -32,7 +32,7 @@ function certificateText({ certificate, chain }) {
   const parts = [];
   if (open.length > 0) {
     const places = open.map((group) => `${group[0] + 1} to ${group.at(-1) + 1}`);
-    parts.push(`The order within ${counted(open.length, "run")} of blocks (places ${places.slice(0, 12).join(", ")}${places.length > 12 ? ", …" : ""}).`);
+    parts.push(`the order within ${counted(open.length, "run")} of blocks (places ${places.slice(0, 12).join(", ")}${places.length > 12 ? ", …" : ""}).`);
   }
   if (pairs > 0) parts.push(`${counted(pairs, "pair")}.`);
   const rows = certificate.rows_needed;

@@ -38,8 +38,8 @@ function placesOf({ blocks, columns, rows, matches }) {
   return { chain, place };
 }
 
-/** The block, of the assembled network, that the piece of a row is in. */
-const blockOfRow = (content, row) => content.chain[content.place.get(content.rows[row])] ?? content.chain[0];
+/** The block of the assembled network that the piece of a row is in; null for the last layer. */
+const blockOfRow = (content, row) => content.chain[content.place.get(content.rows[row])] ?? null;
 
 const scoreOf = (content, row, column) => content.scores[row * content.columns.length + column];
 

@@ -56,7 +56,7 @@ function productsView(content) {
 
   return (pair) => {
     const matched = blockOfRow(content, pair.row);
-    const isMatched = pair.row === matched.row && pair.column === matched.column;
+    const isMatched = pair.row === matched?.row && pair.column === matched.column;
     const other = isMatched ? bestRival(content, matched) : pair;
     shown = [["Matched", matched], [isMatched ? "Best rival" : "Chosen", other]]
       .filter(([, one]) => one !== null)

@@ -33,6 +33,8 @@ function pairText(content, { row, column }) {
   const said = [`${pairName(content, { row, column })}: score ${short(score)}.`];
   if (rows[row] === columns[column]) {
     said.push("One piece cannot be both layers of a block.");
+  } else if (matched === null) {
+    said.push(`${ids[rows[row]]} is the last layer, in no block.`);
   } else if (matched.row === row && matched.column === column) {
     const margin = matched.match === null ? "formed by the search against the scores" : `margin ${short(matched.match.margin ?? Infinity)}`;
     const sure = matched.match?.confidence ?? null;
