@@ -142,7 +142,7 @@ function drawOrder(canvas, content, now, before, share) {
 
 /** The errors of the search; gives back a function that shows where a frame is. */
 function errorChart(content, total) {
-  const { error, testedNumber, tested, phase, frameStep, every } = content;
+  const { error, testedNumber, tested, frameStep, every } = content;
   const numbers = [...new Set([...testedNumber, ...total])].sort((a, b) => a - b);
   const along = (places, values) => {
     const found = new Map();
@@ -162,7 +162,7 @@ function errorChart(content, total) {
     series: [dots("tested", "dots", tested.length < 1000 ? 6 : 3), line("standing", "accent", stepped)],
     lists: [along(testedNumber, tested), along(total, error)],
     hooks: {
-      drawClear: [(u) => shadePhases(u, phase, total)],
+      drawClear: [(u) => shadePhases(u, content, total)],
       draw: [() => place()],
     },
   });
@@ -173,18 +173,26 @@ function errorChart(content, total) {
   return (frame) => { shown = frameStep[frame]; place(); };
 }
 
-/** Shade every second phase. */
-function shadePhases(u, phase, total) {
+/** Shade every second phase, and name those that have room. */
+function shadePhases(u, { phases, phase }, total) {
   const { left, top, width, height } = u.bbox;
   const position = (number) => Math.min(Math.max(u.valToPos(number, "x", true), left), left + width);
   u.ctx.save();
-  u.ctx.fillStyle = colour("shade");
+  u.ctx.font = `${12 * devicePixelRatio}px system-ui`;
+  u.ctx.textBaseline = "bottom";
+  const gap = 4 * devicePixelRatio;
+  const [shade, ink] = [colour("shade"), colour("muted")];
   let begins = 0;
   let count = 0;
   for (let step = 1; step <= phase.length; step++) {
     if (step < phase.length && phase[step] === phase[begins]) continue;
     const from = position(begins === 0 ? 0 : total[begins - 1]);
-    if (count % 2 === 1) u.ctx.fillRect(from, top, position(total[step - 1]) - from, height);
+    const across = position(total[step - 1]) - from;
+    const name = phases[phase[begins]];
+    u.ctx.fillStyle = shade;
+    if (count % 2 === 1) u.ctx.fillRect(from, top, across, height);
+    u.ctx.fillStyle = ink;
+    if (u.ctx.measureText(name).width + 2 * gap < across) u.ctx.fillText(name, from + gap, top + height - gap);
     begins = step;
     count += 1;
   }
