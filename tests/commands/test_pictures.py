@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from unshuffle import solve, write_solution
 from unshuffle.commands import main
+from unshuffle.files import write_records
 
 pytest.importorskip("matplotlib")
 
@@ -121,6 +124,19 @@ def test_animate_explains_mistakes(solved, tmp_path, capsys, monkeypatch):
     assert_mistake(run(capsys, "animate", tmp_path, "--out", tmp_path / "x.gif"), "no such file")
     monkeypatch.setenv("PATH", "")
     assert_mistake(run(capsys, "animate", solved[0], "--out", tmp_path / "x.mp4"), "ffmpeg", ".gif")
+
+
+def test_the_pictures_of_96_blocks(make_dropped, tmp_path, capsys):
+    case = make_dropped(np.random.default_rng(96), rows=100, blocks=96, width=16, hidden=24)
+    folder = tmp_path / "run"
+    write_solution(solve(case.pile, case.records, time_limit=1.0), folder)
+    record = tmp_path / "record.csv"
+    write_records(record, case.records)
+    status, out, err = run(capsys, "plot", "all", folder, record, "--out", tmp_path / "figures")
+    assert status == 0
+    assert len(out.splitlines()) + len(err.splitlines()) == 11
+    assert len(out.splitlines()) >= 10  # the certificate, where the record is not reproduced
+    assert run(capsys, "animate", folder, "--out", tmp_path / "film.gif", "--quiet")[0] == 0
 
 
 def test_without_matplotlib_it_is_said_how_to_get_it(solved, tmp_path):

@@ -85,3 +85,14 @@ def test_inspect_knows_the_puzzle(puzzle):
     assert result.returncode == 0
     assert "network: 48 blocks 48 → 96 → 48, last layer 48 → 1" in result.stdout
     assert "record: 10000 rows of 48 inputs, 10000 with 1 prediction, with targets" in result.stdout
+
+
+def test_its_pictures_are_drawn(puzzle, tmp_path):
+    pytest.importorskip("matplotlib")
+    record, kept = puzzle / "historical_data.csv", tmp_path / "run"
+    assert run("solve", puzzle / "pieces", record, "--quiet", "--out", kept).returncode == 0
+    result = run("plot", "all", kept, record, "--out", tmp_path / "figures")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(list((tmp_path / "figures").iterdir())) == 11
+    result = run("animate", kept, "--quiet", "--out", tmp_path / "search.gif")
+    assert (result.returncode, result.stderr) == (0, "")

@@ -286,3 +286,10 @@ print(*sys.modules)"""
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "unshuffle" in loaded
     assert loaded.isdisjoint({"matplotlib", "PIL"})
+
+
+def test_many_dots_do_not_make_a_vector_file_grow():
+    trace = search_trace()
+    few = len(figures.picture(figures.search(trace), "svg"))
+    trace.add(Step("more", np.full(30_000, 2.0), False, (4, 0), 0.5, 10), 0.5)
+    assert len(figures.picture(figures.search(trace), "svg")) < 3 * few

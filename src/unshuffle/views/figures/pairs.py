@@ -31,7 +31,7 @@ PRODUCT = r"$W_\mathrm{out}W_\mathrm{in}$"
 
 UNITS = {
     "fused": "log-odds that they belong together (nats)",
-    "trace": f"trace of {PRODUCT}, outliers positive (dimensionless)",
+    "trace": f"± trace of {PRODUCT} (dimensionless)",
 }
 """What scores measure, by signal; the others are called by their names."""
 

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.trace import Step, Trace
-from unshuffle.views.figures.style import BLUE, GREY, INK, axis, legend
+from unshuffle.views.figures.style import BLUE, GREY, INK, MANY_DOTS, axis, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW, MANY = 100, 3000
-"""Up to so few candidates all dots are large; beyond so many they are pixels in vector formats."""
+FEW = 100
+"""Up to so few candidates all dots are large."""
 
 
 def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
@@ -35,7 +35,7 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
     ax = axis(ax)
     ends = np.cumsum([len(step.tested) for step in trace.steps])
     tested = np.concatenate([np.empty(0), *(step.tested for step in trace.steps)])
-    many = len(tested) > MANY
+    many = len(tested) > MANY_DOTS
     size = 4 if len(tested) <= FEW else 2 if not many else 1.2
     ax.plot(
         np.arange(1, len(tested) + 1),

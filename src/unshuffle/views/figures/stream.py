@@ -7,7 +7,7 @@ import numpy as np
 from unshuffle.network import Network
 from unshuffle.pile import Floats
 from unshuffle.spectra import eigenvalues, stream_norms
-from unshuffle.views.figures.style import BLUE, COLOURS, INK, ORANGE, axis, legend
+from unshuffle.views.figures.style import BLUE, COLOURS, INK, MANY_DOTS, ORANGE, axis, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,15 @@ def spectrum(network: Network, ax: "Axes | None" = None) -> "Axes":
     values = eigenvalues(network.blocks)
     places = np.repeat(np.arange(1, len(values) + 1), values.shape[1])
     ax.add_patch(Circle((-1, 0), 1, facecolor="#f0f0f0", edgecolor=INK, lw=0.8, zorder=0))
-    dots = ax.scatter(values.real, values.imag, s=6, c=places, cmap=COLOURS, linewidths=0)
+    dots = ax.scatter(
+        values.real,
+        values.imag,
+        s=6,
+        c=places,
+        cmap=COLOURS,
+        linewidths=0,
+        rasterized=values.size > MANY_DOTS,
+    )
     ax.text(-1, 1.02, "contracts inside: $|1 + λ| < 1$", ha="center", va="bottom", fontsize="small")
     ax.set_aspect("equal")
     ax.set_xlabel(r"real part of $λ$ (dimensionless)")

@@ -21,6 +21,9 @@ Signed values are shown on it too, from −a to a: in grey print their sign stay
 
 NAME_CHARACTERS = 16
 
+MANY_DOTS = 3000
+"""Beyond so many, dots are pixels in vector formats too, which would grow by megabytes."""
+
 
 def need_matplotlib() -> None:
     """Refuse to go on without matplotlib.
