@@ -7,7 +7,7 @@ from unshuffle import Piece, Pile, Records, pair
 from unshuffle.errors import UsageError
 from unshuffle.pairing import SIGNALS, Pairing
 
-BLIND = {"bias", "first-order", "first-order-slope"}
+BLIND = {"bias", "first-order", "first-order-regression", "first-order-slope"}
 """Signals that see nothing, or too little, in the networks of conftest."""
 
 

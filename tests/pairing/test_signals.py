@@ -9,11 +9,13 @@ from unshuffle.errors import UsageError
 from unshuffle.network import Layers
 from unshuffle.pairing.layers import stack_layers
 from unshuffle.pairing.signals import (
+    RIDGE,
     SIGNALS,
     Clues,
     bias,
     find_signal,
     first_order_correlation,
+    first_order_regression,
     first_order_slope,
     hidden_gram,
     log_norm_correlation,
@@ -48,6 +50,23 @@ def each_pair(layers, score):
 
 def correlation(one, other):
     return np.corrcoef(np.ravel(one), np.ravel(other))[0, 1]
+
+
+def test_the_joint_regression_is_ridge_regression_on_all_effects(clues):
+    layers, last, records = clues.layers, clues.last, clues.records
+    residual = records.predictions - last(records.inputs)
+    residual = (residual - residual.mean(axis=0)).ravel().astype(np.float64)
+    effects = []
+    for inp, offset in zip(layers.inp_weight, layers.inp_bias, strict=True):
+        hidden = np.maximum(records.inputs @ inp.T + offset, 0)
+        for out in layers.out_weight:
+            effect = hidden @ out.T @ last.weight.T
+            effects.append((effect - effect.mean(axis=0)).ravel())
+    effects = np.array(effects, np.float64)
+    gram = effects @ effects.T
+    gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    expected = np.linalg.solve(gram, effects @ residual).reshape(5, 5)
+    np.testing.assert_allclose(first_order_regression(clues), expected, rtol=1e-2, atol=1e-4)
 
 
 def test_traces_and_norms_agree_with_the_products(layers):
@@ -168,6 +187,6 @@ def test_signals_are_registered_under_their_names():
         assert signal.sees
         assert signal.source
     needing = {name for name, signal in SIGNALS.items() if signal.needs_record}
-    assert needing == {"first-order", "first-order-slope"}
+    assert needing == {"first-order", "first-order-regression", "first-order-slope"}
     with pytest.raises(UsageError, match="no signal 'track'; there are: trace, ratio, log-norm"):
         find_signal("track")

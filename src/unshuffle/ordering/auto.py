@@ -1,10 +1,12 @@
 """Strategy `auto`: seeds, descent, restarts, on as many rows as it takes.
 
 The record chooses among the seeds. Descent from the best of them solves most networks within a few
-rounds. Where it stops short, the other seeds are tried, and then the search is iterated: a few
-random moves, another descent, kept if it ends lower (iterated local search, Lourenço, Martin &
-Stützle 2003). The trust in the pairing evidence varies from restart to restart, so that a wrong
-pair in which the weights believe is not fatal. When restarts stop helping, rows are added.
+rounds. Where it stops short, the other seeds are tried. Far from the answer, orders are built from
+nothing, and layers reassigned without believing in the pairing evidence. Then the search is
+iterated: a few random moves, another descent, kept if it ends lower (iterated local search,
+Lourenço, Martin & Stützle 2003). The trust in the pairing evidence varies from restart to restart,
+so that a wrong pair in which the weights believe is not fatal. When restarts stop helping, rows are
+added.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -47,8 +49,14 @@ STARTS = 3
 
 RESTARTS = 40
 """Restarts of a stage, without a new best, before it ends,"""
-RESTARTS_NEAR = 8
-"""and where the error is small already, and more rows can be had."""
+RESTARTS_BEFORE = 8
+"""and where more rows can be had."""
+
+FAR_EQUATIONS = 1024
+"""Predictions without which a search far from the answer makes no headway."""
+
+HELPFUL = 0.95
+"""Building an order anew helps if it leaves no more than this part of the error."""
 
 NEAR = 0.1
 """An error is small from this share of the predictions' variance down."""
@@ -65,6 +73,61 @@ class Stage:
     judge: Judge
     rng: np.random.Generator
     done: Callable[[Run], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """The record, in the sequence in which its rows are used, and what is asked of a result."""
+
+    known: Records
+    rng: np.random.Generator
+    reproduces: Callable[[Judge, Run], bool]
+
+    def rows_for(self, equations: int) -> int:
+        """Rows that make so many predictions, as far as there are any."""
+        return min(-(-equations // self.known.outputs), len(self.known))
+
+    def stage(self, problem: Problem, rows: int) -> Stage:
+        """A search on the first rows."""
+        judge = Judge(problem.layers, problem.last, self.known.take(np.arange(rows)))
+        # A run is asked about more than once, and the answer takes a forward pass.
+        return Stage(problem, judge, self.rng, lru_cache(4)(partial(self.reproduces, judge)))
+
+    def confirmed(self, stage: Stage, run: Run) -> bool:
+        """Whether a run reproduces rows that the search has not seen, as far as there are any."""
+        rows = len(stage.judge.inputs)
+        unseen = self.known.take(np.arange(rows, min(2 * rows, len(self.known))))
+        if not stage.done(run) or not len(unseen):
+            return stage.done(run)
+        check = Judge(stage.problem.layers, stage.problem.last, unseen)
+        return self.reproduces(check, check.run(run.order))
+
+    def near(self, run: Run) -> bool:
+        """Whether a run is so good that more rows promise more than another beginning."""
+        return run.error < NEAR * float(np.var(self.known.predictions))
+
+
+class Alternatives:
+    """Problems of which one is the right one, each made when it is first needed."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self._unmade = iter(problems)
+        self.made = [next(self._unmade)]
+
+    def more(self) -> Iterator[Problem]:
+        """Make those that are not made yet."""
+        for problem in self._unmade:
+            self.made.append(problem)
+            yield problem
+
+    def others(self, than: Problem) -> Iterator[Problem]:
+        """All but one; those that are made already come first."""
+        yield from [problem for problem in self.made if problem is not than]
+        yield from self.more()
+
+
+Found = tuple[Stage, Run]
+"""The best run so far, and the search that it is of."""
 
 
 def auto(
@@ -100,67 +163,84 @@ def auto(
     Step
         The last one holds the best arrangement.
     """
-    problems = iter(problems)
-    problem = next(problems)
+    alternatives = Alternatives(problems)
+    problem = alternatives.made[0]
     known = problem.known
-    sequence = rng.permutation(len(known))
-
-    def rows_for(equations: int) -> int:
-        return min(rows or -(-equations // known.outputs), len(known))
-
-    def stage_of(problem: Problem) -> Stage:
-        judge = Judge(problem.layers, problem.last, known.take(sequence[:count]))
-        # A run is asked about more than once, and the answer takes a forward pass.
-        return Stage(problem, judge, rng, lru_cache(4)(partial(reproduces, judge)))
-
-    def confirmed(stage: Stage, run: Run) -> bool:
-        """Whether a run reproduces rows that the search has not seen, as far as there are any."""
-        unseen = known.take(sequence[count : 2 * count])
-        if not stage.done(run) or not len(unseen):
-            return stage.done(run)
-        check = Judge(stage.problem.layers, stage.problem.last, unseen)
-        return reproduces(check, check.run(run.order))
-
-    def near(run: Run) -> bool:
-        """Whether a run is so good that more rows promise more than another beginning."""
-        return run.error < NEAR * float(np.var(known.predictions))
-
-    count = rows_for(GLANCE)
-    stage = stage_of(problem)
+    session = Session(known.take(rng.permutation(len(known))), rng, reproduces)
     if rows is None:
-        best = yield from _from_seeds(stage, starts=1)
-        if confirmed(stage, best):
+        stage, best = yield from _glance(session, alternatives)
+        if session.confirmed(stage, best):
             return
-        count = rows_for(EQUATIONS)
-        stage = stage_of(problem)
-    best = yield from _from_seeds(stage, starts=STARTS)
-    while not stage.done(best) and (other := next(problems, None)):
-        rival = stage_of(other)
-        run = yield from _rival(rival, best, near=near(best))
-        if run is not best:
-            stage, best = rival, run
+        problem = stage.problem
+    count = min(rows or session.rows_for(EQUATIONS), len(known))
+    stage, best = yield from _proper(session, alternatives, problem, count)
 
     while True:
         noisy = not stage.done(best) and explains(stage.problem, best.order)
         if not noisy and not stage.done(best):
-            if not near(best):
-                best = yield from _from_nothing(stage, best)
-            patience = RESTARTS_NEAR if near(best) and count < len(known) else RESTARTS
-            best = yield from _restarts(stage, best, patience)
-        if count == len(known) or confirmed(stage, best):
+            best = yield from _persistently(session, stage, best)
+        count = len(stage.judge.inputs)
+        if count == len(known) or session.confirmed(stage, best):
             return
         if noisy and decides(stage.problem, best.order, stage.judge.records):
             return
-        count = min(GROWTH * count, len(known))
-        stage = stage_of(stage.problem)
-        start = stage.judge.run(best.order)
-        yield Step("more rows", np.array([start.error]), True, start.order, start.error, count)
-        best = yield from _descent(stage, start, Objective(stage.problem.log_odds), start)
+        stage = session.stage(stage.problem, min(GROWTH * count, len(known)))
+        best = stage.judge.run(best.order)
+        errors, rows = np.array([best.error]), len(stage.judge.inputs)
+        yield Step("more rows", errors, True, best.order, best.error, rows)
+        best = yield from _descent(stage, best, Objective(stage.problem.log_odds), best)
+        if not session.near(best):
+            search = _from_seeds(stage, starts=1)
+            _, best = yield from _reporting(search, best, stage.judge)
 
 
-def _from_seeds(stage: Stage, *, starts: int) -> Search:
+def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, None, Found]:
+    """Descend from the best quick seed of each alternative until one leads near the record."""
+    count = session.rows_for(GLANCE)
+    stage = session.stage(alternatives.made[0], count)
+    best = yield from _from_seeds(stage, starts=1, quick=True)
+    if session.confirmed(stage, best) or session.near(best):
+        return stage, best
+    for other in alternatives.more():
+        rival = session.stage(other, count)
+        search = _from_seeds(rival, starts=1, quick=True)
+        _, run = yield from _reporting(search, best, rival.judge)
+        if run is not best:
+            stage, best = rival, run
+        if session.confirmed(stage, best) or session.near(best):
+            break
+    return stage, best
+
+
+def _proper(
+    session: Session, alternatives: Alternatives, problem: Problem, count: int
+) -> Generator[Step, None, Found]:
+    """Descend from several seeds of one problem, and see whether another fits better."""
+    stage = session.stage(problem, count)
+    best = yield from _from_seeds(stage, starts=STARTS)
+    for other in alternatives.others(than=problem):
+        if stage.done(best):
+            break
+        rival = session.stage(other, count)
+        run = yield from _rival(rival, best, near=session.near(best))
+        if run is not best:
+            stage, best = rival, run
+    return stage, best
+
+
+def _persistently(session: Session, stage: Stage, best: Run) -> Search:
+    """Restart, far from the answer after having built orders from nothing; return the best run."""
+    all_rows = len(stage.judge.inputs) == len(session.known)
+    if not session.near(best):
+        if not all_rows and stage.judge.predictions.size < FAR_EQUATIONS:
+            return best
+        best = yield from _from_nothing(stage, best)
+    return (yield from _restarts(stage, best, RESTARTS if all_rows else RESTARTS_BEFORE))
+
+
+def _from_seeds(stage: Stage, *, starts: int, quick: bool = False) -> Search:
     """Descend from the best seeds until one leads to the record."""
-    orders, errors = _seeds(stage, quick=starts == 1)
+    orders, errors = _seeds(stage, quick=quick)
     best = stage.judge.run(orders[0])
     yield Step("seeds", errors, True, best.order, best.error, len(stage.judge.inputs))
     if stage.judge.predictions.size < GLANCE:
@@ -180,7 +260,7 @@ def _rival(stage: Stage, best: Run, *, near: bool) -> Search:
     Close to the answer the right one fits better at once, so that no search is needed to tell.
     """
     if not near:
-        search = _from_seeds(stage, starts=STARTS)
+        search = _from_seeds(stage, starts=1)
         _, better = yield from _reporting(search, best, stage.judge)
         return better
     if not stage.problem.admits(best.order):
@@ -195,11 +275,19 @@ def _rival(stage: Stage, best: Run, *, near: bool) -> Search:
 
 
 def _from_nothing(stage: Stage, best: Run) -> Search:
-    """Build an order by insertion and descend from it; return the better one."""
-    search = insertion(stage.judge, best.order)
-    objective = Objective(stage.problem.log_odds)
-    run, best = yield from _reporting(search, best, stage.judge)
-    return (yield from _descent(stage, run, objective, best))
+    """Build orders by insertion and descend from them, as long as that helps; return the best.
+
+    Where the weights say so little of the pairs, the record has to: no evidence is believed in.
+    """
+    doubting = Objective(stage.problem.log_odds).trusted(0.0)
+    run, best = yield from _reporting(_descend(stage, best, doubting), best, stage.judge)
+    before = np.inf
+    while run.error < HELPFUL * before and not stage.done(best):
+        before = run.error
+        search = insertion(stage.judge, run.order)
+        run, best = yield from _reporting(search, best, stage.judge)
+        run, best = yield from _reporting(_descend(stage, run, doubting), best, stage.judge)
+    return best
 
 
 def _restarts(stage: Stage, best: Run, patience: int) -> Search:
@@ -218,16 +306,15 @@ def _restarts(stage: Stage, best: Run, patience: int) -> Search:
 
 def _descent(stage: Stage, start: Run, objective: Objective, best: Run) -> Search:
     """Descend, and return the better of the end and the best so far; steps report the better."""
-    search = descend(
-        stage.judge,
-        stage.problem.layers,
-        start,
-        objective,
-        done=stage.done,
-        turns=stage.problem.turns,
-    )
-    _, best = yield from _reporting(search, best, stage.judge)
+    _, best = yield from _reporting(_descend(stage, start, objective), best, stage.judge)
     return best
+
+
+def _descend(stage: Stage, start: Run, objective: Objective) -> Search:
+    problem = stage.problem
+    return descend(
+        stage.judge, problem.layers, start, objective, done=stage.done, turns=problem.turns
+    )
 
 
 def _reporting(search: Search, best: Run, judge: Judge) -> Generator[Step, None, tuple[Run, Run]]:

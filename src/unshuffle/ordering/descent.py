@@ -21,6 +21,7 @@ from unshuffle.ordering.candidates import (
 )
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.moves import Moves
+from unshuffle.ordering.reassignment import reassignments
 from unshuffle.ordering.selection import promising, pursuit, regression
 from unshuffle.trace import Step
 
@@ -123,6 +124,10 @@ def descend(
             singles = [ranked[k : k + 1] for k in range(min(SINGLES, len(ranked)))]
             best, best_value, more = _judge(judge, run, moves, singles, objective)
             tested += more
+        if best is run and effort == 2:
+            others = reassignments(layers, at, objective.log_odds)
+            best, best_value, more = _better(judge, run, others, objective)
+            tested += more
         kept = best is not run
         slow = not best_value < value + len(run.order) / 2 * np.log1p(-SLOW)
         run, value = best, best_value
@@ -145,13 +150,23 @@ def _judge(
     while proposals and best is run:
         orders = {moves.apply(chosen, run.order, objective.outs): chosen for chosen in proposals}
         orders.pop(run.order, None)
-        for candidate in judge.runs(list(orders), after=run):
-            tested.append(candidate.error)
-            value = objective.value(candidate)
-            if value < best_value:
-                best, best_value = candidate, value
+        best, best_value, more = _better(judge, run, list(orders), objective)
+        tested += more
         proposals = [chosen[: len(chosen) // 2] for chosen in orders.values() if len(chosen) > 1]
     return best, best_value, tested
+
+
+def _better(
+    judge: Judge, run: Run, orders: Sequence[Order], objective: Objective
+) -> tuple[Run, float, list[float]]:
+    """Judge orders exactly; return the best of them, or the run that stands, and all errors."""
+    best, best_value = run, objective.value(run)
+    candidates = judge.runs(orders, after=run)
+    for candidate in candidates:
+        value = objective.value(candidate)
+        if value < best_value:
+            best, best_value = candidate, value
+    return best, best_value, [candidate.error for candidate in candidates]
 
 
 def _exchanges(judge: Judge, layers: Layers, at: Linearization, objective: Objective) -> Moves:

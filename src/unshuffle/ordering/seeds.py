@@ -83,6 +83,13 @@ def spectral(network: Network, _: Floats) -> Ranking:
     return _sorted(leading(alike))
 
 
+def written(network: Network, _: Floats) -> Ranking:
+    """Sort by the leading eigenvector of how alike the off-diagonal entries of W_out W_outᵀ are."""
+    if len(network.blocks) < 3:
+        return np.arange(len(network.blocks))
+    return _sorted(leading(likeness(views(network)["written"])))
+
+
 def consensus(network: Network, _: Floats) -> Ranking:
     """Sort by the depth on which all views of the weights agree."""
     if len(network.blocks) < 3:
@@ -120,6 +127,13 @@ SEEDS = {
             spectral,
             "blocks at neighbouring depths learn alike products",
             "spectral seriation, Atkins, Boman & Hendrickson 1998",
+        ),
+        Seed(
+            "written",
+            written,
+            "blocks at neighbouring depths write alike; this needs no pairs",
+            "spectral seriation, Atkins, Boman & Hendrickson 1998",
+            quick=False,
         ),
         Seed(
             "consensus",

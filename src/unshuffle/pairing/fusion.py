@@ -31,13 +31,14 @@ WORTH = {
     "hidden-gram": 0.35,
     "bias": 0.3,
     "first-order": 0.85,
+    "first-order-regression": 1.2,
     "first-order-slope": 0.4,
     "consensus": 0.6,
     "template": 0.4,
 }
 """Prior separation of matched pairs, by signal, in standard deviations; typical of the zoo."""
 
-PRIOR_PAIRS = 48
+PRIOR_PAIRS = 24
 """The prior counts as much as this number of matched pairs."""
 
 ROUNDS = 8
