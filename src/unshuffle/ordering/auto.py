@@ -20,8 +20,10 @@ from unshuffle.ordering.beam import beam
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.insertion import insertion
 from unshuffle.ordering.judge import Judge, Order, Run, Search
+from unshuffle.ordering.precedence import precedence
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
+from unshuffle.pile import Floats
 from unshuffle.records import Records
 from unshuffle.trace import Step
 
@@ -43,6 +45,9 @@ SEED_ROWS = 32
 """Inputs that seeds look at where the record will correct them,"""
 MANY_SEED_ROWS = 2048
 """and where there are too few predictions for that."""
+
+PRECEDENCE_ROWS = 512
+"""Inputs on which the steps of blocks are compared."""
 
 STARTS = 3
 """Seeds that are descended from."""
@@ -244,7 +249,8 @@ def _from_seeds(stage: Stage, *, starts: int, quick: bool = False) -> Search:
     best = stage.judge.run(orders[0])
     yield Step("seeds", errors, True, best.order, best.error, len(stage.judge.inputs))
     if stage.judge.predictions.size < GLANCE:
-        search = beam(stage.judge, best, done=stage.done)
+        known = precedence(stage.judge.blocks, best.order, _some_inputs(stage, PRECEDENCE_ROWS))
+        search = beam(stage.judge, best, known, done=stage.done)
         _, best = yield from _reporting(search, best, stage.judge)
     for order in orders[:starts]:
         if stage.done(best):
@@ -349,8 +355,7 @@ def _seeds(stage: Stage, *, quick: bool) -> tuple[list[Order], NDArray[np.float6
     network = problem.network(tuple(numbers.tolist()))
     rows = RANKED_ROWS if quick else MANY_RANKED_ROWS
     few = SEED_ROWS if judge.predictions.size >= GLANCE else MANY_SEED_ROWS
-    inputs = problem.records.inputs
-    inputs = inputs[stage.rng.permutation(len(inputs))[:few]]
+    inputs = _some_inputs(stage, few)
     orders = []
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
@@ -366,6 +371,13 @@ def _seeds(stage: Stage, *, quick: bool) -> tuple[list[Order], NDArray[np.float6
     errors = np.nan_to_num(squares.mean(axis=1), nan=np.inf)
     ranked = np.argsort(errors, kind="stable")
     return [orders[k] for k in ranked], errors[ranked]
+
+
+def _some_inputs(stage: Stage, most: int) -> Floats:
+    """Inputs drawn from all rows, in the dtype of the search."""
+    inputs = stage.problem.records.inputs
+    chosen = stage.rng.permutation(len(inputs))[:most]
+    return inputs[chosen].astype(stage.judge.inputs.dtype)
 
 
 def _perturbed(
