@@ -181,6 +181,16 @@ def test_a_residual_that_follows_the_states_counts_less(case):
     assert certificate.floor > 5 * certificate.mse
 
 
+def test_one_prediction_can_be_hit_by_chance(case):
+    order = numbers(range(5), 5)
+    tested = np.full(1000, 0.01**2)
+    for rows, expected in ((1, 1000 * 1e-4), (2, 1000 * 1e-8), (100, 0.0)):
+        problem = problem_of(case.network, case.records.take(np.arange(rows)))
+        certificate = certify(problem, order, 1e-6, tested)
+        assert certificate.chance == pytest.approx(expected)
+        assert certificate.decided == (rows > 1)
+
+
 def test_groups_are_cut_where_neighbours_are_decided():
     contests = [Contest(k, k + 1, 1.0, odds) for k, odds in enumerate([9.0, 1.0, 2.0, 9.0, -1.0])]
     certificate = Certificate(tuple(contests), (), 0.0, 0.0, 1)

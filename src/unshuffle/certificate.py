@@ -13,7 +13,7 @@ residual that is a smooth function of the states, as weights that were stored co
 not independent from row to row: it counts as so many numbers as the states have features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, exp, isfinite, log
 from typing import Any
 
@@ -126,6 +126,9 @@ class Certificate:
         against.
     rows
         Rows that were looked at.
+    chance
+        Expected number of wrong arrangements, among those that were tested, that reproduce the
+        record to rounding by chance: next to nothing but for one or two predictions.
     """
 
     neighbours: tuple[Contest, ...]
@@ -133,10 +136,13 @@ class Certificate:
     mse: float
     floor: float
     rows: int
+    chance: float = 0.0
 
     @property
     def decided(self) -> bool:
         """Whether the record decides every sequence of neighbours and every pair."""
+        if self.chance > 1 - CONFIDENCE:
+            return False
         return all(contest.decided for contest in (*self.neighbours, *self.pairs))
 
     @property
@@ -166,6 +172,7 @@ class Certificate:
             "mse": self.mse,
             "floor": self.floor,
             "rows": self.rows,
+            "chance": self.chance,
             "rows_needed": self.rows_needed,
             "groups": [list(group) for group in self.groups],
             "neighbours": [contest.summary() for contest in self.neighbours],
@@ -173,7 +180,12 @@ class Certificate:
         }
 
 
-def certify(problem: Problem, order: Order, rounding: float) -> Certificate:
+def certify(
+    problem: Problem,
+    order: Order,
+    rounding: float,
+    tested: NDArray[np.float64] | None = None,
+) -> Certificate:
     """Weigh an arrangement against its rivals.
 
     Parameters
@@ -184,6 +196,8 @@ def certify(problem: Problem, order: Order, rounding: float) -> Certificate:
         The arrangement: one that no move improves.
     rounding
         Root mean squared error that rounding explains.
+    tested
+        Mean squared errors of all arrangements that were tested before this one was found.
 
     Notes
     -----
@@ -195,7 +209,10 @@ def certify(problem: Problem, order: Order, rounding: float) -> Certificate:
     sample = _spread(known, SURE_ROWS)
     rivals = _weigh(problem, order, sample, window=1, nearest=1)
     if rivals.mse <= rounding**2:
-        return _certificate(rivals, len(sample), rounding**2, rounding**2)
+        certificate = _certificate(rivals, len(sample), rounding**2, rounding**2)
+        equations = known.predictions.size
+        chance = 0.0 if tested is None else _chance_fits(tested, rounding, equations)
+        return replace(certificate, chance=chance)
     dependence = _dependence(problem.network(order), known)
     for sample in (_spread(known, SOME_ROWS), known):
         rivals = _weigh(problem, order, sample, window=WINDOW, nearest=RIVALS)
@@ -205,6 +222,16 @@ def certify(problem: Problem, order: Order, rounding: float) -> Certificate:
         if certificate.decided:
             break
     return certificate
+
+
+def _chance_fits(tested: NDArray[np.float64], rounding: float, equations: int) -> float:
+    """Expected number of wrong arrangements whose errors all lie within rounding by chance.
+
+    An arrangement with errors of scale s fits one prediction with probability rounding / s.
+    """
+    wrong = tested[(tested > rounding**2) & np.isfinite(tested)]
+    logarithms = equations * np.log(rounding / np.sqrt(wrong))
+    return float(np.exp(min(np.logaddexp.reduce(logarithms, initial=-np.inf), 700.0)))
 
 
 def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float) -> Certificate:

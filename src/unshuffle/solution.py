@@ -123,6 +123,7 @@ class Solution:
             "margins": [m if isfinite(m) else None for m in self.margins.values()],
             "candidates_tested": self.trace.tested,
             "moves_kept": self.trace.kept,
+            "rows_searched": self.trace.rows,
             "seconds": {phase: round(value, 6) for phase, value in self.seconds.items()},
         }
 

@@ -179,7 +179,8 @@ def solve(
         verdict = judge_network(network, known, pile.stored_as)
         certificate = None
         if verdict.outcome in (Outcome.EXACT, Outcome.APPROXIMATE):
-            certificate = certify(fitting[networks.index(network)], order, verdict.tolerance.rms)
+            arranged = fitting[networks.index(network)]
+            certificate = certify(arranged, order, verdict.tolerance.rms, trace.errors)
         verified = perf_counter()
     pairs = tuple(sorted(applied, key=lambda ids: (isinstance(ids[0], str), ids)))
     return Solution(

@@ -321,7 +321,7 @@ def _certificate(value: Any) -> Certificate:
     values = _object(value)
     neighbours, pairs = (tuple(_list(_contest)(values[name])) for name in ("neighbours", "pairs"))
     mse, floor, rows = _real(values["mse"]), _real(values["floor"]), _whole(values["rows"])
-    return Certificate(neighbours, pairs, mse, floor, rows)
+    return Certificate(neighbours, pairs, mse, floor, rows, _real(values["chance"]))
 
 
 def _contest(value: Any) -> Contest:

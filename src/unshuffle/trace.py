@@ -71,9 +71,19 @@ class Trace:
         return sum(len(step.tested) for step in self.steps)
 
     @property
+    def errors(self) -> NDArray[np.float64]:
+        """Mean squared errors of all candidates, in the sequence in which they were judged."""
+        return np.concatenate([np.empty(0), *(step.tested for step in self.steps)])
+
+    @property
     def kept(self) -> int:
         """Number of steps that changed the order."""
         return sum(step.kept for step in self.steps)
+
+    @property
+    def rows(self) -> int:
+        """The most rows that candidates were judged on."""
+        return max((step.rows for step in self.steps), default=0)
 
     def pairs(self, order: Sequence[int]) -> tuple[tuple[PieceId, PieceId], ...]:
         """Ids of the inp and the out layer of each block in an order."""

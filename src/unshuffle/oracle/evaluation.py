@@ -75,7 +75,7 @@ class Finding:
     error
         Mean squared error over the record; None for a method that predicts nothing.
     rows
-        Rows of the record that it was given.
+        Rows of the record that it used.
     """
 
     exact: bool
@@ -242,7 +242,7 @@ def _solve(strategy: str, time_limit: float | None, case: Case) -> Finding:
         pairs=pairs,
         inversions=inversions,
         error=solution.mse,
-        rows=len(case.records),
+        rows=solution.trace.rows,
     )
 
 

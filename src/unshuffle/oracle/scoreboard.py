@@ -31,7 +31,7 @@ class Summary:
     error_median, error_least, error_most
         Mean squared errors; None for a method that predicts nothing, or failed on every seed.
     rows
-        Rows of the record that it was given.
+        Rows of the record that it used.
     seconds_mean
         Wall time of a seed.
     remarks

@@ -150,6 +150,8 @@ def _certificate_facts(solution: "Solution") -> dict[str, str]:
     groups = [group for group in certificate.groups if len(group) > 1]
     doubtful = [names[one.first] for one in certificate.pairs if not one.decided]
     facts = {}
+    if certificate.chance > 0.01:
+        facts["fits by chance"] = f"{certificate.chance:.2g} expected among what was tested"
     if groups:
         facts["undecided order"] = "; ".join(
             " → ".join(names[place] for place in group) for group in groups

@@ -1,0 +1,157 @@
+"""Whether what the certificate states at 99 % holds 99 % of the time, on oracles under noise.
+
+    python benchmarks/calibration.py --zoo .zoo [RECIPE …] [--noise SHARE …] [--rows N …]
+
+Every oracle of the zoo is asked for predictions, which get normal noise. The best-fitting order is
+looked for from the right one, so that what is judged is the certificate and not the search. Then
+each statement about neighbours and pairs is held against the truth, by how sure it was.
+"""
+
+import argparse
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from common import count, machine, one_blas_thread, print_table, wilson
+from unshuffle import Network, Records
+from unshuffle.certificate import CONFIDENCE, certify
+from unshuffle.network import Layers
+from unshuffle.oracle.storage import is_oracle, read_oracle, read_story
+from unshuffle.ordering.descent import Objective, descend
+from unshuffle.ordering.judge import Judge, Order
+from unshuffle.ordering.problem import Problem
+from unshuffle.tolerance import rounding_tolerance
+
+RECIPES = ("adam", "adamw", "adamw-heavy", "gelu", "zero-init", "adam-3-epochs", "depth-12")
+RECIPES += ("width-32", "square", "silu", "one-cycle", "bits-3", "smooth", "smooth-3")
+
+LEVELS = (0.5, 0.9, CONFIDENCE, 0.999, 1.0)
+"""Edges of the classes of confidence that are counted."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What was said, how surely, and whether it is so."""
+
+    confidence: float
+    holds: bool
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Hold certificates against known answers.")
+    parser.add_argument("recipes", nargs="*", default=RECIPES, metavar="RECIPE")
+    parser.add_argument("--zoo", type=Path, required=True, help="folder with trained oracles")
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3])
+    parser.add_argument("--rows", type=count, nargs="+", default=[500, 2000])
+    parser.add_argument("--draws", type=count, default=3, help="of the noise (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of rows and noise (%(default)s)")
+    args = parser.parse_args()
+    oracles = find_oracles(args.zoo, args.recipes)
+    print(f"{machine()}; {len(oracles)} oracles, {args.draws} draws each\n")
+    rng = np.random.default_rng(args.seed)
+    neighbours, pairs = defaultdict(list), defaultdict(list)
+    for folder in oracles:
+        network, data = read_oracle(folder)
+        for share in args.noise:
+            for rows in args.rows:
+                for _ in range(args.draws):
+                    about_order, about_pairs = statements(network, data, share, rows, rng)
+                    neighbours[share, rows] += about_order
+                    pairs[share, rows] += about_pairs
+    for title, found in (("neighbours", neighbours), ("pairs", pairs)):
+        print(f"Statements about {title}\n")
+        head, *body = table(found)
+        print_table(head, body)
+        print()
+
+
+def find_oracles(zoo: Path, recipes: list[str]) -> list[Path]:
+    """Folders of the oracles of some recipes, by recipe and seed."""
+    stories = {folder: read_story(folder) for folder in zoo.iterdir() if is_oracle(folder)}
+    wanted = {folder: story for folder, story in stories.items() if story["recipe"] in recipes}
+    return sorted(wanted, key=lambda one: (wanted[one]["recipe"], str(one)))
+
+
+def statements(
+    network: Network, data: Records, share: float, rows: int, rng: np.random.Generator
+) -> tuple[list[Statement], list[Statement]]:
+    """What the certificate of the best-fitting arrangement says, about neighbours and pairs."""
+    inputs = data.inputs[np.sort(rng.permutation(len(data))[:rows])]
+    predictions = network.predict(inputs).astype(np.float64)
+    predictions += share * predictions.std() * rng.normal(size=predictions.shape)
+    problem = problem_of(network, Records(inputs, predictions))
+    with one_blas_thread():
+        order = best_fitting(problem)
+        tolerance = rounding_tolerance(network, inputs, predictions, "float32")
+        certificate = certify(problem, order, tolerance.rms)
+    layers = [divmod(block, len(network.blocks)) for block in order]
+    depth = [inp for inp, _ in layers]
+    return (
+        [
+            Statement(one.confidence, depth[one.first] < depth[one.second])
+            for one in certificate.neighbours
+        ],
+        [Statement(one.confidence, len(set(layers[one.first])) == 1) for one in certificate.pairs],
+    )
+
+
+def problem_of(network: Network, records: Records) -> Problem:
+    """The right arrangement, with nothing known of the pairs but the record."""
+    blocks = network.blocks
+    layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
+    together = np.arange(len(blocks))
+    odds = np.zeros((len(blocks), len(blocks)))
+    return Problem(
+        layers, network.last, np.column_stack([together, together]), odds, records, turns=False
+    )
+
+
+def best_fitting(problem: Problem) -> Order:
+    """The order that descent from the right one ends in: the best under this noise."""
+    judge = Judge(problem.layers, problem.last, problem.known)
+    start = judge.run(problem.blocks.tolist())
+    search = descend(
+        judge, problem.layers, start, Objective(problem.log_odds), done=lambda run: False
+    )
+    while True:
+        try:
+            next(search)
+        except StopIteration as end:
+            return end.value.order
+
+
+def table(found: dict[tuple[float, int], list[Statement]]) -> list[tuple[str, ...]]:
+    """How many statements of each class of confidence hold, by noise and rows."""
+    head = ["noise", "rows", *(f"{a:g} to {b:g}" for a, b in pairwise(LEVELS))]
+    lines = [(*head, "made", "of them hold")]
+    total = []
+    for (share, rows), each in [*sorted(found.items()), ((None, None), total)]:
+        total += each if share is not None else []
+        cells = []
+        for low, high in pairwise(LEVELS):
+            held = [
+                one.holds
+                for one in each
+                if low <= one.confidence < high or (high == 1.0 and one.confidence == 1.0)
+            ]
+            cells.append(f"{sum(held)} of {len(held)}" if held else "–")
+        made = [one.holds for one in each if one.confidence >= CONFIDENCE]
+        low, high = wilson(sum(made), len(made))
+        lines.append(
+            (
+                "all" if share is None else f"{share:g}",
+                "" if rows is None else str(rows),
+                *cells,
+                f"{len(made)} of {len(each)}",
+                f"{sum(made) / max(len(made), 1):.2%} ({low:.2%}–{high:.2%})",
+            )
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()
