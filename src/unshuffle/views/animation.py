@@ -157,14 +157,14 @@ class Film:
     Parameters
     ----------
     trace
-        The steps of a search, at least one.
+        The steps of a search that tested at least one candidate.
 
     Raises
     ------
     MissingExtraError
         If matplotlib is not installed.
     UsageError
-        If the search took no step.
+        If the search tested none.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -173,8 +173,8 @@ class Film:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        if not trace.steps:
-            raise UsageError("the search took no step, so there is nothing to animate")
+        if not trace.tested:
+            raise UsageError("the search tested no candidate, so there is nothing to animate")
         self.trace = trace
         self.keys = key_steps([step.kept for step in trace.steps], MOST_FRAMES)
         self.moments = _moments(len(self.keys))

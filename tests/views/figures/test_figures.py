@@ -12,6 +12,7 @@ from unshuffle.errors import RecordError, UsageError
 from unshuffle.spectra import all_traces, eigenvalues, product, stream_norms
 from unshuffle.trace import Step, Trace
 from unshuffle.views import figures
+from unshuffle.views.animation import Film
 
 pytest.importorskip("matplotlib")
 
@@ -150,8 +151,20 @@ def test_traces_shows_the_traces_of_the_true_blocks(solution):
 def test_a_single_block_has_no_rivals(dropped):
     case = dropped(blocks=1, width=8, hidden=12)
     solution = solve(case.pile, case.records)
-    for name in ("rivals", "traces", "margins", "products", "scores", "certificate", "search"):
+    for name in ("rivals", "traces", "search"):
         figures.picture(figures.find_figure(name).draw(solution, None), "png")
+    for name in ("margins", "certificate"):
+        with pytest.raises(UsageError, match="single"):
+            figures.find_figure(name).draw(solution, None)
+    assert "no rival" in texts(figures.products(solution))
+    ax = figures.scores(solution)
+    figures.picture(ax, "png")
+    before, after = (image.to_rgba(image.get_array()) for image in ax.images)
+    np.testing.assert_array_equal(before, after)
+    ax = figures.norms(solution.network, case.records.inputs)
+    assert line(ax, "step").shape == (1, 2)
+    assert [one.get_marker() for one in ax.lines] == ["None", "o"]
+    assert all(tick == round(tick) for tick in ax.get_xticks())
 
 
 def test_layers_of_one_shape(dropped):
@@ -251,6 +264,23 @@ def test_what_a_figure_lacks_is_said(solution):
     without = replace(solution, outcome=Outcome.LOCAL_OPTIMUM, certificate=None)
     with pytest.raises(UsageError, match="no certificate"):
         figures.find_figure("certificate").draw(without, None)
+
+
+def test_an_estimate_has_no_errors_to_draw(dropped):
+    case = dropped(blocks=3, width=8, hidden=12)
+    nothing = Records(case.records.inputs, np.empty((len(case.records), 0), np.float32))
+    solution = solve(case.pile, nothing)
+    with pytest.raises(UsageError, match="no candidate"):
+        figures.find_figure("search").draw(solution, None)
+    with pytest.raises(UsageError, match="no candidate"):
+        Film(solution.trace)
+
+
+def test_places_are_whole_numbers(solution, records):
+    for name in ("rivals", "traces", "margins", "norms", "certificate", "search"):
+        ax = figures.find_figure(name).draw(solution, records)
+        ax.figure.set_size_inches(14, 4)  # room for halves between them
+        assert all(tick == round(tick) for tick in ax.get_xticks())
 
 
 def test_names_with_markup_appear_as_text(dropped):

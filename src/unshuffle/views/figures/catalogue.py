@@ -1,5 +1,6 @@
 """The figures by name, and what each is drawn from."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,7 +57,21 @@ def _record(draw: "Callable[[Solution, Records], Axes]") -> Draw:
 def _certificate(solution: Solution, records: Records | None) -> "Axes":
     if solution.certificate is None:
         raise UsageError("there is no certificate, since the record is not reproduced")
+    if not solution.certificate.pairs:
+        raise UsageError("a single block has no rivals, so its certificate has nothing to draw")
     return certificate(solution.certificate)
+
+
+def _margins(solution: Solution, records: Records | None) -> "Axes":
+    if all(math.isinf(margin) for margin in solution.margins.values()):
+        raise UsageError("a single pair has no rival, so it has no margin")
+    return margins(solution)
+
+
+def _search(solution: Solution, records: Records | None) -> "Axes":
+    if not solution.trace.tested:
+        raise UsageError("the search tested no candidate, so it has no errors to draw")
+    return search(solution.trace)
 
 
 FIGURES = {
@@ -95,7 +110,7 @@ FIGURES = {
         FigureKind(
             "margins",
             "lead of each pair over its best rival",
-            lambda solution, _: margins(solution),
+            _margins,
         ),
         FigureKind(
             "spectrum",
@@ -110,7 +125,7 @@ FIGURES = {
         FigureKind(
             "search",
             "error over the search, candidate by candidate",
-            lambda solution, _: search(solution.trace),
+            _search,
         ),
         FigureKind(
             "certificate",

@@ -20,6 +20,7 @@ from unshuffle.views.figures.style import (
     ORANGE,
     PALE,
     axis,
+    count_across,
     legend,
     short,
 )
@@ -76,7 +77,8 @@ def products(
             pairs.append((match.rival, match.out))
         for row, (a, b) in enumerate(pairs):
             name = f"{short(a)} with {short(b)}"
-            name += f"\nmargin {match.margin:.1f}" if row == 0 else ""
+            if row == 0:
+                name += "\n" + (f"margin {match.margin:.1f}" if pairs[1:] else "no rival")
             tiles.append((column, row, product(blocks, inp[a], out[b]), name))
     entries = np.concatenate([np.abs(values).ravel() for _, _, values, _ in tiles])
     bound = float(np.quantile(entries, SHOWN)) or 1.0
@@ -120,18 +122,20 @@ def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
         The axis.
     """
     ax = axis(ax, 7.4, 3.6)
+    from matplotlib.colors import Normalize
+
     before = solution.pairing.scores
     rows, columns = map(list, zip(*_positions(solution), strict=True))
     rows += [i for i in range(before.shape[0]) if i not in set(rows)]
     columns += [j for j in range(before.shape[1]) if j not in set(columns)]
     after = before[np.ix_(rows, columns)]
+    norm = Normalize(float(before.min()), float(before.max()))
     gap = 1.1
     for left, values, title in ((0.0, before, "before"), (gap, after, "after matching")):
         image = ax.imshow(
             values,
             cmap=COLOURS,
-            vmin=float(before.min()),
-            vmax=float(before.max()),
+            norm=norm,
             interpolation="nearest",
             extent=(left, left + 1, 0, 1),
         )
@@ -212,6 +216,7 @@ def _against_rivals(
             label="rivals: mean ± 2 standard deviations",
         )
     ax.axhline(0, color=GREY, lw=0.6, zorder=0)
+    count_across(ax)
     ax.set_xlabel("pair, by the magnitude of its score")
     ax.set_ylabel(unit)
     legend(ax)
@@ -270,6 +275,7 @@ def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
     ax.axhline(0, color=GREY, lw=0.6)
+    count_across(ax)
     ax.set_xlabel("pair, the weakest first")
     ax.set_ylabel("margin (standard deviations\nof the unmatched scores)")
     return ax

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from unshuffle.certificate import Certificate
-from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, axis, legend
+from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, axis, count_across, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +44,7 @@ def certificate(proof: Certificate, ax: "Axes | None" = None) -> "Axes":
     ax.axhline(proof.floor, color=INK, lw=1, ls="--", label="explained by noise or rounding")
     ax.axhline(proof.mse, color=GREY, lw=1.5, label="this arrangement")
     ax.set_yscale("log")
+    count_across(ax)
     ax.set_xlabel("place in the network")
     ax.set_ylabel("mean squared error, to first order\n(squared units of the prediction)")
     legend(ax)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.trace import Step, Trace
-from unshuffle.views.figures.style import BLUE, GREY, INK, MANY_DOTS, axis, legend
+from unshuffle.views.figures.style import BLUE, GREY, INK, MANY_DOTS, axis, count_across, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,6 +60,7 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
     ax.set_yscale("log")
     ax.set_xlim(0, 1.01 * max(len(tested), 1))
     mark_phases(ax, trace.steps)
+    count_across(ax)
     ax.set_xlabel("candidates tested")
     ax.set_ylabel("mean squared error\n(squared units of the prediction)")
     legend(ax, loc="lower left", markerscale=4 / size)

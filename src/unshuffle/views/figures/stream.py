@@ -7,7 +7,16 @@ import numpy as np
 from unshuffle.network import Network
 from unshuffle.pile import Floats
 from unshuffle.spectra import eigenvalues, stream_norms
-from unshuffle.views.figures.style import BLUE, COLOURS, INK, MANY_DOTS, ORANGE, axis, legend
+from unshuffle.views.figures.style import (
+    BLUE,
+    COLOURS,
+    INK,
+    MANY_DOTS,
+    ORANGE,
+    axis,
+    count_across,
+    legend,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,8 +86,11 @@ def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
     ):
         low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=1)
         ax.fill_between(at, low, high, color=colour, alpha=0.25, lw=0)
-        ax.plot(at, middle, line, color=colour, label=f"{name}: median, 5 % to 95 % of the rows")
+        marker = "o" if len(at) == 1 else None  # of a single block, whose step is no line
+        label = f"{name}: median, 5 % to 95 % of the rows"
+        ax.plot(at, middle, line, marker=marker, color=colour, label=label)
     ax.set_yscale("log")
+    count_across(ax)
     ax.set_xlabel("blocks passed")
     ax.set_ylabel("Euclidean norm\n(units of the inputs)")
     legend(ax)

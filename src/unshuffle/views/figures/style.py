@@ -56,6 +56,13 @@ def axis(ax: "Axes | None", width: float = 7.0, height: float = 4.0) -> "Axes":
     return ax
 
 
+def count_across(ax: "Axes") -> None:
+    """Label the horizontal axis with whole numbers only: it counts places, pairs or candidates."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def short(name: "PieceId") -> str:
     """A piece's name, fit for a label: one line, not too long.
 
