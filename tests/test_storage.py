@@ -167,6 +167,7 @@ def test_a_folder_that_is_none_is_named(tmp_path):
         ({"rows": 1.5}, "'rows'"),
         ({"sha256": "0"}, "sha256"),
         ({"seconds": [1]}, "'seconds'"),
+        ({"seconds": {"order": 1}}, "'seconds'"),
         ({"certificate": {}}, "'certificate'"),
         ({"pairing": {}}, "'inp'"),
     ],
@@ -187,6 +188,7 @@ def test_values_that_cannot_be_are_refused(folder, change, part):
         ({"anatomy": {}}, "'anatomy'"),
         ({"weights": {"trace": "much"}}, "'weights'"),
         ({"pairs": [{}]}, "'pairs'"),
+        ({"pairs": []}, "blocks"),
     ],
 )
 def test_evidence_that_cannot_be_is_refused(folder, change, part):

@@ -192,6 +192,10 @@ def _check_together(folder: Path, solution: Solution) -> None:
         solution.pairing.last,
     }:
         raise FileError(f"{shown(path)}: does not name each of its layers once; {ADVICE}")
+    if len(solution.pairing.matches) != len(solution.pairs):
+        raise FileError(
+            f"{shown(path)}: its pairing is not of its {len(solution.pairs)} blocks; {ADVICE}"
+        )
     if solution.sha256 != answer_hash(names):
         raise FileError(f"{shown(path)}: its sha256 is not that of its answer; {ADVICE}")
     places = len(solution.order)
@@ -291,7 +295,10 @@ def _activation(value: Any) -> str:
 
 
 def _seconds(value: Any) -> dict[str, float]:
-    return {phase: _real(seconds) for phase, seconds in _object(value).items()}
+    seconds = {phase: _real(seconds) for phase, seconds in _object(value).items()}
+    if "total" not in seconds:
+        raise ValueError("no total")
+    return seconds
 
 
 def _weights(value: Any) -> Mapping[str, float]:
