@@ -3,10 +3,13 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from unshuffle import solve
 from unshuffle.pairing import pair
 from unshuffle.pile import Piece, Pile
+from unshuffle.records import Records
 from unshuffle.views.terminal import print_pairing, print_solution
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|9[0-7]|38;[\d;]+)m")
@@ -87,12 +90,20 @@ def test_names_with_markup_appear_as_text_and_uncut(odd, capsys):
 
 
 def test_names_with_markup_appear_in_the_summary(odd, capsys):
-    from unshuffle import solve
-
     solution = solve(odd.pile, odd.records)
-    print_solution(solution, kept_in="[bold]here")
+    print_solution(solution, kept_in="[bold]here", page="[red]page")
     text = capsys.readouterr().out
     inp, out = min(solution.margins, key=solution.margins.get)
     assert f"{inp} with {out}, margin" in text
     assert "[bold]here" in text
+    assert "[red]page" in text
     assert text.splitlines()[-1] == solution.answer
+
+
+def test_an_estimate_has_no_errors_to_state(odd, capsys):
+    nothing = Records(odd.records.inputs, np.empty((len(odd.records), 0), np.float32))
+    print_solution(solve(odd.pile, nothing))
+    text = capsys.readouterr().out
+    assert text.startswith("estimate")
+    assert "nan" not in text
+    assert "error" not in text

@@ -113,7 +113,10 @@ def _run(args: argparse.Namespace) -> int:
     else:
         from unshuffle.views.terminal import print_solution
 
-        print_solution(solution, kept_in=None if args.out is None or failure else shown(args.out))
+        kept_in, page = (
+            None if path is None or failure else shown(path) for path in (args.out, args.report)
+        )
+        print_solution(solution, kept_in=kept_in, page=page)
     if failure is not None:
         raise failure
     if solution.outcome is Outcome.INTERRUPTED:

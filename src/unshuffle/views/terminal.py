@@ -76,7 +76,9 @@ def print_pairing(pairing: "Pairing") -> None:
     )
 
 
-def print_solution(solution: "Solution", *, kept_in: str | None) -> None:
+def print_solution(
+    solution: "Solution", *, kept_in: str | None = None, page: str | None = None
+) -> None:
     """Print how it ended, the errors, the hash and the answer.
 
     The answer comes last, but for a terminal that cannot show it all at once: there it comes
@@ -85,8 +87,7 @@ def print_solution(solution: "Solution", *, kept_in: str | None) -> None:
     console = Console(highlight=False)
     seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in solution.seconds.items())
     facts = {
-        "mean squared error": f"{solution.mse:.3g} over {solution.rows} rows",
-        "max absolute error": f"{solution.max_abs_error:.3g}",
+        **_errors(solution),
         **_weakest_pair(solution),
         **_certificate_facts(solution),
         "search": f"{solution.trace.tested} candidates tested, {solution.trace.kept} moves kept",
@@ -96,6 +97,8 @@ def print_solution(solution: "Solution", *, kept_in: str | None) -> None:
     }
     if kept_in is not None:
         facts["kept in"] = kept_in
+    if page is not None:
+        facts["report"] = page
     answer = Text(solution.answer)
     first = not _on_one_screen(console, solution, facts)
     if first:
@@ -115,6 +118,16 @@ def _on_one_screen(console: Console, solution: "Solution", facts: dict[str, str]
     lengths = [len(solution.outcome.advice) + indent, len(solution.answer), *map(len, wrapped)]
     lines = len(facts) + sum(math.ceil(length / console.width) for length in lengths)
     return lines < console.height  # the prompt takes one more
+
+
+def _errors(solution: "Solution") -> dict[str, str]:
+    """How well the record is reproduced, where it has predictions."""
+    if not solution.rows:
+        return {}
+    return {
+        "mean squared error": f"{solution.mse:.3g} over {solution.rows} rows",
+        "max absolute error": f"{solution.max_abs_error:.3g}",
+    }
 
 
 def _weakest_pair(solution: "Solution") -> dict[str, str]:
