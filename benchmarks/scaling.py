@@ -123,7 +123,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure how the search grows with the blocks.")
     parser.add_argument("--blocks", type=count, nargs="+", default=list(SIZES), metavar="K")
-    parser.add_argument("--rows", type=count, default=256, help="of the search (%(default)s)")
+    parser.add_argument("--rows", type=count, default=1024, help="of the search (%(default)s)")
     parser.add_argument("--repeats", type=count, default=3, help="networks a size (%(default)s)")
     parser.add_argument("--time-limit", type=float, default=300.0, metavar="SECONDS")
     parser.add_argument(

@@ -142,3 +142,28 @@ def test_curves_leave_what_they_say(modules, rng):
     some = rows.predicted_only(records, 8, rng)
     assert len(some) == 50
     assert len(some.predicted()) == 8
+
+
+@pytest.mark.usefixtures("modules")
+def test_statements_are_held_against_the_truth(dropped, rng, monkeypatch):
+    import calibration
+
+    case = dropped(rows=400, blocks=4, width=8, hidden=12)
+    data = Records(case.records.inputs, case.records.predictions)
+    order, pairs = calibration.statements(case.network, data, 0.01, 300, rng)
+    assert [one.holds for one in order] == [True] * 3
+    assert [one.holds for one in pairs] == [True] * 4
+    # An order that is wrong in its first two places makes one wrong statement.
+    monkeypatch.setattr(
+        calibration, "best_fitting", lambda problem: tuple(problem.blocks[[1, 0, 2, 3]].tolist())
+    )
+    order, _ = calibration.statements(case.network, data, 0.01, 300, rng)
+    assert [one.holds for one in order] == [False, True, True]
+
+
+@pytest.mark.usefixtures("modules")
+def test_small_networks_are_solved_from_random_pairs(dropped, rng):
+    import repair
+
+    case = dropped(rows=400, blocks=3, width=8, hidden=12)
+    assert repair.solve_from_random(case.network, case.records, 300, 20.0, rng) == (3, True)

@@ -28,7 +28,7 @@ STAYING = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 TRUST = (0.0, 1.0)
 """Factors on the log-odds."""
 
-MOST_EFFECTS = 20_000_000
+MOST_EFFECTS = 5_000_000
 """Layers times places times equations up to which this is done."""
 
 

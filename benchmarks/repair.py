@@ -1,0 +1,112 @@
+"""How far joint repair gets from a random pairing, with no evidence for any pair.
+
+    python benchmarks/repair.py --zoo .zoo [RECIPE …] [--rows N] [--draws T] [--time-limit SECONDS]
+
+The search is that of strategy `auto`, told the activation, and given pairs drawn at random and
+log-odds of 0: all that it finds out about pairs comes from the record.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from calibration import find_oracles
+from common import Stopwatch, count, machine, one_blas_thread, print_table, spread
+from unshuffle import Network, Records
+from unshuffle.network import Layers
+from unshuffle.oracle.storage import read_oracle, read_story
+from unshuffle.ordering.auto import auto
+from unshuffle.ordering.judge import Judge, Order, Run
+from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.search import run_search
+from unshuffle.tolerance import rounding_tolerance
+from unshuffle.trace import Trace
+
+RECIPES = ("depth-12", "adam", "adamw-heavy", "zero-init", "sgd", "width-16", "width-32", "smooth")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Solve from random pairs.")
+    parser.add_argument("recipes", nargs="*", default=RECIPES, metavar="RECIPE")
+    parser.add_argument("--zoo", type=Path, required=True, help="folder with trained oracles")
+    parser.add_argument("--rows", type=count, default=2000, help="of the record (%(default)s)")
+    parser.add_argument("--draws", type=count, default=1, help="random pairings (%(default)s)")
+    parser.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS")
+    parser.add_argument("--seed", type=int, default=0, help="of everything (%(default)s)")
+    args = parser.parse_args()
+    print(f"{machine()}; {args.rows} rows, {args.time_limit:g} s each\n")
+    lines = []
+    for folder in find_oracles(args.zoo, args.recipes):
+        network, data = read_oracle(folder)
+        pairs, seconds, exact = [], [], 0
+        for draw in range(args.draws):
+            rng = np.random.default_rng((args.seed, draw))
+            stopwatch = Stopwatch()
+            with one_blas_thread():
+                found, done = solve_from_random(network, data, args.rows, args.time_limit, rng)
+            seconds.append(stopwatch.seconds())
+            pairs.append(found)
+            exact += done
+        blocks = len(network.blocks)
+        name = read_story(folder)["recipe"]
+        lines.append(
+            (name, str(blocks), spread(pairs), f"{exact} of {args.draws}", spread(seconds))
+        )
+    print_table(("recipe", "blocks", "pairs found", "exact", "seconds"), lines)
+
+
+def solve_from_random(
+    network: Network, data: Records, rows: int, time_limit: float, rng: np.random.Generator
+) -> tuple[int, bool]:
+    """Pairs that are right at the end, and whether the record is reproduced."""
+    network = network.astype(np.float32)
+    count = len(network.blocks)
+    inputs = data.inputs[np.sort(rng.permutation(len(data))[:rows])].astype(np.float32)
+    records = Records(inputs, network.predict(inputs))
+    # Layers in random sequences, so that no number tells anything.
+    inp, out = network.blocks.take(rng.permutation(count)), rng.permutation(count)
+    shuffled = network.blocks.take(out)
+    layers = Layers(*inp.inp, *shuffled.out, network.blocks.activation)
+    right = {
+        (i, j)
+        for i in range(count)
+        for j in range(count)
+        if np.array_equal(inp.out_weight[i], shuffled.out_weight[j])
+    }
+    pairs = np.column_stack([np.arange(count), rng.permutation(count)])
+    odds = np.zeros((count, count))
+    problem = Problem(layers, network.last, pairs, odds, records, turns=False)
+    trace = Trace()
+    steps = auto(
+        [problem],
+        rng,
+        rows=None,
+        reproduces=partial(reproduces, problem),
+        explains=lambda problem, order: False,
+        decides=lambda problem, order, rows: False,
+    )
+    run_search(steps, trace, time_limit=time_limit)
+    order = trace.steps[-1].order
+    final = Judge(layers, network.last, records)
+    found = sum(divmod(block, count) in right for block in order)
+    return found, reproduces(problem, final, final.run(order))
+
+
+def reproduces(problem: Problem, judge: Judge, run: Run) -> bool:
+    """Whether an order reproduces the rows of a judge to rounding."""
+    return run.error <= tolerance(problem, judge, run.order) ** 2
+
+
+def tolerance(problem: Problem, judge: Judge, order: Order) -> float:
+    """Root mean squared error that rounding explains."""
+    sample = slice(16)
+    return rounding_tolerance(
+        problem.network(order), judge.inputs[sample], judge.predictions[sample], "float32"
+    ).rms
+
+
+if __name__ == "__main__":
+    main()
