@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick browser check format picture zoo bench clean
+.PHONY: help demo test quick programs check format picture zoo bench clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -27,15 +27,14 @@ test: .venv/dev.stamp ## Run every test, the slow ones too
 quick: .venv/dev.stamp ## Run the tests but for the slow ones
 	@$(BIN)/python -m pytest -m "not slow"
 
-browser: ## Install the browser that tests the report: on Debian, as root
-	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then \
-		echo "Chromium and its driver are installed."; \
+programs: ## Install what tests of pages and films use: on Debian, as root
+	@if command -v chromium && command -v chromedriver && command -v ffmpeg; then :; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive \
-			apt-get install -y -q --no-install-recommends chromium chromium-driver; \
+			apt-get install -y -q --no-install-recommends chromium chromium-driver ffmpeg; \
 	else \
-		echo "browser: install chromium and chromedriver (Debian: chromium, chromium-driver);"; \
-		echo "browser: without them the tests of the report in a browser are skipped"; \
+		echo "programs: install chromium, chromedriver and ffmpeg (Debian: chromium, chromium-driver,"; \
+		echo "programs: ffmpeg); the tests that lack theirs are skipped"; \
 	fi
 
 check: .venv/dev.stamp ## Lint, check the format and the types

@@ -118,7 +118,9 @@ def test_a_gif_holds_all_frames_and_rests_on_the_last(trace):
     assert np.abs(shown - last).mean() < 3
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+@pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="there is no ffmpeg: `make programs` installs it"
+)
 def test_an_mp4_is_a_film(trace, tmp_path):
     content = encode(Film(trace), "mp4")
     assert content[4:8] == b"ftyp"

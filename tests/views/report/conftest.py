@@ -23,7 +23,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     """A headless Chromium with a profile of its own."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
-        pytest.skip("there is no chromium with a chromedriver: `make browser` installs them")
+        pytest.skip("there is no chromium with a chromedriver: `make programs` installs them")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in ARGUMENTS.split():
