@@ -63,6 +63,9 @@ FAR_EQUATIONS = 1024
 HELPFUL = 0.95
 """Building an order anew helps if it leaves no more than this part of the error."""
 
+CONVINCING = 0.8
+"""Part of the error from which on another activation, or last layer, is believed in."""
+
 NEAR = 0.1
 """An error is small from this share of the predictions' variance down."""
 
@@ -210,7 +213,7 @@ def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, Non
         rival = session.stage(other, count)
         search = _from_seeds(rival, starts=1, quick=True)
         _, run = yield from _reporting(search, best, rival.judge)
-        if run is not best:
+        if _convinces(rival, run, best):
             stage, best = rival, run
         if session.confirmed(stage, best) or session.near(best):
             break
@@ -228,9 +231,14 @@ def _proper(
             break
         rival = session.stage(other, count)
         run = yield from _rival(rival, best, near=session.near(best))
-        if run is not best:
+        if _convinces(rival, run, best):
             stage, best = rival, run
     return stage, best
+
+
+def _convinces(rival: Stage, run: Run, best: Run) -> bool:
+    """Whether another alternative's run is so much better that it is no accident."""
+    return run is not best and (rival.done(run) or run.error < CONVINCING * best.error)
 
 
 def _persistently(session: Session, stage: Stage, best: Run) -> Search:
