@@ -8,6 +8,7 @@ each statement about neighbours and pairs is held against the truth, by how sure
 """
 
 import argparse
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -55,6 +56,7 @@ def main() -> None:
     rng = np.random.default_rng(args.seed)
     neighbours, pairs = defaultdict(list), defaultdict(list)
     for folder in oracles:
+        print(f"{read_story(folder)['recipe']} …", file=sys.stderr)
         network, data = read_oracle(folder)
         for share in args.noise:
             for rows in args.rows:

@@ -229,7 +229,7 @@ def test_the_slice_is_evaluated_failures_and_all(slice_of_the_zoo, tmp_path):
         assert score["kind"] == "seed" or score["pairs"] <= score["blocks"]
         if score["kind"] == "strategy":
             assert score["exact"] == (score["remark"] == "exact")
-            assert score["rows"] == 200
+            assert 0 < score["rows"] <= 200
             assert score["error"] is not None
         elif score["kind"] == "seed":
             assert score["exact"] == (score["inversions"] == 0)
