@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unshuffle.network import Network
+from unshuffle.pile import Floats
 from unshuffle.records import Records
 
 MOST_ROWS = 4096
@@ -62,13 +63,21 @@ def find_pattern(network: Network, known: Records) -> Pattern:
     known
         Rows that all have predictions. At most 4096 of them, spread evenly, are looked at.
     """
-    known = _some(known)
+    return _regress(*_states_and_residual(network, _some(known)))
+
+
+def _states_and_residual(network: Network, known: Records) -> tuple[list[Floats], Floats]:
+    """States at some depths, each of shape (rows, width), and what they leave unexplained."""
     depths = np.linspace(0, len(network.blocks), DEPTHS).round().astype(int)
     inputs = known.inputs.astype(network.last.weight.dtype)
-    states = [x for depth, x in enumerate(network.states(inputs)) if depth in depths]
-    residual = known.predictions - network.last(states[-1]).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        states = [x for depth, x in enumerate(network.states(inputs)) if depth in depths]
+        residual: Floats = known.predictions - network.last(states[-1]).astype(np.float64)
+    return states, residual
 
-    features = np.concatenate([*states, np.ones((len(known), 1))], axis=1).astype(np.float64)
+
+def _regress(states: list[Floats], residual: Floats) -> Pattern:
+    features = np.concatenate([*states, np.ones((len(residual), 1))], axis=1).astype(np.float64)
     features /= np.sqrt(np.mean(np.square(features), axis=0)) + np.finfo(float).tiny
     fit, check = slice(0, None, 2), slice(1, None, 2)
     gram = features[fit].T @ features[fit]
@@ -99,14 +108,14 @@ def looks_like_noise(network: Network, known: Records) -> bool:
     """
     if len(known) < FEWEST_ROWS:
         return False
-    some = _some(known)
-    residual = some.predictions - network.predict(some.inputs).astype(np.float64)
-    squares = np.square(residual)
+    states, residual = _states_and_residual(network, _some(known))
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.square(residual)
     if not np.isfinite(squares).all() or squares.mean() > LARGEST_SHARE * known.predictions.var():
         return False
     if squares.max() > LARGEST_PEAK**2 * squares.mean():
         return False
-    return not find_pattern(network, known).significant
+    return not _regress(states, residual).significant
 
 
 def _some(known: Records) -> Records:

@@ -194,12 +194,11 @@ def auto(
             return
         stage = session.stage(stage.problem, min(GROWTH * count, len(known)))
         best = stage.judge.run(best.order)
-        errors, rows = np.array([best.error]), len(stage.judge.inputs)
-        yield Step("more rows", errors, True, best.order, best.error, rows)
+        errors = np.array([best.error])
+        yield Step("more rows", errors, True, best.order, best.error, len(stage.judge.inputs))
         best = yield from _descent(stage, best, Objective(stage.problem.log_odds), best)
         if not session.near(best):
-            search = _from_seeds(stage, starts=1)
-            _, best = yield from _reporting(search, best, stage.judge)
+            best = yield from _from_seeds_too(stage, best)
 
 
 def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, None, Found]:
@@ -211,8 +210,7 @@ def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, Non
         return stage, best
     for other in alternatives.more():
         rival = session.stage(other, count)
-        search = _from_seeds(rival, starts=1, quick=True)
-        _, run = yield from _reporting(search, best, rival.judge)
+        run = yield from _from_seeds_too(rival, best, quick=True)
         if _convinces(rival, run, best):
             stage, best = rival, run
         if session.confirmed(stage, best) or session.near(best):
@@ -268,15 +266,20 @@ def _from_seeds(stage: Stage, *, starts: int, quick: bool = False) -> Search:
     return best
 
 
+def _from_seeds_too(stage: Stage, best: Run, *, quick: bool = False) -> Search:
+    """Descend from the best seed; return the better of where it leads and the best so far."""
+    search = _from_seeds(stage, starts=1, quick=quick)
+    _, better = yield from _reporting(search, best, stage.judge)
+    return better
+
+
 def _rival(stage: Stage, best: Run, *, near: bool) -> Search:
     """Try another activation, or another last layer; return the better run.
 
     Close to the answer the right one fits better at once, so that no search is needed to tell.
     """
     if not near:
-        search = _from_seeds(stage, starts=1)
-        _, better = yield from _reporting(search, best, stage.judge)
-        return better
+        return (yield from _from_seeds_too(stage, best))
     if not stage.problem.admits(best.order):
         return best
     start = stage.judge.run(best.order)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.network import Network
-from unshuffle.ordering.seriation import agreed_depth, leading, likeness, views
+from unshuffle.ordering import seriation
+from unshuffle.ordering.seriation import agreed_depth, leading, likeness, off_diagonal, views
 from unshuffle.pile import Floats
 
 Ranking = NDArray[np.intp]
@@ -76,9 +77,9 @@ def spectral(network: Network, _: Floats) -> Ranking:
     if len(blocks) < 3:
         return np.arange(len(blocks))
     alike = np.zeros((len(blocks), len(blocks)))
-    for other in (blocks.inp_weight, blocks.out_weight.transpose(0, 2, 1)):
-        products = np.matmul(blocks.out_weight, other)
-        cosines = likeness(products[:, ~np.eye(blocks.width, dtype=bool)])
+    product = off_diagonal(np.matmul(blocks.out_weight, blocks.inp_weight))
+    for view in (product, seriation.written(blocks)):
+        cosines = likeness(view)
         alike += cosines / max(float(cosines[~np.eye(len(cosines), dtype=bool)].std()), 1e-30)
     return _sorted(leading(alike))
 
@@ -87,7 +88,7 @@ def written(network: Network, _: Floats) -> Ranking:
     """Sort by the leading eigenvector of how alike the off-diagonal entries of W_out W_outᵀ are."""
     if len(network.blocks) < 3:
         return np.arange(len(network.blocks))
-    return _sorted(leading(likeness(views(network)["written"])))
+    return _sorted(leading(likeness(seriation.written(network.blocks))))
 
 
 def consensus(network: Network, _: Floats) -> Ranking:

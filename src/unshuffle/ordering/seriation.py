@@ -13,7 +13,7 @@ well it does.
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Network
+from unshuffle.network import Blocks, Network
 from unshuffle.pile import Floats
 
 RIDGE = 1.0
@@ -62,6 +62,18 @@ def leading(alike: NDArray[np.float64]) -> NDArray[np.float64]:
     return vector
 
 
+def off_diagonal(matrices: Floats) -> Floats:
+    """The entries off the diagonals of square matrices: shape (matrices, width² − width)."""
+    across = ~np.eye(matrices.shape[1], dtype=bool)
+    entries: Floats = matrices[:, across]
+    return entries
+
+
+def written(blocks: Blocks) -> Floats:
+    """W_out W_outᵀ of each block, off its diagonal: which outputs it writes together."""
+    return off_diagonal(np.matmul(blocks.out_weight, blocks.out_weight.transpose(0, 2, 1)))
+
+
 def views(network: Network) -> dict[str, Floats]:
     """What may tell the depth of a block, a vector for each.
 
@@ -70,18 +82,17 @@ def views(network: Network) -> dict[str, Floats]:
     """
     blocks, last = network.blocks, network.last.weight
     inp, out = blocks.inp_weight, blocks.out_weight
-    across = ~np.eye(blocks.width, dtype=bool)
     product = np.matmul(out, inp)
-    written = np.matmul(out, out.transpose(0, 2, 1))
+    square = np.matmul(out, out.transpose(0, 2, 1))
     read = np.matmul(inp.transpose(0, 2, 1), inp)
     return {
-        "product": product[:, across],
-        "written": written[:, across],
-        "read": read[:, across],
+        "product": off_diagonal(product),
+        "written": off_diagonal(square),
+        "read": off_diagonal(read),
         "gain": np.einsum("kdd->kd", product),
         "to the last layer": np.matmul(last, product),
         "from the last layer": np.matmul(product, last.T),
-        "written for the last layer": np.matmul(written, last.T),
+        "written for the last layer": np.matmul(square, last.T),
         "out bias": blocks.out_bias,
         "inp bias read": np.einsum("khd,kh->kd", inp, blocks.inp_bias),
         "inp bias written": np.einsum("kdh,kh->kd", out, blocks.inp_bias),

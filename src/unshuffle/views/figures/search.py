@@ -34,7 +34,7 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
     """
     ax = axis(ax)
     ends = np.cumsum([len(step.tested) for step in trace.steps])
-    tested = np.concatenate([np.empty(0), *(step.tested for step in trace.steps)])
+    tested = trace.errors
     many = len(tested) > MANY_DOTS
     size = 4 if len(tested) <= FEW else 2 if not many else 1.2
     ax.plot(
