@@ -141,9 +141,13 @@ class Certificate:
     @property
     def decided(self) -> bool:
         """Whether the record decides every sequence of neighbours and every pair."""
-        if self.chance > 1 - CONFIDENCE:
-            return False
-        return all(contest.decided for contest in (*self.neighbours, *self.pairs))
+        contests = (*self.neighbours, *self.pairs)
+        return not self.accidental and all(contest.decided for contest in contests)
+
+    @property
+    def accidental(self) -> bool:
+        """Whether the record may be reproduced by chance."""
+        return self.chance > 1 - CONFIDENCE
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:

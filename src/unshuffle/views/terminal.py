@@ -163,7 +163,7 @@ def _certificate_facts(solution: "Solution") -> dict[str, str]:
     groups = [group for group in certificate.groups if len(group) > 1]
     doubtful = [names[one.first] for one in certificate.pairs if not one.decided]
     facts = {}
-    if certificate.chance > 0.01:
+    if certificate.accidental:
         facts["fits by chance"] = f"{certificate.chance:.2g} expected among what was tested"
     if groups:
         facts["undecided order"] = "; ".join(
