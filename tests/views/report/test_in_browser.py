@@ -331,6 +331,14 @@ def test_what_the_record_leaves_open_is_shown(visit, solution, tmp_path):
         assert "50.0 % sure" in text(browser, "block-detail")
 
 
+def test_what_may_fit_by_chance_is_not_called_decided(visit, solution, tmp_path):
+    lucky = replace(solution.certificate, chance=2.0)
+    with visit(write(replace(solution, certificate=lucky), tmp_path)) as browser:
+        said = text(browser, "certificate")
+        assert "decides all of it" not in said
+        assert "by chance" in said
+
+
 def test_a_result_without_proof_or_errors_is_shown_as_such(visit, dropped, tmp_path):
     case = dropped(blocks=4, width=16, hidden=16)
     nothing = Records(case.records.inputs, np.empty((len(case.records), 0), np.float32))
