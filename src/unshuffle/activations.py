@@ -107,5 +107,5 @@ def find_activation(name: str) -> Activation:
         If there is none of that name.
     """
     if name not in ACTIVATIONS:
-        raise UsageError(f"there is no activation {name!r}; there are: {', '.join(ACTIVATIONS)}")
+        raise UsageError.unknown("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

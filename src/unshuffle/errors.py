@@ -12,6 +12,8 @@ Every message names the file or piece, says what was found and what was expected
 what to try next. The command line prints it on one line and exits with status 2.
 """
 
+from collections.abc import Iterable
+
 
 class UnshuffleError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -19,6 +21,11 @@ class UnshuffleError(Exception):
 
 class UsageError(UnshuffleError):
     """An argument has a value that cannot work."""
+
+    @classmethod
+    def unknown(cls, what: str, name: str, known: Iterable[str]) -> "UsageError":
+        """There is nothing of that name; what there is, is listed."""
+        return cls(f"there is no {what} {name!r}; there are: {', '.join(known)}")
 
 
 class FileError(UnshuffleError):

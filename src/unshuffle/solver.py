@@ -210,9 +210,9 @@ def _check_options(
     strategy: str, placement: str, rows: int | None, seed: int, time_limit: float | None
 ) -> None:
     if strategy not in STRATEGIES:
-        raise UsageError(f"there is no strategy {strategy!r}; there are: {', '.join(STRATEGIES)}")
+        raise UsageError.unknown("strategy", strategy, STRATEGIES)
     if placement not in PLACEMENTS:
-        raise UsageError(f"there is no placement {placement!r}; there are: {', '.join(PLACEMENTS)}")
+        raise UsageError.unknown("placement", placement, PLACEMENTS)
     if rows is not None and not (isinstance(rows, Integral) and rows >= 1):
         raise UsageError(f"the search cannot use {rows} rows; give it a whole number from 1 on")
     if not (isinstance(seed, Integral) and seed >= 0):

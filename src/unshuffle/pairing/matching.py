@@ -108,5 +108,5 @@ def find_matching(name: str) -> tuple[Callable[[Scores], Pairs], Callable[[Score
         If there is no matching of that name.
     """
     if name not in MATCHINGS:
-        raise UsageError(f"there is no matching {name!r}; there are: {', '.join(MATCHINGS)}")
+        raise UsageError.unknown("matching", name, MATCHINGS)
     return MATCHINGS[name]

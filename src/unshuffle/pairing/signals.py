@@ -347,5 +347,5 @@ def find_signal(name: str) -> Signal:
         If there is no signal of that name.
     """
     if name not in SIGNALS:
-        raise UsageError(f"there is no signal {name!r}; there are: {', '.join(SIGNALS)}")
+        raise UsageError.unknown("signal", name, SIGNALS)
     return SIGNALS[name]

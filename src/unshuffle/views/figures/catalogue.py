@@ -145,5 +145,5 @@ def find_figure(name: str) -> FigureKind:
         If there is no figure of that name.
     """
     if name not in FIGURES:
-        raise UsageError(f"there is no figure {name!r}; there are: {', '.join(FIGURES)}")
+        raise UsageError.unknown("figure", name, FIGURES)
     return FIGURES[name]
