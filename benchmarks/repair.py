@@ -18,7 +18,7 @@ from unshuffle import Network, Records
 from unshuffle.network import Layers
 from unshuffle.oracle.storage import read_oracle, read_story
 from unshuffle.ordering.auto import auto
-from unshuffle.ordering.judge import Judge, Order, Run
+from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import run_search
 from unshuffle.tolerance import rounding_tolerance
@@ -67,15 +67,9 @@ def solve_from_random(
     inputs = data.inputs[np.sort(rng.permutation(len(data))[:rows])].astype(np.float32)
     records = Records(inputs, network.predict(inputs))
     # Layers in random sequences, so that no number tells anything.
-    inp, out = network.blocks.take(rng.permutation(count)), rng.permutation(count)
-    shuffled = network.blocks.take(out)
-    layers = Layers(*inp.inp, *shuffled.out, network.blocks.activation)
-    right = {
-        (i, j)
-        for i in range(count)
-        for j in range(count)
-        if np.array_equal(inp.out_weight[i], shuffled.out_weight[j])
-    }
+    depth_of_inp, depth_of_out = rng.permutation(count), rng.permutation(count)
+    inp, out = network.blocks.take(depth_of_inp), network.blocks.take(depth_of_out)
+    layers = Layers(*inp.inp, *out.out, network.blocks.activation)
     pairs = np.column_stack([np.arange(count), rng.permutation(count)])
     odds = np.zeros((count, count))
     problem = Problem(layers, network.last, pairs, odds, records, turns=False)
@@ -91,21 +85,20 @@ def solve_from_random(
     run_search(steps, trace, time_limit=time_limit)
     order = trace.steps[-1].order
     final = Judge(layers, network.last, records)
-    found = sum(divmod(block, count) in right for block in order)
+    i, j = np.divmod(order, count)
+    found = int(np.sum(depth_of_inp[i] == depth_of_out[j]))
     return found, reproduces(problem, final, final.run(order))
 
 
 def reproduces(problem: Problem, judge: Judge, run: Run) -> bool:
     """Whether an order reproduces the rows of a judge to rounding."""
-    return run.error <= tolerance(problem, judge, run.order) ** 2
-
-
-def tolerance(problem: Problem, judge: Judge, order: Order) -> float:
-    """Root mean squared error that rounding explains."""
-    sample = slice(16)
-    return rounding_tolerance(
-        problem.network(order), judge.inputs[sample], judge.predictions[sample], "float32"
-    ).rms
+    some = slice(16)
+    network, inputs, predictions = (
+        problem.network(run.order),
+        judge.inputs[some],
+        judge.predictions[some],
+    )
+    return run.error <= rounding_tolerance(network, inputs, predictions, "float32").rms ** 2
 
 
 if __name__ == "__main__":

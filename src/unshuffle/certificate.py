@@ -244,19 +244,23 @@ def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float)
     costs = (2 * rivals.slopes + rivals.squares) / (2 * variance) - moves.gains
     log_weights, log_total = _log_weights(moves, costs, rivals.gram / variance)
 
+    def nearest(contradicting: NDArray[np.bool_]) -> int:
+        """The move that contradicts a statement and costs least."""
+        members = np.flatnonzero(contradicting)
+        return int(members[costs[members].argmin()])
+
     def contest(
         first: int, second: int, contradicting: NDArray[np.bool_], rival: int | None = None
     ) -> Contest:
         """Weigh a statement; show a rival, by default the nearest that contradicts it."""
-        members = np.flatnonzero(contradicting)
-        nearest = int(members[costs[members].argmin()])
-        against = float(np.logaddexp.reduce(log_weights[members]))
+        likeliest = nearest(contradicting)
+        against = float(np.logaddexp.reduce(log_weights[contradicting]))
         log_odds = float(np.log(-np.expm1(min(against - log_total, -1e-16)))) + log_total - against
         rows_needed = None
-        if log_odds < DECIDED and rivals.squares[nearest] > rounding * rivals.equations:
-            needed = NEEDED * variance * rows / rivals.squares[nearest]
+        if log_odds < DECIDED and rivals.squares[likeliest] > rounding * rivals.equations:
+            needed = NEEDED * variance * rows / rivals.squares[likeliest]
             rows_needed = max(ceil(needed), rows + 1)
-        mse = rivals.mse_after(nearest if rival is None else rival)
+        mse = rivals.mse_after(likeliest if rival is None else rival)
         return Contest(first, second, mse, log_odds, rows_needed)
 
     length = rivals.length
@@ -268,9 +272,8 @@ def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float)
         breaking = moves.kind != Kind.SHIFT
         breaking &= (moves.first == place) | (moves.second == place)
         if breaking.any():
-            members = np.flatnonzero(breaking)
-            nearest = members[costs[members].argmin()]
-            other = int(moves.first[nearest] + moves.second[nearest]) - place
+            rival = nearest(breaking)
+            other = int(moves.first[rival] + moves.second[rival]) - place
             pairs.append(contest(place, other, breaking))
     return Certificate(neighbours, tuple(pairs), rivals.mse, variance, rows)
 
