@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unshuffle import Outcome, Piece, Pile, Records, solve, verify
+from unshuffle.arrangement import STRATEGIES
 from unshuffle.errors import AnswerError, RecordError, UsageError
 from unshuffle.ordering.adjoint import linearize
 from unshuffle.pairing import pair
 from unshuffle.pairing.signals import log_norm_correlation
-from unshuffle.solver import STRATEGIES
 
 each_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
@@ -152,7 +152,7 @@ def test_a_wrong_pair_that_the_evidence_believes_in_is_repaired(dropped, monkeyp
             scores[i, right.anatomy.out.index(case.pile.index[match.out])] = 3.0
         return replace(right, matches=tuple(matches), scores=scores)
 
-    monkeypatch.setattr("unshuffle.solver.pair", pair_wrongly)
+    monkeypatch.setattr("unshuffle.arrangement.pair", pair_wrongly)
     solution = solve(case.pile, case.records)
     assert len(set(solution.pairing.pairs) & case.pairs) == 3
     assert solution.exact

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from unshuffle import Outcome, Pile, Records, Trace, read_solution, solve, write_solution
+from unshuffle.arrangement import STRATEGIES
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import write_npz
 from unshuffle.pile import Piece
-from unshuffle.solver import STRATEGIES
 from unshuffle.storage import FILES
 
 

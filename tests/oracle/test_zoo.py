@@ -209,10 +209,10 @@ def slice_of_the_zoo(tmp_path_factory):
 
 
 def test_the_slice_is_evaluated_failures_and_all(slice_of_the_zoo, tmp_path):
+    from unshuffle.arrangement import STRATEGIES
     from unshuffle.ordering.seeds import SEEDS
     from unshuffle.pairing import SIGNALS
     from unshuffle.pairing.matching import MATCHINGS
-    from unshuffle.solver import STRATEGIES
 
     out = tmp_path / "out"
     command = ("oracle", "evaluate", "tiny-*", "--zoo", slice_of_the_zoo)

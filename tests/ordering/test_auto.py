@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-import unshuffle.solver
+import unshuffle.arrangement
 from unshuffle import Outcome, Piece, Pile, Records, solve, verify
 from unshuffle.activations import ACTIVATIONS
 from unshuffle.ordering.auto import _reporting
@@ -58,7 +58,7 @@ def test_the_last_layer_is_found_among_layers_of_its_shape(dropped, blocks, outp
 
 def test_wrong_pairs_at_the_start_are_repaired(dropped, monkeypatch, rng):
     case = dropped(**SMALL, rows=400)
-    right = unshuffle.solver.pair
+    right = unshuffle.arrangement.pair
 
     def random_pairs(*args, **options):
         pairing = right(*args, **options)
@@ -70,7 +70,7 @@ def test_wrong_pairs_at_the_start_are_repaired(dropped, monkeypatch, rng):
         evidence = replace(pairing.evidence, log_odds=zeros)
         return replace(pairing, matches=tuple(matches), scores=zeros, evidence=evidence)
 
-    monkeypatch.setattr(unshuffle.solver, "pair", random_pairs)
+    monkeypatch.setattr(unshuffle.arrangement, "pair", random_pairs)
     repaired = 0
     for _ in range(4):
         solution = solve(case.pile, case.records)
@@ -110,7 +110,7 @@ def test_what_only_fits_the_rows_of_the_search_is_not_the_end(dropped, monkeypat
         asked.append(len(judge.inputs))
         return len(asked) == 1 or run.error < 1e-10
 
-    monkeypatch.setattr(unshuffle.solver, "_reproduces", easily_satisfied)
+    monkeypatch.setattr(unshuffle.arrangement, "_reproduces", easily_satisfied)
     solution = solve(case.pile, case.records, rows=1)
     assert "more rows" in {step.phase for step in solution.trace.steps}
     assert solution.permutation == case.permutation

@@ -2,7 +2,7 @@
 
 What is scored is read from the registries: whoever adds a signal to `unshuffle.pairing.SIGNALS`, a
 matching to `MATCHINGS`, a seed to `unshuffle.ordering.seeds.SEEDS` or a strategy to
-`unshuffle.solver.STRATEGIES` finds it in the table.
+`unshuffle.arrangement.STRATEGIES` finds it in the table.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from unshuffle.activations import Activation
+from unshuffle.arrangement import STRATEGIES
 from unshuffle.assembly import last_layer, stack_blocks
 from unshuffle.network import Network
 from unshuffle.oracle.dropping import drop
@@ -24,7 +25,7 @@ from unshuffle.pairing.matching import MATCHINGS
 from unshuffle.pairing.pairs import FUSED
 from unshuffle.pile import PieceId, Pile
 from unshuffle.records import Records
-from unshuffle.solver import STRATEGIES, solve
+from unshuffle.solver import solve
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,323 @@
+"""Pair, order and verify the pieces of a whole pile."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, product
+from numbers import Integral
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from unshuffle.activations import ACTIVATIONS, RELU, Activation, find_activation
+from unshuffle.anatomy import Anatomy, read_anatomy
+from unshuffle.assembly import answer_hash, last_layer
+from unshuffle.certificate import Certificate, certify
+from unshuffle.errors import UsageError
+from unshuffle.network import Network
+from unshuffle.ordering.auto import auto
+from unshuffle.ordering.classic import PLACEMENTS, Turn, classic
+from unshuffle.ordering.judge import Judge, Order, Run
+from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.search import Ending, run_search, until
+from unshuffle.ordering.seeds import smallest_step
+from unshuffle.outcome import Outcome
+from unshuffle.pairing import Pairing, pair
+from unshuffle.pairing.layers import stack_layers
+from unshuffle.pile import Pile
+from unshuffle.records import Records
+from unshuffle.solution import Solution
+from unshuffle.tolerance import arithmetic_of, rounding_tolerance
+from unshuffle.trace import OnStep, Step, Trace
+from unshuffle.verification import best_fitting, judge_network
+
+STRATEGIES = ("auto", "classic")
+
+CLASSIC_ROWS = 500
+"""Rows that `classic` judges candidates on: enough for the puzzle, few enough for minutes."""
+
+TOLERANCE_ROWS = 16
+"""Rows on which the search measures the rounding level; the final word takes more."""
+
+PROMISING = 1e-3
+"""Only errors below this fraction of the predictions' scale are compared with rounding."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an arrangement is searched for; what each means stands at `unshuffle.solve`.
+
+    Raises
+    ------
+    UsageError
+        If an option has a value that cannot work.
+    """
+
+    strategy: str = "auto"
+    signal: str | None = None
+    matching: str = "optimal"
+    activation: str | None = None
+    placement: str = "anywhere"
+    rows: int | None = None
+    seed: int = 0
+    time_limit: float | None = None
+    on_step: OnStep | None = None
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise UsageError.unknown("strategy", self.strategy, STRATEGIES)
+        if self.placement not in PLACEMENTS:
+            raise UsageError.unknown("placement", self.placement, PLACEMENTS)
+        rows, seed, limit = self.rows, self.seed, self.time_limit
+        if rows is not None and not (isinstance(rows, Integral) and rows >= 1):
+            raise UsageError(f"the search cannot use {rows} rows; give it a whole number from 1 on")
+        if not (isinstance(seed, Integral) and seed >= 0):
+            raise UsageError(f"the seed cannot be {seed}; give it a whole number from 0 on")
+        if limit is not None and not limit > 0:
+            raise UsageError(f"a time limit of {limit} s leaves no time; give more than 0")
+
+    @property
+    def activations(self) -> list[Activation]:
+        """The activations to try, in sequence."""
+        if self.activation is not None:
+            return [find_activation(self.activation)]
+        return list(ACTIVATIONS.values()) if self.strategy == "auto" else [RELU]
+
+    @property
+    def chosen_signal(self) -> str:
+        """The signal that pairs."""
+        return self.signal or ("trace" if self.strategy == "classic" else "fused")
+
+
+class _Cases:
+    """What there is to order, by activation, and by last layer where shapes leave a choice.
+
+    Each case is paired only when the search asks for it, and remembered.
+    """
+
+    def __init__(self, pile: Pile, records: Records, anatomy: Anatomy, options: Options) -> None:
+        self.pile, self.records, self.anatomy, self.options = pile, records, anatomy, options
+        activations = options.activations
+        self.pairing, problem = self._case(anatomy, activations[0])
+        self.problems = [problem]
+        chosen = pile.index[self.pairing.last]
+        lasts = [chosen, *(other for other in anatomy.last if other != chosen)]
+        self._others = iter([*product(lasts, activations)][1:])
+
+    def __iter__(self) -> Iterator[Problem]:
+        yield self.problems[0]
+        for last, activation in self._others:
+            _, problem = self._case(self.anatomy.with_last(last), activation)
+            self.problems.append(problem)
+            yield problem
+
+    def _case(self, anatomy: Anatomy, activation: Activation) -> tuple[Pairing, Problem]:
+        pairing = pair(
+            self.pile,
+            self.records,
+            signal=self.options.chosen_signal,
+            matching=self.options.matching,
+            anatomy=anatomy,
+            activation=activation,
+        )
+        return pairing, _problem(self.pile, self.records, self.anatomy, pairing, activation)
+
+
+def arrange(
+    pile: Pile, records: Records, options: Options, anatomy: Anatomy | None = None
+) -> Solution:
+    """Pair the layers of a whole pile, order the blocks, and verify the result.
+
+    Parameters
+    ----------
+    pile, records
+        The pieces, each of which has its place, and the record.
+    options
+        How to search.
+    anatomy
+        The roles of the pieces, if they are known better than by their shapes.
+
+    Raises
+    ------
+    PileError
+        If the pieces cannot be one residual network.
+    RecordError
+        If the record does not fit the pile.
+    """
+    rng = np.random.default_rng(options.seed)
+    started = perf_counter()
+    # A search multiplies many small matrices, which is faster with whole batches in parallel than
+    # with a parallel BLAS, and its rounding then does not depend on the number of cores.
+    with threadpool_limits(1, "blas"):
+        anatomy = anatomy or read_anatomy(pile, records)
+        cases = _Cases(pile, records, anatomy, options)
+        paired = perf_counter()
+        problem = cases.problems[0]
+        known = problem.known
+        turn = partial(_turned, outs=len(anatomy.out)) if anatomy.interchangeable else None
+        trace = Trace([pile[i].id for i in anatomy.inp], [pile[i].id for i in anatomy.out])
+        ending = run_search(
+            _search(cases, turn, rng),
+            trace,
+            time_limit=options.time_limit,
+            on_step=options.on_step,
+        )
+        ordered = perf_counter()
+        order = _complete(trace.steps[-1].order if trace.steps else (), problem.blocks, turn)
+        fitting = [one for one in cases.problems if one.admits(order)]
+        networks = [one.network(order) for one in fitting]
+        network = best_fitting(networks, known)
+        verdict = judge_network(network, known, pile.stored_as)
+        certificate = None
+        if verdict.outcome in (Outcome.EXACT, Outcome.APPROXIMATE):
+            arranged = fitting[networks.index(network)]
+            certificate = certify(arranged, order, verdict.tolerance.rms, trace.errors)
+        verified = perf_counter()
+    applied = trace.pairs(order)
+    placed = [*chain.from_iterable(applied)]
+    last = next(name for name in pile.ids if name not in {*placed})
+    pairs = tuple(sorted(applied, key=lambda ids: (isinstance(ids[0], str), ids)))
+    return Solution(
+        outcome=_outcome(verdict.outcome, ending, certificate),
+        pairs=pairs,
+        order=tuple(pairs.index(ids) for ids in applied),
+        last=last,
+        mse=verdict.mse,
+        max_abs_error=verdict.max_abs_error,
+        rows=verdict.rows,
+        sha256=answer_hash((*placed, last)),
+        activation=network.blocks.activation.name,
+        pairing=cases.pairing,
+        certificate=certificate,
+        seconds={
+            "pair": paired - started,
+            "order": ordered - paired,
+            "verify": verified - ordered,
+            "total": verified - started,
+        },
+        trace=trace,
+        network=network,
+    )
+
+
+def _search(cases: _Cases, turn: Turn | None, rng: np.random.Generator) -> Iterator[Step]:
+    """The steps of the strategy."""
+    pile, options = cases.pile, cases.options
+    problem = cases.problems[0]
+    known = problem.known
+    arithmetic = arithmetic_of(pile.dtype, known.predictions)
+
+    def reproduces(judge: Judge, run: Run) -> bool:
+        return _reproduces(judge, run, len(problem.blocks), arithmetic)
+
+    if not len(known):
+        return _estimate(problem)
+    if options.strategy == "auto":
+
+        def explains(problem: Problem, order: Order) -> bool:
+            verdict = judge_network(problem.network(order), known, pile.stored_as)
+            return verdict.outcome is Outcome.APPROXIMATE
+
+        def decides(problem: Problem, order: Order, rows: Records) -> bool:
+            return certify(replace(problem, records=rows), order, rounding=0.0).decided
+
+        return auto(
+            cases,
+            rng,
+            rows=options.rows,
+            reproduces=reproduces,
+            explains=explains,
+            decides=decides,
+        )
+    sample = _sample(known, options.rows or CLASSIC_ROWS, rng)
+    judge = Judge(problem.layers, problem.last, sample)
+    return until(
+        classic(judge, problem.blocks.tolist(), placement=options.placement, turn=turn),
+        lambda step: reproduces(judge, Run(step.order, judge.inputs, step.error)),
+    )
+
+
+def _sample(known: Records, rows: int, rng: np.random.Generator) -> Records:
+    """Draw rows at random, without repetition, and keep them in the record's sequence."""
+    if rows >= len(known):
+        return known
+    return known.take(np.sort(rng.choice(len(known), size=rows, replace=False)))
+
+
+def _problem(
+    pile: Pile, records: Records, anatomy: Anatomy, pairing: Pairing, activation: Activation
+) -> Problem:
+    """What is to be ordered, in terms of the candidate layers of the whole pile.
+
+    The pairing may be of an anatomy whose last layer is decided. What it leaves out belongs to no
+    block, and without fused log-odds no pair but the matched ones is considered.
+    """
+    inp = {position: i for i, position in enumerate(anatomy.inp)}
+    out = {position: j for j, position in enumerate(anatomy.out)}
+    pairs = np.array([(inp[pile.index[a]], out[pile.index[b]]) for a, b in pairing.pairs], np.intp)
+    log_odds = np.full((len(inp), len(out)), -np.inf)
+    if pairing.evidence is None:
+        log_odds[tuple(pairs.T)] = 0.0
+        if anatomy.interchangeable:
+            log_odds[tuple(pairs.T[::-1])] = 0.0
+    else:
+        rows = [inp[position] for position in pairing.anatomy.inp]
+        columns = [out[position] for position in pairing.anatomy.out]
+        log_odds[np.ix_(rows, columns)] = pairing.scores
+    return Problem(
+        stack_layers(pile, anatomy, activation),
+        last_layer(pile, pairing.last),
+        pairs,
+        log_odds,
+        records,
+        turns=anatomy.interchangeable,
+    )
+
+
+def _reproduces(judge: Judge, run: Run, blocks: int, arithmetic: str) -> bool:
+    """Whether a run of all blocks reproduces the judge's rows to rounding."""
+    scale = np.mean(np.square(judge.predictions, dtype=np.float64))
+    if len(run.order) < blocks or run.error > PROMISING**2 * scale:
+        return False
+    network = Network(judge.blocks.take(run.order), judge.last)
+    sample = slice(TOLERANCE_ROWS)
+    tolerance = rounding_tolerance(
+        network, judge.inputs[sample], judge.predictions[sample], arithmetic
+    )
+    return run.error <= tolerance.rms**2
+
+
+def _estimate(problem: Problem) -> Iterator[Step]:
+    """Without predictions: the blocks in the sequence in which they move the states least."""
+    ranking = smallest_step(problem.network(tuple(problem.blocks)), problem.records.inputs)
+    yield Step("estimate", np.empty(0), True, tuple(problem.blocks[ranking].tolist()), np.nan, 0)
+
+
+def _turned(blocks: NDArray[np.intp], outs: int) -> NDArray[np.intp]:
+    """Numbers of the blocks whose inp and out layers are exchanged."""
+    inp, out = np.divmod(blocks, outs)
+    return out * outs + inp
+
+
+def _complete(order: Sequence[int], blocks: NDArray[np.intp], turn: Turn | None) -> tuple[int, ...]:
+    """The order with the blocks that it lacks, if it was cut short, at its end."""
+    if len(order) == len(blocks):
+        return tuple(order)
+    placed = np.array(order, np.intp)
+    if turn is not None:
+        placed = np.concatenate([placed, turn(placed)])
+    return (*order, *np.setdiff1d(blocks, placed).tolist())
+
+
+def _outcome(verdict: Outcome, ending: Ending, certificate: Certificate | None) -> Outcome:
+    """What fits outranks why the search stopped."""
+    if certificate is not None and not certificate.decided:
+        return Outcome.AMBIGUOUS
+    if verdict is not Outcome.MISFIT:
+        return verdict
+    return {
+        Ending.OUT_OF_TIME: Outcome.BUDGET_SPENT,
+        Ending.INTERRUPTED: Outcome.INTERRUPTED,
+    }.get(ending, Outcome.LOCAL_OPTIMUM)
