@@ -30,7 +30,7 @@ def test_a_case_is_a_dropped_network_with_its_answer(case):
     assert len(case.records) == 250
     assert sorted(case.answer) == list(range(9))
     assert len(case.pairs) == 4
-    assert case.recipe.seed == 5
+    assert case.seed == 5
 
 
 def test_what_solves_a_case_is_seen_to_solve_it(case):

@@ -17,6 +17,7 @@ from unshuffle.commands import (
     assemble,
     drop,
     inspect,
+    lab,
     oracle,
     pair,
     plot,
@@ -38,6 +39,7 @@ COMMANDS = {
     "plot": (plot, "draw figures of a solution that was kept"),
     "animate": (animate, "film the search of a solution that was kept"),
     "drop": (drop, "break a network into shuffled pieces and a record"),
+    "lab": (lab, "run experiments, keep what they found, render the plan"),
     "oracle": (oracle, "train networks whose answer is known, and judge every method on them"),
 }
 

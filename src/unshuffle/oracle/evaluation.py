@@ -34,8 +34,8 @@ class Case:
 
     Parameters
     ----------
-    recipe
-        With the seed that the oracle was trained and dropped with.
+    name, seed
+        What tables call the network, and the seed that it was trained and dropped with.
     pile, records
         What is known to those who solve it.
     answer
@@ -45,7 +45,8 @@ class Case:
         have to find it out.
     """
 
-    recipe: Recipe
+    name: str
+    seed: int
     pile: Pile
     records: Records
     answer: tuple[PieceId, ...]
@@ -151,7 +152,8 @@ def make_case(recipe: Recipe, network: Network, data: Records, rows: int) -> Cas
     rng = np.random.default_rng(recipe.seed)
     dropped = drop(network, data, rng=rng, rows=min(rows, len(data)))
     answer = tuple(number for number in dropped.answer if number is not None)  # none was lost
-    return Case(recipe, dropped.pile(), dropped.records, answer, network.blocks.activation)
+    pile, activation = dropped.pile(), network.blocks.activation
+    return Case(recipe.name, recipe.seed, pile, dropped.records, answer, activation)
 
 
 def methods(time_limit: float | None) -> list[Method]:
@@ -184,8 +186,8 @@ def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
         except Exception as error:  # an idea that breaks is a result like any other
             found = Finding(False, f"failed: {type(error).__name__}: {error}")
         yield Score(
-            recipe=case.recipe.name,
-            seed=case.recipe.seed,
+            recipe=case.name,
+            seed=case.seed,
             blocks=len(case.answer) // 2,
             kind=method.kind,
             method=method.name,

@@ -61,6 +61,7 @@ _TYPES: dict[Any, tuple[str, tuple[type, ...]]] = {
     float: ("a number", (int, float)),
     str: ("text in quotes", (str,)),
     tuple[str, ...]: ("a list of names", (list,)),
+    tuple[int, ...]: ("a list of whole numbers", (list,)),
 }
 """By a field's type: what to call it, and what TOML turns it into."""
 
@@ -133,18 +134,18 @@ def _checked(value: object, hint: Any, where: str) -> object:
         hint, *rest = get_args(hint)
         expectations = tuple(rest)
     noun, types = _TYPES[hint]
-    is_list_of_names = isinstance(value, list) and all(isinstance(part, str) for part in value)
     fits = isinstance(value, types) and not isinstance(value, bool)
     if hint is float and fits:
         fits = isfinite(value)  # type: ignore[arg-type]
-    if types == (list,):
-        fits = is_list_of_names
+    if fits and types == (list,):
+        part_type = get_args(hint)[0]
+        fits = all(type(part) is part_type for part in value)  # type: ignore[attr-defined]
     if not fits or not all(expectation.admits(value) for expectation in expectations):
         wanted = " ".join([noun, *(expectation.text for expectation in expectations)])
         raise UsageError(f"{where} is {_found(value)}, but {wanted} is expected")
     if hint is float:
         return float(value)  # type: ignore[arg-type]
-    return tuple(value) if is_list_of_names else value  # type: ignore[arg-type]
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _found(value: object) -> str:

@@ -1,0 +1,189 @@
+"""What an approach is, and how each kind of approach is tried on a subject and measured.
+
+Pairing approaches are told which layers are inp and which are out. Ordering approaches are given
+the true pairs. Neither is told anything else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.assembly import last_layer, stack_blocks
+from unshuffle.lab.metrics import Measurements
+from unshuffle.lab.subjects import Subject, load
+from unshuffle.network import Layers, Network
+from unshuffle.oracle.evaluation import Case, count_inversions
+from unshuffle.ordering.judge import Judge
+from unshuffle.pairing.matching import Pairs
+from unshuffle.pairing.signals import Clues, Scores
+from unshuffle.pile import PieceId
+from unshuffle.records import Records
+
+Order = NDArray[np.intp]
+"""Shape (blocks,): numbers of blocks, the first to run first."""
+
+
+class Kind(StrEnum):
+    """What an approach is asked for."""
+
+    PAIRING = "pairing"
+    ORDERING = "ordering"
+    WHOLE = "whole"
+    LOOK = "look"
+    CAUSE = "cause"
+
+
+@dataclass(frozen=True)
+class Approach:
+    """Something that can be tried by its name.
+
+    Parameters
+    ----------
+    name
+        In lower case, words joined by hyphens.
+    kind
+        "pairing": find the pairs. "ordering": find the order of the true pairs. "whole": find
+        both. "look": describe what lies there. "cause": measure why something works.
+    hypothesis
+        What it bets on, in a sentence.
+    source
+        Where the idea comes from.
+    measure
+        Tries it on a subject; what it measures stands under names in `metrics.METRICS`.
+    """
+
+    name: str
+    kind: Kind
+    hypothesis: str
+    source: str
+    measure: Callable[[Subject], Measurements]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The true blocks in a sequence that tells nothing, to be put in order.
+
+    Parameters
+    ----------
+    network
+        The blocks, in the pile's own sequence of their inp layers, and the last layer.
+    records
+        Rows with predictions.
+    rng
+        Of whatever is drawn.
+    """
+
+    network: Network
+    records: Records
+    rng: np.random.Generator
+
+    def judge(self, rows: int) -> Judge:
+        """A judge of orders on the first rows; block k is number k times one more than the blocks.
+
+        `Layers` numbers all blocks that loose layers could make, the true ones on its diagonal.
+        """
+        blocks = self.network.blocks
+        layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
+        some = self.records.take(np.arange(min(rows, len(self.records))))
+        return Judge(layers, self.network.last, some)
+
+    def numbers(self, order: Order) -> Order:
+        """Numbers of blocks, as the judge calls them."""
+        return order * (len(self.network.blocks) + 1)
+
+
+def on_pairing(
+    score: Callable[[Clues], Scores], match: Callable[[Scores], Pairs]
+) -> Callable[[Subject], Measurements]:
+    """Measure scores of pairs, and the pairs that a matching makes of them."""
+
+    def measure(subject: Subject) -> Measurements:
+        case = load(subject)
+        clues, truth = clues_of(case)
+        scores = score(clues)
+        return pairs_found(match(scores), truth) | _separation(scores, truth)
+
+    return measure
+
+
+def on_ordering(
+    rank: Callable[[Task], Order], *, reversible: bool = False
+) -> Callable[[Subject], Measurements]:
+    """Measure an order of the true pairs.
+
+    Parameters
+    ----------
+    rank
+        Finds the order.
+    reversible
+        Whether it cannot know which end comes first, so that the record chooses.
+    """
+
+    def measure(subject: Subject) -> Measurements:
+        case = load(subject)
+        task, depth = task_of(case, subject.rng())
+        order = rank(task)
+        orders = [order, order[::-1]] if reversible else [order]
+        found = [order_found(task, depth, one) for one in orders]
+        return min(found, key=lambda one: one["error"])
+
+    return measure
+
+
+def clues_of(case: Case) -> tuple[Clues, Pairs]:
+    """What pairing looks at, inp and out layers each in the pile's sequence, and the true pairs."""
+    inps = sorted((inp for inp, _ in case.pairs), key=case.pile.index.__getitem__)
+    outs = sorted((out for _, out in case.pairs), key=case.pile.index.__getitem__)
+    blocks = stack_blocks(case.pile, zip(inps, outs, strict=True), case.activation)
+    layers = Layers(*blocks.inp, *blocks.out, case.activation)
+    truth = np.array(sorted((inps.index(i), outs.index(j)) for i, j in case.pairs), np.intp)
+    return Clues(layers, last_layer(case.pile, case.answer[-1]), case.records), truth
+
+
+def task_of(case: Case, rng: np.random.Generator) -> tuple[Task, Order]:
+    """The true blocks in the pile's sequence, and the place of each in the network."""
+    pairs: list[tuple[PieceId, PieceId]] = sorted(
+        case.pairs, key=lambda ids: case.pile.index[ids[0]]
+    )
+    blocks = stack_blocks(case.pile, pairs, case.activation)
+    network = Network(blocks, last_layer(case.pile, case.answer[-1]))
+    depth = np.array([case.pairs.index(pair) for pair in pairs], np.intp)
+    return Task(network, case.records, rng), depth
+
+
+def pairs_found(pairs: Pairs, truth: Pairs) -> dict[str, float]:
+    """Share of the true pairs among those found."""
+    right = len({*map(tuple, pairs.tolist())} & {*map(tuple, truth.tolist())})
+    return {"pairs_right": right / len(truth), "pairs_exact": float(right == len(truth))}
+
+
+def order_found(task: Task, depth: Order, order: Order) -> dict[str, float]:
+    """Inversions and error of an order."""
+    couples = len(order) * (len(order) - 1) / 2
+    inversions = count_inversions(depth[order].tolist())
+    network = Network(task.network.blocks.take(order), task.network.last)
+    return {
+        "inversions": inversions / max(couples, 1),
+        "order_exact": float(inversions == 0),
+        "error": relative_error(network, task.records),
+    }
+
+
+def relative_error(network: Network, records: Records) -> float:
+    """Mean squared error relative to the variance of the predictions."""
+    wanted = records.predictions.astype(np.float64)
+    squares = np.square(network.predict(records.inputs) - wanted)
+    return float(squares.mean() / np.mean(np.square(wanted - wanted.mean(axis=0))))
+
+
+def _separation(scores: Scores, truth: Pairs) -> dict[str, float]:
+    wrong = np.ones(scores.shape, bool)
+    wrong[tuple(truth.T)] = False
+    others = scores[wrong]
+    if len(others) < 2 or not others.std() > 0:
+        return {}
+    true = scores[tuple(truth.T)]
+    return {"separation": float((true.mean() - others.mean()) / others.std())}

@@ -1,0 +1,162 @@
+"""Criteria: when a hypothesis counts as confirmed or refuted, as text that code evaluates.
+
+A condition compares a statistic of a metric with a number, or with another statistic:
+
+    mean(pairs_right of trace) >= 0.9
+    min(pairs_right of trace on tiny-*) > max(pairs_right of log-norm on tiny-*)
+
+A term is ``STATISTIC(METRIC of METHOD on SUBJECT)``; without ``of`` or ``on`` it is taken over all
+methods or subjects of the experiment. Names of methods and subjects may be patterns with ``*`` and
+``?``. Nothing is evaluated as code.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from statistics import fmean, median
+
+from unshuffle.errors import UsageError
+from unshuffle.files import shown
+from unshuffle.lab.ledger import Run
+from unshuffle.lab.metrics import METRICS
+
+STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
+    "mean": fmean,
+    "median": median,
+    "min": min,
+    "max": max,
+}
+
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+_NAME = r"[\w.*?-]+"
+_TERM = re.compile(
+    rf"(?P<statistic>\w+)\(\s*(?P<metric>\w+)"
+    rf"(?:\s+of\s+(?P<method>{_NAME}))?(?:\s+on\s+(?P<subject>{_NAME}))?\s*\)"
+)
+_CONDITION = re.compile(r"(?P<left>.+?)\s*(?P<comparison>>=|<=|>|<)\s*(?P<right>.+)")
+
+
+@dataclass(frozen=True)
+class Term:
+    """A statistic of a metric over the runs of some methods on some subjects.
+
+    Parameters
+    ----------
+    statistic, metric
+        Names in `STATISTICS` and `METRICS`.
+    method, subject
+        Patterns.
+    """
+
+    statistic: str
+    metric: str
+    method: str = "*"
+    subject: str = "*"
+
+    def chooses(self, method: str, subject: str) -> bool:
+        """Whether runs of a method on a subject count."""
+        return fnmatchcase(method, self.method) and fnmatchcase(subject, self.subject)
+
+    def value(self, runs: Sequence[Run]) -> float | None:
+        """Its value; None where a chosen run failed, or none measured the metric."""
+        chosen = [run for run in runs if self.chooses(run.method, run.subject)]
+        if any(run.failure for run in chosen):
+            return None
+        values = [
+            run.measurements[self.metric] for run in chosen if self.metric in run.measurements
+        ]
+        return STATISTICS[self.statistic](values) if values else None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A comparison of two terms, or of a term with a number.
+
+    Parameters
+    ----------
+    text
+        As it was written.
+    left, right
+        What is compared.
+    comparison
+        One of `COMPARISONS`.
+    """
+
+    text: str
+    left: Term
+    comparison: str
+    right: Term | float
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms in it."""
+        return (self.left, self.right) if isinstance(self.right, Term) else (self.left,)
+
+    def holds(self, runs: Sequence[Run]) -> bool | None:
+        """Whether it holds; None where a term has no value."""
+        left, right = self.left.value(runs), self._right(runs)
+        if left is None or right is None:
+            return None
+        return COMPARISONS[self.comparison](left, right)
+
+    def found(self, runs: Sequence[Run]) -> str:
+        """The numbers that were compared, such as "0.97 >= 0.9"."""
+        values = (self.left.value(runs), self._right(runs))
+        left, right = ("no number" if v is None else f"{v:.3g}" for v in values)
+        return f"{left} {self.comparison} {right}"
+
+    def _right(self, runs: Sequence[Run]) -> float | None:
+        return self.right.value(runs) if isinstance(self.right, Term) else self.right
+
+
+def read_condition(text: str, where: str) -> Condition:
+    """Read a condition.
+
+    Parameters
+    ----------
+    text
+        The condition.
+    where
+        File and key, for messages.
+
+    Raises
+    ------
+    UsageError
+        If it is none, or names a statistic or metric that is not there.
+    """
+    found = _CONDITION.fullmatch(text.strip())
+    left = _read_side(found["left"], where) if found else None
+    if found is None or not isinstance(left, Term):
+        raise UsageError(
+            f"{where} has the condition {shown(text)}, but one such as "
+            "'mean(pairs_right of trace) >= 0.9' is expected"
+        )
+    return Condition(text.strip(), left, found["comparison"], _read_side(found["right"], where))
+
+
+def _read_side(text: str, where: str) -> Term | float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    found = _TERM.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(
+            f"{where} has {shown(text)} on one side of a condition, but a number or a term such as "
+            "mean(pairs_right of trace on tiny-*) is expected"
+        )
+    for noun, known in (("statistic", STATISTICS), ("metric", METRICS)):
+        if found[noun] not in known:
+            raise UsageError(
+                f"{where} has a condition with the {noun} {shown(found[noun])}, but one of "
+                f"{', '.join(known)} is expected"
+            )
+    return Term(**{name: value for name, value in found.groupdict().items() if value is not None})

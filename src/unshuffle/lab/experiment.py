@@ -1,0 +1,239 @@
+"""Experiments as data: a TOML file states a hypothesis and when it counts as refuted.
+
+title = "The trace finds the pairs of well-trained networks"
+hypothesis = "…"
+source = "…"
+subjects = ["example", "tiny-adam"]
+methods = ["trace"]
+seeds = [0, 1, 2]
+confirmed_if = ["mean(pairs_right of trace) >= 0.9"]
+refuted_if = ["mean(pairs_right of trace) < 0.5"]
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from unshuffle.errors import FileError, UsageError
+from unshuffle.files import shown
+from unshuffle.lab.approaches import find_approach
+from unshuffle.lab.criteria import Condition, read_condition
+from unshuffle.lab.ledger import Run
+from unshuffle.lab.metrics import METRICS
+from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
+from unshuffle.oracle.strict import at_least, build, read_toml
+
+FOLDERS = ("puzzle", "example")
+"""Subjects that lie in folders, which the command line names."""
+
+
+class Verdict(StrEnum):
+    """What the criterion says."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+    OPEN = "open"
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """The keys of an experiment's file."""
+
+    title: str
+    hypothesis: str
+    source: str
+    subjects: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    metrics: tuple[str, ...]
+    rows: Annotated[int, at_least(2)] = 500
+    confirmed_if: tuple[str, ...] = ()
+    refuted_if: tuple[str, ...] = ()
+    interpretation: str = ""
+    next: str = ""
+    if_confirmed: str = ""
+    if_refuted: str = ""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A hypothesis, how it is tested, and when it holds.
+
+    Parameters
+    ----------
+    name
+        Of the file, without its ending.
+    path
+        The file.
+    title, hypothesis, source
+        What is claimed, in a line and in full, and where it comes from.
+    subjects
+        "puzzle", "example", names of shipped recipes, or recipe files from the experiment's folder
+        on.
+    methods
+        Names of approaches.
+    seeds
+        Each trains another oracle, draws other rows, and seeds the method.
+    metrics
+        What tables show.
+    rows
+        Rows of each subject's record.
+    confirmed_if, refuted_if
+        Conditions, all of which must hold.
+    interpretation
+        What the authors make of the results; never part of the verdict.
+    next
+        What to try where it is open or undecided.
+    if_confirmed, if_refuted
+        The decision that follows.
+    """
+
+    name: str
+    path: Path
+    title: str
+    hypothesis: str
+    source: str
+    subjects: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    metrics: tuple[str, ...]
+    rows: int
+    confirmed_if: tuple[Condition, ...]
+    refuted_if: tuple[Condition, ...]
+    interpretation: str
+    next: str
+    if_confirmed: str
+    if_refuted: str
+
+    @property
+    def subject_names(self) -> tuple[str, ...]:
+        """What tables call the subjects."""
+        return tuple(Path(name).stem if name.endswith(".toml") else name for name in self.subjects)
+
+    def of(self, runs: Sequence[Run]) -> list[Run]:
+        """The runs that belong to it, in the sequence of its subjects, methods and seeds."""
+        belonging = [
+            run
+            for run in runs
+            if run.rows == self.rows
+            and run.seed in self.seeds
+            and run.method in self.methods
+            and run.subject in self.subject_names
+        ]
+        return sorted(
+            belonging,
+            key=lambda run: (
+                self.subject_names.index(run.subject),
+                self.methods.index(run.method),
+                run.seed,
+            ),
+        )
+
+    def size(self) -> int:
+        """How many runs it takes."""
+        return len(self.subjects) * len(self.methods) * len(self.seeds)
+
+    def verdict(self, runs: Sequence[Run]) -> Verdict:
+        """What the criterion says of its runs."""
+        if len(runs) < self.size():
+            return Verdict.OPEN
+        confirmed, refuted = (
+            _all_hold(some, runs) for some in (self.confirmed_if, self.refuted_if)
+        )
+        if confirmed == refuted:
+            return Verdict.UNDECIDED
+        return Verdict.CONFIRMED if confirmed else Verdict.REFUTED
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read an experiment.
+
+    Raises
+    ------
+    FileError, UsageError
+        If the file cannot be read, or a key is unknown, lacking or impossible.
+    """
+    where = f"{shown(path)}:"
+    sheet = build(_Sheet, read_toml(path), where)
+    values: dict[str, Any] = dict(vars(sheet))
+    for name in ("subjects", "methods", "seeds", "metrics"):
+        if not values[name] or len(set(values[name])) < len(values[name]):
+            raise UsageError(f"{where} {name} is empty or names one twice; name each once")
+    for metric in sheet.metrics:
+        if metric not in METRICS:
+            raise UsageError.unknown("metric", metric, METRICS)
+    for method in sheet.methods:
+        find_approach(method)
+    if min(sheet.seeds) < 0:
+        raise UsageError(f"{where} seeds has {min(sheet.seeds)}, but whole numbers from 0 on work")
+    if not sheet.confirmed_if and not sheet.refuted_if:
+        raise UsageError(f"{where} lacks confirmed_if and refuted_if; state when the claim falls")
+    for name in ("confirmed_if", "refuted_if"):
+        values[name] = tuple(read_condition(text, f"{where} {name}") for text in values[name])
+    experiment = Experiment(path.stem, path, **values)
+    for condition in (*experiment.confirmed_if, *experiment.refuted_if):
+        for term in condition.terms:
+            if not any(
+                term.chooses(method, subject)
+                for method in experiment.methods
+                for subject in experiment.subject_names
+            ):
+                raise UsageError(
+                    f"{where} the condition {shown(condition.text)} is about no method and subject "
+                    "of the experiment; correct its names"
+                )
+    return experiment
+
+
+def read_experiments(paths: Sequence[Path]) -> list[Experiment]:
+    """Read experiments from files, and from all files of folders, sorted by name.
+
+    Raises
+    ------
+    FileError, UsageError
+        If one cannot be read, two share a name, or a folder has none.
+    """
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+        if not inside:
+            raise FileError(f"{shown(path)}: has no experiments (.toml); name another folder")
+        files += inside
+    experiments = [read_experiment(path) for path in files]
+    names = [experiment.name for experiment in experiments]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two experiments are called {shown(name)}; rename one")
+    return experiments
+
+
+def subjects_of(
+    experiment: Experiment, folders: Mapping[str, Path | None], zoo: Path | None
+) -> list[Subject]:
+    """The subjects of an experiment, with each of its seeds.
+
+    Parameters
+    ----------
+    experiment
+        The experiment.
+    folders
+        Where each of `FOLDERS` lies; its subject is left out where that is None.
+    zoo
+        A zoo in which oracles are looked up.
+    """
+    found = []
+    for name in experiment.subjects:
+        for seed in experiment.seeds:
+            if name not in FOLDERS:
+                recipe = str(experiment.path.parent / name) if name.endswith(".toml") else name
+                found.append(oracle_subject(recipe, seed, experiment.rows, zoo))
+            elif (folder := folders[name]) is not None:
+                found.append(folder_subject(name, folder, seed, experiment.rows))
+    return found
+
+
+def _all_hold(conditions: Sequence[Condition], runs: Sequence[Run]) -> bool:
+    return bool(conditions) and all(condition.holds(runs) for condition in conditions)

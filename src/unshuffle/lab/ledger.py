@@ -1,0 +1,218 @@
+"""The ledger: every run that was ever made, in an SQLite database, or as lines of text.
+
+A run is known by its key, the hash of its configuration and of the code that measured it; what is
+in the ledger is not measured again. Rows are only ever added, each in a transaction of its own, so
+several processes may write at once. The text holds the same rows as JSON, one a line, sorted: a
+repository can keep it, and show what changed.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import unshuffle
+from unshuffle.errors import FileError
+from unshuffle.files import make_folder, read_text, shown, write_text
+from unshuffle.lab.metrics import Measurements
+
+SECONDS_TO_WAIT = 60.0
+"""For another process that is writing."""
+
+TEXT = ".jsonl"
+"""The ending of a ledger that is kept as text."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one subject, and what was measured.
+
+    Parameters
+    ----------
+    key
+        Hash of configuration and code.
+    subject, method, seed, rows
+        What the configuration says, for tables.
+    content
+        Hash of what the subject consists of.
+    code
+        Version and hash of the code that measured.
+    environment
+        Machine, Python and libraries.
+    started
+        Universal time at its start, ISO 8601.
+    seconds
+        Wall time.
+    measurements
+        Raw numbers by name.
+    failure
+        What went wrong; empty if nothing.
+    """
+
+    key: str
+    subject: str
+    method: str
+    seed: int
+    rows: int
+    content: str
+    code: str
+    environment: str
+    started: str
+    seconds: float
+    measurements: Measurements
+    failure: str
+
+    @property
+    def configuration(self) -> tuple[str, str, str, int, int]:
+        """What was asked for, whatever code answered."""
+        return self.subject, self.content, self.method, self.seed, self.rows
+
+
+COLUMNS = tuple(field.name for field in fields(Run))
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    key TEXT PRIMARY KEY, subject TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL,
+    rows INTEGER NOT NULL, content TEXT NOT NULL, code TEXT NOT NULL, environment TEXT NOT NULL,
+    started TEXT NOT NULL, seconds REAL NOT NULL, measurements TEXT NOT NULL, failure TEXT NOT NULL
+) STRICT
+"""
+
+
+def run_key(configuration: tuple[str, str, str, int, int], code: str) -> str:
+    """The key of a run: hash of its configuration and of the code that measures it."""
+    _, content, method, seed, rows = configuration
+    return hashlib.sha256(json.dumps([content, method, seed, rows, code]).encode()).hexdigest()[:24]
+
+
+@lru_cache(1)
+def code_version() -> str:
+    """Version of the package, and a hash of all of its code but what only shows results."""
+    root = Path(unshuffle.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        room = path.relative_to(root).parts[0]
+        if room not in ("views", "commands"):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return f"{unshuffle.__version__}+{digest.hexdigest()[:12]}"
+
+
+def add_runs(path: Path, runs: Iterable[Run]) -> int:
+    """Add the runs that a ledger lacks; returns how many those were.
+
+    Raises
+    ------
+    FileError
+        If the ledger cannot be read or written.
+    """
+    if path.suffix == TEXT:
+        known = read_runs(path) if path.exists() else []
+        keys = {run.key for run in known}
+        new = [run for run in runs if run.key not in keys]
+        make_folder(path.parent)
+        write_text(path, ledger_text([*known, *new]), force=True)
+        return len(new)
+    make_folder(path.parent)
+    with _database(path) as database, database:
+        rows = [_row(run) for run in runs]
+        marks = ", ".join("?" * len(COLUMNS))
+        before = database.total_changes
+        database.executemany(f"INSERT OR IGNORE INTO runs VALUES ({marks})", rows)
+        return database.total_changes - before
+
+
+def read_runs(path: Path) -> list[Run]:
+    """All runs of a ledger, in a database or as text.
+
+    Raises
+    ------
+    FileError
+        If it is missing or damaged.
+    """
+    if path.suffix == TEXT:
+        return [_run_of_line(line, path, at) for at, line in _lines(path)]
+    if not path.is_file():
+        raise FileError(f"{shown(path)}: there is no ledger; `unshuffle lab run` begins one")
+    with _database(path) as database:
+        rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM runs ORDER BY key").fetchall()
+    return [_run_of(dict(zip(COLUMNS, row, strict=True)), path) for row in rows]
+
+
+def ledger_text(runs: Iterable[Run]) -> str:
+    """Runs as lines of JSON, sorted, so that the same runs are always the same text."""
+    ordered = sorted(runs, key=lambda run: (run.subject, run.method, run.seed, run.rows, run.key))
+    return "".join(f"{json.dumps(asdict(run))}\n" for run in ordered)
+
+
+def newest(runs: Iterable[Run]) -> list[Run]:
+    """The last run of each configuration, whatever code made it."""
+    last: dict[tuple[str, str, str, int, int], Run] = {}
+    for run in sorted(runs, key=lambda run: run.started):
+        last[run.configuration] = run
+    return list(last.values())
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with closing(sqlite3.connect(path, timeout=SECONDS_TO_WAIT)) as database:
+            database.execute(_SCHEMA)
+            yield database
+    except sqlite3.Error as error:
+        raise FileError(
+            f"{shown(path)}: cannot be used as a ledger ({error}); name another file, or one that "
+            "`unshuffle lab run` began"
+        ) from error
+
+
+def _row(run: Run) -> tuple[Any, ...]:
+    values = asdict(run)
+    values["measurements"] = json.dumps(values["measurements"])
+    return tuple(values[name] for name in COLUMNS)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    lines = enumerate(read_text(path).splitlines(), start=1)
+    return ((at, line) for at, line in lines if line.strip())
+
+
+def _run_of_line(line: str, path: Path, at: int) -> Run:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise FileError(f"{shown(path)}: line {at} is not JSON; restore the file") from error
+    return _run_of(values, path, f"line {at}")
+
+
+def _run_of(values: object, path: Path, where: str = "a row") -> Run:
+    """Check what stands in a ledger, which may come from anywhere."""
+    if isinstance(values, dict) and isinstance(values.get("measurements"), str):
+        values = values | {"measurements": _object(values["measurements"])}
+    if not (
+        isinstance(values, dict)
+        and set(values) == set(COLUMNS)
+        and all(isinstance(values[name], str) for name in _TEXTS)
+        and all(type(values[name]) is int for name in ("seed", "rows"))
+        and isinstance(values["seconds"], float | int)
+        and isinstance(values["measurements"], Mapping)
+        and all(isinstance(value, float | int) for value in values["measurements"].values())
+    ):
+        raise FileError(
+            f"{shown(path)}: {where} is no run; restore the file from where it was kept"
+        )
+    return Run(**values)
+
+
+_TEXTS = ("key", "subject", "method", "content", "code", "environment", "started", "failure")
+
+
+def _object(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,229 @@
+"""The living plan: one document from experiments and ledger, nothing in it decided by hand."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from unshuffle.lab.approaches import APPROACHES
+from unshuffle.lab.criteria import Condition
+from unshuffle.lab.experiment import Experiment, Verdict
+from unshuffle.lab.ledger import Run, newest
+from unshuffle.lab.metrics import METRICS
+
+Rows = list[tuple[str, ...]]
+"""A table; the first row is the head."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """An experiment with its runs.
+
+    Parameters
+    ----------
+    experiment
+        What was asked.
+    runs
+        Those of the ledger that belong to it, the newest of each configuration.
+    """
+
+    experiment: Experiment
+    runs: Sequence[Run]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the criterion says."""
+        return self.experiment.verdict(self.runs)
+
+
+def findings(experiments: Iterable[Experiment], runs: Iterable[Run]) -> list[Finding]:
+    """Each experiment with its runs."""
+    last = newest(runs)
+    return [Finding(experiment, experiment.of(last)) for experiment in experiments]
+
+
+def overview(found: Sequence[Finding]) -> Rows:
+    """A line for each experiment: what it claims, and what became of that."""
+    rows: Rows = [("experiment", "claim", "verdict", "what was compared", "runs")]
+    for one in found:
+        conditions = (*one.experiment.confirmed_if, *one.experiment.refuted_if)
+        compared = "; ".join(condition.found(one.runs) for condition in conditions)
+        count = f"{len(one.runs)} of {one.experiment.size()}"
+        title, verdict = one.experiment.title, str(one.verdict)
+        rows.append((one.experiment.name, title, verdict, compared if one.runs else "–", count))
+    return rows
+
+
+def results(found: Finding) -> Rows:
+    """A line for each subject and method: mean, spread and range of each metric over the seeds."""
+    experiment = found.experiment
+    rows: Rows = [("subject", "method", "runs", *experiment.metrics, "seconds")]
+    for subject in experiment.subject_names:
+        for method in experiment.methods:
+            runs = [run for run in found.runs if (run.subject, run.method) == (subject, method)]
+            if runs:
+                cells = [_cell(runs, metric) for metric in experiment.metrics]
+                seconds = f"{fmean(run.seconds for run in runs):.2g}"
+                rows.append((subject, method, str(len(runs)), *cells, seconds))
+    return rows
+
+
+def comparison(runs: Iterable[Run], methods: Sequence[str], metric: str) -> Rows:
+    """A line for each subject, a column for each method: one metric with its spread."""
+    last = newest(runs)
+    rows: Rows = [("subject", *methods)]
+    for subject in sorted({run.subject for run in last if run.method in methods}):
+        of_subject = [run for run in last if run.subject == subject]
+        by_method = [[run for run in of_subject if run.method == method] for method in methods]
+        rows.append((subject, *(_cell(some, metric) for some in by_method)))
+    return rows
+
+
+def approaches_table() -> Rows:
+    """Every approach that is registered."""
+    rows: Rows = [("approach", "kind", "bets on", "source")]
+    rows += [(one.name, one.kind, one.hypothesis, one.source) for one in APPROACHES.values()]
+    return rows
+
+
+def render_plan(found: Sequence[Finding], command: str) -> str:
+    """The whole document in Markdown.
+
+    Parameters
+    ----------
+    found
+        The experiments with their runs.
+    command
+        What makes the document anew.
+    """
+    parts = [
+        "# Plan",
+        f"Made by `{command}` from the experiments and the ledger; do not edit it by hand. "
+        "Verdicts come from the stated criteria alone.",
+        "## The problem",
+        "The layers of a residual network lie loose: which of them form a block, in which order "
+        "did the blocks run, and why can one tell? Each experiment states a claim and when it "
+        "falls.",
+        "## Verdicts",
+        markdown_table(overview(found)),
+        *_section("## Open, with what comes next", _open_lines(found)),
+        *_section("## Decisions that follow", _decisions(found)),
+        "## Experiments",
+    ]
+    for one in found:
+        parts += _experiment_parts(one)
+    parts += ["## What was run", _what_was_run(found), *_glossary(found)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(rows: Rows) -> str:
+    """A table in Markdown."""
+    head, *body = [[_escaped(cell) for cell in row] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in body]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines])
+
+
+def _experiment_parts(one: Finding) -> list[str]:
+    experiment = one.experiment
+    criteria = [
+        _condition_line(name, condition, one.runs)
+        for name, conditions in (
+            ("Confirmed if", experiment.confirmed_if),
+            ("Refuted if", experiment.refuted_if),
+        )
+        for condition in conditions
+    ]
+    parts = [
+        f"### {experiment.title}",
+        f"`{experiment.name}` · **{one.verdict}** · {_named(experiment)}",
+        f"Hypothesis: {experiment.hypothesis} (Source: {experiment.source}.)",
+        "\n".join(criteria),
+    ]
+    if one.runs:
+        parts.append(markdown_table(results(one)))
+    failures = {(run.subject, run.method, run.failure) for run in one.runs if run.failure}
+    if failures:
+        parts.append("\n".join(f"- {s}, {m}: {_escaped(why)}" for s, m, why in sorted(failures)))
+    if experiment.interpretation and one.runs:
+        parts.append(f"> *Interpretation.* {experiment.interpretation}")
+    return parts
+
+
+def _condition_line(name: str, condition: Condition, runs: Sequence[Run]) -> str:
+    found = f": {condition.found(runs)}" if runs else ""
+    return f"- {name} `{condition.text}`{found}"
+
+
+def _named(experiment: Experiment) -> str:
+    count = len(experiment.seeds)
+    return f"{count} seed{'s' if count != 1 else ''}, {experiment.rows} rows"
+
+
+def _open_lines(found: Sequence[Finding]) -> list[str]:
+    return [
+        f"- {one.experiment.title} ({one.verdict}). {one.experiment.next}".rstrip()
+        for one in found
+        if one.verdict in (Verdict.OPEN, Verdict.UNDECIDED)
+    ]
+
+
+def _decisions(found: Sequence[Finding]) -> list[str]:
+    lines = []
+    for one in found:
+        decisions = {
+            Verdict.CONFIRMED: one.experiment.if_confirmed,
+            Verdict.REFUTED: one.experiment.if_refuted,
+        }
+        if decision := decisions.get(one.verdict):
+            lines.append(f"- {decision} ({one.experiment.title}: {one.verdict}.)")
+    return lines
+
+
+def _section(heading: str, lines: Sequence[str]) -> list[str]:
+    return [heading, "\n".join(lines)] if lines else []
+
+
+def _what_was_run(found: Sequence[Finding]) -> str:
+    runs = list({run.key: run for one in found for run in one.runs}.values())
+    if not runs:
+        return "Nothing yet."
+    rows: Rows = [("code", "environment", "runs", "seconds of one core", "first", "last")]
+    for code, where in sorted({(run.code, run.environment) for run in runs}):
+        some = [run for run in runs if (run.code, run.environment) == (code, where)]
+        days = sorted(run.started[:10] for run in some)
+        seconds = f"{sum(run.seconds for run in some):.0f}"
+        rows.append((code, where, str(len(some)), seconds, days[0], days[-1]))
+    return markdown_table(rows)
+
+
+def _glossary(found: Sequence[Finding]) -> list[str]:
+    shown = {metric for one in found for metric in one.experiment.metrics}
+    tried = {method for one in found for method in one.experiment.methods}
+    metrics: Rows = [("metric", "what it is")]
+    metrics += [(name, text) for name, text in METRICS.items() if name in shown]
+    head, *approaches = approaches_table()
+    return [
+        "## Metrics",
+        markdown_table(metrics),
+        "## Approaches",
+        markdown_table([head, *(row for row in approaches if row[0] in tried)]),
+    ]
+
+
+def _cell(runs: Sequence[Run], metric: str) -> str:
+    """Mean ± standard deviation (least–most); how many failed, where some did."""
+    values = [run.measurements[metric] for run in runs if metric in run.measurements]
+    failed = sum(bool(run.failure) for run in runs)
+    note = f"{failed} failed" if failed else ""
+    if not values:
+        return note or "–"
+    if min(values) == max(values):
+        text = f"{values[0]:.3g}"
+    else:
+        text = f"{fmean(values):.3g} ± {stdev(values):.2g} ({min(values):.3g}–{max(values):.3g})"
+    return f"{text}, {note}" if note else text
+
+
+def _escaped(text: str) -> str:
+    """Text that stays within its cell and is no markup."""
+    plain = " ".join(text.split())
+    return plain.replace("|", "¦").replace("<", "&lt;")

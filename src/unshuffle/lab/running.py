@@ -1,0 +1,140 @@
+"""Running experiments: what the ledger lacks is measured, in processes or on a Dask cluster."""
+
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from unshuffle.errors import FileError, MissingExtraError
+from unshuffle.lab.approaches import find_approach
+from unshuffle.lab.ledger import Run, add_runs, code_version, read_runs, run_key
+from unshuffle.lab.metrics import Measurements
+from unshuffle.lab.subjects import Subject
+from unshuffle.network import cores
+from unshuffle.oracle.workers import in_processes, on_cluster
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method to try on a subject."""
+
+    subject: Subject
+    method: str
+
+    @property
+    def configuration(self) -> tuple[str, str, str, int, int]:
+        """As in `Run.configuration`."""
+        one = self.subject
+        return one.name, one.content, self.method, one.seed, one.rows
+
+
+def lacking(trials: Sequence[Trial], ledger: Path) -> list[Trial]:
+    """The trials that a ledger does not have from this code, each once."""
+    known = {run.key for run in read_runs(ledger)} if ledger.exists() else set()
+    keys = {run_key(trial.configuration, code_version()): trial for trial in trials}
+    return [trial for key, trial in keys.items() if key not in known]
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    ledger: Path,
+    *,
+    processes: int,
+    scheduler: str | None,
+    on_end: Callable[[Trial, Run | BaseException], None],
+) -> None:
+    """Measure, and add each run to the ledger as soon as it is there.
+
+    Parameters
+    ----------
+    trials
+        What to measure.
+    ledger
+        Where to.
+    processes
+        How many work at a time on this machine.
+    scheduler
+        Address of a Dask cluster that works instead.
+    on_end
+        Called for each trial with its run, or with what kept it from being made, such as a worker
+        that died; such a trial is made again next time.
+
+    Raises
+    ------
+    FileError
+        If the ledger cannot be written.
+    MissingExtraError, UsageError
+        If a scheduler is given and Dask is not installed or nobody answers.
+    """
+    if not trials:
+        return
+    if scheduler is None:
+        results = in_processes(run_trial, trials, processes)
+    else:
+        results = on_cluster(run_trial, trials, scheduler)
+    with closing(results):
+        for at, result in results:
+            if isinstance(result, Run):
+                add_runs(ledger, [result])
+            on_end(trials[at], result)
+
+
+def run_trial(trial: Trial) -> Run:
+    """Try a method on a subject; what it raises is a result like any other.
+
+    Raises
+    ------
+    FileError, MemoryError, MissingExtraError
+        If this machine lacks something, which says nothing about the method.
+    """
+    started, watch = datetime.now(UTC), perf_counter()
+    measurements: Measurements = {}
+    failure = ""
+    try:
+        # Many small products, several workers side by side, and the same rounding everywhere.
+        with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
+            found = find_approach(trial.method).measure(trial.subject)
+        measurements = {name: float(value) for name, value in found.items()}
+    except (FileError, MemoryError, MissingExtraError):
+        raise
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}"
+    seconds = perf_counter() - watch
+    subject, content, method, seed, rows = trial.configuration
+    return Run(
+        key=run_key(trial.configuration, code_version()),
+        subject=subject,
+        method=method,
+        seed=seed,
+        rows=rows,
+        content=content,
+        code=code_version(),
+        environment=environment(),
+        started=started.isoformat(timespec="milliseconds"),
+        seconds=seconds,
+        measurements=measurements,
+        failure=failure,
+    )
+
+
+def environment() -> str:
+    """The machine and the versions, in one line."""
+    libraries = [f"{name} {found}" for name in ("numpy", "torch") if (found := _version(name))]
+    return (
+        f"{platform.system()} {platform.machine()}, {cores()} cores, "
+        f"Python {platform.python_version()}, {', '.join(libraries)}"
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

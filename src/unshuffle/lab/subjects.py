@@ -1,0 +1,138 @@
+"""Subjects: the networks that experiments are about, each with its known answer."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from unshuffle.errors import FileError, UsageError
+from unshuffle.files import read_pile, read_records, shown
+from unshuffle.files.opening import read_bytes
+from unshuffle.oracle.evaluation import Case, make_case
+from unshuffle.oracle.recipe import Recipe, find_recipe
+from unshuffle.oracle.storage import is_oracle, read_oracle
+from unshuffle.oracle.zoo import Job, oracle_folder, train_job
+from unshuffle.outcome import Outcome
+from unshuffle.records import Records
+from unshuffle.solver import solve
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to experiment on, before it is read.
+
+    Parameters
+    ----------
+    name
+        What tables call it.
+    content
+        Hash of what it consists of.
+    seed
+        Trains and drops an oracle, draws the rows of a record, and is every method's own seed.
+    rows
+        Rows of the record that methods are given; all, if there are fewer.
+    recipe
+        What an oracle is trained from; None for a folder.
+    folder
+        With pieces and a record; for an oracle the zoo, or None.
+    """
+
+    name: str
+    content: str
+    seed: int
+    rows: int
+    recipe: Recipe | None = None
+    folder: Path | None = None
+
+    def rng(self) -> np.random.Generator:
+        """The generator of all that a method draws."""
+        return np.random.default_rng(self.seed)
+
+
+def oracle_subject(name: str, seed: int, rows: int, zoo: Path | None) -> Subject:
+    """The oracle of a recipe, by the name of a shipped one or a file.
+
+    Raises
+    ------
+    FileError, UsageError
+        If there is no such recipe or it makes no sense.
+    """
+    recipe = find_recipe(name).with_seed(seed)
+    return Subject(recipe.name, recipe.key(), seed, rows, recipe, zoo)
+
+
+def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
+    """A folder with `pieces/` and one record, such as the published puzzle.
+
+    Raises
+    ------
+    FileError
+        If it has no pieces or not one record.
+    """
+    return Subject(name, _content(folder), seed, rows, folder=folder)
+
+
+@lru_cache(4)
+def load(subject: Subject) -> Case:
+    """Read a subject; an oracle that its zoo lacks is trained.
+
+    Raises
+    ------
+    UnshuffleError
+        If its files are damaged, or nobody knows its answer.
+    """
+    if subject.recipe is not None:
+        return _load_oracle(subject.recipe, subject.folder, subject.rows)
+    assert subject.folder is not None
+    whole = _load_folder(subject.folder)
+    rows = subject.rng().permutation(len(whole.records))[: subject.rows]
+    records = whole.records.take(np.sort(rows))
+    return replace(whole, name=subject.name, seed=subject.seed, records=records)
+
+
+def _load_oracle(recipe: Recipe, zoo: Path | None, rows: int) -> Case:
+    if zoo is not None and is_oracle(oracle_folder(zoo, recipe)):
+        network, data = read_oracle(oracle_folder(zoo, recipe))
+    else:
+        oracle = train_job(Job(recipe, None))
+        network, examples = oracle.network, oracle.examples
+        nothing = np.empty((len(examples.inputs), 0), np.float32)
+        data = Records(examples.inputs, nothing, examples.targets)
+    return make_case(recipe, network, data, rows)
+
+
+@lru_cache(2)
+def _load_folder(folder: Path) -> Case:
+    """All rows of a folder's record; its answer is sealed there, or found and proved by a solve."""
+    pieces, record = _parts(folder)
+    pile, records = read_pile(pieces), read_records(record).predicted()
+    solution = solve(pile, records)
+    if solution.outcome is not Outcome.EXACT:
+        raise UsageError(
+            f"{shown(folder)}: its record is not reproduced exactly ({solution.outcome}), so "
+            "nobody knows what is right; experiment on a folder that `unshuffle solve` solves"
+        )
+    activation = solution.network.blocks.activation
+    return Case(folder.name, 0, pile, records, solution.permutation, activation)
+
+
+def _parts(folder: Path) -> tuple[Path, Path]:
+    records = sorted(path for path in folder.glob("*.csv*"))
+    if not (folder / "pieces").is_dir() or len(records) != 1:
+        raise FileError(
+            f"{shown(folder)}: has {len(records)} records (.csv) and "
+            f"{'a' if (folder / 'pieces').is_dir() else 'no'} folder pieces; one of each is "
+            "expected"
+        )
+    return folder / "pieces", records[0]
+
+
+@lru_cache(4)
+def _content(folder: Path) -> str:
+    pieces, record = _parts(folder)
+    digest = hashlib.sha256()
+    for path in [*sorted(pieces.iterdir()), record]:
+        digest.update(hashlib.sha256(read_bytes(path)).digest())
+    return digest.hexdigest()[:24]

@@ -1,0 +1,100 @@
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from unshuffle.errors import FileError
+from unshuffle.lab.ledger import add_runs, code_version, newest, read_runs, run_key
+
+
+def test_a_database_and_text_hold_the_same(tmp_path, make_run):
+    runs = [make_run("a", pairs_right=1 / 3), make_run("b", failure="ValueError: 'é' | no")]
+    assert add_runs(tmp_path / "in" / "l.sqlite", runs) == 2
+    again = read_runs(tmp_path / "in" / "l.sqlite")
+    assert again == runs
+    assert add_runs(tmp_path / "l.jsonl", again[::-1]) == 2
+    assert read_runs(tmp_path / "l.jsonl") == runs
+    assert add_runs(tmp_path / "l.jsonl", [*runs, make_run("A")]) == 1
+    assert [run.method for run in read_runs(tmp_path / "l.jsonl")] == ["A", "a", "b"]
+
+
+def test_what_is_there_stays(tmp_path, make_run):
+    ledger = tmp_path / "l.sqlite"
+    add_runs(ledger, [make_run(pairs_right=1.0)])
+    assert add_runs(ledger, [make_run(pairs_right=0.0), make_run("b")]) == 1
+    assert [run.measurements for run in read_runs(ledger)] == [{}, {"pairs_right": 1.0}]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from unshuffle.lab.ledger import Run, add_runs
+for seed in range(25):
+    key = f"{sys.argv[2]}-{seed}"
+    run = Run(key, "s", "m", seed, 5, "c", "1", "here", "2026", 0.1, {"error": 0.5}, "")
+    add_runs(Path(sys.argv[1]), [run])
+"""
+
+
+def test_processes_may_write_at_once(tmp_path):
+    ledger = tmp_path / "l.sqlite"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(ledger), name]) for name in "abc"
+    ]
+    assert [writer.wait(120) for writer in writers] == [0, 0, 0]
+    assert len(read_runs(ledger)) == 75
+
+
+def test_threads_may_write_at_once(tmp_path, make_run):
+    ledger = tmp_path / "l.sqlite"
+    with ThreadPoolExecutor(4) as threads:
+        added = list(threads.map(lambda s: add_runs(ledger, [make_run(seed=s)]), [*range(8)] * 2))
+    assert sum(added) == 8
+
+
+@pytest.mark.parametrize("name", ["l.sqlite", "l.jsonl"])
+def test_what_is_no_ledger_is_refused(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(FileError, match="there is no"):
+        read_runs(path)
+    path.write_text("this is no ledger at all, but a text of some length\n" * 40)
+    with pytest.raises(FileError, match=name):
+        read_runs(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": "1"},
+        {"seed": True},
+        {"measurements": {"error": "x"}},
+        {"measurements": "[]"},
+        {"key": 3},
+        {"extra": 1},
+    ],
+)
+def test_lines_that_are_no_runs_are_refused(tmp_path, make_run, change):
+    path = tmp_path / "l.jsonl"
+    add_runs(path, [make_run()])
+    values = json.loads(path.read_text()) | change
+    path.write_text(f"{path.read_text()}{json.dumps(values)}\n")
+    with pytest.raises(FileError, match="line 2 is no run"):
+        read_runs(path)
+
+
+def test_the_last_run_of_a_configuration_counts(make_run):
+    old, other = make_run(pairs_right=0.0), make_run(seed=1)
+    new = replace(old, key="k", code="2", started="2026-02-01T00:00:00.000+00:00")
+    assert {run.key for run in newest([new, old, other])} == {"k", other.key}
+
+
+def test_keys_depend_on_configuration_and_code():
+    configuration = ("s", "c", "m", 0, 5)
+    key = run_key(configuration, code_version())
+    assert key == run_key(("renamed", "c", "m", 0, 5), code_version())
+    others = [("s", "d", "m", 0, 5), ("s", "c", "n", 0, 5), ("s", "c", "m", 1, 5)]
+    assert key not in {run_key(other, code_version()) for other in others}
+    assert key != run_key(configuration, "another")
