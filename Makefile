@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick programs check format picture zoo bench clean
+.PHONY: help demo test quick programs check format docs picture zoo bench clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -46,6 +46,10 @@ format: .venv/dev.stamp ## Fix what the linter can fix, and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: .venv/dev.stamp ## Build the site of the documents into build/site
+	@$(BIN)/python -m sphinx -W --keep-going -q -j auto -c docs -d build/doctrees . build/site
+	@echo "Open build/site/index.html"
+
 picture: .venv/dev.stamp ## Draw the pictures in the README and in docs
 	@mkdir -p docs/pictures
 	@$(BIN)/python examples/picture.py docs/solve.svg
@@ -69,7 +73,7 @@ bench: .venv/core.stamp ## Time solve against published methods; curves of rows,
 
 clean: ## Remove outputs and caches; .venv stays
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find benchmarks examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find benchmarks docs examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps lie in the environment: whoever deletes it gets a new one.
 .venv/core.stamp: pyproject.toml constraints.txt

@@ -39,7 +39,7 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     path
         A folder with one .pth, .pt, .safetensors or .npz file a piece, hidden files and other
         suffixes left aside; or one such file, in which tensors called `<piece>.weight` and
-        `<piece>.bias` belong together (`.`, `/` or `_` separates).
+        `<piece>.bias` belong together (a slash or an underscore separates as well as a dot).
 
     Returns
     -------

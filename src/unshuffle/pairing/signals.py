@@ -137,7 +137,7 @@ def squared_cosine(clues: Clues) -> Scores:
 
 
 def magnitude_correlation(clues: Clues) -> Scores:
-    """Correlation of |W_in| with |W_out|ᵀ over all entries, after double centring, −1 to 1."""
+    """Correlation of the magnitudes in W_in with those in W_outᵀ, double centred, from −1 to 1."""
     inp = _double_centred(np.abs(clues.layers.inp_weight))
     out = _double_centred(np.abs(clues.layers.out_weight.transpose(0, 2, 1)))
     return _correlations(inp, out)

@@ -1,0 +1,56 @@
+"""How the site of the documents is built: `make docs`.
+
+The sources are the Markdown files as they lie in the repository, so the source directory is its
+root, and one link serves the site and whoever reads the files. Nothing is loaded from elsewhere:
+the theme brings its own styles and scripts, and formulas are MathML.
+"""
+
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
+
+project = "unshuffle"
+author = "The unshuffle developers"
+html_title = "unshuffle"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
+
+root_doc = "docs/index"
+include_patterns = ["*.md", "docs/**", "examples/*.md", "benchmarks/*.md"]
+exclude_patterns = [".*", "build", "src", "tests"]
+html_extra_path = ["site"]
+
+html_theme = "furo"
+html_static_path: list[str] = []
+html_copy_source = False
+html_show_sphinx = False
+html_show_copyright = False
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+html_math_renderer = "mathml"
+
+default_role = "py:obj"  # docstrings name things in single backticks
+autodoc_member_order = "bysource"
+autodoc_mock_imports = ["torch"]  # imported for its name only, and slowly
+numpydoc_show_class_members = False
+python_maximum_signature_line_length = 88
+
+
+def mathml(translator: HTML5Translator, node: nodes.Element) -> None:
+    """Write a formula as MathML, which every browser sets by itself."""
+    block = isinstance(node, nodes.math_block)
+    formula = tex2mathml(node.astext(), as_block=block)
+    translator.body.append(f'<div class="math">{formula}</div>' if block else formula)
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Add the renderer of formulas that docutils brings."""
+    app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
