@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from baselines import BASELINES
 from common import (
     Material,
     Stopwatch,
@@ -30,6 +29,7 @@ from common import (
 )
 from unshuffle import Pile, Records, solve
 from unshuffle.assembly import answer_hash
+from unshuffle.lab.published import BASELINES
 
 SOLVE = "solve"
 FORWARD = "forward"

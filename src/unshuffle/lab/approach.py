@@ -4,14 +4,14 @@ Pairing approaches are told which layers are inp and which are out. Ordering app
 the true pairs. Neither is told anything else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.assembly import last_layer, stack_blocks
+from unshuffle.assembly import build_network, last_layer, stack_blocks
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.subjects import Subject, load
 from unshuffle.network import Layers, Network
@@ -170,6 +170,25 @@ def order_found(task: Task, depth: Order, order: Order) -> dict[str, float]:
         "order_exact": float(inversions == 0),
         "error": relative_error(network, task.records),
     }
+
+
+def whole_found(case: Case, permutation: Sequence[PieceId], subject: Subject) -> dict[str, float]:
+    """Pairs, order and error of a whole arrangement; inversions only where all pairs are right."""
+    pairs = list(zip(permutation[:-1:2], permutation[1::2], strict=True))
+    right = len(set(pairs) & set(case.pairs)) / len(pairs)
+    network = build_network(case.pile, permutation, case.activation)
+    found = {
+        "pairs_right": right,
+        "pairs_exact": float(right == 1),
+        "solved": float(tuple(permutation) == case.answer),
+        "error": relative_error(network, case.records),
+    }
+    if right == 1:
+        task, depth = task_of(case, subject.rng())
+        names = sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
+        order = np.array([names.index(pair) for pair in pairs], np.intp)
+        found |= order_found(task, depth, order)
+    return found
 
 
 def relative_error(network: Network, records: Records) -> float:

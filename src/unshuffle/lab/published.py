@@ -27,15 +27,20 @@ All take a network of one output with ReLU, as the published methods do.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TypeVar
 
-import lap
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from common import Stopwatch, one_blas_thread
 from unshuffle.anatomy import read_anatomy
+from unshuffle.assembly import last_layer, stack_blocks
+from unshuffle.errors import UsageError
 from unshuffle.network import cores
+from unshuffle.pairing.layers import stack_layers
+from unshuffle.pairing.matching import optimal_matching
+from unshuffle.pairing.signals import traces
 from unshuffle.pile import PieceId, Pile
 from unshuffle.records import Records
 
@@ -103,27 +108,43 @@ class Paired:
 def pair_by_trace(pile: Pile, records: Records) -> Paired:
     """Pair inp and out layers so that the sum of the traces of W_out W_in is least.
 
-    All traces are one matrix product, since the trace is the inner product of W_in with W_outᵀ.
+    Raises
+    ------
+    PileError, RecordError
+        If the pieces cannot be one residual network, or the record does not fit them.
+    UsageError
+        If it has several outputs.
     """
     anatomy = read_anatomy(pile, records)
-    inps = [pile[i] for i in anatomy.inp]
-    outs = [pile[j] for j in anatomy.out]
-    last = pile[anatomy.last[0]]
-    if len(last.bias) != 1:
-        raise ValueError(f"the published methods know one output, not {len(last.bias)}")
-    reading = np.stack([piece.weight for piece in inps]).astype(np.float32)  # (K, hidden, width)
-    writing = np.stack([piece.weight for piece in outs]).astype(np.float32)  # (K, width, hidden)
-    traces = reading.reshape(len(inps), -1) @ writing.transpose(0, 2, 1).reshape(len(outs), -1).T
-    _, partner, _ = lap.lapjv(traces.astype(np.float64))
+    layers = stack_layers(pile, anatomy)
+    pairs = optimal_matching(-traces(layers))
+    ids = [(pile[anatomy.inp[i]].id, pile[anatomy.out[j]].id) for i, j in pairs.tolist()]
+    return stack_pairs(pile, ids, pile[anatomy.last[0]].id)
+
+
+def stack_pairs(pile: Pile, pairs: Sequence[tuple[PieceId, PieceId]], last: PieceId) -> Paired:
+    """Stack the blocks of the given pairs of layers.
+
+    Raises
+    ------
+    UsageError
+        If the network has several outputs.
+    """
+    reader = last_layer(pile, last)
+    if len(reader.bias) != 1:
+        raise UsageError(
+            f"the published methods know one output, not {len(reader.bias)}; try another method"
+        )
+    blocks = stack_blocks(pile, pairs).astype(np.float32)
     return Paired(
-        ids=tuple((inp.id, outs[j].id) for inp, j in zip(inps, partner.tolist(), strict=True)),
-        last=last.id,
-        inp=np.ascontiguousarray(reading.transpose(0, 2, 1)),
-        inp_bias=np.stack([piece.bias for piece in inps]).astype(np.float32),
-        out=np.ascontiguousarray(writing.transpose(0, 2, 1))[partner],
-        out_bias=np.stack([piece.bias for piece in outs]).astype(np.float32)[partner],
-        reads=last.weight[0].astype(np.float32),
-        last_bias=np.float32(last.bias[0]),
+        ids=tuple(pairs),
+        last=last,
+        inp=np.ascontiguousarray(blocks.inp_weight.transpose(0, 2, 1)),
+        inp_bias=blocks.inp_bias,
+        out=np.ascontiguousarray(blocks.out_weight.transpose(0, 2, 1)),
+        out_bias=blocks.out_bias,
+        reads=reader.weight[0].astype(np.float32),
+        last_bias=np.float32(reader.bias[0]),
     )
 
 
@@ -402,13 +423,18 @@ class Baseline:
 
     def solve(self, pile: Pile, records: Records) -> Result:
         """Pair and order."""
-        watch = Stopwatch()
-        with one_blas_thread():
+        started = perf_counter()
+        with threadpool_limits(1, "blas"):
             blocks = pair_by_trace(pile, records)
-            search = Search(blocks, records, self.rows, adjoint=self.adjoint)
-            self.order(blocks, search)
+            search = self.search(blocks, records)
         permutation = blocks.permutation(search.order)
-        return Result(permutation, search.error, search.trials, watch.seconds())
+        return Result(permutation, search.error, search.trials, perf_counter() - started)
+
+    def search(self, blocks: Paired, records: Records) -> Search:
+        """Order blocks that are paired."""
+        search = Search(blocks, records, self.rows, adjoint=self.adjoint)
+        self.order(blocks, search)
+        return search
 
 
 def _norm_bubble(power: int) -> Callable[[Paired, Search], None]:

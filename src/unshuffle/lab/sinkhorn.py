@@ -1,0 +1,114 @@
+"""Learning the order by gradients: a soft permutation, sharpened (Mena et al. 2018).
+
+Place t runs a mixture of all blocks, weighed by row t of a doubly stochastic matrix, which is what
+Sinkhorn's iteration (1967) makes of free scores. The error's gradient by the scores comes from the
+adjoint of the mixed network and of the iteration; Adam (Kingma & Ba 2015) follows it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.lab.approach import Order, Task
+from unshuffle.network import Network
+from unshuffle.pairing.matching import optimal_matching
+from unshuffle.pile import Floats
+from unshuffle.records import Records
+
+Matrix = NDArray[np.float64]
+
+ROWS = 64
+
+NORMALISATIONS = 20
+"""Of rows and then columns."""
+
+STEPS = 60
+
+HOT, COLD = 1.0, 0.1
+"""First and last temperature of the softness."""
+
+LEARNING_RATE = 0.1
+
+DECAYS = 0.9, 0.999
+"""Of the gradients' first and second moments."""
+
+
+def learned_order(task: Task) -> Order:
+    """Learn a soft permutation and round it to the nearest order."""
+    count = len(task.network.blocks)
+    rows = task.records.take(np.arange(min(ROWS, len(task.records))))
+    scores = 0.01 * task.rng.standard_normal((count, count))
+    first, second = np.zeros_like(scores), np.zeros_like(scores)
+    for step in range(STEPS):
+        temperature = HOT * (COLD / HOT) ** (step / (STEPS - 1))
+        gradient = soft_error_gradient(scores, temperature, task.network, rows)[1]
+        if not np.isfinite(gradient).all():
+            break
+        first += (1 - DECAYS[0]) * (gradient - first)
+        second += (1 - DECAYS[1]) * (np.square(gradient) - second)
+        mean, square = (
+            moment / (1 - decay ** (step + 1))
+            for moment, decay in zip((first, second), DECAYS, strict=True)
+        )
+        scores -= LEARNING_RATE * mean / (np.sqrt(square) + 1e-12)
+    return optimal_matching(scores)[:, 1]
+
+
+def soft_error_gradient(
+    scores: Matrix, temperature: float, network: Network, records: Records
+) -> tuple[float, Matrix]:
+    """Error of the softly ordered network, and its gradient by the scores.
+
+    Parameters
+    ----------
+    scores
+        Shape (places, blocks).
+    temperature
+        The scores are divided by it.
+    network
+        Blocks and last layer.
+    records
+        Rows with predictions.
+    """
+    logs, trail = sinkhorn(scores / temperature)
+    weights = np.exp(logs)
+    x = records.inputs.astype(np.float64)
+    blocks, last = network.blocks.astype(np.float64), network.last.astype(np.float64)
+    count = len(blocks)
+    states: list[Floats] = [x]
+    steps: list[Floats] = []
+    for weight in weights:
+        each = np.stack([blocks.apply(block, states[-1]) - states[-1] for block in range(count)])
+        steps.append(each)
+        states.append(states[-1] + np.tensordot(weight, each, 1))
+    residual = last(states[-1]) - records.predictions
+    g = 2 * residual @ last.weight / residual.size
+    by_weight = np.empty_like(weights)
+    for t in range(count - 1, -1, -1):
+        by_weight[t] = np.einsum("bnd,nd->b", steps[t], g)
+        through = [blocks.pullback(block, states[t], g) - g for block in range(count)]
+        g = g + np.tensordot(weights[t], np.stack(through), 1)
+    gradient = sinkhorn_adjoint(by_weight * weights, trail) / temperature
+    return float(np.mean(np.square(residual))), gradient
+
+
+def sinkhorn(logs: Matrix) -> tuple[Matrix, list[Matrix]]:
+    """Logarithms of a doubly stochastic matrix, and those on the way, which its adjoint needs."""
+    trail = []
+    for step in range(2 * NORMALISATIONS):
+        logs = logs - _log_sum(logs, axis=1 - step % 2)
+        trail.append(logs)
+    return logs, trail
+
+
+def sinkhorn_adjoint(g: Matrix, trail: list[Matrix]) -> Matrix:
+    """Pull a gradient by the result's logarithms back to the logarithms that it began with."""
+    for step in range(len(trail) - 1, -1, -1):
+        axis = 1 - step % 2
+        g = g - np.exp(trail[step]) * g.sum(axis=axis, keepdims=True)
+    return g
+
+
+def _log_sum(logs: Matrix, axis: int) -> Matrix:
+    highest = logs.max(axis=axis, keepdims=True)
+    sums: Matrix = highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True))
+    return sums
