@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unshuffle.anatomy import Anatomy as Anatomy
+    from unshuffle.checkpointing import checkpoint as checkpoint
     from unshuffle.errors import UnshuffleError as UnshuffleError
     from unshuffle.files import read_pile as read_pile
     from unshuffle.files import read_records as read_records
@@ -41,6 +42,7 @@ _HOME = {
     "Solution": "unshuffle.solution",
     "Trace": "unshuffle.trace",
     "UnshuffleError": "unshuffle.errors",
+    "checkpoint": "unshuffle.checkpointing",
     "pair": "unshuffle.pairing",
     "read_pile": "unshuffle.files",
     "read_records": "unshuffle.files",

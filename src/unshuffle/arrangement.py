@@ -19,6 +19,7 @@ from unshuffle.errors import UsageError
 from unshuffle.network import Network
 from unshuffle.ordering.auto import auto
 from unshuffle.ordering.classic import PLACEMENTS, Turn, classic
+from unshuffle.ordering.journal import Journal
 from unshuffle.ordering.judge import Judge, Order, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search, until
@@ -64,6 +65,7 @@ class Options:
     seed: int = 0
     time_limit: float | None = None
     on_step: OnStep | None = None
+    journal: Journal | None = None
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
@@ -147,6 +149,7 @@ def arrange(
         If the record does not fit the pile.
     """
     rng = np.random.default_rng(options.seed)
+    journal = options.journal or Journal()
     started = perf_counter()
     # A search multiplies many small matrices, which is faster with whole batches in parallel than
     # with a parallel BLAS, and its rounding then does not depend on the number of cores.
@@ -159,10 +162,11 @@ def arrange(
         turn = partial(_turned, outs=len(anatomy.out)) if anatomy.interchangeable else None
         trace = Trace([pile[i].id for i in anatomy.inp], [pile[i].id for i in anatomy.out])
         ending = run_search(
-            _search(cases, turn, rng),
+            _search(cases, turn, rng, journal),
             trace,
             time_limit=options.time_limit,
             on_step=options.on_step,
+            clock=lambda: journal.seconds,
         )
         ordered = perf_counter()
         order = _complete(trace.steps[-1].order if trace.steps else (), problem.blocks, turn)
@@ -202,7 +206,9 @@ def arrange(
     )
 
 
-def _search(cases: _Cases, turn: Turn | None, rng: np.random.Generator) -> Iterator[Step]:
+def _search(
+    cases: _Cases, turn: Turn | None, rng: np.random.Generator, journal: Journal
+) -> Iterator[Step]:
     """The steps of the strategy."""
     pile, options = cases.pile, cases.options
     problem = cases.problems[0]
@@ -226,13 +232,14 @@ def _search(cases: _Cases, turn: Turn | None, rng: np.random.Generator) -> Itera
         return auto(
             cases,
             rng,
+            journal=journal,
             rows=options.rows,
             reproduces=reproduces,
             explains=explains,
             decides=decides,
         )
     sample = _sample(known, options.rows or CLASSIC_ROWS, rng)
-    judge = Judge(problem.layers, problem.last, sample)
+    judge = Judge(problem.layers, problem.last, sample, journal)
     return until(
         classic(judge, problem.blocks.tolist(), placement=options.placement, turn=turn),
         lambda step: reproduces(judge, Run(step.order, judge.inputs, step.error)),

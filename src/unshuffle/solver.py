@@ -1,6 +1,12 @@
 """The front door of the library: `solve`."""
 
+import json
+from dataclasses import fields
+from hashlib import sha256
+
+import unshuffle
 from unshuffle.arrangement import Options, arrange
+from unshuffle.ordering.journal import Journal
 from unshuffle.pile import Pile
 from unshuffle.records import Records
 from unshuffle.solution import Solution
@@ -20,6 +26,7 @@ def solve(
     seed: int = 0,
     time_limit: float | None = None,
     on_step: OnStep | None = None,
+    journal: Journal | None = None,
 ) -> Solution:
     """Put a dropped residual network back together.
 
@@ -48,9 +55,13 @@ def solve(
     seed
         Seed of the one random generator.
     time_limit
-        Seconds after which the search stops and reports its best.
+        Seconds after which the search stops and reports its best; with a journal, those that the
+        search took before it was cut off count.
     on_step
         Called with the trace after every step of the search.
+    journal
+        What a search of the same has worked out before it was cut off, as from `checkpoint`; the
+        solution is then the one that the search would have come to.
 
     Returns
     -------
@@ -63,6 +74,8 @@ def solve(
     ------
     PileError
         If the pieces cannot be one residual network.
+    FileError
+        If the journal is of another search.
     RecordError
         If the record does not fit the pile.
     UsageError
@@ -75,6 +88,36 @@ def solve(
     True
     """
     options = Options(
-        strategy, signal, matching, activation, placement, rows, seed, time_limit, on_step
+        strategy,
+        signal,
+        matching,
+        activation,
+        placement,
+        rows,
+        seed,
+        time_limit,
+        on_step,
+        journal,
     )
+    if journal is not None:
+        journal.claim(_key(pile, records, options))
     return arrange(pile, records, options)
+
+
+def _key(pile: Pile, records: Records, options: Options) -> dict[str, str]:
+    """Everything that decides what a search comes to."""
+    pieces, record = sha256(), sha256()
+    for piece in pile:
+        pieces.update(f"{piece.id!r} {piece.shape} {piece.weight.dtype} {piece.stored_as}".encode())
+        pieces.update(piece.weight.tobytes() + piece.bias.tobytes())
+    for part in (records.inputs, records.predictions):
+        record.update(f"{part.shape} {part.dtype}".encode() + part.tobytes())
+    chosen = {field.name: getattr(options, field.name) for field in fields(options)}
+    for name in ("time_limit", "on_step", "journal"):
+        del chosen[name]
+    return {
+        "version of unshuffle": unshuffle.__version__,
+        "pile": pieces.hexdigest(),
+        "record": record.hexdigest(),
+        "set of options": json.dumps(chosen, default=int),
+    }

@@ -1,15 +1,17 @@
 """The command line: it translates arguments into calls, and results into text and exit statuses.
 
 Exit statuses: 0 the record is reproduced exactly, 3 finished but not exactly, 2 a user's mistake,
-130 interrupted. Each command is a module with `add_arguments(parser)` and `run(args) -> int`;
-whatever takes long to import is imported inside `run`.
+130 interrupted, 143 ended by SIGTERM. Each command is a module with `add_arguments(parser)` and
+`run(args) -> int`; whatever takes long to import is imported inside `run`.
 """
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from typing import NoReturn, TextIO
 
 import unshuffle
 from unshuffle.commands import (
@@ -27,7 +29,7 @@ from unshuffle.commands import (
 )
 from unshuffle.errors import UnshuffleError
 
-EXACT, MISTAKE, NOT_EXACT, INTERRUPTED = 0, 2, 3, 130
+EXACT, MISTAKE, NOT_EXACT = 0, 2, 3
 
 COMMANDS = {
     "inspect": (inspect, "show what lies on the floor"),
@@ -53,13 +55,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UnshuffleError as error:
         print(f"unshuffle: {error}", file=sys.stderr)
         return MISTAKE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("unshuffle: interrupted before the result was ready", file=sys.stderr)
-        return INTERRUPTED
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
         return 141
+    except OSError as error:  # readers and writers catch theirs: a stream, as a full disk has it
+        _silence(sys.stdout)
+        with suppress(OSError):
+            what = repr(error.filename) if error.filename else "the output"
+            print(f"unshuffle: {what} cannot be written ({error.strerror})", file=sys.stderr)
+        return MISTAKE
     return status
+
+
+def _silence(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere, so that its end raises nothing more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,7 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="unshuffle",
         description="Puts a dropped neural network back together.",
-        epilog="Exit status: 0 exact, 3 finished but not exact, 2 a mistake, 130 interrupted.",
+        epilog="Exit status: 0 exact, 3 finished but not exact, 2 a mistake, 130 interrupted, "
+        "143 terminated.",
     )
     parser.add_argument("--version", action="version", version=f"unshuffle {unshuffle.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -22,6 +22,8 @@ from unshuffle.commands.arguments import (
 )
 
 if TYPE_CHECKING:
+    from unshuffle.ordering.journal import Journal
+    from unshuffle.outcome import Outcome
     from unshuffle.solution import Solution
 
 
@@ -64,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the answer, the solution, the network, the evidence for the pairs and the trace "
         "in this folder",
     )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="keep the search in this file while it runs; if it is there, go on from it",
+    )
     parser.add_argument("--report", metavar="FILE", help="write the result as a page for browsers")
     add_force(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -72,14 +79,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Solve, print the result, and keep it if asked to."""
-    with _interrupted_once():
-        return _run(args)
+    from unshuffle.outcome import Outcome
+
+    with _stopped_once() as stops:
+        outcome = _run(args)
+    if outcome is Outcome.INTERRUPTED:
+        return 128 + (stops[0] if stops else signal.SIGINT)
+    return 0 if outcome is Outcome.EXACT else 3
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> "Outcome":
     from unshuffle.errors import FileError
     from unshuffle.files import shown
-    from unshuffle.outcome import Outcome
     from unshuffle.solver import solve
     from unshuffle.views.progress import show_progress
 
@@ -87,27 +98,36 @@ def _run(args: argparse.Namespace) -> int:
     _check_writable(args)
     pile, records = pile_of(args), records_of(args)
     read = perf_counter()
-    with show_progress(quiet=args.quiet or args.json, time_limit=args.time_limit) as on_step:
-        solution = solve(
-            pile,
-            records,
-            strategy=args.strategy,
-            signal=args.signal,
-            matching=args.matching,
-            activation=args.activation,
-            placement=args.placement,
-            rows=args.rows,
-            seed=args.seed,
-            time_limit=args.time_limit,
-            on_step=on_step,
-        )
+    solution = failure = None
+    try:
+        with (
+            _checkpoint(args.checkpoint) as journal,
+            show_progress(quiet=args.quiet or args.json, time_limit=args.time_limit) as on_step,
+        ):
+            solution = solve(
+                pile,
+                records,
+                strategy=args.strategy,
+                signal=args.signal,
+                matching=args.matching,
+                activation=args.activation,
+                placement=args.placement,
+                rows=args.rows,
+                seed=args.seed,
+                time_limit=args.time_limit,
+                on_step=on_step,
+                journal=journal,
+            )
+    except FileError as error:
+        if solution is None:
+            raise
+        failure = error  # what took minutes to find is printed first
     timings = {"read": read - started, **solution.seconds, "total": perf_counter() - started}
     solution = replace(solution, seconds=timings)
-    failure = None
     try:
         _keep(solution, args)
     except FileError as error:
-        failure = error  # what took minutes to find is printed first
+        failure = error
     if args.json:
         print(json.dumps(solution.summary()), flush=True)
     else:
@@ -119,24 +139,41 @@ def _run(args: argparse.Namespace) -> int:
         print_solution(solution, kept_in=kept_in, page=page)
     if failure is not None:
         raise failure
-    if solution.outcome is Outcome.INTERRUPTED:
-        return 130
-    return 0 if solution.exact else 3
+    return solution.outcome
 
 
 @contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """Let the first Ctrl-C stop the search, and no second one cost what the search has found."""
+def _stopped_once() -> Iterator[list[int]]:
+    """Let the first Ctrl-C or SIGTERM stop the search; no second one costs what it has found.
 
-    def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    Yields the number of the signal, once it came.
+    """
+    stops: list[int] = []
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    def stop(number: int, _: object) -> None:
+        stops.append(number)
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt(number)
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stops
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def _checkpoint(path: str | None) -> Iterator["Journal | None"]:
+    """The journal that the file keeps, if there is to be one."""
+    if path is None:
+        yield None
+        return
+    from unshuffle.checkpointing import checkpoint
+
+    with checkpoint(path) as journal:
+        yield journal
 
 
 def _check_writable(args: argparse.Namespace) -> None:
@@ -148,6 +185,8 @@ def _check_writable(args: argparse.Namespace) -> None:
         check_folder(Path(args.out))
         for name in FILES:
             check_free(Path(args.out) / name, force=args.force)
+    if args.checkpoint is not None:
+        check_folder(Path(args.checkpoint).parent)
     if args.report is not None:
         check_folder(Path(args.report).parent)
         check_free(Path(args.report), force=args.force)

@@ -12,6 +12,7 @@ added.
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from unshuffle.ordering.beam import beam
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.insertion import insertion
+from unshuffle.ordering.journal import Errors, Journal, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.precedence import precedence
 from unshuffle.ordering.problem import Problem
@@ -90,6 +92,7 @@ class Session:
     known: Records
     rng: np.random.Generator
     reproduces: Callable[[Judge, Run], bool]
+    journal: Journal
 
     def rows_for(self, equations: int) -> int:
         """Rows that make so many predictions, as far as there are any."""
@@ -97,7 +100,8 @@ class Session:
 
     def stage(self, problem: Problem, rows: int) -> Stage:
         """A search on the first rows."""
-        judge = Judge(problem.layers, problem.last, self.known.take(np.arange(rows)))
+        sample = self.known.take(np.arange(rows))
+        judge = Judge(problem.layers, problem.last, sample, self.journal)
         # A run is asked about more than once, and the answer takes a forward pass.
         return Stage(problem, judge, self.rng, lru_cache(4)(partial(self.reproduces, judge)))
 
@@ -142,6 +146,7 @@ def auto(
     problems: Iterable[Problem],
     rng: np.random.Generator,
     *,
+    journal: Journal,
     rows: int | None,
     reproduces: Callable[[Judge, Run], bool],
     explains: Callable[[Problem, Order], bool],
@@ -156,6 +161,8 @@ def auto(
         likeliest first. Each is made only when it is needed.
     rng
         Draws the rows and the restarts.
+    journal
+        Keeps what the rounds come to.
     rows
         How many rows to begin with; by default as many as make 256 predictions, after a glance at
         half as many.
@@ -174,7 +181,7 @@ def auto(
     alternatives = Alternatives(problems)
     problem = alternatives.made[0]
     known = problem.known
-    session = Session(known.take(rng.permutation(len(known))), rng, reproduces)
+    session = Session(known.take(rng.permutation(len(known))), rng, reproduces, journal)
     if rows is None:
         stage, best = yield from _glance(session, alternatives)
         if session.confirmed(stage, best):
@@ -361,13 +368,33 @@ def _reporting(search: Search, best: Run, judge: Judge) -> Generator[Step, None,
 
 def _seeds(stage: Stage, *, quick: bool) -> tuple[list[Order], NDArray[np.float64]]:
     """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
+    few = SEED_ROWS if stage.judge.predictions.size >= GLANCE else MANY_SEED_ROWS
+    inputs = _some_inputs(stage, few)
+    blocks = sorted(stage.problem.blocks.tolist())
+
+    def unpack(numbers: Numbers, errors: Errors) -> tuple[list[Order], Errors]:
+        if len(numbers) != len(errors) * len(blocks) or not len(errors):
+            raise ValueError("it has seeds of another length")
+        orders = numbers.reshape(len(errors), -1).tolist()
+        if any(sorted(order) != blocks for order in orders):
+            raise ValueError("it has seeds of other blocks")
+        return [tuple(order) for order in orders], errors
+
+    return stage.judge.journal.result(
+        lambda: _ranked_seeds(stage, inputs, quick=quick),
+        lambda found: ([*chain.from_iterable(found[0])], found[1]),
+        unpack,
+    )
+
+
+def _ranked_seeds(
+    stage: Stage, inputs: Floats, *, quick: bool
+) -> tuple[list[Order], NDArray[np.float64]]:
     problem, judge = stage.problem, stage.judge
     numbers = problem.blocks
     network = problem.network(tuple(numbers.tolist()))
     rows = RANKED_ROWS if quick else MANY_RANKED_ROWS
-    few = SEED_ROWS if judge.predictions.size >= GLANCE else MANY_SEED_ROWS
-    inputs = _some_inputs(stage, few)
-    orders = []
+    orders: list[Order] = []
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
             if quick and not seed.quick:

@@ -14,11 +14,13 @@ counts all smaller errors alike. Only an exact fit tells the answer for certain.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.ordering.adjoint import linearize, shift_effects, shifts
+from unshuffle.ordering.journal import Errors, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.precedence import Precedence
 from unshuffle.ordering.selection import NOTHING
@@ -76,6 +78,7 @@ def beam(judge: Judge, start: Run, known: Precedence, *, done: Callable[[Run], b
     """
     strength = min(judge.predictions.size, len(start.order))
     errors, lost = {start.order: start.error}, {start.order: 0.0}
+    steps = [(int(source), int(target)) for source, target in shifts(len(start.order), WINDOW)]
     expanded: set[Order] = set()
     best = start
     for width, floor in ((WIDTH, 0.0), (WIDER, _typical_effect(judge, start))):
@@ -90,14 +93,16 @@ def beam(judge: Judge, start: Run, known: Precedence, *, done: Callable[[Run], b
             tested: list[float] = []
             for order in ahead:
                 expanded.add(order)
-                run = judge.run(order, after=best)
                 losses = lost[order] + known.lost(order, WINDOW)
-                children = _children(judge, run, losses, cost, met=errors)
-                if children:
-                    found = judge.errors(run, np.array(list(children), np.intp)).tolist()
-                    errors |= zip(children, found, strict=True)
-                    lost |= children
-                    tested += found
+                moves, found = judge.journal.result(
+                    partial(_expand, judge, order, losses, cost, near=best, met=errors),
+                    lambda moves_and_errors: moves_and_errors,
+                    partial(_unpack, len(losses)),
+                )
+                children = [_moved(order, *steps[move]) for move in moves]
+                errors |= zip(children, found, strict=True)
+                lost |= zip(children, losses[moves].tolist(), strict=True)
+                tested += found
             first = min(errors, key=errors.__getitem__)
             kept = errors[first] < best.error
             if kept:
@@ -114,22 +119,42 @@ def _typical_effect(judge: Judge, run: Run) -> float:
     return float(np.median(np.mean(np.square(effects, dtype=np.float64), axis=1)))
 
 
-def _children(
-    judge: Judge, run: Run, lost: NDArray[np.float64], cost: _Cost, *, met: Collection[Order]
-) -> dict[Order, float]:
-    """Where the most promising shifts lead, of orders not met yet, with what these have lost."""
+def _expand(
+    judge: Judge,
+    order: Order,
+    lost: NDArray[np.float64],
+    cost: _Cost,
+    *,
+    near: Run,
+    met: Collection[Order],
+) -> tuple[list[int], list[float]]:
+    """The most promising shifts to orders not met yet, and the errors of where they lead."""
+    run = judge.run(order, after=near)
     at = linearize(judge, run)
     after = shift_effects(judge, at, WINDOW)
     after += at.residual
     errors = np.mean(np.square(after, dtype=np.float64), axis=1)
-    moves = shifts(len(run.order), WINDOW)
-    children: dict[Order, float] = {}
-    for move in np.argsort(cost.of(errors, lost), kind="stable"):
-        source, target = moves[move].tolist()
-        places = list(run.order)
-        places.insert(target, places.pop(source))
-        if (order := tuple(places)) not in met:
-            children[order] = float(lost[move])
+    moves = shifts(len(order), WINDOW)
+    children: dict[Order, int] = {}
+    for move in np.argsort(cost.of(errors, lost), kind="stable").tolist():
+        if (child := _moved(order, *moves[move].tolist())) not in met:
+            children[child] = move
         if len(children) == JUDGED:
             break
-    return children
+    if not children:
+        return [], []
+    found = judge.errors(run, np.array(list(children), np.intp))
+    return list(children.values()), found.tolist()
+
+
+def _unpack(moves: int, numbers: Numbers, errors: Errors) -> tuple[list[int], list[float]]:
+    if len(numbers) != len(errors) or any(not 0 <= move < moves for move in numbers.tolist()):
+        raise ValueError("it moves blocks otherwise")
+    return numbers.tolist(), errors.tolist()
+
+
+def _moved(order: Order, source: int, target: int) -> Order:
+    """The order after the block of one place was taken to another."""
+    places = list(order)
+    places.insert(target, places.pop(source))
+    return tuple(places)

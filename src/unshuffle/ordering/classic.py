@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.ordering.journal import Errors, Numbers
 from unshuffle.ordering.judge import Judge, Run, Search
 from unshuffle.trace import Step
 
@@ -70,7 +71,7 @@ def greedy_insertion(judge: Judge, blocks: Sequence[int], placement: str) -> Sea
             ],
             dtype=np.intp,
         )
-        errors = judge.errors(run, candidates)
+        errors = _errors(judge, run, candidates)
         best = int(errors.argmin())
         run = judge.run(candidates[best].tolist(), after=run)
         remaining.pop(best // len(positions))
@@ -106,7 +107,7 @@ def or_opt(judge: Judge, run: Run) -> Search:
         )
         if not len(candidates):
             return run
-        errors = judge.errors(run, candidates)
+        errors = _errors(judge, run, candidates)
         best = int(errors.argmin())
         kept = bool(errors[best] < run.error)
         if kept:
@@ -143,7 +144,7 @@ def _keep_first(
     """
     errors: list[NDArray[np.float64]] = []
     for batch in _batches(candidates):
-        errors.append(judge.errors(run, batch))
+        errors.append(_errors(judge, run, batch))
         better = np.flatnonzero(errors[-1] < run.error)
         if len(better):
             first = int(better[0])
@@ -151,6 +152,19 @@ def _keep_first(
             tested = np.concatenate(errors)
             return judge.run(batch[first].tolist(), after=run), tested, len(tested) - 1
     return run, np.concatenate(errors), len(candidates) - 1
+
+
+def _errors(judge: Judge, run: Run, candidates: NDArray[np.intp]) -> Errors:
+    """The judge's word on candidates, from the journal if it was given before."""
+
+    def unpack(_: Numbers, errors: Errors) -> Errors:
+        if len(errors) != len(candidates):
+            raise ValueError("it judges another number of candidates")
+        return errors
+
+    return judge.journal.result(
+        lambda: judge.errors(run, candidates), lambda errors: ((), errors), unpack
+    )
 
 
 def _batches(candidates: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:

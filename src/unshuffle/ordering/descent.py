@@ -7,6 +7,7 @@ evidence must explain a large part of the error; close to it the error decides a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,9 @@ from unshuffle.ordering.candidates import (
     shift_moves,
     turn_moves,
 )
+from unshuffle.ordering.journal import Errors, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run, Search
-from unshuffle.ordering.moves import Moves
+from unshuffle.ordering.moves import Moves, same_layers
 from unshuffle.ordering.reassignment import reassignments
 from unshuffle.ordering.selection import promising, pursuit, regression
 from unshuffle.trace import Step
@@ -108,26 +110,12 @@ def descend(
     effort = 0
     value = objective.value(run)
     while effort < 3 and not done(run):
-        at = linearize(judge, run)
-        moves = shift_moves(judge, at, WINDOW if effort else 1)
-        if effort == 2:
-            moves += _exchanges(judge, layers, at, objective)
-            if turns:
-                moves += turn_moves(judge, at, objective.log_odds)
-        proposals = [
-            regression(moves, at.residual),
-            pursuit(moves, at.residual, strength=len(run.order)),
-        ]
-        best, best_value, tested = _judge(judge, run, moves, proposals, objective)
-        if best is run and effort:
-            ranked = promising(moves, at.residual, len(run.order))
-            singles = [ranked[k : k + 1] for k in range(min(SINGLES, len(ranked)))]
-            best, best_value, more = _judge(judge, run, moves, singles, objective)
-            tested += more
-        if best is run and effort == 2:
-            others = reassignments(layers, at, objective.log_odds)
-            best, best_value, more = _better(judge, run, others, objective)
-            tested += more
+        best, tested = judge.journal.result(
+            partial(_round, judge, layers, run, objective, effort, turns=turns),
+            partial(_pack, run),
+            partial(_unpack, judge, run, partial(same_layers, outs=objective.outs, turns=turns)),
+        )
+        best_value = objective.value(best)
         kept = best is not run
         slow = not best_value < value + len(run.order) / 2 * np.log1p(-SLOW)
         run, value = best, best_value
@@ -137,28 +125,74 @@ def descend(
     return run
 
 
+def _round(
+    judge: Judge, layers: Layers, run: Run, objective: Objective, effort: int, *, turns: bool
+) -> tuple[Run, list[float]]:
+    """Linearize once, propose, judge: the best run, or the one that stands, and all errors."""
+    at = linearize(judge, run)
+    moves = shift_moves(judge, at, WINDOW if effort else 1)
+    if effort == 2:
+        moves += _exchanges(judge, layers, at, objective)
+        if turns:
+            moves += turn_moves(judge, at, objective.log_odds)
+    proposals = [
+        regression(moves, at.residual),
+        pursuit(moves, at.residual, strength=len(run.order)),
+    ]
+    best, tested = _judge(judge, run, moves, proposals, objective)
+    if best is run and effort:
+        ranked = promising(moves, at.residual, len(run.order))
+        singles = [ranked[k : k + 1] for k in range(min(SINGLES, len(ranked)))]
+        best, more = _judge(judge, run, moves, singles, objective)
+        tested += more
+    if best is run and effort == 2:
+        others = reassignments(layers, at, objective.log_odds)
+        best, more = _better(judge, run, others, objective)
+        tested += more
+    return best, tested
+
+
+def _pack(run: Run, found: tuple[Run, list[float]]) -> tuple[Order, list[float]]:
+    """The best order, none where the run still stands, and the errors."""
+    best, tested = found
+    return () if best is run else best.order, tested
+
+
+def _unpack(
+    judge: Judge,
+    run: Run,
+    fits: Callable[[Order, Order], bool],
+    numbers: Numbers,
+    errors: Errors,
+) -> tuple[Run, list[float]]:
+    order = tuple(numbers.tolist())
+    if order and not fits(order, run.order):
+        raise ValueError("it arranges other layers")
+    return judge.run(order, after=run) if order else run, errors.tolist()
+
+
 def _judge(
     judge: Judge,
     run: Run,
     moves: Moves,
     proposals: Sequence[NDArray[np.intp]],
     objective: Objective,
-) -> tuple[Run, float, list[float]]:
+) -> tuple[Run, list[float]]:
     """Judge proposals exactly; halve those that fail; return the best, or the run that stands."""
-    best, best_value = run, objective.value(run)
+    best = run
     tested: list[float] = []
     while proposals and best is run:
         orders = {moves.apply(chosen, run.order, objective.outs): chosen for chosen in proposals}
         orders.pop(run.order, None)
-        best, best_value, more = _better(judge, run, list(orders), objective)
+        best, more = _better(judge, run, list(orders), objective)
         tested += more
         proposals = [chosen[: len(chosen) // 2] for chosen in orders.values() if len(chosen) > 1]
-    return best, best_value, tested
+    return best, tested
 
 
 def _better(
     judge: Judge, run: Run, orders: Sequence[Order], objective: Objective
-) -> tuple[Run, float, list[float]]:
+) -> tuple[Run, list[float]]:
     """Judge orders exactly; return the best of them, or the run that stands, and all errors."""
     best, best_value = run, objective.value(run)
     candidates = judge.runs(orders, after=run)
@@ -166,7 +200,7 @@ def _better(
         value = objective.value(candidate)
         if value < best_value:
             best, best_value = candidate, value
-    return best, best_value, [candidate.error for candidate in candidates]
+    return best, [candidate.error for candidate in candidates]
 
 
 def _exchanges(judge: Judge, layers: Layers, at: Linearization, objective: Objective) -> Moves:

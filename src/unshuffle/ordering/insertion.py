@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.ordering.adjoint import Linearization, linearize
+from unshuffle.ordering.journal import Errors, Numbers
 from unshuffle.ordering.judge import Judge, Run, Search
 from unshuffle.trace import Step
 
@@ -35,8 +36,7 @@ def insertion(judge: Judge, blocks: Sequence[int]) -> Search:
     run = judge.run(())
     remaining = list(blocks)
     while remaining:
-        errors = insertion_errors(judge, linearize(judge, run), remaining)
-        run, tested = _best(judge, run, remaining, errors)
+        run, tested = _best(judge, run, remaining)
         remaining.remove(next(iter({*run.order} & {*remaining})))
         yield Step("insertion", np.array(tested), True, run.order, run.error, len(judge.inputs))
 
@@ -44,8 +44,7 @@ def insertion(judge: Judge, blocks: Sequence[int]) -> Search:
         before = run.error
         for block in run.order:
             rest = judge.run([other for other in run.order if other != block], after=run)
-            errors = insertion_errors(judge, linearize(judge, rest), [block])
-            best, tested = _best(judge, rest, [block], errors)
+            best, tested = _best(judge, rest, [block])
             kept = best.error < run.error
             run = best if kept else run
             yield Step(
@@ -83,10 +82,22 @@ def insertion_errors(judge: Judge, at: Linearization, blocks: Sequence[int]) -> 
     return errors
 
 
-def _best(
-    judge: Judge, run: Run, blocks: Sequence[int], errors: NDArray[np.float64]
-) -> tuple[Run, list[float]]:
+def _best(judge: Judge, run: Run, blocks: Sequence[int]) -> tuple[Run, list[float]]:
     """Judge the most promising insertions; return the best and all their errors."""
+
+    def unpack(numbers: Numbers, errors: Errors) -> tuple[Run, list[float]]:
+        order = numbers.tolist()
+        if not any(sorted([*run.order, block]) == sorted(order) for block in blocks):
+            raise ValueError("it inserts another block")
+        return judge.run(order, after=run), errors.tolist()
+
+    return judge.journal.result(
+        lambda: _insert(judge, run, blocks), lambda found: (found[0].order, found[1]), unpack
+    )
+
+
+def _insert(judge: Judge, run: Run, blocks: Sequence[int]) -> tuple[Run, list[float]]:
+    errors = insertion_errors(judge, linearize(judge, run), blocks)
     ranked = np.argsort(errors, axis=None, kind="stable")[:JUDGED]
     places = [divmod(int(flat), errors.shape[1]) for flat in ranked]
     orders = [(*run.order[:t], blocks[k], *run.order[t:]) for k, t in places]

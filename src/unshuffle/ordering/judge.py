@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.network import BlockMaps, Linear, cores
+from unshuffle.ordering.journal import Journal
 from unshuffle.pile import Floats
 from unshuffle.records import Records
 from unshuffle.trace import Step
@@ -62,11 +63,14 @@ class Judge:
         The last layer.
     records
         Rows with predictions, on which orders are judged.
+    journal
+        Keeps what the rounds of a search came to.
     """
 
     blocks: BlockMaps
     last: Linear
     records: Records
+    journal: Journal = field(default_factory=Journal)
     inputs: Floats = field(init=False)
     predictions: Floats = field(init=False)
     threads: ThreadPoolExecutor = field(init=False)

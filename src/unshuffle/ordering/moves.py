@@ -5,6 +5,7 @@ An arrangement is a sequence of block numbers; with loose layers a number names 
 their out layers, or of their inp layers. A turn exchanges the roles of a block's two layers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -118,3 +119,24 @@ class Moves:
                 case Kind.TURN:
                     places[a] = j * outs + i
         return tuple(places)
+
+
+def same_layers(one: Sequence[int], other: Sequence[int], *, outs: int, turns: bool) -> bool:
+    """Whether two orders use the same layers, as any moves leave them.
+
+    Parameters
+    ----------
+    one, other
+        Block numbers.
+    outs
+        Number J of out layers, which block numbers are made with.
+    turns
+        Whether blocks may be turned, so that each layer may have either role.
+    """
+    used = []
+    for order in (one, other):
+        inp, out = np.divmod(np.array(order, np.intp), outs)
+        used.append(
+            [np.sort(np.concatenate([inp, out]))] if turns else [np.sort(inp), np.sort(out)]
+        )
+    return len(one) == len(other) and all(map(np.array_equal, *used))

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,8 @@ class _Lines:
         if step.phase != self.phase or seconds - self.printed >= SECONDS_BETWEEN_LINES:
             parts = [*facts(trace), f"mse {step.error:.3g}", *time_left(seconds, self.time_limit)]
             line = f"{seconds:7.1f} s  {step.phase}: {', '.join(parts)}"
-            print(line, file=sys.stderr, flush=True)
+            with suppress(OSError):  # a search is worth more than its progress
+                print(line, file=sys.stderr, flush=True)
             self.phase, self.printed = step.phase, seconds
 
 
