@@ -164,7 +164,8 @@ def test_solve_that_does_not_succeed_exits_with_3(here, tmp_path):
     assert result.stdout.startswith("budget spent")
 
 
-def test_solve_reports_and_keeps_its_best_when_interrupted(example, tmp_path):
+@pytest.mark.parametrize(("stop", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_solve_reports_and_keeps_its_best_when_stopped(example, tmp_path, stop, status):
     out = tmp_path / "run"
     command = ["solve", example / "pieces", example / "record.csv", "--strategy", "classic"]
     process = subprocess.Popen(
@@ -184,11 +185,11 @@ def test_solve_reports_and_keeps_its_best_when_interrupted(example, tmp_path):
     )
     assert "greedy insertion" in process.stderr.readline()  # the search has begun
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     time.sleep(0.05)
-    process.send_signal(signal.SIGINT)  # the second of two impatient ones costs nothing
+    process.send_signal(stop)  # the second of two impatient ones costs nothing
     stdout, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert stdout.startswith("interrupted")
     answer = (out / "answer.txt").read_text().strip()
     assert sorted(map(int, answer.split(","))) == list(range(len(read_pile(example / "pieces"))))
