@@ -19,6 +19,7 @@ def test_public_names():
         "Trace",
         "UnshuffleError",
         "__version__",
+        "checkpoint",
         "pair",
         "read_pile",
         "read_records",
