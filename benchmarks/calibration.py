@@ -116,9 +116,7 @@ def best_fitting(problem: Problem) -> Order:
     """The order that descent from the right one ends in: the best under this noise."""
     judge = Judge(problem.layers, problem.last, problem.known)
     start = judge.run(problem.blocks.tolist())
-    search = descend(
-        judge, problem.layers, start, Objective(problem.log_odds), done=lambda run: False
-    )
+    search = descend(judge, start, Objective(problem.log_odds), done=lambda run: False)
     while True:
         try:
             next(search)

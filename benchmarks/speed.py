@@ -10,6 +10,7 @@ with their range. With --process, whole processes are compared with their unavoi
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,11 +39,14 @@ CLASSIC = "classic"
 
 @dataclass(frozen=True)
 class Contestant:
-    """Something that is timed; `run` returns seconds and whether the answer is the right one."""
+    """Something that is timed.
+
+    `run` is given the repetition, and returns seconds and whether the answer is the right one.
+    """
 
     name: str
     what: str
-    run: Callable[[], tuple[float, bool | None]]
+    run: Callable[[int], tuple[float, bool | None]]
     slow: bool = False
 
 
@@ -57,26 +61,27 @@ class Times:
 def contestants(pile: Pile, records: Records, sha256: str) -> list[Contestant]:
     """All that can be timed."""
 
-    def solved(strategy: str) -> tuple[float, bool | None]:
-        solution = solve(pile, records, strategy=strategy)
+    def solved(strategy: str, repetition: int) -> tuple[float, bool | None]:
+        # Each repetition draws other rows, which decide how many rounds the search takes.
+        solution = solve(pile, records, strategy=strategy, seed=repetition)
         seconds = solution.seconds["pair"] + solution.seconds["order"]
         return seconds, solution.sha256 == sha256
 
-    def baseline(name: str) -> tuple[float, bool | None]:
+    def baseline(name: str, _: int) -> tuple[float, bool | None]:
         result = BASELINES[name].solve(pile, records)
         return result.seconds, answer_hash(result.permutation) == sha256
 
     network = solve(pile, records).network
     inputs = records.inputs.astype(network.last.weight.dtype)
 
-    def forward() -> tuple[float, bool | None]:
+    def forward(_: int) -> tuple[float, bool | None]:
         with one_blas_thread():
             watch = Stopwatch()
             network.predict(inputs)
             return watch.seconds(), None
 
     return [
-        Contestant(SOLVE, "strategy auto, pairing and ordering", lambda: solved("auto")),
+        Contestant(SOLVE, "strategy auto, pairing and ordering", partial(solved, "auto")),
         Contestant(FORWARD, f"the network on all {len(records):,} rows, once", forward),
         *(
             Contestant(one.name, one.source, partial(baseline, one.name), one.slow)
@@ -85,7 +90,7 @@ def contestants(pile: Pile, records: Records, sha256: str) -> list[Contestant]:
         Contestant(
             CLASSIC,
             "greedy insertion, 2-opt, or-opt (gardberg.xyz)",
-            lambda: solved("classic"),
+            partial(solved, "classic"),
             True,
         ),
     ]
@@ -100,7 +105,7 @@ def take_turns(
         for one in chosen:
             if repetition and one.slow and not repeat_slow:
                 continue
-            seconds, right = one.run()
+            seconds, right = one.run(repetition)
             mine = times[one.name]
             mine.seconds[repetition] = seconds
             mine.right = right if mine.right is None else mine.right and right
@@ -177,8 +182,11 @@ print(json.dumps({"numpy": numpy_seconds, "read": again, "first read": first, "f
 
 def run_process(words: list[str]) -> tuple[float, str]:
     """Seconds and output of a process of this Python; ends the benchmark where it fails."""
+    # As where the package is installed: bytecode is kept from run to run.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, *words]
     watch = Stopwatch()
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     seconds = watch.seconds()
     if done.returncode not in (0, 3):  # 3: solved, but not exactly
         sys.exit(f"python {' '.join(words)[:200]}: {done.stderr}")
@@ -195,7 +203,8 @@ def compare_processes(material: Material, args: argparse.Namespace) -> None:
     times = {name: Times() for name in [*names, "first reading"]}
     right = True
     for repetition in range(args.repeats):
-        whole, output = run_process(command)
+        # Each repetition draws other rows, which decide how many rounds the search takes.
+        whole, output = run_process([*command, "--seed", str(repetition)])
         right &= json.loads(output)["sha256"] == material.sha256
         start, _ = run_process(["-c", "pass"])
         parts = json.loads(run_process(["-c", PARTS, *files, permutation])[1])

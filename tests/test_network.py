@@ -96,29 +96,35 @@ def test_blocks_are_taken_from_loose_layers_by_number(layers, rng):
 def test_blocks_run_each_on_rows_of_its_own(layers, rng):
     numbers = np.array([14, 0, 7, 0])
     x, g = rng.normal(size=(4, 9, 6)), rng.normal(size=(4, 2, 9, 6))
-    after, back = layers.apply_each(numbers, x), layers.pullback_each(numbers, x, g)
+    blocks = layers.take(numbers)
+    after, back = blocks.apply_each(x), blocks.pullback_each(x, g)
     for k, number in enumerate(numbers.tolist()):
         np.testing.assert_allclose(after[k], layers.apply(number, x[k]), rtol=1e-12)
         np.testing.assert_allclose(back[k], layers.pullback(number, x[k], g[k]), rtol=1e-10)
+    np.testing.assert_array_equal(blocks[1:3].apply_each(x[1:3]), after[1:3])
 
 
 def test_steps_with_each_layer_of_the_other_kind(layers, rng):
     x = rng.normal(size=(9, 6))
-    outs, inps = np.array([4, 0, 2]), np.array([2, 0])
-    for k, step in enumerate(layers.with_each_out(1, outs, x)):
-        np.testing.assert_allclose(x + step, layers.apply(5 + outs[k], x), rtol=1e-10)
-    for k, step in enumerate(layers.with_each_inp(inps, 3, x)):
-        np.testing.assert_allclose(x + step, layers.apply(5 * inps[k] + 3, x), rtol=1e-10)
+    g = rng.normal(size=(2, 9, 6))
+    inps, outs = np.array([2, 0, 1]), np.array([4, 0, 3])
+    blocks = layers.take(5 * inps + outs)
+    steps, pulled = blocks.steps_with_each_out(1, x), blocks.pulled_steps_with_each_inp(1, x, g)
+    for k in range(3):
+        expected = layers.apply(5 * inps[1] + outs[k], x) - x
+        np.testing.assert_allclose(steps[:, k], expected, rtol=1e-10)
+        expected = layers.apply(5 * inps[k] + outs[1], x) - x
+        np.testing.assert_allclose(pulled[:, k].T, np.sum(g * expected, axis=2), rtol=1e-10)
 
 
 def test_running_blocks_leaves_the_states_alone(layers, rng):
     x, g = rng.normal(size=(3, 9, 6)), rng.normal(size=(3, 2, 9, 6))
     before = x.copy(), g.copy()
-    layers.apply_each(np.arange(3), x)
-    layers.pullback_each(np.arange(3), x, g)
+    layers.take(range(3)).apply_each(x)
+    layers.take(range(3)).pullback_each(x, g)
     layers.apply(0, x[0])
     layers.pullback(0, x[0], g[0])
-    layers.with_each_inp(np.arange(3), 0, x[0])
-    layers.with_each_out(0, np.arange(5), x[0])
+    layers.take(range(3)).steps_with_each_out(0, x[0])
+    layers.take(range(3)).pulled_steps_with_each_inp(0, x[0], g[0])
     np.testing.assert_array_equal(x, before[0])
     np.testing.assert_array_equal(g, before[1])

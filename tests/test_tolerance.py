@@ -38,7 +38,7 @@ def test_a_change_far_above_rounding_is_not_admitted(dropped, dtype, arithmetic)
 
 
 def test_the_level_is_the_larger_of_what_was_measured_and_half_a_unit_of_the_predictions(dropped):
-    case = dropped(rows=300, blocks=6, outputs=2)
+    case = dropped(rows=120, blocks=6, outputs=2)
     inputs, predictions = case.records.inputs, case.records.predictions
     exact = case.network.astype(np.float64).predict(inputs)
     off = case.network.predict(inputs) - exact

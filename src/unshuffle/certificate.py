@@ -317,7 +317,7 @@ def _weigh(problem: Problem, order: Order, rows: Records, *, window: int, neares
         log_odds = np.zeros(log_odds.shape)  # only the matched pairs were ever considered
     few = Judge(layers, problem.last, _spread(rows, SCREENED_ROWS))
     at = linearize(few, few.run(order))
-    exchanges = _nearest(all_exchanges(layers, at, log_odds), at.residual, len(order), nearest)
+    exchanges = _nearest(all_exchanges(few, at, log_odds), at.residual, len(order), nearest)
 
     count = 0
     for start in range(0, len(rows), CHUNK):

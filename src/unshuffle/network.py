@@ -39,7 +39,7 @@ class Linear:
 
     def astype(self, dtype: np.typing.DTypeLike) -> "Linear":
         """The same map with its numbers in another dtype."""
-        return Linear(self.weight.astype(dtype), self.bias.astype(dtype))
+        return Linear(self.weight.astype(dtype, copy=False), self.bias.astype(dtype, copy=False))
 
 
 def cores() -> int:
@@ -64,14 +64,6 @@ class BlockMaps(Protocol):
 
     def pullback(self, block: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
-        ...
-
-    def apply_each(self, blocks: NDArray[np.intp], x: Floats) -> Floats:
-        """Run each block on rows of its own: x and the result have shape (blocks, n, width)."""
-        ...
-
-    def pullback_each(self, blocks: NDArray[np.intp], x: Floats, g: Floats) -> Floats:
-        """Vector-Jacobian products at rows of their own, for g (blocks, outputs, n, width)."""
         ...
 
     def take(self, order: Sequence[int] | NDArray[np.intp]) -> "Blocks":
@@ -149,9 +141,61 @@ class Blocks:
         inp = self.inp_weight[block], self.inp_bias[block]
         return _pullback(inp, self.out_weight[block], self.activation, x, g)
 
+    def apply_each(self, x: Floats) -> Floats:
+        """Run each block on rows of its own: x and the result have shape (K, n, width)."""
+        return _apply(self.inp, self.out, self.activation, x)
+
+    def pullback_each(self, x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian products of each block at rows of its own; x as in `apply_each`.
+
+        Sensitivities g and the result have shape (K, outputs, n, width).
+        """
+        inp = self.inp_weight[:, None], self.inp_bias[:, None]
+        return _pullback(inp, self.out_weight[:, None], self.activation, x[:, None], g)
+
+    def steps_with_each_out(self, block: int, x: Floats) -> Floats:
+        """Steps of rows x, (n, width), by one block with the out layer of each: (n, K, width)."""
+        hidden = self.activation.apply(_read((self.inp_weight[block], self.inp_bias[block]), x))
+        steps = hidden @ self.out_weight.reshape(-1, self.hidden).T
+        steps = steps.reshape(len(x), *self.out_bias.shape)
+        steps += self.out_bias
+        return steps
+
+    def pulled_steps_with_each_inp(self, block: int, x: Floats, g: Floats) -> Floats:
+        """Steps of rows by one block with the inp layer of each, projected on sensitivities.
+
+        Parameters
+        ----------
+        block
+            Whose out layer it is.
+        x
+            States before the block, shape (n, width).
+        g
+            Sensitivities behind the block, shape (outputs, n, width).
+
+        Returns
+        -------
+        Floats
+            Shape (n, K, outputs).
+        """
+        z = x @ self.inp_weight.reshape(-1, self.width).T
+        z = z.reshape(len(x), *self.inp_bias.shape)
+        z += self.inp_bias
+        # To pull g through the out layer once is cheaper than to push each hidden layer.
+        pulled = g @ self.out_weight[block]
+        steps: Floats = self.activation.apply(z) @ pulled.transpose(1, 2, 0)
+        steps += (g @ self.out_bias[block]).T[:, None]
+        return steps
+
+    def __getitem__(self, places: slice) -> "Blocks":
+        """Consecutive blocks, without a copy."""
+        return self._indexed(places)
+
     def take(self, order: Sequence[int] | NDArray[np.intp]) -> "Blocks":
         """The blocks of the given indices, stacked in that sequence."""
-        index = np.asarray(order, dtype=np.intp)
+        return self._indexed(np.asarray(order, dtype=np.intp))
+
+    def _indexed(self, index: slice | NDArray[np.intp]) -> "Blocks":
         return Blocks(
             self.inp_weight[index],
             self.inp_bias[index],
@@ -163,10 +207,10 @@ class Blocks:
     def astype(self, dtype: np.typing.DTypeLike) -> "Blocks":
         """The same blocks with their numbers in another dtype."""
         return Blocks(
-            self.inp_weight.astype(dtype),
-            self.inp_bias.astype(dtype),
-            self.out_weight.astype(dtype),
-            self.out_bias.astype(dtype),
+            self.inp_weight.astype(dtype, copy=False),
+            self.inp_bias.astype(dtype, copy=False),
+            self.out_weight.astype(dtype, copy=False),
+            self.out_bias.astype(dtype, copy=False),
             self.activation,
         )
 
@@ -209,39 +253,6 @@ class Layers:
         inp = self.inp_weight[i], self.inp_bias[i]
         return _pullback(inp, self.out_weight[j], self.activation, x, g)
 
-    def apply_each(self, blocks: NDArray[np.intp], x: Floats) -> Floats:
-        """Run each block on rows of its own: x and the result have shape (blocks, n, width)."""
-        each = self.take(blocks)
-        return _apply(each.inp, each.out, self.activation, x)
-
-    def pullback_each(self, blocks: NDArray[np.intp], x: Floats, g: Floats) -> Floats:
-        """Vector-Jacobian products of blocks at rows of their own; x as in `apply_each`.
-
-        Sensitivities g and the result have shape (blocks, outputs, n, width).
-        """
-        each = self.take(blocks)
-        weight, bias = each.inp
-        inp = weight[:, None], bias[:, None]
-        return _pullback(inp, each.out_weight[:, None], self.activation, x[:, None], g)
-
-    def with_each_out(self, i: int, outs: NDArray[np.intp], x: Floats) -> Floats:
-        """Steps of rows x, (n, width), by inp layer i with each out layer: (outs, n, width)."""
-        z = x @ self.inp_weight[i].T
-        z += self.inp_bias[i]
-        steps: Floats = np.matmul(
-            self.activation.apply(z), self.out_weight[outs].transpose(0, 2, 1)
-        )
-        steps += self.out_bias[outs][:, None]
-        return steps
-
-    def with_each_inp(self, inps: NDArray[np.intp], j: int, x: Floats) -> Floats:
-        """Steps of rows x, (n, width), by each inp layer with out layer j: (inps, n, width)."""
-        z = np.matmul(x, self.inp_weight[inps].transpose(0, 2, 1))
-        z += self.inp_bias[inps][:, None]
-        steps: Floats = self.activation.apply(z) @ self.out_weight[j].T
-        steps += self.out_bias[j]
-        return steps
-
     def take(self, order: Sequence[int] | NDArray[np.intp]) -> Blocks:
         """The blocks of the given numbers, stacked in that sequence."""
         i, j = np.divmod(np.asarray(order, dtype=np.intp), len(self.out_weight))
@@ -254,13 +265,18 @@ class Layers:
         )
 
 
+def _read(inp: tuple[Floats, Floats], x: Floats) -> Floats:
+    """What hidden units read, before their activation."""
+    z: Floats = x @ np.swapaxes(inp[0], -1, -2)
+    z += inp[1][..., None, :]
+    return z
+
+
 def _apply(
     inp: tuple[Floats, Floats], out: tuple[Floats, Floats], activation: Activation, x: Floats
 ) -> Floats:
     """Run a block; with weights and rows stacked along a first axis, each on its own rows."""
-    z = x @ np.swapaxes(inp[0], -1, -2)
-    z += inp[1][..., None, :]
-    y: Floats = activation.apply(z) @ np.swapaxes(out[0], -1, -2)
+    y: Floats = activation.apply(_read(inp, x)) @ np.swapaxes(out[0], -1, -2)
     y += out[1][..., None, :]
     y += x
     return y
@@ -270,10 +286,8 @@ def _pullback(
     inp: tuple[Floats, Floats], out_weight: Floats, activation: Activation, x: Floats, g: Floats
 ) -> Floats:
     """Pull sensitivities back through a block; leading axes are broadcast."""
-    z = x @ np.swapaxes(inp[0], -1, -2)
-    z += inp[1][..., None, :]
     gated = g @ out_weight
-    gated *= activation.derivative(z)
+    gated *= activation.derivative(_read(inp, x))
     back: Floats = gated @ inp[0]
     back += g
     return back

@@ -14,7 +14,7 @@ import numpy as np
 from unshuffle.network import Network
 from unshuffle.pile import Floats
 
-SAMPLE_ROWS = 512
+SAMPLE_ROWS = 128
 """Rows on which the rounding level is measured, spread evenly over the record."""
 
 MARGIN = 8.0

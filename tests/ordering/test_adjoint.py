@@ -176,7 +176,7 @@ def test_exchanges_agree_with_replacements(loose, rng, activation):
     case = loose(outputs=2, activation=activation)
     order = tuple(rng.permutation(case.right).tolist())
     at = linearize(case.judge, case.judge.run(order))
-    other_out, other_inp = exchange_effects(case.layers, at)
+    other_out, other_inp = exchange_effects(case.judge, at)
     inps, outs = np.divmod(order, case.outs)
     for t in range(5):
         for effects, blocks in (

@@ -68,8 +68,8 @@ def test_exchanges_are_offered_with_their_effects_and_gains(loose, rng):
     order = net.right[::-1]
     at = linearize(net.judge, net.judge.run(order))
     objective = Objective(10 * rng.normal(size=(5, 5)))
-    moves = _exchanges(net.judge, net.layers, at, objective)
-    by_kind = dict(zip((Kind.OUTS, Kind.INPS), exchange_effects(net.layers, at), strict=True))
+    moves = _exchanges(net.judge, at, objective)
+    by_kind = dict(zip((Kind.OUTS, Kind.INPS), exchange_effects(net.judge, at), strict=True))
     offered = set()
     for k in range(len(moves)):
         kind, a, b = Kind(moves.kind[k]), int(moves.first[k]), int(moves.second[k])
@@ -113,7 +113,7 @@ def test_descent_never_raises_the_objective(loose, finish, rng, loss):
         judge = of_another_record(net, rng)
         objective = pairs_fixed(5) if loss == "pairs fixed" else unsure(rng, 5)
         start = judge.run(rng.permutation(net.right).tolist())
-        steps, end = finish(descend(judge, net.layers, start, objective, done=never))
+        steps, end = finish(descend(judge, start, objective, done=never))
         runs = [start, *(judge.run(step.order) for step in steps)]
         values = [objective.value(run) for run in runs]
         for before, after, step in zip(values[:-1], values[1:], steps, strict=True):
@@ -129,7 +129,7 @@ def test_descent_ends_where_no_single_move_helps(loose, finish, rng):
         judge = of_another_record(net, rng)
         objective = unsure(rng, 4)
         start = judge.run(rng.permutation(net.right).tolist())
-        _, end = finish(descend(judge, net.layers, start, objective, done=never))
+        _, end = finish(descend(judge, start, objective, done=never))
         rivals = [objective.value(judge.run(order)) for order in neighbours(end.order, 4)]
         # A round that gains less than a thousandth of the error does not count as progress.
         assert objective.value(end) < min(rivals) + 2e-3
@@ -139,7 +139,7 @@ def test_descent_leaves_alone_the_pairs_that_evidence_fixes(loose, finish, rng):
     net = loose()
     judge = of_another_record(net, rng)
     start = judge.run(net.right[::-1])
-    steps, _ = finish(descend(judge, net.layers, start, pairs_fixed(5), done=never))
+    steps, _ = finish(descend(judge, start, pairs_fixed(5), done=never))
     assert any(step.kept for step in steps)
     for step in steps:
         assert sorted(step.order) == sorted(net.right)
@@ -148,7 +148,7 @@ def test_descent_leaves_alone_the_pairs_that_evidence_fixes(loose, finish, rng):
 def test_descent_solves_tiny_networks_from_any_order(loose, finish):
     net = loose(blocks=4, rows=100, scale=0.5)
     for order in permutations(net.right):
-        search = descend(net.judge, net.layers, net.judge.run(order), pairs_fixed(4), done=solved)
+        search = descend(net.judge, net.judge.run(order), pairs_fixed(4), done=solved)
         assert finish(search)[1].order == net.right
 
 
@@ -157,7 +157,7 @@ def test_descent_repairs_wrong_pairs(loose, finish, rng):
     nothing_known = Objective(np.zeros((4, 4)))
     for wrong in [(1, 0, 2, 3), (0, 2, 1, 3), (0, 1, 3, 2)]:
         start = net.judge.run([4 * i + j for i, j in enumerate(wrong)])
-        steps, end = finish(descend(net.judge, net.layers, start, nothing_known, done=solved))
+        steps, end = finish(descend(net.judge, start, nothing_known, done=solved))
         assert end.order == net.right
         assert "repair" in {step.phase for step in steps}
 
@@ -177,13 +177,13 @@ def test_descent_turns_blocks_the_right_way_round(dropped, finish):
     right = [k * 6 + 3 + k for k in range(3)]
     turned = [right[0], (3 + 1) * 6 + 1, right[2]]
     objective = Objective(np.zeros((6, 6)))
-    search = descend(judge, layers, judge.run(turned), objective, done=solved, turns=True)
+    search = descend(judge, judge.run(turned), objective, done=solved, turns=True)
     assert finish(search)[1].order == tuple(right)
 
 
 def test_a_single_block_leaves_nothing_to_descend(loose, finish):
     net = loose(blocks=1)
     start = net.judge.run(net.right)
-    steps, end = finish(descend(net.judge, net.layers, start, pairs_fixed(1), done=never))
+    steps, end = finish(descend(net.judge, start, pairs_fixed(1), done=never))
     assert end is start
     assert not any(step.kept for step in steps)

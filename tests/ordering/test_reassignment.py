@@ -16,7 +16,7 @@ def net(loose):
 
 def proposals(net, order, log_odds=None):
     at = linearize(net.judge, net.judge.run(order))
-    return reassignments(net.layers, at, np.zeros((8, 8)) if log_odds is None else log_odds)
+    return reassignments(net.judge, at, np.zeros((8, 8)) if log_odds is None else log_odds)
 
 
 @pytest.mark.parametrize("kind", ["out", "inp"])

@@ -70,9 +70,9 @@ def step_against_input(clues: Clues) -> Scores:
     outs = np.arange(len(layers.out_weight))
     scores = np.empty((len(layers.inp_weight), len(outs)))
     for i in range(len(scores)):
-        steps = layers.with_each_out(i, outs, x)
-        lengths = np.maximum(np.linalg.norm(steps, axis=2) * norms, 1e-30)
-        scores[i] = -(np.einsum("jnd,nd->jn", steps, x) / lengths).mean(axis=1)
+        steps = layers.take(i * len(outs) + outs).steps_with_each_out(0, x)
+        lengths = np.maximum(np.linalg.norm(steps, axis=2) * norms[:, None], 1e-30)
+        scores[i] = -(np.einsum("njd,nd->nj", steps, x) / lengths).mean(axis=0)
     return scores
 
 
@@ -86,9 +86,10 @@ def prediction_error(clues: Clues) -> Scores:
     outs = np.arange(len(layers.out_weight))
     scores = np.empty((len(layers.inp_weight), len(outs)))
     for i in range(len(scores)):
-        states = layers.with_each_out(i, outs, x) + x
-        predictions = states @ last.weight.T + last.bias
-        scores[i] = -np.square(predictions - wanted, dtype=np.float64).mean(axis=(1, 2))
+        steps = layers.take(i * len(outs) + outs).steps_with_each_out(0, x)
+        predictions = (steps + x[:, None]) @ last.weight.T + last.bias
+        errors = np.square(predictions - wanted[:, None], dtype=np.float64)
+        scores[i] = -errors.mean(axis=(0, 2))
     return scores
 
 

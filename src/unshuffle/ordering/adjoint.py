@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Layers
 from unshuffle.ordering.judge import FEW_ROWS, Judge, Run
 from unshuffle.pile import Floats
 
@@ -81,8 +80,8 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
     Moves forward are run exactly. Moves back would have to be run from every start anew, so there
     the blocks that are passed are linearized too. All moves by one distance are run together.
     """
-    order = np.array(at.run.order, np.intp)
-    length = len(order)
+    blocks = judge.blocks.take(at.run.order)
+    length = len(blocks)
     window = min(window, length - 1)
     outputs, rows = at.sensitivities.shape[1:3]
     effects = np.empty((len(shifts(length, window)), outputs, rows), at.sensitivities.dtype)
@@ -92,8 +91,8 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
         done = 0
         passed = states[:length]
         for by in range(1, window + 1):
-            passed = judge.blocks.apply_each(order[by:], passed[: length - by])
-            moved = judge.blocks.apply_each(order[: length - by], passed)
+            passed = blocks[by:].apply_each(passed[: length - by])
+            moved = blocks[: length - by].apply_each(passed)
             moved -= states[by + 1 :]
             effects[done : done + len(moved), :, part] = _project(sensitivities[by + 1 :], moved)
             done += len(moved)
@@ -104,12 +103,10 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
         here = _project(sensitivity, states[1:] - states[:-1])
         for by in range(1, window + 1):
             before = states[: length - by]
-            sensitivity = judge.blocks.pullback_each(
-                order[: length - by], before, sensitivity[-(length - by) :]
-            )
+            sensitivity = blocks[: length - by].pullback_each(before, sensitivity[-(length - by) :])
             if by == 1:
                 continue
-            step = judge.blocks.apply_each(order[by:], before)
+            step = blocks[by:].apply_each(before)
             step -= before
             effects[done : done + len(step), :, part] = _project(sensitivity, step) - here[by:]
             done += len(step)
@@ -147,7 +144,7 @@ def replacement_effects(judge: Judge, at: Linearization, replacements: NDArray[n
     return effects.reshape(len(effects), shape[1] * shape[2])
 
 
-def exchange_effects(layers: Layers, at: Linearization) -> tuple[Floats, Floats]:
+def exchange_effects(judge: Judge, at: Linearization) -> tuple[Floats, Floats]:
     """Effects of giving each place the out layer, or the inp layer, of each other place.
 
     Returns
@@ -156,21 +153,19 @@ def exchange_effects(layers: Layers, at: Linearization) -> tuple[Floats, Floats]
         Two arrays of shape (length, length, outputs * rows): entry (t, u) puts the out layer (the
         inp layer) of place u in place t.
     """
-    inps, outs = np.divmod(np.array(at.run.order, np.intp), len(layers.out_weight))
+    blocks = judge.blocks.take(at.run.order)
     states, adjoints = at.run.states, at.sensitivities
-    shape = (len(inps), len(inps), adjoints.shape[1] * adjoints.shape[2])
-    other_out, other_inp = np.empty(shape, states.dtype), np.empty(shape, states.dtype)
-    for t, (i, j) in enumerate(zip(inps.tolist(), outs.tolist(), strict=True)):
-        here = states[t + 1] - states[t]
-        for steps, effects in (
-            (layers.with_each_out(i, outs, states[t]), other_out),
-            (layers.with_each_inp(inps, j, states[t]), other_inp),
-        ):
-            # (rows, places, width) @ (rows, width, outputs) → (places, outputs, rows)
-            projected = np.matmul(
-                (steps - here).transpose(1, 0, 2), adjoints[t + 1].transpose(1, 2, 0)
-            )
-            effects[t] = projected.transpose(1, 2, 0).reshape(len(inps), -1)
+    length, outputs, rows = len(blocks), *adjoints.shape[1:3]
+    other_out = np.empty((length, length, outputs * rows), states.dtype)
+    other_inp = np.empty_like(other_out)
+    for t in range(length):
+        x, g = states[t], adjoints[t + 1]
+        here = _project(g, states[t + 1] - x).T[:, None]  # (rows, 1, outputs)
+        # (rows, places, width) @ (rows, width, outputs)
+        out = blocks.steps_with_each_out(t, x) @ g.transpose(1, 2, 0)
+        inp = blocks.pulled_steps_with_each_inp(t, x, g)
+        for effects, steps in ((other_out, out), (other_inp, inp)):
+            effects[t] = (steps - here).transpose(1, 2, 0).reshape(length, -1)
     return other_out, other_inp
 
 

@@ -213,14 +213,14 @@ def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, Non
     count = session.rows_for(GLANCE)
     stage = session.stage(alternatives.made[0], count)
     best = yield from _from_seeds(stage, starts=1, quick=True)
-    if session.confirmed(stage, best) or session.near(best):
+    if session.near(best):
         return stage, best
     for other in alternatives.more():
         rival = session.stage(other, count)
         run = yield from _from_seeds_too(rival, best, quick=True)
         if _convinces(rival, run, best):
             stage, best = rival, run
-        if session.confirmed(stage, best) or session.near(best):
+        if session.near(best):
             break
     return stage, best
 
@@ -335,10 +335,7 @@ def _descent(stage: Stage, start: Run, objective: Objective, best: Run) -> Searc
 
 
 def _descend(stage: Stage, start: Run, objective: Objective) -> Search:
-    problem = stage.problem
-    return descend(
-        stage.judge, problem.layers, start, objective, done=stage.done, turns=problem.turns
-    )
+    return descend(stage.judge, start, objective, done=stage.done, turns=stage.problem.turns)
 
 
 def _reporting(search: Search, best: Run, judge: Judge) -> Generator[Step, None, tuple[Run, Run]]:
@@ -403,7 +400,7 @@ def _ranked_seeds(
             orders += [tuple(ranking), tuple(reversed(ranking))]
         states = np.stack([judge.inputs[:rows]] * len(orders))
         for blocks in np.array(orders, np.intp).T:
-            states = problem.layers.apply_each(blocks, states)
+            states = problem.layers.take(blocks).apply_each(states)
         residuals = problem.last(states) - judge.predictions[:rows]
         squares = np.square(residuals, dtype=np.float64).reshape(len(orders), -1)
     errors = np.nan_to_num(squares.mean(axis=1), nan=np.inf)

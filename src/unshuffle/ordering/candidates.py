@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Layers
 from unshuffle.ordering.adjoint import (
     Linearization,
     exchange_effects,
@@ -23,7 +22,7 @@ def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
 
 
 def all_exchanges(
-    layers: Layers,
+    judge: Judge,
     at: Linearization,
     log_odds: NDArray[np.float64],
     least_gain: float = -np.inf,
@@ -35,16 +34,14 @@ def all_exchanges(
 
     Parameters
     ----------
-    layers
-        The loose layers.
-    at
-        The linearized order.
+    judge, at
+        The judge and the linearized order; any rows that both have.
     log_odds
         Shape (I, J): of all pairs.
     least_gain
         Only exchanges that change the sum of the log-odds by more than this are considered.
     """
-    i, j = np.divmod(np.array(at.run.order, np.intp), len(layers.out_weight))
+    i, j = np.divmod(np.array(at.run.order, np.intp), log_odds.shape[1])
     first, second = np.triu_indices(len(i), 1)
     gains = log_odds[i[first], j[second]] + log_odds[i[second], j[first]]
     gains -= log_odds[i[first], j[first]] + log_odds[i[second], j[second]]
@@ -56,7 +53,7 @@ def all_exchanges(
         Moves(np.full(len(first), kind), first, second, effects[first, second], gains)
         for kind, effects in zip(
             (Kind.OUTS, Kind.INPS),
-            (each + each.transpose(1, 0, 2) for each in exchange_effects(layers, at)),
+            (each + each.transpose(1, 0, 2) for each in exchange_effects(judge, at)),
             strict=True,
         )
     )

@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Layers
 from unshuffle.ordering.adjoint import Linearization, linearize
 from unshuffle.ordering.candidates import (
     all_exchanges,
@@ -79,7 +78,6 @@ class Objective:
 
 def descend(
     judge: Judge,
-    layers: Layers,
     run: Run,
     objective: Objective,
     *,
@@ -95,9 +93,7 @@ def descend(
     Parameters
     ----------
     judge
-        Judges orders of the blocks that `layers` can make.
-    layers
-        The loose layers.
+        Judges orders of the blocks that loose layers can make.
     run
         Where to start.
     objective
@@ -111,7 +107,7 @@ def descend(
     value = objective.value(run)
     while effort < 3 and not done(run):
         best, tested = judge.journal.result(
-            partial(_round, judge, layers, run, objective, effort, turns=turns),
+            partial(_round, judge, run, objective, effort, turns=turns),
             partial(_pack, run),
             partial(_unpack, judge, run, partial(same_layers, outs=objective.outs, turns=turns)),
         )
@@ -126,27 +122,32 @@ def descend(
 
 
 def _round(
-    judge: Judge, layers: Layers, run: Run, objective: Objective, effort: int, *, turns: bool
+    judge: Judge, run: Run, objective: Objective, effort: int, *, turns: bool
 ) -> tuple[Run, list[float]]:
     """Linearize once, propose, judge: the best run, or the one that stands, and all errors."""
     at = linearize(judge, run)
     moves = shift_moves(judge, at, WINDOW if effort else 1)
     if effort == 2:
-        moves += _exchanges(judge, layers, at, objective)
+        moves += _exchanges(judge, at, objective)
         if turns:
             moves += turn_moves(judge, at, objective.log_odds)
-    proposals = [
-        regression(moves, at.residual),
-        pursuit(moves, at.residual, strength=len(run.order)),
-    ]
+    proposals = [regression(moves, at.residual)]
+    if effort:
+        proposals.append(pursuit(moves, at.residual, strength=len(run.order)))
     best, tested = _judge(judge, run, moves, proposals, objective)
+    if best is run and not effort:
+        # As long as adjacent swaps help, their regression nearly always chooses best, so the
+        # pursuit is asked only where that fails.
+        proposals = [pursuit(moves, at.residual, strength=len(run.order))]
+        best, more = _judge(judge, run, moves, proposals, objective)
+        tested += more
     if best is run and effort:
         ranked = promising(moves, at.residual, len(run.order))
         singles = [ranked[k : k + 1] for k in range(min(SINGLES, len(ranked)))]
         best, more = _judge(judge, run, moves, singles, objective)
         tested += more
     if best is run and effort == 2:
-        others = reassignments(layers, at, objective.log_odds)
+        others = reassignments(judge, at, objective.log_odds)
         best, more = _better(judge, run, others, objective)
         tested += more
     return best, tested
@@ -203,11 +204,11 @@ def _better(
     return best, [candidate.error for candidate in candidates]
 
 
-def _exchanges(judge: Judge, layers: Layers, at: Linearization, objective: Objective) -> Moves:
+def _exchanges(judge: Judge, at: Linearization, objective: Objective) -> Moves:
     """The exchanges that the evidence admits and that promise most on a few rows."""
     length = len(at.run.order)
     few = at.first_rows(SCREENED_ROWS)
     # One exchange can be expected to explain much of the error, but not nearly all of it.
-    rough = all_exchanges(layers, few, objective.log_odds, least_gain=-length)
+    rough = all_exchanges(judge, few, objective.log_odds, least_gain=-length)
     best = promising(rough, few.residual, length)[:EXCHANGES]
     return exchange_moves(judge, at, rough.take(best), objective.outs)

@@ -80,13 +80,13 @@ def precedence(blocks: BlockMaps, order: Order, inputs: Floats) -> Precedence:
 
 def _step_ratios(blocks: BlockMaps, order: Order, inputs: Floats) -> NDArray[np.float64]:
     """Entry (t, u), t ≤ u: log of the step of block u over that of block t, where that one runs."""
-    numbers = np.array(order, np.intp)
+    ordered = blocks.take(order)
     ratios = np.zeros((len(order), len(order)))
     state = inputs
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for t in range(len(order)):
-            rest = numbers[t:]
-            after = blocks.apply_each(rest, np.broadcast_to(state, (len(rest), *state.shape)))
+            rest = ordered[t:]
+            after = rest.apply_each(np.broadcast_to(state, (len(rest), *state.shape)))
             steps = after - state
             squares = np.einsum("bnd,bnd->b", steps, steps)
             ratios[t, t:] = np.log(squares / squares[0]) / 2

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Layers
 from unshuffle.ordering.adjoint import Linearization, exchange_effects
-from unshuffle.ordering.judge import Order
+from unshuffle.ordering.judge import Judge, Order
 from unshuffle.pairing.matching import optimal_matching
 from unshuffle.pile import Floats
 
@@ -32,15 +31,13 @@ MOST_EFFECTS = 5_000_000
 """Layers times places times equations up to which this is done."""
 
 
-def reassignments(layers: Layers, at: Linearization, log_odds: NDArray[np.float64]) -> list[Order]:
+def reassignments(judge: Judge, at: Linearization, log_odds: NDArray[np.float64]) -> list[Order]:
     """Orders with other out layers, or other inp layers, in many places.
 
     Parameters
     ----------
-    layers
-        The loose layers.
-    at
-        The linearized order.
+    judge, at
+        The judge and the linearized order.
     log_odds
         Shape (I, J): of all pairs; −∞ for those that are ruled out.
 
@@ -49,13 +46,13 @@ def reassignments(layers: Layers, at: Linearization, log_odds: NDArray[np.float6
     list
         Different orders, none of them the one that stands.
     """
-    length, outs = len(at.run.order), len(layers.out_weight)
+    length, outs = len(at.run.order), log_odds.shape[1]
     if length < 2 or length**2 * len(at.residual) > MOST_EFFECTS:
         return []
     i, j = np.divmod(np.array(at.run.order, np.intp), outs)
     if np.isfinite(log_odds[np.ix_(i, j)]).sum() <= length:
         return []
-    other_out, other_inp = exchange_effects(layers, at)
+    other_out, other_inp = exchange_effects(judge, at)
     # Entry (t, u) is about the layer of place u in place t.
     odds_out, odds_inp = log_odds[np.ix_(i, j)], log_odds[np.ix_(i, j)].T
     found: dict[Order, None] = {}
