@@ -59,6 +59,7 @@ picture: .venv/dev.stamp ## Draw the pictures in the README and in docs
 		$(BIN)/unshuffle plot $$figure build/auto examples/dropped/record.csv --force \
 			--out docs/pictures/$$figure.svg || exit 1; done
 	@$(BIN)/unshuffle animate build/classic --quiet --force --out docs/pictures/search.gif
+	@$(BIN)/python docs/pictures/method.py docs/pictures
 
 zoo: .venv/dev.stamp ## Train every oracle and try every method on them: hours
 	@$(BIN)/unshuffle oracle zoo --zoo .zoo --seeds $(SEEDS)

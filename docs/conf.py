@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
@@ -41,12 +43,18 @@ autodoc_mock_imports = ["torch"]  # imported for its name only, and slowly
 numpydoc_show_class_members = False
 python_maximum_signature_line_length = 88
 
+WIDE = "overflow: auto hidden; padding: 0.3em 0"  # on a phone, formulas are wider than the page
+
 
 def mathml(translator: HTML5Translator, node: nodes.Element) -> None:
     """Write a formula as MathML, which every browser sets by itself."""
     block = isinstance(node, nodes.math_block)
-    formula = tex2mathml(node.astext(), as_block=block)
-    translator.body.append(f'<div class="math">{formula}</div>' if block else formula)
+    try:
+        formula = tex2mathml(node.astext(), as_block=block)
+    except MathError as error:
+        logging.getLogger(__name__).warning(str(error), location=node)
+        raise nodes.SkipNode from error
+    translator.body.append(f"<div style='{WIDE}'>{formula}</div>" if block else formula)
     raise nodes.SkipNode
 
 
