@@ -85,6 +85,25 @@ def read_anatomy(pile: Pile, records: Records | None = None) -> Anatomy:
     raise PileError(_what_is_wrong(pile, counts, records))
 
 
+def check_biases(pile: Pile) -> None:
+    """Make sure that there is one loose bias for each weight without one, by their lengths.
+
+    Raises
+    ------
+    PileError
+        If there is not.
+    """
+    lengths = Counter(piece.shape[0] for piece in pile if piece.detached)
+    found = Counter(len(bias.values) for bias in pile.biases)
+    for length in sorted({*lengths, *found}):
+        if lengths[length] != found[length]:
+            raise PileError(
+                f"{lengths[length]} weights with {length} rows have no bias, and {found[length]} "
+                f"loose biases have {length} numbers: each of the weights needs one; add what is "
+                "missing or take out what is too much"
+            )
+
+
 def _network_shapes(pieces: int, width: int, hidden: int, outputs: int) -> Counter[Shape]:
     """The shapes that a network of so many pieces has; empty if the number is even or below 3."""
     blocks, rest = divmod(pieces - 1, 2)

@@ -93,14 +93,41 @@ class Options:
         return self.signal or ("trace" if self.strategy == "classic" else "fused")
 
 
-class _Cases:
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What an earlier search over the same layers came to.
+
+    Parameters
+    ----------
+    order
+        The best order.
+    trace
+        Its steps, to which those of the next search are added.
+    ending
+        Why it stopped; where something stopped it, no further search is begun.
+    """
+
+    order: Order
+    trace: Trace
+    ending: Ending
+
+
+class Cases:
     """What there is to order, by activation, and by last layer where shapes leave a choice.
 
     Each case is paired only when the search asks for it, and remembered.
     """
 
-    def __init__(self, pile: Pile, records: Records, anatomy: Anatomy, options: Options) -> None:
+    def __init__(
+        self,
+        pile: Pile,
+        records: Records,
+        anatomy: Anatomy,
+        options: Options,
+        start: Order | None = None,
+    ) -> None:
         self.pile, self.records, self.anatomy, self.options = pile, records, anatomy, options
+        self.start = start
         activations = options.activations
         self.pairing, problem = self._case(anatomy, activations[0])
         self.problems = [problem]
@@ -124,11 +151,16 @@ class _Cases:
             anatomy=anatomy,
             activation=activation,
         )
-        return pairing, _problem(self.pile, self.records, self.anatomy, pairing, activation)
+        problem = _problem(self.pile, self.records, self.anatomy, pairing, activation)
+        return pairing, replace(problem, start=self.start)
 
 
 def arrange(
-    pile: Pile, records: Records, options: Options, anatomy: Anatomy | None = None
+    pile: Pile,
+    records: Records,
+    options: Options,
+    anatomy: Anatomy | None = None,
+    start: Start | None = None,
 ) -> Solution:
     """Pair the layers of a whole pile, order the blocks, and verify the result.
 
@@ -140,6 +172,8 @@ def arrange(
         How to search.
     anatomy
         The roles of the pieces, if they are known better than by their shapes.
+    start
+        What an earlier search found.
 
     Raises
     ------
@@ -155,19 +189,23 @@ def arrange(
     # with a parallel BLAS, and its rounding then does not depend on the number of cores.
     with threadpool_limits(1, "blas"):
         anatomy = anatomy or read_anatomy(pile, records)
-        cases = _Cases(pile, records, anatomy, options)
+        cases = Cases(pile, records, anatomy, options, start.order if start else None)
         paired = perf_counter()
         problem = cases.problems[0]
         known = problem.known
         turn = partial(_turned, outs=len(anatomy.out)) if anatomy.interchangeable else None
         trace = Trace([pile[i].id for i in anatomy.inp], [pile[i].id for i in anatomy.out])
-        ending = run_search(
-            _search(cases, turn, rng, journal),
-            trace,
-            time_limit=options.time_limit,
-            on_step=options.on_step,
-            clock=lambda: journal.seconds,
-        )
+        if start is not None:
+            trace = start.trace
+        ending = start.ending if start is not None else Ending.CONVERGED
+        if ending is Ending.CONVERGED:
+            ending = run_search(
+                _search(cases, turn, rng, journal),
+                trace,
+                time_limit=options.time_limit,
+                on_step=options.on_step,
+                clock=lambda: journal.seconds,
+            )
         ordered = perf_counter()
         order = _complete(trace.steps[-1].order if trace.steps else (), problem.blocks, turn)
         fitting = [one for one in cases.problems if one.admits(order)]
@@ -207,7 +245,7 @@ def arrange(
 
 
 def _search(
-    cases: _Cases, turn: Turn | None, rng: np.random.Generator, journal: Journal
+    cases: Cases, turn: Turn | None, rng: np.random.Generator, journal: Journal
 ) -> Iterator[Step]:
     """The steps of the strategy."""
     pile, options = cases.pile, cases.options
@@ -216,7 +254,7 @@ def _search(
     arithmetic = arithmetic_of(pile.dtype, known.predictions)
 
     def reproduces(judge: Judge, run: Run) -> bool:
-        return _reproduces(judge, run, len(problem.blocks), arithmetic)
+        return reproduces_rows(judge, run, len(problem.blocks), arithmetic)
 
     if not len(known):
         return _estimate(problem)
@@ -283,7 +321,7 @@ def _problem(
     )
 
 
-def _reproduces(judge: Judge, run: Run, blocks: int, arithmetic: str) -> bool:
+def reproduces_rows(judge: Judge, run: Run, blocks: int, arithmetic: str) -> bool:
     """Whether a run of all blocks reproduces the judge's rows to rounding."""
     scale = np.mean(np.square(judge.predictions, dtype=np.float64))
     if len(run.order) < blocks or run.error > PROMISING**2 * scale:

@@ -2,16 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
 
 from unshuffle.activations import RELU, Activation
-from unshuffle.anatomy import Anatomy
+from unshuffle.anatomy import Anatomy, check_biases
 from unshuffle.errors import AnswerError
 from unshuffle.network import Blocks, Linear, Network
-from unshuffle.pile import PieceId, Pile
+from unshuffle.pile import Floats, PieceId, Pile
 
 
 def stack_blocks(
@@ -65,7 +65,7 @@ def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
     AnswerError
         If an id is not in the pile.
     """
-    by_text = {str(name): name for name in pile.ids}
+    by_text = {str(name): name for name in (*pile.ids, *(bias.id for bias in pile.biases))}
     names = [name.strip() for name in re.split(r"[,\n]", text)]
     names = [name for name in names if name]
     unknown = [name for name in names if name not in by_text]
@@ -77,8 +77,67 @@ def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
 def _no_such_piece(name: PieceId, pile: Pile) -> str:
     return (
         f"the answer names a piece {str(name)[:80]!r}, but the pile has none; expected "
-        f"{len(pile)} ids such as {pile.ids[0]}, separated by commas"
+        f"{len(pile) + len(pile.biases)} ids such as {pile.ids[0]}, separated by commas"
     )
+
+
+def with_biases(
+    permutation: Sequence[PieceId], bias_of: Mapping[PieceId, PieceId]
+) -> tuple[PieceId, ...]:
+    """The answer of detached pieces: each weight, followed by its bias where it has a loose one."""
+    return tuple(
+        part
+        for name in permutation
+        for part in ((name, bias_of[name]) if name in bias_of else (name,))
+    )
+
+
+def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[PieceId, ...]]:
+    """Give each detached weight the bias that follows it in an answer.
+
+    Returns
+    -------
+    tuple
+        The pile of whole pieces, and their part of the answer. Of a pile that has no detached
+        pieces, both as they are.
+
+    Raises
+    ------
+    PileError
+        If the weights and the loose biases are not of equal numbers.
+    AnswerError
+        If a weight is not followed by a bias of its length, or a bias is named elsewhere or twice.
+    """
+    if not pile.detached:
+        return pile, tuple(answer)
+    check_biases(pile)
+    loose = {bias.id: bias.values for bias in pile.biases}
+    joined: dict[PieceId, Floats] = {}
+    layers = []
+    rest = iter(answer)
+    for name in rest:
+        layers.append(name)
+        if name in loose:
+            raise AnswerError(
+                f"the answer names bias {name} where a weight belongs; each weight is followed by "
+                "its bias: inp, its bias, out, its bias, …, last, its bias"
+            )
+        if name in pile.index and pile[pile.index[name]].detached:
+            bias = next(rest, None)
+            rows = pile[pile.index[name]].shape[0]
+            if bias is None or bias not in loose or len(loose[bias]) != rows:
+                raise AnswerError(
+                    f"the answer has {'nothing' if bias is None else f'piece {bias}'} after weight "
+                    f"{name}, where a bias of {rows} numbers that no other weight has belongs"
+                )
+            joined[name] = loose.pop(bias)
+    missing = [n for n in pile.ids if n not in layers]
+    if missing:
+        raise AnswerError(
+            f"the answer names {len(layers)} of {len(pile)} weights: piece "
+            f"{min(missing, key=str)} is missing; each piece is used once"
+        )
+    return pile.joined(joined), tuple(layers)
 
 
 def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:

@@ -1,8 +1,9 @@
 """What was picked up off the floor: pieces, and the pile of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,12 +33,15 @@ class Piece:
     stored_as
         The dtype in the file: "float64", "float32", "float16" or "bfloat16". The two halves are
         held here as float32, which represents each of their values exactly.
+    detached
+        Whether the bias is a piece of its own, and not known; `bias` is then zero.
     """
 
     id: PieceId
     weight: Floats
     bias: Floats
     stored_as: str = "float32"
+    detached: bool = False
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or 0 in self.weight.shape:
@@ -70,6 +74,36 @@ class Piece:
         return f"Piece({self.id!r}, {rows}×{columns}, {self.stored_as})"
 
 
+@dataclass(frozen=True, eq=False)
+class Bias:
+    """A bias that was torn off its weight: a piece of its own.
+
+    Parameters
+    ----------
+    id, stored_as
+        As of a `Piece`.
+    values
+        Shape (rows,), float32 or float64.
+    """
+
+    id: PieceId
+    values: Floats
+    stored_as: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 1 or not len(self.values):
+            raise PileError(
+                f"piece {self.id}: its bias has shape {self.values.shape}, but a bias is a vector "
+                "with at least one number; leave this piece out"
+            )
+        if not np.isfinite(self.values).all():
+            where = int(np.argmin(np.isfinite(self.values)))
+            raise PileError(
+                f"piece {self.id}: its bias holds {self.values[where]} at [{where}], but all "
+                "numbers of a network are finite; the file is damaged or training diverged"
+            )
+
+
 class Pile:
     """Pieces in a canonical sequence that their file names and file order do not influence.
 
@@ -80,6 +114,9 @@ class Pile:
     ----------
     pieces
         At least one piece; ids must be distinct.
+    biases
+        Those of detached pieces, which belong to any of them for all that is known. They are in
+        a canonical sequence too.
 
     Raises
     ------
@@ -87,11 +124,13 @@ class Pile:
         If there are no pieces or two share an id.
     """
 
-    def __init__(self, pieces: Iterable[Piece]) -> None:
+    def __init__(self, pieces: Iterable[Piece], biases: Iterable[Bias] = ()) -> None:
         self.pieces = tuple(sorted(pieces, key=_content))
+        self.biases = tuple(sorted(biases, key=_numbers))
         if not self.pieces:
             raise PileError("the pile is empty: there is no piece to put together")
-        twice = [name for name, count in Counter(self.ids).items() if count > 1]
+        names = (*self.ids, *(bias.id for bias in self.biases))
+        twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise PileError(f"two pieces are called {twice[0]}: every piece needs an id of its own")
 
@@ -106,14 +145,35 @@ class Pile:
         return {name: position for position, name in enumerate(self.ids)}
 
     @property
+    def detached(self) -> bool:
+        """Whether any weight's bias is a piece of its own."""
+        return bool(self.biases) or any(piece.detached for piece in self.pieces)
+
+    @property
     def dtype(self) -> np.dtype[np.floating]:
         """The dtype the network computes in: float64 if any piece is float64, else float32."""
-        return np.result_type(*{piece.weight.dtype for piece in self.pieces})
+        biases = {bias.values.dtype for bias in self.biases}
+        return np.result_type(*{piece.weight.dtype for piece in self.pieces}, *biases)
 
     @property
     def stored_as(self) -> tuple[str, ...]:
         """The distinct dtypes found in the files, sorted."""
-        return tuple(sorted({piece.stored_as for piece in self.pieces}))
+        found = {piece.stored_as for piece in self.pieces}
+        return tuple(sorted(found | {bias.stored_as for bias in self.biases}))
+
+    def joined(self, biases: Mapping[PieceId, Floats]) -> "Pile":
+        """The same pieces, in the same sequence, with biases for the detached ones by their ids."""
+
+        def whole(piece: Piece) -> Piece:
+            bias = biases[piece.id]
+            dtype = np.result_type(piece.weight, bias)
+            weight = piece.weight.astype(dtype, copy=False)
+            return replace(piece, weight=weight, bias=bias.astype(dtype), detached=False)
+
+        pile = copy(self)
+        pile.pieces = tuple(whole(piece) if piece.detached else piece for piece in self.pieces)
+        pile.biases = ()
+        return pile
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -127,10 +187,16 @@ class Pile:
     def __repr__(self) -> str:
         shapes = Counter(piece.shape for piece in self.pieces)
         kinds = ", ".join(f"{n} of {rows}×{cols}" for (rows, cols), n in sorted(shapes.items()))
-        return f"Pile({len(self)} pieces: {kinds}; {'/'.join(self.stored_as)})"
+        loose = f" and {len(self.biases)} biases" if self.biases else ""
+        return f"Pile({len(self)} pieces: {kinds}{loose}; {'/'.join(self.stored_as)})"
 
 
 def _content(piece: Piece) -> tuple[tuple[int, int], bytes, bytes, str, PieceId]:
     """Sort key: the numbers themselves; identical twins fall back to their ids."""
     kind = type(piece.id).__name__  # keeps int and str ids comparable
     return piece.shape, piece.weight.tobytes(), piece.bias.tobytes(), kind, piece.id
+
+
+def _numbers(bias: Bias) -> tuple[int, bytes, str, PieceId]:
+    """Sort key of a bias, like that of a piece."""
+    return len(bias.values), bias.values.tobytes(), type(bias.id).__name__, bias.id

@@ -1,11 +1,11 @@
 """What a solve hands back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from unshuffle.assembly import answer_text
+from unshuffle.assembly import answer_text, with_biases
 from unshuffle.certificate import Certificate
 from unshuffle.network import Network
 from unshuffle.outcome import Outcome
@@ -49,6 +49,8 @@ class Solution:
         Every step of the search.
     network
         The assembled network, which predicts with NumPy.
+    biases
+        Of each weight whose bias was a piece of its own, by id, the id of that bias.
     """
 
     outcome: Outcome
@@ -65,6 +67,7 @@ class Solution:
     seconds: Mapping[str, float]
     trace: Trace
     network: Network
+    biases: Mapping[PieceId, PieceId] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -72,9 +75,14 @@ class Solution:
         return self.outcome is Outcome.EXACT
 
     @property
-    def permutation(self) -> tuple[PieceId, ...]:
-        """Piece ids in the order in which they are applied: inp, out, inp, out, …, last."""
+    def layers(self) -> tuple[PieceId, ...]:
+        """Ids of the layers in the order in which they are applied: inp, out, inp, out, …, last."""
         return (*(name for block in self.order for name in self.pairs[block]), self.last)
+
+    @property
+    def permutation(self) -> tuple[PieceId, ...]:
+        """Ids of all pieces: the layers, each followed by its bias where that is one of its own."""
+        return with_biases(self.layers, self.biases)
 
     @property
     def answer(self) -> str:
@@ -112,6 +120,7 @@ class Solution:
             "pairs": [list(pair) for pair in self.pairs],
             "order": list(self.order),
             "last": self.last,
+            "biases": [list(each) for each in self.biases.items()],
             "mse": self.mse if isfinite(self.mse) else None,
             "max_abs_error": self.max_abs_error if isfinite(self.max_abs_error) else None,
             "rows": self.rows,

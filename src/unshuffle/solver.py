@@ -9,6 +9,7 @@ from unshuffle.arrangement import Options, arrange
 from unshuffle.ordering.journal import Journal
 from unshuffle.pile import Pile
 from unshuffle.records import Records
+from unshuffle.recovery.detached import solve_detached
 from unshuffle.solution import Solution
 from unshuffle.trace import OnStep
 
@@ -101,6 +102,8 @@ def solve(
     )
     if journal is not None:
         journal.claim(_key(pile, records, options))
+    if pile.detached:
+        return solve_detached(pile, records, options)
     return arrange(pile, records, options)
 
 
@@ -110,6 +113,9 @@ def _key(pile: Pile, records: Records, options: Options) -> dict[str, str]:
     for piece in pile:
         pieces.update(f"{piece.id!r} {piece.shape} {piece.weight.dtype} {piece.stored_as}".encode())
         pieces.update(piece.weight.tobytes() + piece.bias.tobytes())
+    for bias in pile.biases:
+        pieces.update(f"{bias.id!r} {bias.values.dtype} {bias.stored_as}".encode())
+        pieces.update(bias.values.tobytes())
     for part in (records.inputs, records.predictions):
         record.update(f"{part.shape} {part.dtype}".encode() + part.tobytes())
     chosen = {field.name: getattr(options, field.name) for field in fields(options)}

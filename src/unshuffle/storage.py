@@ -119,6 +119,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
         max_abs_error=fields.take("max_abs_error", _or(math.nan, _real)),
         rows=fields.take("rows", _whole),
         sha256=fields.take("sha256", _text),
+        biases=dict(fields.take("biases", _list(_pair))),
         activation=network.blocks.activation.name,
         pairing=_read_pairing(folder / PAIRING, evidence, inp, out),
         certificate=fields.take("certificate", _or(None, _certificate)),
@@ -185,8 +186,8 @@ def _check_together(folder: Path, solution: Solution) -> None:
     path, anatomy, network = folder / SOLUTION, solution.pairing.anatomy, solution.network
     if sorted(solution.order) != list(range(len(solution.pairs))):
         raise FileError(f"{shown(path)}: its order does not name each of its pairs once; {ADVICE}")
-    names = solution.permutation
-    if len({*names}) != len(names) or not {*names} <= {
+    layers, names = solution.layers, solution.permutation
+    if len({*names}) != len(names) or not {*layers} <= {
         *solution.trace.inp,
         *solution.trace.out,
         solution.pairing.last,
@@ -196,6 +197,8 @@ def _check_together(folder: Path, solution: Solution) -> None:
         raise FileError(
             f"{shown(path)}: its pairing is not of its {len(solution.pairs)} blocks; {ADVICE}"
         )
+    if not {*solution.biases} <= {*layers}:
+        raise FileError(f"{shown(path)}: names a bias of a layer that it lacks; {ADVICE}")
     if solution.sha256 != answer_hash(names):
         raise FileError(f"{shown(path)}: its sha256 is not that of its answer; {ADVICE}")
     places = len(solution.order)

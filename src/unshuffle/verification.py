@@ -10,7 +10,13 @@ from threadpoolctl import threadpool_limits
 
 from unshuffle.activations import ACTIVATIONS, find_activation
 from unshuffle.anatomy import read_anatomy
-from unshuffle.assembly import answer_hash, build_network, check_answer, parse_answer
+from unshuffle.assembly import (
+    answer_hash,
+    build_network,
+    check_answer,
+    join_answer,
+    parse_answer,
+)
 from unshuffle.errors import RecordError
 from unshuffle.network import Network
 from unshuffle.noise import looks_like_noise
@@ -80,7 +86,8 @@ def verify(
     pile, records
         The pieces and the record.
     answer
-        Piece ids in the order in which they are applied, or the text that lists them.
+        Piece ids in the order in which they are applied, or the text that lists them. A detached
+        weight is followed by its bias.
     activation
         Name of the hidden layers' activation; by default the known one that fits best.
 
@@ -95,13 +102,15 @@ def verify(
     """
     if isinstance(answer, str):
         answer = parse_answer(answer, pile)
+    named = answer
+    pile, answer = join_answer(pile, named)
     check_answer(pile, read_anatomy(pile, records), answer)
     known = require_predictions(records)
     activations = ACTIVATIONS.values() if activation is None else [find_activation(activation)]
     with threadpool_limits(1, "blas"):  # rows are predicted in parallel, the same on any machine
         network = best_fitting([build_network(pile, answer, one) for one in activations], known)
         verdict = judge_network(network, known, pile.stored_as)
-        return replace(verdict, sha256=answer_hash(answer))
+        return replace(verdict, sha256=answer_hash(named))
 
 
 def best_fitting(networks: Sequence[Network], known: Records) -> Network:

@@ -110,7 +110,7 @@ def test_what_only_fits_the_rows_of_the_search_is_not_the_end(dropped, monkeypat
         asked.append(len(judge.inputs))
         return len(asked) == 1 or run.error < 1e-10
 
-    monkeypatch.setattr(unshuffle.arrangement, "_reproduces", easily_satisfied)
+    monkeypatch.setattr(unshuffle.arrangement, "reproduces_rows", easily_satisfied)
     solution = solve(case.pile, case.records, rows=1)
     assert "more rows" in {step.phase for step in solution.trace.steps}
     assert solution.permutation == case.permutation

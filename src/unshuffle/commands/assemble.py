@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the network with the names `blocks.0.inp.weight` … `last.bias`."""
     from unshuffle.anatomy import read_anatomy
-    from unshuffle.assembly import build_network, check_answer
+    from unshuffle.assembly import build_network, check_answer, join_answer
     from unshuffle.files import shown, write_network
 
     pile = pile_of(args)
-    answer = answer_of(args, pile)
+    pile, answer = join_answer(pile, answer_of(args, pile))
     check_answer(pile, read_anatomy(pile), answer)
     network = build_network(pile, answer)
     write_network(args.to, network.tensors(), force=args.force)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from unshuffle.errors import FileError, PileError
 from unshuffle.files import limits
 from unshuffle.files.npz_file import read_npz
@@ -14,7 +16,7 @@ from unshuffle.files.opening import listed, shown
 from unshuffle.files.safetensors_file import read_safetensors
 from unshuffle.files.tensors import Tensor
 from unshuffle.files.torch_zip import read_torch
-from unshuffle.pile import Piece, PieceId, Pile
+from unshuffle.pile import Bias, Piece, PieceId, Pile
 
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
     ".pth": read_torch,
@@ -28,7 +30,7 @@ _PART = re.compile(r"(?P<prefix>.*[./_])?(?P<part>weight|bias)", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]+")
 
 Layer = dict[str, Tensor]
-"""The tensors "weight" and "bias" of one piece."""
+"""The tensors "weight" and "bias" of one piece; one of them alone where they were detached."""
 
 
 def read_pile(path: str | os.PathLike[str]) -> Pile:
@@ -39,7 +41,8 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     path
         A folder with one .pth, .pt, .safetensors or .npz file a piece, hidden files and other
         suffixes left aside; or one such file, in which tensors called `<piece>.weight` and
-        `<piece>.bias` belong together (a slash or an underscore separates as well as a dot).
+        `<piece>.bias` belong together (a slash or an underscore separates as well as a dot). A
+        weight or a bias that stands alone is a piece of its own.
 
     Returns
     -------
@@ -50,21 +53,23 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     Raises
     ------
     FileError
-        If a file or folder cannot be read, is not what its suffix says, exceeds a limit, or does
-        not hold a weight and a bias for each piece.
+        If a file or folder cannot be read, is not what its suffix says, exceeds a limit, or
+        holds something else than weights and biases.
     PileError
         If a weight or bias cannot be one of a linear layer.
     """
     path = Path(path)
-    layers = _folder(path) if os.path.isdir(path) else read_layers(path)
+    layers = _folder(path) if os.path.isdir(path) else _layers_of(path)
     if len(layers) > limits.PIECES:
         raise FileError(
             f"{shown(path)}: holds {len(layers)} pieces, but at most {limits.PIECES} are "
             "accepted; is it the right path?"
         )
     ids = _ids([name for name, _, _ in layers], path)
+    pieces = [_piece(name, layer, file) for name, (_, layer, file) in zip(ids, layers, strict=True)]
     return Pile(
-        _piece(name, layer, file) for name, (_, layer, file) in zip(ids, layers, strict=True)
+        [piece for piece in pieces if isinstance(piece, Piece)],
+        [piece for piece in pieces if isinstance(piece, Bias)],
     )
 
 
@@ -75,10 +80,11 @@ def _folder(folder: Path) -> list[tuple[str, Layer, Path]]:
     for file in files:
         tensors = _READERS[file.suffix.lower()](file)
         layer, *others = _layers(tensors).values() or [{}]
-        if others or len(layer) != 2 or len(tensors) != 2:
+        if others or len(layer) != len(tensors) or not layer:
             raise FileError(
-                f"{shown(file)}: a piece's file must hold one weight and one bias, but this one "
-                f"holds {listed(list(tensors))}; a file with many pieces is read by its own path"
+                f"{shown(file)}: a piece's file must hold one weight and one bias, or one of them, "
+                f"but this one holds {listed(list(tensors))}; a file with many pieces is read by "
+                "its own path"
             )
         taken += sum(tensor.values.nbytes for tensor in tensors.values())
         limits.check_growth(taken, limits.TOTAL_BYTES, shown(folder))
@@ -126,6 +132,18 @@ def read_layers(file: Path) -> list[tuple[str, Layer, Path]]:
     FileError
         If the file cannot be read, or does not hold a weight and a bias for each layer.
     """
+    layers = _layers_of(file)
+    for name, layer, _ in layers:
+        if len(layer) != 2:
+            raise FileError(
+                f"{shown(file)}: layer {shown(name)} has {listed(list(layer))}, but a weight and a "
+                "bias are needed; add the other one or leave the layer out"
+            )
+    return layers
+
+
+def _layers_of(file: Path) -> list[tuple[str, Layer, Path]]:
+    """Read the layers of a file that holds several, whole or detached."""
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         if not os.path.lexists(file):
@@ -142,12 +160,6 @@ def read_layers(file: Path) -> list[tuple[str, Layer, Path]]:
             f"{listed(strangers)}; leave these out"
         )
     layers = _layers(tensors)
-    for prefix, layer in layers.items():
-        if len(layer) != 2:
-            raise FileError(
-                f"{shown(file)}: piece {shown(prefix[:-1])} has {listed(list(layer))}, but a "
-                "weight and a bias are needed; add the other one or leave the piece out"
-            )
     if not layers:
         raise FileError(f"{shown(file)}: holds no tensors; is it the right file?")
     # A lone weight and bias have no name of their own.
@@ -184,14 +196,23 @@ def _ids(names: Sequence[str], path: Path) -> list[PieceId]:
     return list(names)
 
 
-def _piece(name: PieceId, layer: Layer, file: Path) -> Piece:
-    weight, bias = layer["weight"], layer["bias"]
+def _piece(name: PieceId, layer: Layer, file: Path) -> Piece | Bias:
+    try:
+        if "weight" not in layer:
+            return Bias(name, layer["bias"].values, layer["bias"].stored_as)
+        weight = layer["weight"]
+        if "bias" not in layer:
+            nothing = np.zeros(weight.values.shape[:1], weight.values.dtype)
+            return Piece(name, weight.values, nothing, weight.stored_as, detached=True)
+        return _whole_piece(name, weight, layer["bias"], file)
+    except PileError as error:
+        raise PileError(f"{shown(file)}: {error}") from error
+
+
+def _whole_piece(name: PieceId, weight: Tensor, bias: Tensor, file: Path) -> Piece:
     if weight.stored_as != bias.stored_as:
         raise FileError(
             f"{shown(file)}: piece {name} has a weight of {weight.stored_as} and a bias of "
             f"{bias.stored_as}; convert one of them"
         )
-    try:
-        return Piece(name, weight.values, bias.values, weight.stored_as)
-    except PileError as error:
-        raise PileError(f"{shown(file)}: {error}") from error
+    return Piece(name, weight.values, bias.values, weight.stored_as)

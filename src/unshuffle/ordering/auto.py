@@ -258,7 +258,7 @@ def _persistently(session: Session, stage: Stage, best: Run) -> Search:
 
 def _from_seeds(stage: Stage, *, starts: int, quick: bool = False) -> Search:
     """Descend from the best seeds until one leads to the record."""
-    orders, errors = _seeds(stage, quick=quick)
+    orders, errors = ranked_seeds(stage, quick=quick)
     best = stage.judge.run(orders[0])
     yield Step("seeds", errors, True, best.order, best.error, len(stage.judge.inputs))
     if stage.judge.predictions.size < GLANCE:
@@ -320,7 +320,7 @@ def _restarts(stage: Stage, best: Run, patience: int) -> Search:
     while failures < patience and not stage.done(best):
         objective = Objective(stage.problem.log_odds).trusted(TRUST[failures % len(TRUST)])
         start = stage.judge.run(
-            _perturbed(best.order, objective, stage.rng, turns=stage.problem.turns)
+            disturbed(best.order, objective, stage.rng, turns=stage.problem.turns)
         )
         run = yield from _descent(stage, start, objective, best)
         failures = 0 if run is not best else failures + 1
@@ -363,7 +363,7 @@ def _reporting(search: Search, best: Run, judge: Judge) -> Generator[Step, None,
             yield replace(step, kept=False, order=order, error=error)
 
 
-def _seeds(stage: Stage, *, quick: bool) -> tuple[list[Order], NDArray[np.float64]]:
+def ranked_seeds(stage: Stage, *, quick: bool) -> tuple[list[Order], NDArray[np.float64]]:
     """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
     few = SEED_ROWS if stage.judge.predictions.size >= GLANCE else MANY_SEED_ROWS
     inputs = _some_inputs(stage, few)
@@ -373,7 +373,8 @@ def _seeds(stage: Stage, *, quick: bool) -> tuple[list[Order], NDArray[np.float6
         if len(numbers) != len(errors) * len(blocks) or not len(errors):
             raise ValueError("it has seeds of another length")
         orders = numbers.reshape(len(errors), -1).tolist()
-        if any(sorted(order) != blocks for order in orders):
+        start = [*(stage.problem.start or ())]
+        if any(sorted(order) != blocks and order != start for order in orders):
             raise ValueError("it has seeds of other blocks")
         return [tuple(order) for order in orders], errors
 
@@ -391,7 +392,7 @@ def _ranked_seeds(
     numbers = problem.blocks
     network = problem.network(tuple(numbers.tolist()))
     rows = RANKED_ROWS if quick else MANY_RANKED_ROWS
-    orders: list[Order] = []
+    orders: list[Order] = [] if problem.start is None else [problem.start]
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
             if quick and not seed.quick:
@@ -415,7 +416,7 @@ def _some_inputs(stage: Stage, most: int) -> Floats:
     return inputs[chosen].astype(stage.judge.inputs.dtype)
 
 
-def _perturbed(
+def disturbed(
     order: Order, objective: Objective, rng: np.random.Generator, *, turns: bool
 ) -> Order:
     """A few random moves: blocks shifted by up to six places, outs exchanged, roles turned."""

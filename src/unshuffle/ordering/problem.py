@@ -27,6 +27,8 @@ class Problem:
         All rows; seeds look at those without predictions too.
     turns
         Whether inp and out layers have one shape.
+    start
+        An order to try before any other, from an earlier search.
     """
 
     layers: Layers
@@ -35,6 +37,7 @@ class Problem:
     log_odds: NDArray[np.float64]
     records: Records
     turns: bool
+    start: Order | None = None
 
     @cached_property
     def known(self) -> Records:

@@ -38,15 +38,15 @@ def run_search(
     steps
         The search; its last step holds the best order so far.
     trace
-        Where the steps are added.
+        Where the steps are added; the search goes on where an earlier one ended.
     time_limit
-        Seconds after which no further step is begun.
+        Seconds after which no further step is begun, those of the earlier search included.
     on_step
         Called after every step.
     clock
         Says what second it is.
     """
-    started = clock()
+    started = clock() - (trace.seconds[-1] if trace.seconds else 0.0)
     try:
         for step in steps:
             seconds = clock() - started

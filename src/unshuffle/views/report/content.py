@@ -76,7 +76,7 @@ def content_of(solution: Solution) -> Content:
     ids: tuple[PieceId, ...] = tuple(dict.fromkeys((*trace.inp, *trace.out, solution.last)))
     number = {name: piece for piece, name in enumerate(ids)}
     row, column = ({name: i for i, name in enumerate(names)} for names in (trace.inp, trace.out))
-    applied = zip(solution.permutation[:-1:2], solution.permutation[1::2], strict=True)
+    applied = zip(solution.layers[:-1:2], solution.layers[1::2], strict=True)
     blocks = [row[inp] * len(column) + column[out] for inp, out in applied]
     every = -(-trace.tested // DOTS) or 1
     values = {
@@ -137,7 +137,7 @@ def _weights(solution: Solution, ids: Sequence[PieceId]) -> dict[str, NDArray[An
 
     Nothing where they are too large for a page.
     """
-    layers = dict(zip(solution.permutation, solution.network.layers(), strict=True))
+    layers = dict(zip(solution.layers, solution.network.layers(), strict=True))
     weights: list[Floats] = [layers[name].weight for name in ids]
     if sum(weight.size for weight in weights) > WEIGHT_BYTES:
         return {}

@@ -1,0 +1,1 @@
+"""Damaged piles: what can be put together again although something is wrong with the pieces."""
