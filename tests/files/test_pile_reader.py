@@ -161,7 +161,6 @@ def test_missing(tmp_path: Path, refused) -> None:
     "tensors",
     [
         {},
-        {"weight": np.ones((2, 2))},
         {"weight": np.ones((2, 2)), "scale": np.ones(2)},
         {"weight": np.ones((2, 2)), "bias": np.ones(2), "scale": np.ones(2)},
         {"a.weight": np.ones((2, 2)), "b.bias": np.ones(2)},
@@ -191,10 +190,7 @@ def test_a_piece_without_a_name_is_called_like_its_file(tmp_path: Path) -> None:
     ("tensors", "complaint"),
     [
         ({}, "holds no tensors"),
-        ({"a.weight": np.ones((2, 2))}, "piece a has weight"),
-        ({"a.bias": np.ones(2)}, "piece a has bias"),
-        ({"a.weight": np.ones((2, 2)), "b.bias": np.ones(2)}, "piece a has weight"),
-        ({"a.weight": np.ones((2, 2)), "a_bias": np.ones(2)}, "piece a has weight"),
+        ({"a.weight": np.ones((2, 2)), "a_bias": np.ones(2)}, "two pieces are called a"),
         (
             {f"a{s}{part}": v for s in "._" for part, v in numbered(1).items()},
             "two pieces are called a",
@@ -207,6 +203,23 @@ def test_one_file_holds_nothing_but_pieces(tensors, complaint, tmp_path: Path, r
     save(tmp_path / "pile.npz", tensors)
     with refused(FileError, tmp_path / "pile.npz", complaint):
         read_pile(tmp_path / "pile.npz")
+
+
+def test_a_weight_or_a_bias_alone_is_a_piece(tmp_path: Path) -> None:
+    save(tmp_path / "1.npz", {"weight": np.ones((3, 2), np.float32)})
+    save(tmp_path / "2.npz", {"bias": np.full(3, 2, np.float16)})
+    pile = read_pile(tmp_path)
+    assert [piece.detached for piece in pile] == [True]
+    assert [(bias.id, bias.stored_as) for bias in pile.biases] == [(2, "float16")]
+    save(tmp_path / "both.npz", {"a.weight": np.ones((3, 2)), "b.bias": np.ones(3)})
+    pile = read_pile(tmp_path / "both.npz")
+    assert (pile.ids, pile.biases[0].id) == (("a",), "b")
+
+
+def test_biases_alone_are_no_pile(tmp_path: Path) -> None:
+    save(tmp_path / "2.npz", {"bias": np.ones(3)})
+    with pytest.raises(PileError, match="no piece to put together"):
+        read_pile(tmp_path)
 
 
 def test_errors_of_pieces_name_their_file(tmp_path: Path, refused) -> None:

@@ -116,7 +116,7 @@ def _add_hardening(parser: argparse.ArgumentParser) -> None:
         "--detach-biases",
         action="store_true",
         help="make every weight and every bias a piece of its own, so that biases have to be "
-        "matched too; this version reads no such pile, so its solve refuses it",
+        "matched too",
     )
     harder.add_argument(
         "--permute-hidden",

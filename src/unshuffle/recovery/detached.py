@@ -49,10 +49,10 @@ EQUATIONS = 1024
 SIGNAL_ROWS = 1000
 """Inputs whose mean and spread the signals look at."""
 
-STARTS = 3
+STARTS = 4
 """Seeds that are started from."""
 
-RESTARTS = 12
+RESTARTS = 16
 """Restarts, without a new best, before the search ends."""
 
 SHORT = 3
@@ -192,37 +192,45 @@ class JointSearch:
         """Rounds on biases and on the order in turn until the record is reproduced."""
         if not len(self.known):
             return
-        state, orders = yield from self._first_round()
-        self.best = state
-        state = yield from self._alternate(state)
-        for order in orders[1:STARTS]:
-            if self.best.done or self._explained():
+        waiting: list[tuple[State, list[Order]]] = []
+        for problem in self.cases:
+            state, orders = yield from self._first_round(problem)
+            if not self._near(state):
+                waiting.append((state, orders))
+                continue
+            yield from self._starts(state, orders)
+            if self._settled():
                 return
-            state = self._state(state.bare, nothing_held(self.groups), order)
-            yield from self._alternate(state)
+        for state, orders in sorted(waiting, key=lambda each: each[0].run.error):
+            yield from self._starts(state, orders)
+            if self._settled():
+                return
         failures = 0
-        while failures < RESTARTS and not (self.best.done or self._explained()):
+        while failures < RESTARTS and not self._settled():
             before = self.best
             objective = Objective(before.bare.log_odds)
             order = disturbed(before.run.order, objective, self.rng, turns=before.bare.turns)
-            yield from self._alternate(self._state(before.bare, before.held, order))
+            # The biases may be what holds the search back, as well as the order.
+            held = nothing_held(self.groups) if failures % 2 else before.held
+            yield from self._alternate(self._state(before.bare, held, order))
             failures = 0 if self.best is not before else failures + 1
 
-    def _first_round(self) -> Generator[Step, None, tuple[State, list[Order]]]:
-        """Place biases once, with the activation and the last layer for which that works best."""
-        found: list[tuple[State, list[Order]]] = []
-        for problem in self.cases:
-            state = self._state(problem, nothing_held(self.groups), tuple(problem.blocks.tolist()))
-            orders, errors = ranked_seeds(state.stage, quick=False)
-            state = self._state(problem, state.held, orders[0])
-            if not found:
-                self.best = state
-            yield self._step("seeds", errors.tolist(), state)
-            state = yield from self._round(state)
-            found.append((state, orders))
-            if state.run.error < NEAR * float(np.var(self.sample.predictions)):
-                break
-        return min(found, key=lambda each: each[0].run.error)
+    def _first_round(self, problem: Problem) -> Generator[Step, None, tuple[State, list[Order]]]:
+        """Place biases once in the order of the best seed; return that, and all seeds."""
+        state = self._state(problem, nothing_held(self.groups), self.best.run.order)
+        orders, errors = ranked_seeds(state.stage, quick=False)
+        state = self._state(problem, state.held, orders[0])
+        yield self._step("seeds", errors.tolist(), state)
+        state = yield from self._round(state)
+        return state, orders
+
+    def _starts(self, state: State, orders: list[Order]) -> Iterator[Step]:
+        """Go on from the first round, and begin anew from other seeds."""
+        yield from self._alternate(state)
+        for order in orders[1:STARTS]:
+            if self._settled():
+                return
+            yield from self._alternate(self._state(state.bare, nothing_held(self.groups), order))
 
     def _alternate(self, state: State) -> Rounds:
         """Rounds on the biases and on the order in turn, until neither helps."""
@@ -304,13 +312,22 @@ class JointSearch:
             reproduces_rows, judge, blocks=len(bare.blocks), arithmetic=self.arithmetic
         )
         stage = Stage(problem, judge, self.rng, reproduces)
+        if not len(self.sample):
+            return State(bare, held, stage, Run(order, judge.inputs[None], np.inf))
         return State(bare, held, stage, judge.run(order))
 
-    def _explained(self) -> bool:
-        """Whether noise or coarsely stored numbers explain what the best arrangement leaves."""
+    def _settled(self) -> bool:
+        """Whether the best arrangement reproduces its rows, or as well as noise allows."""
+        if self.best.done:
+            return True
+        if not self._near(self.best):
+            return False
         network = self.best.stage.problem.network(self.best.run.order)
         verdict = judge_network(network, self.known, self.pile.stored_as)
         return verdict.outcome is Outcome.APPROXIMATE
+
+    def _near(self, state: State) -> bool:
+        return state.run.error < NEAR * float(np.var(self.sample.predictions))
 
     def _last(self, problem: Problem) -> int:
         """Position of the last layer in the pile."""

@@ -38,9 +38,13 @@ def print_inspection(pile: "Pile", records: "Records | None", anatomy: "Anatomy 
             _roles(members[0], anatomy),
             _some(sorted((pile[i].id for i in members), key=_by_kind)),
         )
+    for length, count in sorted(Counter(len(bias.values) for bias in pile.biases).items()):
+        ids = sorted((b.id for b in pile.biases if len(b.values) == length), key=_by_kind)
+        table.add_row(str(length), str(count), "bias", _some(ids))
     console = Console(highlight=False)
     _print_table(console, table)
-    console.print(f"{len(pile)} pieces, stored as {' and '.join(pile.stored_as)}")
+    count = len(pile) + len(pile.biases)
+    console.print(f"{count} pieces, stored as {' and '.join(pile.stored_as)}")
     if anatomy is not None:
         console.print(f"network: {anatomy}")
     if records is not None:
@@ -89,6 +93,7 @@ def print_solution(
     facts = {
         **_errors(solution),
         **_weakest_pair(solution),
+        **_loose_biases(solution),
         **_certificate_facts(solution),
         "search": f"{solution.trace.tested} candidates tested, {solution.trace.kept} moves kept",
         **_error_curve(solution, console),
@@ -137,6 +142,13 @@ def _weakest_pair(solution: "Solution") -> dict[str, str]:
         return {}
     (inp, out), margin = min(margins.items(), key=lambda item: item[1])
     return {"weakest pair": f"{inp} with {out}, margin {margin:.2f}"}
+
+
+def _loose_biases(solution: "Solution") -> dict[str, str]:
+    """How many biases were matched, where they were pieces of their own."""
+    if not solution.biases:
+        return {}
+    return {"biases": f"{len(solution.biases)} matched; in the answer each follows its weight"}
 
 
 def _error_curve(solution: "Solution", console: Console) -> dict[str, str]:
