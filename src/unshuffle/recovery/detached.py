@@ -20,6 +20,7 @@ from unshuffle.assembly import answer_hash, with_biases
 from unshuffle.ordering.adjoint import linearize
 from unshuffle.ordering.auto import Stage, disturbed, ranked_seeds
 from unshuffle.ordering.descent import Objective, descend
+from unshuffle.ordering.journal import Errors, Journal, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import run_search
@@ -115,13 +116,15 @@ def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
     """
     started = perf_counter()
     check_biases(pile)
+    journal = options.journal or Journal()
     with threadpool_limits(1, "blas"):
-        search = JointSearch(pile, records, options)
+        search = JointSearch(pile, records, options, journal)
         ending = run_search(
             search.steps(),
             search.trace,
             time_limit=options.time_limit,
             on_step=options.on_step,
+            clock=lambda: journal.seconds,
         )
     best = search.best
     bias_of = _bias_of(pile, search.groups, best.held)
@@ -161,7 +164,8 @@ class JointSearch:
         The best arrangement so far.
     """
 
-    def __init__(self, pile: Pile, records: Records, options: Options) -> None:
+    def __init__(self, pile: Pile, records: Records, options: Options, journal: Journal) -> None:
+        self.journal = journal
         groups = groups_of(pile)
         bare = pile.joined(
             {
@@ -246,12 +250,31 @@ class JointSearch:
 
     def _round(self, state: State) -> Rounds:
         """Propose biases, judge them exactly, keep the best."""
+
+        def unpack(numbers: Numbers, errors: Errors) -> tuple[Held, list[float]]:
+            if len(numbers) != sum(map(len, state.held)):
+                raise ValueError("it has biases of another number of weights")
+            sizes = np.cumsum([len(holds) for holds in state.held])[:-1]
+            return tuple(np.split(numbers.astype(np.intp), sizes)), errors.tolist()
+
+        held, tested = self.journal.result(
+            lambda: self._better(state),
+            lambda found: (np.concatenate(found[0]).tolist(), found[1]),
+            unpack,
+        )
+        state = self._state(state.bare, held, state.run.order)
+        yield self._step("biases", tested, state)
+        return state
+
+    def _better(self, state: State) -> tuple[Held, list[float]]:
+        """The best of the proposals, or what stands; and the errors of all."""
         at = linearize(state.stage.judge, state.run)
         effects = [
             bias_effects(state.stage.problem, self.anatomy, self._last(state.bare), group, at)
             for group in self.groups
         ]
-        best, tested = state, []
+        best = state
+        tested: list[float] = []
         seen = set()
 
         def judged(held: Held) -> bool:
@@ -274,15 +297,13 @@ class JointSearch:
                     break
         for held in reassigned(effects, at.residual, self.groups, state.held):
             judged(held)
-        yield self._step("biases", tested, best)
-        return best
+        return best.held, tested
 
     def _descend(self, state: State, rounds: int | None) -> Rounds:
         """Rounds on the order while they help, at most so many; a whole descent without a limit."""
         stage = state.stage
         search = descend(
             stage.judge,
-            stage.problem.layers,
             state.run,
             Objective(stage.problem.log_odds),
             done=stage.done,
@@ -307,7 +328,7 @@ class JointSearch:
     def _state(self, bare: Problem, held: Held, order: Order) -> State:
         """An order with the biases that the weights hold."""
         problem = holding(bare, self.anatomy, self._last(bare), self.groups, held)
-        judge = Judge(problem.layers, problem.last, self.sample)
+        judge = Judge(problem.layers, problem.last, self.sample, self.journal)
         reproduces = partial(
             reproduces_rows, judge, blocks=len(bare.blocks), arithmetic=self.arithmetic
         )
