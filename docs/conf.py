@@ -5,8 +5,10 @@ root, and one link serves the site and whoever reads the files. Nothing is loade
 the theme brings its own styles and scripts, and formulas are MathML.
 """
 
+import re
 import sys
 from pathlib import Path
+from typing import get_origin
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -58,7 +60,31 @@ def mathml(translator: HTML5Translator, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+SHORTER = {
+    r"~numpy\.ndarray\[tuple\[.*?\], ~numpy\.dtype\[([^]]*)\]\]": r"~numpy.typing.NDArray[\1]",
+    r"Activation\(name='relu', apply=<[^>]*>, derivative=<[^>]*>\)": "RELU",
+}
+"""Types and defaults as the code writes them, by what Sphinx makes of them."""
+
+
+def shorten(
+    app: Sphinx, what: str, name: str, obj: object, options: object, *signature: str | None
+) -> tuple[str | None, ...]:
+    """Keep arguments and result readable."""
+    texts = list(signature)
+    for long, short in SHORTER.items():
+        texts = [text and re.sub(long, short, text) for text in texts]
+    return tuple(texts)
+
+
+def skip_plain(app: Sphinx, what: str, name: str, obj: object, *event: object) -> bool | None:
+    """Leave constants and names of types out: the code explains them where it uses them."""
+    return True if what == "module" and (name.isupper() or get_origin(obj)) else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Add the renderer of formulas that docutils brings."""
+    """Add the renderer of formulas that docutils brings, and keep signatures short."""
     app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
+    app.connect("autodoc-process-signature", shorten)
+    app.connect("autodoc-skip-member", skip_plain)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

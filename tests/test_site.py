@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import unshuffle
+
 PROJECT = Path(__file__).parent.parent
 
 
@@ -62,3 +64,9 @@ def test_nothing_is_loaded_from_elsewhere(site):
                 assert (path.parent / unquote(parts.path)).exists(), f"{path.name}: {address}"
     for style in next(path for path in site if path.name == "README.html").parent.rglob("*.css"):
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", style.read_text()), style
+
+
+def test_every_public_name_is_explained(site):
+    (page,) = (page for path, page in site.items() if path.parts[-2:] == ("api", "public.html"))
+    names = {f"unshuffle.{name}" for name in unshuffle.__all__ if name != "__version__"}
+    assert names <= page.ids

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from unshuffle.files import read_pile, write_network
+from unshuffle.pairing import SIGNALS
 
 
 def run(*args, **options):
@@ -230,6 +232,11 @@ def test_pair_prints_a_table_or_json(here, case):
     result = run("pair", here / "pieces", "--json")
     pairs = json.loads(result.stdout)["pairs"]
     assert {(pair["inp"], pair["out"]) for pair in pairs} == case.pairs
+
+
+def test_help_names_every_signal():
+    words = re.sub(r"-\n\s+", "-", run("pair", "--help").stdout)  # lines break at hyphens too
+    assert set(SIGNALS) <= set(re.findall(r"[a-z-]+", words))
 
 
 def test_inspect_prints_what_is_there(here):

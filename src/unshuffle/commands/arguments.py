@@ -47,8 +47,8 @@ def add_signal(parser: argparse.ArgumentParser, default: str) -> None:
         "--signal",
         metavar="NAME",
         help="what tells true pairs from wrong ones: fused (all signals together), trace, ratio, "
-        "log-norm, squared-cosine, magnitude, hidden-gram, bias, first-order or first-order-slope "
-        f"(default: {default})",
+        "log-norm, squared-cosine, magnitude, hidden-gram, bias, first-order, "
+        f"first-order-regression or first-order-slope (default: {default})",
     )
     parser.add_argument(
         "--matching",

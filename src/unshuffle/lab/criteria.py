@@ -1,6 +1,6 @@
 """Criteria: when a hypothesis counts as confirmed or refuted, as text that code evaluates.
 
-A condition compares a statistic of a metric with a number, or with another statistic:
+A condition compares a statistic of a metric with a number, or with another statistic::
 
     mean(pairs_right of trace) >= 0.9
     min(pairs_right of trace on tiny-*) > max(pairs_right of log-norm on tiny-*)

@@ -1,13 +1,15 @@
 """Experiments as data: a TOML file states a hypothesis and when it counts as refuted.
 
-title = "The trace finds the pairs of well-trained networks"
-hypothesis = "…"
-source = "…"
-subjects = ["example", "tiny-adam"]
-methods = ["trace"]
-seeds = [0, 1, 2]
-confirmed_if = ["mean(pairs_right of trace) >= 0.9"]
-refuted_if = ["mean(pairs_right of trace) < 0.5"]
+::
+
+    title = "The trace finds the pairs of well-trained networks"
+    hypothesis = "…"
+    source = "…"
+    subjects = ["example", "tiny-adam"]
+    methods = ["trace"]
+    seeds = [0, 1, 2]
+    confirmed_if = ["mean(pairs_right of trace) >= 0.9"]
+    refuted_if = ["mean(pairs_right of trace) < 0.5"]
 """
 
 from collections.abc import Mapping, Sequence
