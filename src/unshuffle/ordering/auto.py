@@ -52,12 +52,15 @@ PRECEDENCE_ROWS = 512
 """Inputs on which the steps of blocks are compared."""
 
 STARTS = 3
-"""Seeds that are descended from."""
+"""Seeds that are descended from; far from the answer only the best one is."""
 
 RESTARTS = 40
 """Restarts of a stage, without a new best, before it ends,"""
 RESTARTS_BEFORE = 8
 """and where more rows can be had."""
+
+FEW_BLOCKS = 8
+"""Blocks up to which a whole descent takes no time."""
 
 FAR_EQUATIONS = 1024
 """Predictions without which a search far from the answer makes no headway."""
@@ -69,7 +72,9 @@ CONVINCING = 0.8
 """Part of the error from which on another activation, or last layer, is believed in."""
 
 NEAR = 0.1
-"""An error is small from this share of the predictions' variance down."""
+"""An error is small from this share of the predictions' variance down,"""
+FAR = 0.5
+"""and large from this one up."""
 
 TRUST = (1.0, 0.5, 0.25, 0.0)
 """Factors on the pairing evidence, in turn."""
@@ -83,6 +88,11 @@ class Stage:
     judge: Judge
     rng: np.random.Generator
     done: Callable[[Run], bool]
+
+    @property
+    def large(self) -> bool:
+        """Whether whole descents take long, and short ones have predictions enough to go by."""
+        return self.judge.predictions.size >= GLANCE and len(self.problem.pairs) > FEW_BLOCKS
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +126,16 @@ class Session:
 
     def near(self, run: Run) -> bool:
         """Whether a run is so good that more rows promise more than another beginning."""
-        return run.error < NEAR * float(np.var(self.known.predictions))
+        return run.error < NEAR * self.variance
+
+    def far(self, run: Run) -> bool:
+        """Whether a run is so bad that only a search on many rows can get anywhere."""
+        return run.error > FAR * self.variance
+
+    @property
+    def variance(self) -> float:
+        """The predictions' variance."""
+        return float(np.var(self.known.predictions))
 
 
 class Alternatives:
@@ -182,18 +201,21 @@ def auto(
     problem = alternatives.made[0]
     known = problem.known
     session = Session(known.take(rng.permutation(len(known))), rng, reproduces, journal)
+    far = False
     if rows is None:
         stage, best = yield from _glance(session, alternatives)
         if session.confirmed(stage, best):
             return
         problem = stage.problem
-    count = min(rows or session.rows_for(EQUATIONS), len(known))
-    stage, best = yield from _proper(session, alternatives, problem, count)
+        far = session.far(best)
+    count = min(rows or session.rows_for(FAR_EQUATIONS if far else EQUATIONS), len(known))
+    starts = 1 if far else STARTS
+    stage, best = yield from _proper(session, alternatives, problem, count, starts)
 
     while True:
         noisy = not stage.done(best) and explains(stage.problem, best.order)
         if not noisy and not stage.done(best):
-            best = yield from _persistently(session, stage, best)
+            stage, best = yield from _persistently(session, alternatives, stage, best)
         count = len(stage.judge.inputs)
         if count == len(known) or session.confirmed(stage, best):
             return
@@ -209,54 +231,74 @@ def auto(
 
 
 def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, None, Found]:
-    """Descend from the best quick seed of each alternative until one leads near the record."""
+    """Descend from the best quick seed of each alternative until one leads near the record.
+
+    A short descent tells them apart where there are predictions enough for that.
+    """
     count = session.rows_for(GLANCE)
     stage = session.stage(alternatives.made[0], count)
-    best = yield from _from_seeds(stage, starts=1, quick=True)
-    if session.near(best):
-        return stage, best
-    for other in alternatives.more():
-        rival = session.stage(other, count)
-        run = yield from _from_seeds_too(rival, best, quick=True)
-        if _convinces(rival, run, best):
-            stage, best = rival, run
-        if session.near(best):
-            break
+    best = yield from _from_seeds(stage, starts=1, quick=True, short=stage.large)
+    if not session.near(best):
+        for other in alternatives.more():
+            rival = session.stage(other, count)
+            run = yield from _from_seeds_too(rival, best, quick=True, short=stage.large)
+            if _convinces(session, rival, run, best):
+                stage, best = rival, run
+            if session.near(best):
+                break
+    if stage.large and not stage.done(best):
+        best = yield from _descent(stage, best, Objective(stage.problem.log_odds), best)
     return stage, best
 
 
 def _proper(
-    session: Session, alternatives: Alternatives, problem: Problem, count: int
+    session: Session, alternatives: Alternatives, problem: Problem, count: int, starts: int
 ) -> Generator[Step, None, Found]:
     """Descend from several seeds of one problem, and see whether another fits better."""
     stage = session.stage(problem, count)
-    best = yield from _from_seeds(stage, starts=STARTS)
+    best = yield from _from_seeds(stage, starts=starts)
     for other in alternatives.others(than=problem):
         if stage.done(best):
             break
         rival = session.stage(other, count)
         run = yield from _rival(rival, best, near=session.near(best))
-        if _convinces(rival, run, best):
+        if _convinces(session, rival, run, best):
             stage, best = rival, run
     return stage, best
 
 
-def _convinces(rival: Stage, run: Run, best: Run) -> bool:
-    """Whether another alternative's run is so much better that it is no accident."""
-    return run is not best and (rival.done(run) or run.error < CONVINCING * best.error)
+def _convinces(session: Session, rival: Stage, run: Run, best: Run) -> bool:
+    """Whether another alternative's run is so much better that it is no accident.
+
+    A short descent that ends far from the record says nothing.
+    """
+    better = run.error < CONVINCING * best.error
+    if rival.large:
+        better &= not session.far(run)
+    return run is not best and (rival.done(run) or better)
 
 
-def _persistently(session: Session, stage: Stage, best: Run) -> Search:
-    """Restart, far from the answer after having built orders from nothing; return the best run."""
-    all_rows = len(stage.judge.inputs) == len(session.known)
+def _persistently(
+    session: Session, alternatives: Alternatives, stage: Stage, best: Run
+) -> Generator[Step, None, Found]:
+    """Restart, far from the answer after having built orders from nothing."""
+    count = len(stage.judge.inputs)
+    all_rows = count == len(session.known)
     if not session.near(best):
         if not all_rows and stage.judge.predictions.size < FAR_EQUATIONS:
-            return best
+            return stage, best
         best = yield from _from_nothing(stage, best)
-    return (yield from _restarts(stage, best, RESTARTS if all_rows else RESTARTS_BEFORE))
+        # What was built with one activation may by now be good enough to tell that it is another.
+        for other in alternatives.others(than=stage.problem):
+            rival = session.stage(other, count)
+            run = yield from _rival(rival, best, near=True)
+            if _convinces(session, rival, run, best):
+                stage, best = rival, run
+    best = yield from _restarts(stage, best, RESTARTS if all_rows else RESTARTS_BEFORE)
+    return stage, best
 
 
-def _from_seeds(stage: Stage, *, starts: int, quick: bool = False) -> Search:
+def _from_seeds(stage: Stage, *, starts: int, quick: bool = False, short: bool = False) -> Search:
     """Descend from the best seeds until one leads to the record."""
     orders, errors = ranked_seeds(stage, quick=quick)
     best = stage.judge.run(orders[0])
@@ -269,13 +311,14 @@ def _from_seeds(stage: Stage, *, starts: int, quick: bool = False) -> Search:
         if stage.done(best):
             break
         start = stage.judge.run(order)
-        best = yield from _descent(stage, start, Objective(stage.problem.log_odds), best)
+        objective = Objective(stage.problem.log_odds)
+        best = yield from _descent(stage, start, objective, best, short=short)
     return best
 
 
-def _from_seeds_too(stage: Stage, best: Run, *, quick: bool = False) -> Search:
+def _from_seeds_too(stage: Stage, best: Run, *, quick: bool = False, short: bool = False) -> Search:
     """Descend from the best seed; return the better of where it leads and the best so far."""
-    search = _from_seeds(stage, starts=1, quick=quick)
+    search = _from_seeds(stage, starts=1, quick=quick, short=short)
     _, better = yield from _reporting(search, best, stage.judge)
     return better
 
@@ -286,7 +329,7 @@ def _rival(stage: Stage, best: Run, *, near: bool) -> Search:
     Close to the answer the right one fits better at once, so that no search is needed to tell.
     """
     if not near:
-        return (yield from _from_seeds_too(stage, best))
+        return (yield from _from_seeds_too(stage, best, short=stage.large))
     if not stage.problem.admits(best.order):
         return best
     start = stage.judge.run(best.order)
@@ -328,14 +371,18 @@ def _restarts(stage: Stage, best: Run, patience: int) -> Search:
     return best
 
 
-def _descent(stage: Stage, start: Run, objective: Objective, best: Run) -> Search:
+def _descent(
+    stage: Stage, start: Run, objective: Objective, best: Run, *, short: bool = False
+) -> Search:
     """Descend, and return the better of the end and the best so far; steps report the better."""
-    _, best = yield from _reporting(_descend(stage, start, objective), best, stage.judge)
+    search = _descend(stage, start, objective, short=short)
+    _, best = yield from _reporting(search, best, stage.judge)
     return best
 
 
-def _descend(stage: Stage, start: Run, objective: Objective) -> Search:
-    return descend(stage.judge, start, objective, done=stage.done, turns=stage.problem.turns)
+def _descend(stage: Stage, start: Run, objective: Objective, *, short: bool = False) -> Search:
+    turns = stage.problem.turns
+    return descend(stage.judge, start, objective, done=stage.done, turns=turns, short=short)
 
 
 def _reporting(search: Search, best: Run, judge: Judge) -> Generator[Step, None, tuple[Run, Run]]:

@@ -83,6 +83,7 @@ def descend(
     *,
     done: Callable[[Run], bool],
     turns: bool = False,
+    short: bool = False,
 ) -> Search:
     """Move blocks, and exchange layers where the evidence admits it, until nothing improves.
 
@@ -102,10 +103,12 @@ def descend(
         Whether a run is as good as any can be.
     turns
         Whether the roles of a block's layers may be exchanged (h = d).
+    short
+        Whether to end where adjacent swaps no longer help.
     """
-    effort = 0
+    effort, most = 0, 0 if short else 2
     value = objective.value(run)
-    while effort < 3 and not done(run):
+    while effort <= most and not done(run):
         best, tested = judge.journal.result(
             partial(_round, judge, run, objective, effort, turns=turns),
             partial(_pack, run),
