@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick programs check format docs picture zoo bench clean
+.PHONY: help demo test quick programs check format docs picture zoo bench lab plan clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -71,6 +71,18 @@ bench: .venv/core.stamp ## Time solve against published methods; curves of rows,
 	@$(BIN)/python benchmarks/noise.py
 	@$(BIN)/python benchmarks/scaling.py
 	@$(BIN)/python benchmarks/rows.py --out build/benchmarks/rows.csv
+
+lab: .venv/dev.stamp ## Run every experiment that this code has not run yet: an hour
+	@mkdir -p build
+	@$(BIN)/unshuffle lab export experiments/ledger.jsonl build/lab.sqlite
+	@$(BIN)/unshuffle lab run experiments --ledger build/lab.sqlite --zoo .zoo \
+		$(if $(wildcard ../shared/puzzle/pieces),--puzzle ../shared/puzzle)
+	@$(BIN)/unshuffle lab export build/lab.sqlite experiments/ledger.jsonl
+	@$(MAKE) plan
+
+plan: .venv/core.stamp ## Make docs/plan.md from the experiments and the ledger
+	@$(BIN)/unshuffle lab plan experiments --ledger experiments/ledger.jsonl \
+		--out docs/plan.md --force
 
 clean: ## Remove outputs and caches; .venv stays
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -19,7 +19,7 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"]
 DOCUMENTS += ["docs/method.md", "docs/oracles.md", "docs/pictures.md", "docs/report.md"]
-DOCUMENTS += ["docs/strategies.md", "docs/zoo.md"]
+DOCUMENTS += ["docs/strategies.md", "docs/zoo.md", "docs/laboratory.md", "docs/plan.md"]
 DOCUMENTS += [f"docs/tutorials/{name}.md" for name in ("solve", "own", "signal", "certificate")]
 
 # What differs from run to run and from machine to machine: seconds, and errors in their rounding.
@@ -59,6 +59,7 @@ def test_the_session_is_real(monkeypatch):
     [
         "README.md",
         "examples/README.md",
+        "docs/laboratory.md",
         "docs/oracles.md",
         "docs/pictures.md",
         "docs/report.md",
@@ -66,7 +67,8 @@ def test_the_session_is_real(monkeypatch):
     ],
 )
 def test_the_commands_run(document, monkeypatch, tmp_path, capsys):
-    (tmp_path / "examples").symlink_to(PROJECT / "examples")
+    for folder in ("examples", "experiments"):
+        (tmp_path / folder).symlink_to(PROJECT / folder)
     monkeypatch.chdir(tmp_path)
     commands = [words for words in shell_lines(document) if words[0] == "unshuffle"]
     assert commands

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from unshuffle.errors import UnshuffleError, UsageError
 from unshuffle.lab.experiment import Verdict, read_experiment, read_experiments
 from unshuffle.lab.plan import findings, render_plan, results
+from unshuffle.oracle.recipe import find_recipe
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,19 @@ def test_the_criterion_decides(sheet, make_run, pairs, verdict):
     (found,) = findings([experiment], [*strangers, *runs])
     assert found.runs == runs
     assert found.verdict is verdict
+
+
+def test_a_changed_recipe_is_another_subject(sheet, make_run):
+    path = sheet(subjects='["tiny-adam"]', methods='["trace"]')
+    experiment = read_experiment(path)
+    keys = {seed: find_recipe("tiny-adam").with_seed(seed).key() for seed in (0, 1)}
+    runs = [
+        replace(make_run(subject="tiny-adam", seed=seed, pairs_right=1.0), content=key)
+        for seed, key in keys.items()
+    ]
+    assert experiment.of(runs) == runs
+    before = replace(runs[0], content="another")
+    assert experiment.of([before, runs[1]]) == runs[1:]
 
 
 def test_contradicting_conditions_decide_nothing(sheet, make_run):

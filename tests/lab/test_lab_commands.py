@@ -1,5 +1,11 @@
 """The laboratory from the command line."""
 
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
 import pytest
 
 from unshuffle.commands import main
@@ -90,3 +96,85 @@ def test_the_registry_is_listed(lab):
     assert status == 0
     assert "trace-greedy" in out
     assert lab("list", "--markdown")[1].startswith("| approach |")
+
+
+def test_a_cluster_of_processes_measures_the_same(lab, sheet, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    here, there = tmp_path / "here.sqlite", tmp_path / "there.sqlite"
+    path = sheet(methods='["trace", "bubble-from-random", "bradley-terry"]')
+    options = {"processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster:
+        address = cluster.scheduler_address
+        assert lab("run", path, "--ledger", there, "--scheduler", address, "--quiet")[0] == 0
+    assert lab("run", path, "--ledger", here, "--processes", 1, "--quiet")[0] == 0
+    assert numbers(here) == numbers(there)
+    assert len(numbers(there)) == 6
+
+
+KILLED = """
+import os, signal, sys
+from unshuffle.commands import main
+from unshuffle.lab import running
+
+add, added = running.add_runs, []
+
+def add_and_die(ledger, runs):
+    add(ledger, runs)
+    added.append(runs)
+    if len(added) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+running.add_runs = add_and_die
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups")
+def test_a_killed_run_goes_on_and_ends_the_same(lab, sheet, tmp_path):
+    killed, whole = tmp_path / "killed.sqlite", tmp_path / "whole.sqlite"
+    path = sheet(methods='["trace", "bubble", "bradley-terry"]')
+    words = ["lab", "run", str(path), "--ledger", str(killed), "--processes", "1", "--quiet"]
+    run = subprocess.Popen([sys.executable, "-c", KILLED, *words], start_new_session=True)
+    assert run.wait(300) == -signal.SIGKILL
+    with suppress(ProcessLookupError):  # its worker
+        os.killpg(run.pid, signal.SIGKILL)
+    before = numbers(killed)
+    assert len(before) == 3
+    assert lab("run", path, "--ledger", killed, "--quiet", "--processes", 1)[0] == 0
+    assert lab("run", path, "--ledger", whole, "--quiet", "--processes", 1)[0] == 0
+    assert numbers(killed) == numbers(whole)
+    assert len(numbers(killed)) == 6
+    assert before.items() <= numbers(killed).items()
+
+
+def test_what_this_machine_lacks_is_not_kept(lab, sheet, tmp_path, monkeypatch):
+    """A missing extra says nothing about a method: the trial is made when it is there."""
+    from unshuffle.errors import MissingExtraError
+    from unshuffle.lab import running
+
+    def lacks(trial):
+        raise MissingExtraError("PyTorch", "torch", "training an oracle network")
+
+    def here(function, trials, processes):
+        for at, trial in enumerate(trials):
+            try:
+                yield at, function(trial)
+            except MissingExtraError as error:
+                yield at, error
+
+    monkeypatch.setattr(running, "in_processes", here)
+    monkeypatch.setattr(running, "find_approach", lacks)
+    status, _, err = lab("run", sheet(), "--ledger", tmp_path / "l.sqlite", "--quiet")
+    assert status == 3
+    assert err.count("not run: ") == 4
+    assert "pip install 'unshuffle[torch]'" in err
+    assert not (tmp_path / "l.sqlite").exists()
+
+
+def test_a_method_that_breaks_is_a_result(lab, sheet, tmp_path):
+    ledger = tmp_path / "l.sqlite"
+    path = sheet(methods='["growth"]', seeds="[0]", metrics='["trace_end"]', refuted_if=None)
+    path.write_text(path.read_text().replace("pairs_right of trace", "trace_end"))
+    assert lab("run", path, "--ledger", ledger, "--quiet", "--processes", 1)[0] == 0
+    (run,) = read_runs(ledger)
+    assert run.failure.startswith("UsageError: example is no oracle")

@@ -85,16 +85,15 @@ def test_lines_that_are_no_runs_are_refused(tmp_path, make_run, change):
         read_runs(path)
 
 
-def test_the_last_run_of_a_configuration_counts(make_run):
+def test_the_last_run_counts(make_run):
     old, other = make_run(pairs_right=0.0), make_run(seed=1)
-    new = replace(old, key="k", code="2", started="2026-02-01T00:00:00.000+00:00")
+    new = replace(old, key="k", code="2", content="d", started="2026-02-01T00:00:00.000+00:00")
     assert {run.key for run in newest([new, old, other])} == {"k", other.key}
 
 
 def test_keys_depend_on_configuration_and_code():
-    configuration = ("s", "c", "m", 0, 5)
-    key = run_key(configuration, code_version())
-    assert key == run_key(("renamed", "c", "m", 0, 5), code_version())
-    others = [("s", "d", "m", 0, 5), ("s", "c", "n", 0, 5), ("s", "c", "m", 1, 5)]
-    assert key not in {run_key(other, code_version()) for other in others}
-    assert key != run_key(configuration, "another")
+    known = {"content": "c", "method": "m", "seed": 0, "rows": 5, "code": code_version()}
+    changes = [{}, {"content": "d"}, {"method": "n"}, {"seed": 1}, {"rows": 6}, {"code": "1"}]
+    keys = [run_key(**known | change) for change in changes]
+    assert len(set(keys)) == len(keys)
+    assert run_key(**known) == keys[0]

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     experiments = read_experiments([Path(name) for name in args.experiments])
     found = findings(experiments, read_runs(Path(args.ledger)))
     command = ["unshuffle", "lab", "plan", *args.experiments, "--ledger", args.ledger]
+    command += [] if args.out is None else ["--out", args.out]
     text = render_plan(found, shlex.join(command))
     if args.out is None:
         print(text, end="")

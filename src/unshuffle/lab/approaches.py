@@ -21,6 +21,9 @@ from unshuffle.lab.approach import (
     task_of,
     whole_found,
 )
+from unshuffle.lab.causes import balance, signs, spectrum
+from unshuffle.lab.growth import growth, without_skips
+from unshuffle.lab.landscape import landscape
 from unshuffle.lab.looks import bits
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.published import BASELINES, Baseline, stack_pairs
@@ -176,6 +179,52 @@ _OWN_ORDERINGS: dict[str, tuple[Callable[[Task], Order], bool, str, str]] = {
 }
 
 
+_CAUSES = (
+    Approach(
+        "spectrum",
+        Kind.CAUSE,
+        "true blocks contract: dynamic isometry puts the eigenvalues of their products around −1",
+        f"dynamic isometry, {_PARK}; Saxe et al. 2014, Pennington et al. 2017",
+        lambda subject: spectrum(load(subject)),
+    ),
+    Approach(
+        "signs",
+        Kind.CAUSE,
+        "both factors get the same gradients, so the products behind a true trace share a sign",
+        _DROPPED,
+        lambda subject: signs(load(subject)),
+    ),
+    Approach(
+        "balance",
+        Kind.CAUSE,
+        "gradient flow keeps both sides of a hidden unit balanced, so their norms agree",
+        "Du, Hu & Lee 2018, arXiv:1806.00900",
+        lambda subject: balance(load(subject)),
+    ),
+    Approach(
+        "growth",
+        Kind.CAUSE,
+        "the trace grows while a network is trained",
+        _DROPPED,
+        growth,
+    ),
+    Approach(
+        "growth-without-skips",
+        Kind.CAUSE,
+        "the trace needs skip connections, through which both factors see the same stream",
+        "reported by others",
+        partial(growth, prepare=without_skips),
+    ),
+    Approach(
+        "landscape",
+        Kind.CAUSE,
+        "the error falls towards the right order from everywhere",
+        _DROPPED,
+        lambda subject: landscape(*task_of(load(subject), subject.rng())),
+    ),
+)
+
+
 def _own_ordering(name: str) -> Approach:
     rank, reversible, bets, source = _OWN_ORDERINGS[name]
     measure = on_ordering(rank, reversible=reversible)
@@ -219,6 +268,7 @@ APPROACHES = {
             f"{_DROPPED}, among what did not work",
             _joint,
         ),
+        *_CAUSES,
         Approach(
             "bits",
             Kind.LOOK,

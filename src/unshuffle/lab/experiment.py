@@ -15,6 +15,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,9 +23,10 @@ from unshuffle.errors import FileError, UsageError
 from unshuffle.files import shown
 from unshuffle.lab.approaches import find_approach
 from unshuffle.lab.criteria import Condition, read_condition
-from unshuffle.lab.ledger import Run
+from unshuffle.lab.ledger import Run, newest
 from unshuffle.lab.metrics import METRICS
 from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
+from unshuffle.oracle.recipe import Recipe, find_recipe
 from unshuffle.oracle.strict import at_least, build, read_toml
 
 FOLDERS = ("puzzle", "example")
@@ -116,7 +118,15 @@ class Experiment:
         return tuple(Path(name).stem if name.endswith(".toml") else name for name in self.subjects)
 
     def of(self, runs: Sequence[Run]) -> list[Run]:
-        """The runs that belong to it, in the sequence of its subjects, methods and seeds."""
+        """The runs that belong to it, the last of each, by its subjects, methods and seeds.
+
+        A run on an oracle belongs to it only if its recipe is still the same.
+        """
+        keys = {
+            (recipe.name, seed): recipe.with_seed(seed).key()
+            for recipe in map(_recipe, self.recipes())
+            for seed in self.seeds
+        }
         belonging = [
             run
             for run in runs
@@ -124,15 +134,21 @@ class Experiment:
             and run.seed in self.seeds
             and run.method in self.methods
             and run.subject in self.subject_names
+            and run.content == keys.get((run.subject, run.seed), run.content)
         ]
         return sorted(
-            belonging,
+            newest(belonging),
             key=lambda run: (
                 self.subject_names.index(run.subject),
                 self.methods.index(run.method),
                 run.seed,
             ),
         )
+
+    def recipes(self) -> list[str]:
+        """Names and paths of the recipes among its subjects."""
+        names = [name for name in self.subjects if name not in FOLDERS]
+        return [str(self.path.parent / n) if n.endswith(".toml") else n for n in names]
 
     def size(self) -> int:
         """How many runs it takes."""
@@ -226,15 +242,21 @@ def subjects_of(
     zoo
         A zoo in which oracles are looked up.
     """
-    found = []
-    for name in experiment.subjects:
-        for seed in experiment.seeds:
-            if name not in FOLDERS:
-                recipe = str(experiment.path.parent / name) if name.endswith(".toml") else name
-                found.append(oracle_subject(recipe, seed, experiment.rows, zoo))
-            elif (folder := folders[name]) is not None:
+    found: list[Subject] = []
+    for seed in experiment.seeds:
+        for name, folder in folders.items():
+            if name in experiment.subjects and folder is not None:
                 found.append(folder_subject(name, folder, seed, experiment.rows))
+        found += [
+            oracle_subject(_recipe(name).with_seed(seed), experiment.rows, zoo)
+            for name in experiment.recipes()
+        ]
     return found
+
+
+@cache
+def _recipe(name: str) -> Recipe:
+    return find_recipe(name)
 
 
 def _all_hold(conditions: Sequence[Condition], runs: Sequence[Run]) -> bool:

@@ -67,11 +67,6 @@ class Run:
     measurements: Measurements
     failure: str
 
-    @property
-    def configuration(self) -> tuple[str, str, str, int, int]:
-        """What was asked for, whatever code answered."""
-        return self.subject, self.content, self.method, self.seed, self.rows
-
 
 COLUMNS = tuple(field.name for field in fields(Run))
 
@@ -84,9 +79,8 @@ CREATE TABLE IF NOT EXISTS runs (
 """
 
 
-def run_key(configuration: tuple[str, str, str, int, int], code: str) -> str:
+def run_key(content: str, method: str, seed: int, rows: int, code: str) -> str:
     """The key of a run: hash of its configuration and of the code that measures it."""
-    _, content, method, seed, rows = configuration
     return hashlib.sha256(json.dumps([content, method, seed, rows, code]).encode()).hexdigest()[:24]
 
 
@@ -150,10 +144,10 @@ def ledger_text(runs: Iterable[Run]) -> str:
 
 
 def newest(runs: Iterable[Run]) -> list[Run]:
-    """The last run of each configuration, whatever code made it."""
-    last: dict[tuple[str, str, str, int, int], Run] = {}
+    """The last run of each method on each subject with a seed, whatever code made it."""
+    last: dict[tuple[str, str, int, int], Run] = {}
     for run in sorted(runs, key=lambda run: run.started):
-        last[run.configuration] = run
+        last[run.subject, run.method, run.seed, run.rows] = run
     return list(last.values())
 
 

@@ -13,6 +13,9 @@ from unshuffle.lab.metrics import METRICS
 Rows = list[tuple[str, ...]]
 """A table; the first row is the head."""
 
+MOST_LINES = 60
+"""Of a table of subjects and methods; beyond that they are gathered."""
+
 
 @dataclass(frozen=True, eq=False)
 class Finding:
@@ -37,8 +40,8 @@ class Finding:
 
 def findings(experiments: Iterable[Experiment], runs: Iterable[Run]) -> list[Finding]:
     """Each experiment with its runs."""
-    last = newest(runs)
-    return [Finding(experiment, experiment.of(last)) for experiment in experiments]
+    runs = list(runs)
+    return [Finding(experiment, experiment.of(runs)) for experiment in experiments]
 
 
 def overview(found: Sequence[Finding]) -> Rows:
@@ -64,6 +67,32 @@ def results(found: Finding) -> Rows:
                 cells = [_cell(runs, metric) for metric in experiment.metrics]
                 seconds = f"{fmean(run.seconds for run in runs):.2g}"
                 rows.append((subject, method, str(len(runs)), *cells, seconds))
+    return rows
+
+
+def pooled(found: Finding) -> Rows:
+    """A line for each method: mean, spread and range over all subjects and seeds."""
+    metrics = found.experiment.metrics
+    rows: Rows = [("method", "runs", *metrics)]
+    for method in found.experiment.methods:
+        runs = [run for run in found.runs if run.method == method]
+        if runs:
+            rows.append((method, str(len(runs)), *(_cell(runs, metric) for metric in metrics)))
+    return rows
+
+
+def means(found: Finding) -> Rows:
+    """A line for each subject, a column for each method: means of the first metric."""
+    experiment, metric = found.experiment, found.experiment.metrics[0]
+    rows: Rows = [(f"{metric} of", *experiment.methods)]
+    for subject in experiment.subject_names:
+        of_subject = [run for run in found.runs if run.subject == subject]
+        cells = []
+        for method in experiment.methods:
+            runs = [run for run in of_subject if run.method == method]
+            values = [run.measurements[metric] for run in runs if metric in run.measurements]
+            cells.append(f"{fmean(values):.2g}" if values else "–")
+        rows.append((subject, *cells))
     return rows
 
 
@@ -138,7 +167,9 @@ def _experiment_parts(one: Finding) -> list[str]:
         f"Hypothesis: {experiment.hypothesis} (Source: {experiment.source}.)",
         "\n".join(criteria),
     ]
-    if one.runs:
+    if len(experiment.subjects) * len(experiment.methods) > MOST_LINES:
+        parts += [markdown_table(table) for table in (pooled(one), means(one)) if one.runs]
+    elif one.runs:
         parts.append(markdown_table(results(one)))
     failures = {(run.subject, run.method, run.failure) for run in one.runs if run.failure}
     if failures:

@@ -28,17 +28,16 @@ class Trial:
     subject: Subject
     method: str
 
-    @property
-    def configuration(self) -> tuple[str, str, str, int, int]:
-        """As in `Run.configuration`."""
+    def key(self) -> str:
+        """The key of the run that this code makes of it."""
         one = self.subject
-        return one.name, one.content, self.method, one.seed, one.rows
+        return run_key(one.content, self.method, one.seed, one.rows, code_version())
 
 
 def lacking(trials: Sequence[Trial], ledger: Path) -> list[Trial]:
     """The trials that a ledger does not have from this code, each once."""
     known = {run.key for run in read_runs(ledger)} if ledger.exists() else set()
-    keys = {run_key(trial.configuration, code_version()): trial for trial in trials}
+    keys = {trial.key(): trial for trial in trials}
     return [trial for key, trial in keys.items() if key not in known]
 
 
@@ -107,14 +106,13 @@ def run_trial(trial: Trial) -> Run:
     except Exception as error:
         failure = f"{type(error).__name__}: {error}"
     seconds = perf_counter() - watch
-    subject, content, method, seed, rows = trial.configuration
     return Run(
-        key=run_key(trial.configuration, code_version()),
-        subject=subject,
-        method=method,
-        seed=seed,
-        rows=rows,
-        content=content,
+        key=trial.key(),
+        subject=trial.subject.name,
+        method=trial.method,
+        seed=trial.subject.seed,
+        rows=trial.subject.rows,
+        content=trial.subject.content,
         code=code_version(),
         environment=environment(),
         started=started.isoformat(timespec="milliseconds"),

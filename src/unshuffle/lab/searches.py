@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unshuffle.lab.approach import Order, Task
 from unshuffle.network import Layers, Linear
+from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.records import Records
 
@@ -124,6 +125,7 @@ def annealing(task: Task, start: Order) -> Order:
     run = best = judge.run(task.numbers(start).tolist())
     scale = min(run.error, float(np.mean(np.square(judge.predictions))))
     for step in range(COOLING_STEPS):
+        stop_if_asked()
         temperature = scale * HOT * (COLD / HOT) ** (step / COOLING_STEPS)
         s, t = (int(place) for place in rng.choice(len(start), 2, replace=False))
         candidate = list(run.order)

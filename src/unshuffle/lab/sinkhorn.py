@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unshuffle.lab.approach import Order, Task
 from unshuffle.network import Network
+from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.pairing.matching import optimal_matching
 from unshuffle.pile import Floats
 from unshuffle.records import Records
@@ -39,6 +40,7 @@ def learned_order(task: Task) -> Order:
     scores = 0.01 * task.rng.standard_normal((count, count))
     first, second = np.zeros_like(scores), np.zeros_like(scores)
     for step in range(STEPS):
+        stop_if_asked()
         temperature = HOT * (COLD / HOT) ** (step / (STEPS - 1))
         gradient = soft_error_gradient(scores, temperature, task.network, rows)[1]
         if not np.isfinite(gradient).all():

@@ -11,7 +11,7 @@ from unshuffle.errors import FileError, UsageError
 from unshuffle.files import read_pile, read_records, shown
 from unshuffle.files.opening import read_bytes
 from unshuffle.oracle.evaluation import Case, make_case
-from unshuffle.oracle.recipe import Recipe, find_recipe
+from unshuffle.oracle.recipe import Recipe
 from unshuffle.oracle.storage import is_oracle, read_oracle
 from unshuffle.oracle.zoo import Job, oracle_folder, train_job
 from unshuffle.outcome import Outcome
@@ -51,16 +51,9 @@ class Subject:
         return np.random.default_rng(self.seed)
 
 
-def oracle_subject(name: str, seed: int, rows: int, zoo: Path | None) -> Subject:
-    """The oracle of a recipe, by the name of a shipped one or a file.
-
-    Raises
-    ------
-    FileError, UsageError
-        If there is no such recipe or it makes no sense.
-    """
-    recipe = find_recipe(name).with_seed(seed)
-    return Subject(recipe.name, recipe.key(), seed, rows, recipe, zoo)
+def oracle_subject(recipe: Recipe, rows: int, zoo: Path | None) -> Subject:
+    """The oracle of a recipe with its seed."""
+    return Subject(recipe.name, recipe.key(), recipe.seed, rows, recipe, zoo)
 
 
 def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:

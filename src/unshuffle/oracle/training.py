@@ -65,7 +65,12 @@ OnEpoch = Callable[[Epoch], None]
 
 
 def train(
-    recipe: Recipe, *, checkpoint: Path | None = None, on_epoch: OnEpoch | None = None
+    recipe: Recipe,
+    *,
+    checkpoint: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+    on_network: Callable[[Network], None] | None = None,
+    prepare: Callable[[torch.nn.Module], None] | None = None,
 ) -> Oracle:
     """Train a network.
 
@@ -79,6 +84,11 @@ def train(
         it ends.
     on_epoch
         Called after every epoch.
+    on_network
+        Called with the network that the training starts from, and after every epoch.
+    prepare
+        Called with the module before it is trained: an experiment may change what it computes. The
+        network that comes out then has its weights, and not its function.
 
     Raises
     ------
@@ -96,12 +106,16 @@ def train(
     before = 0.0
     with _one_thread():
         module = _initial_module(recipe.network, initial_rng)
+        if prepare is not None:
+            prepare(module)
         optimiser = make_optimiser(plan, module)
         if checkpoint is not None and checkpoint.exists():
             found = read_checkpoint(checkpoint, key)
             _restore(module, optimiser, found, checkpoint)
             losses, before = list(found.losses), found.seconds
         inputs, targets = _tensors(examples, recipe.data.loss)
+        if on_network is not None:
+            on_network(_to_numpy(module, recipe.network))
         started = written = perf_counter()
         for number in range(len(losses), plan.epochs):
             order = torch.from_numpy(order_rngs[number].permutation(len(inputs)))
@@ -126,6 +140,8 @@ def train(
                 state = Checkpoint(module.state_dict(), moments, tuple(losses), seconds)
                 write_checkpoint(checkpoint, state, key)
                 written = now
+            if on_network is not None:
+                on_network(_to_numpy(module, recipe.network))
             if on_epoch is not None:
                 on_epoch(Epoch(number + 1, plan.epochs, losses[-1]))
         seconds = before + perf_counter() - started
@@ -215,7 +231,7 @@ def _initial_module(plan: NetworkPlan, rng: np.random.Generator) -> ResidualNetw
 
 
 def _to_numpy(module: ResidualNetwork, plan: NetworkPlan) -> Network:
-    tensors = [tensor.numpy() for tensor in module.state_dict().values()]
+    tensors = [tensor.numpy().copy() for tensor in module.state_dict().values()]
     layers = [Linear(w, b) for w, b in zip(tensors[::2], tensors[1::2], strict=True)]
     return Network.from_layers(layers, find_activation(plan.activation))
 
