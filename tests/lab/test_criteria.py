@@ -34,7 +34,7 @@ def test_conditions_hold_as_arithmetic_says(runs, text, holds):
 
 def test_what_was_compared_is_told(runs):
     condition = read_condition("mean(pairs_right of trace on a)>=0.9", "x")
-    assert condition.found(runs) == "0.75 >= 0.9"
+    assert condition.found(runs) == "0.75 >= 0.9 no"
 
 
 def test_a_failed_run_leaves_it_undecided(runs, make_run):

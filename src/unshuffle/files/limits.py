@@ -21,6 +21,9 @@ GROWTH = 200
 TEXT_BYTES = 2**20
 """1 MiB of text, for an answer or a note: a hundred thousand piece names."""
 
+LEDGER_BYTES = 256 * 2**20
+"""A ledger as text: half a kilobyte a run, so half a million runs."""
+
 PIECES = 10_000
 """Pieces in a pile: matching them takes time cubic in their number."""
 

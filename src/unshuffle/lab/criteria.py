@@ -108,10 +108,11 @@ class Condition:
         return COMPARISONS[self.comparison](left, right)
 
     def found(self, runs: Sequence[Run]) -> str:
-        """The numbers that were compared, such as "0.97 >= 0.9"."""
+        """The numbers that were compared, and how it came out, such as "0.97 >= 0.9 yes"."""
         values = (self.left.value(runs), self._right(runs))
         left, right = ("no number" if v is None else f"{v:.3g}" for v in values)
-        return f"{left} {self.comparison} {right}"
+        outcome = {True: "yes", False: "no", None: "unknown"}[self.holds(runs)]
+        return f"{left} {self.comparison} {right} {outcome}"
 
     def _right(self, runs: Sequence[Run]) -> float | None:
         return self.right.value(runs) if isinstance(self.right, Term) else self.right

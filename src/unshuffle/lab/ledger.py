@@ -18,7 +18,7 @@ from typing import Any
 
 import unshuffle
 from unshuffle.errors import FileError
-from unshuffle.files import make_folder, read_text, shown, write_text
+from unshuffle.files import limits, make_folder, read_text, shown, write_text
 from unshuffle.lab.metrics import Measurements
 
 SECONDS_TO_WAIT = 60.0
@@ -171,7 +171,8 @@ def _row(run: Run) -> tuple[Any, ...]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    lines = enumerate(read_text(path).splitlines(), start=1)
+    text = read_text(path, max_bytes=limits.LEDGER_BYTES)
+    lines = enumerate(text.splitlines(), start=1)
     return ((at, line) for at, line in lines if line.strip())
 
 
