@@ -21,7 +21,8 @@ from unshuffle.files import limits
 from unshuffle.files.opening import read_bytes, shown
 from unshuffle.files.table import Columns, check_names, check_size
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+# Each text matches in one way at most, so that a long cell takes no longer than reading it.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -84,10 +85,25 @@ def _rows(content: bytes, path: Path) -> Iterator[tuple[int, int, list[str]]]:
     """First line, last line and cells of each row that is not blank."""
     # What is not UTF-8 becomes U+FFFD, which is no number, so that its row can be named.
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="")
-    reader = csv.reader(text)
+    row_characters = 0
+
+    def lines() -> Iterator[str]:
+        """Lines of bounded length, in rows of bounded length: Python's reader has no limits."""
+        nonlocal row_characters
+        while part := text.readline(limits.LINE_CHARACTERS + 1):
+            row_characters += len(part)
+            if row_characters > limits.LINE_CHARACTERS:
+                raise RecordError(
+                    f"{shown(path)}: line {line} begins a row of more than "
+                    f"{limits.LINE_CHARACTERS} characters; is it the right file?"
+                )
+            yield part
+
+    reader = csv.reader(lines())
     line = 1
     try:
         for cells in reader:
+            row_characters = 0
             if cells:
                 yield line, reader.line_num, cells
             line = reader.line_num + 1

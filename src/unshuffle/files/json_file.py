@@ -32,6 +32,10 @@ def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) ->
         If the file cannot be read (see `read_text`) or is not a JSON object.
     """
     text = read_text(path, max_bytes=max_bytes)
+    if text.count("[") + text.count("{") > limits.JSON_PARTS:
+        raise FileError(
+            f"{shown(path)}: has more than {limits.JSON_PARTS} lists and objects; {advice}"
+        )
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:

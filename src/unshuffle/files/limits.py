@@ -48,6 +48,33 @@ PICKLE_STACK = 2**16
 PICKLE_MARKS = 64
 """Open tuples and dictionaries of a pickle: a state dict nests four deep."""
 
+JSON_PARTS = 2**18
+"""Lists and objects of a JSON file, each of which takes memory: some ten for each block."""
+
+TOML_BYTES = 2**16
+"""64 KiB of recipe or plan: the longest that ships has 2 KB."""
+
+TOML_LINE = 1_000
+"""Characters of its lines: what Python's reader takes grows with the square of a dotted key."""
+
+FOOTER_BYTES = 2**22
+"""4 MiB of Parquet footer: some 150 bytes for each column of each row group."""
+
+THRIFT_DEPTH = 12
+"""Structures in structures of a Parquet footer: an honest one nests seven deep."""
+
+THRIFT_PARTS = 2**18
+"""Structures and elements of lists in a Parquet footer: some ten for each of its columns."""
+
+PAGES = 2**17
+"""Pages of a Parquet file, each of which has a header to be read: they hold a megabyte each."""
+
+SCHEMA_DEPTH = 16
+"""Columns in columns of a Parquet file: the library descends by recursion."""
+
+LINE_CHARACTERS = 2**22
+"""4 MiB of a row of text: as many cells as `COLUMNS` with 60 characters each."""
+
 COLUMNS = 2**16
 """Columns of a record: networks of this kind are narrower by two orders of magnitude."""
 

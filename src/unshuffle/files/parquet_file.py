@@ -1,6 +1,6 @@
 """Tables in the Parquet format."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,18 @@ from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
 from unshuffle.files.opening import read_bytes, shown
 from unshuffle.files.table import Columns, check_cells, check_names, check_size, widened
+from unshuffle.files.thrift import Decoder, Struct, ThriftError
+
+# Numbers of fields in the format's `parquet.thrift`, by the structure that they are of.
+_SCHEMA, _GROUPS = 2, 4  # FileMetaData
+_CHILDREN = 5  # SchemaElement
+_CHUNKS = 1  # RowGroup
+_COLUMN = 3  # ColumnChunk
+_PACKED, _DATA_PAGE, _DICTIONARY_PAGE = 7, 9, 11  # ColumnMetaData
+_PAGE_UNPACKED, _PAGE_PACKED = 2, 3  # PageHeader
+
+_CONTRADICTIONS = (AttributeError, LookupError, TypeError, ValueError)
+"""What comes of a structure that is not what it should be."""
 
 
 def open_parquet(path: Path) -> "ParquetTable":
@@ -35,13 +47,52 @@ def open_parquet(path: Path) -> "ParquetTable":
     from pyarrow import parquet
 
     content = read_bytes(path)
+    footer = _footer(content, path)
     try:
-        file = parquet.ParquetFile(pa.BufferReader(content))
+        file = parquet.ParquetFile(
+            pa.BufferReader(content), thrift_container_size_limit=limits.THRIFT_PARTS
+        )
         names = tuple(file.schema_arrow.names)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from error
     check_names(names, path)
-    return ParquetTable(path, len(content), file, names)
+    return ParquetTable(path, content, footer, file, names)
+
+
+def _footer(content: bytes, path: Path) -> Struct:
+    """What the end of the file says of its columns and of where their pages are."""
+    length = int.from_bytes(content[-8:-4], "little")
+    if len(content) < 12 or content[-4:] != b"PAR1" or length > len(content) - 12:
+        raise _damaged(path, ValueError("it does not end as one"))
+    if length > limits.FOOTER_BYTES:
+        raise FileError(
+            f"{shown(path)}: its footer holds {length} bytes, but at most {limits.FOOTER_BYTES} "
+            "are accepted; write fewer row groups"
+        )
+    try:
+        footer = Decoder(content[-8 - length : -8]).struct()
+        depth = _depth([element.get(_CHILDREN, 0) for element in footer[_SCHEMA]])
+    except _CONTRADICTIONS as error:
+        raise _damaged(path, error) from error
+    if depth > limits.SCHEMA_DEPTH:
+        raise FileError(
+            f"{shown(path)}: has columns in columns, more than {limits.SCHEMA_DEPTH} deep; leave "
+            "these out"
+        )
+    return footer
+
+
+def _depth(children: Sequence[int]) -> int:
+    """How deep elements lie at most that are listed before their children, of so many each."""
+    depth, open_elements = 0, list[int]()
+    for count in children:
+        while open_elements and open_elements[-1] <= 0:
+            open_elements.pop()
+        if open_elements:
+            open_elements[-1] -= 1
+        open_elements.append(count)
+        depth = max(depth, len(open_elements))
+    return depth
 
 
 def _damaged(path: Path, error: Exception) -> FileError:
@@ -59,8 +110,10 @@ class ParquetTable:
     ----------
     path
         Where it came from.
-    size
-        Bytes of the file.
+    content
+        All of the file.
+    footer
+        What its end declares.
     file
         pyarrow's reader of it.
     names
@@ -68,7 +121,8 @@ class ParquetTable:
     """
 
     path: Path
-    size: int
+    content: bytes
+    footer: Struct
     file: Any
     names: tuple[str, ...]
 
@@ -98,7 +152,7 @@ class ParquetTable:
         import pyarrow as pa
 
         self._check_types(wanted)
-        self._check_declared()
+        self._check_declared(wanted)
         try:
             table = self.file.read(columns=list(wanted), use_threads=False)
             columns = {name: widened(table.column(name).to_numpy()) for name in wanted}
@@ -120,13 +174,37 @@ class ParquetTable:
                     "numbers are needed; convert it or leave it out"
                 )
 
-    def _check_declared(self) -> None:
+    def _check_declared(self, wanted: Sequence[str]) -> None:
         """Compare what the parts of the file declare with each other and with the limits."""
+        size, where = len(self.content), shown(self.path)
         metadata = self.file.metadata
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         check_size(metadata.num_rows, metadata.num_columns, self.path)
         if metadata.num_rows != sum(group.num_rows for group in groups):
             raise _damaged(self.path, ValueError("its row groups do not add up"))
-        for group in groups:
-            sizes = [group.column(i).total_uncompressed_size for i in range(group.num_columns)]
-            limits.check_growth(sum(sizes), self.size, shown(self.path))
+        limits.check_growth(metadata.num_rows * len(wanted) * 8, size, where)
+        try:
+            unpacked = sum(self._page_sizes())
+        except _CONTRADICTIONS as error:
+            raise _damaged(self.path, error) from error
+        limits.check_growth(unpacked, size, where)
+
+    def _page_sizes(self) -> Iterator[int]:
+        """What the pages of all columns unpack to, as each page declares, and the library takes."""
+        pages = 0
+        for group in self.footer[_GROUPS]:
+            for chunk in group[_CHUNKS]:
+                column = chunk[_COLUMN]
+                starts = [column[_DATA_PAGE], column.get(_DICTIONARY_PAGE, 0)]
+                at = Decoder(self.content, min(start for start in starts if start > 0))
+                end = at.position + column[_PACKED]
+                if not at.position <= end <= len(self.content):
+                    raise ThriftError("a column ends where it cannot")
+                while at.position < end:
+                    pages, at.containers = pages + 1, 0
+                    header = at.struct()
+                    packed, unpacked = header[_PAGE_PACKED], header[_PAGE_UNPACKED]
+                    if packed < 0 or unpacked < 0 or pages > limits.PAGES:
+                        raise ThriftError("a page has a size below 0, or there are too many")
+                    at.position += packed
+                    yield unpacked

@@ -47,6 +47,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             f"{shown(path)}: is not a complete safetensors file ({shown(error)}); was it copied "
             "or downloaded completely?"
         ) from error
+    if len(found) > limits.MEMBERS:
+        raise FileError(
+            f"{shown(path)}: holds {len(found)} tensors, but at most {limits.MEMBERS} are "
+            "accepted; is it the right file?"
+        )
     tensors = {}
     for name, tensor in sorted(found, key=lambda pair: pair[0]):
         stored_as = _NAMES.get(tensor["dtype"], tensor["dtype"])

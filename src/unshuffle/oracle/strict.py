@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from unshuffle.errors import FileError, UsageError
-from unshuffle.files import read_text
+from unshuffle.files import limits, read_text
 from unshuffle.files.opening import listed, shown
 
 T = TypeVar("T")
@@ -72,12 +72,19 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises
     ------
     FileError
-        If it cannot be read or is not TOML.
+        If it cannot be read, is not TOML, or has a line that is too long.
     """
+    text = read_text(path, max_bytes=limits.TOML_BYTES)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if len(line) > limits.TOML_LINE:
+            raise FileError(
+                f"{shown(path)}: line {number} has {len(line)} characters, but at most "
+                f"{limits.TOML_LINE} are accepted; spread it over several lines"
+            )
     try:
-        return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise FileError(f"{shown(path)}: is not TOML: {error}; correct that line") from error
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # lists in lists, numbers of thousands of digits
+        raise FileError(f"{shown(path)}: is not TOML: {shown(error)}; correct that line") from error
 
 
 def build(kind: type[T], table: object, where: str) -> T:
