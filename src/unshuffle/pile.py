@@ -17,6 +17,14 @@ Floats = NDArray[np.floating]
 PieceId = int | str
 """The number in a piece's file name where every name has one, else the name."""
 
+ID_DIGITS = 18
+"""Of a number that is an id: so many fit into 64 bits."""
+
+
+def may_be_id(name: str) -> bool:
+    """Whether a text can stand in an answer: on one line, between commas, seen as what it is."""
+    return bool(name) and name.isprintable() and name == name.strip() and "," not in name
+
 
 @dataclass(frozen=True, eq=False)
 class Piece:

@@ -37,7 +37,7 @@ from unshuffle.files.npz_file import ANYTHING, open_npz
 from unshuffle.outcome import Outcome
 from unshuffle.pairing import Match, Pairing
 from unshuffle.pairing.fusion import Evidence
-from unshuffle.pile import PieceId
+from unshuffle.pile import ID_DIGITS, PieceId, may_be_id
 from unshuffle.solution import Solution
 from unshuffle.trace import Trace
 
@@ -172,9 +172,12 @@ def _read_pairing(
 
 def _read_trace(path: Path, inp: tuple[PieceId, ...], out: tuple[PieceId, ...]) -> Trace:
     try:
-        return Trace.from_arrays(_arrays(path), inp, out)
-    except UsageError as error:
-        raise FileError(f"{shown(path)}: {error}; {ADVICE}") from error
+        trace = Trace.from_arrays(_arrays(path), inp, out)
+        for phase in {step.phase for step in trace.steps}:
+            _text(phase)
+    except (UsageError, ValueError) as error:
+        raise FileError(f"{shown(path)}: {shown(error)}; {ADVICE}") from error
+    return trace
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -261,11 +264,26 @@ def _kind(kind: type[T]) -> Callable[[Any], T]:
     return check
 
 
-_text, _whole, _object = _kind(str), _kind(int), _kind(dict)
+_whole, _object = _kind(int), _kind(dict)
+
+
+def _text(value: Any) -> str:
+    """A word that may be shown as it is."""
+    text = _kind(str)(value)
+    if len(text) > limits.NAME_CHARACTERS or not text.isprintable():
+        raise ValueError(f"{text!r} where a word is expected")
+    return text
 
 
 def _id(value: Any) -> PieceId:
-    return _text(value) if isinstance(value, str) else _whole(value)
+    """A piece's name or number, as `read_pile` gives them."""
+    if isinstance(value, str):
+        if not may_be_id(_text(value)):
+            raise ValueError(f"{value!r} where a piece is expected")
+        return value
+    if not 0 <= _whole(value) < 10**ID_DIGITS:
+        raise ValueError(f"{value} where a piece is expected")
+    return int(value)
 
 
 def _real(value: Any) -> float:
@@ -298,14 +316,14 @@ def _activation(value: Any) -> str:
 
 
 def _seconds(value: Any) -> dict[str, float]:
-    seconds = {phase: _real(seconds) for phase, seconds in _object(value).items()}
+    seconds = {_text(phase): _real(seconds) for phase, seconds in _object(value).items()}
     if "total" not in seconds:
         raise ValueError("no total")
     return seconds
 
 
 def _weights(value: Any) -> Mapping[str, float]:
-    return {signal: _real(weight) for signal, weight in _object(value).items()}
+    return {_text(signal): _real(weight) for signal, weight in _object(value).items()}
 
 
 def _anatomy(value: Any) -> Anatomy:

@@ -16,7 +16,7 @@ from unshuffle.files.opening import listed, shown
 from unshuffle.files.safetensors_file import read_safetensors
 from unshuffle.files.tensors import Tensor
 from unshuffle.files.torch_zip import read_torch
-from unshuffle.pile import Bias, Piece, PieceId, Pile
+from unshuffle.pile import ID_DIGITS, Bias, Piece, PieceId, Pile, may_be_id
 
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
     ".pth": read_torch,
@@ -178,12 +178,12 @@ def _layers(tensors: Mapping[str, Tensor]) -> dict[str, Layer]:
 
 def _ids(names: Sequence[str], path: Path) -> list[PieceId]:
     runs = [_NUMBER.findall(name) for name in names]
-    if all(runs):
+    if all(found and len(found[-1]) <= ID_DIGITS for found in runs):
         numbers = [int(found[-1]) for found in runs]
         if len(set(numbers)) == len(numbers):
             return list(numbers)
     for name in names:
-        if "," in name or not name.isprintable() or name != name.strip():
+        if not may_be_id(name):
             raise FileError(
                 f"{shown(path)}: a piece is called {name!r}, but answers list pieces between "
                 "commas, on one line: rename it without commas, control characters and outer spaces"

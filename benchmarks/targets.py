@@ -1,0 +1,181 @@
+"""What reads a file that may be hostile: each with sound files to begin from, for fuzzing."""
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unshuffle import (
+    Network,
+    Piece,
+    Pile,
+    Records,
+    checkpoint,
+    read_pile,
+    read_records,
+    read_solution,
+    solve,
+)
+from unshuffle.assembly import parse_answer
+from unshuffle.checkpointing import read_checkpoint
+from unshuffle.files import read_network, read_text, write_network
+from unshuffle.files.json_file import read_json
+from unshuffle.network import Linear
+from unshuffle.oracle.recipe import SHIPPED, read_recipe
+from unshuffle.storage import FILES, write_solution
+from unshuffle.views.report import report_page
+
+Inner = tuple[bytes, Callable[[bytes], bytes]]
+"""What a container holds, and how something else is put in its place."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader.
+
+    Parameters
+    ----------
+    name
+        Of the file that it reads; may lie in a folder beside others.
+    read
+        Reads that file, and uses what it gives as far as that is done with files of others.
+    sound
+        Contents that are read without complaint.
+    """
+
+    name: str
+    read: Callable[[Path], object]
+    sound: tuple[bytes, ...]
+
+
+def inner(content: bytes, choice: int) -> Inner | None:
+    """One of the parts that lie behind a checksum; None where there are none."""
+    if content[:2] == b"\x1f\x8b":
+        try:
+            return gzip.decompress(content), gzip.compress
+        except (OSError, EOFError, zlib.error):
+            return None
+    if content[:2] != b"PK":
+        return None
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = {each: archive.read(each) for each in archive.namelist()}
+    except Exception:
+        return None
+    if not members:
+        return None
+    name = sorted(members)[choice % len(members)]
+
+    def repack(part: bytes) -> bytes:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for each, held in members.items():
+                archive.writestr(each, part if each == name else held)
+        return packed.getvalue()
+
+    return members[name], repack
+
+
+def make_targets(scratch: Path) -> dict[str, Target]:
+    """Every reader by a name.
+
+    Parameters
+    ----------
+    scratch
+        A folder for the sound files.
+    """
+    pile, records = _dropped()
+    with checkpoint(scratch / "search.npz") as journal:
+        solution = solve(pile, records, journal=journal)
+    folder = scratch / "solution"
+    write_solution(solution, folder, force=True)
+
+    def network(suffix: str) -> tuple[bytes, ...]:
+        path, tensors = scratch / f"network{suffix}", solution.network.tensors()
+        contents = []
+        for stored_as in ("float32", "float16"):
+            write_network(path, tensors, stored_as=stored_as, force=True)
+            contents.append(path.read_bytes())
+        return tuple(contents)
+
+    kinds = (".pth", ".safetensors", ".npz")
+    recipes = [path.read_bytes() for path in sorted(SHIPPED.glob("*.toml"))]
+    return {
+        **{f"pile{kind}": Target(f"p{kind}", read_pile, network(kind)) for kind in kinds},
+        **{f"network{kind}": Target(f"n{kind}", read_network, network(kind)) for kind in kinds},
+        **_tables(),
+        **{
+            f"solution/{name}": Target(
+                f"solution/{name}", _read_and_show, ((folder / name).read_bytes(),)
+            )
+            for name in FILES[1:]
+        },
+        "answer": Target("a.txt", partial(_answer, pile), (b"0,1,2", b"\xef\xbb\xbf1\n2, 0")),
+        "checkpoint": Target("c.npz", read_checkpoint, ((scratch / "search.npz").read_bytes(),)),
+        "recipe": Target("a.toml", read_recipe, tuple(recipes[::9])),
+        "story": Target("s.json", partial(read_json, advice="remove it"), (STORY,)),
+    }
+
+
+STORY = b'{"activation": "relu", "losses": [1.0, 2e-3, null], "by": {"a\\u00e4": [true]}}'
+
+
+def _dropped() -> tuple[Pile, Records]:
+    """A network of two blocks, dropped."""
+    rng = np.random.default_rng(0)
+    shapes = [(4, 3), (3, 4), (4, 3), (3, 4), (1, 3)]
+    layers = [
+        Linear(rng.normal(size=shape).astype("f4"), rng.normal(size=shape[0]).astype("f4"))
+        for shape in shapes
+    ]
+    inputs = rng.normal(size=(40, 3)).astype("f4")
+    pieces = [Piece(n, layer.weight, layer.bias) for n, layer in enumerate(layers)]
+    return Pile(pieces), Records(inputs, Network.from_layers(layers).predict(inputs))
+
+
+def _tables() -> dict[str, Target]:
+    columns = {
+        "a": np.linspace(-1, 1, 20),
+        "b": np.linspace(0, 3, 20).astype(np.float32),
+        "n": np.arange(20),
+        "pred": np.linspace(5, 6, 20),
+    }
+    rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    text = "\n".join([",".join(columns), *rows, ""]).encode()
+
+    def parquet(**options: object) -> bytes:
+        packed = io.BytesIO()
+        pq.write_table(pa.table(columns), packed, **options)
+        return packed.getvalue()
+
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **columns)
+    parquets = (
+        parquet(),
+        parquet(compression="zstd", data_page_version="2.0"),
+        parquet(compression="gzip", use_dictionary=False, row_group_size=7),
+    )
+    return {
+        "record.csv": Target("r.csv", read_records, (text, b'"a",pred\r\n"1",\r\n')),
+        "record.csv.gz": Target("r.csv.gz", read_records, (gzip.compress(text),)),
+        "record.npz": Target("r.npz", read_records, (packed.getvalue(),)),
+        "record.parquet": Target("r.parquet", read_records, parquets),
+    }
+
+
+def _answer(pile: Pile, path: Path) -> object:
+    return parse_answer(read_text(path), pile)
+
+
+def _read_and_show(path: Path) -> object:
+    solution = read_solution(path.parent)
+    assert repr(solution).replace("\n", "").isprintable()
+    return report_page(solution)
