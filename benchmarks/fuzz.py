@@ -14,6 +14,7 @@ import argparse
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,9 @@ CRASHES = Path("build", "fuzz")
 """Where files are kept on which a reader failed."""
 
 SECONDS, MEGABYTES = 1.0, 256
+
+HANGING = 20.0
+"""Seconds of CPU time after which a process is ended that does not come back from a file."""
 
 FORBIDDEN = ("os.exec", "os.fork", "os.posix_spawn", "os.system", "pickle.find_class", "socket.")
 FORBIDDEN += ("subprocess.Popen", "ctypes.dlopen", "os.remove", "os.rename", "os.mkdir")
@@ -69,11 +73,10 @@ def main() -> int:
                 failed.append(name)
                 said = found.stderr.decode("utf-8", "backslashreplace")
                 print(said[said.find("Traceback") :][:3000])
-                for crash in Path(folder).glob("crash-*"):
-                    CRASHES.mkdir(parents=True, exist_ok=True)
-                    kept = CRASHES / f"{name.replace('/', '-')}-{crash.name}"
-                    kept.write_bytes(crash.read_bytes())
-                    print(f"the file is kept as {kept}")
+                CRASHES.mkdir(parents=True, exist_ok=True)
+                kept = CRASHES / f"{name.replace('/', '-')}-{Path(known[name].name).name}"
+                kept.write_bytes((Path(folder) / known[name].name).read_bytes())
+                print(f"the file is kept as {kept}")
     print(f"failed: {', '.join(failed) or 'none'}")
     return int(bool(failed))
 
@@ -125,7 +128,7 @@ def fuzz(name: str, runs: int, seed: int, folder: Path) -> None:
         part, repack = found
         return repack(atheris.Mutate(part, max(most, 2 * len(part))))[:most]
 
-    options = [f"-runs={10 * runs}", f"-seed={seed}", "-timeout=120", "-rss_limit_mb=0"]
+    options = [f"-runs={10 * runs}", f"-seed={seed}", "-timeout=99999", "-rss_limit_mb=0"]
     options += ["-max_len=65536", f"-artifact_prefix={folder}/", str(corpus)]
     atheris.Setup([sys.argv[0], *options], one, custom_mutator=mutate)
     atheris.Fuzz()
@@ -150,6 +153,7 @@ class Guard:
         sys.addaudithook(self._hear)
 
     def __enter__(self) -> None:
+        signal.setitimer(signal.ITIMER_PROF, HANGING)  # whose signal ends the process
         self.began, self.watching = process_time(), True
 
     def __exit__(self, *_: object) -> None:

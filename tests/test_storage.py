@@ -106,13 +106,23 @@ def test_what_is_unfinished_or_unknown_comes_back(dropped, tmp_path):
 
 def test_names_of_any_kind_come_back(dropped, tmp_path):
     case = dropped(blocks=4, width=16, hidden=24)
-    names = ["<b>", "ü\n", "7", 7, "nul\0", "", "x" * 900, "'", 8]
+    names = ["<b>", "ü", "7", 7, "[red]", "$", "x" * 900, "'", 8]
     pile = Pile(
         Piece(name, piece.weight, piece.bias) for name, piece in zip(names, case.pile, strict=True)
     )
     written = solve(pile, case.records)
     write_solution(written, tmp_path)
     assert_same(read_solution(tmp_path), written)
+
+
+@pytest.mark.parametrize("name", ["a\n", "nul\0", "", "\x1b[2J", "\u202e", "a,b", -1, 10**18])
+def test_names_that_no_file_can_give_are_not_written(dropped, tmp_path, name):
+    case = dropped(blocks=1)
+    first, *rest = case.pile
+    pile = Pile([Piece(name, first.weight, first.bias), *rest])
+    with pytest.raises(UsageError, match="cannot be kept"):
+        write_solution(solve(pile, case.records), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_overwritten_unless_asked(solution, folder):

@@ -26,11 +26,11 @@ from unshuffle.errors import FileError, UsageError
 from unshuffle.files import (
     limits,
     make_folder,
+    pack_npz,
+    pack_safetensors,
     read_network,
     shown,
-    write_network,
-    write_npz,
-    write_text,
+    write_files,
 )
 from unshuffle.files.json_file import read_json
 from unshuffle.files.npz_file import ANYTHING, open_npz
@@ -73,16 +73,29 @@ def write_solution(
     Raises
     ------
     FileError
-        If a file is there already or cannot be written.
+        If a file is there already or cannot be written; then none of them is.
+    UsageError
+        If a piece has a name that an answer cannot hold, as none that was read from a file has.
     """
+    for name in (*solution.trace.inp, *solution.trace.out, solution.last):
+        try:
+            _id(name)
+        except ValueError as error:
+            raise UsageError(
+                f"the solution cannot be kept: a piece is called {shown(repr(name))}; give it a "
+                "printable name without commas, or a number from 0 on"
+            ) from error
+    values = solution.summary() | {"pairing": _pairing_values(solution)}
+    contents = {
+        ANSWER: f"{solution.answer}\n".encode(),
+        SOLUTION: f"{json.dumps(values, indent=1)}\n".encode(),
+        NETWORK: pack_safetensors(solution.network.tensors()),
+        PAIRING: pack_npz({"scores": solution.pairing.scores}),
+        TRACE: pack_npz(solution.trace.arrays()),
+    }
     folder = Path(folder)
     make_folder(folder)
-    write_text(folder / ANSWER, f"{solution.answer}\n", force=force)
-    values = solution.summary() | {"pairing": _pairing_values(solution)}
-    write_text(folder / SOLUTION, f"{json.dumps(values, indent=1)}\n", force=force)
-    write_network(folder / NETWORK, solution.network.tensors(), force=force)
-    write_npz(folder / PAIRING, {"scores": solution.pairing.scores}, force=force)
-    write_npz(folder / TRACE, solution.trace.arrays(), force=force)
+    write_files({folder / name: content for name, content in contents.items()}, force=force)
 
 
 def read_solution(folder: str | os.PathLike[str]) -> Solution:

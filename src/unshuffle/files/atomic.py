@@ -1,6 +1,8 @@
 """Writing a file as a whole or not at all."""
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from unshuffle.errors import FileError
@@ -27,23 +29,49 @@ def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = F
     FileError
         If something is there already, or the file cannot be written.
     """
-    path = Path(path)
+    write_files({Path(path): content}, force=force)
+
+
+def write_files(contents: Mapping[Path, bytes], *, force: bool = False) -> None:
+    """Write files that belong together: all of them or, unless moving fails, none.
+
+    Each goes to a hidden file first, as in `write_bytes`; only when all are on the disk they are
+    moved into place one after the other, which takes no room.
+
+    Parameters
+    ----------
+    contents
+        What to write, by where to. The folders must exist.
+    force
+        Whether regular files that are there already may be replaced.
+
+    Raises
+    ------
+    FileError
+        If something is there already, or a file cannot be written.
+    """
+    hidden: dict[Path, Path] = {}
+    at = Path()
     try:
-        check_free(path, force=force)
-        hidden = path.parent / f".unshuffle-{os.urandom(8).hex()}.part"
-        try:
-            with open(hidden, "xb") as stream:
+        for at in contents:
+            check_free(at, force=force)
+        for at, content in contents.items():
+            hidden[at] = at.parent / f".unshuffle-{os.urandom(8).hex()}.part"
+            with open(hidden[at], "xb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
+        for at, part in hidden.items():
             if force:
-                os.replace(hidden, path)
+                os.replace(part, at)
             else:
-                _move_to_new(hidden, path)
-        finally:
-            hidden.unlink(missing_ok=True)
+                _move_to_new(part, at)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
-        raise FileError(f"{shown(path)}: {_reason(error, path)}") from error
+        raise FileError(f"{shown(at)}: {_reason(error, at)}") from error
+    finally:
+        for part in hidden.values():
+            with suppress(OSError, ValueError):
+                part.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) -> None:

@@ -61,11 +61,7 @@ def write_network(
     check_free(path, force=force)  # before the work of packing, and again after it
     if stored_as == "bfloat16" and path.suffix.lower() == ".npz":
         raise FileError(f"{shown(path)}: .npz knows no bfloat16; write .safetensors or .pth")
-    stored = {
-        name: _Stored(np.asarray(values, order="C"), stored_as or values.dtype.name)
-        for name, values in tensors.items()
-    }
-    write_bytes(path, pack(stored), force=force)
+    write_bytes(path, pack(_as_stored(tensors, stored_as)), force=force)
 
 
 def write_npz(
@@ -87,7 +83,7 @@ def write_npz(
     FileError
         If something is there already, or the file cannot be written.
     """
-    write_bytes(path, _pack_arrays(arrays), force=force)
+    write_bytes(path, pack_npz(arrays), force=force)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +95,18 @@ class _Stored:
 
 
 _Tensors = Mapping[str, _Stored]
+
+
+def pack_safetensors(tensors: Mapping[str, Floats]) -> bytes:
+    """The bytes of a safetensors file of named arrays, each stored in its own dtype."""
+    return _pack_safetensors(_as_stored(tensors, None))
+
+
+def _as_stored(tensors: Mapping[str, Floats], stored_as: str | None) -> _Tensors:
+    return {
+        name: _Stored(np.asarray(values, order="C"), stored_as or values.dtype.name)
+        for name, values in tensors.items()
+    }
 
 
 def _pack_safetensors(tensors: _Tensors) -> bytes:
@@ -126,12 +134,13 @@ def _pack_safetensors(tensors: _Tensors) -> bytes:
 
 def _pack_npz(tensors: _Tensors) -> bytes:
     with np.errstate(over="ignore"):
-        return _pack_arrays(
+        return pack_npz(
             {name: tensor.values.astype(tensor.stored_as) for name, tensor in tensors.items()}
         )
 
 
-def _pack_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+def pack_npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+    """The bytes of an .npz archive of named arrays of any dtype but object."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, values in arrays.items():

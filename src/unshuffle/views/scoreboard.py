@@ -1,12 +1,15 @@
 """The tables of an evaluation: for people on a terminal, and as Markdown for documents."""
 
+import re
 from collections.abc import Callable, Sequence
+from html import escape
 from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unshuffle.files import shown
 from unshuffle.oracle.scoreboard import Summary
 
 Rows = list[tuple[str, ...]]
@@ -34,7 +37,7 @@ def print_scores(summaries: Sequence[Summary]) -> None:
             words = column in ("recipe", "strategy", "how it ended")
             table.add_column(column, justify="left" if words else "right", no_wrap=True)
         for cells in body:
-            table.add_row(*map(Text, cells))
+            table.add_row(*(Text(shown(cell) if cell else cell) for cell in cells))
         console = Console(highlight=False)
         # A line that is too long for the terminal is still better than a cell cut in pieces.
         roomy = console.options.update(max_width=10_000)
@@ -46,10 +49,15 @@ def markdown(summaries: Sequence[Summary]) -> str:
     """The same tables in Markdown."""
     parts = []
     for title, (head, *body) in tables(summaries).items():
-        lines = [f"| {' | '.join(cell.replace('|', '¦') for cell in row)} |" for row in body]
+        lines = [f"| {' | '.join(map(_as_text, row))} |" for row in body]
         parts += [f"**{title}**", "", f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
         parts += [*lines, ""]
     return "\n".join(parts)
+
+
+def _as_text(cell: str) -> str:
+    """A cell in which nothing is markup: recipes may be called anything."""
+    return re.sub(r"([\\`*\[\]])", r"\\\1", escape(shown(cell) if cell else cell)).replace("|", "¦")
 
 
 def tables(summaries: Sequence[Summary]) -> dict[str, Rows]:
