@@ -50,6 +50,10 @@ docs: .venv/dev.stamp ## Build the site of the documents into build/site
 	@$(BIN)/python -m sphinx -W --keep-going -q -j auto -c docs -d build/doctrees . build/site
 	@echo "Open build/site/index.html"
 
+fuzz: .venv/dev.stamp ## Ten thousand mutated files for every reader: a quarter of an hour
+	@$(PIP) --group fuzz
+	@$(BIN)/python benchmarks/fuzz.py
+
 picture: .venv/dev.stamp ## Draw the pictures in the README and in docs
 	@mkdir -p docs/pictures
 	@$(BIN)/python examples/picture.py docs/solve.svg

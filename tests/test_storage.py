@@ -261,6 +261,8 @@ def test_scores_that_are_not_finite_are_refused(solution, folder):
         ("order", lambda order: order[:-1]),
         ("error", lambda error: error[:, None]),
         ("seconds", lambda seconds: None),
+        ("rows", lambda rows: rows - 2**40),
+        ("rows", lambda rows: rows + 2**31),
     ],
 )
 def test_arrays_that_make_no_trace_are_refused(solution, folder, name, change):

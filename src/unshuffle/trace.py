@@ -40,6 +40,9 @@ class Step:
     rows: int
 
 
+MOST_ROWS = 2**31 - 1
+"""Of a step: whoever draws it counts in 32 bits."""
+
 OnStep = Callable[["Trace"], None]
 """Called after every step with the trace so far: a progress bar, a logger, a plot."""
 
@@ -192,3 +195,6 @@ def _check(arrays: Mapping[str, NDArray[Any]], blocks: int) -> None:
         raise UsageError("the arrays of this trace contradict each other in their lengths")
     if order.min(initial=0) < 0 or order.max(initial=0) >= max(blocks, 1):
         raise UsageError(f"this trace has block numbers outside 0 … {blocks - 1}")
+    rows = arrays["rows"]
+    if rows.min(initial=0) < 0 or rows.max(initial=0) > MOST_ROWS:
+        raise UsageError(f"this trace has steps on less than 0 or more than {MOST_ROWS} rows")

@@ -1,5 +1,7 @@
 """The tables of an evaluation show means, spreads and failures."""
 
+from dataclasses import replace
+
 import pytest
 
 from unshuffle.oracle.evaluation import Score
@@ -70,6 +72,16 @@ def test_markdown_has_as_many_cells_in_every_row(summaries):
         rows = [line for line in block.splitlines() if line.startswith("|")]
         assert len({row.count("|") for row in rows}) == 1
     assert "failed: no ¦ go" in text
+
+
+def test_names_are_no_markup(summaries, capsys):
+    name = "<b>|[x](y)`*\x1b[2J"
+    nasty = [replace(summary, recipe=name) for summary in summaries]
+    text = markdown(nasty)
+    assert "&lt;b&gt;¦\\[x\\](y)\\`\\*\\\\x1b\\[2J" in text
+    assert "<b>" not in text
+    print_scores(nasty)
+    assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
 
 
 def test_nothing_is_cut_where_the_terminal_is_narrow(summaries, capsys, monkeypatch):

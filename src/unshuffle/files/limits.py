@@ -70,7 +70,7 @@ PAGES = 2**17
 """Pages of a Parquet file, each of which has a header to be read: they hold a megabyte each."""
 
 SCHEMA_DEPTH = 16
-"""Columns in columns of a Parquet file: the library descends by recursion."""
+"""Columns in columns of a Parquet file: older releases of the library descend without a limit."""
 
 LINE_CHARACTERS = 2**22
 """4 MiB of a row of text: as many cells as `COLUMNS` with 60 characters each."""
