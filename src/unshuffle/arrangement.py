@@ -27,7 +27,8 @@ from unshuffle.ordering.seeds import smallest_step
 from unshuffle.outcome import Outcome
 from unshuffle.pairing import Pairing, pair
 from unshuffle.pairing.layers import stack_layers
-from unshuffle.pile import Pile
+from unshuffle.pairing.pairs import FUSED
+from unshuffle.pile import PieceId, Pile
 from unshuffle.records import Records
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of, rounding_tolerance
@@ -88,9 +89,14 @@ class Options:
         return list(ACTIVATIONS.values()) if self.strategy == "auto" else [RELU]
 
     @property
+    def rebuilds(self) -> bool:
+        """Whether a search may leave pieces out and estimate what is missing."""
+        return self.strategy == "auto" and self.chosen_signal == FUSED
+
+    @property
     def chosen_signal(self) -> str:
         """The signal that pairs."""
-        return self.signal or ("trace" if self.strategy == "classic" else "fused")
+        return self.signal or ("trace" if self.strategy == "classic" else FUSED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +167,8 @@ def arrange(
     options: Options,
     anatomy: Anatomy | None = None,
     start: Start | None = None,
+    *,
+    given: Sequence[tuple[PieceId, PieceId]] | None = None,
 ) -> Solution:
     """Pair the layers of a whole pile, order the blocks, and verify the result.
 
@@ -174,6 +182,9 @@ def arrange(
         The roles of the pieces, if they are known better than by their shapes.
     start
         What an earlier search found.
+    given
+        Ids of the inp and out layer of each block in the order in which they run, if another
+        search has found it: it is verified and certified as it is.
 
     Raises
     ------
@@ -198,7 +209,9 @@ def arrange(
         if start is not None:
             trace = start.trace
         ending = start.ending if start is not None else Ending.CONVERGED
-        if ending is Ending.CONVERGED:
+        if given is not None:
+            run_search(_given(problem, trace, given), trace)
+        elif ending is Ending.CONVERGED:
             ending = run_search(
                 _search(cases, turn, rng, journal),
                 trace,
@@ -208,7 +221,7 @@ def arrange(
             )
         ordered = perf_counter()
         order = _complete(trace.steps[-1].order if trace.steps else (), problem.blocks, turn)
-        fitting = [one for one in cases.problems if one.admits(order)]
+        fitting = [one for one in cases.problems if given is not None or one.admits(order)]
         networks = [one.network(order) for one in fitting]
         network = best_fitting(networks, known)
         verdict = judge_network(network, known, pile.stored_as)
@@ -321,8 +334,20 @@ def _problem(
     )
 
 
+def _given(
+    problem: Problem, trace: Trace, pairs: Sequence[tuple[PieceId, PieceId]]
+) -> Iterator[Step]:
+    """An order that is known, as the only step of a search."""
+    inp, out = (
+        {name: number for number, name in enumerate(names)} for names in (trace.inp, trace.out)
+    )
+    order = tuple(inp[a] * len(out) + out[b] for a, b in pairs)
+    run = Judge(problem.layers, problem.last, problem.known).run(order)
+    yield Step("given", np.array([run.error]), True, order, run.error, len(problem.known))
+
+
 def reproduces_rows(judge: Judge, run: Run, blocks: int, arithmetic: str) -> bool:
-    """Whether a run of all blocks reproduces the judge's rows to rounding."""
+    """Whether a run of at least so many blocks reproduces the judge's rows to rounding."""
     scale = np.mean(np.square(judge.predictions, dtype=np.float64))
     if len(run.order) < blocks or run.error > PROMISING**2 * scale:
         return False

@@ -23,6 +23,17 @@ class Outcome(Enum):
         "No move lowers the error, yet the record is not reproduced: give the search more rows or "
         "another seed, or pair by another signal.",
     )
+    INCOMPLETE = (
+        "incomplete",
+        "Pieces are missing or do not belong, and the record is not reproduced: this is the "
+        "arrangement that fits best, and nothing proves it. What is known of the gaps is listed; "
+        "find those pieces, or add rows from which they can be estimated.",
+    )
+    NO_FIT = (
+        "no fit",
+        "No arrangement was found that fits the record better than chance: is it the record of "
+        "another network, or are its columns in another sequence?",
+    )
     ESTIMATE = (
         "estimate",
         "There are no predictions to check against: this is the likeliest arrangement by the "

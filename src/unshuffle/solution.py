@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unshuffle.assembly import answer_text, with_biases
 from unshuffle.certificate import Certificate
+from unshuffle.findings import Findings
 from unshuffle.network import Network
 from unshuffle.outcome import Outcome
 from unshuffle.pairing import Pairing
@@ -51,6 +52,8 @@ class Solution:
         The assembled network, which predicts with NumPy.
     biases
         Of each weight whose bias was a piece of its own, by id, the id of that bias.
+    findings
+        What was wrong with the pile: pieces left over, layers missing; None where nothing was.
     """
 
     outcome: Outcome
@@ -68,6 +71,7 @@ class Solution:
     trace: Trace
     network: Network
     biases: Mapping[PieceId, PieceId] = field(default_factory=dict)
+    findings: Findings | None = None
 
     @property
     def exact(self) -> bool:
@@ -86,8 +90,9 @@ class Solution:
 
     @property
     def answer(self) -> str:
-        """The permutation as text, ids joined by commas."""
-        return answer_text(self.permutation)
+        """The permutation as text, ids joined by commas; `?` for a layer that was estimated."""
+        names = self.permutation
+        return answer_text(names if self.findings is None else self.findings.answer_names(names))
 
     @property
     def margins(self) -> dict[tuple[PieceId, PieceId], float]:
@@ -128,6 +133,7 @@ class Solution:
             "activation": self.activation,
             "signal": self.pairing.signal,
             "matching": self.pairing.matching,
+            "findings": None if self.findings is None else self.findings.summary(),
             "certificate": None if self.certificate is None else self.certificate.summary(),
             "margins": [m if isfinite(m) else None for m in self.margins.values()],
             "candidates_tested": self.trace.tested,

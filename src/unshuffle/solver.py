@@ -5,11 +5,12 @@ from dataclasses import fields
 from hashlib import sha256
 
 import unshuffle
-from unshuffle.arrangement import Options, arrange
+from unshuffle.arrangement import Options
 from unshuffle.ordering.journal import Journal
 from unshuffle.pile import Pile
 from unshuffle.records import Records
 from unshuffle.recovery.detached import solve_detached
+from unshuffle.recovery.recover import recover
 from unshuffle.solution import Solution
 from unshuffle.trace import OnStep
 
@@ -104,7 +105,7 @@ def solve(
         journal.claim(_key(pile, records, options))
     if pile.detached:
         return solve_detached(pile, records, options)
-    return arrange(pile, records, options)
+    return recover(pile, records, options)
 
 
 def _key(pile: Pile, records: Records, options: Options) -> dict[str, str]:

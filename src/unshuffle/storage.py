@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 
 from unshuffle.activations import ACTIVATIONS
 from unshuffle.anatomy import Anatomy
-from unshuffle.assembly import answer_hash
 from unshuffle.certificate import Certificate, Contest
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import (
@@ -34,6 +34,7 @@ from unshuffle.files import (
 )
 from unshuffle.files.json_file import read_json
 from unshuffle.files.npz_file import ANYTHING, open_npz
+from unshuffle.findings import Findings, Gap, Leftover
 from unshuffle.outcome import Outcome
 from unshuffle.pairing import Match, Pairing
 from unshuffle.pairing.fusion import Evidence
@@ -139,6 +140,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
         seconds=fields.take("seconds", _seconds),
         trace=_read_trace(folder / TRACE, inp, out),
         network=network,
+        findings=fields.take("findings", _or(None, _findings)),
     )
     _check_together(folder, solution)
     return solution
@@ -215,7 +217,7 @@ def _check_together(folder: Path, solution: Solution) -> None:
         )
     if not {*solution.biases} <= {*layers}:
         raise FileError(f"{shown(path)}: names a bias of a layer that it lacks; {ADVICE}")
-    if solution.sha256 != answer_hash(names):
+    if solution.sha256 != sha256(solution.answer.encode()).hexdigest():
         raise FileError(f"{shown(path)}: its sha256 is not that of its answer; {ADVICE}")
     places = len(solution.order)
     certificate = solution.certificate
@@ -363,6 +365,25 @@ def _certificate(value: Any) -> Certificate:
     neighbours, pairs = (tuple(_list(_contest)(values[name])) for name in ("neighbours", "pairs"))
     mse, floor, rows = _real(values["mse"]), _real(values["floor"]), _whole(values["rows"])
     return Certificate(neighbours, pairs, mse, floor, rows, _real(values["chance"]))
+
+
+def _findings(value: Any) -> Findings:
+    values = _object(value)
+    leftovers = [
+        Leftover(_id(one["piece"]), _text(one["reason"]))
+        for one in _list(_object)(values["leftovers"])
+    ]
+    gaps = [
+        Gap(
+            place=_whole(one["place"]),
+            missing=_text(one["missing"]),
+            stand_in=_or(None, _id)(one["stand_in"]),
+            share=_real(one["share"]),
+        )
+        for one in _list(_object)(values["gaps"])
+    ]
+    notes = _list(_text)(values["notes"])
+    return Findings(tuple(leftovers), tuple(gaps), _real(values["unexplained"]), tuple(notes))
 
 
 def _contest(value: Any) -> Contest:

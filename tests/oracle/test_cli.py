@@ -161,7 +161,7 @@ def test_drop_then_verify_with_the_sealed_answer(oracle, tmp_path, pieces):
         answer.encode()
     ).hexdigest()
     secrets = json.loads((out / "sealed" / "drop.json").read_text())
-    assert secrets == {"seed": 3, "activation": "tanh", "decoys": []}
+    assert secrets == {"seed": 3, "activation": "tanh", "decoys": [], "copies": []}
     pile, records = read_pile(out / "pieces"), read_records(out / "record.csv")
     assert len(records) == 100
     assert records.targets is not None

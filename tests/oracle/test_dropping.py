@@ -202,3 +202,48 @@ def test_shuffled_hidden_units_are_the_same_function(network, data, rng):
     assert not np.array_equal(again.blocks.inp_weight, network.blocks.inp_weight)
     verdict = verify(dropped.pile(), dropped.records, dropped.answer)
     assert verdict.outcome is Outcome.EXACT
+
+
+def test_whole_blocks_are_lost_with_both_layers(network, data):
+    dropped = dropped_from(network, data, lose_blocks=2)
+    gone = [place for place, number in enumerate(dropped.answer) if number is None]
+    assert len(gone) == 4
+    assert all(a % 2 == 0 and b == a + 1 for a, b in zip(gone[::2], gone[1::2], strict=True))
+    with pytest.raises(UsageError, match="4 blocks are to be lost, but there are 4"):
+        dropped_from(network, data, lose_blocks=4)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_copies_lie_beside_what_they_copy(network, data, noise):
+    dropped = dropped_from(network, data, duplicate=3, duplicate_noise=noise)
+    assert len(dropped.copies) == 3
+    assert not set(dropped.copies) & set(dropped.answer)
+    for copy in dropped.copies:
+        weight = dropped.pieces[copy]["weight"]
+        others = [dropped.pieces[n]["weight"] for n in dropped.answer]
+        nearest = min(
+            np.abs(other - weight).max() for other in others if other.shape == weight.shape
+        )
+        assert bool(nearest == 0) == (noise == 0)
+        assert nearest < 0.2 * weight.std()
+
+
+def test_weights_are_pruned_and_predictions_clipped(network, data):
+    dropped = dropped_from(network, data, prune=0.5, clip=1.0)
+    weight = dropped.pieces[dropped.answer[0]]["weight"]
+    assert (weight == 0).mean() == 0.5
+    assert (
+        np.abs(weight[weight != 0]).min() >= np.abs(network.layers()[0].weight[weight == 0]).max()
+    )
+    true = network.predict(data.inputs)
+    most = true.mean(axis=0) + true.std(axis=0)
+    np.testing.assert_allclose(dropped.records.predictions.max(axis=0), most, atol=1e-5)
+
+
+def test_the_records_columns_are_shuffled_and_standardised(network, data):
+    shuffled = dropped_from(network, data, shuffle_columns=True).records.inputs
+    assert not np.array_equal(shuffled, data.inputs)
+    np.testing.assert_array_equal(np.sort(shuffled, axis=1), np.sort(data.inputs, axis=1))
+    standard = dropped_from(network, data, standardise=True).records.inputs
+    np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(standard.std(axis=0), 1, rtol=1e-6)

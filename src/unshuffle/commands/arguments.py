@@ -73,15 +73,21 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def number(
-    kind: Callable[[str], float], minimum: float, *, exclusive: bool = False
+    kind: Callable[[str], float],
+    minimum: float,
+    *,
+    exclusive: bool = False,
+    maximum: float = float("inf"),
 ) -> Callable[[str], float]:
-    """An argument type: a number that is at least, or more than, a minimum."""
+    """An argument type: a number that is at least, or more than, a minimum, and not too large."""
 
     def parse(text: str) -> float:
         value = kind(text)
         if not (value > minimum or (value == minimum and not exclusive)):
             bound = "more than" if exclusive else "at least"
             raise argparse.ArgumentTypeError(f"{text} must be {bound} {minimum:g}")
+        if value > maximum:
+            raise argparse.ArgumentTypeError(f"{text} must be at most {maximum:g}")
         return value
 
     parse.__name__ = "whole number" if kind is int else "number"  # argparse names it in errors

@@ -98,7 +98,51 @@ def _add_hardening(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="take away so many pieces at random; the sealed answer has ? in their places, and no "
-        "arrangement of the rest reproduces the record",
+        "arrangement of the rest alone reproduces the record",
+    )
+    harder.add_argument(
+        "--lose-blocks",
+        type=number(int, 0),
+        default=0,
+        metavar="N",
+        help="take away so many whole blocks at random, before --lose takes single pieces",
+    )
+    harder.add_argument(
+        "--duplicate",
+        type=number(int, 0),
+        default=0,
+        metavar="N",
+        help="put so many of the pieces into the pile twice",
+    )
+    harder.add_argument(
+        "--duplicate-noise",
+        type=number(float, 0),
+        default=0.0,
+        metavar="PART",
+        help="add normal noise to the copies, of this part of each tensor's spread",
+    )
+    harder.add_argument(
+        "--prune",
+        type=number(float, 0, maximum=100),
+        default=0.0,
+        metavar="PERCENT",
+        help="set so many percent of each weight matrix, the smallest, to 0",
+    )
+    harder.add_argument(
+        "--clip",
+        type=number(float, 0, exclusive=True),
+        metavar="SDS",
+        help="limit predictions to so many standard deviations from their mean",
+    )
+    harder.add_argument(
+        "--shuffle-columns",
+        action="store_true",
+        help="write the record's input columns in another sequence than the network reads them",
+    )
+    harder.add_argument(
+        "--standardise",
+        action="store_true",
+        help="shift and scale each input column of the record to mean 0 and variance 1",
     )
     harder.add_argument(
         "--decoys",
@@ -138,6 +182,13 @@ def run(args: argparse.Namespace) -> int:
         noise=args.noise,
         decimals=args.decimals,
         lose=args.lose,
+        lose_blocks=args.lose_blocks,
+        duplicate=args.duplicate,
+        duplicate_noise=args.duplicate_noise,
+        prune=args.prune / 100,
+        clip=args.clip,
+        shuffle_columns=args.shuffle_columns,
+        standardise=args.standardise,
         detach_biases=args.detach_biases,
         permute_hidden=args.permute_hidden,
     )

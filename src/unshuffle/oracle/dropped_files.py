@@ -73,7 +73,11 @@ def write_dropped(
     if secrets is not None:
         make_folder(folder / SEALED)
         write_text(folder / SEALED / ANSWER, f"{answer}\n", force=force)
-        private = {**secrets, "decoys": list(dropped.decoys)}
+        private = {
+            **secrets,
+            "decoys": list(dropped.decoys),
+            "copies": list(dropped.copies),
+        }
         write_text(folder / SEALED / SECRETS, _json(private), force=force)
 
 

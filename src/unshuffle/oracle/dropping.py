@@ -8,15 +8,13 @@ import numpy as np
 
 from unshuffle.errors import UsageError
 from unshuffle.files.tensors import ITEM_BYTES, decode, encode
+from unshuffle.findings import LOST
 from unshuffle.network import Linear, Network
 from unshuffle.pile import Floats, Piece, Pile
 from unshuffle.records import Records
 
 ROUNDINGS = ("float16", "bfloat16", "int8")
 """What weights can be rounded to."""
-
-LOST = "?"
-"""Stands in an answer for a piece that was lost."""
 
 Tensors = Mapping[str, Floats]
 """What a piece's file holds: "weight" and "bias", or one of them."""
@@ -41,6 +39,21 @@ class Hardening:
         Places to which predictions are then rounded.
     lose
         How many pieces are taken away, drawn at random.
+    lose_blocks
+        How many whole blocks are taken away, inp and out.
+    duplicate
+        How many of the pieces that are left lie in the pile twice.
+    duplicate_noise
+        Standard deviation of normal noise on the copies, relative to the spread of each tensor.
+    prune
+        Part of the numbers of each weight, those of least magnitude, that are set to 0.
+    clip
+        Predictions are limited to so many standard deviations from their mean.
+    shuffle_columns
+        Whether the record's input columns stand in another sequence than the network reads them.
+    standardise
+        Whether the record's inputs are shifted and scaled to mean 0 and variance 1, column by
+        column, after the network has read them.
     detach_biases
         Whether every weight and every bias becomes a piece of its own.
     permute_hidden
@@ -53,6 +66,13 @@ class Hardening:
     noise: float = 0.0
     decimals: int | None = None
     lose: int = 0
+    lose_blocks: int = 0
+    duplicate: int = 0
+    duplicate_noise: float = 0.0
+    prune: float = 0.0
+    clip: float | None = None
+    shuffle_columns: bool = False
+    standardise: bool = False
     detach_biases: bool = False
     permute_hidden: bool = False
 
@@ -74,6 +94,8 @@ class Dropped:
         biases are detached, each weight is followed by its bias.
     decoys
         Numbers of the pieces that belong to another network.
+    copies
+        Numbers of the pieces that copy another one.
     """
 
     pieces: tuple[Tensors, ...]
@@ -81,6 +103,7 @@ class Dropped:
     records: Records
     answer: tuple[int | None, ...]
     decoys: tuple[int, ...]
+    copies: tuple[int, ...] = ()
 
     def answer_text(self) -> str:
         """The answer as it is sealed and hashed: numbers joined by commas, `?` for a lost piece."""
@@ -126,28 +149,31 @@ def drop(
     UsageError
         If there are fewer rows or pieces than asked for, or a weight exceeds the number format.
     """
-    row_rng, number_rng, noise_rng, hidden_rng, lost_rng = rng.spawn(5)
+    row_rng, number_rng, noise_rng, hidden_rng, lost_rng, copy_rng, column_rng = rng.spawn(7)
     data = _drawn(data, rows, row_rng)
     predictions = _blurred(network.predict(data.inputs), hardening, noise_rng)
     if hardening.permute_hidden:
         network = permute_hidden_units(network, hidden_rng)
     own = [part for layer in network.layers() for part in _parts(layer, hardening)]
     others = [part for layer in decoys for part in _parts(layer, hardening)]
-    lost = _lost(len(own), hardening.lose, lost_rng)
+    lost = _lost(len(own), hardening, lost_rng)
 
     present = [position for position in range(len(own)) if position not in lost]
-    numbers = number_rng.permutation(len(present) + len(others)).tolist()
+    copies = _copies([own[i] for i in present], hardening, copy_rng)
+    numbers = number_rng.permutation(len(present) + len(others) + len(copies)).tolist()
     number_of = dict(zip(present, numbers, strict=False))
     pieces: list[Tensors] = [{}] * len(numbers)
-    for number, part in zip(numbers, [own[i] for i in present] + others, strict=True):
+    for number, part in zip(numbers, [own[i] for i in present] + others + copies, strict=True):
         pieces[number] = part
     dtype = network.last.weight.dtype.name
+    strangers = len(present) + len(others)
     return Dropped(
         pieces=tuple(pieces),
         stored_as=hardening.weights if hardening.weights in ITEM_BYTES else dtype,
-        records=Records(data.inputs, predictions, data.targets),
+        records=Records(_recorded(data.inputs, hardening, column_rng), predictions, data.targets),
         answer=tuple(number_of.get(position) for position in range(len(own))),
-        decoys=tuple(sorted(numbers[len(present) :])),
+        decoys=tuple(sorted(numbers[len(present) : strangers])),
+        copies=tuple(sorted(numbers[strangers:])),
     )
 
 
@@ -218,6 +244,7 @@ def manifest(dropped: Dropped, hardening: Hardening, file_format: str) -> dict[s
         "records": len(dropped.records),
         "outputs": dropped.records.outputs,
         "decoys": len(dropped.decoys),
+        "copies": len(dropped.copies),
         **asdict(hardening),
     }
 
@@ -234,9 +261,12 @@ def _drawn(data: Records, rows: int | None, rng: np.random.Generator) -> Records
 
 
 def _blurred(predictions: Floats, hardening: Hardening, rng: np.random.Generator) -> Floats:
-    """Predictions with noise, then rounded."""
+    """Predictions with noise, then limited, then rounded."""
     blurred = predictions.astype(np.float64)
     blurred += hardening.noise * rng.standard_normal(blurred.shape)
+    if hardening.clip is not None:
+        mean, reach = blurred.mean(axis=0), hardening.clip * blurred.std(axis=0)
+        blurred = np.clip(blurred, mean - reach, mean + reach)
     if hardening.decimals is not None:
         blurred = np.round(blurred, hardening.decimals)
     return blurred.astype(predictions.dtype)
@@ -245,6 +275,8 @@ def _blurred(predictions: Floats, hardening: Hardening, rng: np.random.Generator
 def _parts(layer: Linear, hardening: Hardening) -> list[Tensors]:
     """The pieces that a layer falls into: one, or its weight and its bias."""
     weight, bias = layer.weight, layer.bias
+    if hardening.prune > 0:
+        weight = prune(weight, hardening.prune)
     if hardening.weights is not None:
         weight = round_weights(weight, hardening.weights)
         bias = round_weights(bias, hardening.weights)
@@ -253,9 +285,58 @@ def _parts(layer: Linear, hardening: Hardening) -> list[Tensors]:
     return [{"weight": weight, "bias": bias}]
 
 
-def _lost(pieces: int, lose: int, rng: np.random.Generator) -> set[int]:
-    if lose >= pieces:
+def prune(values: Floats, part: float) -> Floats:
+    """Set the given part of an array's numbers, those of least magnitude, to 0."""
+    count = round(part * values.size)
+    pruned: Floats = values.copy()
+    pruned.ravel()[np.argsort(np.abs(values), axis=None, kind="stable")[:count]] = 0
+    return pruned
+
+
+def _lost(parts: int, hardening: Hardening, rng: np.random.Generator) -> set[int]:
+    """Positions of the parts that are lost: whole blocks first, then others one by one."""
+    per_block = 4 if hardening.detach_biases else 2
+    blocks = (parts - 1) // per_block
+    if hardening.lose_blocks >= blocks:
         raise UsageError(
-            f"{lose} pieces are to be lost, but there are {pieces}; leave at least one"
+            f"{hardening.lose_blocks} blocks are to be lost, but there are {blocks}; leave at "
+            "least one"
         )
-    return set(rng.choice(pieces, lose, replace=False).tolist())
+    chosen = rng.choice(blocks, hardening.lose_blocks, replace=False).tolist()
+    lost = {block * per_block + part for block in chosen for part in range(per_block)}
+    rest = [position for position in range(parts) if position not in lost]
+    if hardening.lose >= len(rest):
+        raise UsageError(
+            f"{hardening.lose} pieces are to be lost, but there are {len(rest)}; leave at least one"
+        )
+    return lost | {rest[k] for k in rng.choice(len(rest), hardening.lose, replace=False).tolist()}
+
+
+def _copies(parts: list[Tensors], hardening: Hardening, rng: np.random.Generator) -> list[Tensors]:
+    """Copies of some parts, with noise if asked for."""
+    if hardening.duplicate > len(parts):
+        raise UsageError(
+            f"{hardening.duplicate} pieces are to be doubled, but there are {len(parts)}; ask for "
+            "fewer"
+        )
+    chosen = rng.choice(len(parts), hardening.duplicate, replace=False).tolist()
+    if not hardening.duplicate_noise:
+        return [parts[k] for k in chosen]
+
+    def noisy(values: Floats) -> Floats:
+        noise = hardening.duplicate_noise * values.std() * rng.standard_normal(values.shape)
+        copied: Floats = (values + noise).astype(values.dtype)
+        return copied
+
+    return [{name: noisy(values) for name, values in parts[k].items()} for k in chosen]
+
+
+def _recorded(inputs: Floats, hardening: Hardening, rng: np.random.Generator) -> Floats:
+    """Inputs as the record has them."""
+    recorded: Floats = inputs
+    if hardening.standardise:
+        spread = inputs.std(axis=0)
+        recorded = (inputs - inputs.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    if hardening.shuffle_columns:
+        recorded = recorded[:, rng.permutation(inputs.shape[1])]
+    return recorded

@@ -230,6 +230,33 @@ def auto(
             best = yield from _from_seeds_too(stage, best)
 
 
+def first_descents(
+    problems: Iterable[Problem],
+    rng: np.random.Generator,
+    *,
+    rows: int | None,
+    reproduces: Callable[[Judge, Run], bool],
+) -> Generator[Step, None, Found]:
+    """What `auto` begins with: a glance, then descents from several seeds, and no restarts.
+
+    This is enough to come near an arrangement that cannot reproduce the record, because pieces are
+    missing or do not belong. Parameters are those of `auto`.
+
+    Returns
+    -------
+    tuple
+        The search that ended best, and its best run.
+    """
+    alternatives = Alternatives(problems)
+    known = alternatives.made[0].known
+    session = Session(known.take(rng.permutation(len(known))), rng, reproduces, Journal())
+    stage, best = yield from _glance(session, alternatives)
+    if session.confirmed(stage, best):
+        return stage, best
+    count = min(rows or session.rows_for(EQUATIONS), len(known))
+    return (yield from _proper(session, alternatives, stage.problem, count))
+
+
 def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, None, Found]:
     """Descend from the best quick seed of each alternative until one leads near the record.
 

@@ -1,1 +1,1 @@
-"""Damaged piles: what can be put together again although something is wrong with the pieces."""
+"""Damaged, incomplete and mixed piles: what can be recovered from them, and how sure it is."""

@@ -15,6 +15,7 @@ from unshuffle.views.sparkline import log_sparkline
 
 if TYPE_CHECKING:
     from unshuffle.anatomy import Anatomy
+    from unshuffle.findings import Gap
     from unshuffle.pairing import Pairing
     from unshuffle.pile import PieceId, Pile
     from unshuffle.records import Records
@@ -95,6 +96,7 @@ def print_solution(
         **_weakest_pair(solution),
         **_loose_biases(solution),
         **_certificate_facts(solution),
+        **_finding_facts(solution),
         "search": f"{solution.trace.tested} candidates tested, {solution.trace.kept} moves kept",
         **_error_curve(solution, console),
         "time": seconds,
@@ -186,6 +188,43 @@ def _certificate_facts(solution: "Solution") -> dict[str, str]:
     if certificate.rows_needed is not None:
         facts["rows it would take"] = str(certificate.rows_needed)
     return facts
+
+
+def _finding_facts(solution: "Solution") -> dict[str, str]:
+    """What was left over, and what is missing where."""
+    findings = solution.findings
+    if findings is None:
+        return {}
+    reasons: dict[str, list[PieceId]] = {}
+    for one in findings.leftovers:
+        reasons.setdefault(one.reason, []).append(one.id)
+    facts = {}
+    if reasons:
+        facts["left over"] = "; ".join(
+            f"{', '.join(map(str, names))} ({reason})" for reason, names in reasons.items()
+        )
+    if findings.gaps:
+        facts["missing"] = "; ".join(_gap(gap, solution) for gap in findings.gaps)
+    if findings.leftovers or findings.gaps:
+        facts["left unexplained"] = f"{100 * findings.unexplained:.2g} % of the variance"
+    return facts | {f"note {n}": note for n, note in enumerate(findings.notes, start=1)}
+
+
+def _gap(gap: "Gap", solution: "Solution") -> str:
+    """A gap in words: which layer of which block, what stands in for it, what it carries."""
+    if gap.missing == "last":
+        return f"the last layer, estimated as {gap.stand_in}"
+    carries = f"carries {100 * gap.share:.2g} % of the variance"
+    if gap.missing == "block":
+        before = "the first block" if gap.place == 0 else f"block {gap.place}"
+        where = "before" if gap.place == 0 else "after"
+        return f"probably a whole block {where} {before}, which {carries}"
+    inp, out = solution.pairs[solution.order[gap.place]]
+    partner = out if gap.missing == "inp" else inp
+    return (
+        f"{gap.missing} of block {gap.place + 1}, beside {partner}, estimated as "
+        f"{gap.stand_in}; the block {carries}"
+    )
 
 
 def print_verdict(verdict: "Verdict") -> None:

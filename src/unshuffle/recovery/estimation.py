@@ -1,0 +1,292 @@
+"""Estimate layers that are missing from an arrangement, by least squares on the record.
+
+With everything else in place, a small change of a layer moves the predictions by an outer product.
+Of an out layer ``[W | b]`` at place t it is ``g ⊗ [hidden, 1]``, with g the sensitivities after the
+block; of an inp layer it is ``(g W_out ∘ a'(z)) ⊗ [x, 1]``. So the Jacobian of each row is a vector
+on the left times a vector on the right, and Gauss-Newton steps with Levenberg-Marquardt damping
+(Levenberg 1944, Marquardt 1963) solve for all missing layers at once. With fewer equations than
+unknowns the step is solved for in its dual form, whose kernel is an elementwise product of Gram
+matrices; the result is then the smallest layer that fits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.network import Blocks, Linear, Network
+from unshuffle.pile import Floats
+
+Doubles = NDArray[np.float64]
+
+ITERATIONS = 25
+"""Steps at most."""
+
+DAMPING = 1e-3
+"""At the start, relative to the mean diagonal of the normal equations."""
+
+DAMPINGS = (1e-13, 1e4)
+"""The range that it stays in."""
+
+FEW_ITERATIONS = 6
+"""And for a rough estimate."""
+
+SUFFICIENT = 1.2
+"""Equations for each unknown from which on the rows determine a layer."""
+
+WORK = 1e9
+"""Multiplications that are always spent on the normal equations, so that few unknowns get many
+equations; a rough estimate spends no more."""
+
+MOST_EQUATIONS = 3000
+"""Equations of the dual form,"""
+FEW_EQUATIONS = 1200
+"""and of a rough estimate."""
+
+MOST_UNKNOWNS = 5000
+"""Unknowns of the normal equations."""
+
+CHUNK = 512
+"""Rows whose Jacobian is laid out at once."""
+
+SLOW = 1e-3
+"""A step that lowers the error on unseen rows by a smaller part than this is no progress,"""
+PATIENCE = 4
+"""and so many of them in a row are the last."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A layer that is missing from an arrangement.
+
+    Parameters
+    ----------
+    place
+        Of its block, counted from 0.
+    role
+        "inp" or "out".
+    """
+
+    place: int
+    role: str
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A network with estimated layers.
+
+    Parameters
+    ----------
+    network
+        In float64.
+    fitted
+        Mean squared error on the rows that the layers were fitted to.
+    unseen
+        The same on rows that they were not fitted to; NaN where there were none.
+    determined
+        Whether there were more equations than unknowns.
+    """
+
+    network: Network
+    fitted: float
+    unseen: float
+    determined: bool
+
+
+def unknowns_in(network: Network, unknowns: Sequence[Unknown]) -> int:
+    """How many numbers the missing layers have."""
+    width, hidden = network.blocks.width, network.blocks.hidden
+    sizes = {"inp": hidden * (width + 1), "out": width * (hidden + 1)}
+    return sum(sizes[unknown.role] for unknown in unknowns)
+
+
+def estimate_layers(
+    network: Network,
+    unknowns: Sequence[Unknown],
+    inputs: Floats,
+    predictions: Floats,
+    *,
+    thorough: bool = True,
+) -> Estimate:
+    """Fit missing layers of a network to rows, from what stands in their places.
+
+    Parameters
+    ----------
+    network
+        The arrangement, with a first guess in the places of the missing layers; the closer the
+        guess for an inp layer, the better. The guess for an out layer may be 0.
+    unknowns
+        The missing layers.
+    inputs, predictions
+        Shapes (rows, width) and (rows, outputs). Every tenth row is kept apart for a check, and
+        more where there are more rows than it takes.
+    thorough
+        Whether as many rows and steps are taken as it takes, or few for a rough estimate.
+    """
+    network = network.astype(np.float64)
+    inputs, predictions = inputs.astype(np.float64), predictions.astype(np.float64)
+    size, outputs = unknowns_in(network, unknowns), predictions.shape[1]
+    held_out = np.arange(len(inputs)) % 10 == 9
+    fit, check = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    most = round(max(SUFFICIENT * size, WORK / size**2) / outputs)
+    determined = len(fit) * outputs >= SUFFICIENT * size and size <= MOST_UNKNOWNS
+    if not thorough and SUFFICIENT * size**3 > WORK:
+        determined = False
+    if not determined:
+        most = (MOST_EQUATIONS if thorough else FEW_EQUATIONS) // outputs
+    fit, check = fit[:most], np.concatenate([check, fit[most:]])
+    x, y = inputs[fit], predictions[fit]
+
+    def unseen_error(network: Network) -> float:
+        return _error(network, inputs[check], predictions[check]) if len(check) else np.nan
+
+    damping, error = DAMPING, _error(network, x, y)
+    best, worse = (network, error, unseen_error(network)), 0
+    for _ in range(ITERATIONS if thorough else FEW_ITERATIONS):
+        step = _Step.at(network, unknowns, x, y, primal=determined)
+        improved = False
+        while not improved and damping <= DAMPINGS[1]:
+            candidate = _moved(network, unknowns, step.solve(damping))
+            after = _error(candidate, x, y)
+            improved = after < error
+            damping = max(damping / 10, DAMPINGS[0]) if improved else damping * 10
+        if not improved:
+            break
+        network, error = candidate, after
+        unseen = unseen_error(network)
+        # What no longer helps rows that the layers were not fitted to fits accidents.
+        if not unseen >= (1 - SLOW) * best[2]:
+            best, worse = (network, error, unseen), 0
+        else:
+            worse += 1
+        if worse == PATIENCE:
+            break
+    network, error, unseen = best
+    return Estimate(network, error, unseen, determined)
+
+
+def estimate_last(states: Floats, predictions: Floats) -> Linear:
+    """The last layer that reads predictions (rows, outputs) off states (rows, width) best."""
+    x = np.concatenate([states, np.ones((len(states), 1))], axis=1, dtype=np.float64)
+    solution = np.linalg.lstsq(x, predictions.astype(np.float64), rcond=None)[0].T
+    return Linear(np.ascontiguousarray(solution[:, :-1]), np.ascontiguousarray(solution[:, -1]))
+
+
+def sensitivities(network: Network, inputs: Floats) -> tuple[list[Floats], list[Floats], Floats]:
+    """States x_0 … x_K of rows, sensitivities g_0 … g_K, and the predictions.
+
+    Each g_t has shape (outputs, rows, width): the derivatives of each output by the state x_t.
+    """
+    states = [*network.states(inputs)]
+    weight = network.last.weight[:, None]
+    g: Floats = np.broadcast_to(weight, (len(weight), *states[-1].shape)).copy()
+    pulled = [g]
+    for block in range(len(network.blocks) - 1, -1, -1):
+        g = network.blocks.pullback(block, states[block], g)
+        pulled.append(g)
+    return states, pulled[::-1], network.last(states[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """The least-squares problem of one step: `factors` by unknown, left and right, by equation."""
+
+    factors: list[tuple[Doubles, Doubles]]
+    residual: Doubles
+    matrix: Doubles
+    slope: Doubles | None
+
+    @classmethod
+    def at(
+        cls,
+        network: Network,
+        unknowns: Sequence[Unknown],
+        x: Floats,
+        y: Floats,
+        *,
+        primal: bool,
+    ) -> "_Step":
+        states, pulled, predicted = sensitivities(network, x)
+        residual = (y - predicted).T.reshape(-1)
+        factors = [_factors(network, unknown, states, pulled) for unknown in unknowns]
+        if not primal:
+            kernel = np.zeros((len(residual), len(residual)))
+            for left, right in factors:
+                kernel += (left @ left.T) * (right @ right.T)
+            return cls(factors, residual, kernel, None)
+        size = sum(left.shape[1] * right.shape[1] for left, right in factors)
+        gram, slope = np.zeros((size, size)), np.zeros(size)
+        for start in range(0, len(residual), CHUNK):
+            rows = slice(start, start + CHUNK)
+            jacobian = np.concatenate(
+                [
+                    np.einsum("na,nb->nab", left[rows], right[rows]).reshape(len(left[rows]), -1)
+                    for left, right in factors
+                ],
+                axis=1,
+            )
+            gram += jacobian.T @ jacobian
+            slope += jacobian.T @ residual[rows]
+        return cls(factors, residual, gram, slope)
+
+    def solve(self, damping: float) -> list[Doubles]:
+        """The change of each unknown matrix ``[W | b]``."""
+        from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+        damped = self.matrix.copy()
+        diagonal = float(np.trace(self.matrix)) / len(self.matrix)
+        damped.flat[:: len(damped) + 1] += damping * diagonal + np.finfo(float).tiny
+        wanted = self.residual if self.slope is None else self.slope
+        try:
+            solved = cho_solve(cho_factor(damped, overwrite_a=True, check_finite=False), wanted)
+        except LinAlgError:  # no step at all: the damping is too small for rounding
+            solved = np.zeros(len(wanted))
+        changes = []
+        done = 0
+        for left, right in self.factors:
+            if self.slope is None:
+                changes.append((left * solved[:, None]).T @ right)
+            else:
+                shape = left.shape[1], right.shape[1]
+                changes.append(solved[done : done + shape[0] * shape[1]].reshape(shape))
+                done += shape[0] * shape[1]
+        return changes
+
+
+def _factors(
+    network: Network, unknown: Unknown, states: list[Floats], pulled: list[Floats]
+) -> tuple[Doubles, Doubles]:
+    """The Jacobian's left and right factor of an unknown ``[W | b]``, equation by equation."""
+    blocks, place = network.blocks, unknown.place
+    x, g = states[place], pulled[place + 1]
+    z = x @ blocks.inp_weight[place].T + blocks.inp_bias[place]
+    if unknown.role == "out":
+        left, right = g, blocks.activation.apply(z)
+    else:
+        left, right = (g @ blocks.out_weight[place]) * blocks.activation.derivative(z), x
+    right = np.concatenate([right, np.ones((len(right), 1))], axis=1)
+    left = left.reshape(-1, left.shape[2])
+    return left.astype(np.float64), np.tile(right, (len(g), 1)).astype(np.float64)
+
+
+def _moved(network: Network, unknowns: Sequence[Unknown], changes: Sequence[Doubles]) -> Network:
+    """The network with its unknown layers changed."""
+    blocks = network.blocks
+    arrays = {
+        "inp": (blocks.inp_weight.copy(), blocks.inp_bias.copy()),
+        "out": (blocks.out_weight.copy(), blocks.out_bias.copy()),
+    }
+    for unknown, change in zip(unknowns, changes, strict=True):
+        weight, bias = arrays[unknown.role]
+        weight[unknown.place] += change[:, :-1]
+        bias[unknown.place] += change[:, -1]
+    moved = Blocks(*arrays["inp"], *arrays["out"], blocks.activation)
+    return replace(network, blocks=moved)
+
+
+def _error(network: Network, x: Floats, y: Floats) -> float:
+    """Mean squared error; infinite where a state overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = float(np.mean(np.square(network.predict(x) - y)))
+    return error if np.isfinite(error) else np.inf

@@ -1,0 +1,367 @@
+"""Recover what can be recovered from a pile that is no whole network."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from unshuffle.activations import find_activation
+from unshuffle.anatomy import Anatomy, read_anatomy
+from unshuffle.arrangement import Options, arrange
+from unshuffle.assembly import answer_hash, last_layer
+from unshuffle.errors import PileError
+from unshuffle.findings import LOST, Findings, Gap, Leftover
+from unshuffle.network import Network
+from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.search import Ending, run_search
+from unshuffle.outcome import Outcome
+from unshuffle.pairing import pair
+from unshuffle.pairing.layers import stack_layers
+from unshuffle.pile import Piece, PieceId, Pile
+from unshuffle.records import Records
+from unshuffle.recovery.anatomy import partial_anatomy
+from unshuffle.recovery.copies import identical_copies, near_copies
+from unshuffle.recovery.estimation import estimate_last
+from unshuffle.recovery.gaps import Traces, unexplained
+from unshuffle.recovery.rebuilding import SLOTS, Workbench, rebuild
+from unshuffle.solution import Solution
+from unshuffle.tolerance import arithmetic_of
+from unshuffle.trace import Trace
+
+DOUBTFUL = -3.0
+"""Log-odds below which a matched pair is taken for two layers that found no partner."""
+
+SURE_PART = 0.5
+"""Of the matched pairs: if more have positive log-odds, doubtful ones are doubted."""
+
+SETTLED = (Outcome.EXACT, Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
+"""Outcomes that reproduce the record."""
+
+STOPPED = (Outcome.INTERRUPTED, Outcome.BUDGET_SPENT)
+"""Outcomes after which nothing else is tried."""
+
+EXPLAINED = 0.5
+"""A whole block is said to be missing where one in some gap explains at least this part of what is
+left,"""
+NEAR = 0.1
+"""and what is left is at most this part of the predictions' variance."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Rebuilt:
+    """What a search on loose layers came to: the workbench, and names for all its layers."""
+
+    bench: Workbench
+    pile: Pile
+    inp: list[PieceId]
+    out: list[PieceId]
+    ending: Ending
+
+
+def recover(pile: Pile, records: Records, options: Options) -> Solution:
+    """Find the pieces that belong, put them in order, and estimate single layers that are missing.
+
+    Parameters
+    ----------
+    pile, records, options
+        As for `arrange`; pieces may be missing, doubled, or of another network.
+
+    Raises
+    ------
+    PileError
+        If the pile is no whole network, and its shapes, or a record without predictions, do not
+        tell what is missing.
+    RecordError
+        If the record does not fit the pile.
+    """
+    copies = identical_copies(pile)
+    kept = Pile(piece for position, piece in enumerate(pile) if position not in copies)
+    doubled = [
+        Leftover(pile[copy].id, f"equals piece {pile[first].id} to the last bit")
+        for copy, first in copies.items()
+    ]
+    partial = None
+    if options.rebuilds and len(records.predicted()) > 1:
+        partial = partial_anatomy(kept, records)
+    try:
+        whole = read_anatomy(kept, records)
+    except PileError:
+        if partial is None:
+            raise
+        whole = None
+    doubtful = partial is not None and _has_orphans(kept, records, partial, options)
+    rebuilt = None
+    if partial is not None and (whole is None or doubtful):
+        rebuilt = _with_each_last(kept, records, options, partial)
+        if whole is None or rebuilt.outcome in SETTLED or rebuilt.outcome in STOPPED:
+            return _with(rebuilt, doubled)
+    assert whole is not None
+    solution = arrange(kept, records, options, whole)
+    if solution.outcome in SETTLED or solution.outcome in STOPPED or partial is None:
+        return _with(solution, doubled)
+    again = _conclude(_rebuild(kept, records, options, partial, solution), records, options)
+    if again.outcome in SETTLED:
+        return _with(again, doubled)
+    if rebuilt is not None and rebuilt.mse < solution.mse:
+        return _with(rebuilt, doubled)
+    return _with(solution, doubled)
+
+
+def _with_each_last(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
+    """Rebuild with each piece that can be the last layer in turn, until one reproduces the record.
+
+    Where pieces are missing or too many, an activation may fit better by accident; then the first
+    is tried by itself too.
+
+    Returns
+    -------
+    Solution
+        The one that reproduces the record, or the one with the lowest error.
+    """
+    found: list[Solution] = []
+    likeliest = options.activations[0].name
+    alone = replace(options, activation=likeliest)
+    for decided in [anatomy.with_last(last) for last in anatomy.last] or [anatomy]:
+        for chosen in (options, alone):
+            if chosen is alone and found[-1].activation == likeliest:
+                continue
+            found.append(_conclude(_rebuild(pile, records, chosen, decided), records, options))
+            if found[-1].outcome in SETTLED or found[-1].outcome in STOPPED:
+                return found[-1]
+    return min(found, key=lambda solution: solution.mse)
+
+
+def _with(solution: Solution, doubled: list[Leftover]) -> Solution:
+    """The solution with copies among its leftovers."""
+    if not doubled:
+        return solution
+    findings = solution.findings or Findings()
+    leftovers = (*doubled, *findings.leftovers)
+    return replace(solution, findings=replace(findings, leftovers=leftovers))
+
+
+def _has_orphans(pile: Pile, records: Records, anatomy: Anatomy, options: Options) -> bool:
+    """Whether most pairs are sure by weights and some are hardly possible."""
+    if len(anatomy.last) != 1:
+        return True
+    activation = options.activations[0]
+    pairing = pair(pile, records.predicted(), anatomy=anatomy, activation=activation)
+    odds = np.array([match.score for match in pairing.matches])
+    return bool((odds > 0).mean() > SURE_PART and (odds < DOUBTFUL).any())
+
+
+def _rebuild(
+    pile: Pile,
+    records: Records,
+    options: Options,
+    anatomy: Anatomy,
+    start: Solution | None = None,
+) -> _Rebuilt:
+    """Search with layers that may be left out, and slots for those that are missing.
+
+    Parameters
+    ----------
+    start
+        An arrangement to begin with.
+    """
+    known = records.predicted()
+    guessed_last = not anatomy.last
+    if guessed_last:
+        guess = estimate_last(known.inputs, known.predictions).astype(pile.dtype)
+        pile = Pile([*pile, Piece(_new_name(pile, 0), guess.weight, guess.bias)])
+        completed = partial_anatomy(pile, records)
+        assert completed is not None
+        anatomy = completed
+    slots = [_new_name(pile, number) for number in range(1, 2 * SLOTS + 1)]
+    inp: list[PieceId] = [*(pile[i].id for i in anatomy.inp), *slots[:SLOTS]]
+    out: list[PieceId] = [*(pile[j].id for j in anatomy.out), *slots[SLOTS:]]
+    found: list[Workbench] = []
+    with threadpool_limits(1, "blas"):
+        steps = rebuild(
+            _problems(pile, records, anatomy, options, start),
+            found,
+            np.random.default_rng(options.seed),
+            arithmetic_of(pile.dtype, known.predictions),
+            rows=options.rows,
+            guessed_last=guessed_last,
+            searched=start is not None,
+        )
+        ending = run_search(
+            steps, Trace(inp, out), time_limit=options.time_limit, on_step=options.on_step
+        )
+    return _Rebuilt(found[0], pile, inp, out, ending)
+
+
+def _conclude(rebuilt: _Rebuilt, records: Records, options: Options) -> Solution:
+    """Verify what was rebuilt, name what was left over, and measure the gaps."""
+    bench, pile = rebuilt.bench, rebuilt.pile
+    pairs = [
+        (rebuilt.inp[i], rebuilt.out[j]) for i, j in (divmod(b, bench.outs) for b in bench.order)
+    ]
+    last = _last_of(rebuilt)
+    network = bench.network()
+    pieces = []
+    for name, layer in zip((*chain.from_iterable(pairs), last), network.layers(), strict=True):
+        known_piece = name in pile.index and not (bench.guessed_last and name == last)
+        pieces.append(
+            pile[pile.index[name]] if known_piece else Piece(name, layer.weight, layer.bias)
+        )
+    used = Pile(pieces)
+    given = replace(
+        options,
+        activation=bench.layers.activation.name,
+        signal=None,
+        time_limit=None,
+        on_step=None,
+        journal=None,
+    )
+    solution = arrange(used, records, given, given=pairs)
+    gaps = _gaps(bench, pairs, last, network, records.predicted())
+    unexplained_part = solution.mse / _variance(records)
+    if solution.outcome not in SETTLED and not gaps:
+        gaps = _block_gaps(network, records.predicted(), unexplained_part)
+    outcome = solution.outcome
+    if gaps and outcome in SETTLED:
+        # An estimated layer takes up whatever pattern there is, so only rounding is proof.
+        exact = outcome is Outcome.EXACT
+        outcome = Outcome.APPROXIMATE if exact else Outcome.INCOMPLETE
+    elif outcome not in SETTLED:
+        outcome = {
+            Ending.OUT_OF_TIME: Outcome.BUDGET_SPENT,
+            Ending.INTERRUPTED: Outcome.INTERRUPTED,
+        }.get(rebuilt.ending, Outcome.INCOMPLETE)
+    findings = Findings(_leftovers(pile, used, solution), gaps, unexplained_part)
+    names = findings.answer_names(solution.permutation)
+    return replace(solution, outcome=outcome, findings=findings, sha256=answer_hash(names))
+
+
+def _last_of(rebuilt: _Rebuilt) -> PieceId:
+    """Id of the last layer on the workbench."""
+    pile, last = rebuilt.pile, rebuilt.bench.last
+    if rebuilt.bench.guessed_last:
+        return next(piece.id for piece in pile if str(piece.id).startswith(LOST))
+    return next(
+        piece.id
+        for piece in pile
+        if piece.shape == last.weight.shape
+        and np.array_equal(piece.weight.astype(last.weight.dtype), last.weight)
+        and np.array_equal(piece.bias.astype(last.bias.dtype), last.bias)
+    )
+
+
+def _gaps(
+    bench: Workbench,
+    pairs: list[tuple[PieceId, PieceId]],
+    last: PieceId,
+    network: Network,
+    known: Records,
+) -> tuple[Gap, ...]:
+    """The layers that were estimated, in sequence, and what their blocks carry."""
+    variance = _variance(known)
+    whole = network.predict(known.inputs).astype(np.float64)
+    gaps = []
+    for place, block in enumerate(bench.order):
+        role = next((one.role for one in bench.filled if one.block == block), None)
+        if role is None:
+            continue
+        others = [other for other in range(len(pairs)) if other != place]
+        without = Network(network.blocks.take(others), network.last).predict(known.inputs)
+        share = float(np.mean(np.square(without - whole))) / variance
+        gaps.append(Gap(place, role, pairs[place][role == "out"], share))
+    if bench.guessed_last:
+        gaps.append(Gap(len(pairs), "last", last, 1.0))
+    return tuple(gaps)
+
+
+def _block_gaps(network: Network, known: Records, left: float) -> tuple[Gap, ...]:
+    """The gap in which a block that is missing whole would explain most of what is left."""
+    if not left < NEAR:
+        return ()
+    rest = unexplained(Traces.of(network, known.inputs, known.predictions))
+    if not rest.min() < 1 - EXPLAINED:
+        return ()
+    return (Gap(int(rest.argmin()), "block", None, left),)
+
+
+def _leftovers(pile: Pile, used: Pile, solution: Solution) -> tuple[Leftover, ...]:
+    """The pieces of a pile that are not used, with the reason."""
+    twins: dict[int, list[tuple[int, float]]] = {}
+    for first, second, difference in near_copies(pile):
+        twins.setdefault(first, []).append((second, difference))
+        twins.setdefault(second, []).append((first, difference))
+    roles = {piece.shape for piece in used}
+    leftovers = []
+    for position, piece in enumerate(pile):
+        if piece.id in used.index:
+            continue
+        twin = next((t for t in twins.get(position, ()) if pile[t[0]].id in used.index), None)
+        if twin is not None:
+            reason = f"nearly piece {pile[twin[0]].id}, which fits better"
+        elif piece.shape not in roles:
+            reason = f"fits nowhere with its shape {piece.shape[0]} × {piece.shape[1]}"
+        elif solution.outcome in SETTLED:
+            reason = "not needed: the record is reproduced without it"
+        else:
+            reason = "no place found"
+        leftovers.append(Leftover(piece.id, reason))
+    return tuple(leftovers)
+
+
+def _variance(records: Records) -> float:
+    """Of the predictions, over all outputs."""
+    known = records.predicted().predictions.astype(np.float64)
+    return max(float(np.mean(known.var(axis=0))), np.finfo(float).tiny)
+
+
+def _problems(
+    pile: Pile,
+    records: Records,
+    anatomy: Anatomy,
+    options: Options,
+    start: Solution | None,
+) -> Iterator[Problem]:
+    """One problem for each activation; its pairs are those that are not doubtful.
+
+    With an arrangement to begin with there is one, whose pairs stand in their order.
+    """
+    if start is not None:
+        activation = find_activation(start.activation)
+        anatomy = anatomy.with_last(pile.index[start.last])
+        pairing = pair(pile, records, anatomy=anatomy, activation=activation)
+        inp = {pile[i].id: k for k, i in enumerate(anatomy.inp)}
+        out = {pile[j].id: k for k, j in enumerate(anatomy.out)}
+        ordered = [start.pairs[block] for block in start.order]
+        yield Problem(
+            stack_layers(pile, anatomy, activation),
+            last_layer(pile, start.last),
+            np.array([(inp[a], out[b]) for a, b in ordered], np.intp),
+            pairing.scores,
+            records,
+            turns=False,
+        )
+        return
+    for activation in options.activations:
+        pairing = pair(pile, records, anatomy=anatomy, activation=activation)
+        scores = pairing.scores
+        inp = {pile[i].id: k for k, i in enumerate(anatomy.inp)}
+        out = {pile[j].id: k for k, j in enumerate(anatomy.out)}
+        matched = np.array([(inp[a], out[b]) for a, b in pairing.pairs], np.intp)
+        odds = scores[tuple(matched.T)]
+        sure = odds > (DOUBTFUL if (odds > 0).mean() > SURE_PART else -np.inf)
+        yield Problem(
+            stack_layers(pile, anatomy, activation),
+            last_layer(pile, pairing.last),
+            matched[sure],
+            scores,
+            records,
+            turns=False,
+        )
+
+
+def _new_name(pile: Pile, number: int) -> str:
+    name = f"?{number}" if number else "?last"
+    while name in pile.index:
+        name = f"?{name}"
+    return name
