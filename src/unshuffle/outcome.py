@@ -29,11 +29,6 @@ class Outcome(Enum):
         "arrangement that fits best, and nothing proves it. What is known of the gaps is listed; "
         "find those pieces, or add rows from which they can be estimated.",
     )
-    NO_FIT = (
-        "no fit",
-        "No arrangement was found that fits the record better than chance: is it the record of "
-        "another network, or are its columns in another sequence?",
-    )
     ESTIMATE = (
         "estimate",
         "There are no predictions to check against: this is the likeliest arrangement by the "

@@ -31,7 +31,9 @@ from unshuffle.tolerance import arithmetic_of
 from unshuffle.trace import Trace
 
 DOUBTFUL = -3.0
-"""Log-odds below which a matched pair is taken for two layers that found no partner."""
+"""Log-odds below which a matched pair is taken for two layers that found no partner,"""
+IMPOSSIBLE = -5.0
+"""and below which that is tried first although every piece might have its place."""
 
 SURE_PART = 0.5
 """Of the matched pairs: if more have positive log-odds, doubtful ones are doubted."""
@@ -91,20 +93,22 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
         if partial is None:
             raise
         whole = None
-    doubtful = partial is not None and _has_orphans(kept, records, partial, options)
+    if whole is None:
+        assert partial is not None
+        return _with(_with_each_last(kept, records, options, partial), doubled)
     rebuilt = None
-    if partial is not None and (whole is None or doubtful):
+    if partial is not None and _has_orphans(kept, records, partial, options):
         rebuilt = _with_each_last(kept, records, options, partial)
-        if whole is None or rebuilt.outcome in SETTLED or rebuilt.outcome in STOPPED:
+        if rebuilt.outcome in SETTLED or rebuilt.outcome in STOPPED:
             return _with(rebuilt, doubled)
-    assert whole is not None
     solution = arrange(kept, records, options, whole)
     if solution.outcome in SETTLED or solution.outcome in STOPPED or partial is None:
         return _with(solution, doubled)
-    again = _conclude(_rebuild(kept, records, options, partial, solution), records, options)
-    if again.outcome in SETTLED:
-        return _with(again, doubled)
-    if rebuilt is not None and rebuilt.mse < solution.mse:
+    if rebuilt is None:
+        again = _conclude(_rebuild(kept, records, options, partial, solution), records, options)
+        if again.outcome in SETTLED:
+            return _with(again, doubled)
+    elif rebuilt.mse < solution.mse:
         return _with(rebuilt, doubled)
     return _with(solution, doubled)
 
@@ -143,13 +147,11 @@ def _with(solution: Solution, doubled: list[Leftover]) -> Solution:
 
 
 def _has_orphans(pile: Pile, records: Records, anatomy: Anatomy, options: Options) -> bool:
-    """Whether most pairs are sure by weights and some are hardly possible."""
-    if len(anatomy.last) != 1:
-        return True
+    """Whether most pairs are sure by weights and some are all but impossible."""
     activation = options.activations[0]
     pairing = pair(pile, records.predicted(), anatomy=anatomy, activation=activation)
     odds = np.array([match.score for match in pairing.matches])
-    return bool((odds > 0).mean() > SURE_PART and (odds < DOUBTFUL).any())
+    return bool((odds > 0).mean() > SURE_PART and (odds < IMPOSSIBLE).any())
 
 
 def _rebuild(
