@@ -254,7 +254,7 @@ def first_descents(
     if session.confirmed(stage, best):
         return stage, best
     count = min(rows or session.rows_for(EQUATIONS), len(known))
-    return (yield from _proper(session, alternatives, stage.problem, count))
+    return (yield from _proper(session, alternatives, stage.problem, count, STARTS))
 
 
 def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, None, Found]:
