@@ -11,6 +11,7 @@ import pytest
 
 from unshuffle.commands import build_parser, main
 from unshuffle.ordering.seeds import SEEDS
+from unshuffle.outcome import Outcome
 from unshuffle.pairing import SIGNALS
 
 PROJECT = Path(__file__).parent.parent
@@ -99,6 +100,12 @@ def test_the_method_page_has_every_idea_with_its_source(registry):
     for name, idea in registry.items():
         (row,) = re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
         assert row.endswith(f"| {idea.sees} | {idea.source} |")
+
+
+def test_every_outcome_is_explained():
+    page = (PROJECT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| ([a-z ]+) \| \d", page, re.MULTILINE)
+    assert sorted(explained) == sorted(map(str, Outcome))
 
 
 def test_the_picture_requests_nothing():
