@@ -174,6 +174,13 @@ def test_a_wide_beam_sees_every_order(dropped):
     assert pairs_found(found, truth)["pairs_exact"] == 1
 
 
+def test_no_layer_is_grown_twice(clues):
+    """Layers without any coupling, so that nothing but the rule keeps them apart."""
+    numbers = searches.joint_growth(clues.layers, clues.last, clues.records)
+    for used in np.divmod(numbers, 4):
+        assert sorted(used.tolist()) == [0, 1, 2, 3]
+
+
 def test_modes_are_counted(rng):
     bits = rng.random(600) < 0.4
     two = np.where(bits, 1.0, -0.8) + np.where(bits, 0.3, 0.12) * rng.normal(size=600)

@@ -46,6 +46,15 @@ def test_a_contraction_has_its_eigenvalues_in_the_disc(rng):
     assert found["distortion"] == pytest.approx(np.log(1.5))
 
 
+def test_closed_gates_make_an_isometry(rng):
+    network = coupled(rng, -0.5)
+    network.blocks.inp_bias[:] = -500
+    network.blocks.out_bias[:] = 0
+    found = causes.spectrum(case_of(network, rng))
+    assert found["negative"] == 1
+    assert found["open_gates"] == found["negative_gated"] == found["distortion"] == 0
+
+
 def test_gates_are_those_of_the_states(rng):
     network = coupled(rng, 0.1)
     network.blocks.out_bias[:] = 0

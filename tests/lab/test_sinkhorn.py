@@ -12,7 +12,9 @@ def test_the_iteration_balances_rows_and_columns(rng):
     assert weights.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-4)
 
 
-def test_its_adjoint_is_that_of_finite_differences(rng):
+@pytest.mark.parametrize("normalisations", [1, 20])
+def test_its_adjoint_is_that_of_finite_differences(rng, monkeypatch, normalisations):
+    monkeypatch.setattr("unshuffle.lab.sinkhorn.NORMALISATIONS", normalisations)
     scores, g, direction = rng.normal(size=(3, 4, 4))
     step = 1e-5
     ends = [float(np.sum(g * sinkhorn(scores + sign * step * direction)[0])) for sign in (1, -1)]
