@@ -53,6 +53,7 @@ def test_a_failed_run_leaves_it_undecided(runs, make_run):
         ("mode(error) > 1", "statistic mode"),
         ("mean(error of a b) > 1", "a number or a term"),
         ("mean(error) > one", "a number or a term"),
+        ("mean(error) > nan", "a number or a term"),
     ],
 )
 def test_other_text_is_refused(text, said):

@@ -98,6 +98,13 @@ def test_the_plan_tells_what_holds_and_what_is_open(sheet, make_run):
     assert "- Use it. (" in render_plan(findings([done], runs), "make plan")
 
 
+def test_names_cannot_speak_to_the_terminal(sheet, make_run):
+    experiment = read_experiment(sheet(title='"a\\u001b[31m|<b>"', methods='["trace"]'))
+    plan = render_plan(findings([experiment], [make_run(failure="\x1b[2J")]), "x")
+    assert "\x1b" not in plan
+    assert "a�[31m¦&lt;b>" in plan
+
+
 def test_failures_are_told(sheet, make_run):
     experiment = read_experiment(sheet(methods='["trace"]'))
     runs = [make_run(failure="ValueError: a | b"), make_run(seed=1, pairs_right=1.0)]

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import isfinite, nan
 from statistics import fmean, median
 
 from unshuffle.errors import UsageError
@@ -145,9 +146,11 @@ def read_condition(text: str, where: str) -> Condition:
 
 def _read_side(text: str, where: str) -> Term | float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        pass
+        number = nan
+    if isfinite(number):
+        return number
     found = _TERM.fullmatch(text.strip())
     if found is None:
         raise UsageError(

@@ -141,7 +141,9 @@ def render_plan(found: Sequence[Finding], command: str) -> str:
     for one in found:
         parts += _experiment_parts(one)
     parts += ["## What was run", _what_was_run(found), *_glossary(found)]
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    # Names and messages come from files, and the text may go to a terminal.
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
 
 
 def markdown_table(rows: Rows) -> str:
