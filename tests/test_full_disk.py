@@ -71,10 +71,11 @@ def test_a_full_standard_output_is_one_line(example: Path, quiet):
     assert "exact" in result.stdout
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 @pytest.mark.parametrize("option", ["--out", "--report", "--checkpoint"])
 def test_a_folder_that_may_not_be_written_into(example: Path, tmp_path: Path, option: str):
     tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("whoever runs this may write anywhere, as root does")
     solving = ("solve", example / "pieces", example / "record.csv", option, tmp_path / "a" / "b")
     result = run("-m", "unshuffle", *solving)
     assert result.returncode == 2
