@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unshuffle.errors import UsageError
-from unshuffle.lab import searches
+from unshuffle.lab import approaches, searches
 from unshuffle.lab.activity_signals import ACTIVITY_SIGNALS
 from unshuffle.lab.approach import Task, clues_of, order_found, pairs_found, task_of
 from unshuffle.lab.approaches import APPROACHES, find_approach
@@ -53,6 +53,18 @@ def test_the_registry_says_everything():
     with pytest.raises(UsageError, match="no approach 'magic'"):
         find_approach("magic")
     assert not {signal.name for signal in SIGNALS.values()} & set(SCORES)
+
+
+def test_a_template_tells_pairs_that_the_trace_gets_wrong(rng):
+    """True products are one pattern of trace 0, plus twice minus identity in most of them."""
+    pattern = rng.normal(size=(8, 8))
+    pattern -= np.trace(pattern) / 8 * np.eye(8)
+    inp = np.linalg.qr(rng.normal(size=(6, 8, 8)))[0]
+    share = np.array([2.0, 2.0, 2.0, 2.0, 0.0, 0.0])[:, None, None]
+    out = (pattern - share * np.eye(8)) @ inp.transpose(0, 2, 1)
+    layers = Layers(inp, np.zeros((6, 8)), out, np.zeros((6, 8)))
+    scores = approaches._template(Clues(layers))
+    np.testing.assert_array_equal(scores.argmax(axis=1), np.arange(6))
 
 
 def test_answers_are_recognised(case):

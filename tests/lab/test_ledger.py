@@ -63,6 +63,8 @@ def test_what_is_no_ledger_is_refused(tmp_path, name):
     path.write_text("this is no ledger at all, but a text of some length\n" * 40)
     with pytest.raises(FileError, match=name):
         read_runs(path)
+    with pytest.raises(FileError, match="cannot be"):
+        read_runs(tmp_path)
 
 
 @pytest.mark.parametrize(

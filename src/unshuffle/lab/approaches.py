@@ -32,9 +32,10 @@ from unshuffle.lab.subjects import Subject, load
 from unshuffle.lab.weight_signals import WEIGHT_SIGNALS
 from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.ordering.seeds import SEEDS, Seed
+from unshuffle.pairing.consensus import template
 from unshuffle.pairing.fusion import fuse
 from unshuffle.pairing.matching import MATCHINGS
-from unshuffle.pairing.signals import SIGNALS, Signal
+from unshuffle.pairing.signals import SIGNALS, Clues, Scores, Signal
 from unshuffle.solver import solve
 from unshuffle.trace import Trace
 
@@ -55,6 +56,11 @@ def _pairing(signal: Signal, matching: str = "optimal") -> Approach:
 def _fused(subject: Subject) -> Measurements:
     clues, truth = clues_of(load(subject))
     return pairs_found(fuse(clues, MATCHINGS["optimal"][0]).pairs, truth)
+
+
+def _template(clues: Clues) -> Scores:
+    """Likeness to the products of the pairs that the trace finds."""
+    return template(clues.layers, MATCHINGS["optimal"][0](SIGNALS["trace"].score(clues)))
 
 
 def _seed(seed: Seed) -> Approach:
@@ -241,6 +247,13 @@ APPROACHES = {
             "all signals together, weighed by what the pile says each is worth",
             "Fisher 1936, Blum & Mitchell 1998; see unshuffle.pairing.fusion",
             _fused,
+        ),
+        Approach(
+            "template",
+            Kind.PAIRING,
+            "training leaves the same pattern in all true products, which the trace's pairs show",
+            "this project; see unshuffle.pairing.consensus",
+            on_pairing(_template, MATCHINGS["optimal"][0]),
         ),
         *(_pairing(signal) for signal in WEIGHT_SIGNALS),
         *(_pairing(signal) for signal in ACTIVITY_SIGNALS),

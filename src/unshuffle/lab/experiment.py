@@ -180,11 +180,14 @@ def read_experiment(path: Path) -> Experiment:
     for name in ("subjects", "methods", "seeds", "metrics"):
         if not values[name] or len(set(values[name])) < len(values[name]):
             raise UsageError(f"{where} {name} is empty or names one twice; name each once")
-    for metric in sheet.metrics:
-        if metric not in METRICS:
-            raise UsageError.unknown("metric", metric, METRICS)
-    for method in sheet.methods:
-        find_approach(method)
+    try:
+        for metric in sheet.metrics:
+            if metric not in METRICS:
+                raise UsageError.unknown("metric", metric, METRICS)
+        for method in sheet.methods:
+            find_approach(method)
+    except UsageError as error:
+        raise UsageError(f"{where} {error}") from error
     if min(sheet.seeds) < 0:
         raise UsageError(f"{where} seeds has {min(sheet.seeds)}, but whole numbers from 0 on work")
     if not sheet.confirmed_if and not sheet.refuted_if:

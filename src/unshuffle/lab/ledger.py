@@ -130,7 +130,7 @@ def read_runs(path: Path) -> list[Run]:
     """
     if path.suffix == TEXT:
         return [_run_of_line(line, path, at) for at, line in _lines(path)]
-    if not path.is_file():
+    if not path.exists():
         raise FileError(f"{shown(path)}: there is no ledger; `unshuffle lab run` begins one")
     with _database(path) as database:
         rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM runs ORDER BY key").fetchall()
