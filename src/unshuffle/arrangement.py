@@ -110,12 +110,12 @@ class Start:
     trace
         Its steps, to which those of the next search are added.
     ending
-        Why it stopped; where something stopped it, no further search is begun.
+        Why no further search is to be begun; None where one may.
     """
 
     order: Order
     trace: Trace
-    ending: Ending
+    ending: Ending | None = None
 
 
 class Cases:
@@ -208,10 +208,11 @@ def arrange(
         trace = Trace([pile[i].id for i in anatomy.inp], [pile[i].id for i in anatomy.out])
         if start is not None:
             trace = start.trace
-        ending = start.ending if start is not None else Ending.CONVERGED
+        ending = start.ending if start is not None else None
         if given is not None:
             run_search(_given(problem, trace, given), trace)
-        elif ending is Ending.CONVERGED:
+            ending = Ending.CONVERGED
+        elif ending is None:
             ending = run_search(
                 _search(cases, turn, rng, journal),
                 trace,

@@ -178,9 +178,16 @@ class Pile:
             weight = piece.weight.astype(dtype, copy=False)
             return replace(piece, weight=weight, bias=bias.astype(dtype), detached=False)
 
-        pile = copy(self)
-        pile.pieces = tuple(whole(piece) if piece.detached else piece for piece in self.pieces)
+        pile = self.in_sequence(
+            [whole(piece) if piece.detached else piece for piece in self.pieces]
+        )
         pile.biases = ()
+        return pile
+
+    def in_sequence(self, pieces: Iterable[Piece]) -> "Pile":
+        """The same pile with pieces of the same ids in the same sequence, whatever they hold."""
+        pile = copy(self)
+        pile.pieces = tuple(pieces)
         return pile
 
     def __len__(self) -> int:

@@ -54,6 +54,9 @@ class Solution:
         Of each weight whose bias was a piece of its own, by id, the id of that bias.
     findings
         What was wrong with the pile: pieces left over, layers missing; None where nothing was.
+    units
+        Of each out layer whose columns are in another sequence than the rows of its inp layer, by
+        id, the column of each row; the network's columns are in the sequence of the rows.
     """
 
     outcome: Outcome
@@ -72,6 +75,7 @@ class Solution:
     network: Network
     biases: Mapping[PieceId, PieceId] = field(default_factory=dict)
     findings: Findings | None = None
+    units: Mapping[PieceId, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -126,6 +130,7 @@ class Solution:
             "order": list(self.order),
             "last": self.last,
             "biases": [list(each) for each in self.biases.items()],
+            "units": [[out, list(columns)] for out, columns in self.units.items()],
             "mse": self.mse if isfinite(self.mse) else None,
             "max_abs_error": self.max_abs_error if isfinite(self.max_abs_error) else None,
             "rows": self.rows,

@@ -134,6 +134,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
         rows=fields.take("rows", _whole),
         sha256=fields.take("sha256", _text),
         biases=dict(fields.take("biases", _list(_pair))),
+        units=dict(fields.take("units", _list(_units))),
         activation=network.blocks.activation.name,
         pairing=_read_pairing(folder / PAIRING, evidence, inp, out),
         certificate=fields.take("certificate", _or(None, _certificate)),
@@ -214,6 +215,13 @@ def _check_together(folder: Path, solution: Solution) -> None:
     if len(solution.pairing.matches) != len(solution.pairs):
         raise FileError(
             f"{shown(path)}: its pairing is not of its {len(solution.pairs)} blocks; {ADVICE}"
+        )
+    sequence = list(range(network.blocks.hidden))
+    if not {*solution.units} <= {*layers} or any(
+        sorted(columns) != sequence for columns in solution.units.values()
+    ):
+        raise FileError(
+            f"{shown(path)}: its units are not the columns of its out layers, each once; {ADVICE}"
         )
     if not {*solution.biases} <= {*layers}:
         raise FileError(f"{shown(path)}: names a bias of a layer that it lacks; {ADVICE}")
@@ -320,6 +328,11 @@ def _or(default: T, kind: Callable[[Any], T]) -> Callable[[Any], T]:
 def _pair(value: Any) -> tuple[PieceId, PieceId]:
     inp, out = _list(_id)(value)
     return inp, out
+
+
+def _units(value: Any) -> tuple[PieceId, tuple[int, ...]]:
+    name, columns = value
+    return _id(name), tuple(_list(_whole)(columns))
 
 
 def _outcome(value: Any) -> Outcome:

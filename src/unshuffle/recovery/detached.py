@@ -23,7 +23,7 @@ from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.journal import Errors, Journal, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.search import run_search
+from unshuffle.ordering.search import Ending, run_search
 from unshuffle.outcome import Outcome
 from unshuffle.pairing.matching import optimal_matching
 from unshuffle.pile import PieceId, Pile
@@ -129,7 +129,10 @@ def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
     best = search.best
     bias_of = _bias_of(pile, search.groups, best.held)
     placed = perf_counter()
-    start = Start(best.run.order, search.trace, ending) if search.trace.steps else None
+    start = None
+    if search.trace.steps:
+        stopped = None if ending is Ending.CONVERGED else ending
+        start = Start(best.run.order, search.trace, stopped)
     solution = arrange(_joined(pile, bias_of), records, options, start=start)
     seconds = {"biases": placed - started, **solution.seconds, "total": perf_counter() - started}
     answer = with_biases(solution.layers, bias_of)

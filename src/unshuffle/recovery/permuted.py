@@ -1,0 +1,241 @@
+"""Permuted hidden units: inp and out of a block list its units in different sequences.
+
+Pairs come from the best permutation of each candidate pair, and a first guess at the units from
+what weights tell of them. That guess is far from enough to compare orders by. So units and order
+are found in turn: some steps of gradient descent on the soft permutations, then some rounds on the
+order of the blocks that they make on average, until the permutations are hard and reproduce the
+record.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from unshuffle.activations import RELU, find_activation
+from unshuffle.anatomy import Anatomy, read_anatomy
+from unshuffle.arrangement import Options, Start, arrange, reproduces_rows
+from unshuffle.assembly import last_layer
+from unshuffle.errors import PileError
+from unshuffle.ordering.auto import Stage, ranked_seeds
+from unshuffle.ordering.descent import Objective, descend
+from unshuffle.ordering.judge import Judge, Order
+from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.search import run_search
+from unshuffle.pairing.layers import stack_layers
+from unshuffle.pile import Piece, PieceId, Pile
+from unshuffle.records import Records
+from unshuffle.recovery.unit_descent import EVIDENCE, UnitDescent, mixed
+from unshuffle.recovery.unit_exchange import exchanged_units, permuted_columns
+from unshuffle.recovery.unit_matching import assigned, match_units, unit_scores
+from unshuffle.solution import Solution
+from unshuffle.tolerance import arithmetic_of
+from unshuffle.trace import Step, Trace
+from unshuffle.verification import require_predictions
+
+EQUATIONS = 1024
+"""Predictions on which orders are compared and permutations checked."""
+
+STEPS = 100
+"""Steps of gradient descent between two looks at the order."""
+
+ROUNDS = 4
+"""Rounds on the order, at most, in such a look."""
+
+PATIENCE = 8
+"""Looks without progress before the search ends."""
+
+EXCHANGED = 3
+"""Looks without progress after which columns are exchanged in the hard permutations."""
+
+PROGRESS = 0.98
+"""What a look's error may be of the best before, to be progress."""
+
+
+def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
+    """Put together a network whose inp and out layers list hidden units in other sequences.
+
+    Parameters
+    ----------
+    pile
+        Whole pieces.
+    records, options
+        As for `unshuffle.solve`; the activation is ReLU unless it is named.
+
+    Raises
+    ------
+    PileError
+        If the pieces cannot be one residual network, if they are detached, or if inp and out
+        layers, or the last one, cannot be told apart by their shapes.
+    RecordError
+        If the record does not fit the pile or has no predictions.
+    """
+    started = perf_counter()
+    anatomy = read_anatomy(pile, records)
+    if pile.detached or anatomy.interchangeable or len(anatomy.last) > 1:
+        raise PileError(
+            "hidden units can only be matched where shapes tell inp, out and last layers apart and "
+            "each piece has its bias; solve without looking for permuted units"
+        )
+    known = require_predictions(records)
+    with threadpool_limits(1, "blas"):
+        search = UnitSearch(pile, anatomy, records, known, options)
+        ending = run_search(
+            search.steps(),
+            search.trace,
+            time_limit=options.time_limit,
+            on_step=options.on_step,
+        )
+    found = perf_counter()
+    columns = search.columns()
+    pieces = [
+        _with_columns(piece, columns[piece.id]) if piece.id in columns else piece for piece in pile
+    ]
+    start = Start(search.order, search.trace, None if search.solved else ending)
+    solution = arrange(pile.in_sequence(pieces), records, options, start=start)
+    return replace(
+        solution,
+        units={
+            name: tuple(which.tolist())
+            for name, which in columns.items()
+            if not np.array_equal(which, np.arange(len(which)))
+        },
+        seconds={
+            "units": found - started,
+            **solution.seconds,
+            "total": perf_counter() - started,
+        },
+    )
+
+
+def _with_columns(piece: Piece, columns: NDArray[np.intp]) -> Piece:
+    return replace(piece, weight=np.ascontiguousarray(piece.weight[:, columns]))
+
+
+@dataclass(eq=False)
+class UnitSearch:
+    """A search for the units and the order together.
+
+    After it, `order` is the last order, in block numbers, and `solved` whether the hard
+    permutations reproduce the rows that it compares orders on.
+    """
+
+    pile: Pile
+    anatomy: Anatomy
+    records: Records
+    known: Records
+    options: Options
+
+    def __post_init__(self) -> None:
+        pile, anatomy, options = self.pile, self.anatomy, self.options
+        activation = RELU if options.activation is None else find_activation(options.activation)
+        self.layers = stack_layers(pile, anatomy, activation)
+        self.last = last_layer(pile, pile[anatomy.last[0]].id)
+        self.trace = Trace([pile[i].id for i in anatomy.inp], [pile[j].id for j in anatomy.out])
+        self.rng = np.random.default_rng(options.seed)
+        match = match_units(self.layers)
+        self.pairs = match.pairs
+        self.numbers = self.pairs @ np.array([len(self.layers.out_weight), 1], np.intp)
+        self.blocks = self.layers.take(self.numbers)
+        scores = unit_scores(self.blocks, match.sign)
+        known = self.known.take(self.rng.permutation(len(self.known)))
+        dtype = self.last.weight.dtype
+        self.units = UnitDescent(
+            (EVIDENCE * scores).astype(np.float32),
+            self.blocks,
+            self.last,
+            known.inputs.astype(dtype),
+            known.predictions.astype(dtype),
+            self.rng,
+        )
+        rows = options.rows or -(-EQUATIONS // known.outputs)
+        self.sample = known.take(np.arange(min(rows, len(known))))
+        self.arithmetic = arithmetic_of(pile.dtype, known.predictions)
+        self.order: Order = tuple(self.numbers.tolist())
+        self.hard = assigned(self.units.logits)
+        self.solved = False
+
+    def columns(self) -> dict[PieceId, NDArray[np.intp]]:
+        """The column of each unit, by the id of the out layer."""
+        outs = self.pairs[:, 1].tolist()
+        return {self.trace.out[j]: which for j, which in zip(outs, self.hard, strict=True)}
+
+    def steps(self) -> Iterator[Step]:
+        """Units and order in turn until the record is reproduced or nothing helps any more."""
+        # What blocks do to the states hardly shows in soft ones, which do too little.
+        orders, errors = ranked_seeds(self._stage(soft=False), quick=False)
+        self.order = orders[0]
+        yield Step("seeds", errors, True, self.order, float(errors[0]), len(self.sample))
+        best, failures = np.inf, 0
+        while failures < PATIENCE:
+            error = self.units.descend(self._running(), STEPS)
+            yield from self._descend()
+            self.hard = assigned(self.units.logits)
+            yield self._check()
+            if not self.solved and failures % EXCHANGED == EXCHANGED - 1:
+                yield self._exchange()
+            if self.solved:
+                return
+            failures = failures + 1 if error > PROGRESS * best else 0
+            best = min(best, error)
+
+    def _descend(self) -> Iterator[Step]:
+        """Rounds on the order of the blocks that the soft permutations make on average."""
+        stage = self._stage(soft=True)
+        run = stage.judge.run(self.order)
+        search = descend(
+            stage.judge, run, Objective(stage.problem.log_odds), done=stage.done, turns=False
+        )
+        for count, step in enumerate(search, start=1):
+            self.order = step.order
+            yield step
+            if count == ROUNDS or not step.kept:
+                break
+
+    def _check(self) -> Step:
+        """Whether the hard permutations reproduce the rows."""
+        stage = self._stage(soft=False)
+        run = stage.judge.run(self.order)
+        self.solved = stage.done(run)
+        return Step("units", np.array([run.error]), True, self.order, run.error, len(self.sample))
+
+    def _exchange(self) -> Step:
+        """Mend the hard permutations by exchanges, and let the soft ones go on from there."""
+        running = self._running()
+        inputs, predictions = self.units.inputs, self.units.predictions
+        rows = slice(len(self.sample))
+        self.hard[running] = exchanged_units(
+            self.blocks.take(running),
+            self.hard[running],
+            self.last,
+            inputs[rows],
+            predictions[rows],
+        )
+        self.units.prefer(self.hard)
+        return self._check()
+
+    def _running(self) -> NDArray[np.intp]:
+        """The blocks in their order."""
+        place = {number: block for block, number in enumerate(self.numbers.tolist())}
+        return np.array([place[number] for number in self.order], np.intp)
+
+    def _stage(self, *, soft: bool) -> Stage:
+        """The search for the order with soft or with hard permutations."""
+        if soft:
+            blocks = mixed(self.blocks, self.units.soft())
+        else:
+            blocks = permuted_columns(self.blocks, self.hard)
+        inps, outs = self.pairs.T
+        weight = self.layers.out_weight.copy()
+        weight[outs] = blocks.out_weight
+        layers = replace(self.layers, out_weight=weight)
+        log_odds = np.full((len(self.layers.inp_weight), len(weight)), -np.inf)
+        log_odds[inps, outs] = 0.0
+        problem = Problem(layers, self.last, self.pairs, log_odds, self.records, turns=False)
+        judge = Judge(layers, self.last, self.sample)
+        done = partial(reproduces_rows, judge, blocks=len(self.pairs), arithmetic=self.arithmetic)
+        return Stage(problem, judge, self.rng, done)

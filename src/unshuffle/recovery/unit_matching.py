@@ -1,0 +1,146 @@
+"""Which hidden unit is which, by weights, where inp and out list them in other sequences.
+
+Whatever two layers have in common then shows only under the right permutation of the units. For
+every candidate pair the best permutation is a linear assignment (weight matching, Ainsworth,
+Hayase & Srinivasa 2023, "Git Re-Basin", arXiv:2209.04836), here of the inner products of what a
+unit reads with and what it writes with: training moves both along one line, as the trace of
+W_out W_in shows. True pairs gain more by it than wrong ones.
+
+Once pairs are known, a sharper score is learned: what a unit writes with is regressed on what it
+reads with and on its bias, over all blocks, and the units are assigned by the likelihood under that
+regression, in turn (self-training, Scudder 1965).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.network import Blocks, Layers
+from unshuffle.pairing.matching import Pairs, optimal_matching
+from unshuffle.pairing.signals import Scores
+
+RIDGE = 0.1
+"""Of the regression, relative to the variance of a feature."""
+
+FLOOR = 0.02
+"""Added to the covariance of its residuals, in units of the variance."""
+
+ROUNDS = 3
+
+DECISIVE = 3.0
+"""Spreads of the wrong pairs' scores between the best of them and the worst true one."""
+
+TINY = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class UnitMatch:
+    """What weights say of pairs whose units are in no common sequence.
+
+    Parameters
+    ----------
+    scores
+        Shape (I, J): sum of inner products under the best permutation, over the norm of the
+        layers' product of sizes.
+    pairs
+        The best matching.
+    kept
+        Share of the units of the matched pairs that the best permutation leaves where they are:
+        about 1 / hidden where the units were shuffled.
+    sign
+        The sign of the inner products that counts as alike, as the matched pairs show it.
+    """
+
+    scores: Scores
+    pairs: Pairs
+    kept: float
+    sign: float
+
+    @property
+    def decisive(self) -> bool:
+        """Whether the pairs leave no doubt: every true one stands clear of every wrong one."""
+        wrong = np.ones(self.scores.shape, bool)
+        wrong[tuple(self.pairs.T)] = False
+        if not wrong.any():
+            return False
+        others, true = self.scores[wrong], self.scores[tuple(self.pairs.T)]
+        return bool(true.min() - others.max() > DECISIVE * others.std())
+
+
+def match_units(layers: Layers) -> UnitMatch:
+    """Score every pair of layers under its own best permutation of hidden units.
+
+    Both signs are tried: training may turn what a unit writes against what it reads, or along it.
+    """
+    found = []
+    for sign in (-1.0, 1.0):
+        scores = np.empty((len(layers.inp_weight), len(layers.out_weight)))
+        kept = np.empty_like(scores)
+        for i, reads in enumerate(layers.inp_weight):
+            for j, writes in enumerate(layers.out_weight):
+                alike = sign * (reads @ writes).astype(np.float64)
+                columns = optimal_matching(alike)[:, 1]
+                units = np.arange(len(columns))
+                norm = np.linalg.norm(reads) * np.linalg.norm(writes)
+                scores[i, j] = alike[units, columns].sum() / max(norm, TINY)
+                kept[i, j] = np.mean(columns == units)
+        centred = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
+        pairs = optimal_matching(centred)
+        match = UnitMatch(centred, pairs, float(kept[tuple(pairs.T)].mean()), sign)
+        lead = float(centred[tuple(pairs.T)].mean()) / max(float(centred.std()), TINY)
+        found.append((lead, match))
+    return max(found, key=lambda each: each[0])[1]
+
+
+def unit_scores(blocks: Blocks, sign: float) -> NDArray[np.float64]:
+    """Log-likelihoods, but for a constant, that a unit of inp is a column of out, in each block.
+
+    Parameters
+    ----------
+    blocks
+        Pairs of layers whose units are in no common sequence.
+    sign
+        As of `UnitMatch`.
+
+    Returns
+    -------
+    NDArray
+        Shape (blocks, hidden, hidden): entry (b, k, l) is about row k of inp and column l of out.
+    """
+    inp = blocks.inp_weight.astype(np.float64)
+    out = blocks.out_weight.astype(np.float64).transpose(0, 2, 1)
+    norms = _log_norms(inp)
+    reads = np.concatenate([inp, norms, norms**2, blocks.inp_bias[:, :, None]], axis=2)
+    writes = np.concatenate([out, _log_norms(out)], axis=2)
+    reads, writes = _standardised(reads), _standardised(writes)
+    scores: NDArray[np.float64] = sign * (inp @ out.transpose(0, 2, 1))
+    x = reads.reshape(-1, reads.shape[2])
+    gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
+    for _ in range(ROUNDS):
+        columns = assigned(scores)
+        y = np.take_along_axis(writes, columns[:, :, None], 1).reshape(len(x), -1)
+        expected = x @ np.linalg.solve(gram, x.T @ y)
+        rest = y - expected
+        covariance = rest.T @ rest / len(rest) + FLOOR * np.eye(rest.shape[1])
+        whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
+        means = (expected @ whiten).reshape(*reads.shape[:2], -1)
+        sizes = np.square(means).sum(axis=2)[:, :, None] / 2
+        scores = means @ (writes @ whiten).transpose(0, 2, 1) - sizes
+    return np.asarray(scores, np.float64)
+
+
+def assigned(scores: NDArray[np.floating]) -> NDArray[np.intp]:
+    """The column of out for each unit of inp, in each block: shape (blocks, hidden)."""
+    return np.stack([optimal_matching(each.astype(np.float64))[:, 1] for each in scores])
+
+
+def _log_norms(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms = np.linalg.norm(vectors, axis=2, keepdims=True)
+    return np.asarray(np.log(np.maximum(norms, TINY)))
+
+
+def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre and scale each feature over all units of all blocks."""
+    centred = values - values.mean(axis=(0, 1))
+    return np.asarray(centred / np.maximum(centred.std(axis=(0, 1)), TINY))
