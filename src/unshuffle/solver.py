@@ -10,6 +10,7 @@ from unshuffle.ordering.journal import Journal
 from unshuffle.pile import Pile
 from unshuffle.records import Records
 from unshuffle.recovery.detached import solve_detached
+from unshuffle.recovery.permuted import solve_permuted
 from unshuffle.recovery.recover import recover
 from unshuffle.solution import Solution
 from unshuffle.trace import OnStep
@@ -26,6 +27,7 @@ def solve(
     placement: str = "anywhere",
     rows: int | None = None,
     seed: int = 0,
+    permuted_units: bool = False,
     time_limit: float | None = None,
     on_step: OnStep | None = None,
     journal: Journal | None = None,
@@ -56,6 +58,9 @@ def solve(
         them; "classic" uses 500. The final error is always over all rows.
     seed
         Seed of the one random generator.
+    permuted_units
+        Whether inp and out layers list hidden units in different sequences, so that it has to be
+        found which unit is which as well.
     time_limit
         Seconds after which the search stops and reports its best; with a journal, those that the
         search took before it was cut off count.
@@ -102,7 +107,9 @@ def solve(
         journal,
     )
     if journal is not None:
-        journal.claim(_key(pile, records, options))
+        journal.claim({**_key(pile, records, options), "kind of pile": str(permuted_units)})
+    if permuted_units:
+        return solve_permuted(pile, records, options)
     if pile.detached:
         return solve_detached(pile, records, options)
     return recover(pile, records, options)

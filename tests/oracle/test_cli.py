@@ -190,6 +190,7 @@ def test_what_is_handed_out_betrays_nothing(oracle, tmp_path):
         "decimals": None,
         "lose": 1,
         "detach_biases": False,
+        "scramble_hidden": False,
         "permute_hidden": False,
     }
     everything = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())

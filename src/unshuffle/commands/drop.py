@@ -168,6 +168,12 @@ def _add_hardening(parser: argparse.ArgumentParser) -> None:
         help="shuffle the hidden units inside each block; neither the function nor any signal that "
         "compares a block's two layers changes",
     )
+    harder.add_argument(
+        "--scramble-hidden",
+        action="store_true",
+        help="shuffle the columns of each out layer, so that it lists the hidden units in another "
+        "sequence than its inp layer; see solve --permuted-units",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -191,6 +197,7 @@ def run(args: argparse.Namespace) -> int:
         standardise=args.standardise,
         detach_biases=args.detach_biases,
         permute_hidden=args.permute_hidden,
+        scramble_hidden=args.scramble_hidden,
     )
     folder = Path(args.out)
     drop_rng, input_rng, decoy_rng = np.random.default_rng(args.seed).spawn(3)

@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rows that the search begins with (default: as many as make 256 predictions; for "
         "classic 500); the final word is always all rows",
     )
+    parser.add_argument(
+        "--permuted-units",
+        action="store_true",
+        help="inp and out layers list hidden units in different sequences: find which unit is "
+        "which as well (the activation is relu unless it is named)",
+    )
     parser.add_argument("--seed", type=number(int, 0), default=0, metavar="S", help="random seed")
     parser.add_argument(
         "--time-limit",
@@ -114,6 +120,7 @@ def _run(args: argparse.Namespace) -> "Outcome":
                 placement=args.placement,
                 rows=args.rows,
                 seed=args.seed,
+                permuted_units=args.permuted_units,
                 time_limit=args.time_limit,
                 on_step=on_step,
                 journal=journal,

@@ -60,6 +60,9 @@ class Hardening:
         Whether the hidden units of each block are shuffled, in inp and out alike. That changes
         neither the function nor how well any two layers fit; it only takes away the sequence in
         which training left them.
+    scramble_hidden
+        Whether the columns of each out layer are shuffled against the rows of its inp layer, so
+        that the two no longer list the hidden units in one sequence.
     """
 
     weights: str | None = None
@@ -75,6 +78,7 @@ class Hardening:
     standardise: bool = False
     detach_biases: bool = False
     permute_hidden: bool = False
+    scramble_hidden: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +158,8 @@ def drop(
     predictions = _blurred(network.predict(data.inputs), hardening, noise_rng)
     if hardening.permute_hidden:
         network = permute_hidden_units(network, hidden_rng)
+    if hardening.scramble_hidden:
+        network = scramble_hidden_units(network, hidden_rng)
     own = [part for layer in network.layers() for part in _parts(layer, hardening)]
     others = [part for layer in decoys for part in _parts(layer, hardening)]
     lost = _lost(len(own), hardening, lost_rng)
@@ -213,6 +219,18 @@ def permute_hidden_units(network: Network, rng: np.random.Generator) -> Network:
         before, after = layers[inp], layers[inp + 1]
         layers[inp] = Linear(before.weight[order], before.bias[order])
         layers[inp + 1] = Linear(after.weight[:, order], after.bias)
+    return Network.from_layers(layers, network.blocks.activation)
+
+
+def scramble_hidden_units(network: Network, rng: np.random.Generator) -> Network:
+    """Shuffle the columns of every out layer, and leave its inp layer as it is.
+
+    Two independent shuffles would differ from this one only by a consistent one of both layers.
+    """
+    layers = network.layers()
+    for out in range(1, len(layers) - 1, 2):
+        order = rng.permutation(network.blocks.hidden)
+        layers[out] = Linear(layers[out].weight[:, order], layers[out].bias)
     return Network.from_layers(layers, network.blocks.activation)
 
 

@@ -46,8 +46,8 @@ def exchanged_units(
     while error > 0:
         moves, residual = _moves(permuted_columns(blocks, columns), last, inputs, predictions)
         chosen = pursuit(moves, residual, strength=len(blocks))
-        better = None
-        while len(chosen) and better is None:
+        better, before = columns, error
+        while len(chosen):
             candidate = columns.copy()
             flat = candidate.reshape(-1)
             for a, b in zip(moves.first[chosen], moves.second[chosen], strict=True):
@@ -56,7 +56,7 @@ def exchanged_units(
             if found < error:
                 better, error = candidate, found
             chosen = chosen[: len(chosen) // 2]
-        if better is None:
+        if not error < before:
             break
         columns = better
     return columns

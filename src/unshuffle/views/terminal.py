@@ -95,6 +95,7 @@ def print_solution(
         **_errors(solution),
         **_weakest_pair(solution),
         **_loose_biases(solution),
+        **_permuted_units(solution),
         **_certificate_facts(solution),
         **_finding_facts(solution),
         "search": f"{solution.trace.tested} candidates tested, {solution.trace.kept} moves kept",
@@ -151,6 +152,14 @@ def _loose_biases(solution: "Solution") -> dict[str, str]:
     if not solution.biases:
         return {}
     return {"biases": f"{len(solution.biases)} matched; in the answer each follows its weight"}
+
+
+def _permuted_units(solution: "Solution") -> dict[str, str]:
+    """How many out layers had their columns put in sequence."""
+    if not solution.units:
+        return {}
+    count = len(solution.units)
+    return {"hidden units": f"put in sequence in {count} out layers; the network kept has them so"}
 
 
 def _error_curve(solution: "Solution", console: Console) -> dict[str, str]:

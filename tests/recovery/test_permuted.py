@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+
+from unshuffle import Outcome, read_solution, solve, write_solution
+from unshuffle.commands import main
+from unshuffle.errors import FileError, PileError, RecordError
+from unshuffle.files import write_network
+from unshuffle.network import Layers, Network
+from unshuffle.oracle.dropping import Hardening, drop, scramble_hidden_units
+from unshuffle.recovery.unit_descent import doubly_stochastic, gradient, mixed
+from unshuffle.recovery.unit_exchange import exchanged_units, permuted_columns
+from unshuffle.recovery.unit_matching import assigned, match_units
+
+
+@pytest.fixture
+def case(make_dropped):
+    return make_dropped(np.random.default_rng(2), rows=500, blocks=3, width=8, hidden=12)
+
+
+@pytest.fixture
+def scrambled(case, rng):
+    return drop(case.network, case.records, rng=rng, hardening=Hardening(scramble_hidden=True))
+
+
+def test_units_and_order_are_found(scrambled, tmp_path):
+    solution = solve(scrambled.pile(), scrambled.records, permuted_units=True)
+    assert solution.outcome is Outcome.EXACT
+    assert solution.permutation == scrambled.answer
+    assert set(solution.units) == set(scrambled.answer[1:-1:2])
+    # The network handed back is consistent; the pile with its columns so arranged makes it.
+    np.testing.assert_allclose(
+        solution.network.predict(scrambled.records.inputs),
+        scrambled.records.predictions,
+        atol=1e-5,
+    )
+    out = scrambled.answer[1]
+    columns = list(solution.units[out])
+    np.testing.assert_array_equal(
+        scrambled.pieces[out]["weight"][:, columns], solution.network.blocks.out_weight[0]
+    )
+    write_solution(solution, tmp_path)
+    assert read_solution(tmp_path).units == solution.units
+    text = (tmp_path / "solution.json").read_text()
+    first = f"{columns[0]}"
+    broken = text.replace(f"    {first},\n    {columns[1]}", f"    {first},\n    {first}", 1)
+    (tmp_path / "solution.json").write_text(broken)
+    if broken != text:
+        with pytest.raises(FileError, match="each once"):
+            read_solution(tmp_path)
+
+
+def test_from_the_command_line(case, tmp_path, capsys):
+    write_network(tmp_path / "network.npz", case.network.tensors())
+    there = str(tmp_path / "dropped")
+    dropping = ["drop", str(tmp_path / "network.npz"), "--records", "500", "--seed", "4"]
+    options = ["--format", "safetensors", "--scramble-hidden", "--out", there]
+    assert main([*dropping, *options]) == 0
+    capsys.readouterr()
+    piles = [f"{there}/pieces", f"{there}/record.csv"]
+    status = main(["solve", *piles, "--permuted-units", "--quiet", "--time-limit", "60"])
+    printed = capsys.readouterr().out
+    assert status == 0
+    answer = (tmp_path / "dropped" / "sealed" / "answer.txt").read_text().strip()
+    assert printed.splitlines()[-1] == answer
+    assert "put in sequence in 3 out layers" in printed
+    assert main(["verify", *piles, answer]) == 3  # the answer names layers, not units
+
+
+def test_a_record_of_another_network_is_never_exact(dropped, scrambled, monkeypatch):
+    monkeypatch.setattr("unshuffle.recovery.permuted.PATIENCE", 1)
+    other = dropped(rows=500, blocks=3, width=8, hidden=12)
+    solution = solve(scrambled.pile(), other.records, permuted_units=True)
+    assert solution.outcome is Outcome.LOCAL_OPTIMUM
+    ended = solve(scrambled.pile(), other.records, permuted_units=True, time_limit=1e-9)
+    assert ended.outcome is Outcome.BUDGET_SPENT
+
+
+def test_what_cannot_be_done_is_refused(dropped, scrambled):
+    square = dropped(blocks=2, width=6, hidden=6)
+    with pytest.raises(PileError, match="shapes tell"):
+        solve(square.pile, square.records, permuted_units=True)
+    unknown = scrambled.records.take(np.arange(5))
+    unknown.predictions[:] = np.nan
+    with pytest.raises(RecordError, match="no predictions"):
+        solve(scrambled.pile(), unknown, permuted_units=True)
+
+
+def test_the_best_permutation_of_each_pair_tells_the_pairs(dropped, rng):
+    network = dropped(blocks=6, width=16, hidden=24).network
+    blocks = scramble_hidden_units(network, rng).blocks
+    layers = Layers(blocks.inp_weight, blocks.inp_bias, blocks.out_weight, blocks.out_bias)
+    match = match_units(layers)
+    np.testing.assert_array_equal(match.pairs[:, 0], match.pairs[:, 1])
+    assert match.sign == -1
+
+
+def test_soft_permutations_are_doubly_stochastic_and_hard_ones_exact(rng):
+    logits = rng.normal(size=(2, 7, 7)).astype(np.float32)
+    soft = doubly_stochastic(logits)
+    np.testing.assert_allclose(soft.sum(axis=2), 1, atol=1e-5)
+    np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-2)
+    columns = np.stack([rng.permutation(7) for _ in range(2)])
+    np.put_along_axis(logits, columns[:, :, None], 200, axis=2)
+    np.testing.assert_array_equal(assigned(logits), columns)
+
+
+def test_the_gradient_is_the_derivative(dropped, rng):
+    case = dropped(rows=20, blocks=2, width=4, hidden=5, dtype=np.float64)
+    blocks, last = case.network.blocks, case.network.last
+    inputs = case.records.inputs.astype(np.float64)
+    targets = case.records.predictions + 1
+    soft = doubly_stochastic(rng.normal(size=(2, 5, 5)))
+    _, slopes = gradient(blocks, last, soft, inputs, targets)
+
+    def error(entries):
+        return np.mean((Network(mixed(blocks, entries), last).predict(inputs) - targets) ** 2)
+
+    for entry in [(0, 1, 2), (1, 4, 0)]:
+        more, less = soft.copy(), soft.copy()
+        more[entry] += 1e-6
+        less[entry] -= 1e-6
+        assert slopes[entry] == pytest.approx((error(more) - error(less)) / 2e-6, rel=1e-4)
+
+
+def test_an_exchange_mends_two_units(case):
+    blocks, last = case.network.blocks, case.network.last
+    columns = np.tile(np.arange(12), (3, 1))
+    wrong = columns.copy()
+    wrong[2, [0, 7]] = wrong[2, [7, 0]]
+    mended = exchanged_units(blocks, wrong, last, case.records.inputs, case.records.predictions)
+    np.testing.assert_array_equal(mended, columns)
+    assert permuted_columns(blocks, columns).out_weight.tobytes() == blocks.out_weight.tobytes()
