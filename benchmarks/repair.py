@@ -18,6 +18,7 @@ from unshuffle import Network, Records
 from unshuffle.network import Layers
 from unshuffle.oracle.storage import read_oracle, read_story
 from unshuffle.ordering.auto import auto
+from unshuffle.ordering.journal import Journal
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import run_search
@@ -77,6 +78,7 @@ def solve_from_random(
     steps = auto(
         [problem],
         rng,
+        journal=Journal(),
         rows=None,
         reproduces=partial(reproduces, problem),
         explains=lambda problem, order: False,

@@ -45,6 +45,9 @@ WORTHWHILE = 0.9
 FEW_EQUATIONS = 384
 """With fewer, rows have to do for judging arrangements and for fitting layers."""
 
+GROWTH_ROWS = 192
+"""Rows on which an arrangement is grown from nothing."""
+
 ROUNDS = 4
 """Rounds of estimating all missing layers and searching for the order again."""
 
@@ -249,8 +252,8 @@ def improve(bench: Workbench, rows: Rows) -> Search:
     run = yield from _settle(bench, rows)
     if not bench.complete:
         settled = bench.order
-        judge = bench.judge(rows.judged)
-        grown = yield from _kept(bench, grow(judge, everything))
+        some = np.arange(min(GROWTH_ROWS, len(rows.judged)))
+        grown = yield from _kept(bench, grow(bench.judge(rows.judged.take(some)), everything))
         rival = yield from _settle(bench, rows, grown.order)
         if rival.error < WORTHWHILE * run.error or bench.complete:
             run = rival

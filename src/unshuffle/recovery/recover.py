@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
+from time import perf_counter
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -34,6 +35,9 @@ DOUBTFUL = -3.0
 """Log-odds below which a matched pair is taken for two layers that found no partner,"""
 IMPOSSIBLE = -5.0
 """and below which that is tried first although every piece might have its place."""
+
+LEAST_SECONDS = 0.01
+"""Of a search whose time is up before it begins."""
 
 SURE_PART = 0.5
 """Of the matched pairs: if more have positive log-odds, doubtful ones are doubted."""
@@ -78,6 +82,7 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
     RecordError
         If the record does not fit the pile.
     """
+    started = perf_counter()
     copies = identical_copies(pile)
     kept = Pile(piece for position, piece in enumerate(pile) if position not in copies)
     doubled = [
@@ -101,11 +106,12 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
         rebuilt = _with_each_last(kept, records, options, partial)
         if rebuilt.outcome in SETTLED or rebuilt.outcome in STOPPED:
             return _with(rebuilt, doubled)
-    solution = arrange(kept, records, options, whole)
+    solution = arrange(kept, records, _with_time_left(options, started), whole)
     if solution.outcome in SETTLED or solution.outcome in STOPPED or partial is None:
         return _with(solution, doubled)
     if rebuilt is None:
-        again = _conclude(_rebuild(kept, records, options, partial, solution), records, options)
+        timed = _with_time_left(options, started)
+        again = _conclude(_rebuild(kept, records, timed, partial, solution), records, options)
         if again.outcome in SETTLED:
             return _with(again, doubled)
     elif rebuilt.mse < solution.mse:
@@ -124,6 +130,7 @@ def _with_each_last(pile: Pile, records: Records, options: Options, anatomy: Ana
     Solution
         The one that reproduces the record, or the one with the lowest error.
     """
+    started = perf_counter()
     found: list[Solution] = []
     likeliest = options.activations[0].name
     alone = replace(options, activation=likeliest)
@@ -131,10 +138,19 @@ def _with_each_last(pile: Pile, records: Records, options: Options, anatomy: Ana
         for chosen in (options, alone):
             if chosen is alone and found[-1].activation == likeliest:
                 continue
-            found.append(_conclude(_rebuild(pile, records, chosen, decided), records, options))
+            timed = _with_time_left(chosen, started)
+            found.append(_conclude(_rebuild(pile, records, timed, decided), records, options))
             if found[-1].outcome in SETTLED or found[-1].outcome in STOPPED:
                 return found[-1]
     return min(found, key=lambda solution: solution.mse)
+
+
+def _with_time_left(options: Options, started: float) -> Options:
+    """The options with what is left of the time limit."""
+    if options.time_limit is None:
+        return options
+    left = options.time_limit - (perf_counter() - started)
+    return replace(options, time_limit=max(left, LEAST_SECONDS))
 
 
 def _with(solution: Solution, doubled: list[Leftover]) -> Solution:

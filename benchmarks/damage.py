@@ -1,0 +1,168 @@
+"""What comes out of damaged piles: each kind of damage, in several degrees, on many networks.
+
+    python benchmarks/damage.py MODEL … [--cases NAME …] [--rows N] [--time-limit SECONDS]
+                                [--csv FILE]
+
+A MODEL is the folder of an oracle, or the file of a network's state dict. Each is dropped with each
+damage and solved. Lines are added to the CSV file as they come, and what is in it already is not
+done again. At the end the table is printed as Markdown. "Wrong and confident" counts answers that
+are called exact or approximate and are not the network that was dropped; any makes the exit
+status 1.
+"""
+
+import argparse
+import csv
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from common import Stopwatch, count
+from unshuffle import Outcome, Records, UnshuffleError, solve
+from unshuffle.files import read_network
+from unshuffle.network import Network
+from unshuffle.oracle.dropping import Dropped, Hardening, draw_decoys, drop
+from unshuffle.oracle.storage import read_oracle
+
+DECOYS, BLOCKS, RECORD = "decoys", "decoy network", "wrong record"
+
+CASES: dict[str, Hardening | tuple[str, int]] = {
+    "nothing": Hardening(),
+    **{f"{n} pieces lost": Hardening(lose=n) for n in (1, 2, 4)},
+    "1 block lost": Hardening(lose_blocks=1),
+    **{f"{n} decoys": (DECOYS, n) for n in (1, 2, 4, 8)},
+    "a whole second network": (BLOCKS, 0),
+    **{f"{n} copies": Hardening(duplicate=n) for n in (1, 4)},
+    "4 noisy copies": Hardening(duplicate=4, duplicate_noise=0.02),
+    **{name: Hardening(weights=name) for name in ("float16", "bfloat16", "int8")},
+    "2 decimals": Hardening(decimals=2),
+    "clipped at 2 sd": Hardening(clip=2.0),
+    "pruned by 10 %": Hardening(prune=0.1),
+    "columns shuffled": Hardening(shuffle_columns=True),
+    "inputs standardised": Hardening(standardise=True),
+    RECORD: (RECORD, 0),
+}
+"""By name: what is done, or what of another network is mixed in and how much of it."""
+
+FIELDS = ("model", "case", "verdict", "outcome", "mse", "seconds")
+EXACT, ABOUT, OPEN, REFUSED, WRONG = (
+    "exact",
+    "approximate",
+    "said to be unsolved",
+    "refused",
+    "wrong and confident",
+)
+
+
+def read_model(path: Path) -> tuple[Network, Records]:
+    """A network, and rows that a record can be drawn from."""
+    if path.is_dir():
+        network, data = read_oracle(path)
+        return network, data
+    network = read_network(path)
+    inputs = np.random.default_rng(0).standard_normal((4000, network.blocks.width))
+    return network, Records(inputs.astype(np.float32), np.empty((4000, 0)))
+
+
+def scrambled(network: Network, rng: np.random.Generator) -> Network:
+    """Another network of the same shapes: the same blocks in another sequence, turned about."""
+    flips = rng.permutation(network.blocks.width)
+    blocks = network.blocks.take(rng.permutation(len(network.blocks)))
+    turned = replace(
+        blocks,
+        inp_weight=blocks.inp_weight[:, :, flips],
+        out_weight=blocks.out_weight[:, flips],
+        out_bias=blocks.out_bias[:, flips],
+    )
+    return Network(turned, replace(network.last, weight=network.last.weight[:, flips]))
+
+
+def damaged(network: Network, data: Records, case: str, rows: int) -> Dropped:
+    """Drop a network with some damage."""
+    kind = CASES[case]
+    rng = np.random.default_rng(7)
+    rows = min(rows, len(data))
+    if isinstance(kind, Hardening):
+        return drop(network, data, rng=rng, rows=rows, hardening=kind)
+    what, many = kind
+    other = scrambled(network, np.random.default_rng(8))
+    if what == RECORD:
+        dropped = drop(network, data, rng=rng, rows=rows)
+        inputs = dropped.records.inputs
+        return replace(dropped, records=Records(inputs, other.predict(inputs)))
+    size = many if what == DECOYS else len(other.layers())
+    decoys = draw_decoys(other, network, size, np.random.default_rng(9))
+    return drop(network, data, rng=rng, rows=rows, decoys=decoys)
+
+
+def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, float]:
+    """Solve, and compare with the answer: the verdict, the outcome and the error."""
+    try:
+        solution = solve(dropped.pile(), dropped.records, time_limit=time_limit)
+    except UnshuffleError as error:
+        return REFUSED, type(error).__name__, float("nan")
+    claimed = solution.outcome in (Outcome.EXACT, Outcome.APPROXIMATE)
+    right = case != RECORD and solution.answer == dropped.answer_text()
+    if not right and dropped.copies and case != RECORD:  # an equal copy is as good
+        names = [dropped.pieces[name] for name in solution.permutation if isinstance(name, int)]
+        true = [dropped.pieces[name] for name in dropped.answer if name is not None]
+        right = len(names) == len(true) and all(
+            np.array_equal(one["weight"], other["weight"])
+            for one, other in zip(names, true, strict=True)
+        )
+    if claimed:
+        name = EXACT if solution.outcome is Outcome.EXACT else ABOUT
+        return name if right else WRONG, str(solution.outcome), solution.mse
+    return OPEN, f"{solution.outcome}{', answer right' if right else ''}", solution.mse
+
+
+def main() -> None:
+    """Measure what is not in the file yet, and print the table."""
+    parser = argparse.ArgumentParser(description="Solve damaged piles.")
+    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
+    parser.add_argument("--cases", nargs="+", metavar="NAME", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--rows", type=count, default=1000, help="in each record (%(default)s)")
+    parser.add_argument("--time-limit", type=float, default=30.0, metavar="SECONDS")
+    parser.add_argument("--csv", type=Path, default=Path("damage.csv"), metavar="FILE")
+    args = parser.parse_args()
+    unknown = [name for name in args.cases or () if name not in CASES]
+    if unknown:
+        sys.exit(f"there is no case {unknown[0]!r}; there are: {', '.join(CASES)}")
+    found = []
+    if args.csv.exists():
+        with args.csv.open(newline="", encoding="utf-8") as file:
+            found = list(csv.DictReader(file))
+    done = {(line["model"], line["case"]) for line in found}
+    with args.csv.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if not found:
+            writer.writeheader()
+        for path in args.models:
+            network, data = read_model(path)
+            for case in args.cases or CASES:
+                if (path.name, case) in done:
+                    continue
+                watch = Stopwatch()
+                try:
+                    dropped = damaged(network, data, case, args.rows)
+                except UnshuffleError:  # more damage than the network has pieces
+                    continue
+                name, outcome, mse = verdict(dropped, case, args.time_limit)
+                values = (path.name, case, name, outcome, f"{mse:.3g}", f"{watch.seconds():.1f}")
+                found.append(dict(zip(FIELDS, values, strict=True)))
+                writer.writerow(found[-1])
+                file.flush()
+    kinds = (EXACT, ABOUT, OPEN, REFUSED, WRONG)
+    print("| damage | " + " | ".join(kinds) + " |")
+    print("| --- |" + " --- |" * len(kinds))
+    for case in CASES:
+        counts = Counter(line["verdict"] for line in found if line["case"] == case)
+        if counts:
+            print(f"| {case} | " + " | ".join(str(counts[kind]) for kind in kinds) + " |")
+    sys.exit(any(line["verdict"] == WRONG for line in found))
+
+
+if __name__ == "__main__":
+    main()
