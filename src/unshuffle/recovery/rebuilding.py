@@ -45,6 +45,9 @@ WORTHWHILE = 0.9
 FEW_EQUATIONS = 384
 """With fewer, rows have to do for judging arrangements and for fitting layers."""
 
+FAR = 0.02
+"""Share of the predictions' variance from which on an arrangement is grown from nothing too."""
+
 GROWTH_ROWS = 192
 """Rows on which an arrangement is grown from nothing."""
 
@@ -250,15 +253,21 @@ def improve(bench: Workbench, rows: Rows) -> Search:
     """Settle which blocks belong, fill gaps, and estimate what is missing."""
     everything = bench.order
     run = yield from _settle(bench, rows)
-    if not bench.complete:
-        settled = bench.order
+    if run.error > FAR * float(np.var(rows.judged.predictions)):
+        judge = bench.judge(rows.judged)
         some = np.arange(min(GROWTH_ROWS, len(rows.judged)))
-        grown = yield from _kept(bench, grow(bench.judge(rows.judged.take(some)), everything))
-        rival = yield from _settle(bench, rows, grown.order)
-        if rival.error < WORTHWHILE * run.error or bench.complete:
-            run = rival
-        else:
-            bench.order = settled
+        # The arrangement that stands stays on the workbench until a better one is found.
+        grown = yield from grow(bench.judge(rows.judged.take(some)), everything)
+        rival = yield from settle_membership(
+            judge,
+            bench.layers,
+            judge.run(grown.order),
+            Objective(bench.log_odds),
+            done=lambda one: rows.done(judge, one),
+        )
+        if rival.error < WORTHWHILE * run.error:
+            run, bench.order = rival, rival.order
+            bench.complete = rows.done(judge, run)
     while not bench.complete:
         better = yield from _fill_one(bench, rows, run)
         if better is run:
@@ -285,13 +294,13 @@ def _kept(bench: Workbench, search: Search) -> Search:
         yield step
 
 
-def _settle(bench: Workbench, rows: Rows, order: Order | None = None) -> Search:
-    """Settle which blocks belong, and in which sequence, from the order that stands or another."""
+def _settle(bench: Workbench, rows: Rows) -> Search:
+    """Settle which blocks belong, and in which sequence."""
     judge = bench.judge(rows.judged)
     search = settle_membership(
         judge,
         bench.layers,
-        judge.run(bench.order if order is None else order),
+        judge.run(bench.order),
         Objective(bench.log_odds),
         done=lambda run: rows.done(judge, run),
     )
