@@ -52,7 +52,9 @@ EXPLAINED = 0.5
 """A whole block is said to be missing where one in some gap explains at least this part of what is
 left,"""
 NEAR = 0.1
-"""and what is left is at most this part of the predictions' variance."""
+"""and what is left is at most this part of the predictions' variance,"""
+LEAST_SHARE = 1e-4
+"""and at least this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,7 +297,7 @@ def _gaps(
 
 def _block_gaps(network: Network, known: Records, left: float) -> tuple[Gap, ...]:
     """The gap in which a block that is missing whole would explain most of what is left."""
-    if not left < NEAR:
+    if not LEAST_SHARE < left < NEAR:
         return ()
     rest = unexplained(Traces.of(network, known.inputs, known.predictions))
     if not rest.min() < 1 - EXPLAINED:
@@ -316,7 +318,8 @@ def _leftovers(pile: Pile, used: Pile, solution: Solution) -> tuple[Leftover, ..
             continue
         twin = next((t for t in twins.get(position, ()) if pile[t[0]].id in used.index), None)
         if twin is not None:
-            reason = f"nearly piece {pile[twin[0]].id}, which fits better"
+            verb = "fits better" if solution.outcome in SETTLED else "stands in its place"
+            reason = f"nearly piece {pile[twin[0]].id}, which {verb}"
         elif piece.shape not in roles:
             reason = f"fits nowhere with its shape {piece.shape[0]} × {piece.shape[1]}"
         elif solution.outcome in SETTLED:
