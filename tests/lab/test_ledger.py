@@ -1,7 +1,9 @@
 import json
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -65,6 +67,18 @@ def test_what_is_no_ledger_is_refused(tmp_path, name):
         read_runs(path)
     with pytest.raises(FileError, match="cannot be"):
         read_runs(tmp_path)
+
+
+def test_another_database_is_left_as_it_was(tmp_path):
+    path = tmp_path / "mine.sqlite"
+    path.touch()
+    assert read_runs(path) == []
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE mine (a INTEGER)")
+    before = path.read_bytes()
+    with pytest.raises(FileError, match="cannot be used as a ledger"):
+        read_runs(path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ def add_runs(path: Path, runs: Iterable[Run]) -> int:
     with _database(path) as database, database:
         rows = [_row(run) for run in runs]
         marks = ", ".join("?" * len(COLUMNS))
+        database.execute(_SCHEMA)
         before = database.total_changes
         database.executemany(f"INSERT OR IGNORE INTO runs VALUES ({marks})", rows)
         return database.total_changes - before
@@ -133,6 +134,8 @@ def read_runs(path: Path) -> list[Run]:
     if not path.exists():
         raise FileError(f"{shown(path)}: there is no ledger; `unshuffle lab run` begins one")
     with _database(path) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return []  # somebody is about to write the first run
         rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM runs ORDER BY key").fetchall()
     return [_run_of(dict(zip(COLUMNS, row, strict=True)), path) for row in rows]
 
@@ -155,7 +158,6 @@ def newest(runs: Iterable[Run]) -> list[Run]:
 def _database(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(path, timeout=SECONDS_TO_WAIT)) as database:
-            database.execute(_SCHEMA)
             yield database
     except sqlite3.Error as error:
         raise FileError(

@@ -31,7 +31,8 @@ def export_runs(runs: Iterable[Run], uri: str) -> int:
         What to log: configuration as parameters, measurements and seconds as metrics, code,
         environment and key as tags.
     uri
-        The tracking URI, such as `http://localhost:5000` or `sqlite:///mlflow.db`.
+        The tracking URI, such as `http://localhost:5000` or that of a folder. The extra installs
+        MLflow's client only: `sqlite:///mlflow.db` needs the whole package `mlflow`.
 
     Raises
     ------
