@@ -62,14 +62,11 @@ class Findings:
         Where layers are missing.
     unexplained
         Mean squared error over the predictions' variance.
-    notes
-        What else was noticed, as sentences.
     """
 
     leftovers: tuple[Leftover, ...] = ()
     gaps: tuple[Gap, ...] = ()
     unexplained: float = 0.0
-    notes: tuple[str, ...] = ()
 
     @property
     def stand_ins(self) -> tuple[PieceId, ...]:
@@ -94,5 +91,4 @@ class Findings:
                 for gap in self.gaps
             ],
             "unexplained": self.unexplained,
-            "notes": list(self.notes),
         }

@@ -395,8 +395,7 @@ def _findings(value: Any) -> Findings:
         )
         for one in _list(_object)(values["gaps"])
     ]
-    notes = _list(_text)(values["notes"])
-    return Findings(tuple(leftovers), tuple(gaps), _real(values["unexplained"]), tuple(notes))
+    return Findings(tuple(leftovers), tuple(gaps), _real(values["unexplained"]))
 
 
 def _contest(value: Any) -> Contest:

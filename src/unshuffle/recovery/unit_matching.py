@@ -28,9 +28,6 @@ FLOOR = 0.02
 
 ROUNDS = 3
 
-DECISIVE = 3.0
-"""Spreads of the wrong pairs' scores between the best of them and the worst true one."""
-
 TINY = 1e-12
 
 
@@ -45,27 +42,13 @@ class UnitMatch:
         layers' product of sizes.
     pairs
         The best matching.
-    kept
-        Share of the units of the matched pairs that the best permutation leaves where they are:
-        about 1 / hidden where the units were shuffled.
     sign
         The sign of the inner products that counts as alike, as the matched pairs show it.
     """
 
     scores: Scores
     pairs: Pairs
-    kept: float
     sign: float
-
-    @property
-    def decisive(self) -> bool:
-        """Whether the pairs leave no doubt: every true one stands clear of every wrong one."""
-        wrong = np.ones(self.scores.shape, bool)
-        wrong[tuple(self.pairs.T)] = False
-        if not wrong.any():
-            return False
-        others, true = self.scores[wrong], self.scores[tuple(self.pairs.T)]
-        return bool(true.min() - others.max() > DECISIVE * others.std())
 
 
 def match_units(layers: Layers) -> UnitMatch:
@@ -76,7 +59,6 @@ def match_units(layers: Layers) -> UnitMatch:
     found = []
     for sign in (-1.0, 1.0):
         scores = np.empty((len(layers.inp_weight), len(layers.out_weight)))
-        kept = np.empty_like(scores)
         for i, reads in enumerate(layers.inp_weight):
             for j, writes in enumerate(layers.out_weight):
                 alike = sign * (reads @ writes).astype(np.float64)
@@ -84,10 +66,9 @@ def match_units(layers: Layers) -> UnitMatch:
                 units = np.arange(len(columns))
                 norm = np.linalg.norm(reads) * np.linalg.norm(writes)
                 scores[i, j] = alike[units, columns].sum() / max(norm, TINY)
-                kept[i, j] = np.mean(columns == units)
         centred = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
         pairs = optimal_matching(centred)
-        match = UnitMatch(centred, pairs, float(kept[tuple(pairs.T)].mean()), sign)
+        match = UnitMatch(centred, pairs, sign)
         lead = float(centred[tuple(pairs.T)].mean()) / max(float(centred.std()), TINY)
         found.append((lead, match))
     return max(found, key=lambda each: each[0])[1]

@@ -216,7 +216,7 @@ def _finding_facts(solution: "Solution") -> dict[str, str]:
         facts["missing"] = "; ".join(_gap(gap, solution) for gap in findings.gaps)
     if findings.leftovers or findings.gaps:
         facts["left unexplained"] = f"{100 * findings.unexplained:.2g} % of the variance"
-    return facts | {f"note {n}": note for n, note in enumerate(findings.notes, start=1)}
+    return facts
 
 
 def _gap(gap: "Gap", solution: "Solution") -> str:
