@@ -157,6 +157,7 @@ class Guard:
         self.began, self.watching = process_time(), True
 
     def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         self.watching = False
         self.slowest = max(self.slowest, process_time() - self.began)
 
