@@ -86,11 +86,31 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
     """
     started = perf_counter()
     copies = identical_copies(pile)
+    if not copies:
+        return _without_copies(pile, records, options)
     kept = Pile(piece for position, piece in enumerate(pile) if position not in copies)
     doubled = [
         Leftover(pile[copy].id, f"equals piece {pile[first].id} to the last bit")
         for copy, first in copies.items()
     ]
+    # A network may hold the same layer twice, so copies are set aside only where that helps.
+    try:
+        solution = _with(_without_copies(kept, records, options), doubled)
+    except PileError:
+        return arrange(pile, records, _with_time_left(options, started))
+    if solution.outcome in SETTLED or solution.outcome in STOPPED:
+        return solution
+    try:
+        anatomy = read_anatomy(pile, records)
+    except PileError:
+        return solution
+    everything = arrange(pile, records, _with_time_left(options, started), anatomy)
+    return everything if everything.outcome in SETTLED else solution
+
+
+def _without_copies(kept: Pile, records: Records, options: Options) -> Solution:
+    """Recover from a pile of which no piece equals another."""
+    started = perf_counter()
     partial = None
     if options.rebuilds and len(records.predicted()) > 1:
         partial = partial_anatomy(kept, records)
@@ -102,23 +122,23 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
         whole = None
     if whole is None:
         assert partial is not None
-        return _with(_with_each_last(kept, records, options, partial), doubled)
+        return _with_each_last(kept, records, options, partial)
     rebuilt = None
     if partial is not None and _has_orphans(kept, records, partial, options):
         rebuilt = _with_each_last(kept, records, options, partial)
         if rebuilt.outcome in SETTLED or rebuilt.outcome in STOPPED:
-            return _with(rebuilt, doubled)
+            return rebuilt
     solution = arrange(kept, records, _with_time_left(options, started), whole)
     if solution.outcome in SETTLED or solution.outcome in STOPPED or partial is None:
-        return _with(solution, doubled)
+        return solution
     if rebuilt is None:
         timed = _with_time_left(options, started)
         again = _conclude(_rebuild(kept, records, timed, partial, solution), records, options)
         if again.outcome in SETTLED:
-            return _with(again, doubled)
+            return again
     elif rebuilt.mse < solution.mse:
-        return _with(rebuilt, doubled)
-    return _with(solution, doubled)
+        return rebuilt
+    return solution
 
 
 def _with_each_last(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
@@ -157,8 +177,6 @@ def _with_time_left(options: Options, started: float) -> Options:
 
 def _with(solution: Solution, doubled: list[Leftover]) -> Solution:
     """The solution with copies among its leftovers."""
-    if not doubled:
-        return solution
     findings = solution.findings or Findings()
     leftovers = (*doubled, *findings.leftovers)
     return replace(solution, findings=replace(findings, leftovers=leftovers))
