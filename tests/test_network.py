@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,20 @@ def test_predict_leaves_its_input_alone(dropped):
     before = case.records.inputs.copy()
     case.network.predict(case.records.inputs)
     np.testing.assert_array_equal(case.records.inputs, before)
+
+
+def test_sensitivities_agree_with_finite_differences(dropped, rng):
+    network = dropped(outputs=2).network.astype(np.float64)
+    states = [*network.states(rng.normal(size=(20, 6)))]
+    direction, step = rng.normal(size=(20, 6)), 1e-6
+    found = network.sensitivities(states)
+    assert len(found) == len(states)
+    for t, pulled in enumerate(found):
+        rest = replace(network, blocks=network.blocks[t:])
+        ahead, behind = (rest.predict(states[t] + side * direction) for side in (step, -step))
+        expected = (ahead - behind) / (2 * step)
+        actual = np.einsum("ond,nd->no", pulled, direction)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("block", [0, 3])

@@ -121,7 +121,8 @@ class Start:
 class Cases:
     """What there is to order, by activation, and by last layer where shapes leave a choice.
 
-    Each case is paired only when the search asks for it, and remembered.
+    Each case is paired only when the search asks for it, and remembered; the first one is paired at
+    once, which takes `seconds`.
     """
 
     def __init__(
@@ -135,7 +136,9 @@ class Cases:
         self.pile, self.records, self.anatomy, self.options = pile, records, anatomy, options
         self.start = start
         activations = options.activations
+        started = perf_counter()
         self.pairing, problem = self._case(anatomy, activations[0])
+        self.seconds = perf_counter() - started
         self.problems = [problem]
         chosen = pile.index[self.pairing.last]
         lasts = [chosen, *(other for other in anatomy.last if other != chosen)]
@@ -165,9 +168,9 @@ def arrange(
     pile: Pile,
     records: Records,
     options: Options,
-    anatomy: Anatomy | None = None,
-    start: Start | None = None,
     *,
+    cases: Cases | None = None,
+    start: Start | None = None,
     given: Sequence[tuple[PieceId, PieceId]] | None = None,
 ) -> Solution:
     """Pair the layers of a whole pile, order the blocks, and verify the result.
@@ -178,8 +181,8 @@ def arrange(
         The pieces, each of which has its place, and the record.
     options
         How to search.
-    anatomy
-        The roles of the pieces, if they are known better than by their shapes.
+    cases
+        What there is to order, if it has been paired already.
     start
         What an earlier search found.
     given
@@ -195,12 +198,13 @@ def arrange(
     """
     rng = np.random.default_rng(options.seed)
     journal = options.journal or Journal()
-    started = perf_counter()
     # A search multiplies many small matrices, which is faster with whole batches in parallel than
     # with a parallel BLAS, and its rounding then does not depend on the number of cores.
     with threadpool_limits(1, "blas"):
-        anatomy = anatomy or read_anatomy(pile, records)
-        cases = Cases(pile, records, anatomy, options, start.order if start else None)
+        if cases is None:
+            anatomy = read_anatomy(pile, records)
+            cases = Cases(pile, records, anatomy, options, start.order if start else None)
+        anatomy = cases.anatomy
         paired = perf_counter()
         problem = cases.problems[0]
         known = problem.known
@@ -248,10 +252,10 @@ def arrange(
         pairing=cases.pairing,
         certificate=certificate,
         seconds={
-            "pair": paired - started,
+            "pair": cases.seconds,
             "order": ordered - paired,
             "verify": verified - ordered,
-            "total": verified - started,
+            "total": cases.seconds + verified - paired,
         },
         trace=trace,
         network=network,

@@ -376,6 +376,25 @@ class Network:
             state = self.blocks.apply(block, state)
             yield state
 
+    def sensitivities(self, states: Sequence[Floats]) -> list[Floats]:
+        """Derivatives of each output by each of the K + 1 states, from the inputs on.
+
+        Parameters
+        ----------
+        states
+            As from `states`: K + 1 arrays of shape (rows, width).
+
+        Returns
+        -------
+        list
+            K + 1 arrays of shape (outputs, rows, width).
+        """
+        weight = self.last.weight[:, None]
+        pulled: list[Floats] = [np.broadcast_to(weight, (len(weight), *states[-1].shape))]
+        for block in range(len(self.blocks) - 1, -1, -1):
+            pulled.append(self.blocks.pullback(block, states[block], pulled[-1]))
+        return pulled[::-1]
+
     def astype(self, dtype: np.typing.DTypeLike) -> "Network":
         """The same network with its numbers in another dtype."""
         return Network(self.blocks.astype(dtype), self.last.astype(dtype))

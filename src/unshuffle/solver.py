@@ -9,8 +9,6 @@ from unshuffle.arrangement import Options
 from unshuffle.ordering.journal import Journal
 from unshuffle.pile import Pile
 from unshuffle.records import Records
-from unshuffle.recovery.detached import solve_detached
-from unshuffle.recovery.permuted import solve_permuted
 from unshuffle.recovery.recover import recover
 from unshuffle.solution import Solution
 from unshuffle.trace import OnStep
@@ -108,9 +106,14 @@ def solve(
     )
     if journal is not None:
         journal.claim({**_key(pile, records, options), "kind of pile": str(permuted_units)})
+    # Most piles are whole, and need not wait for what the others take to import.
     if permuted_units:
+        from unshuffle.recovery.permuted import solve_permuted
+
         return solve_permuted(pile, records, options)
     if pile.detached:
+        from unshuffle.recovery.detached import solve_detached
+
         return solve_detached(pile, records, options)
     return recover(pile, records, options)
 

@@ -27,6 +27,7 @@ from unshuffle.commands import (
     solve,
     verify,
 )
+from unshuffle.commands.arguments import add_commands
 from unshuffle.errors import UnshuffleError
 
 EXACT, MISTAKE, NOT_EXACT = 0, 2, 3
@@ -92,11 +93,5 @@ def build_parser() -> argparse.ArgumentParser:
         "143 terminated.",
     )
     parser.add_argument("--version", action="version", version=f"unshuffle {unshuffle.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
-        )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+    add_commands(parser, COMMANDS, "run")
     return parser

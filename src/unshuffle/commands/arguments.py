@@ -2,7 +2,8 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,6 +71,19 @@ def add_activation(parser: argparse.ArgumentParser, default: str) -> None:
 def add_force(parser: argparse.ArgumentParser) -> None:
     """Add the permission to overwrite."""
     parser.add_argument("--force", action="store_true", help="overwrite files that exist")
+
+
+def add_commands(
+    parser: argparse.ArgumentParser, commands: Mapping[str, tuple[ModuleType, str]], dest: str
+) -> None:
+    """Declare commands, each a module with a summary; `dest` is the argument that runs one."""
+    chosen = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (module, summary) in commands.items():
+        command = chosen.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
+        module.add_arguments(command)
+        command.set_defaults(**{dest: module.run})
 
 
 def number(

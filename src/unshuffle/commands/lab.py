@@ -3,6 +3,7 @@
 import argparse
 
 from unshuffle.commands import lab_compare, lab_export, lab_list, lab_plan, lab_run, lab_show
+from unshuffle.commands.arguments import add_commands
 
 COMMANDS = {
     "list": (lab_list, "list every approach that can be tried by its name"),
@@ -16,13 +17,7 @@ COMMANDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the commands under this one."""
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
-        )
-        module.add_arguments(command)
-        command.set_defaults(run_lab=module.run)
+    add_commands(parser, COMMANDS, "run_lab")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import argparse
 
 from unshuffle.commands import oracle_evaluate, oracle_train, oracle_zoo
+from unshuffle.commands.arguments import add_commands
 
 COMMANDS = {
     "train": (oracle_train, "train a residual network from a recipe"),
@@ -13,13 +14,7 @@ COMMANDS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the commands under this one."""
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
-        )
-        module.add_arguments(command)
-        command.set_defaults(run_oracle=module.run)
+    add_commands(parser, COMMANDS, "run_oracle")
 
 
 def run(args: argparse.Namespace) -> int:

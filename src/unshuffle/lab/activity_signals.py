@@ -10,8 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.lab.weight_signals import correlations
-from unshuffle.pairing.signals import Clues, Scores, Signal
+from unshuffle.pairing.signals import Clues, Scores, Signal, correlations
 from unshuffle.pile import Floats
 
 PROFILED_ROWS = 500

@@ -3,6 +3,8 @@
 Every probe measures true pairs and wrong ones alike: what holds for both explains nothing.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -116,13 +118,13 @@ def invariants(blocks: Blocks) -> NDArray[np.float64]:
     Lee 2018): scaling a unit's input up and its output down changes nothing, so the flow has no
     part in that direction.
     """
-    inp, out = _squares(blocks)
+    inp, out = squares(blocks)
     return inp - out
 
 
 def imbalance(blocks: Blocks) -> float:
     """Mean magnitude of the invariants relative to the squared norms: 0 balanced, 1 one-sided."""
-    inp, out = _squares(blocks)
+    inp, out = squares(blocks)
     return float(np.abs(inp - out).sum() / np.maximum((inp + out).sum(), TINY))
 
 
@@ -139,7 +141,7 @@ def log_norm_correlation(blocks: Blocks) -> float:
     return float(np.mean((a * b).sum(axis=1) / np.maximum(scale, TINY)))
 
 
-def _squares(blocks: Blocks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def squares(blocks: Blocks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Squared norms on both sides of each hidden unit, the bias with the inp side."""
     wide = blocks.astype(np.float64)
     inp = np.square(wide.inp_weight).sum(axis=2) + np.square(wide.inp_bias)
@@ -149,8 +151,7 @@ def _squares(blocks: Blocks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def _gated(blocks: Blocks, gates: NDArray[np.float64]) -> Blocks:
     """Blocks whose hidden units pass on what their average gate lets through."""
-    out = blocks.out_weight * gates[:, None, :]
-    return Blocks(*blocks.inp, out, blocks.out_bias, blocks.activation)
+    return replace(blocks, out_weight=blocks.out_weight * gates[:, None, :])
 
 
 def _distortion(blocks: Blocks) -> float:

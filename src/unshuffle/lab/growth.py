@@ -13,6 +13,7 @@ from unshuffle.lab.causes import (
     invariants,
     log_norm_correlation,
     relative_traces,
+    squares,
 )
 from unshuffle.lab.landscape import spearman
 from unshuffle.lab.metrics import Measurements
@@ -98,12 +99,6 @@ def drift(before: Blocks, after: Blocks) -> float:
         after.out_bias,
     )
     changed = np.abs(invariants(after) - invariants(before)).sum()
-    possible = np.sqrt(_sizes(moved) * np.maximum(_sizes(after), _sizes(before))).sum()
+    sizes = [np.add(*squares(one)) for one in (moved, after, before)]
+    possible = np.sqrt(sizes[0] * np.maximum(sizes[1], sizes[2])).sum()
     return float(changed / max(possible, TINY))
-
-
-def _sizes(blocks: Blocks) -> np.typing.NDArray[np.float64]:
-    """Sum of squares of all weights of each hidden unit."""
-    wide = blocks.astype(np.float64)
-    inp = np.square(wide.inp_weight).sum(axis=2) + np.square(wide.inp_bias)
-    return np.asarray(inp + np.square(wide.out_weight).sum(axis=1), np.float64)

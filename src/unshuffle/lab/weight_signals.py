@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.network import Layers
-from unshuffle.pairing.signals import Clues, Scores, Signal, product_norms
+from unshuffle.pairing.signals import Clues, Scores, Signal, correlations, product_norms
 from unshuffle.pile import Floats
 
 SUBSPACE = 8
@@ -103,15 +103,6 @@ def column_variance(clues: Clues) -> Scores:
     """Correlation over hidden units of the variances of W_in's rows and of W_out's columns."""
     inp, out = _weights(clues.layers)
     return correlations(inp.var(axis=2), out.var(axis=1))
-
-
-def correlations(inp: Floats, out: Floats) -> Scores:
-    """Correlation of every row of one matrix with every row of the other; nothing gives 0."""
-    centred = [rows - rows.mean(axis=1, keepdims=True) for rows in (inp, out)]
-    units = [
-        rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30) for rows in centred
-    ]
-    return np.asarray(units[0] @ units[1].T, np.float64)
 
 
 def _weights(layers: Layers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -4,7 +4,6 @@ Both yield what each item gave, an exception included, as soon as it is there, s
 costs one item and an interruption costs only what was under way.
 """
 
-import os
 import signal
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -101,13 +100,6 @@ def on_cluster(
                 yield positions[future.key], result
         finally:
             client.cancel(futures)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def stop_if_asked() -> None:

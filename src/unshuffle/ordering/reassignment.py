@@ -8,7 +8,7 @@ coefficients and log-odds (Kuhn 1955) is proposed, for several ridges and severa
 in the layers that stand.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,15 +72,12 @@ def _assignments(
     flat = effects.reshape(length**2, -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     wanted = (residual.mean() - residual).astype(np.float64)
-    # There are more effects than equations, so the regression is solved for the equations.
-    kernel = (flat.T @ flat).astype(np.float64)
-    scale = np.trace(kernel) / length**2
     possible = np.isfinite(log_odds)
     odds = np.where(possible, log_odds, 0.0)
-    for ridge in RIDGES if scale > 0 and wanted.any() else ():
-        damped = kernel + ridge * scale * np.eye(len(kernel))
-        dual = np.linalg.solve(damped, wanted).astype(flat.dtype)
-        coefficients = (flat @ dual).reshape(length, length).astype(np.float64)
+    if not wanted.any():
+        return
+    for (values,) in ridge_regressions([flat], wanted, RIDGES):
+        coefficients = values.reshape(length, length)
         variance = float(np.var(coefficients))
         for staying in STAYING:
             estimates = coefficients + staying * np.eye(length)
@@ -88,3 +85,31 @@ def _assignments(
                 scores = estimates / variance + trust * odds
                 scores[~possible] = -1e12
                 yield optimal_matching(scores)[:, 1]
+
+
+def ridge_regressions(
+    effects: Sequence[Floats], wanted: NDArray[np.float64], ridges: Sequence[float]
+) -> Iterator[list[NDArray[np.float64]]]:
+    """Coefficients of all effects in one ridge regression, for each of several ridges.
+
+    There are more effects than equations, so the regression is solved for the equations.
+
+    Parameters
+    ----------
+    effects
+        Arrays of shape (effects, equations), which explain what is wanted together.
+    wanted
+        Shape (equations,).
+    ridges
+        Relative to the mean squared norm of an effect.
+
+    Yields
+    ------
+    list
+        For each array of effects, their coefficients; nothing where no effect does anything.
+    """
+    kernel = sum((each.T @ each).astype(np.float64) for each in effects)
+    scale = np.trace(kernel) / sum(map(len, effects))
+    for ridge in ridges if scale > 0 else ():
+        dual = np.linalg.solve(kernel + ridge * scale * np.eye(len(wanted)), wanted)
+        yield [(each @ dual.astype(each.dtype)).astype(np.float64) for each in effects]

@@ -23,6 +23,14 @@ def until(steps: Iterator[Step], satisfied: Callable[[Step], bool]) -> Iterator[
             return
 
 
+def while_kept(steps: Iterator[Step], most: int) -> Iterator[Step]:
+    """Take steps, at most so many, until one keeps nothing."""
+    for count, step in enumerate(steps, start=1):
+        yield step
+        if count == most or not step.kept:
+            return
+
+
 def run_search(
     steps: Iterator[Step],
     trace: Trace,

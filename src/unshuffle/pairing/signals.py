@@ -140,7 +140,7 @@ def magnitude_correlation(clues: Clues) -> Scores:
     """Correlation of the magnitudes in W_in with those in W_outᵀ, double centred, from −1 to 1."""
     inp = _double_centred(np.abs(clues.layers.inp_weight))
     out = _double_centred(np.abs(clues.layers.out_weight.transpose(0, 2, 1)))
-    return _correlations(inp, out)
+    return correlations(inp, out)
 
 
 def hidden_gram(clues: Clues) -> Scores:
@@ -148,13 +148,13 @@ def hidden_gram(clues: Clues) -> Scores:
     inp = clues.layers.inp_weight @ clues.layers.inp_weight.transpose(0, 2, 1)
     out = clues.layers.out_weight.transpose(0, 2, 1) @ clues.layers.out_weight
     others = ~np.eye(inp.shape[1], dtype=bool)
-    return _correlations(inp[:, others], out[:, others])
+    return correlations(inp[:, others], out[:, others])
 
 
 def bias(clues: Clues) -> Scores:
     """Correlation over hidden units of −b_in[k] with ‖W_out[:, k]‖, from −1 to 1."""
     norms = np.linalg.norm(clues.layers.out_weight, axis=1)
-    return -_correlations(clues.layers.inp_bias, norms)
+    return -correlations(clues.layers.inp_bias, norms)
 
 
 def first_order_correlation(clues: Clues) -> Scores:
@@ -232,7 +232,7 @@ def _first_order(clues: Clues) -> tuple[Scores, Scores, float]:
     return covariances, variances, float(np.linalg.norm(residual))
 
 
-def _correlations(inp: Floats, out: Floats) -> Scores:
+def correlations(inp: Floats, out: Floats) -> Scores:
     """Correlations of every row of one array, flattened, with every row of the other."""
     inp, out = inp.reshape(len(inp), -1), out.reshape(len(out), -1)
     inp = _unit(inp - inp.mean(axis=1, keepdims=True), axis=1)

@@ -19,6 +19,7 @@ from unshuffle.network import Linear
 from unshuffle.ordering.adjoint import Linearization
 from unshuffle.ordering.moves import Kind, Moves
 from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.reassignment import ridge_regressions
 from unshuffle.ordering.selection import pursuit
 from unshuffle.pairing.matching import optimal_matching
 from unshuffle.pairing.signals import Scores
@@ -177,14 +178,10 @@ def reassigned(
         subsets += [[k] for k in open_groups]
     for subset in subsets:
         flat = [effects[k].reshape(-1, len(residual)) for k in subset]
-        kernel = sum((each.T @ each).astype(np.float64) for each in flat)
-        scale = np.trace(kernel) / sum(map(len, flat))
-        for ridge in RIDGES if scale > 0 else ():
-            dual = np.linalg.solve(kernel + ridge * scale * np.eye(len(residual)), wanted)
-            dual = dual.astype(residual.dtype)
+        for found in ridge_regressions(flat, wanted, RIDGES):
             coefficients = [
-                (each @ dual).reshape(effects[k].shape[:2]).astype(np.float64)
-                for k, each in zip(subset, flat, strict=True)
+                values.reshape(effects[k].shape[:2])
+                for k, values in zip(subset, found, strict=True)
             ]
             for staying in STAYING:
                 for trust in (0.0, 1.0):
@@ -197,11 +194,10 @@ def reassigned(
 def _assigned(
     group: Group, coefficients: Scores, held: NDArray[np.intp], staying: float, trust: float
 ) -> NDArray[np.intp]:
-    scores = coefficients / max(float(coefficients.var()), np.finfo(float).tiny)
+    variance = max(float(coefficients.var()), np.finfo(float).tiny)
+    scores = coefficients / variance
     standing = np.flatnonzero(held >= 0)
-    scores[standing, held[standing]] += staying / max(
-        float(coefficients.var()), np.finfo(float).tiny
-    )
+    scores[standing, held[standing]] += staying / variance
     return optimal_matching(scores + trust * group.odds)[:, 1]
 
 

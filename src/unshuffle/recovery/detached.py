@@ -18,12 +18,12 @@ from unshuffle.anatomy import check_biases, read_anatomy
 from unshuffle.arrangement import Cases, Options, Start, arrange, reproduces_rows
 from unshuffle.assembly import answer_hash, with_biases
 from unshuffle.ordering.adjoint import linearize
-from unshuffle.ordering.auto import Stage, disturbed, ranked_seeds
+from unshuffle.ordering.auto import NEAR, Stage, disturbed, ranked_seeds
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.journal import Errors, Journal, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.search import Ending, run_search
+from unshuffle.ordering.search import Ending, run_search, while_kept
 from unshuffle.outcome import Outcome
 from unshuffle.pairing.matching import optimal_matching
 from unshuffle.pile import PieceId, Pile
@@ -61,9 +61,6 @@ SHORT = 3
 
 SLOW = 1e-3
 """Rounds that lower the error by a smaller part than this are followed by a whole descent."""
-
-NEAR = 0.1
-"""An error is small from this share of the predictions' variance down."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,12 +309,10 @@ class JointSearch:
             done=stage.done,
             turns=stage.problem.turns,
         )
-        for count, step in enumerate(search, start=1):
+        for step in search if rounds is None else while_kept(search, rounds):
             if step.kept:
                 state = replace(state, run=stage.judge.run(step.order))
             yield self._step(step.phase, step.tested.tolist(), state)
-            if rounds is not None and (count == rounds or not step.kept):
-                break
         return state
 
     def _step(self, phase: str, tested: list[float], state: State) -> Step:

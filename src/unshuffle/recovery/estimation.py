@@ -168,24 +168,13 @@ def estimate_layers(
 
 def estimate_last(states: Floats, predictions: Floats) -> Linear:
     """The last layer that reads predictions (rows, outputs) off states (rows, width) best."""
-    x = np.concatenate([states, np.ones((len(states), 1))], axis=1, dtype=np.float64)
-    solution = np.linalg.lstsq(x, predictions.astype(np.float64), rcond=None)[0].T
+    solution = np.linalg.lstsq(with_ones(states), predictions.astype(np.float64), rcond=None)[0].T
     return Linear(np.ascontiguousarray(solution[:, :-1]), np.ascontiguousarray(solution[:, -1]))
 
 
-def sensitivities(network: Network, inputs: Floats) -> tuple[list[Floats], list[Floats], Floats]:
-    """States x_0 … x_K of rows, sensitivities g_0 … g_K, and the predictions.
-
-    Each g_t has shape (outputs, rows, width): the derivatives of each output by the state x_t.
-    """
-    states = [*network.states(inputs)]
-    weight = network.last.weight[:, None]
-    g: Floats = np.broadcast_to(weight, (len(weight), *states[-1].shape)).copy()
-    pulled = [g]
-    for block in range(len(network.blocks) - 1, -1, -1):
-        g = network.blocks.pullback(block, states[block], g)
-        pulled.append(g)
-    return states, pulled[::-1], network.last(states[-1])
+def with_ones(x: Floats) -> Doubles:
+    """Rows with a 1 behind each, for a weight matrix with its bias behind it."""
+    return np.concatenate([x, np.ones((len(x), 1))], axis=1, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,8 +196,9 @@ class _Step:
         *,
         primal: bool,
     ) -> "_Step":
-        states, pulled, predicted = sensitivities(network, x)
-        residual = (y - predicted).T.reshape(-1)
+        states = [*network.states(x)]
+        pulled = network.sensitivities(states)
+        residual = (y - network.last(states[-1])).T.reshape(-1)
         factors = [_factors(network, unknown, states, pulled) for unknown in unknowns]
         if not primal:
             kernel = np.zeros((len(residual), len(residual)))
@@ -265,9 +255,8 @@ def _factors(
         left, right = g, blocks.activation.apply(z)
     else:
         left, right = (g @ blocks.out_weight[place]) * blocks.activation.derivative(z), x
-    right = np.concatenate([right, np.ones((len(right), 1))], axis=1)
     left = left.reshape(-1, left.shape[2])
-    return left.astype(np.float64), np.tile(right, (len(g), 1)).astype(np.float64)
+    return left.astype(np.float64), np.tile(with_ones(right), (len(g), 1))
 
 
 def _moved(network: Network, unknowns: Sequence[Unknown], changes: Sequence[Doubles]) -> Network:

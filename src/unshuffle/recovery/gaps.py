@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from unshuffle.network import Linear, Network
 from unshuffle.pile import Floats
-from unshuffle.recovery.estimation import sensitivities
+from unshuffle.recovery.estimation import with_ones
 
 Doubles = NDArray[np.float64]
 
@@ -52,8 +52,9 @@ class Traces:
         rows = slice(MOST_EQUATIONS // predictions.shape[1])
         network = network.astype(np.float64)
         x, y = inputs[rows].astype(np.float64), predictions[rows].astype(np.float64)
-        states, pulled, predicted = sensitivities(network, x)
-        return cls(network, states, pulled, (y - predicted).T)
+        states = [*network.states(x)]
+        residual = (y - network.last(states[-1])).T
+        return cls(network, states, network.sensitivities(states), residual)
 
 
 def unexplained(traces: Traces, inp: Linear | None = None, out: Linear | None = None) -> Doubles:
@@ -81,7 +82,7 @@ def fill(traces: Traces, gap: int, inp: Linear) -> Linear:
     """A first guess of the out layer that is missing at a gap: the smallest that explains most."""
     activation = traces.network.blocks.activation
     left = traces.pulled[gap]
-    right = _with_ones(activation.apply(inp(traces.states[gap])))
+    right = with_ones(activation.apply(inp(traces.states[gap])))
     outputs, rows, width = left.shape
     rights = np.tile(right, (outputs, 1))
     left = left.reshape(-1, width)
@@ -99,10 +100,10 @@ def _unexplained(traces: Traces, gap: int, inp: Linear | None, out: Linear | Non
     outputs, rows, _ = left.shape
     before = float(np.mean(np.square(residual[:, 1::2])))
     if inp is not None:
-        right = _with_ones(activation.apply(inp(x)))
+        right = with_ones(activation.apply(inp(x)))
         kernel = right @ right.T
     else:
-        kernel = _arc_cosine(_with_ones(x))
+        kernel = _arc_cosine(with_ones(x))
     if out is not None:
         residual = residual - left @ out.bias
         left = left @ out.weight
@@ -138,7 +139,3 @@ def _arc_cosine(x: Doubles) -> Doubles:
     angle = np.arccos(cosine)
     kernel: Doubles = lengths * (np.sin(angle) + (np.pi - angle) * cosine) / np.pi
     return kernel
-
-
-def _with_ones(x: Floats) -> Doubles:
-    return np.concatenate([x, np.ones((len(x), 1))], axis=1, dtype=np.float64)

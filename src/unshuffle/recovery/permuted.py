@@ -25,7 +25,7 @@ from unshuffle.ordering.auto import Stage, ranked_seeds
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.judge import Judge, Order
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.search import run_search
+from unshuffle.ordering.search import run_search, while_kept
 from unshuffle.pairing.layers import stack_layers
 from unshuffle.pile import Piece, PieceId, Pile
 from unshuffle.records import Records
@@ -190,11 +190,9 @@ class UnitSearch:
         search = descend(
             stage.judge, run, Objective(stage.problem.log_odds), done=stage.done, turns=False
         )
-        for count, step in enumerate(search, start=1):
+        for step in while_kept(search, ROUNDS):
             self.order = step.order
             yield step
-            if count == ROUNDS or not step.kept:
-                break
 
     def _check(self) -> Step:
         """Whether the hard permutations reproduce the rows."""

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from unshuffle.activations import find_activation
 from unshuffle.anatomy import Anatomy, read_anatomy
-from unshuffle.arrangement import Options, arrange
+from unshuffle.arrangement import Cases, Options, arrange
 from unshuffle.assembly import answer_hash, last_layer
 from unshuffle.errors import PileError
 from unshuffle.findings import LOST, Findings, Gap, Leftover
@@ -18,8 +18,9 @@ from unshuffle.network import Network
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search
 from unshuffle.outcome import Outcome
-from unshuffle.pairing import pair
+from unshuffle.pairing import Pairing, pair
 from unshuffle.pairing.layers import stack_layers
+from unshuffle.pairing.matching import optimal_matching
 from unshuffle.pile import Piece, PieceId, Pile
 from unshuffle.records import Records
 from unshuffle.recovery.anatomy import partial_anatomy
@@ -101,10 +102,9 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
     if solution.outcome in SETTLED or solution.outcome in STOPPED:
         return solution
     try:
-        anatomy = read_anatomy(pile, records)
+        everything = arrange(pile, records, _with_time_left(options, started))
     except PileError:
         return solution
-    everything = arrange(pile, records, _with_time_left(options, started), anatomy)
     return everything if everything.outcome in SETTLED else solution
 
 
@@ -123,12 +123,14 @@ def _without_copies(kept: Pile, records: Records, options: Options) -> Solution:
     if whole is None:
         assert partial is not None
         return _with_each_last(kept, records, options, partial)
+    with threadpool_limits(1, "blas"):
+        cases = Cases(kept, records, whole, options)
     rebuilt = None
-    if partial is not None and _has_orphans(kept, records, partial, options):
+    if partial is not None and _has_orphans(cases.pairing):
         rebuilt = _with_each_last(kept, records, options, partial)
         if rebuilt.outcome in SETTLED or rebuilt.outcome in STOPPED:
             return rebuilt
-    solution = arrange(kept, records, _with_time_left(options, started), whole)
+    solution = arrange(kept, records, _with_time_left(options, started), cases=cases)
     if solution.outcome in SETTLED or solution.outcome in STOPPED or partial is None:
         return solution
     if rebuilt is None:
@@ -182,11 +184,9 @@ def _with(solution: Solution, doubled: list[Leftover]) -> Solution:
     return replace(solution, findings=replace(findings, leftovers=leftovers))
 
 
-def _has_orphans(pile: Pile, records: Records, anatomy: Anatomy, options: Options) -> bool:
-    """Whether most pairs are sure by weights and some are all but impossible."""
-    activation = options.activations[0]
-    pairing = pair(pile, records.predicted(), anatomy=anatomy, activation=activation)
-    odds = np.array([match.score for match in pairing.matches])
+def _has_orphans(pairing: Pairing) -> bool:
+    """Whether most of the best pairs are sure by weights and some are all but impossible."""
+    odds = pairing.scores[tuple(optimal_matching(pairing.scores).T)]
     return bool((odds > 0).mean() > SURE_PART and (odds < IMPOSSIBLE).any())
 
 
@@ -365,35 +365,24 @@ def _problems(
 
     With an arrangement to begin with there is one, whose pairs stand in their order.
     """
+    activations = options.activations
     if start is not None:
-        activation = find_activation(start.activation)
+        activations = [find_activation(start.activation)]
         anatomy = anatomy.with_last(pile.index[start.last])
+    inp = {pile[i].id: k for k, i in enumerate(anatomy.inp)}
+    out = {pile[j].id: k for k, j in enumerate(anatomy.out)}
+    for activation in activations:
         pairing = pair(pile, records, anatomy=anatomy, activation=activation)
-        inp = {pile[i].id: k for k, i in enumerate(anatomy.inp)}
-        out = {pile[j].id: k for k, j in enumerate(anatomy.out)}
-        ordered = [start.pairs[block] for block in start.order]
-        yield Problem(
-            stack_layers(pile, anatomy, activation),
-            last_layer(pile, start.last),
-            np.array([(inp[a], out[b]) for a, b in ordered], np.intp),
-            pairing.scores,
-            records,
-            turns=False,
-        )
-        return
-    for activation in options.activations:
-        pairing = pair(pile, records, anatomy=anatomy, activation=activation)
-        scores = pairing.scores
-        inp = {pile[i].id: k for k, i in enumerate(anatomy.inp)}
-        out = {pile[j].id: k for k, j in enumerate(anatomy.out)}
-        matched = np.array([(inp[a], out[b]) for a, b in pairing.pairs], np.intp)
-        odds = scores[tuple(matched.T)]
-        sure = odds > (DOUBTFUL if (odds > 0).mean() > SURE_PART else -np.inf)
+        ids = pairing.pairs if start is None else [start.pairs[block] for block in start.order]
+        pairs = np.array([(inp[a], out[b]) for a, b in ids], np.intp)
+        if start is None:
+            odds = pairing.scores[tuple(pairs.T)]
+            pairs = pairs[odds > (DOUBTFUL if (odds > 0).mean() > SURE_PART else -np.inf)]
         yield Problem(
             stack_layers(pile, anatomy, activation),
             last_layer(pile, pairing.last),
-            matched[sure],
-            scores,
+            pairs,
+            pairing.scores,
             records,
             turns=False,
         )

@@ -8,7 +8,7 @@ batches of rows. That the columns are right and only their sequence is not makes
 problem: the matrices become permutations by themselves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,13 +114,7 @@ def doubly_stochastic(logits: Floats) -> Floats:
 
 def mixed(blocks: Blocks, soft: Floats) -> Blocks:
     """The blocks with the out layers that soft permutations make on average."""
-    return Blocks(
-        blocks.inp_weight,
-        blocks.inp_bias,
-        np.matmul(blocks.out_weight, soft.transpose(0, 2, 1)),
-        blocks.out_bias,
-        blocks.activation,
-    )
+    return replace(blocks, out_weight=np.matmul(blocks.out_weight, soft.transpose(0, 2, 1)))
 
 
 def gradient(

@@ -5,6 +5,8 @@ To first order the effect of giving units k and l of a block each other's column
 column. The most promising exchanges are chosen together by matching pursuit and judged exactly.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,7 +67,7 @@ def exchanged_units(
 def permuted_columns(blocks: Blocks, columns: NDArray[np.intp]) -> Blocks:
     """The blocks with the columns of out in the sequence of the rows of inp."""
     out = np.take_along_axis(blocks.out_weight, columns[:, None, :], axis=2)
-    return Blocks(blocks.inp_weight, blocks.inp_bias, out, blocks.out_bias, blocks.activation)
+    return replace(blocks, out_weight=out)
 
 
 def _error(
@@ -81,18 +83,17 @@ def _moves(
     blocks: Blocks, last: Linear, inputs: Floats, predictions: Floats
 ) -> tuple[Moves, Floats]:
     """The most promising exchanges with their effects, and the residual; outputs first."""
-    states = [*Network(blocks, last).states(inputs)]
-    outputs, rows = len(last.bias), len(inputs)
+    network = Network(blocks, last)
+    states = [*network.states(inputs)]
+    pulled = network.sensitivities(states)
     residual = (last(states[-1]) - predictions).T  # (outputs, rows)
-    g = np.broadcast_to(last.weight[:, None], (outputs, rows, blocks.width))
     found = []
     for block in range(len(blocks) - 1, -1, -1):
         z = states[block] @ blocks.inp_weight[block].T
         z += blocks.inp_bias[block]
         activations = blocks.activation.apply(z)
-        reads = g @ blocks.out_weight[block]  # (outputs, rows, hidden)
+        reads = pulled[block + 1] @ blocks.out_weight[block]  # (outputs, rows, hidden)
         found.append(_promising(block, activations, reads, residual))
-        g = blocks.pullback(block, states[block], g)
     first, second, effects, gains = (np.concatenate(part) for part in zip(*found, strict=True))
     best = np.argsort(gains, kind="stable")[:CANDIDATES]
     moves = Moves(
