@@ -59,3 +59,23 @@ def test_a_failed_run_leaves_it_undecided(runs, make_run):
 def test_other_text_is_refused(text, said):
     with pytest.raises(UsageError, match=said):
         read_condition(text, "file: confirmed_if")
+
+
+def test_runs_are_chosen_by_what_they_measured(make_run):
+    runs = [
+        make_run(seed=0, funnel=0.9, greedy_right=1.0),
+        make_run(seed=1, funnel=0.8, greedy_right=1.0),
+        make_run(seed=2, funnel=0.1, greedy_right=0.0),
+        make_run(seed=3, funnel=0.0),
+    ]
+    text = "mean(funnel where greedy_right >= 1) > max(funnel of trace where greedy_right<1)"
+    condition = read_condition(text, "here")
+    assert condition.found(runs) == "0.85 > 0.1 yes"
+    assert condition.found(runs[:2]) == "0.85 > no number unknown"
+    for bad, said in (
+        ("mean(funnel where beauty > 1) > 0", "metric beauty"),
+        ("mean(funnel where greedy_right > nan) > 0", "on one side"),
+        ("mean(funnel where greedy_right) > 0", "on one side"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            read_condition(bad, "here")

@@ -41,11 +41,14 @@ def spectrum(case: Case) -> Measurements:
     wrong = blocks.take(np.roll(np.arange(len(blocks)), 1))
     mismatched = Blocks(*blocks.inp, *wrong.out, blocks.activation)
     plain_values, gated_values = eigenvalues(blocks), eigenvalues(gated)
+    negative, contracting = plain_values.real < 0, abs(1 + plain_values) < 1
     return {
         "open_gates": float(gates.mean()),
-        "negative": float(np.mean(plain_values.real < 0)),
+        "negative": float(negative.mean()),
+        "negative_least": float(negative.mean(axis=1).min()),
         "negative_wrong": float(np.mean(eigenvalues(mismatched).real < 0)),
-        "contracting": float(np.mean(abs(1 + plain_values) < 1)),
+        "contracting": float(contracting.mean()),
+        "contracting_least": float(contracting.mean(axis=1).min()),
         "negative_gated": float(np.mean(gated_values.real < 0)),
         "contracting_gated": float(np.mean(abs(1 + gated_values) < 1)),
         "distortion": _distortion(gated),

@@ -7,7 +7,11 @@ A condition compares a statistic of a metric with a number, or with another stat
 
 A term is ``STATISTIC(METRIC of METHOD on SUBJECT)``; without ``of`` or ``on`` it is taken over all
 methods or subjects of the experiment. Names of methods and subjects may be patterns with ``*`` and
-``?``. Nothing is evaluated as code.
+``?``. ``where`` chooses runs by what they measured themselves::
+
+    mean(funnel where greedy_right >= 1) > mean(funnel where greedy_right < 1)
+
+Nothing is evaluated as code.
 """
 
 import operator
@@ -40,9 +44,32 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 _NAME = r"[\w.*?-]+"
 _TERM = re.compile(
     rf"(?P<statistic>\w+)\(\s*(?P<metric>\w+)"
-    rf"(?:\s+of\s+(?P<method>{_NAME}))?(?:\s+on\s+(?P<subject>{_NAME}))?\s*\)"
+    rf"(?:\s+of\s+(?P<method>{_NAME}))?(?:\s+on\s+(?P<subject>{_NAME}))?"
+    r"(?:\s+where\s+(?P<by>\w+)\s*(?P<comparison>>=|<=|>|<)\s*(?P<number>\S+?))?\s*\)"
 )
-_CONDITION = re.compile(r"(?P<left>.+?)\s*(?P<comparison>>=|<=|>|<)\s*(?P<right>.+)")
+_CONDITION = re.compile(
+    r"(?P<left>[^()<>]*(?:\([^()]*\))?)\s*(?P<comparison>>=|<=|>|<)\s*(?P<right>.+)"
+)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a run has to have measured to count.
+
+    Parameters
+    ----------
+    metric, comparison, number
+        The metric, one of `COMPARISONS`, and what it is compared with.
+    """
+
+    metric: str
+    comparison: str
+    number: float
+
+    def allows(self, run: Run) -> bool:
+        """Whether a run counts; one that lacks the metric does not."""
+        value = run.measurements.get(self.metric)
+        return value is not None and COMPARISONS[self.comparison](value, self.number)
 
 
 @dataclass(frozen=True)
@@ -55,12 +82,15 @@ class Term:
         Names in `STATISTICS` and `METRICS`.
     method, subject
         Patterns.
+    where
+        What else a run must have measured, or None.
     """
 
     statistic: str
     metric: str
     method: str = "*"
     subject: str = "*"
+    where: Limit | None = None
 
     def chooses(self, method: str, subject: str) -> bool:
         """Whether runs of a method on a subject count."""
@@ -72,7 +102,9 @@ class Term:
         if any(run.failure for run in chosen):
             return None
         values = [
-            run.measurements[self.metric] for run in chosen if self.metric in run.measurements
+            run.measurements[self.metric]
+            for run in chosen
+            if self.metric in run.measurements and (self.where is None or self.where.allows(run))
         ]
         return STATISTICS[self.statistic](values) if values else None
 
@@ -152,15 +184,31 @@ def _read_side(text: str, where: str) -> Term | float:
     if isfinite(number):
         return number
     found = _TERM.fullmatch(text.strip())
-    if found is None:
+    limit = None if found is None else _read_limit(found)
+    if found is None or (found["by"] is not None and limit is None):
         raise UsageError(
             f"{where} has {shown(text)} on one side of a condition, but a number or a term such as "
             "mean(pairs_right of trace on tiny-*) is expected"
         )
-    for noun, known in (("statistic", STATISTICS), ("metric", METRICS)):
-        if found[noun] not in known:
+    for noun, name, known in (
+        ("statistic", found["statistic"], STATISTICS),
+        ("metric", found["metric"], METRICS),
+        ("metric", found["by"] or found["metric"], METRICS),
+    ):
+        if name not in known:
             raise UsageError(
-                f"{where} has a condition with the {noun} {shown(found[noun])}, but one of "
+                f"{where} has a condition with the {noun} {shown(name)}, but one of "
                 f"{', '.join(known)} is expected"
             )
-    return Term(**{name: value for name, value in found.groupdict().items() if value is not None})
+    return Term(
+        found["statistic"], found["metric"], found["method"] or "*", found["subject"] or "*", limit
+    )
+
+
+def _read_limit(found: re.Match[str]) -> Limit | None:
+    """The limit of a term; None where there is none, or its number is no number."""
+    try:
+        number = float(found["number"] or "nan")
+    except ValueError:
+        return None
+    return Limit(found["by"], found["comparison"], number) if isfinite(number) else None

@@ -1,10 +1,10 @@
 """How signals grow: the checkpoints of an oracle while it is trained. Needs the extra `torch`."""
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.errors import UsageError
 from unshuffle.lab.causes import (
@@ -65,7 +65,7 @@ def growth(subject: Subject, prepare: Callable[[Any], None] | None = None) -> Me
     traces = np.array([spreads * relative_traces(one) for one in blocks])  # (epochs + 1, blocks)
     plain = [np.abs(np.einsum("kdh,khd->k", one.out_weight, one.inp_weight)) for one in blocks]
     means = traces.mean(axis=1)
-    turned = [at for at, (a, b) in enumerate(pairwise(means), start=1) if a * b < 0]
+    turns = last_turns(traces)
     epochs = np.arange(len(means))
     return {
         "loss_left": oracle.losses[-1] / oracle.losses[0],
@@ -76,13 +76,24 @@ def growth(subject: Subject, prepare: Callable[[Any], None] | None = None) -> Me
         "trace_grows": spearman(epochs[1:], np.abs(traces[1:]).mean(axis=1)),
         "plain_trace_grows": spearman(epochs[1:], np.mean(plain[1:], axis=1)),
         "trace_negative": float(np.mean(traces[-1] < 0)),
-        "last_turn": turned[-1] / epochs[-1] if turned else 0.0,
+        "last_turn": float(last_turns(means[:, None])[0]),
+        "block_turn": float(turns.mean()),
+        "block_turn_last": float(turns.max()),
+        "blocks_turned": float(np.mean(traces[0] * traces[-1] < 0)),
         "log_norm_start": log_norm_correlation(blocks[0]),
         "log_norm_end": log_norm_correlation(blocks[-1]),
         "imbalance_start": imbalance(blocks[0]),
         "imbalance_end": imbalance(blocks[-1]),
         "invariant_drift": drift(blocks[0], blocks[-1]),
     }
+
+
+def last_turns(traces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the training after which each trace kept its sign: (epochs + 1, n) → (n,)."""
+    epochs = np.arange(1, len(traces))
+    turned = traces[1:] * traces[:-1] < 0
+    shares: NDArray[np.float64] = (turned * epochs[:, None]).max(axis=0) / epochs[-1]
+    return shares
 
 
 def drift(before: Blocks, after: Blocks) -> float:

@@ -9,26 +9,27 @@ from unshuffle.lab.approach import Order, Task
 from unshuffle.lab.metrics import Measurements
 from unshuffle.oracle.evaluation import count_inversions
 from unshuffle.oracle.workers import stop_if_asked
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.classic import greedy_insertion, or_opt, two_opt
+from unshuffle.ordering.judge import Judge, Run, Search
 
-ROWS = 64
+ROWS = 200
 """Rows on which orders are judged."""
 
 SAMPLED = 400
 """Orders whose errors are held against their distances."""
 
-STARTS = 6
+STARTS = 4
 """Random orders that are descended from."""
 
 MOST_BLOCKS = 32
-"""Descents take cubic time: deeper networks are only sampled."""
+"""Descents take cubic time: deeper networks are spared them."""
 
-Neighbours = Callable[[NDArray[np.intp]], NDArray[np.intp]]
-"""Maps an order to all that one move makes of it: shape (moves, blocks)."""
+Pass = Callable[[Judge, Run], Search]
+"""Tries each move of one kind once, and keeps those that lower the error."""
 
 
 def landscape(task: Task, depth: Order) -> Measurements:
-    """Error against distance from the truth, and where descents by exchanges and moves end.
+    """Error against distance from the truth, and where greedy search and descents end.
 
     Parameters
     ----------
@@ -41,7 +42,8 @@ def landscape(task: Task, depth: Order) -> Measurements:
     -----
     The distance is Kendall's (1938), the number of couples in the wrong order. Orders are sampled
     at distances spread evenly over all there are. 2-opt exchanges any two blocks, or-opt moves one
-    anywhere; a descent takes the best move until none helps.
+    anywhere; a descent tries them until none helps. Greedy search is the published recipe: greedy
+    insertion, then both in turn.
     """
     judge, rng, truth = task.judge(ROWS), task.rng, np.argsort(depth)
     most = len(truth) * (len(truth) - 1) // 2
@@ -53,43 +55,41 @@ def landscape(task: Task, depth: Order) -> Measurements:
         "funnel": spearman(distances, errors),
         "funnel_near": spearman(distances[near], errors[near]),
     }
+    numbers = task.numbers(truth)
+    right = tuple(numbers.tolist())
+    inserted = _end(greedy_insertion(judge, sorted(right), "anywhere"))
+    places = [right.index(number) for number in inserted.order]
+    found["greedy_inversions"] = count_inversions(places) / max(most, 1)
+    found["greedy_right"] = float(descend(judge, inserted, two_opt, or_opt).order == right)
     if len(truth) > MOST_BLOCKS:
         return found
-    starts = [task.numbers(rng.permutation(truth)) for _ in range(STARTS)]
-    for name, neighbours in (("exchange", exchanges), ("move", insertions)):
-        ends = [descend(judge, start, neighbours) for start in starts]
-        right = tuple(task.numbers(truth).tolist())
+    starts = [judge.run(rng.permutation(numbers).tolist()) for _ in range(STARTS)]
+    for name, tried in (("exchange", two_opt), ("move", or_opt)):
+        ends = [descend(judge, start, tried) for start in starts]
         found[f"{name}_right"] = float(np.mean([run.order == right for run in ends]))
         found[f"{name}_optima"] = len({run.order for run in ends}) / STARTS
     return found
 
 
-def descend(judge: Judge, start: Order, neighbours: Neighbours) -> Run:
-    """Take the best of all moves until none lowers the error."""
-    run = judge.run(start.tolist())
+def descend(judge: Judge, run: Run, *passes: Pass) -> Run:
+    """Make passes in turn until none of them lowers the error."""
+    before = np.inf
+    while run.error < before:
+        before = run.error
+        for one in passes:
+            run = _end(one(judge, run))
+    return run
+
+
+def _end(search: Search) -> Run:
+    """What a search ends with."""
     while True:
         stop_if_asked()
-        candidates = neighbours(np.array(run.order))
-        errors = judge.errors(run, candidates)
-        if not errors.min() < run.error:
+        try:
+            next(search)
+        except StopIteration as end:
+            run: Run = end.value
             return run
-        run = judge.run(candidates[errors.argmin()].tolist(), after=run)
-
-
-def exchanges(order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """All exchanges of two blocks."""
-    s, t = np.triu_indices(len(order), 1)
-    candidates = np.tile(order, (len(s), 1))
-    rows = np.arange(len(s))
-    candidates[rows, s], candidates[rows, t] = order[t], order[s]
-    return candidates
-
-
-def insertions(order: NDArray[np.intp]) -> NDArray[np.intp]:
-    """All moves of a block to another place; neighbours are exchanged once only."""
-    count = len(order)
-    moves = [(s, t) for s in range(count) for t in range(count) if t != s and t != s - 1]
-    return np.array([np.insert(np.delete(order, s), t, order[s]) for s, t in moves], np.intp)
 
 
 def order_at_distance(truth: Order, distance: int, rng: np.random.Generator) -> Order:

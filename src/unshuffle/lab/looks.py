@@ -15,7 +15,7 @@ PEAK = 0.05
 
 
 def bits(case: Case) -> Measurements:
-    """Modes of features and predictions, and how far the bits of the inputs explain the latter.
+    """Modes of features, predictions and targets, and how far the bits of the inputs explain the latter.
 
     A feature's bit is whether it lies above the middle between its two highest modes, or above its
     mean where it has one mode.
@@ -29,7 +29,8 @@ def bits(case: Case) -> Measurements:
     ]
     on = (inputs > thresholds).astype(np.float64)
     sums = on.sum(axis=1, keepdims=True)
-    return {
+    targets = case.records.targets
+    found = {
         "feature_modes": float(np.mean([len(found) for found in peaks])),
         "two_moded": float(np.mean([len(found) == 2 for found in peaks])),
         "prediction_modes": float(np.mean([len(modes(column)) for column in predictions.T])),
@@ -37,6 +38,10 @@ def bits(case: Case) -> Measurements:
         "explained_by_bits": explained(on, predictions),
         "explained_by_inputs": explained(inputs, predictions),
     }
+    if targets is not None and not np.isnan(targets).any():
+        columns = targets.astype(np.float64).T
+        found["target_modes"] = float(np.mean([len(modes(column)) for column in columns]))
+    return found
 
 
 def modes(values: NDArray[np.float64]) -> list[float]:

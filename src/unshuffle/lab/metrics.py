@@ -15,14 +15,17 @@ METRICS = {
     "feature_modes": "mean number of modes of an input column",
     "two_moded": "share of the input columns that have two modes",
     "prediction_modes": "mean number of modes of a prediction column",
+    "target_modes": "mean number of modes of a target column",
     "explained_by_sum": "share of the predictions' variance that a linear fit on the number of set "
     "bits explains, on rows that it has not seen",
     "explained_by_bits": "the same with every bit as a feature",
     "explained_by_inputs": "the same with every input as a feature",
     "open_gates": "mean derivative of the activation, over hidden units, at the true states",
     "negative": "share of the eigenvalues of W_out W_in with a negative real part",
+    "negative_least": "the same of the block where it is least",
     "negative_wrong": "the same of wrong pairs",
     "contracting": "share of the eigenvalues λ of W_out W_in with |1 + λ| < 1",
+    "contracting_least": "the same of the block where it is least",
     "negative_gated": "share with a negative real part, each hidden unit scaled by its mean gate",
     "contracting_gated": "share with |1 + λ| < 1, each hidden unit scaled by its mean gate",
     "distortion": "mean |log σ| over the singular values σ of I + W_out G W_in, G the mean gates: "
@@ -48,6 +51,11 @@ METRICS = {
     "plain_trace_grows": "the same of the trace's magnitude, not relative to any norm",
     "trace_negative": "share of the blocks with a negative trace after the last epoch",
     "last_turn": "share of the training after which the mean trace kept its sign",
+    "block_turn": "share of the training after which a block's trace kept its sign, mean over "
+    "blocks",
+    "block_turn_last": "the same of the block that turned last",
+    "blocks_turned": "share of the blocks whose trace ends with another sign than it had before "
+    "training",
     "log_norm_start": "correlation of log-norms before training",
     "log_norm_end": "the same after the last epoch",
     "imbalance_start": "imbalance before training",
@@ -56,6 +64,9 @@ METRICS = {
     "change of the weights allows",
     "funnel": "rank correlation of the error of an order with its Kendall distance from the truth",
     "funnel_near": "the same within a quarter of the largest distance",
+    "greedy_right": "1 where greedy insertion, then exchanges and moves until none helps, end in "
+    "the truth, else 0; the true pairs are given",
+    "greedy_inversions": "inversions after the greedy insertion alone",
     "exchange_right": "share of descents by exchanges from random orders that end in the truth",
     "exchange_optima": "distinct ends of those descents, relative to their number",
     "move_right": "share of descents by moves of one block that end in the truth",
