@@ -1,12 +1,14 @@
 """Probes against networks for which theory gives the answer."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from unshuffle.errors import UsageError
 from unshuffle.lab import causes, landscape
 from unshuffle.lab.approach import task_of
-from unshuffle.lab.growth import drift, growth, without_skips
+from unshuffle.lab.growth import drift, growth, last_turns, without_skips
 from unshuffle.lab.subjects import Subject, folder_subject
 from unshuffle.network import Blocks, Linear, Network
 from unshuffle.oracle.evaluation import Case
@@ -40,10 +42,16 @@ def test_a_contraction_has_its_eigenvalues_in_the_disc(rng):
     assert found["open_gates"] == 1
     assert found["negative"] == found["negative_gated"] == 1
     assert found["contracting"] == found["contracting_gated"] == 1
+    assert found["contracting_least"] == found["negative_least"] == 1
     assert found["distortion"] == pytest.approx(np.log(2))
     found = causes.spectrum(case_of(coupled(rng, 0.5), rng))
     assert found["negative"] == found["contracting"] == 0
     assert found["distortion"] == pytest.approx(np.log(1.5))
+    one = coupled(rng, -0.5)
+    one.blocks.out_weight[1] *= -1
+    found = causes.spectrum(case_of(one, rng))
+    assert found["contracting"] == found["negative"] == pytest.approx(2 / 3)
+    assert found["contracting_least"] == found["negative_least"] == 0
 
 
 def test_closed_gates_make_an_isometry(rng):
@@ -148,6 +156,7 @@ def test_growth_watches_a_training(tmp_path):
     for name, network in (("trace_end", oracle.network), ("trace_start", networks[0])):
         traces = 2 * causes.relative_traces(network.blocks)  # the root of the width is 2
         assert found[name] == pytest.approx(traces.mean())
+    assert 0 <= found["block_turn"] <= found["block_turn_last"] <= 1
     assert found["trace_start"] != found["trace_early"] != found["trace_end"]
     assert 0 < found["loss_left"] < 1
 
@@ -178,13 +187,34 @@ def test_orders_are_drawn_at_their_distances(rng):
         assert landscape.count_inversions(place[order].tolist()) == distance
 
 
-def test_every_move_is_made_once():
-    order = np.array([3, 5, 7, 9])
-    swapped = {tuple(one) for one in landscape.exchanges(order).tolist()}
-    assert len(swapped) == len(landscape.exchanges(order)) == 6
-    moved = landscape.insertions(order).tolist()
-    assert len({tuple(one) for one in moved}) == len(moved) == 4 * 3 - 3
-    assert all(sorted(one) == [3, 5, 7, 9] and one != [3, 5, 7, 9] for one in moved)
+def exchanged(order, s, t):
+    order[s], order[t] = order[t], order[s]
+    return order
+
+
+def moved(order, s, t):
+    order.insert(t, order.pop(s))
+    return order
+
+
+@pytest.mark.parametrize(("tried", "move"), [("two_opt", exchanged), ("or_opt", moved)])
+def test_a_descent_ends_where_no_move_helps(dropped, rng, tried, move):
+    made = dropped(rows=60, blocks=6, width=6, hidden=8)
+    case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
+    task, _ = task_of(case, rng)
+    judge = task.judge(60)
+    start = judge.run(task.numbers(rng.permutation(6)).tolist())
+    end = landscape.descend(judge, start, getattr(landscape, tried))
+    assert end.error < start.error
+    others = [move(list(end.order), s, t) for s, t in permutations(range(6), 2)]
+    assert min(judge.run(other).error for other in others) >= end.error
+
+
+def test_the_turn_of_a_trace_is_its_last_change_of_sign():
+    traces = np.array(
+        [[1.0, -1, 1, 0], [-1, -2, -1, 3], [2, -2, 1, 3], [2, -2, -1, 3], [3, -1, -1, 2]]
+    )
+    assert last_turns(traces).tolist() == [0.5, 0, 0.75, 0]
 
 
 def test_rank_correlation_is_that_of_scipy(rng):
@@ -201,5 +231,7 @@ def test_the_landscape_of_a_small_network(dropped, monkeypatch):
     case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
     found = landscape.landscape(*task_of(case, np.random.default_rng(0)))
     assert found["funnel"] > 0.5
+    assert found["greedy_right"] in (0, 1)
+    assert 0 <= found["greedy_inversions"] <= 1
     assert 0 < found["exchange_right"] <= 1
     assert found["exchange_optima"] >= 1 / landscape.STARTS

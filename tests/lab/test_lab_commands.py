@@ -2,13 +2,16 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
 from unshuffle.commands import main
+from unshuffle.errors import MissingExtraError
+from unshuffle.lab import ledger, running
 from unshuffle.lab.ledger import read_runs
 
 
@@ -70,7 +73,7 @@ def test_subjects_that_nobody_named_are_left_out(lab, sheet, tmp_path):
     path = sheet(subjects='["puzzle", "example"]', seeds="[0]", methods='["trace"]')
     status, out, err = lab("run", path, "--ledger", tmp_path / "l.sqlite", "--processes", 1)
     assert status == 0
-    assert "1 trials" in err
+    assert "1 trial," in err
     assert "open" in out
 
 
@@ -79,6 +82,7 @@ def test_subjects_that_nobody_named_are_left_out(lab, sheet, tmp_path):
     [
         (["run", "no.toml", "--ledger", "l.sqlite"], "no.toml"),
         (["run", "experiments", "--ledger", "l.jsonl"], "kept in a database"),
+        (["run", "experiments/bits.toml", "--ledger", "l.sqlite", "--example", "no"], "no such"),
         (["plan", "experiments", "--ledger", "no.sqlite"], "there is no ledger"),
         (["compare", "magic", "--metric", "error", "--ledger", "l.jsonl"], "no approach"),
         (["compare", "trace", "--metric", "beauty", "--ledger", "l.jsonl"], "no metric"),
@@ -147,10 +151,42 @@ def test_a_killed_run_goes_on_and_ends_the_same(lab, sheet, tmp_path):
     assert before.items() <= numbers(killed).items()
 
 
+def test_two_runs_at_once_share_a_ledger(lab, sheet, tmp_path):
+    both, alone = tmp_path / "both.sqlite", tmp_path / "alone.sqlite"
+    path = sheet(methods='["trace", "bubble", "bradley-terry"]')
+    words = ["lab", "run", str(path), "--ledger", str(both), "--processes", "1"]
+    runs = [
+        subprocess.Popen([sys.executable, "-m", "unshuffle", *words], stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = [run.communicate(timeout=300)[1].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    with closing(sqlite3.connect(both)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert lab("run", path, "--ledger", alone, "--quiet", "--processes", 1)[0] == 0
+    assert len(read_runs(both)) == 6
+    assert numbers(both) == numbers(alone)
+
+
+def test_a_ledger_that_cannot_be_written_is_told_before_anything_is_measured(
+    lab, sheet, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(running, "in_processes", None)  # nothing may come so far
+    (tmp_path / "file").touch()
+    status, _, err = lab("run", sheet(), "--ledger", tmp_path / "file" / "l.sqlite")
+    assert status == 2
+    assert "is a file, not a folder" in err
+    monkeypatch.setattr(ledger, "SECONDS_TO_WAIT", 0.01)
+    ledger.begin_ledger(tmp_path / "l.sqlite")
+    with closing(sqlite3.connect(tmp_path / "l.sqlite")) as database:
+        database.execute("BEGIN IMMEDIATE")
+        status, _, err = lab("run", sheet(), "--ledger", tmp_path / "l.sqlite")
+    assert status == 2
+    assert "database is locked" in err
+
+
 def test_what_this_machine_lacks_is_not_kept(lab, sheet, tmp_path, monkeypatch):
     """A missing extra says nothing about a method: the trial is made when it is there."""
-    from unshuffle.errors import MissingExtraError
-    from unshuffle.lab import running
 
     def lacks(trial):
         raise MissingExtraError("PyTorch", "torch", "training an oracle network")
@@ -168,7 +204,7 @@ def test_what_this_machine_lacks_is_not_kept(lab, sheet, tmp_path, monkeypatch):
     assert status == 3
     assert err.count("not run: ") == 4
     assert "pip install 'unshuffle[torch]'" in err
-    assert not (tmp_path / "l.sqlite").exists()
+    assert read_runs(tmp_path / "l.sqlite") == []
 
 
 def test_a_method_that_breaks_is_a_result(lab, sheet, tmp_path):

@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
         for method in experiment.methods
     ]
     missing = lacking(trials, ledger)
-    print(f"{len(trials)} trials, of which the ledger lacks {len(missing)}", file=sys.stderr)
+    count = f"{len(trials)} trial{'s' if len(trials) != 1 else ''}"
+    print(f"{count}, of which the ledger lacks {len(missing)}", file=sys.stderr)
     done = lost = 0
     with show_work(quiet=args.quiet, unit="trial", total=len(missing)) as report:
 

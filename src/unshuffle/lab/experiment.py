@@ -26,7 +26,7 @@ from unshuffle.lab.criteria import Condition, read_condition
 from unshuffle.lab.ledger import Run, newest
 from unshuffle.lab.metrics import METRICS
 from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
-from unshuffle.oracle.recipe import Recipe, find_recipe
+from unshuffle.oracle.recipe import Recipe, find_recipe, shipped_names
 from unshuffle.oracle.strict import at_least, build, read_toml
 
 FOLDERS = ("puzzle", "example")
@@ -181,11 +181,7 @@ def read_experiment(path: Path) -> Experiment:
         if not values[name] or len(set(values[name])) < len(values[name]):
             raise UsageError(f"{where} {name} is empty or names one twice; name each once")
     try:
-        for metric in sheet.metrics:
-            if metric not in METRICS:
-                raise UsageError.unknown("metric", metric, METRICS)
-        for method in sheet.methods:
-            find_approach(method)
+        _check_names(sheet)
     except UsageError as error:
         raise UsageError(f"{where} {error}") from error
     if min(sheet.seeds) < 0:
@@ -260,6 +256,18 @@ def subjects_of(
 @cache
 def _recipe(name: str) -> Recipe:
     return find_recipe(name)
+
+
+def _check_names(sheet: _Sheet) -> None:
+    for metric in sheet.metrics:
+        if metric not in METRICS:
+            raise UsageError.unknown("metric", metric, METRICS)
+    for method in sheet.methods:
+        find_approach(method)
+    known = (*FOLDERS, *shipped_names())
+    for subject in sheet.subjects:
+        if not subject.endswith(".toml") and subject not in known:
+            raise UsageError.unknown("subject", subject, (*known, "recipe files (.toml)"))
 
 
 def _all_hold(conditions: Sequence[Condition], runs: Sequence[Run]) -> bool:

@@ -96,6 +96,20 @@ def code_version() -> str:
     return f"{unshuffle.__version__}+{digest.hexdigest()[:12]}"
 
 
+def begin_ledger(path: Path) -> None:
+    """Make a database ready for runs, or find out that it cannot take any before they are made.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written.
+    """
+    make_folder(path.parent)
+    with _database(path) as database, database:
+        database.execute("BEGIN IMMEDIATE")  # the table may be there, but not be writable
+        database.execute(_SCHEMA)
+
+
 def add_runs(path: Path, runs: Iterable[Run]) -> int:
     """Add the runs that a ledger lacks; returns how many those were.
 
@@ -111,11 +125,10 @@ def add_runs(path: Path, runs: Iterable[Run]) -> int:
         make_folder(path.parent)
         write_text(path, ledger_text([*known, *new]), force=True)
         return len(new)
-    make_folder(path.parent)
+    begin_ledger(path)
     with _database(path) as database, database:
         rows = [_row(run) for run in runs]
         marks = ", ".join("?" * len(COLUMNS))
-        database.execute(_SCHEMA)
         before = database.total_changes
         database.executemany(f"INSERT OR IGNORE INTO runs VALUES ({marks})", rows)
         return database.total_changes - before

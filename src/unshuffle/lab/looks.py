@@ -15,7 +15,7 @@ PEAK = 0.05
 
 
 def bits(case: Case) -> Measurements:
-    """Modes of features, predictions and targets, and how far the bits of the inputs explain the latter.
+    """Modes of all columns, and how far the bits of the inputs explain the predictions.
 
     A feature's bit is whether it lies above the middle between its two highest modes, or above its
     mean where it has one mode.

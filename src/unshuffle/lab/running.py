@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from unshuffle.errors import FileError, MissingExtraError
 from unshuffle.lab.approaches import find_approach
-from unshuffle.lab.ledger import Run, add_runs, code_version, read_runs, run_key
+from unshuffle.lab.ledger import Run, add_runs, begin_ledger, code_version, read_runs, run_key
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.subjects import Subject
 from unshuffle.network import cores
@@ -68,12 +68,13 @@ def run_trials(
     Raises
     ------
     FileError
-        If the ledger cannot be written.
+        If the ledger cannot be written, which is found out before anything is measured.
     MissingExtraError, UsageError
         If a scheduler is given and Dask is not installed or nobody answers.
     """
     if not trials:
         return
+    begin_ledger(ledger)
     if scheduler is None:
         results = in_processes(run_trial, trials, processes)
     else:

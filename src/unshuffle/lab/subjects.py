@@ -62,7 +62,7 @@ def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
     Raises
     ------
     FileError
-        If it has no pieces or not one record.
+        If it is not there, or has no pieces or not one record.
     """
     return Subject(name, _content(folder), seed, rows, folder=folder)
 
@@ -112,6 +112,8 @@ def _load_folder(folder: Path) -> Case:
 
 
 def _parts(folder: Path) -> tuple[Path, Path]:
+    if not folder.is_dir():
+        raise FileError(f"{shown(folder)}: there is no such folder; check the path")
     records = sorted(path for path in folder.glob("*.csv*"))
     if not (folder / "pieces").is_dir() or len(records) != 1:
         raise FileError(
