@@ -93,10 +93,12 @@ def test_the_plan_tells_what_holds_and_what_is_open(sheet, make_run):
     assert "0.95 ± 0.071 (0.9–1)" in plan
     assert "> *Interpretation.* We think so." in plan
     assert plan.count("*Interpretation.*") == 1  # nothing to interpret where nothing was run
-    assert "- Something else (open). More seeds." in plan
+    assert "- Something else ([left](#left): open). More seeds." in plan
+    assert "\n### left\n" in plan
+    assert "/experiments/left.toml --ledger build/lab.sqlite`" in plan
     assert "Use it." not in plan
     runs = [make_run(seed=seed, pairs_right=1.0) for seed in (0, 1)]
-    assert "- Use it. (" in render_plan(findings([done], runs), "make plan")
+    assert "- Use it. ([done](#done): " in render_plan(findings([done], runs), "make plan")
 
 
 def test_names_cannot_speak_to_the_terminal(sheet, make_run):

@@ -1,9 +1,13 @@
 """The plan in the repository is the one that its experiments and its ledger make."""
 
+import re
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
+from unshuffle.lab.approach import Kind
+from unshuffle.lab.approaches import APPROACHES
 from unshuffle.lab.experiment import read_experiments
 from unshuffle.lab.ledger import ledger_text, read_runs
 from unshuffle.lab.plan import findings, render_plan
@@ -14,7 +18,8 @@ COMMAND = "unshuffle lab plan experiments --ledger experiments/ledger.jsonl --ou
 
 @pytest.fixture(scope="module")
 def ours():
-    experiments = read_experiments([PROJECT / "experiments"])
+    with chdir(PROJECT):  # since the plan names the files
+        experiments = read_experiments([Path("experiments")])
     return findings(experiments, read_runs(PROJECT / "experiments" / "ledger.jsonl"))
 
 
@@ -33,3 +38,32 @@ def test_nearly_every_experiment_was_run(ours):
     assert len(ours) > 20
     lacking = [one.experiment.name for one in ours if len(one.runs) < one.experiment.size()]
     assert len(lacking) < len(ours) / 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (Kind.PAIRING, ["pairing-small"]),
+        (Kind.PAIRING, ["pairing-puzzle"]),
+        (Kind.PAIRING, ["pairing-zoo"]),
+        (Kind.ORDERING, ["ordering-small"]),
+        (Kind.ORDERING, ["ordering-puzzle"]),
+        (Kind.ORDERING, ["ordering-zoo", "searches-zoo", "annealing-zoo"]),
+        (Kind.WHOLE, ["strategies"]),
+        (Kind.WHOLE, ["strategies-puzzle"]),
+    ],
+)
+def test_every_approach_was_tried_on_the_example_the_puzzle_and_the_zoo(ours, kind, names):
+    tried = {m for one in ours if one.experiment.name in names for m in one.experiment.methods}
+    assert {name for name, one in APPROACHES.items() if one.kind is kind} <= tried
+
+
+def test_every_approach_stands_in_an_experiment(ours):
+    assert set(APPROACHES) == {method for one in ours for method in one.experiment.methods}
+
+
+def test_every_experiment_is_known_by_its_heading(ours):
+    plan = (PROJECT / "docs" / "plan.md").read_text(encoding="utf-8")
+    for one in ours:
+        assert re.fullmatch("[a-z][a-z0-9-]*", one.experiment.name)
+        assert plan.count(f"\n### {one.experiment.name}\n") == 1

@@ -1,5 +1,6 @@
 """The living plan: one document from experiments and ledger, nothing in it decided by hand."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -124,6 +125,7 @@ def render_plan(found: Sequence[Finding], command: str) -> str:
     command
         What makes the document anew.
     """
+    head, *rows = overview(found)
     parts = [
         "# Plan",
         f"Made by `{command}` from the experiments and the ledger; do not edit it by hand. "
@@ -133,7 +135,7 @@ def render_plan(found: Sequence[Finding], command: str) -> str:
         "did the blocks run, and why can one tell? Each experiment states a claim and when it "
         "falls.",
         "## Verdicts",
-        markdown_table(overview(found)),
+        markdown_table([head, *((_linked(name), *rest) for name, *rest in rows)]),
         *_section("## Open, with what comes next", _open_lines(found)),
         *_section("## Decisions that follow", _decisions(found)),
         "## Experiments",
@@ -164,9 +166,10 @@ def _experiment_parts(one: Finding) -> list[str]:
         for condition in conditions
     ]
     parts = [
-        f"### {experiment.title}",
-        f"`{experiment.name}` · **{one.verdict}** · {_named(experiment)}",
+        f"### {experiment.name}",
+        f"**{_escaped(experiment.title)}: {one.verdict}** · {_named(experiment)}",
         f"Hypothesis: {experiment.hypothesis} (Source: {experiment.source}.)",
+        f"Run it: `{_command(experiment)}`",
         "\n".join(criteria),
     ]
     if len(experiment.subjects) * len(experiment.methods) > MOST_LINES:
@@ -186,6 +189,19 @@ def _condition_line(name: str, condition: Condition, runs: Sequence[Run]) -> str
     return f"- {name} `{condition.text}`{found}"
 
 
+def _command(experiment: Experiment) -> str:
+    """What runs an experiment with a ledger of one's own."""
+    words = ["unshuffle", "lab", "run", experiment.path.as_posix()]
+    words += ["--ledger", "build/lab.sqlite"]
+    words += ["--puzzle", "DIR"] if "puzzle" in experiment.subjects else []
+    return shlex.join(words)
+
+
+def _linked(name: str) -> str:
+    """A link to an experiment's section."""
+    return f"[{name}](#{name})"
+
+
 def _named(experiment: Experiment) -> str:
     count = len(experiment.seeds)
     return f"{count} seed{'s' if count != 1 else ''}, {experiment.rows} rows"
@@ -193,7 +209,8 @@ def _named(experiment: Experiment) -> str:
 
 def _open_lines(found: Sequence[Finding]) -> list[str]:
     return [
-        f"- {one.experiment.title} ({one.verdict}). {one.experiment.next}".rstrip()
+        f"- {one.experiment.title} ({_linked(one.experiment.name)}: {one.verdict}). "
+        f"{one.experiment.next}".rstrip()
         for one in found
         if one.verdict in (Verdict.OPEN, Verdict.UNDECIDED)
     ]
@@ -207,7 +224,8 @@ def _decisions(found: Sequence[Finding]) -> list[str]:
             Verdict.REFUTED: one.experiment.if_refuted,
         }
         if decision := decisions.get(one.verdict):
-            lines.append(f"- {decision} ({one.experiment.title}: {one.verdict}.)")
+            name = _linked(one.experiment.name)
+            lines.append(f"- {decision} ({name}: {one.experiment.title}: {one.verdict}.)")
     return lines
 
 
