@@ -80,6 +80,9 @@ def test_subjects_that_nobody_named_are_left_out(lab, sheet, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["try", "magic"], "no approach"),
+        (["try", "trace", "--on", "moon"], "no recipe moon"),
+        (["try", "trace", "--on", "puzzle"], "--puzzle"),
         (["run", "no.toml", "--ledger", "l.sqlite"], "no.toml"),
         (["run", "experiments", "--ledger", "l.jsonl"], "kept in a database"),
         (["run", "experiments/bits.toml", "--ledger", "l.sqlite", "--example", "no"], "no such"),
@@ -100,6 +103,19 @@ def test_the_registry_is_listed(lab):
     assert status == 0
     assert "trace-greedy" in out
     assert lab("list", "--markdown")[1].startswith("| approach |")
+
+
+def test_approaches_are_tried_by_name(lab, example):
+    status, out, _ = lab("try", "trace", "growth", "--seeds", "0,1", "--rows", 60)
+    assert status == 0
+    head, *lines = [line.split() for line in out.splitlines()]
+    assert head == ["subject", "seed", "approach", "outcome", "seconds"]
+    assert [line[:3] for line in lines[::2]] == [["example", s, "trace"] for s in "01"]
+    assert lines[0][3:5] == ["pairs_right", "1,"]
+    assert lines[1][3:7] == ["UsageError:", "example", "is", "no"]
+    status, again, _ = lab("try", "trace", "--on", "puzzle", "--puzzle", example, "--rows", 60)
+    assert status == 0
+    assert "pairs_right 1" in again
 
 
 def test_a_cluster_of_processes_measures_the_same(lab, sheet, tmp_path):

@@ -108,6 +108,11 @@ def number(
     return parse
 
 
+def seeds(text: str) -> list[float]:
+    """An argument type: whole numbers from 0 on, separated by commas."""
+    return [number(int, 0)(part) for part in text.split(",")]
+
+
 def pile_of(args: argparse.Namespace) -> "Pile":
     """Read the pile."""
     from unshuffle.files import read_pile

@@ -1,12 +1,21 @@
-"""`unshuffle lab run`, `plan`, `show`, `compare`, `list` and `export`."""
+"""`unshuffle lab try`, `run`, `plan`, `show`, `compare`, `list` and `export`."""
 
 import argparse
 
-from unshuffle.commands import lab_compare, lab_export, lab_list, lab_plan, lab_run, lab_show
+from unshuffle.commands import (
+    lab_compare,
+    lab_export,
+    lab_list,
+    lab_plan,
+    lab_run,
+    lab_show,
+    lab_try,
+)
 from unshuffle.commands.arguments import add_commands
 
 COMMANDS = {
     "list": (lab_list, "list every approach that can be tried by its name"),
+    "try": (lab_try, "try approaches by name, on the example, the puzzle or oracles"),
     "run": (lab_run, "run experiments: whatever the ledger lacks"),
     "plan": (lab_plan, "write the plan: what was claimed, run, found and decided"),
     "show": (lab_show, "show verdicts, or the results of some experiments, as tables"),

@@ -27,15 +27,13 @@ def add_ledger(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_experiments(parser)
-    add_ledger(parser)
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Add where subjects lie."""
     parser.add_argument(
         "--puzzle",
         metavar="DIR",
-        help="what experiments call puzzle: a folder with pieces/ and one .csv; without it that "
-        "subject is left out",
+        help="what experiments call puzzle: a folder with pieces/ and one .csv; without it "
+        "experiments leave it out",
     )
     parser.add_argument(
         "--example",
@@ -47,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a zoo in which oracles are looked up before they are trained, which needs PyTorch",
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_experiments(parser)
+    add_ledger(parser)
+    add_places(parser)
     parser.add_argument(
         "--processes",
         type=number(int, 1),
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             f"add to it at once; name another file, and copy to text with `unshuffle lab export`"
         )
     experiments = read_experiments([Path(name) for name in args.experiments])
-    folders = _folders(args)
+    folders = folders_of(args)
     zoo = None if args.zoo is None else Path(args.zoo)
     trials = [
         Trial(subject, method)
@@ -130,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     return 3 if lost else 0
 
 
-def _folders(args: argparse.Namespace) -> dict[str, Path | None]:
+def folders_of(args: argparse.Namespace) -> dict[str, Path | None]:
     """Where the subjects that lie in folders are."""
     shipped = Path("examples") / "dropped"
     example = args.example or (shipped if shipped.is_dir() else None)

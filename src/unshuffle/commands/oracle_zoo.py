@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from unshuffle.commands.arguments import number
+from unshuffle.commands.arguments import number, seeds
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seeds",
-        type=lambda text: [number(int, 0)(part) for part in text.split(",")],
+        type=seeds,
         default=[0],
         metavar="S[,S…]",
         help="train every recipe with each of these seeds (default: 0)",
