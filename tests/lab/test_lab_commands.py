@@ -56,7 +56,7 @@ def test_the_same_ledger_as_text_is_the_same_plan(lab, sheet, tmp_path):
     assert lab("export", ledger, text)[1].startswith("0 of 4 runs added")
     out = tmp_path / "plan.md"
     assert lab("plan", path, "--ledger", text, "--out", out)[0] == 0
-    assert "**confirmed**" in out.read_text()
+    assert ": confirmed**" in out.read_text()
     assert (
         lab("plan", path, "--ledger", ledger)[1].split("## The")[1]
         == (out.read_text().split("## The")[1])
