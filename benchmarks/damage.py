@@ -1,13 +1,14 @@
 """What comes out of damaged piles: each kind of damage, in several degrees, on many networks.
 
-    python benchmarks/damage.py MODEL … [--cases NAME …] [--rows N] [--time-limit SECONDS]
-                                [--csv FILE]
+    python benchmarks/damage.py MODEL … [--cases NAME …] [--again] [--rows N]
+                                [--time-limit SECONDS] [--csv FILE]
 
-A MODEL is the folder of an oracle, or the file of a network's state dict. Each is dropped with each
+A MODEL is the folder of an oracle, the file of a network's state dict, or a folder with pieces/ and
+one CSV file, like that of the puzzle, whose network is had by solving it. Each is dropped with each
 damage and solved. Lines are added to the CSV file as they come, and what is in it already is not
-done again. At the end the table is printed as Markdown. "Wrong and confident" counts answers that
-are called exact or approximate and are not the network that was dropped; any makes the exit
-status 1.
+done again unless --again is said; the last line of a case counts. At the end the table of the file
+is printed as Markdown. "Wrong and confident" counts answers that are called exact or approximate
+and are not the network that was dropped; any makes the exit status 1.
 """
 
 import argparse
@@ -19,27 +20,29 @@ from pathlib import Path
 
 import numpy as np
 
-from common import Stopwatch, count
+from common import Stopwatch, count, find_material
 from unshuffle import Outcome, Records, UnshuffleError, solve
 from unshuffle.files import read_network
 from unshuffle.network import Network
 from unshuffle.oracle.dropping import Dropped, Hardening, draw_decoys, drop
-from unshuffle.oracle.storage import read_oracle
+from unshuffle.oracle.storage import read_oracle, read_story
 
 DECOYS, BLOCKS, RECORD = "decoys", "decoy network", "wrong record"
 
 CASES: dict[str, Hardening | tuple[str, int]] = {
     "nothing": Hardening(),
-    **{f"{n} pieces lost": Hardening(lose=n) for n in (1, 2, 4)},
-    "1 block lost": Hardening(lose_blocks=1),
+    "biases detached": Hardening(detach_biases=True),
+    "units permuted": Hardening(scramble_hidden=True),
+    **{f"{n} lost": Hardening(lose=n) for n in (1, 2, 4, 8)},
+    **{f"{n} blocks lost": Hardening(lose_blocks=n) for n in (1, 2)},
     **{f"{n} decoys": (DECOYS, n) for n in (1, 2, 4, 8)},
     "a whole second network": (BLOCKS, 0),
-    **{f"{n} copies": Hardening(duplicate=n) for n in (1, 4)},
-    "4 noisy copies": Hardening(duplicate=4, duplicate_noise=0.02),
+    **{f"{n} copies": Hardening(duplicate=n) for n in (1, 2, 4)},
+    **{f"{n} noisy copies": Hardening(duplicate=n, duplicate_noise=0.02) for n in (1, 2, 4)},
     **{name: Hardening(weights=name) for name in ("float16", "bfloat16", "int8")},
-    "2 decimals": Hardening(decimals=2),
-    "clipped at 2 sd": Hardening(clip=2.0),
-    "pruned by 10 %": Hardening(prune=0.1),
+    **{f"pruned by {n} %": Hardening(prune=n / 100) for n in (1, 2, 4, 8)},
+    **{f"{n} decimals": Hardening(decimals=n) for n in (4, 3, 2, 1)},
+    **{f"clipped at {n} sd": Hardening(clip=float(n)) for n in (4, 2, 1)},
     "columns shuffled": Hardening(shuffle_columns=True),
     "inputs standardised": Hardening(standardise=True),
     RECORD: (RECORD, 0),
@@ -47,17 +50,34 @@ CASES: dict[str, Hardening | tuple[str, int]] = {
 """By name: what is done, or what of another network is mixed in and how much of it."""
 
 FIELDS = ("model", "case", "verdict", "outcome", "mse", "seconds")
-EXACT, ABOUT, OPEN, REFUSED, WRONG = (
+EXACT, ABOUT, RIGHT, OPEN, REFUSED, WRONG = KINDS = (
     "exact",
     "approximate",
+    "right, not claimed",
     "said to be unsolved",
     "refused",
     "wrong and confident",
 )
 
 
+def name_of(path: Path) -> str:
+    """What a model is called in the table: an oracle by its recipe and seed."""
+    if path.is_dir() and not (path / "pieces").is_dir():
+        story = read_story(path)
+        return f"{story['recipe']}/{story['content']['seed']}"
+    return path.name
+
+
 def read_model(path: Path) -> tuple[Network, Records]:
     """A network, and rows that a record can be drawn from."""
+    if (path / "pieces").is_dir():
+        pile, records = find_material(path).read()
+        solution = solve(pile, records)
+        if not solution.exact:
+            sys.exit(
+                f"{path}: solved by itself it is {solution.outcome}, so nothing is known of it"
+            )
+        return solution.network, Records(records.inputs, np.empty((len(records), 0)))
     if path.is_dir():
         network, data = read_oracle(path)
         return network, data
@@ -100,10 +120,14 @@ def damaged(network: Network, data: Records, case: str, rows: int) -> Dropped:
 def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, float]:
     """Solve, and compare with the answer: the verdict, the outcome and the error."""
     try:
-        solution = solve(dropped.pile(), dropped.records, time_limit=time_limit)
+        solution = solve(
+            dropped.pile(),
+            dropped.records,
+            permuted_units=case == "units permuted",
+            time_limit=time_limit,
+        )
     except UnshuffleError as error:
         return REFUSED, type(error).__name__, float("nan")
-    claimed = solution.outcome in (Outcome.EXACT, Outcome.APPROXIMATE)
     right = case != RECORD and solution.answer == dropped.answer_text()
     if not right and dropped.copies and case != RECORD:  # an equal copy is as good
         names = [dropped.pieces[name] for name in solution.permutation if isinstance(name, int)]
@@ -112,10 +136,12 @@ def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, f
             np.array_equal(one["weight"], other["weight"])
             for one, other in zip(names, true, strict=True)
         )
-    if claimed:
-        name = EXACT if solution.outcome is Outcome.EXACT else ABOUT
-        return name if right else WRONG, str(solution.outcome), solution.mse
-    return OPEN, f"{solution.outcome}{', answer right' if right else ''}", solution.mse
+    claims = {Outcome.EXACT: EXACT, Outcome.APPROXIMATE: ABOUT}
+    if solution.outcome in claims:
+        kind = claims[solution.outcome] if right else WRONG
+    else:
+        kind = RIGHT if right else OPEN
+    return kind, str(solution.outcome), solution.mse
 
 
 def main() -> None:
@@ -123,45 +149,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Solve damaged piles.")
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
     parser.add_argument("--cases", nargs="+", metavar="NAME", help=f"of {', '.join(CASES)}")
-    parser.add_argument("--rows", type=count, default=1000, help="in each record (%(default)s)")
-    parser.add_argument("--time-limit", type=float, default=30.0, metavar="SECONDS")
+    parser.add_argument("--again", action="store_true", help="measure what is in the file anew")
+    parser.add_argument("--rows", type=count, default=6000, help="in each record (%(default)s)")
+    parser.add_argument("--time-limit", type=float, default=20.0, metavar="SECONDS")
     parser.add_argument("--csv", type=Path, default=Path("damage.csv"), metavar="FILE")
     args = parser.parse_args()
     unknown = [name for name in args.cases or () if name not in CASES]
     if unknown:
         sys.exit(f"there is no case {unknown[0]!r}; there are: {', '.join(CASES)}")
-    found = []
+    found: dict[tuple[str, str], dict[str, str]] = {}
     if args.csv.exists():
         with args.csv.open(newline="", encoding="utf-8") as file:
-            found = list(csv.DictReader(file))
-    done = {(line["model"], line["case"]) for line in found}
+            found = {(line["model"], line["case"]): line for line in csv.DictReader(file)}
+    done = set() if args.again else {*found}
     with args.csv.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS)
         if not found:
             writer.writeheader()
         for path in args.models:
+            model = name_of(path)
+            cases = [case for case in args.cases or CASES if (model, case) not in done]
+            if not cases:
+                continue
             network, data = read_model(path)
-            for case in args.cases or CASES:
-                if (path.name, case) in done:
-                    continue
+            for case in cases:
                 watch = Stopwatch()
                 try:
                     dropped = damaged(network, data, case, args.rows)
                 except UnshuffleError:  # more damage than the network has pieces
                     continue
-                name, outcome, mse = verdict(dropped, case, args.time_limit)
-                values = (path.name, case, name, outcome, f"{mse:.3g}", f"{watch.seconds():.1f}")
-                found.append(dict(zip(FIELDS, values, strict=True)))
-                writer.writerow(found[-1])
+                kind, outcome, mse = verdict(dropped, case, args.time_limit)
+                values = (model, case, kind, outcome, f"{mse:.3g}", f"{watch.seconds():.1f}")
+                found[model, case] = dict(zip(FIELDS, values, strict=True))
+                writer.writerow(found[model, case])
                 file.flush()
-    kinds = (EXACT, ABOUT, OPEN, REFUSED, WRONG)
-    print("| damage | " + " | ".join(kinds) + " |")
-    print("| --- |" + " --- |" * len(kinds))
+    print("| damage | " + " | ".join(KINDS) + " |")
+    print("| --- |" + " --- |" * len(KINDS))
     for case in CASES:
-        counts = Counter(line["verdict"] for line in found if line["case"] == case)
+        counts = Counter(line["verdict"] for line in found.values() if line["case"] == case)
         if counts:
-            print(f"| {case} | " + " | ".join(str(counts[kind]) for kind in kinds) + " |")
-    sys.exit(any(line["verdict"] == WRONG for line in found))
+            print(f"| {case} | " + " | ".join(str(counts[kind]) for kind in KINDS) + " |")
+    sys.exit(any(line["verdict"] == WRONG for line in found.values()))
 
 
 if __name__ == "__main__":

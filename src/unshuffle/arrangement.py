@@ -40,6 +40,9 @@ STRATEGIES = ("auto", "classic")
 CLASSIC_ROWS = 500
 """Rows that `classic` judges candidates on: enough for the puzzle, few enough for minutes."""
 
+LEAST_SECONDS = 1e-9
+"""Of a search whose time is up before it begins: it takes one step."""
+
 TOLERANCE_ROWS = 16
 """Rows on which the search measures the rounding level; the final word takes more."""
 
@@ -92,6 +95,13 @@ class Options:
     def rebuilds(self) -> bool:
         """Whether a search may leave pieces out and estimate what is missing."""
         return self.strategy == "auto" and self.chosen_signal == FUSED
+
+    def with_time_left(self, started: float) -> "Options":
+        """The options with what is left of the time limit since a moment of `perf_counter`."""
+        if self.time_limit is None:
+            return self
+        left = self.time_limit - (perf_counter() - started)
+        return replace(self, time_limit=max(left, LEAST_SECONDS))
 
     @property
     def chosen_signal(self) -> str:

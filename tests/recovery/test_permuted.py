@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,11 +7,17 @@ from unshuffle import Outcome, read_solution, solve, write_solution
 from unshuffle.commands import main
 from unshuffle.errors import FileError, PileError, RecordError
 from unshuffle.files import write_network
-from unshuffle.network import Layers, Network
+from unshuffle.network import Blocks, Layers, Network
 from unshuffle.oracle.dropping import Hardening, drop, scramble_hidden_units
+from unshuffle.recovery.unit_assignment import doubtful_blocks, reassigned_units
 from unshuffle.recovery.unit_descent import doubly_stochastic, gradient, mixed
-from unshuffle.recovery.unit_exchange import exchanged_units, permuted_columns
-from unshuffle.recovery.unit_matching import assigned, match_units
+from unshuffle.recovery.unit_exchange import (
+    Units,
+    _promising,
+    exchanged_units,
+    permuted_columns,
+)
+from unshuffle.recovery.unit_matching import assigned, match_units, unit_scores
 
 
 @pytest.fixture
@@ -122,11 +130,71 @@ def test_the_gradient_is_the_derivative(dropped, rng):
         assert slopes[entry] == pytest.approx((error(more) - error(less)) / 2e-6, rel=1e-4)
 
 
-def test_an_exchange_mends_two_units(case):
-    blocks, last = case.network.blocks, case.network.last
+@pytest.fixture
+def units(case):
+    """The blocks as they are, with weights that say nothing of the units."""
+    records = case.records
+    return Units(
+        case.network.blocks,
+        case.network.last,
+        np.zeros((3, 12, 12)),
+        records.inputs,
+        records.predictions,
+    )
+
+
+def test_exchanges_mend_two_units(units):
     columns = np.tile(np.arange(12), (3, 1))
     wrong = columns.copy()
     wrong[2, [0, 7]] = wrong[2, [7, 0]]
-    mended = exchanged_units(blocks, wrong, last, case.records.inputs, case.records.predictions)
+    *_, mended = exchanged_units(units, wrong, 500.0)
     np.testing.assert_array_equal(mended, columns)
-    assert permuted_columns(blocks, columns).out_weight.tobytes() == blocks.out_weight.tobytes()
+    same = permuted_columns(units.blocks, columns)
+    assert same.out_weight.tobytes() == units.blocks.out_weight.tobytes()
+
+
+def test_what_weights_say_is_weighed_against_the_record(units):
+    wrong = np.tile(np.arange(12), (3, 1))
+    wrong[2, [0, 7]] = wrong[2, [7, 0]]
+    scores = units.scores.copy()
+    scores[2, 0, 7] = 1e6
+    for columns in exchanged_units(replace(units, scores=scores), wrong, 500.0):
+        assert columns[2, 0] == 7
+
+
+def test_expected_changes_are_those_of_every_exchange(units, rng):
+    a, c, residual = rng.normal(size=(50, 6)), rng.normal(size=(50, 6)), rng.normal(size=50)
+    one, other, changes = _promising(a, c, residual, np.full((6, 6), 100.0), 2.0)
+    assert len(changes) == 15
+    effects = -(a[:, one] - a[:, other]) * (c[:, one] - c[:, other])
+    errors = np.square(residual[:, None] + effects).sum(axis=0) / np.square(residual).sum()
+    np.testing.assert_allclose(changes, np.log(errors) - 100)
+
+
+def test_the_units_of_a_whole_block_are_assigned_anew(units, rng):
+    columns = np.tile(np.arange(12), (3, 1))
+    wrong = columns.copy()
+    wrong[1] = rng.permutation(12)
+    scores = units.scores.copy()
+    scores[[0, 2], :, :] = 20 * np.eye(12)
+    doubted = replace(units, scores=scores)
+    assert doubtful_blocks(doubted, wrong, 1).tolist() == [1]
+    errors = [doubted.error(each) for each in reassigned_units(doubted, wrong, np.array([1]))]
+    assert min(errors) < 0.1 * doubted.error(wrong)
+
+
+def test_units_that_resemble_those_of_other_blocks_are_told_by_weights():
+    rng = np.random.default_rng(0)
+    # Two dozen kinds of units; a linear map from reading to writing places 0.82 of them at most.
+    reads, writes = rng.normal(size=(24, 8)), rng.normal(size=(24, 8))
+    kinds = np.stack([rng.permutation(24)[:16] for _ in range(32)])
+    noise = 0.2 * rng.normal(size=(2, 32, 16, 8))
+    inp = (reads[kinds] + noise[0]).astype(np.float32)
+    out = (writes[kinds] - 0.8 * inp + noise[1]).astype(np.float32).transpose(0, 2, 1)
+    nothing = np.zeros((32, 16), np.float32)
+    columns = np.stack([rng.permutation(16) for _ in range(32)])
+    shuffled = np.take_along_axis(out, columns[:, None, :], 2)
+    blocks = Blocks(inp, nothing, np.ascontiguousarray(shuffled), nothing[:, :8])
+    found = assigned(unit_scores(blocks, -1.0))
+    right = np.take_along_axis(columns, found, 1) == np.arange(16)
+    assert right.mean() > 0.9

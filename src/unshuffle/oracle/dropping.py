@@ -10,7 +10,7 @@ from unshuffle.errors import UsageError
 from unshuffle.files.tensors import ITEM_BYTES, decode, encode
 from unshuffle.findings import LOST
 from unshuffle.network import Linear, Network
-from unshuffle.pile import Floats, Piece, Pile
+from unshuffle.pile import Bias, Floats, Piece, Pile
 from unshuffle.records import Records
 
 ROUNDINGS = ("float16", "bfloat16", "int8")
@@ -114,10 +114,25 @@ class Dropped:
         return ",".join(LOST if number is None else str(number) for number in self.answer)
 
     def pile(self) -> Pile:
-        """The pieces as a pile; they must have kept their biases."""
+        """The pieces as a pile."""
+        numbered = [*enumerate(self.pieces)]
         return Pile(
-            Piece(number, tensors["weight"], tensors["bias"], self.stored_as)
-            for number, tensors in enumerate(self.pieces)
+            [
+                Piece(
+                    number,
+                    tensors["weight"],
+                    tensors.get("bias", np.zeros_like(tensors["weight"][:, 0])),
+                    self.stored_as,
+                    detached="bias" not in tensors,
+                )
+                for number, tensors in numbered
+                if "weight" in tensors
+            ],
+            [
+                Bias(number, tensors["bias"], self.stored_as)
+                for number, tensors in numbered
+                if "weight" not in tensors
+            ],
         )
 
 

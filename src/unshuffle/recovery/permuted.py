@@ -1,10 +1,10 @@
 """Permuted hidden units: inp and out of a block list its units in different sequences.
 
 Pairs come from the best permutation of each candidate pair, and a first guess at the units from
-what weights tell of them. That guess is far from enough to compare orders by. So units and order
-are found in turn: some steps of gradient descent on the soft permutations, then some rounds on the
-order of the blocks that they make on average, until the permutations are hard and reproduce the
-record.
+what weights tell of them. Units and order are then mended in turn: some rounds on the order, other
+columns for the blocks in most doubt by least squares, and exchanges of columns. Where the guess is
+too far off for that, some steps of gradient descent on soft permutations, and some rounds on the
+order of the blocks that they make on average, go before.
 """
 
 from collections.abc import Iterator
@@ -29,8 +29,9 @@ from unshuffle.ordering.search import run_search, while_kept
 from unshuffle.pairing.layers import stack_layers
 from unshuffle.pile import Piece, PieceId, Pile
 from unshuffle.records import Records
+from unshuffle.recovery.unit_assignment import doubtful_blocks, reassigned_units
 from unshuffle.recovery.unit_descent import EVIDENCE, UnitDescent, mixed
-from unshuffle.recovery.unit_exchange import exchanged_units, permuted_columns
+from unshuffle.recovery.unit_exchange import Units, exchanged_units, permuted_columns
 from unshuffle.recovery.unit_matching import assigned, match_units, unit_scores
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of
@@ -38,7 +39,17 @@ from unshuffle.trace import Step, Trace
 from unshuffle.verification import require_predictions
 
 EQUATIONS = 1024
-"""Predictions on which orders are compared and permutations checked."""
+"""Predictions on which orders are compared and permutations checked,"""
+UNIT_EQUATIONS = 4000
+"""and from which hard permutations are mended."""
+
+STRENGTH = 0.1
+"""Part of these that count as independent, at first,"""
+GAIN = 4.0
+"""and what that is multiplied by from round to round."""
+
+DOUBTED = 4
+"""Blocks whose units are all assigned anew in a round."""
 
 STEPS = 100
 """Steps of gradient descent between two looks at the order."""
@@ -84,6 +95,7 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
     known = require_predictions(records)
     with threadpool_limits(1, "blas"):
         search = UnitSearch(pile, anatomy, records, known, options)
+        options = options.with_time_left(started)
         ending = run_search(
             search.steps(),
             search.trace,
@@ -141,23 +153,24 @@ class UnitSearch:
         self.pairs = match.pairs
         self.numbers = self.pairs @ np.array([len(self.layers.out_weight), 1], np.intp)
         self.blocks = self.layers.take(self.numbers)
-        scores = unit_scores(self.blocks, match.sign)
+        self.scores = (EVIDENCE * unit_scores(self.blocks, match.sign)).astype(np.float32)
         known = self.known.take(self.rng.permutation(len(self.known)))
         dtype = self.last.weight.dtype
         self.units = UnitDescent(
-            (EVIDENCE * scores).astype(np.float32),
+            self.scores.copy(),
             self.blocks,
             self.last,
             known.inputs.astype(dtype),
             known.predictions.astype(dtype),
             self.rng,
         )
+        self.rows = max(options.rows or 0, UNIT_EQUATIONS // known.outputs)
         rows = options.rows or -(-EQUATIONS // known.outputs)
         self.sample = known.take(np.arange(min(rows, len(known))))
         self.arithmetic = arithmetic_of(pile.dtype, known.predictions)
         self.order: Order = tuple(self.numbers.tolist())
         self.hard = assigned(self.units.logits)
-        self.solved = False
+        self.solved, self.error = False, 0.0
 
     def columns(self) -> dict[PieceId, NDArray[np.intp]]:
         """The column of each unit, by the id of the out layer."""
@@ -170,22 +183,59 @@ class UnitSearch:
         orders, errors = ranked_seeds(self._stage(soft=False), quick=False)
         self.order = orders[0]
         yield Step("seeds", errors, True, self.order, float(errors[0]), len(self.sample))
+        yield from self._mend()
         best, failures = np.inf, 0
-        while failures < PATIENCE:
+        while not self.solved and failures < PATIENCE:
             error = self.units.descend(self._running(), STEPS)
-            yield from self._descend()
+            yield from self._descend(soft=True)
             self.hard = assigned(self.units.logits)
             yield self._check()
-            if not self.solved and failures % EXCHANGED == EXCHANGED - 1:
-                yield self._exchange()
-            if self.solved:
-                return
+            if failures % EXCHANGED == EXCHANGED - 1:
+                yield from self._mend()
             failures = failures + 1 if error > PROGRESS * best else 0
             best = min(best, error)
 
-    def _descend(self) -> Iterator[Step]:
-        """Rounds on the order of the blocks that the soft permutations make on average."""
-        stage = self._stage(soft=True)
+    def _mend(self) -> Iterator[Step]:
+        """The order, many units at once, and exchanges in turn, with hard permutations.
+
+        The record gains weight against what weights say from round to round.
+        """
+        strength = STRENGTH * self.units.predictions[: self.rows].size
+        yield self._check()
+        error = np.inf
+        while not self.solved and self.error < PROGRESS * error:
+            error = self.error
+            yield from self._descend(soft=False)
+            running = self._running()
+            units = self._units(running)
+            columns = self.hard[running]
+            proposals = reassigned_units(units, columns, doubtful_blocks(units, columns, DOUBTED))
+            self.hard[running] = min(
+                [columns, *proposals], key=lambda each: units.objective(each, strength)
+            )
+            yield self._check()
+            for columns in exchanged_units(units, self.hard[running], strength):
+                self.hard[running] = columns
+                yield self._check()
+                if self.solved:
+                    return
+            strength *= GAIN
+        self.units.prefer(self.hard)
+
+    def _units(self, running: NDArray[np.intp]) -> Units:
+        """The blocks in their order, with the rows that units are found by."""
+        rows = slice(self.rows)
+        return Units(
+            self.blocks.take(running),
+            self.last,
+            self.scores[running],
+            self.units.inputs[rows],
+            self.units.predictions[rows],
+        )
+
+    def _descend(self, *, soft: bool) -> Iterator[Step]:
+        """Rounds on the order, with hard permutations or what the soft ones make on average."""
+        stage = self._stage(soft=soft)
         run = stage.judge.run(self.order)
         search = descend(
             stage.judge, run, Objective(stage.problem.log_odds), done=stage.done, turns=False
@@ -198,23 +248,8 @@ class UnitSearch:
         """Whether the hard permutations reproduce the rows."""
         stage = self._stage(soft=False)
         run = stage.judge.run(self.order)
-        self.solved = stage.done(run)
+        self.solved, self.error = stage.done(run), run.error
         return Step("units", np.array([run.error]), True, self.order, run.error, len(self.sample))
-
-    def _exchange(self) -> Step:
-        """Mend the hard permutations by exchanges, and let the soft ones go on from there."""
-        running = self._running()
-        inputs, predictions = self.units.inputs, self.units.predictions
-        rows = slice(len(self.sample))
-        self.hard[running] = exchanged_units(
-            self.blocks.take(running),
-            self.hard[running],
-            self.last,
-            inputs[rows],
-            predictions[rows],
-        )
-        self.units.prefer(self.hard)
-        return self._check()
 
     def _running(self) -> NDArray[np.intp]:
         """The blocks in their order."""

@@ -37,9 +37,6 @@ DOUBTFUL = -3.0
 IMPOSSIBLE = -5.0
 """and below which that is tried first although every piece might have its place."""
 
-LEAST_SECONDS = 1e-9
-"""Of a search whose time is up before it begins: it takes one step."""
-
 SURE_PART = 0.5
 """Of the matched pairs: if more have positive log-odds, doubtful ones are doubted."""
 
@@ -98,11 +95,11 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
     try:
         solution = _with(_without_copies(kept, records, options), doubled)
     except PileError:
-        return arrange(pile, records, _with_time_left(options, started))
+        return arrange(pile, records, options.with_time_left(started))
     if solution.outcome in SETTLED or solution.outcome in STOPPED:
         return solution
     try:
-        everything = arrange(pile, records, _with_time_left(options, started))
+        everything = arrange(pile, records, options.with_time_left(started))
     except PileError:
         return solution
     return everything if everything.outcome in SETTLED else solution
@@ -130,11 +127,11 @@ def _without_copies(kept: Pile, records: Records, options: Options) -> Solution:
         rebuilt = _with_each_last(kept, records, options, partial)
         if rebuilt.outcome in SETTLED or rebuilt.outcome in STOPPED:
             return rebuilt
-    solution = arrange(kept, records, _with_time_left(options, started), cases=cases)
+    solution = arrange(kept, records, options.with_time_left(started), cases=cases)
     if solution.outcome in SETTLED or solution.outcome in STOPPED or partial is None:
         return solution
     if rebuilt is None:
-        timed = _with_time_left(options, started)
+        timed = options.with_time_left(started)
         again = _conclude(_rebuild(kept, records, timed, partial, solution), records, options)
         if again.outcome in SETTLED:
             return again
@@ -162,19 +159,11 @@ def _with_each_last(pile: Pile, records: Records, options: Options, anatomy: Ana
         for chosen in (options, alone):
             if chosen is alone and found[-1].activation == likeliest:
                 continue
-            timed = _with_time_left(chosen, started)
+            timed = chosen.with_time_left(started)
             found.append(_conclude(_rebuild(pile, records, timed, decided), records, options))
             if found[-1].outcome in SETTLED or found[-1].outcome in STOPPED:
                 return found[-1]
     return min(found, key=lambda solution: solution.mse)
-
-
-def _with_time_left(options: Options, started: float) -> Options:
-    """The options with what is left of the time limit."""
-    if options.time_limit is None:
-        return options
-    left = options.time_limit - (perf_counter() - started)
-    return replace(options, time_limit=max(left, LEAST_SECONDS))
 
 
 def _with(solution: Solution, doubled: list[Leftover]) -> Solution:

@@ -1,11 +1,15 @@
-"""Exchange columns of out layers, many at once: the last few units that gradient descent leaves.
+"""Exchange columns of out layers, many at once, by the record and what weights say of the units.
 
 To first order the effect of giving units k and l of a block each other's columns is
 −(a_k − a_l) (c_k − c_l), with a the unit's activation and c what the sensitivities read from its
-column. The most promising exchanges are chosen together by matching pursuit and judged exactly.
+column. Slopes and squares of all exchanges of a block are sums of a few matrix products. The most
+promising exchanges are chosen together by matching pursuit and judged exactly. What is lowered is
+``strength / 2 · log(error)`` minus the log-likelihoods of the columns by weights: without these a
+few thousand predictions would be explained by exchanges that are wrong.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,52 +20,91 @@ from unshuffle.ordering.selection import pursuit
 from unshuffle.pile import Floats
 
 CANDIDATES = 512
-"""Exchanges that pursuit chooses among."""
+"""Exchanges that pursuit chooses among,"""
+EACH = 64
+"""and at most so many of one block."""
+
+TINY = 1e-30
+"""Stands for an error of 0, whose logarithm the objective cannot take."""
 
 
-def exchanged_units(
-    blocks: Blocks,
-    columns: NDArray[np.intp],
-    last: Linear,
-    inputs: Floats,
-    predictions: Floats,
-) -> NDArray[np.intp]:
-    """Exchange columns while that lowers the error.
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Blocks in the order in which they run, whose columns of out are to be put in sequence.
 
     Parameters
     ----------
     blocks
-        The blocks in the order in which they run, the columns of out as they are in the pile.
-    columns
-        Shape (blocks, hidden): the column of each unit.
+        The columns of out as they are in the pile.
     last
         The last layer.
+    scores
+        Shape (blocks, hidden, hidden): log-likelihoods by weights; entry (b, k, l) is about row k
+        of inp and column l of out.
     inputs, predictions
         The rows, of the dtype of the weights.
-
-    Returns
-    -------
-    NDArray
-        Better columns, or the same.
     """
-    error = _error(blocks, columns, last, inputs, predictions)
-    while error > 0:
-        moves, residual = _moves(permuted_columns(blocks, columns), last, inputs, predictions)
-        chosen = pursuit(moves, residual, strength=len(blocks))
-        better, before = columns, error
-        while len(chosen):
+
+    blocks: Blocks
+    last: Linear
+    scores: NDArray[np.floating]
+    inputs: Floats
+    predictions: Floats
+
+    def network(self, columns: NDArray[np.intp]) -> Network:
+        """The network with columns in the sequence given: shape (blocks, hidden)."""
+        return Network(permuted_columns(self.blocks, columns), self.last)
+
+    def error(self, columns: NDArray[np.intp]) -> float:
+        """Mean squared error; infinite where a state overflows."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            left = self.network(columns).predict(self.inputs) - self.predictions
+            error = np.mean(np.square(left, dtype=np.float64))
+        return float(np.nan_to_num(error, nan=np.inf))
+
+    def objective(self, columns: NDArray[np.intp], strength: float) -> float:
+        """What is lowered: the error's logarithm, weighed against the likelihood of the columns."""
+        likelihood = np.take_along_axis(self.scores, columns[:, :, None], 2).sum()
+        return strength / 2 * float(np.log(max(self.error(columns), TINY))) - float(likelihood)
+
+
+def exchanged_units(
+    units: Units, columns: NDArray[np.intp], strength: float
+) -> Iterator[NDArray[np.intp]]:
+    """Exchange columns while that lowers the objective.
+
+    Parameters
+    ----------
+    units
+        The blocks and the rows.
+    columns
+        Shape (blocks, hidden): the column of each unit.
+    strength
+        How many independent predictions the error stands for.
+
+    Yields
+    ------
+    NDArray
+        Better and better columns.
+    """
+    value = units.objective(columns, strength)
+    while True:
+        moves, residual = _moves(units, columns, strength)
+        chosen = pursuit(moves, residual, strength)
+        better = None
+        while better is None and len(chosen):
             candidate = columns.copy()
             flat = candidate.reshape(-1)
             for a, b in zip(moves.first[chosen], moves.second[chosen], strict=True):
                 flat[[a, b]] = flat[[b, a]]
-            found = _error(blocks, candidate, last, inputs, predictions)
-            if found < error:
-                better, error = candidate, found
+            found = units.objective(candidate, strength)
+            if found < value:
+                better, value = candidate, found
             chosen = chosen[: len(chosen) // 2]
-        if not error < before:
-            break
+        if better is None:
+            return
         columns = better
-    return columns
+        yield columns
 
 
 def permuted_columns(blocks: Blocks, columns: NDArray[np.intp]) -> Blocks:
@@ -70,57 +113,67 @@ def permuted_columns(blocks: Blocks, columns: NDArray[np.intp]) -> Blocks:
     return replace(blocks, out_weight=out)
 
 
-def _error(
-    blocks: Blocks, columns: NDArray[np.intp], last: Linear, inputs: Floats, predictions: Floats
-) -> float:
-    network = Network(permuted_columns(blocks, columns), last)
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = np.mean(np.square(network.predict(inputs) - predictions, dtype=np.float64))
-    return float(np.nan_to_num(error, nan=np.inf))
-
-
-def _moves(
-    blocks: Blocks, last: Linear, inputs: Floats, predictions: Floats
-) -> tuple[Moves, Floats]:
+def _moves(units: Units, columns: NDArray[np.intp], strength: float) -> tuple[Moves, Floats]:
     """The most promising exchanges with their effects, and the residual; outputs first."""
-    network = Network(blocks, last)
-    states = [*network.states(inputs)]
+    network = units.network(columns)
+    blocks = network.blocks
+    states = [*network.states(units.inputs)]
     pulled = network.sensitivities(states)
-    residual = (last(states[-1]) - predictions).T  # (outputs, rows)
+    residual = (network.last(states[-1]) - units.predictions).T.reshape(-1)
     found = []
-    for block in range(len(blocks) - 1, -1, -1):
+    for block in range(len(blocks)):
         z = states[block] @ blocks.inp_weight[block].T
         z += blocks.inp_bias[block]
-        activations = blocks.activation.apply(z)
+        activations = np.tile(blocks.activation.apply(z), (len(pulled[block]), 1))
         reads = pulled[block + 1] @ blocks.out_weight[block]  # (outputs, rows, hidden)
-        found.append(_promising(block, activations, reads, residual))
-    first, second, effects, gains = (np.concatenate(part) for part in zip(*found, strict=True))
-    best = np.argsort(gains, kind="stable")[:CANDIDATES]
-    moves = Moves(
-        np.full(len(best), Kind.OUTS), first[best], second[best], effects[best], np.zeros(len(best))
+        reads = reads.reshape(-1, reads.shape[2])
+        likelihoods = units.scores[block][:, columns[block]].astype(np.float64)
+        stay = likelihoods.diagonal()
+        gains = likelihoods + likelihoods.T - stay[:, None] - stay
+        one, other, change = _promising(activations, reads, residual, gains, strength)
+        effects = -(activations[:, one] - activations[:, other]) * (reads[:, one] - reads[:, other])
+        start = block * len(stay)
+        found.append((one + start, other + start, effects.T, change, gains[one, other]))
+    first, second, effects, changes, gains = (
+        np.concatenate(part) for part in zip(*found, strict=True)
     )
-    return moves, residual.reshape(-1)
+    best = np.argsort(changes, kind="stable")[:CANDIDATES]
+    kind = np.full(len(best), Kind.OUTS)
+    return Moves(kind, first[best], second[best], effects[best], gains[best]), residual
 
 
 def _promising(
-    block: int, activations: Floats, reads: Floats, residual: Floats
-) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats, NDArray[np.float64]]:
-    """Exchanges in one block: units, effects, and expected changes of the squared error."""
-    hidden = activations.shape[1]
-    changes = np.full((hidden, hidden), np.inf)
-    for unit in range(hidden - 1):
-        effects = -(activations[:, unit, None] - activations[:, unit + 1 :]) * (
-            reads[:, :, unit, None] - reads[:, :, unit + 1 :]
-        )
-        slopes = np.einsum("onu,on->u", effects, residual)
-        squares = np.einsum("onu,onu->u", effects, effects)
-        changes[unit, unit + 1 :] = 2 * slopes + squares
-    best = np.argsort(changes, axis=None, kind="stable")[:CANDIDATES]
+    a: Floats, c: Floats, residual: Floats, gains: NDArray[np.float64], strength: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Exchanges in one block, by what they are expected to change the objective.
+
+    Parameters
+    ----------
+    a, c
+        Shape (equations, hidden): activations, and what sensitivities read from the columns.
+    residual
+        Shape (equations,).
+    gains
+        Shape (hidden, hidden): of the log-likelihood.
+    strength
+        Of the error.
+
+    Returns
+    -------
+    tuple
+        The two units and the change of the objective of each exchange.
+    """
+    slopes = (a * residual[:, None]).T @ c
+    both, cross = (a * a).T @ (c * c), (a * c).T @ (a * c)
+    reads, writes = (a * c * c).T @ a, (c * a * a).T @ c
+    slope = slopes + slopes.T - slopes.diagonal()[:, None] - slopes.diagonal()
+    square = both + both.T + both.diagonal()[:, None] + both.diagonal()
+    square += 4 * cross - 2 * (reads + reads.T + writes + writes.T)
+    error = max(float(residual.astype(np.float64) @ residual), TINY)
+    after = error + 2 * slope.astype(np.float64) + square
+    changes = strength / 2 * np.log(np.maximum(after, 1e-12 * error) / error) - gains
+    changes[np.tril_indices(len(changes))] = np.inf
+    best = np.argsort(changes, axis=None, kind="stable")[:EACH]
     best = best[changes.ravel()[best] < 0]
-    one, other = np.divmod(best, hidden)
-    effects = -(activations[:, one] - activations[:, other]) * (
-        reads[:, :, one] - reads[:, :, other]
-    )
-    flat = np.moveaxis(effects, 2, 0).reshape(len(best), residual.size)
-    start = block * hidden
-    return one + start, other + start, flat, changes.ravel()[best]
+    one, other = np.divmod(best, len(changes))
+    return one, other, changes.ravel()[best]

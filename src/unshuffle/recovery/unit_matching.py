@@ -8,7 +8,9 @@ W_out W_in shows. True pairs gain more by it than wrong ones.
 
 Once pairs are known, a sharper score is learned: what a unit writes with is regressed on what it
 reads with and on its bias, over all blocks, and the units are assigned by the likelihood under that
-regression, in turn (self-training, Scudder 1965).
+regression, in turn (self-training, Scudder 1965). The first regressions are linear. Then kernel
+ridge regression (Saunders, Gammerman & Vovk 1998) foretells each half of the blocks from the other
+one: where units of different blocks resemble each other, those that read alike write alike.
 """
 
 from dataclasses import dataclass
@@ -27,6 +29,16 @@ FLOOR = 0.02
 """Added to the covariance of its residuals, in units of the variance."""
 
 ROUNDS = 3
+"""Of matching and linear regression in turn."""
+
+REACH = 1.0
+"""Distance of two units, in standard deviations of a feature, over which the kernel falls,"""
+NOISE = 0.3
+"""the ridge of the regression with it,"""
+SAMPLE = 3000
+"""units, at most, that it learns from,"""
+KERNEL_ROUNDS = 10
+"""and rounds, at most."""
 
 TINY = 1e-12
 
@@ -96,19 +108,81 @@ def unit_scores(blocks: Blocks, sign: float) -> NDArray[np.float64]:
     writes = np.concatenate([out, _log_norms(out)], axis=2)
     reads, writes = _standardised(reads), _standardised(writes)
     scores: NDArray[np.float64] = sign * (inp @ out.transpose(0, 2, 1))
-    x = reads.reshape(-1, reads.shape[2])
-    gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
     for _ in range(ROUNDS):
-        columns = assigned(scores)
-        y = np.take_along_axis(writes, columns[:, :, None], 1).reshape(len(x), -1)
-        expected = x @ np.linalg.solve(gram, x.T @ y)
-        rest = y - expected
-        covariance = rest.T @ rest / len(rest) + FLOOR * np.eye(rest.shape[1])
-        whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
-        means = (expected @ whiten).reshape(*reads.shape[:2], -1)
-        sizes = np.square(means).sum(axis=2)[:, :, None] / 2
-        scores = means @ (writes @ whiten).transpose(0, 2, 1) - sizes
-    return np.asarray(scores, np.float64)
+        expected = _linear(reads, _taken(writes, assigned(scores)))
+        scores = _log_likelihoods(expected, writes, assigned(scores))
+    if len(blocks) < 2:
+        return scores
+    linear, columns = scores, assigned(scores)
+    misfit = np.square(_taken(writes, columns) - expected).mean()
+    regression = _KernelRegression(reads)
+    for _ in range(KERNEL_ROUNDS):
+        expected = regression.foretold(_taken(writes, columns))
+        scores = _log_likelihoods(expected, writes, columns)
+        before, columns = columns, assigned(scores)
+        if np.array_equal(before, columns):
+            break
+    better = np.square(_taken(writes, columns) - expected).mean() < misfit
+    return scores if better else linear
+
+
+class _KernelRegression:
+    """Kernel ridge regression of each half of the blocks on units of the other half.
+
+    A unit is not foretold from its own block, whose matching it would confirm.
+    """
+
+    def __init__(self, reads: NDArray[np.float64]) -> None:
+        self.shape = reads.shape[:2]
+        x = reads.reshape(-1, reads.shape[2]).astype(np.float32)
+        block = np.repeat(np.arange(len(reads)), reads.shape[1])
+        rng = np.random.default_rng(0)
+        self.halves = []
+        for half in range(2):
+            told, others = (np.flatnonzero(block % 2 == k) for k in (half, 1 - half))
+            if len(others) > SAMPLE:
+                others = rng.choice(others, SAMPLE, replace=False)
+            gram = _kernel(x[others], x[others])
+            gram.flat[:: len(gram) + 1] += NOISE
+            self.halves.append((told, others, np.linalg.inv(gram), _kernel(x[told], x[others])))
+
+    def foretold(self, writes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What each unit writes with, by what those of the other half do."""
+        y = writes.reshape(-1, writes.shape[2])
+        expected = np.empty_like(y)
+        for told, others, inverse, across in self.halves:
+            expected[told] = across @ (inverse @ y[others].astype(np.float32))
+        return expected.reshape(writes.shape)
+
+
+def _kernel(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Gaussian, of the mean squared difference over the features."""
+    squares = [np.square(each).mean(axis=1) for each in (x, y)]
+    distances = squares[0][:, None] + squares[1] - 2 / x.shape[1] * (x @ y.T)
+    return np.asarray(np.exp(-distances / (2 * REACH**2)), np.float32)
+
+
+def _linear(reads: NDArray[np.float64], writes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each unit writes with, by one ridge regression over all units of all blocks."""
+    x, y = (values.reshape(-1, values.shape[2]) for values in (reads, writes))
+    gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
+    return (x @ np.linalg.solve(gram, x.T @ y)).reshape(writes.shape)
+
+
+def _log_likelihoods(
+    expected: NDArray[np.float64], writes: NDArray[np.float64], columns: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Of each column given each unit, under normal errors as those of the columns matched now."""
+    rest = (_taken(writes, columns) - expected).reshape(-1, writes.shape[2])
+    covariance = rest.T @ rest / len(rest) + FLOOR * np.eye(rest.shape[1])
+    whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
+    means = expected @ whiten
+    sizes = np.square(means).sum(axis=2)[:, :, None] / 2
+    return np.asarray(means @ (writes @ whiten).transpose(0, 2, 1) - sizes)
+
+
+def _taken(writes: NDArray[np.float64], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+    return np.take_along_axis(writes, columns[:, :, None], axis=1)
 
 
 def assigned(scores: NDArray[np.floating]) -> NDArray[np.intp]:
