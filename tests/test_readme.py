@@ -21,6 +21,7 @@ ARCHITECTURE = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"]
 DOCUMENTS += ["docs/method.md", "docs/oracles.md", "docs/pictures.md", "docs/report.md"]
 DOCUMENTS += ["docs/strategies.md", "docs/zoo.md", "docs/laboratory.md", "docs/plan.md"]
+DOCUMENTS += ["docs/why.md"]
 DOCUMENTS += [f"docs/tutorials/{name}.md" for name in ("solve", "own", "signal", "certificate")]
 
 # What differs from run to run and from machine to machine: seconds, and errors in their rounding.

@@ -46,8 +46,15 @@ def test_runs_arrive_once_and_whole(tmp_path, store, make_run, capsys):
     assert found["bias"].data.tags["unshuffle.failure"] == "ValueError: é"
 
 
-def test_a_store_that_is_none_is_told_in_a_line(tmp_path, make_run, capsys):
+def test_a_store_that_is_none_is_told_in_a_line(tmp_path, make_run, capsys, monkeypatch):
     ledger = tmp_path / "l.sqlite"
     add_runs(ledger, [make_run()])
-    assert main(["lab", "export", str(ledger), "gopher://nowhere"]) == 2
-    assert "gopher://nowhere" in capsys.readouterr().err
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    for uri, hint in (
+        ("gopher://nowhere", "check its address"),
+        ((tmp_path / "mlruns").as_uri(), "MLFLOW_ALLOW_FILE_STORE=true"),
+    ):
+        assert main(["lab", "export", str(ledger), uri]) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert uri[:20] in said
+        assert hint in said

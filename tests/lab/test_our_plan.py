@@ -67,3 +67,16 @@ def test_every_experiment_is_known_by_its_heading(ours):
     for one in ours:
         assert re.fullmatch("[a-z][a-z0-9-]*", one.experiment.name)
         assert plan.count(f"\n### {one.experiment.name}\n") == 1
+
+
+def test_verdicts_in_the_documents_are_those_of_the_plan(ours):
+    verdicts = {one.experiment.name: str(one.verdict) for one in ours}
+    stated = [
+        (path.name, name, verdict)
+        for path in (PROJECT / "README.md", *PROJECT.glob("docs/*.md"))
+        for name, verdict in re.findall(
+            r"\[([a-z0-9-]+)\]\([\w./]*plan\.md#\1\): (\w+)", path.read_text(encoding="utf-8")
+        )
+    ]
+    assert len(stated) > 15
+    assert [one for one in stated if verdicts[one[1]] != one[2]] == []

@@ -18,6 +18,12 @@ EXPERIMENT = "unshuffle"
 KEY = "unshuffle.key"
 """The tag by which a run is known there."""
 
+HINTS = {
+    "file": "MLFLOW_ALLOW_FILE_STORE=true in the environment says that a folder is meant",
+    "sqlite": "a database needs the whole package: pip install mlflow",
+}
+"""What helps with a store, by the scheme of its address."""
+
 RUNS_AT_ONCE = 1000
 """Runs that are asked for together."""
 
@@ -41,8 +47,9 @@ def export_runs(runs: Iterable[Run], uri: str) -> int:
     UsageError
         If the store cannot be used.
     """
-    # It would report over the network how it is used.
+    # It would report over the network how it is used, and knock for minutes where nobody answers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     try:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
@@ -59,7 +66,8 @@ def export_runs(runs: Iterable[Run], uri: str) -> int:
     except MlflowException as error:
         reason = " ".join(str(error).split())
         raise UsageError(
-            f"the MLflow store {shown(uri)} cannot be used ({shown(reason)}); check its address"
+            f"the MLflow store {shown(uri)} cannot be used ({shown(reason)}); "
+            f"{HINTS.get(uri.partition(':')[0], 'check its address')}"
         ) from error
     return len(new)
 
