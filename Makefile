@@ -76,7 +76,7 @@ bench: .venv/core.stamp ## Time solve against published methods; curves of rows,
 	@$(BIN)/python benchmarks/scaling.py
 	@$(BIN)/python benchmarks/rows.py --out build/benchmarks/rows.csv
 
-lab: .venv/dev.stamp ## Run every experiment that this code has not run yet: an hour
+lab: .venv/dev.stamp ## Run every experiment that this code has not run yet: hours
 	@mkdir -p build
 	@$(BIN)/unshuffle lab export experiments/ledger.jsonl build/lab.sqlite
 	@$(BIN)/unshuffle lab run experiments --ledger build/lab.sqlite --zoo .zoo \

@@ -8,7 +8,7 @@ import pytest
 
 from unshuffle.lab.approach import Kind
 from unshuffle.lab.approaches import APPROACHES
-from unshuffle.lab.experiment import read_experiments
+from unshuffle.lab.experiment import Verdict, read_experiments
 from unshuffle.lab.ledger import ledger_text, read_runs
 from unshuffle.lab.plan import findings, render_plan
 
@@ -60,6 +60,11 @@ def test_every_approach_was_tried_on_the_example_the_puzzle_and_the_zoo(ours, ki
 
 def test_every_approach_stands_in_an_experiment(ours):
     assert set(APPROACHES) == {method for one in ours for method in one.experiment.methods}
+
+
+def test_what_is_not_settled_says_what_comes_next(ours):
+    unsettled = [one for one in ours if one.verdict in (Verdict.OPEN, Verdict.UNDECIDED)]
+    assert [one.experiment.name for one in unsettled if not one.experiment.next] == []
 
 
 def test_every_experiment_is_known_by_its_heading(ours):
