@@ -126,8 +126,9 @@ def run_trial(trial: Trial) -> Run:
 def environment() -> str:
     """The machine and the versions, in one line."""
     libraries = [f"{name} {found}" for name in ("numpy", "torch") if (found := _version(name))]
+    count = cores()
     return (
-        f"{platform.system()} {platform.machine()}, {cores()} cores, "
+        f"{platform.system()} {platform.machine()}, {count} core{'s' if count != 1 else ''}, "
         f"Python {platform.python_version()}, {', '.join(libraries)}"
     )
 
