@@ -1,6 +1,6 @@
 """Pair, order and verify the pieces of a whole pile."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, product
@@ -182,6 +182,7 @@ def arrange(
     cases: Cases | None = None,
     start: Start | None = None,
     given: Sequence[tuple[PieceId, PieceId]] | None = None,
+    watch: Callable[[Iterator[Step]], Iterator[Step]] = iter,
 ) -> Solution:
     """Pair the layers of a whole pile, order the blocks, and verify the result.
 
@@ -198,6 +199,8 @@ def arrange(
     given
         Ids of the inp and out layer of each block in the order in which they run, if another
         search has found it: it is verified and certified as it is.
+    watch
+        Takes the steps of the search, and may end it.
 
     Raises
     ------
@@ -228,7 +231,7 @@ def arrange(
             ending = Ending.CONVERGED
         elif ending is None:
             ending = run_search(
-                _search(cases, turn, rng, journal),
+                watch(_search(cases, turn, rng, journal)),
                 trace,
                 time_limit=options.time_limit,
                 on_step=options.on_step,

@@ -1,4 +1,4 @@
-"""What was found to be wrong with a pile: pieces that do not belong, and gaps."""
+"""What was found to be wrong with a pile or a record: pieces that do not belong, gaps, traces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was wrong with a pile, and how much of the record is explained nevertheless.
+    """What was wrong with a pile or a record, and how much of it is explained nevertheless.
 
     Parameters
     ----------
@@ -62,11 +62,14 @@ class Findings:
         Where layers are missing.
     unexplained
         Mean squared error over the predictions' variance.
+    notes
+        Whatever else was noticed, a sentence each.
     """
 
     leftovers: tuple[Leftover, ...] = ()
     gaps: tuple[Gap, ...] = ()
     unexplained: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def stand_ins(self) -> tuple[PieceId, ...]:
@@ -91,4 +94,5 @@ class Findings:
                 for gap in self.gaps
             ],
             "unexplained": self.unexplained,
+            "notes": list(self.notes),
         }

@@ -23,6 +23,12 @@ class Outcome(Enum):
         "No move lowers the error, yet the record is not reproduced: give the search more rows or "
         "another seed, or pair by another signal.",
     )
+    NO_FIT = (
+        "no arrangement fits",
+        "These pieces do not reproduce the record in any arrangement: records that they made "
+        "themselves were found out with less work. Is it of another network, or are its inputs "
+        "not as the network read them?",
+    )
     INCOMPLETE = (
         "incomplete",
         "Pieces are missing or do not belong, and the record is not reproduced: this is the "

@@ -1,12 +1,16 @@
 """The front door of the library: `solve`."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from hashlib import sha256
 
 import unshuffle
+from unshuffle.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.arrangement import Options
+from unshuffle.coarseness import kept_coarsely
+from unshuffle.findings import Findings
 from unshuffle.ordering.journal import Journal
+from unshuffle.outcome import Outcome
 from unshuffle.pile import Pile
 from unshuffle.records import Records
 from unshuffle.recovery.recover import recover
@@ -106,6 +110,14 @@ def solve(
     )
     if journal is not None:
         journal.claim({**_key(pile, records, options), "kind of pile": str(permuted_units)})
+    usable = without_clipped(records)
+    solution = _solve(pile, usable, options, permuted_units=permuted_units)
+    if usable is not records and solution.rows and not _fits_clipped(solution, records):
+        solution = _solve(pile, records, options, permuted_units=permuted_units)
+    return _annotated(solution, pile, records)
+
+
+def _solve(pile: Pile, records: Records, options: Options, *, permuted_units: bool) -> Solution:
     # Most piles are whole, and need not wait for what the others take to import.
     if permuted_units:
         from unshuffle.recovery.permuted import solve_permuted
@@ -116,6 +128,31 @@ def solve(
 
         return solve_detached(pile, records, options)
     return recover(pile, records, options)
+
+
+def _fits_clipped(solution: Solution, records: Records) -> bool:
+    """Whether clipped predictions speak for a solution, or do not matter since it is none."""
+    if solution.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
+        return True
+    return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
+
+
+def _annotated(solution: Solution, pile: Pile, records: Records) -> Solution:
+    """The solution with what was noticed of weights and record, where it is not exact on all rows.
+
+    What is exact but for clipped predictions is approximate.
+    """
+    if solution.exact and solution.rows == len(records.predicted()):
+        return solution
+    notes = (*kept_coarsely(pile), *altered_record(records))
+    if not notes:
+        return solution
+    findings = solution.findings or Findings()
+    return replace(
+        solution,
+        outcome=Outcome.APPROXIMATE if solution.exact else solution.outcome,
+        findings=replace(findings, notes=(*findings.notes, *notes)),
+    )
 
 
 def _key(pile: Pile, records: Records, options: Options) -> dict[str, str]:

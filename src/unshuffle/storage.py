@@ -395,7 +395,8 @@ def _findings(value: Any) -> Findings:
         )
         for one in _list(_object)(values["gaps"])
     ]
-    return Findings(tuple(leftovers), tuple(gaps), _real(values["unexplained"]))
+    notes = tuple(_list(_text)(values["notes"]))
+    return Findings(tuple(leftovers), tuple(gaps), _real(values["unexplained"]), notes)
 
 
 def _contest(value: Any) -> Contest:

@@ -17,6 +17,7 @@ from unshuffle.assembly import (
     join_answer,
     parse_answer,
 )
+from unshuffle.coarseness import coarse_tolerance
 from unshuffle.errors import RecordError
 from unshuffle.network import Network
 from unshuffle.noise import looks_like_noise
@@ -32,6 +33,11 @@ from unshuffle.tolerance import (
 
 COMPARED_ROWS = 512
 """Rows on which networks are compared where it is unknown which one is meant."""
+
+
+COARSE_SHARE = 0.01
+"""Of the predictions' variance: coarsely kept weights explain no error above this. Unlike noise,
+what they leave follows from the inputs, as the error of a wrong arrangement does."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +160,20 @@ def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) 
     rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
     if rounding.admits(mse, peak):
         outcome = Outcome.EXACT
-    elif storage_tolerance(rounding, arithmetic, stored_as, known.predictions).admits(
-        mse, peak
-    ) or looks_like_noise(network, known):
+    elif (
+        storage_tolerance(rounding, arithmetic, stored_as, known.predictions).admits(mse, peak)
+        or looks_like_noise(network, known)
+        or _kept_coarsely(network, known, mse, peak)
+    ):
         outcome = Outcome.APPROXIMATE
     else:
         outcome = Outcome.MISFIT
     return Verdict(outcome, mse, peak, len(known), rounding)
+
+
+def _kept_coarsely(network: Network, known: Records, mse: float, peak: float) -> bool:
+    """Whether an error is small, and explained by how coarsely the weights were kept."""
+    if not mse <= COARSE_SHARE * known.predictions.var():
+        return False
+    tolerance = coarse_tolerance(network, known.inputs)
+    return tolerance is not None and tolerance.admits(mse, peak)

@@ -166,6 +166,19 @@ def test_solve_that_does_not_succeed_exits_with_3(here, tmp_path):
     assert result.stdout.startswith("budget spent")
 
 
+def test_a_record_of_another_network_has_a_status_of_its_own(here, make_dropped, tmp_path):
+    other = make_dropped(np.random.default_rng(4), blocks=5, width=16, hidden=24).network
+    header, *lines = (here / "record.csv").read_text().splitlines()
+    cells = np.array([line.split(",") for line in lines], np.float32)
+    cells[:, -1:] = other.predict(cells[:, :-1])
+    wrong = [header, *(",".join(map(str, row)) for row in cells)]
+    (tmp_path / "wrong.csv").write_text("\n".join(wrong) + "\n")
+    result = run("solve", here / "pieces", tmp_path / "wrong.csv", "--quiet")
+    assert result.returncode == 4
+    assert result.stdout.startswith("no arrangement fits  These pieces do not reproduce")
+    assert "\nnoticed" in result.stdout
+
+
 @pytest.mark.parametrize(("stop", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_solve_reports_and_keeps_its_best_when_stopped(example, tmp_path, stop, status):
     out = tmp_path / "run"

@@ -1,8 +1,9 @@
 """The command line: it translates arguments into calls, and results into text and exit statuses.
 
-Exit statuses: 0 the record is reproduced exactly, 3 finished but not exactly, 2 a user's mistake,
-130 interrupted, 143 ended by SIGTERM. Each command is a module with `add_arguments(parser)` and
-`run(args) -> int`; whatever takes long to import is imported inside `run`.
+Exit statuses: 0 the record is reproduced exactly, 3 finished but not exactly, 4 no arrangement of
+the pieces fits the record, 2 a user's mistake, 130 interrupted, 143 ended by SIGTERM. Each command
+is a module with `add_arguments(parser)` and `run(args) -> int`; whatever takes long to import is
+imported inside `run`.
 """
 
 import argparse
@@ -89,8 +90,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="unshuffle",
         description="Puts a dropped neural network back together.",
-        epilog="Exit status: 0 exact, 3 finished but not exact, 2 a mistake, 130 interrupted, "
-        "143 terminated.",
+        epilog="Exit status: 0 exact, 3 finished but not exact, 4 no arrangement fits, 2 a "
+        "mistake, 130 interrupted, 143 terminated.",
     )
     parser.add_argument("--version", action="version", version=f"unshuffle {unshuffle.__version__}")
     add_commands(parser, COMMANDS, "run")

@@ -13,16 +13,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what the pile and the record hold."""
+    from unshuffle.alterations import altered_record
     from unshuffle.anatomy import read_anatomy
+    from unshuffle.coarseness import kept_coarsely
     from unshuffle.errors import PileError, RecordError
     from unshuffle.views.terminal import print_inspection
 
     pile = pile_of(args)
     records = records_of(args) if args.records else None
+    notes = kept_coarsely(pile) + (altered_record(records) if records else ())
     try:
         anatomy = read_anatomy(pile, records)
     except (PileError, RecordError):
-        print_inspection(pile, records, None)  # show what is there before saying what is wrong
+        print_inspection(
+            pile, records, None, notes
+        )  # show what is there before saying what is wrong
         raise
-    print_inspection(pile, records, anatomy)
+    print_inspection(pile, records, anatomy, notes)
     return 0

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         outcome = _run(args)
     if outcome is Outcome.INTERRUPTED:
         return 128 + (stops[0] if stops else signal.SIGINT)
-    return 0 if outcome is Outcome.EXACT else 3
+    return {Outcome.EXACT: 0, Outcome.NO_FIT: 4}.get(outcome, 3)
 
 
 def _run(args: argparse.Namespace) -> "Outcome":

@@ -28,6 +28,7 @@ from unshuffle.recovery.copies import identical_copies, near_copies
 from unshuffle.recovery.estimation import estimate_last
 from unshuffle.recovery.gaps import Traces, unexplained
 from unshuffle.recovery.rebuilding import SLOTS, Workbench, rebuild
+from unshuffle.recovery.trial import Trial
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of
 from unshuffle.trace import Trace
@@ -107,7 +108,6 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
 
 def _without_copies(kept: Pile, records: Records, options: Options) -> Solution:
     """Recover from a pile of which no piece equals another."""
-    started = perf_counter()
     partial = None
     if options.rebuilds and len(records.predicted()) > 1:
         partial = partial_anatomy(kept, records)
@@ -120,6 +120,14 @@ def _without_copies(kept: Pile, records: Records, options: Options) -> Solution:
     if whole is None:
         assert partial is not None
         return _with_each_last(kept, records, options, partial)
+    return _of_whole_number(kept, records, options, whole, partial)
+
+
+def _of_whole_number(
+    kept: Pile, records: Records, options: Options, whole: Anatomy, partial: Anatomy | None
+) -> Solution:
+    """Recover from a pile whose pieces are as many as a network has; some may be another's."""
+    started = perf_counter()
     with threadpool_limits(1, "blas"):
         cases = Cases(kept, records, whole, options)
     rebuilt = None
@@ -127,7 +135,13 @@ def _without_copies(kept: Pile, records: Records, options: Options) -> Solution:
         rebuilt = _with_each_last(kept, records, options, partial)
         if rebuilt.outcome in SETTLED or rebuilt.outcome in STOPPED:
             return rebuilt
-    solution = arrange(kept, records, options.with_time_left(started), cases=cases)
+    timed = options.with_time_left(started)
+    trial = Trial(cases)
+    solution = arrange(
+        kept, records, timed, cases=cases, watch=trial.watch if options.rebuilds else iter
+    )
+    if trial.refutes(solution):
+        return _refuted(solution, records, trial)
     if solution.outcome in SETTLED or solution.outcome in STOPPED or partial is None:
         return solution
     if rebuilt is None:
@@ -138,6 +152,13 @@ def _without_copies(kept: Pile, records: Records, options: Options) -> Solution:
     elif rebuilt.mse < solution.mse:
         return rebuilt
     return solution
+
+
+def _refuted(solution: Solution, records: Records, trial: Trial) -> Solution:
+    """The solution of a record that is of no arrangement, with the evidence."""
+    unexplained_part = solution.mse / _variance(records)
+    findings = Findings(unexplained=unexplained_part, notes=(trial.evidence(unexplained_part),))
+    return replace(solution, outcome=Outcome.NO_FIT, findings=findings)
 
 
 def _with_each_last(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:

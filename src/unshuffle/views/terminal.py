@@ -27,8 +27,13 @@ IDS_SHOWN = 6
 CURVE_COLUMNS = 30
 
 
-def print_inspection(pile: "Pile", records: "Records | None", anatomy: "Anatomy | None") -> None:
-    """Print the shapes in a pile with their roles, and what the record holds."""
+def print_inspection(
+    pile: "Pile",
+    records: "Records | None",
+    anatomy: "Anatomy | None",
+    notes: Iterable[str],
+) -> None:
+    """Print the shapes in a pile with their roles, what the record holds, and what was noticed."""
     table = _table("shape", "pieces", "can be", "ids")
     counts = Counter(piece.shape for piece in pile)
     for shape, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
@@ -46,6 +51,8 @@ def print_inspection(pile: "Pile", records: "Records | None", anatomy: "Anatomy 
     _print_table(console, table)
     count = len(pile) + len(pile.biases)
     console.print(f"{count} pieces, stored as {' and '.join(pile.stored_as)}")
+    for note in notes:
+        console.print(f"noticed: {note}")
     if anatomy is not None:
         console.print(f"network: {anatomy}")
     if records is not None:
@@ -214,6 +221,8 @@ def _finding_facts(solution: "Solution") -> dict[str, str]:
         )
     if findings.gaps:
         facts["missing"] = "; ".join(_gap(gap, solution) for gap in findings.gaps)
+    for number, note in enumerate(findings.notes, start=1):
+        facts["noticed" if number == 1 else f"noticed ({number})"] = note
     if findings.leftovers or findings.gaps:
         facts["left unexplained"] = f"{100 * findings.unexplained:.2g} % of the variance"
     return facts

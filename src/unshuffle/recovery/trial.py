@@ -1,0 +1,199 @@
+"""Whether a record can be of these pieces at all: told by records of which it is known.
+
+A search that does not come to a record may have failed, or the record may be of another network.
+To tell, the pieces are put together as they might have been, what that network predicts for the
+record's inputs is taken for a record, and the same search is set on it. If most such controls
+are solved with a small part of the work that the record itself has taken in vain, then a record of
+these pieces would have been solved too.
+
+A control is no easier than a true record, as far as that can be told without an answer: its pairs
+are drawn by the evidence (perturb and MAP, Papandreou & Yuille 2011), and its order is as far from
+what a seed says as seeds are from one another. Where seeds know little they disagree; then controls
+are hard, are not solved, and nothing is said.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from unshuffle.activations import Activation
+from unshuffle.arrangement import Cases, reproduces_rows
+from unshuffle.network import Network
+from unshuffle.noise import find_pattern
+from unshuffle.ordering.auto import auto
+from unshuffle.ordering.journal import Journal
+from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.seeds import SEEDS, Ranking
+from unshuffle.pairing.matching import optimal_matching
+from unshuffle.records import Records
+from unshuffle.solution import Solution
+from unshuffle.tolerance import arithmetic_of
+from unshuffle.trace import Step
+
+CONTROLS = 5
+"""Records that are searched for, in turn,"""
+ENOUGH = 4
+"""and of which so many have to be solved before anything is said of another one: one search in some
+ends in a local optimum where others take seconds."""
+
+SHARE = 2
+"""All controls together take at most the work that the search has done, divided by this."""
+
+FAR = 0.1
+"""Controls are tried while more than this share of the predictions' variance is unexplained."""
+
+CLOSENESS = 0.25
+"""A control is as far from a seed as this part of all two seeds are from one another at most: on 13
+kinds of oracles further than the best seed is from the truth."""
+
+SEED_ROWS = 64
+"""Inputs that seeds look at."""
+
+
+class Trial:
+    """Watches a search, and ends it when its record cannot be of these pieces.
+
+    Work is counted in rows, those of every step added up, since a step takes about as long as it
+    has rows; so it does not depend on the machine.
+
+    Parameters
+    ----------
+    cases
+        What the search orders.
+    """
+
+    def __init__(self, cases: Cases) -> None:
+        self.cases = cases
+        self.solved = 0
+        """Controls that were solved."""
+        known = cases.problems[0].known
+        self._far = FAR * float(np.var(known.predictions)) if len(known) else np.inf
+        # Nothing is said where the roles of pieces are open, or the evidence is no probability.
+        decidable = (
+            cases.pairing.evidence is not None
+            and not cases.anatomy.interchangeable
+            and bool(np.isfinite(cases.problems[0].log_odds).all())
+        )
+        self._controls = [self._search(number) for number in range(CONTROLS if decidable else 0)]
+        self.spent = 0
+        """Work that the controls have taken."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether enough controls were solved."""
+        return self.solved >= ENOUGH
+
+    def watch(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Take the steps of a search until they end or enough controls are solved."""
+        work = 0
+        for step in steps:
+            yield step
+            work += step.rows
+            if step.error > self._far:
+                self._advance(work // SHARE)
+                if self.passed:
+                    return
+
+    def refutes(self, solution: Solution) -> bool:
+        """Whether the record that a search has ended on is of no arrangement of these pieces.
+
+        Noise is no such sign: what is left must follow from the inputs.
+        """
+        known = self.cases.problems[0].known
+        return (
+            self.passed
+            and solution.mse > self._far
+            and find_pattern(solution.network, known).significant
+        )
+
+    def evidence(self, unexplained: float) -> str:
+        """Why, in a sentence.
+
+        Parameters
+        ----------
+        unexplained
+            Mean squared error over the predictions' variance.
+        """
+        return (
+            f"{self.solved} of {CONTROLS} records that these pieces made themselves, in "
+            "arrangements about which the weights tell no more, were solved from the same inputs "
+            f"with half of the work; of this record {100 * unexplained:.2g} % of the variance "
+            "stays unexplained, and it follows from the inputs, so it is no noise"
+        )
+
+    def _advance(self, budget: int) -> None:
+        """Go on with the controls as far as so much work reaches."""
+        while self._controls and self.spent < budget and not self.passed:
+            control = self._controls.pop(0)
+            step, solved = next(control, (None, False))
+            if step is not None:
+                self.spent += step.rows
+                self.solved += solved
+                self._controls.append(control)
+
+    def _search(self, number: int) -> Iterator[tuple[Step, bool]]:
+        """Search for a control's arrangement; each step, and whether it ends in it."""
+        options = self.cases.options
+        activation = options.activations[number % len(options.activations)]
+        rng = np.random.default_rng([options.seed, number])
+        records = self._control_record(activation, rng)
+        known = records.predicted()
+        arithmetic = arithmetic_of(self.cases.pile.dtype, known.predictions)
+        blocks = self.cases.anatomy.blocks
+        cases = Cases(self.cases.pile, records, self.cases.anatomy, options)
+        reproduces = partial(reproduces_rows, blocks=blocks, arithmetic=arithmetic)
+        steps = auto(
+            cases,
+            rng,
+            journal=Journal(),
+            rows=options.rows,
+            reproduces=reproduces,
+            explains=lambda *_: False,
+            decides=lambda *_: False,
+        )
+        last = next(steps)
+        for step in steps:
+            yield last, False
+            last = step
+        judges = [Judge(problem.layers, problem.last, known) for problem in cases.problems]
+        yield last, any(reproduces(judge, judge.run(last.order)) for judge in judges)
+
+    def _control_record(self, activation: Activation, rng: np.random.Generator) -> Records:
+        """What these pieces predict in an arrangement in which they might have been."""
+        problem = self.cases.problems[0]
+        layers = replace(problem.layers, activation=activation)
+        inputs = problem.known.inputs
+        drawn = problem.log_odds + rng.gumbel(size=problem.log_odds.shape)
+        pairs = replace(problem, pairs=optimal_matching(drawn), layers=layers)
+        network = pairs.network(tuple(pairs.blocks.tolist()))
+        some = inputs[:SEED_ROWS].astype(network.last.weight.dtype)
+        rankings = [seed.rank(network, some) for seed in SEEDS.values()]
+        apart = [disagreement(one, other) for one, other in combinations(rankings, 2)]
+        distance = float(np.quantile(apart, CLOSENESS))
+        ranking = strayed(rankings[rng.integers(len(rankings))], distance, rng)
+        chosen = Network(network.blocks.take(ranking), network.last)
+        return Records(inputs, chosen.predict(inputs), name=problem.records.name)
+
+
+def disagreement(one: Ranking, other: Ranking) -> float:
+    """Part of all couples of blocks that two rankings put in opposite sequence.
+
+    Which end comes first is left open, so that it is at most a half (Kendall 1938).
+    """
+    depth = np.argsort(other)[one]
+    couples = len(depth) * (len(depth) - 1) / 2
+    opposed = float(np.triu(depth[:, None] > depth).sum()) / max(couples, 1)
+    return min(opposed, 1 - opposed)
+
+
+def strayed(ranking: Ranking, distance: float, rng: np.random.Generator) -> Ranking:
+    """A ranking that disagrees with a given one by at least `distance`, or that is random."""
+    for spread in np.geomspace(0.01, 10, 40):
+        places = np.arange(len(ranking)) / len(ranking)
+        drawn = ranking[np.argsort(places + spread * rng.normal(size=len(ranking)))]
+        if disagreement(drawn, ranking) >= distance:
+            return drawn
+    return rng.permutation(ranking)

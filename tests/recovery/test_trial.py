@@ -1,0 +1,97 @@
+"""Wrong records end in a clear statement, and right ones never do."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from unshuffle import Outcome, Records, read_solution, solve, write_solution
+from unshuffle.anatomy import read_anatomy
+from unshuffle.arrangement import Cases, Options
+from unshuffle.recovery.trial import SHARE, Trial, disagreement, strayed
+from unshuffle.trace import Step
+
+SHAPE = {"blocks": 4, "width": 12, "hidden": 20}
+
+
+def with_predictions(records, predictions):
+    return Records(records.inputs, predictions)
+
+
+@pytest.fixture
+def trials(monkeypatch):
+    """The trials that are made meanwhile."""
+    made = []
+    begin = Trial.__init__
+
+    def kept(self, cases):
+        begin(self, cases)
+        made.append(self)
+
+    monkeypatch.setattr(Trial, "__init__", kept)
+    return made
+
+
+def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, trials, tmp_path):
+    case, other = dropped(**SHAPE, rows=600), dropped(**SHAPE, rows=600)
+    records = with_predictions(case.records, other.network.predict(case.records.inputs))
+    solution = solve(case.pile, records)
+    assert solution.outcome is Outcome.NO_FIT
+    (note,) = solution.findings.notes
+    assert "of the variance stays unexplained" in note
+    assert solution.findings.unexplained > 0.1
+    (trial,) = trials
+    work = sum(step.rows for step in solution.trace.steps)
+    # The controls were given their share, and the search ended as soon as they were solved.
+    last = solution.trace.steps[-1].rows
+    assert (work - last) // SHARE <= trial.spent <= work // SHARE + last
+    assert work < 100_000
+    write_solution(solution, tmp_path / "kept")
+    again = read_solution(tmp_path / "kept")
+    assert (again.outcome, again.findings) == (solution.outcome, solution.findings)
+
+
+def test_a_right_record_that_is_mostly_noise_is_not_called_wrong(dropped, rng, trials):
+    case = dropped(**SHAPE, rows=600)
+    predictions = case.records.predictions
+    noise = predictions.std() * rng.normal(size=predictions.shape)
+    solution = solve(case.pile, with_predictions(case.records, predictions + noise))
+    assert solution.permutation == case.permutation
+    assert trials[0].passed
+    assert solution.outcome is Outcome.LOCAL_OPTIMUM
+
+
+def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, monkeypatch):
+    monkeypatch.setattr("unshuffle.recovery.trial.reproduces_rows", lambda *_, **__: False)
+    case = dropped(**SHAPE, rows=300)
+    trial = Trial(Cases(case.pile, case.records, read_anatomy(case.pile), Options()))
+    far = [Step("in vain", np.array([1e9]), False, (), 1e9, 1000)] * 20
+    assert len([*trial.watch(iter(far))]) == len(far)
+    assert not trial.passed
+    assert 0 < trial.spent <= 20 * 1000 // SHARE + 300
+
+
+def test_a_search_that_comes_near_is_left_alone(dropped):
+    case = dropped(**SHAPE, rows=300)
+    trial = Trial(Cases(case.pile, case.records, read_anatomy(case.pile), Options()))
+    error = 0.05 * float(np.var(case.records.predictions))
+    near = [Step("near", np.array([error]), True, (), error, 1000)] * 20
+    assert len([*trial.watch(iter(near))]) == len(near)
+    assert trial.spent == 0
+
+
+def test_disagreement_counts_couples_and_is_blind_to_the_direction():
+    ranking = np.array([2, 0, 3, 1])
+    assert disagreement(ranking, ranking) == disagreement(ranking, ranking[::-1]) == 0
+    assert disagreement(ranking, np.array([0, 2, 3, 1])) == pytest.approx(1 / 6)
+    for other in permutations(range(4)):
+        assert disagreement(ranking, np.array(other)) <= 0.5
+        assert disagreement(ranking, np.array(other)) == disagreement(np.array(other), ranking)
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.1, 0.3, 0.49])
+def test_a_ranking_strays_as_far_as_it_is_told_to(distance, rng):
+    ranking = rng.permutation(30)
+    drawn = strayed(ranking, distance, rng)
+    assert sorted(drawn) == sorted(ranking)
+    assert distance <= disagreement(drawn, ranking) <= distance + 0.2
