@@ -41,6 +41,11 @@ def test_an_answer_with_unknown_pieces_is_refused(case, text):
         parse_answer(text, case.pile)
 
 
+def test_an_answer_with_a_lost_layer_is_refused_with_the_way_to_its_network(case):
+    with pytest.raises(AnswerError, match=r"has \? in place 3: .*network\.safetensors"):
+        parse_answer("0,1,?,3,4", case.pile)
+
+
 def test_an_answer_must_use_each_piece_once_where_it_fits(case):
     anatomy = read_anatomy(case.pile)
     inp, out, inp2, out2, last = case.permutation

@@ -33,16 +33,24 @@ def altered_record(records: Records) -> tuple[str, ...]:
             f"{clipped} predictions share the largest or the smallest value of their column: they "
             "were clipped there"
         )
-    inputs = records.inputs.astype(np.float64)
-    spread = inputs.std(axis=0)
-    varying = spread > 0
-    centred = np.abs(inputs.mean(axis=0)).max() < STANDARDISED
-    if centred and varying.any() and np.abs(spread[varying] - 1).max() < STANDARDISED:
+    if standardised(records):
         notes.append(
             "every input column has mean 0 and variance 1 over just these rows, so the inputs were "
             "standardised after the rows were chosen; did the network read them so?"
         )
     return tuple(notes)
+
+
+def standardised(records: Records) -> bool:
+    """Whether every input column that varies has mean 0 and variance 1 over just these rows."""
+    inputs = records.inputs.astype(np.float64)
+    spread = inputs.std(axis=0)
+    varying = spread > 0
+    return bool(
+        varying.any()
+        and np.abs(inputs.mean(axis=0)).max() < STANDARDISED
+        and np.abs(spread[varying] - 1).max() < STANDARDISED
+    )
 
 
 def clipped_predictions(predictions: Floats) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 from unshuffle.activations import RELU, Activation
 from unshuffle.anatomy import Anatomy, check_biases
 from unshuffle.errors import AnswerError
+from unshuffle.findings import LOST
 from unshuffle.network import Blocks, Linear, Network
 from unshuffle.pile import Floats, PieceId, Pile
 
@@ -69,6 +70,12 @@ def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
     names = [name.strip() for name in re.split(r"[,\n]", text)]
     names = [name for name in names if name]
     unknown = [name for name in names if name not in by_text]
+    if LOST in unknown:
+        raise AnswerError(
+            f"the answer has {LOST} in place {names.index(LOST) + 1}: a layer that is no piece of "
+            "the pile, so its pieces alone do not make that network; if solve estimated the layer, "
+            "the network lies beside the answer, as network.safetensors"
+        )
     if unknown:
         raise AnswerError(_no_such_piece(unknown[0], pile))
     return tuple(by_text[name] for name in names)

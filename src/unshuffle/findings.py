@@ -64,12 +64,17 @@ class Findings:
         Mean squared error over the predictions' variance.
     notes
         Whatever else was noticed, a sentence each.
+    scale, shift
+        What each input column of the record has to be multiplied by, and what then added, for the
+        network to reproduce it; empty where nothing.
     """
 
     leftovers: tuple[Leftover, ...] = ()
     gaps: tuple[Gap, ...] = ()
     unexplained: float = 0.0
     notes: tuple[str, ...] = ()
+    scale: tuple[float, ...] = ()
+    shift: tuple[float, ...] = ()
 
     @property
     def stand_ins(self) -> tuple[PieceId, ...]:
@@ -95,4 +100,6 @@ class Findings:
             ],
             "unexplained": self.unexplained,
             "notes": list(self.notes),
+            "scale": list(self.scale),
+            "shift": list(self.shift),
         }

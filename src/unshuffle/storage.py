@@ -90,7 +90,7 @@ def write_solution(
     contents = {
         ANSWER: f"{solution.answer}\n".encode(),
         SOLUTION: f"{json.dumps(values, indent=1)}\n".encode(),
-        NETWORK: pack_safetensors(solution.network.tensors()),
+        NETWORK: pack_safetensors(solution.network.tensors(), _estimated(solution)),
         PAIRING: pack_npz({"scores": solution.pairing.scores}),
         TRACE: pack_npz(solution.trace.arrays()),
     }
@@ -145,6 +145,19 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     )
     _check_together(folder, solution)
     return solution
+
+
+def _estimated(solution: Solution) -> dict[str, str]:
+    """Metadata that names the tensors of the network that are no piece's but estimates."""
+    stand_ins = () if solution.findings is None else solution.findings.stand_ins
+    names = list(solution.network.tensors())  # a weight and a bias for each layer
+    estimated = [
+        name
+        for place, layer in enumerate(solution.layers)
+        if layer in stand_ins
+        for name in names[2 * place : 2 * place + 2]
+    ]
+    return {"estimated": ",".join(estimated)} if estimated else {}
 
 
 def _pairing_values(solution: Solution) -> dict[str, Any]:
@@ -395,8 +408,14 @@ def _findings(value: Any) -> Findings:
         )
         for one in _list(_object)(values["gaps"])
     ]
-    notes = tuple(_list(_text)(values["notes"]))
-    return Findings(tuple(leftovers), tuple(gaps), _real(values["unexplained"]), notes)
+    return Findings(
+        tuple(leftovers),
+        tuple(gaps),
+        _real(values["unexplained"]),
+        notes=tuple(_list(_text)(values["notes"])),
+        scale=tuple(_list(_real)(values["scale"])),
+        shift=tuple(_list(_real)(values["shift"])),
+    )
 
 
 def _contest(value: Any) -> Contest:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from unshuffle import Outcome, Piece, Pile, Records, read_solution, solve, write_solution
 from unshuffle.errors import PileError
@@ -142,6 +143,8 @@ def test_a_pile_with_one_layer_lost_is_solved_with_an_estimate(dropped, tmp_path
     np.testing.assert_allclose(solution.network.predict(inputs), expected_predictions, atol=1e-3)
 
     write_solution(solution, tmp_path / "kept")
+    with safe_open(tmp_path / "kept" / "network.safetensors", "np") as kept:
+        assert kept.metadata() == {"estimated": "blocks.2.out.weight,blocks.2.out.bias"}
     again = read_solution(tmp_path / "kept")
     assert again.findings == solution.findings
     assert again.answer == solution.answer

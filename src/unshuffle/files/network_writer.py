@@ -97,9 +97,17 @@ class _Stored:
 _Tensors = Mapping[str, _Stored]
 
 
-def pack_safetensors(tensors: Mapping[str, Floats]) -> bytes:
-    """The bytes of a safetensors file of named arrays, each stored in its own dtype."""
-    return _pack_safetensors(_as_stored(tensors, None))
+def pack_safetensors(tensors: Mapping[str, Floats], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file of named arrays, each stored in its own dtype.
+
+    Parameters
+    ----------
+    tensors
+        As for `write_network`.
+    metadata
+        Words about them, which readers may show; the header has none where it is empty.
+    """
+    return _pack_safetensors(_as_stored(tensors, None), metadata)
 
 
 def _as_stored(tensors: Mapping[str, Floats], stored_as: str | None) -> _Tensors:
@@ -109,12 +117,12 @@ def _as_stored(tensors: Mapping[str, Floats], stored_as: str | None) -> _Tensors
     }
 
 
-def _pack_safetensors(tensors: _Tensors) -> bytes:
+def _pack_safetensors(tensors: _Tensors, metadata: Mapping[str, str] | None = None) -> bytes:
     """Lay a safetensors file out: the header's length, the header as JSON, the numbers.
 
     The library's own packer knows no bfloat16 that comes from NumPy.
     """
-    header: dict[str, object] = {}
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     data: list[bytes] = []
     end = 0
     # Wider numbers first keeps every tensor aligned, as the format recommends.

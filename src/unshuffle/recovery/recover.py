@@ -9,6 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from unshuffle.activations import find_activation
+from unshuffle.alterations import standardised
 from unshuffle.anatomy import Anatomy, read_anatomy
 from unshuffle.arrangement import Cases, Options, arrange
 from unshuffle.assembly import answer_hash, last_layer
@@ -28,6 +29,7 @@ from unshuffle.recovery.copies import identical_copies, near_copies
 from unshuffle.recovery.estimation import estimate_last
 from unshuffle.recovery.gaps import Traces, unexplained
 from unshuffle.recovery.rebuilding import SLOTS, Workbench, rebuild
+from unshuffle.recovery.scaled_inputs import solve_scaled
 from unshuffle.recovery.trial import Trial
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of
@@ -127,6 +129,25 @@ def _of_whole_number(
     kept: Pile, records: Records, options: Options, whole: Anatomy, partial: Anatomy | None
 ) -> Solution:
     """Recover from a pile whose pieces are as many as a network has; some may be another's."""
+    started = perf_counter()
+    if not options.rebuilds or not len(records.predicted()):
+        return _as_recorded(kept, records, options, whole, partial)
+    if standardised(records):
+        scaled = solve_scaled(kept, records, options)
+        if scaled is not None:
+            return scaled
+    timed = _with_time_left(options, started)
+    solution = _as_recorded(kept, records, timed, whole, partial)
+    if solution.outcome not in (Outcome.LOCAL_OPTIMUM, Outcome.NO_FIT):
+        return solution
+    timed = _with_time_left(options, started)
+    return solve_scaled(kept, records, timed, solution) or solution
+
+
+def _as_recorded(
+    kept: Pile, records: Records, options: Options, whole: Anatomy, partial: Anatomy | None
+) -> Solution:
+    """The same, taking the inputs for those that the network read."""
     started = perf_counter()
     with threadpool_limits(1, "blas"):
         cases = Cases(kept, records, whole, options)

@@ -1,0 +1,180 @@
+"""Inputs that were scaled and shifted column by column after the network had read them.
+
+Where an arrangement is near the truth, the scale and shift of every column that take its misfit
+away are a nonlinear least-squares problem of two unknowns a column, with derivatives from one
+backward pass: the prediction changes by g x' with the scale of a column of x' and by g with its
+shift, g being its sensitivity. It is solved by the method of Levenberg (1944) and Marquardt (1963).
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from unshuffle.arrangement import Options, Start, arrange
+from unshuffle.findings import Findings
+from unshuffle.network import Network
+from unshuffle.outcome import Outcome
+from unshuffle.pile import Floats, Pile
+from unshuffle.records import Records
+from unshuffle.solution import Solution
+from unshuffle.trace import Step
+
+ROWS = 2048
+"""Rows that scales are fitted to, at most."""
+
+EQUATIONS_PER_UNKNOWN = 1.5
+"""Predictions that are needed for each number that is fitted, so that a fit says something."""
+
+ITERATIONS = 60
+DAMPING, SMALLEST_DAMPING, LARGEST_DAMPING = 1e-2, 1e-12, 1e8
+CONVERGED = 1e-12
+"""An iteration that takes away less of the error than this part of it is the last one."""
+
+
+ENDED = (Outcome.EXACT, Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
+"""Outcomes after which nothing is fitted."""
+
+ROUNDS = 5
+"""Rounds of searching for the order and fitting scales."""
+
+STEPS = 120
+"""Steps of a search between two fits."""
+
+HELPFUL = 0.9
+"""A round helps if it leaves at most this part of the error."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """What the network read, as a map of what the record has: ``x = scale * x' + shift``.
+
+    Parameters
+    ----------
+    scale, shift
+        Shape (width,) each.
+    """
+
+    scale: Floats
+    shift: Floats
+
+    def applied(self, records: Records) -> Records:
+        """The record with the inputs that the network read."""
+        inputs = records.inputs.astype(np.float64) * self.scale + self.shift
+        return Records(inputs, records.predictions, records.targets, records.name)
+
+
+def solve_scaled(
+    pile: Pile, records: Records, options: Options, found: Solution | None = None
+) -> Solution | None:
+    """Search for the order and fit the scales of the inputs in turn.
+
+    Parameters
+    ----------
+    pile, records, options
+        As for `arrange`; the pile is whole.
+    found
+        What a search without scales came to.
+
+    Returns
+    -------
+    Solution or None
+        `EXACT` if the record is reproduced as it stands; `APPROXIMATE` if it is reproduced to
+        rounding with scales and shifts, which its findings then hold; else None.
+    """
+    known = records.predicted()
+    solution = found or arrange(pile, records, options, watch=_some)
+    error = np.inf
+    for _ in range(ROUNDS):
+        if solution.outcome in ENDED or not solution.mse < HELPFUL * error:
+            break
+        error = solution.mse
+        with threadpool_limits(1, "blas"):
+            scaling = fit_scaling(solution.network, known)
+        if scaling is None:
+            return None
+        # A search adds to the trace that it begins with; the one that was found stays as it is.
+        start = Start(solution.trace.steps[-1].order, deepcopy(solution.trace))
+        solution = arrange(pile, scaling.applied(records), options, start=start, watch=_some)
+        if solution.exact:
+            return _told(solution, scaling)
+    return solution if solution.exact else None
+
+
+def _some(steps: Iterator[Step]) -> Iterator[Step]:
+    return islice(steps, STEPS)
+
+
+def _told(solution: Solution, scaling: Scaling) -> Solution:
+    """The solution with its scales among the findings; fitted numbers leave it approximate."""
+    note = (
+        "the inputs are not as the network read them: with every column scaled and shifted, by "
+        "numbers fitted to the record, all rows are reproduced to rounding"
+    )
+    findings = Findings(
+        notes=(note,), scale=tuple(scaling.scale.tolist()), shift=tuple(scaling.shift.tolist())
+    )
+    return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
+
+
+def fit_scaling(network: Network, known: Records) -> Scaling | None:
+    """Fit the scale and shift of every input column to the record.
+
+    Parameters
+    ----------
+    network
+        An arrangement that is near the truth.
+    known
+        Rows that all have predictions. At most 2048 of them, spread evenly, are used.
+
+    Returns
+    -------
+    Scaling or None
+        None where there are too few predictions. A column that is constant keeps its scale of 1.
+    """
+    some = known.take(np.arange(0, len(known), -(-len(known) // ROWS)))
+    width = some.width
+    if some.predictions.size < EQUATIONS_PER_UNKNOWN * 2 * width:
+        return None
+    network = network.astype(np.float64)
+    inputs = some.inputs.astype(np.float64)
+    predictions = some.predictions.astype(np.float64)
+    numbers = np.concatenate([np.ones(width), np.zeros(width)])
+    residual, jacobian = _linearized(network, inputs, predictions, numbers)
+    damping = DAMPING
+    for _ in range(ITERATIONS):
+        gram, slope = jacobian.T @ jacobian, jacobian.T @ residual
+        before = float(residual @ residual)
+        while damping <= LARGEST_DAMPING:
+            diagonal = damping * (gram.diagonal() + np.finfo(float).eps * np.trace(gram))
+            step = np.linalg.solve(gram + np.diag(diagonal + np.finfo(float).tiny), -slope)
+            found = _linearized(network, inputs, predictions, numbers + step)
+            after = float(found[0] @ found[0])
+            if after < before:
+                break
+            damping *= 10
+        else:
+            break
+        numbers, (residual, jacobian) = numbers + step, found
+        damping = max(damping / 10, SMALLEST_DAMPING)
+        if after > (1 - CONVERGED) * before or after == 0:
+            break
+    return Scaling(numbers[:width], numbers[width:])
+
+
+def _linearized(
+    network: Network, inputs: Floats, predictions: Floats, numbers: Floats
+) -> tuple[Floats, Floats]:
+    """Residual, outputs first, and its derivatives by all scales and then by all shifts."""
+    width = inputs.shape[1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        states = [*network.states(inputs * numbers[:width] + numbers[width:])]
+        sensitivity = np.repeat(network.last.weight[:, None], len(inputs), axis=1)
+        for block in range(len(network.blocks) - 1, -1, -1):
+            sensitivity = network.blocks.pullback(block, states[block], sensitivity)
+        residual = (network.last(states[-1]) - predictions).T.reshape(-1)
+    derivatives = np.concatenate([sensitivity * inputs, sensitivity], axis=2)
+    return residual, derivatives.reshape(len(residual), 2 * width)

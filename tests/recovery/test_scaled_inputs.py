@@ -1,0 +1,46 @@
+"""Scales of the inputs are found by least squares, and said."""
+
+import numpy as np
+import pytest
+
+from unshuffle import Outcome, Records, read_solution, solve, write_solution
+from unshuffle.recovery.scaled_inputs import fit_scaling
+
+SHAPE = {"blocks": 4, "width": 8, "hidden": 12}
+
+
+def scaled(records, rng):
+    scale, shift = np.exp(0.5 * rng.normal(size=8)), rng.normal(size=8)
+    inputs = ((records.inputs - shift) / scale).astype(np.float64)
+    return Records(inputs, records.predictions), scale, shift
+
+
+def test_scales_are_fitted_to_the_true_arrangement(dropped, rng):
+    case = dropped(**SHAPE, rows=400)
+    records, scale, shift = scaled(case.records, np.random.default_rng(6))
+    found = fit_scaling(case.network, records)
+    np.testing.assert_allclose(found.scale, scale, rtol=1e-3)
+    np.testing.assert_allclose(found.shift, shift, atol=1e-3)
+
+
+def test_too_few_rows_are_fitted_to_nothing(dropped):
+    case = dropped(**SHAPE, rows=23)
+    assert fit_scaling(case.network, case.records) is None
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_a_record_with_scaled_inputs_is_solved_with_its_scales(dropped, standardise, tmp_path):
+    case = dropped(**SHAPE, rows=400)
+    inputs = case.records.inputs
+    rng = np.random.default_rng(6)
+    offset = inputs.mean(axis=0) if standardise else 0.05 * rng.normal(size=8)
+    spread = inputs.std(axis=0) if standardise else np.exp(0.05 * rng.normal(size=8))
+    records = Records((inputs - offset) / spread, case.records.predictions)
+    solution = solve(case.pile, records)
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.permutation == case.permutation
+    np.testing.assert_allclose(solution.findings.scale, spread, rtol=1e-3)
+    np.testing.assert_allclose(solution.findings.shift, offset, atol=1e-3)
+    assert "scaled and shifted" in solution.findings.notes[0]
+    write_solution(solution, tmp_path / "kept")
+    assert read_solution(tmp_path / "kept").findings == solution.findings
