@@ -105,8 +105,7 @@ def test_a_record_of_another_network_is_not_reproduced(dropped, strategy):
     case, other = dropped(), dropped()
     record = Records(case.records.inputs, other.records.predictions)
     solution = solve(case.pile, record, strategy=strategy)
-    expected = {"auto": Outcome.NO_FIT, "classic": Outcome.LOCAL_OPTIMUM}
-    assert solution.outcome is expected[strategy]
+    assert solution.outcome is Outcome.LOCAL_OPTIMUM
     assert sorted(solution.permutation) == sorted(case.permutation)
 
 

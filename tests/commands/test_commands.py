@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from unshuffle import Outcome, solve
+from unshuffle.commands import main
 from unshuffle.files import read_pile, write_network
+from unshuffle.findings import Findings
 from unshuffle.pairing import SIGNALS
 
 
@@ -166,17 +170,16 @@ def test_solve_that_does_not_succeed_exits_with_3(here, tmp_path):
     assert result.stdout.startswith("budget spent")
 
 
-def test_a_record_of_another_network_has_a_status_of_its_own(here, make_dropped, tmp_path):
-    other = make_dropped(np.random.default_rng(4), blocks=5, width=16, hidden=24).network
-    header, *lines = (here / "record.csv").read_text().splitlines()
-    cells = np.array([line.split(",") for line in lines], np.float32)
-    cells[:, -1:] = other.predict(cells[:, :-1])
-    wrong = [header, *(",".join(map(str, row)) for row in cells)]
-    (tmp_path / "wrong.csv").write_text("\n".join(wrong) + "\n")
-    result = run("solve", here / "pieces", tmp_path / "wrong.csv", "--quiet")
-    assert result.returncode == 4
-    assert result.stdout.startswith("no arrangement fits  These pieces do not reproduce")
-    assert "\nnoticed" in result.stdout
+def test_a_record_that_no_arrangement_fits_has_a_status_of_its_own(here, monkeypatch, capsys):
+    def refuted(*args, **options):
+        findings = Findings(unexplained=0.4, notes=("four records were solved",))
+        return replace(solve(*args, **options), outcome=Outcome.NO_FIT, findings=findings)
+
+    monkeypatch.setattr("unshuffle.solver.solve", refuted)
+    assert main(["solve", str(here / "pieces"), str(here / "record.csv"), "--quiet"]) == 4
+    shown = capsys.readouterr().out
+    assert shown.startswith("no arrangement fits  These pieces do not reproduce")
+    assert "noticed             four records were solved" in shown
 
 
 @pytest.mark.parametrize(("stop", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -191,7 +191,7 @@ def test_a_wrong_record_is_refused_after_a_bounded_search(dropped):
     case, other = dropped(blocks=3, rows=300), dropped(blocks=3, rows=300)
     records = with_predictions(case.records, other.records.predictions)
     solution = solve(case.pile, records)
-    assert solution.outcome is Outcome.NO_FIT
+    assert solution.outcome is Outcome.LOCAL_OPTIMUM
     assert len(solution.trace) < 3000
     # The best so far stands in every step; its error rises only where more rows are judged.
     judged = {"seeds", "rivals", "more rows"}

@@ -33,9 +33,13 @@ def trials(monkeypatch):
 
 
 def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, trials, tmp_path):
-    case, other = dropped(**SHAPE, rows=600), dropped(**SHAPE, rows=600)
-    records = with_predictions(case.records, other.network.predict(case.records.inputs))
-    solution = solve(case.pile, records)
+    case, other = dropped(**SHAPE, rows=600), dropped(**SHAPE)
+    # Networks of one task predict alike; these do for a half.
+    predictions, others = (
+        net.predict(case.records.inputs) for net in (case.network, other.network)
+    )
+    blend = predictions / predictions.std() + others / others.std()
+    solution = solve(case.pile, with_predictions(case.records, predictions.std() * blend))
     assert solution.outcome is Outcome.NO_FIT
     (note,) = solution.findings.notes
     assert "of the variance stays unexplained" in note
@@ -51,13 +55,12 @@ def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, trials,
     assert (again.outcome, again.findings) == (solution.outcome, solution.findings)
 
 
-def test_a_right_record_that_is_mostly_noise_is_not_called_wrong(dropped, rng, trials):
-    case = dropped(**SHAPE, rows=600)
+def test_a_right_record_that_is_mostly_noise_is_not_called_wrong(dropped, rng):
+    case = dropped(**{**SHAPE, "blocks": 2}, rows=400)
     predictions = case.records.predictions
     noise = predictions.std() * rng.normal(size=predictions.shape)
     solution = solve(case.pile, with_predictions(case.records, predictions + noise))
     assert solution.permutation == case.permutation
-    assert trials[0].passed
     assert solution.outcome is Outcome.LOCAL_OPTIMUM
 
 
@@ -65,7 +68,8 @@ def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, mo
     monkeypatch.setattr("unshuffle.recovery.trial.reproduces_rows", lambda *_, **__: False)
     case = dropped(**SHAPE, rows=300)
     trial = Trial(Cases(case.pile, case.records, read_anatomy(case.pile), Options()))
-    far = [Step("in vain", np.array([1e9]), False, (), 1e9, 1000)] * 20
+    error = 0.5 * float(np.var(case.records.predictions))
+    far = [Step("in vain", np.array([error]), False, (), error, 1000)] * 20
     assert len([*trial.watch(iter(far))]) == len(far)
     assert not trial.passed
     assert 0 < trial.spent <= 20 * 1000 // SHARE + 300

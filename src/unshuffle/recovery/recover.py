@@ -136,11 +136,11 @@ def _of_whole_number(
         scaled = solve_scaled(kept, records, options)
         if scaled is not None:
             return scaled
-    timed = _with_time_left(options, started)
+    timed = options.with_time_left(started)
     solution = _as_recorded(kept, records, timed, whole, partial)
     if solution.outcome not in (Outcome.LOCAL_OPTIMUM, Outcome.NO_FIT):
         return solution
-    timed = _with_time_left(options, started)
+    timed = options.with_time_left(started)
     return solve_scaled(kept, records, timed, solution) or solution
 
 
