@@ -177,6 +177,24 @@ def test_an_interrupt_amid_a_step_keeps_the_best_so_far(dropped, monkeypatch, ca
     assert tuple(solution.pairs[k] for k in solution.order) == last
 
 
+@pytest.mark.parametrize("stage", ["judge_network", "certify"])
+def test_an_interrupt_of_the_verification_keeps_the_answer(dropped, monkeypatch, stage):
+    case = dropped(blocks=3)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    def after_the_search(trace):
+        if trace.steps[-1].error < 1e-9:
+            monkeypatch.setattr(f"unshuffle.arrangement.{stage}", interrupted)
+
+    solution = solve(case.pile, case.records, on_step=after_the_search)
+    assert solution.outcome is Outcome.INTERRUPTED
+    assert solution.permutation == case.permutation
+    assert not solution.exact
+    assert solution.certificate is None
+
+
 def test_rounded_numbers_give_an_approximate_solution(dropped):
     case = dropped(rows=400, blocks=4, width=16, hidden=24)
     rounded = Records(case.records.inputs, np.round(case.records.predictions, 4))

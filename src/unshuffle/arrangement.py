@@ -33,7 +33,7 @@ from unshuffle.records import Records
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of, rounding_tolerance
 from unshuffle.trace import OnStep, Step, Trace
-from unshuffle.verification import best_fitting, judge_network
+from unshuffle.verification import UNVERIFIED, best_fitting, judge_network
 
 STRATEGIES = ("auto", "classic")
 
@@ -241,19 +241,23 @@ def arrange(
         order = _complete(trace.steps[-1].order if trace.steps else (), problem.blocks, turn)
         fitting = [one for one in cases.problems if given is not None or one.admits(order)]
         networks = [one.network(order) for one in fitting]
-        network = best_fitting(networks, known)
-        verdict = judge_network(network, known, pile.stored_as)
-        certificate = None
-        if verdict.outcome in (Outcome.EXACT, Outcome.APPROXIMATE):
-            arranged = fitting[networks.index(network)]
-            certificate = certify(arranged, order, verdict.tolerance.rms, trace.errors)
+        network, verdict, certificate = networks[0], UNVERIFIED, None
+        try:
+            network = best_fitting(networks, known)
+            verdict = judge_network(network, known, pile.stored_as)
+            if verdict.outcome in (Outcome.EXACT, Outcome.APPROXIMATE):
+                arranged = fitting[networks.index(network)]
+                certificate = certify(arranged, order, verdict.tolerance.rms, trace.errors)
+            outcome = _outcome(verdict.outcome, ending, certificate)
+        except KeyboardInterrupt:  # what is known is the answer; nothing is claimed of it
+            outcome = Outcome.INTERRUPTED
         verified = perf_counter()
     applied = trace.pairs(order)
     placed = [*chain.from_iterable(applied)]
     last = next(name for name in pile.ids if name not in {*placed})
     pairs = tuple(sorted(applied, key=lambda ids: (isinstance(ids[0], str), ids)))
     return Solution(
-        outcome=_outcome(verdict.outcome, ending, certificate),
+        outcome=outcome,
         pairs=pairs,
         order=tuple(pairs.index(ids) for ids in applied),
         last=last,

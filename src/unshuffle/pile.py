@@ -1,7 +1,7 @@
 """What was picked up off the floor: pieces, and the pile of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -189,6 +189,17 @@ class Pile:
         pile = copy(self)
         pile.pieces = tuple(pieces)
         return pile
+
+    def with_columns(self, columns: Mapping[PieceId, Sequence[int]]) -> "Pile":
+        """The same pile with the columns of some pieces in another sequence, by their ids."""
+
+        def changed(piece: Piece) -> Piece:
+            weight = piece.weight[:, np.asarray(columns[piece.id], np.intp)]
+            return replace(piece, weight=np.ascontiguousarray(weight))
+
+        return self.in_sequence(
+            [changed(piece) if piece.id in columns else piece for piece in self.pieces]
+        )
 
     def __len__(self) -> int:
         return len(self.pieces)

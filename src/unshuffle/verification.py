@@ -78,6 +78,10 @@ class Verdict:
         }
 
 
+UNVERIFIED = Verdict(Outcome.INTERRUPTED, np.nan, np.nan, 0, Tolerance(0.0, 0.0))
+"""Of a network whose verification was interrupted."""
+
+
 def verify(
     pile: Pile,
     records: Records,

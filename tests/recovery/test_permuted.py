@@ -65,13 +65,16 @@ def test_from_the_command_line(case, tmp_path, capsys):
     assert main([*dropping, *options]) == 0
     capsys.readouterr()
     piles = [f"{there}/pieces", f"{there}/record.csv"]
-    status = main(["solve", *piles, "--permuted-units", "--quiet", "--time-limit", "60"])
+    kept = str(tmp_path / "kept")
+    options = ["--permuted-units", "--quiet", "--time-limit", "60", "--out", kept]
+    status = main(["solve", *piles, *options])
     printed = capsys.readouterr().out
     assert status == 0
     answer = (tmp_path / "dropped" / "sealed" / "answer.txt").read_text().strip()
     assert printed.splitlines()[-1] == answer
     assert "put in sequence in 3 out layers" in printed
     assert main(["verify", *piles, answer]) == 3  # the answer names layers, not units
+    assert main(["verify", *piles, f"{kept}/answer.txt"]) == 0  # beside it lie the units
 
 
 def test_a_record_of_another_network_is_never_exact(dropped, scrambled, monkeypatch):

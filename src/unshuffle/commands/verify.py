@@ -2,6 +2,10 @@
 
 import argparse
 import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unshuffle.commands.arguments import (
     add_activation,
@@ -11,6 +15,9 @@ from unshuffle.commands.arguments import (
     pile_of,
     records_of,
 )
+
+if TYPE_CHECKING:
+    from unshuffle.pile import PieceId
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     from unshuffle.verification import verify
 
     pile = pile_of(args)
-    verdict = verify(pile, records_of(args), answer_of(args, pile), activation=args.activation)
+    answer = answer_of(args, pile)
+    pile = pile.with_columns(_units(args.answer, answer))
+    verdict = verify(pile, records_of(args), answer, activation=args.activation)
     if args.json:
         print(json.dumps(verdict.summary()))
     else:
@@ -36,3 +45,18 @@ def run(args: argparse.Namespace) -> int:
 
         print_verdict(verdict)
     return 0 if verdict.outcome is Outcome.EXACT else 3
+
+
+def _units(path: str, answer: "tuple[PieceId, ...]") -> "Mapping[PieceId, tuple[int, ...]]":
+    """The columns of each out layer as the solution that was kept beside the answer has them."""
+    from unshuffle.errors import FileError
+    from unshuffle.storage import read_solution
+
+    kept = Path(path).parent / "solution.json"
+    if not (os.path.exists(path) and kept.is_file()):
+        return {}
+    try:
+        solution = read_solution(kept.parent)
+    except FileError:  # it need not be one of ours
+        return {}
+    return solution.units if solution.layers == answer else {}

@@ -9,7 +9,7 @@ unknowns the step is solved for in its dual form, whose kernel is an elementwise
 matrices; the result is then the smallest layer that fits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,17 +23,22 @@ Doubles = NDArray[np.float64]
 ITERATIONS = 25
 """Steps at most."""
 
-DAMPING = 1e-3
-"""At the start, relative to the mean diagonal of the normal equations."""
+LEAST_DAMPING = 1e-13
+"""Relative to the mean diagonal of what is solved for."""
 
-DAMPINGS = (1e-13, 1e4)
-"""The range that it stays in."""
+MOST_DAMPING = 1e4
+"""Relative to the first damping: where nothing helps even so, no step does."""
+
+ROUNDING = 1e-14
+"""Mean squared error, relative to that of the predictions, from which down nothing is to be won."""
 
 FEW_ITERATIONS = 6
-"""And for a rough estimate."""
+"""Steps of a rough estimate."""
 
 SUFFICIENT = 1.2
-"""Equations for each unknown from which on the rows determine a layer."""
+"""Equations for each unknown from which on the rows determine a layer,"""
+PLENTY = 2.0
+"""and as many as are used: with hardly more than unknowns, steps fit accidents."""
 
 WORK = 1e9
 """Multiplications that are always spent on the normal equations, so that few unknowns get many
@@ -47,8 +52,13 @@ FEW_EQUATIONS = 1200
 MOST_UNKNOWNS = 5000
 """Unknowns of the normal equations."""
 
+TINY = 1e-30
+
 CHUNK = 512
 """Rows whose Jacobian is laid out at once."""
+
+FAST = 0.25
+"""What a step leaves of the error where the next one need not be linearized anew."""
 
 SLOW = 1e-3
 """A step that lowers the error on unseen rows by a smaller part than this is no progress,"""
@@ -108,8 +118,10 @@ def estimate_layers(
     predictions: Floats,
     *,
     thorough: bool = True,
-) -> Estimate:
+) -> Generator[None, None, Estimate]:
     """Fit missing layers of a network to rows, from what stands in their places.
+
+    It yields about once a second of work, so that it can be left.
 
     Parameters
     ----------
@@ -129,7 +141,7 @@ def estimate_layers(
     size, outputs = unknowns_in(network, unknowns), predictions.shape[1]
     held_out = np.arange(len(inputs)) % 10 == 9
     fit, check = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    most = round(max(SUFFICIENT * size, WORK / size**2) / outputs)
+    most = round(max(PLENTY * size, WORK / size**2) / outputs)
     determined = len(fit) * outputs >= SUFFICIENT * size and size <= MOST_UNKNOWNS
     if not thorough and SUFFICIENT * size**3 > WORK:
         determined = False
@@ -141,26 +153,37 @@ def estimate_layers(
     def unseen_error(network: Network) -> float:
         return _error(network, inputs[check], predictions[check]) if len(check) else np.nan
 
-    damping, error = DAMPING, _error(network, x, y)
+    error = _error(network, x, y)
     best, worse = (network, error, unseen_error(network)), 0
+    # In units of the layers' spread, the damping is the variance of what a step cannot explain.
+    damping = error if np.isnan(best[2]) else best[2]
+    most, enough = MOST_DAMPING * damping, ROUNDING * float(np.mean(np.square(y)))
+    step = None
     for _ in range(ITERATIONS if thorough else FEW_ITERATIONS):
-        step = _Step.at(network, unknowns, x, y, primal=determined)
+        if step is None:
+            step = yield from _Step.at(network, unknowns, x, y, primal=determined)
+        else:
+            step = step.moved_to(network, unknowns, x, y)
         improved = False
-        while not improved and damping <= DAMPINGS[1]:
+        while not improved and damping <= most:
             candidate = _moved(network, unknowns, step.solve(damping))
-            after = _error(candidate, x, y)
-            improved = after < error
-            damping = max(damping / 10, DAMPINGS[0]) if improved else damping * 10
+            after, unseen = _error(candidate, x, y), unseen_error(candidate)
+            # With hardly more equations than unknowns, a step may fit these and nothing else.
+            improved = after < error and not (determined and unseen > best[2])
+            damping = damping / 10 if improved else damping * 10
+            yield
         if not improved:
             break
+        # As long as steps take much away, the normal equations of an earlier one serve as well.
+        if not (determined and after < FAST * error and unseen < FAST * best[2]):
+            step = None
         network, error = candidate, after
-        unseen = unseen_error(network)
         # What no longer helps rows that the layers were not fitted to fits accidents.
         if not unseen >= (1 - SLOW) * best[2]:
             best, worse = (network, error, unseen), 0
         else:
             worse += 1
-        if worse == PATIENCE:
+        if worse == PATIENCE or error < enough:
             break
     network, error, unseen = best
     return Estimate(network, error, unseen, determined)
@@ -179,9 +202,13 @@ def with_ones(x: Floats) -> Doubles:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """The least-squares problem of one step: `factors` by unknown, left and right, by equation."""
+    """The least-squares problem of one step: `factors` by unknown, left and right, by equation.
+
+    What is solved for is each change in units of how the layers at hand spread, `spreads`.
+    """
 
     factors: list[tuple[Doubles, Doubles]]
+    spreads: list[Doubles]
     residual: Doubles
     matrix: Doubles
     slope: Doubles | None
@@ -195,18 +222,18 @@ class _Step:
         y: Floats,
         *,
         primal: bool,
-    ) -> "_Step":
-        states = [*network.states(x)]
-        pulled = network.sensitivities(states)
-        residual = (y - network.last(states[-1])).T.reshape(-1)
-        factors = [_factors(network, unknown, states, pulled) for unknown in unknowns]
+    ) -> Generator[None, None, "_Step"]:
+        from scipy.linalg.blas import dsyrk
+
+        spreads = [_spread(network, unknown) for unknown in unknowns]
+        factors, residual = _linearized(network, unknowns, spreads, x, y)
         if not primal:
             kernel = np.zeros((len(residual), len(residual)))
             for left, right in factors:
                 kernel += (left @ left.T) * (right @ right.T)
-            return cls(factors, residual, kernel, None)
+            return cls(factors, spreads, residual, kernel, None)
         size = sum(left.shape[1] * right.shape[1] for left, right in factors)
-        gram, slope = np.zeros((size, size)), np.zeros(size)
+        gram, slope = np.zeros((size, size), order="F"), np.zeros(size)
         for start in range(0, len(residual), CHUNK):
             rows = slice(start, start + CHUNK)
             jacobian = np.concatenate(
@@ -216,17 +243,27 @@ class _Step:
                 ],
                 axis=1,
             )
-            gram += jacobian.T @ jacobian
+            gram = dsyrk(1.0, jacobian.T, 1.0, gram, overwrite_c=True)  # the upper triangle
             slope += jacobian.T @ residual[rows]
-        return cls(factors, residual, gram, slope)
+            yield
+        return cls(factors, spreads, residual, gram, slope)
+
+    def moved_to(
+        self, network: Network, unknowns: Sequence[Unknown], x: Floats, y: Floats
+    ) -> "_Step":
+        """The same normal equations with the residual of a network near by."""
+        factors, residual = _linearized(network, unknowns, self.spreads, x, y)
+        slopes = [(left * residual[:, None]).T @ right for left, right in factors]
+        slope = np.concatenate([each.reshape(-1) for each in slopes])
+        return _Step(factors, self.spreads, residual, self.matrix, slope)
 
     def solve(self, damping: float) -> list[Doubles]:
         """The change of each unknown matrix ``[W | b]``."""
         from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-        damped = self.matrix.copy()
-        diagonal = float(np.trace(self.matrix)) / len(self.matrix)
-        damped.flat[:: len(damped) + 1] += damping * diagonal + np.finfo(float).tiny
+        damped = self.matrix.copy(order="K")
+        least = LEAST_DAMPING * float(np.trace(self.matrix)) / len(self.matrix)
+        damped.flat[:: len(damped) + 1] += max(damping, least) + np.finfo(float).tiny
         wanted = self.residual if self.slope is None else self.slope
         try:
             solved = cho_solve(cho_factor(damped, overwrite_a=True, check_finite=False), wanted)
@@ -234,14 +271,44 @@ class _Step:
             solved = np.zeros(len(wanted))
         changes = []
         done = 0
-        for left, right in self.factors:
+        for (left, right), spread in zip(self.factors, self.spreads, strict=True):
             if self.slope is None:
-                changes.append((left * solved[:, None]).T @ right)
+                change = (left * solved[:, None]).T @ right
             else:
                 shape = left.shape[1], right.shape[1]
-                changes.append(solved[done : done + shape[0] * shape[1]].reshape(shape))
+                change = solved[done : done + shape[0] * shape[1]].reshape(shape)
                 done += shape[0] * shape[1]
+            changes.append(spread @ change)
         return changes
+
+
+def _linearized(
+    network: Network,
+    unknowns: Sequence[Unknown],
+    spreads: Sequence[Doubles],
+    x: Floats,
+    y: Floats,
+) -> tuple[list[tuple[Doubles, Doubles]], Doubles]:
+    """The Jacobian's factors for each unknown, and the residual, equation by equation."""
+    states = [*network.states(x)]
+    pulled = network.sensitivities(states)
+    residual = (y - network.last(states[-1])).T.reshape(-1)
+    factors = (_factors(network, unknown, states, pulled) for unknown in unknowns)
+    scaled = [
+        (left @ spread, right) for (left, right), spread in zip(factors, spreads, strict=True)
+    ]
+    return scaled, residual
+
+
+def _spread(network: Network, unknown: Unknown) -> Doubles:
+    """A square root of the covariance of the columns that the layers of this role have."""
+    blocks = network.blocks
+    weight = blocks.out_weight if unknown.role == "out" else blocks.inp_weight
+    if unknown.role == "inp":
+        return np.eye(blocks.hidden) * max(float(np.sqrt(np.mean(np.square(weight)))), TINY)
+    covariance = np.einsum("bdh,beh->de", weight, weight) / (len(weight) * blocks.hidden)
+    covariance.flat[:: len(covariance) + 1] += LEAST_DAMPING * np.trace(covariance) + TINY
+    return np.linalg.cholesky(covariance)
 
 
 def _factors(

@@ -27,7 +27,7 @@ from unshuffle.ordering.judge import Judge, Order
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import run_search, while_kept
 from unshuffle.pairing.layers import stack_layers
-from unshuffle.pile import Piece, PieceId, Pile
+from unshuffle.pile import PieceId, Pile
 from unshuffle.records import Records
 from unshuffle.recovery.unit_assignment import doubtful_blocks, reassigned_units
 from unshuffle.recovery.unit_descent import EVIDENCE, UnitDescent, mixed
@@ -103,29 +103,18 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
             on_step=options.on_step,
         )
     found = perf_counter()
-    columns = search.columns()
-    pieces = [
-        _with_columns(piece, columns[piece.id]) if piece.id in columns else piece for piece in pile
-    ]
+    units = {name: tuple(which.tolist()) for name, which in search.columns().items()}
     start = Start(search.order, search.trace, None if search.solved else ending)
-    solution = arrange(pile.in_sequence(pieces), records, options, start=start)
+    solution = arrange(pile.with_columns(units), records, options, start=start)
     return replace(
         solution,
-        units={
-            name: tuple(which.tolist())
-            for name, which in columns.items()
-            if not np.array_equal(which, np.arange(len(which)))
-        },
+        units={name: which for name, which in units.items() if which != tuple(range(len(which)))},
         seconds={
             "units": found - started,
             **solution.seconds,
             "total": perf_counter() - started,
         },
     )
-
-
-def _with_columns(piece: Piece, columns: NDArray[np.intp]) -> Piece:
-    return replace(piece, weight=np.ascontiguousarray(piece.weight[:, columns]))
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ record's word. Where a misfit remains, the pieces that found no partner are trie
 partner of the best is estimated by least squares, and the order is searched again with it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from unshuffle.arrangement import reproduces_rows
 from unshuffle.network import Layers, Linear, Network
 from unshuffle.ordering.auto import FAR_EQUATIONS, first_descents
-from unshuffle.ordering.descent import Objective
+from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.seeds import SEEDS
 from unshuffle.records import Records
-from unshuffle.recovery.estimation import Unknown, estimate_last, estimate_layers
-from unshuffle.recovery.gaps import Traces, fill, unexplained
+from unshuffle.recovery.around import order_around
+from unshuffle.recovery.estimation import Estimate, Unknown, estimate_last, estimate_layers
+from unshuffle.recovery.gaps import Orphan, Traces, fill, unexplained
 from unshuffle.recovery.membership import grow, settle_membership
 from unshuffle.trace import Step
 
@@ -50,6 +52,14 @@ FAR = 0.02
 
 GROWTH_ROWS = 192
 """Rows on which an arrangement is grown from nothing."""
+
+MOST_ORPHANS = 4
+"""Layers without a partner around which the others are ordered before anything else,"""
+EXPLAINED = 0.5
+"""if estimates of their partners leave at most this part of the error."""
+
+SEED_ROWS = 256
+"""Inputs that seeds look at then."""
 
 ROUNDS = 4
 """Rounds of estimating all missing layers and searching for the order again."""
@@ -237,6 +247,11 @@ def rebuild(
         problems = iter(problems)
         problem = next(problems)
         found.append(Workbench.of(problem, tuple(problem.blocks.tolist()), guessed=guessed_last))
+        if not guessed_last and 0 < orphans_of(found[0]) <= MOST_ORPHANS:
+            share = Rows.of(problem.known, arithmetic, rng)
+            run = yield from fill_around(found[0], share)
+            if run is not None:
+                return run
         stage, best = yield from first_descents(
             chain([problem], problems), rng, rows=rows, reproduces=reproduces
         )
@@ -247,6 +262,57 @@ def rebuild(
     if guessed_last:
         yield from _refit_last(bench, share)
     return (yield from improve(bench, share))
+
+
+def orphans_of(bench: Workbench) -> int:
+    """How many layers stand in no block."""
+    return sum(map(len, bench.unused()))
+
+
+def fill_around(bench: Workbench, rows: Rows) -> Generator[Step, None, Run | None]:
+    """Order the sure pairs around the gaps of layers without a partner, and estimate the partners.
+
+    Returns
+    -------
+    Run or None
+        None, with the bench as it was, where estimates explain too little of what is left.
+    """
+    judge = bench.judge(rows.judged)
+    before = bench.order
+    network = bench.network()
+    inputs = rows.known.inputs[:SEED_ROWS].astype(network.last.weight.dtype)
+    seeds = [
+        tuple(np.array(before)[direction].tolist())
+        for seed in SEEDS.values()
+        for ranking in (seed.rank(network, inputs),)
+        for direction in (ranking, ranking[::-1])
+    ]
+    run = min(judge.runs(seeds), key=lambda one: one.error)
+    objective = Objective(bench.log_odds)
+
+    def done(run: Run) -> bool:
+        return rows.done(judge, run)
+
+    run = yield from _kept(bench, descend(judge, run, objective, done=done, short=True))
+    bench.complete = done(run)
+    if bench.complete:
+        return run
+    inps, outs = bench.unused()
+    orphans = [
+        *(Orphan("out", _inp(bench.layers, number)) for number in inps),
+        *(Orphan("inp", _out(bench.layers, number)) for number in outs),
+    ]
+    run, gaps = yield from order_around(judge, run, orphans, rows.known, bench.outs)
+    bench.order = run.order
+    placed = sorted(zip(gaps, orphans, (*inps, *outs), strict=True), key=lambda each: -each[0])
+    traces = Traces.of(bench.network(), rows.fitted.inputs, rows.fitted.predictions)
+    for gap, orphan, number in placed:
+        _insert(bench, traces, gap, orphan.role, number)
+    filled = yield from _fit(bench, rows)
+    if bench.complete or filled.error < EXPLAINED * run.error:
+        return filled
+    bench.order, bench.filled = before, []
+    return None
 
 
 def improve(bench: Workbench, rows: Rows) -> Search:
@@ -377,14 +443,28 @@ def _insert(bench: Workbench, traces: Traces, gap: int, role: str, layer: int) -
 
 def _estimate(bench: Workbench, rows: Rows, *, newest: bool = False) -> Search:
     """Estimate all missing layers, or the newest one, by least squares; then descend."""
+    run = yield from _fit(bench, rows, newest=newest)
+    return run if bench.complete else (yield from _settle(bench, rows))
+
+
+def _fit(bench: Workbench, rows: Rows, *, newest: bool = False) -> Search:
+    """Estimate all missing layers, or the newest one, by least squares."""
     chosen = bench.filled[-1:] if newest else bench.filled
     unknowns = [Unknown(bench.order.index(one.block), one.role) for one in chosen]
     if not unknowns:
         return bench.judge(rows.judged).run(bench.order)
     used = rows.fitted if newest else rows.known
-    estimate = estimate_layers(
+    fitting = estimate_layers(
         bench.network(), unknowns, used.inputs, used.predictions, thorough=not newest
     )
+    run = bench.judge(rows.judged).run(bench.order)
+    while True:
+        try:
+            next(fitting)
+        except StopIteration as end:
+            estimate: Estimate = end.value
+            break
+        yield Step("estimate", np.empty(0), False, run.order, run.error, len(rows.judged))
     blocks = estimate.network.blocks
     for one, unknown in zip(chosen, unknowns, strict=True):
         place = unknown.place
@@ -393,9 +473,11 @@ def _estimate(bench: Workbench, rows: Rows, *, newest: bool = False) -> Search:
             bench.put("out", j, Linear(blocks.out_weight[place], blocks.out_bias[place]))
         else:
             bench.put("inp", i, Linear(blocks.inp_weight[place], blocks.inp_bias[place]))
-    run = bench.judge(rows.judged).run(bench.order)
+    judge = bench.judge(rows.judged)
+    run = judge.run(bench.order)
+    bench.complete = rows.done(judge, run)
     yield Step("estimate", np.array([run.error]), True, run.order, run.error, len(rows.judged))
-    return (yield from _settle(bench, rows))
+    return run
 
 
 def _guessed_inp(bench: Workbench, out: Linear) -> Linear:

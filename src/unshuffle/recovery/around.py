@@ -1,0 +1,139 @@
+"""Order the blocks of an arrangement that lacks some, whatever the missing ones did.
+
+A search that only lowers the error puts blocks where they make up for those that are missing. What
+a missing block would have added is a Gaussian process (`unshuffle.recovery.gaps`), so residuals and
+effects of moves are compared after whitening by its covariance: what it could explain counts for
+little, and what no missing block could explain decides. With that metric the joint regression on
+adjacent swaps is generalised least squares (Aitken 1936).
+"""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+
+import numpy as np
+
+from unshuffle.network import Network
+from unshuffle.ordering.adjoint import linearize
+from unshuffle.ordering.candidates import shift_moves
+from unshuffle.ordering.judge import Judge, Order, Run
+from unshuffle.ordering.selection import pursuit, regression
+from unshuffle.pile import Floats
+from unshuffle.records import Records
+from unshuffle.recovery.gaps import Doubles, Orphan, Traces, locate, missing_effect, whitening
+from unshuffle.trace import Step
+
+ROUNDS = 8
+"""Rounds of locating the gaps and ordering the blocks around them,"""
+MOVES = 16
+"""and rounds of moves between two of these, at most."""
+
+LOCATED_EQUATIONS = 800
+"""Equations by which gaps are located,"""
+LAST_EQUATIONS = 2000
+"""and in the last look at the places around them."""
+
+WINDOWS = (1, 4)
+"""Places by which blocks are moved: the second where the first no longer helps."""
+
+
+def order_around(
+    judge: Judge, run: Run, orphans: Sequence[Orphan], known: Records, outs: int
+) -> Generator[Step, None, tuple[Run, list[int]]]:
+    """Locate the gaps and order the blocks around them, in turn.
+
+    Parameters
+    ----------
+    judge
+        Judges orders.
+    run
+        The arrangement to begin with, without the blocks of which a layer is missing.
+    orphans
+        The layers of these that are at hand.
+    known
+        Rows for the last look at the gaps.
+    outs
+        Number J of out layers, which block numbers are made with.
+
+    Returns
+    -------
+    tuple
+        The arrangement, still without them, and the gap of each.
+    """
+    gaps: list[int] = []
+    for _ in range(ROUNDS):
+        network = Network(judge.blocks.take(run.order), judge.last)
+        traces = Traces.of(network, judge.inputs, judge.predictions, rows=len(judge.inputs))
+        few = traces.first_rows(-(-LOCATED_EQUATIONS // len(traces.residual)))
+        before, gaps = gaps, locate(few, orphans)
+        yield Step("gaps", np.array([run.error]), False, run.order, run.error, len(judge.inputs))
+        parts = (missing_effect(traces, gap, each) for gap, each in zip(gaps, orphans, strict=True))
+        kernel = sum(parts, np.zeros((traces.residual.size,) * 2))
+        better = yield from _moved(judge, run, whitening(kernel, traces.residual), outs)
+        if better is run and gaps == before:
+            break
+        run = better
+    rows = LAST_EQUATIONS // judge.last.bias.size
+    traces = Traces.of(network, known.inputs, known.predictions, rows=rows)
+    return run, locate(traces, orphans, near=gaps)
+
+
+def _moved(judge: Judge, run: Run, factor: Doubles, outs: int) -> Generator[Step, None, Run]:
+    """Move blocks while that lowers the whitened error."""
+    from scipy.linalg import solve_triangular
+
+    def whitened(values: Floats) -> Doubles:
+        """Whiten along the last axis."""
+        white = solve_triangular(factor, values.T.astype(np.float64), lower=True)
+        return np.ascontiguousarray(white.T)
+
+    def value(run: Run) -> float:
+        residual = judge.last(run.states[-1]) - judge.predictions
+        return float(np.square(whitened(residual.T.reshape(-1))).sum())
+
+    lowest = value(run)
+    effort = 0
+    for _ in range(MOVES):
+        at = linearize(judge, run)
+        moves = shift_moves(judge, at, WINDOWS[effort])
+        moves = moves.with_effects(whitened(moves.effects))
+        residual = whitened(at.residual)
+        better = _better(
+            judge,
+            run,
+            (
+                moves.apply(chosen[: len(chosen) >> halving], run.order, outs)
+                for chosen in (
+                    regression(moves, residual),
+                    pursuit(moves, residual, strength=len(run.order)),
+                )
+                for halving in range(len(chosen).bit_length())
+            ),
+            value,
+            lowest,
+        )
+        if better is not None:
+            run, lowest = better
+            effort = 0
+        elif effort + 1 < len(WINDOWS):
+            effort += 1
+        else:
+            break
+        yield Step(
+            "around", np.array([run.error]), better is not None, run.order, run.error, len(residual)
+        )
+    return run
+
+
+def _better(
+    judge: Judge,
+    run: Run,
+    orders: Iterable[Order],
+    value: Callable[[Run], float],
+    lowest: float,
+) -> tuple[Run, float] | None:
+    """The first order with a lower value."""
+    for order in orders:
+        candidate = judge.run(order, after=run)
+        found = value(candidate)
+        if found < lowest:
+            return candidate, found
+    return None
