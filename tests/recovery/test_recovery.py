@@ -9,11 +9,13 @@ from safetensors import safe_open
 
 from unshuffle import Outcome, Piece, Pile, Records, read_solution, solve, write_solution
 from unshuffle.errors import PileError
-from unshuffle.network import Blocks, Linear, Network
+from unshuffle.network import Blocks, Layers, Linear, Network
+from unshuffle.ordering.judge import Judge
 from unshuffle.recovery.anatomy import partial_anatomy
+from unshuffle.recovery.around import order_around
 from unshuffle.recovery.copies import identical_copies, near_copies
 from unshuffle.recovery.estimation import Unknown, estimate_layers, unknowns_in
-from unshuffle.recovery.gaps import Traces, fill, unexplained
+from unshuffle.recovery.gaps import NEAR, Orphan, Traces, fill, locate, unexplained
 
 SHAPE = {"blocks": 5, "width": 12, "hidden": 20}
 
@@ -95,6 +97,42 @@ def test_the_gap_is_where_the_layer_at_hand_explains_most(dropped, place):
     filled.blocks.out_weight[place], filled.blocks.out_bias[place] = guess.weight, guess.bias
     left = case.records.predictions - filled.predict(case.records.inputs)
     assert np.mean(np.square(left)) < 0.2 * np.mean(np.square(traces.residual))
+
+
+def orphan(network: Network, place: int, role: str) -> Orphan:
+    """The layer at hand of a block whose layer of a role is missing."""
+    inp, out = network.astype(np.float64).layers()[2 * place : 2 * place + 2]
+    return Orphan(role, out if role == "inp" else inp)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_the_likeliest_gap_is_where_the_block_ran(dropped, place):
+    case = dropped(**SHAPE, rows=600)
+    traces = Traces.of(lacking(case.network, place), case.records.inputs, case.records.predictions)
+    assert locate(traces, [orphan(case.network, place, "out")]) == [place]
+    (gap,) = locate(traces, [orphan(case.network, place, "inp")])
+    assert abs(gap - place) <= 1
+    (near,) = locate(traces, [orphan(case.network, place, "out")], near=[0])
+    assert near == min(place, NEAR)
+
+
+def test_two_gaps_are_located_together(dropped):
+    case = dropped(**SHAPE, rows=600)
+    network = lacking(lacking(case.network, 3), 1)
+    traces = Traces.of(network, case.records.inputs, case.records.predictions)
+    orphans = [orphan(case.network, place, "out") for place in (1, 3)]
+    assert locate(traces, orphans) == [1, 2]
+
+
+def test_blocks_are_ordered_around_a_gap(dropped):
+    case = dropped(**SHAPE, rows=600)
+    blocks = case.network.blocks
+    judge = Judge(Layers(*blocks.inp, *blocks.out), case.network.last, case.records)
+    start = judge.run([0 * 6, 3 * 6, 1 * 6, 4 * 6])  # the third block is missing, two are wrong
+    search = order_around(judge, start, [orphan(case.network, 2, "out")], case.records, 5)
+    run, gaps = finished(search)
+    assert run.order == (0 * 6, 1 * 6, 3 * 6, 4 * 6)
+    assert gaps == [2]
 
 
 @pytest.mark.parametrize("decoys", [1, 4])

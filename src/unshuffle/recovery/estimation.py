@@ -57,7 +57,7 @@ TINY = 1e-30
 CHUNK = 512
 """Rows whose Jacobian is laid out at once."""
 
-FAST = 0.25
+FAST = 0.03
 """What a step leaves of the error where the next one need not be linearized anew."""
 
 SLOW = 1e-3
