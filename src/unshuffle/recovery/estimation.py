@@ -57,9 +57,6 @@ TINY = 1e-30
 CHUNK = 512
 """Rows whose Jacobian is laid out at once."""
 
-FAST = 0.03
-"""What a step leaves of the error where the next one need not be linearized anew."""
-
 SLOW = 1e-3
 """A step that lowers the error on unseen rows by a smaller part than this is no progress,"""
 PATIENCE = 4
@@ -158,12 +155,8 @@ def estimate_layers(
     # In units of the layers' spread, the damping is the variance of what a step cannot explain.
     damping = error if np.isnan(best[2]) else best[2]
     most, enough = MOST_DAMPING * damping, ROUNDING * float(np.mean(np.square(y)))
-    step = None
     for _ in range(ITERATIONS if thorough else FEW_ITERATIONS):
-        if step is None:
-            step = yield from _Step.at(network, unknowns, x, y, primal=determined)
-        else:
-            step = step.moved_to(network, unknowns, x, y)
+        step = yield from _Step.at(network, unknowns, x, y, primal=determined)
         improved = False
         while not improved and damping <= most:
             candidate = _moved(network, unknowns, step.solve(damping))
@@ -174,9 +167,6 @@ def estimate_layers(
             yield
         if not improved:
             break
-        # As long as steps take much away, the normal equations of an earlier one serve as well.
-        if not (determined and after < FAST * error and unseen < FAST * best[2]):
-            step = None
         network, error = candidate, after
         # What no longer helps rows that the layers were not fitted to fits accidents.
         if not unseen >= (1 - SLOW) * best[2]:
@@ -247,15 +237,6 @@ class _Step:
             slope += jacobian.T @ residual[rows]
             yield
         return cls(factors, spreads, residual, gram, slope)
-
-    def moved_to(
-        self, network: Network, unknowns: Sequence[Unknown], x: Floats, y: Floats
-    ) -> "_Step":
-        """The same normal equations with the residual of a network near by."""
-        factors, residual = _linearized(network, unknowns, self.spreads, x, y)
-        slopes = [(left * residual[:, None]).T @ right for left, right in factors]
-        slope = np.concatenate([each.reshape(-1) for each in slopes])
-        return _Step(factors, self.spreads, residual, self.matrix, slope)
 
     def solve(self, damping: float) -> list[Doubles]:
         """The change of each unknown matrix ``[W | b]``."""
