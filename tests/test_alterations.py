@@ -36,7 +36,7 @@ def test_clipped_predictions_count_as_unknown(dropped):
     many = int((records.predictions != case.records.predictions).sum())
     assert many > 50
     (note,) = altered_record(records)
-    assert note.startswith(f"{many} predictions share")
+    assert note.startswith(f"{many} predictions are at")
     assert len(without_clipped(records).predicted()) == 600 - many
     assert admits_clipped(case.network, records, slack=0.0)
     off = replace(case.network.last, bias=case.network.last.bias - 1)
@@ -47,6 +47,13 @@ def test_clipped_predictions_count_as_unknown(dropped):
     assert solution.rows == 600 - many
     assert solution.mse < 1e-10
     assert note in solution.findings.notes
+
+
+def test_where_one_end_was_clipped_the_few_rows_at_the_other_count_as_unknown_too(dropped):
+    records = dropped(rows=500).records
+    ordered = np.sort(records.predictions.ravel())
+    limited = replace(records, predictions=np.clip(records.predictions, ordered[1], ordered[-50]))
+    assert len(without_clipped(limited).predicted()) == 500 - 2 - 50
 
 
 @pytest.mark.parametrize("decimals", [0, 1])

@@ -30,8 +30,8 @@ def altered_record(records: Records) -> tuple[str, ...]:
     clipped = int(clipped_predictions(known).sum())
     if clipped:
         notes.append(
-            f"{clipped} predictions share the largest or the smallest value of their column: they "
-            "were clipped there"
+            f"{clipped} predictions are at the largest or the smallest value of their column, most "
+            "of them at the same: they were clipped there"
         )
     if standardised(records):
         notes.append(
@@ -54,7 +54,7 @@ def standardised(records: Records) -> bool:
 
 
 def clipped_predictions(predictions: Floats) -> NDArray[np.bool_]:
-    """Which predictions share the largest or smallest value of their column with many others.
+    """Which predictions are at the ends of their column, if many share the one or the other end.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def clipped_predictions(predictions: Floats) -> NDArray[np.bool_]:
         # Rounded predictions, or those of few distinct inputs, share values everywhere.
         if len(values) < 3 or counts[1:-1].max() >= enough / 2:
             continue
-        for end in (0, -1):
-            if counts[end] >= enough:
-                clipped[:, output] |= column == values[end]
+        # Where one end was clipped the other may have been too, if only for a row or two.
+        if max(counts[0], counts[-1]) >= enough:
+            clipped[:, output] = (column == values[0]) | (column == values[-1])
     return clipped
 
 
