@@ -27,6 +27,20 @@ def test_too_few_rows_are_fitted_to_nothing(dropped):
     assert fit_scaling(case.network, case.records) is None
 
 
+def test_standardised_inputs_that_are_not_fitted_are_no_proof_of_a_wrong_record(
+    dropped, monkeypatch
+):
+    monkeypatch.setattr("unshuffle.recovery.trial.Trial.refutes", lambda *_: True)
+    monkeypatch.setattr("unshuffle.recovery.scaled_inputs.fit_scaling", lambda *_: None)
+    case = dropped(**{**SHAPE, "blocks": 2}, rows=300)
+    inputs = (case.records.inputs - case.records.inputs.mean(axis=0)) * np.float32(3)
+    assert solve(case.pile, Records(inputs, case.records.predictions)).outcome is Outcome.NO_FIT
+    inputs /= inputs.std(axis=0)
+    solution = solve(case.pile, Records(inputs, case.records.predictions))
+    assert solution.outcome is not Outcome.NO_FIT
+    assert any("standardised" in note for note in solution.findings.notes)
+
+
 def test_a_record_with_standardised_inputs_is_solved_with_its_scales(dropped, tmp_path):
     case = dropped(**SHAPE, rows=400)
     inputs = case.records.inputs
