@@ -8,7 +8,8 @@ one CSV file, like that of the puzzle, whose network is had by solving it. Each 
 damage and solved. Lines are added to the CSV file as they come, and what is in it already is not
 done again unless --again is said; the last line of a case counts. At the end the table of the file
 is printed as Markdown. "Wrong and confident" counts answers that are called exact or approximate
-and are not the network that was dropped; any makes the exit status 1.
+and are not the network that was dropped, and right records that no arrangement is said to fit; any
+makes the exit status 1.
 """
 
 import argparse
@@ -139,6 +140,8 @@ def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, f
     claims = {Outcome.EXACT: EXACT, Outcome.APPROXIMATE: ABOUT}
     if solution.outcome in claims:
         kind = claims[solution.outcome] if right else WRONG
+    elif solution.outcome is Outcome.NO_FIT:
+        kind = REFUSED if case == RECORD else WRONG
     else:
         kind = RIGHT if right else OPEN
     return kind, str(solution.outcome), solution.mse

@@ -29,7 +29,7 @@ LEAST_DAMPING = 1e-13
 MOST_DAMPING = 1e4
 """Relative to the first damping: where nothing helps even so, no step does."""
 
-ROUNDING = 1e-14
+ROUNDING = 5e-14
 """Mean squared error, relative to that of the predictions, from which down nothing is to be won."""
 
 FEW_ITERATIONS = 6
@@ -165,6 +165,8 @@ def estimate_layers(
             improved = after < error and not (determined and unseen > best[2])
             damping = damping / 10 if improved else damping * 10
             yield
+            if error < enough:
+                break
         if not improved:
             break
         network, error = candidate, after
@@ -173,7 +175,7 @@ def estimate_layers(
             best, worse = (network, error, unseen), 0
         else:
             worse += 1
-        if worse == PATIENCE or error < enough:
+        if worse == PATIENCE or not max(error, best[2]) >= enough:
             break
     network, error, unseen = best
     return Estimate(network, error, unseen, determined)
