@@ -302,7 +302,15 @@ def fill_around(bench: Workbench, rows: Rows) -> Generator[Step, None, Run | Non
         *(Orphan("out", _inp(bench.layers, number)) for number in inps),
         *(Orphan("inp", _out(bench.layers, number)) for number in outs),
     ]
-    run, gaps = yield from order_around(judge, run, orphans, rows.known, bench.outs)
+    around = order_around(judge, run, orphans, rows.known, bench.outs)
+    while True:
+        try:
+            step = next(around)
+        except StopIteration as end:
+            run, gaps = end.value
+            break
+        bench.order = step.order
+        yield step
     bench.order = run.order
     placed = sorted(zip(gaps, orphans, (*inps, *outs), strict=True), key=lambda each: -each[0])
     traces = Traces.of(bench.network(), rows.fitted.inputs, rows.fitted.predictions)
