@@ -101,7 +101,7 @@ def make_targets(scratch: Path) -> dict[str, Target]:
     def network(suffix: str) -> tuple[bytes, ...]:
         path, tensors = scratch / f"network{suffix}", solution.network.tensors()
         contents = []
-        for stored_as in ("float32", "float16"):
+        for stored_as in ("float32", "float16", "int8"):
             write_network(path, tensors, stored_as=stored_as, force=True)
             contents.append(path.read_bytes())
         return tuple(contents)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from unshuffle import Outcome, Piece, Pile, verify
+from unshuffle import Outcome, Piece, Pile, Records, verify
+from unshuffle.assembly import build_network
 from unshuffle.coarseness import coarse_tolerance, coarseness, kept_coarsely
 from unshuffle.network import Linear, Network
 from unshuffle.oracle.dropping import prune, round_weights
@@ -67,3 +68,19 @@ def test_the_right_order_of_int8_weights_is_approximate_and_others_are_not(dropp
     assert verify(pile, case.records, case.permutation).outcome is Outcome.APPROXIMATE
     other = (*case.permutation[2:4], *case.permutation[:2], *case.permutation[4:])
     assert verify(pile, case.records, other).outcome is Outcome.MISFIT
+
+
+@pytest.mark.parametrize("width", [6, 20])
+def test_weights_with_scales_are_said_and_judged_like_other_coarse_ones(dropped, width):
+    case = dropped(rows=400, blocks=5, width=width, hidden=12)
+    pile = Pile(
+        Piece(piece.id, round_weights(piece.weight, "int8-scales"), piece.bias, "int8")
+        for piece in case.pile
+    )
+    assert kept_coarsely(pile) == ("11 of 11 weights are stored as int8 with scales",)
+    assert verify(pile, case.records, case.permutation).outcome is Outcome.APPROXIMATE
+    other = (*case.permutation[2:4], *case.permutation[:2], *case.permutation[4:])
+    assert verify(pile, case.records, other).outcome is Outcome.MISFIT
+    inputs = case.records.inputs
+    theirs = Records(inputs, build_network(pile, case.permutation).predict(inputs))
+    assert verify(pile, theirs, case.permutation).outcome is Outcome.EXACT

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unshuffle.network import Linear, Network
-from unshuffle.pile import Floats, Pile
+from unshuffle.pile import QUANTISED, Floats, Pile
 from unshuffle.tolerance import UNIT, Tolerance
 
 LEVELS = 255
@@ -72,18 +72,24 @@ class Coarseness:
         return bool(self.kind) or self.pruned > 0
 
 
-def coarseness(values: Floats) -> Coarseness:
+def coarseness(values: Floats, *, quantised: bool = False) -> Coarseness:
     """Find the grid that a tensor lies on, and whether it was pruned.
 
     Parameters
     ----------
     values
         A weight, shape (rows, columns), or a bias, shape (rows,).
+    quantised
+        Whether it is known of a weight that it lies on levels. Where none are found, those are
+        assumed on which each row's largest magnitude is the 127th.
     """
     zero = values == 0
     share = float(zero.mean())
     pruned = share if values.ndim == 2 and share >= PRUNED else 0.0
     kind, half_step = _grid(values)
+    if quantised and not kind:
+        largest = np.abs(values).max(axis=1, keepdims=True)
+        kind, half_step = "levels", largest / 127 / 2
     if pruned and kind == "levels":
         step = 2 * half_step
         beside = float((np.abs(np.abs(values) - step) < step / 2).mean()) / 2
@@ -133,7 +139,9 @@ def _step(values: Floats) -> float | None:
     return None
 
 
-def coarse_tolerance(network: Network, inputs: Floats) -> Tolerance | None:
+def coarse_tolerance(
+    network: Network, inputs: Floats, *, quantised: bool = False
+) -> Tolerance | None:
     """Measure the errors that coarsely kept weights explain.
 
     Parameters
@@ -142,6 +150,9 @@ def coarse_tolerance(network: Network, inputs: Floats) -> Tolerance | None:
         Any arrangement of the layers as they were kept; the closer to the truth, the better.
     inputs
         Shape (rows, width). At most 512 of them, spread evenly, are used.
+    quantised
+        Whether all weights are known to have been integers with scales, so that they lie on levels
+        even where they are too few to show it.
 
     Returns
     -------
@@ -150,7 +161,9 @@ def coarse_tolerance(network: Network, inputs: Floats) -> Tolerance | None:
         been; None where nothing was kept coarsely.
     """
     layers = network.layers()
-    found = [(coarseness(layer.weight), coarseness(layer.bias)) for layer in layers]
+    found = [
+        (coarseness(layer.weight, quantised=quantised), coarseness(layer.bias)) for layer in layers
+    ]
     if not any(weight or bias for weight, bias in found):
         return None
     rng = np.random.default_rng(0)
@@ -178,10 +191,17 @@ def coarse_tolerance(network: Network, inputs: Floats) -> Tolerance | None:
 
 def kept_coarsely(pile: Pile) -> tuple[str, ...]:
     """What of the pieces shows that they are not as they were trained, in sentences."""
-    weights = [coarseness(piece.weight) for piece in pile]
+    weights = [coarseness(piece.weight, quantised=piece.stored_as in QUANTISED) for piece in pile]
     notes = []
+    for name in QUANTISED:
+        count = sum(piece.stored_as == name for piece in pile)
+        if count:
+            notes.append(f"{count} of {len(pile)} weights are stored as {name} with scales")
+    plain = [
+        one for one, piece in zip(weights, pile, strict=True) if piece.stored_as not in QUANTISED
+    ]
     for kind, words in KINDS.items():
-        count = sum(one.kind == kind for one in weights)
+        count = sum(one.kind == kind for one in plain)
         formats = (kind,) if kind in UNIT else ()
         if count and pile.stored_as != formats:
             notes.append(f"{count} of {len(pile)} weights hold {words}")

@@ -17,6 +17,9 @@ Floats = NDArray[np.floating]
 PieceId = int | str
 """The number in a piece's file name where every name has one, else the name."""
 
+QUANTISED = ("int8", "uint8")
+"""Formats of integers in which weights are stored with scales."""
+
 ID_DIGITS = 18
 """Of a number that is an id: so many fit into 64 bits."""
 
@@ -39,8 +42,9 @@ class Piece:
     bias
         Shape (rows,), of the weight's dtype.
     stored_as
-        The dtype in the file: "float64", "float32", "float16" or "bfloat16". The two halves are
-        held here as float32, which represents each of their values exactly.
+        The dtype of the weight in the file: "float64", "float32", "float16", "bfloat16", "int8" or
+        "uint8". The two halves are held here as float32, which represents each of their values
+        exactly, and so are the integers, multiplied by their scales.
     detached
         Whether the bias is a piece of its own, and not known; `bias` is then zero.
     """

@@ -102,11 +102,12 @@ def storage_tolerance(
         The dtype that it is of.
     stored_as
         The dtypes of the pieces in their files. Where halves stand for the weights of a network
-        that computed in float32, every weight is off by half a unit in its last place.
+        that computed in float32, every weight is off by half a unit in its last place. Integers
+        with scales have no such unit; their levels are measured as those of plain numbers are.
     predictions
         Shape (rows, outputs). Rounded to k decimals, they are off by half a unit of the k-th.
     """
-    coarsest = max(UNIT[name] for name in stored_as)
+    coarsest = max((UNIT[name] for name in stored_as if name in UNIT), default=0.0)
     tolerance = rounding.scaled(max(1.0, coarsest / UNIT[arithmetic] / MARGIN))
     places = decimals(predictions)
     if places is None:

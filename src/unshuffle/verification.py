@@ -22,7 +22,7 @@ from unshuffle.errors import RecordError
 from unshuffle.network import Network
 from unshuffle.noise import looks_like_noise
 from unshuffle.outcome import Outcome
-from unshuffle.pile import PieceId, Pile
+from unshuffle.pile import QUANTISED, PieceId, Pile
 from unshuffle.records import Records
 from unshuffle.tolerance import (
     Tolerance,
@@ -167,7 +167,7 @@ def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) 
     elif (
         storage_tolerance(rounding, arithmetic, stored_as, known.predictions).admits(mse, peak)
         or looks_like_noise(network, known)
-        or _kept_coarsely(network, known, mse, peak)
+        or _kept_coarsely(network, known, stored_as, mse, peak)
     ):
         outcome = Outcome.APPROXIMATE
     else:
@@ -175,9 +175,12 @@ def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) 
     return Verdict(outcome, mse, peak, len(known), rounding)
 
 
-def _kept_coarsely(network: Network, known: Records, mse: float, peak: float) -> bool:
+def _kept_coarsely(
+    network: Network, known: Records, stored_as: tuple[str, ...], mse: float, peak: float
+) -> bool:
     """Whether an error is small, and explained by how coarsely the weights were kept."""
     if not mse <= COARSE_SHARE * known.predictions.var():
         return False
-    tolerance = coarse_tolerance(network, known.inputs)
+    quantised = {*stored_as} <= {*QUANTISED}
+    tolerance = coarse_tolerance(network, known.inputs, quantised=quantised)
     return tolerance is not None and tolerance.admits(mse, peak)

@@ -313,3 +313,24 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("pieces", ["pth", "safetensors"])
+def test_int8_with_scales_from_drop_to_verify(oracle, tmp_path, pieces):
+    """The record is of the unrounded network; that of the rounded one is reproduced exactly."""
+    options = ("--records", 80, "--seed", 5, "--weights", "int8-scales", "--format", pieces)
+    assert run("drop", oracle, *options, "--out", tmp_path / "one").returncode == 0
+    first = (tmp_path / "one" / "pieces", tmp_path / "one" / "record.csv")
+    noticed = run("inspect", *first)
+    assert "noticed: 7 of 7 weights are stored as int8 with scales" in noticed.stdout
+    answer = (tmp_path / "one" / "sealed" / "answer.txt").read_text().strip()
+    network = tmp_path / "network.safetensors"
+    assert run("assemble", first[0], answer, "--to", network).returncode == 0
+    said = json.loads(run("verify", *first, answer, "--json").stdout)
+    assert said["outcome"] == "approximate"
+    again = ("drop", network, *options, "--activation", "tanh", "--out", tmp_path / "two")
+    assert run(*again).returncode == 0
+    second = (tmp_path / "two" / "pieces", tmp_path / "two" / "record.csv")
+    answer = (tmp_path / "two" / "sealed" / "answer.txt").read_text().strip()
+    said = json.loads(run("verify", *second, answer, "--json").stdout)
+    assert said["outcome"] == "exact"

@@ -74,10 +74,10 @@ def _add_hardening(parser: argparse.ArgumentParser) -> None:
     )
     harder.add_argument(
         "--weights",
-        choices=("float16", "bfloat16", "int8"),
-        help="round weights and biases: to half precision, stored as such, or each tensor to 255 "
-        "levels, the outermost at its largest magnitude, stored as plain numbers; the record is "
-        "then reproduced only about",
+        choices=("float16", "bfloat16", "int8", "int8-scales"),
+        help="round weights and biases: to half precision, stored as such; or each tensor to 255 "
+        "levels, the outermost at its largest magnitude, stored as plain numbers; or each row so, "
+        "stored as int8 with scales; the record is then reproduced only about",
     )
     harder.add_argument(
         "--noise",

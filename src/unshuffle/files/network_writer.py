@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from unshuffle.errors import FileError, MissingExtraError
 from unshuffle.files.atomic import check_free, write_bytes
 from unshuffle.files.opening import shown
+from unshuffle.files.quantised import quantise
 from unshuffle.files.safetensors_file import FORMAT_NAMES
-from unshuffle.files.tensors import ITEM_BYTES, encode
+from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, encode
 from unshuffle.pile import Floats
 
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the zip format: the time of writing is nobody's business
@@ -40,7 +42,8 @@ def write_network(
         float64 or float32 arrays of any shape by name. .safetensors does not keep their sequence.
     stored_as
         The number format in the file: "float64", "float32", "float16" or "bfloat16", the last not
-        in .npz. By default, that of each array.
+        in .npz; or "int8", which gives each tensor a `<name>_scale`, of one number for each row of
+        a matrix. By default, that of each array.
     force
         Whether a file that is there already may be replaced.
 
@@ -90,7 +93,7 @@ def write_npz(
 class _Stored:
     """An array, and the number format that it is to have in the file."""
 
-    values: Floats
+    values: NDArray[Any]
     stored_as: str
 
 
@@ -111,6 +114,13 @@ def pack_safetensors(tensors: Mapping[str, Floats], metadata: Mapping[str, str])
 
 
 def _as_stored(tensors: Mapping[str, Floats], stored_as: str | None) -> _Tensors:
+    if stored_as == "int8":
+        stored = {}
+        for name, values in tensors.items():
+            levels, scale = quantise(values)
+            stored[name] = _Stored(levels, "int8")
+            stored[f"{name}_scale"] = _Stored(scale, "float32")
+        return stored
     return {
         name: _Stored(np.asarray(values, order="C"), stored_as or values.dtype.name)
         for name, values in tensors.items()
@@ -126,7 +136,8 @@ def _pack_safetensors(tensors: _Tensors, metadata: Mapping[str, str] | None = No
     data: list[bytes] = []
     end = 0
     # Wider numbers first keeps every tensor aligned, as the format recommends.
-    for name in sorted(tensors, key=lambda name: (-ITEM_BYTES[tensors[name].stored_as], name)):
+    item_bytes = ITEM_BYTES | INTEGER_BYTES
+    for name in sorted(tensors, key=lambda name: (-item_bytes[tensors[name].stored_as], name)):
         tensor = tensors[name]
         data.append(encode(tensor.values, tensor.stored_as))
         start, end = end, end + len(data[-1])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from unshuffle.errors import FileError
 from unshuffle.files import limits
 from unshuffle.files.opening import read_bytes, shown
-from unshuffle.files.tensors import Tensor, check_dtype
+from unshuffle.files.tensors import INTEGER_BYTES, Tensor, check_dtype
 from unshuffle.files.zip_file import Archive, open_zip
 
 _MAGIC = b"\x93NUMPY"
@@ -49,10 +49,11 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     """
     tensors = {}
     for name, array in open_npz(path).items():
-        check_dtype(array.dtype.name, name, path)
-        values = array.read()
-        dtype = np.float64 if array.dtype.name == "float64" else np.float32
-        tensors[name] = Tensor(np.array(values, dtype, order="C"), array.dtype.name)
+        stored_as = array.dtype.name
+        check_dtype(stored_as, name, path)
+        kept = stored_as == "float64" or stored_as in INTEGER_BYTES
+        values = np.array(array.read(), stored_as if kept else np.float32, order="C")
+        tensors[name] = Tensor(values, stored_as)
     return tensors
 
 

@@ -23,12 +23,12 @@ _STORAGES = {
     "torch.FloatStorage": "float32",
     "torch.HalfStorage": "float16",
     "torch.BFloat16Storage": "bfloat16",
-    # The rest are known only so that the dtype can be named when it is refused.
     "torch.LongStorage": "int64",
     "torch.IntStorage": "int32",
-    "torch.ShortStorage": "int16",
     "torch.CharStorage": "int8",
     "torch.ByteStorage": "uint8",
+    # The rest are known only so that the dtype can be named when it is refused.
+    "torch.ShortStorage": "int16",
     "torch.BoolStorage": "bool",
     "torch.ComplexFloatStorage": "complex64",
     "torch.ComplexDoubleStorage": "complex128",

@@ -13,10 +13,11 @@ from unshuffle.errors import FileError, PileError
 from unshuffle.files import limits
 from unshuffle.files.npz_file import read_npz
 from unshuffle.files.opening import listed, shown
+from unshuffle.files.quantised import restore
 from unshuffle.files.safetensors_file import read_safetensors
 from unshuffle.files.tensors import Tensor
 from unshuffle.files.torch_zip import read_torch
-from unshuffle.pile import ID_DIGITS, Bias, Piece, PieceId, Pile, may_be_id
+from unshuffle.pile import ID_DIGITS, QUANTISED, Bias, Piece, PieceId, Pile, may_be_id
 
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
     ".pth": read_torch,
@@ -48,7 +49,8 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     -------
     Pile
         Each piece is called by the last number in its file's or tensors' name where all have one
-        and all differ, else by the name. float16 and bfloat16 come as float32.
+        and all differ, else by the name. float16, bfloat16, and int8 and uint8 with the scales
+        that lie beside them, come as float32.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def _folder(folder: Path) -> list[tuple[str, Layer, Path]]:
     layers = []
     taken = 0
     for file in files:
-        tensors = _READERS[file.suffix.lower()](file)
+        tensors = restore(_READERS[file.suffix.lower()](file), file)
         layer, *others = _layers(tensors).values() or [{}]
         if others or len(layer) != len(tensors) or not layer:
             raise FileError(
@@ -152,7 +154,7 @@ def _layers_of(file: Path) -> list[tuple[str, Layer, Path]]:
             f"{shown(file)}: is neither a folder of pieces nor a file of pieces ({_SUFFIXES}); "
             "check the path"
         )
-    tensors = reader(file)
+    tensors = restore(reader(file), file)
     strangers = [name for name in tensors if not _PART.fullmatch(name)]
     if strangers:
         raise FileError(
@@ -210,7 +212,9 @@ def _piece(name: PieceId, layer: Layer, file: Path) -> Piece | Bias:
 
 
 def _whole_piece(name: PieceId, weight: Tensor, bias: Tensor, file: Path) -> Piece:
-    if weight.stored_as != bias.stored_as:
+    # Scales are often kept for weights only.
+    mixed = weight.stored_as in QUANTISED and bias.values.dtype == np.float32
+    if weight.stored_as != bias.stored_as and not mixed:
         raise FileError(
             f"{shown(file)}: piece {name} has a weight of {weight.stored_as} and a bias of "
             f"{bias.stored_as}; convert one of them"

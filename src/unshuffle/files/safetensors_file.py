@@ -8,7 +8,16 @@ from unshuffle.files import limits
 from unshuffle.files.opening import read_bytes, shown
 from unshuffle.files.tensors import Tensor, check_dtype, decode
 
-FORMAT_NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+FORMAT_NAMES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int8": "I8",
+    "uint8": "U8",
+    "int32": "I32",
+    "int64": "I64",
+}
 """What the format calls the number formats."""
 
 _NAMES = {short: name for name, short in FORMAT_NAMES.items()}

@@ -8,16 +8,17 @@ on serialization semantics.
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
 from unshuffle.files.opening import read_bytes, shown
 from unshuffle.files.pickle_machine import Storage, StoredTensor, read_state_dict
-from unshuffle.files.tensors import ITEM_BYTES, Tensor, check_dtype, decode
+from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Tensor, check_dtype, decode
 from unshuffle.files.zip_file import Archive, open_zip
-from unshuffle.pile import Floats
 
 # Begins a pickle, and with it every file of torch before 1.6: an opcode and the protocol.
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
@@ -87,7 +88,7 @@ def _root(archive: Archive) -> str:
 def _tensors(
     described: dict[str, StoredTensor], archive: Archive, root: str, byteorder: str
 ) -> dict[str, Tensor]:
-    storages: dict[Storage, Floats] = {}  # tensors may share one
+    storages: dict[Storage, NDArray[Any]] = {}  # tensors may share one
     tensors = {}
     taken = 0
     for name, tensor in described.items():
@@ -103,7 +104,7 @@ def _tensors(
     return tensors
 
 
-def _numbers(storage: Storage, archive: Archive, root: str, byteorder: str) -> Floats:
+def _numbers(storage: Storage, archive: Archive, root: str, byteorder: str) -> NDArray[Any]:
     member = f"{root}data/{storage.key}"
     if member not in archive.members:
         raise FileError(
@@ -111,7 +112,7 @@ def _numbers(storage: Storage, archive: Archive, root: str, byteorder: str) -> F
             "file again"
         )
     size = archive.members[member].file_size
-    expected = storage.count * ITEM_BYTES[storage.stored_as]
+    expected = storage.count * (ITEM_BYTES | INTEGER_BYTES)[storage.stored_as]
     if size != expected:
         raise FileError(
             f"{shown(archive.path)}: storage {shown(storage.key)} holds {size} bytes, but its "
@@ -120,7 +121,7 @@ def _numbers(storage: Storage, archive: Archive, root: str, byteorder: str) -> F
     return decode(archive.read(member), storage.stored_as, byteorder)
 
 
-def _view(tensor: StoredTensor, numbers: Floats, what: str) -> Floats:
+def _view(tensor: StoredTensor, numbers: NDArray[Any], what: str) -> NDArray[Any]:
     """Copy the numbers that the tensor takes, row by row."""
     if 0 in tensor.shape:
         return np.empty(tensor.shape, numbers.dtype)
@@ -132,5 +133,5 @@ def _view(tensor: StoredTensor, numbers: Floats, what: str) -> Floats:
         )
     size = numbers.itemsize
     strides = [stride * size for stride in tensor.strides]
-    view: Floats = np.ndarray(tensor.shape, numbers.dtype, numbers, tensor.offset * size, strides)
-    return view.copy()
+    start = tensor.offset * size
+    return np.ndarray(tensor.shape, numbers.dtype, numbers, start, strides).copy()

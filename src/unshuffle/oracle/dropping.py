@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 
 from unshuffle.errors import UsageError
+from unshuffle.files.quantised import quantise, restored
 from unshuffle.files.tensors import ITEM_BYTES, decode, encode
 from unshuffle.findings import LOST
 from unshuffle.network import Linear, Network
 from unshuffle.pile import Bias, Floats, Piece, Pile
 from unshuffle.records import Records
 
-ROUNDINGS = ("float16", "bfloat16", "int8")
+INT8_SCALES = "int8-scales"
+
+ROUNDINGS = ("float16", "bfloat16", "int8", INT8_SCALES)
 """What weights can be rounded to."""
 
 Tensors = Mapping[str, Floats]
@@ -32,7 +35,8 @@ class Hardening:
     weights
         None, or one of `ROUNDINGS`. "float16" and "bfloat16" are stored as such. "int8" rounds
         each weight and each bias to 255 equally spaced levels, of which its largest magnitude is
-        the outermost, and stores the levels as they are, not their numbers.
+        the outermost, and stores the levels as they are, not their numbers. "int8-scales" does so
+        with each bias and each row of a weight, and stores the numbers of levels, and scales.
     noise
         Standard deviation of independent normal noise on every prediction, in its unit.
     decimals
@@ -186,11 +190,10 @@ def drop(
     pieces: list[Tensors] = [{}] * len(numbers)
     for number, part in zip(numbers, [own[i] for i in present] + others + copies, strict=True):
         pieces[number] = part
-    dtype = network.last.weight.dtype.name
     strangers = len(present) + len(others)
     return Dropped(
         pieces=tuple(pieces),
-        stored_as=hardening.weights if hardening.weights in ITEM_BYTES else dtype,
+        stored_as=_stored_as(hardening, network.last.weight.dtype.name),
         records=Records(_recorded(data.inputs, hardening, column_rng), predictions, data.targets),
         answer=tuple(number_of.get(position) for position in range(len(own))),
         decoys=tuple(sorted(numbers[len(present) : strangers])),
@@ -250,7 +253,7 @@ def scramble_hidden_units(network: Network, rng: np.random.Generator) -> Network
 
 
 def round_weights(values: Floats, rounding: str) -> Floats:
-    """Round an array to a number format, or to 255 levels of its own.
+    """Round an array to a number format, or to 255 levels of its own or of each row.
 
     Raises
     ------
@@ -261,6 +264,8 @@ def round_weights(values: Floats, rounding: str) -> Floats:
         scale = np.abs(values).max(initial=0.0) / 127
         levels: Floats = np.round(values / scale) * scale if scale > 0 else values
         return levels.astype(values.dtype)
+    if rounding == INT8_SCALES:
+        return restored(*quantise(values))
     rounded = decode(encode(values, rounding), rounding).reshape(values.shape)
     if not np.isfinite(rounded).all():
         raise UsageError(
@@ -280,6 +285,13 @@ def manifest(dropped: Dropped, hardening: Hardening, file_format: str) -> dict[s
         "copies": len(dropped.copies),
         **asdict(hardening),
     }
+
+
+def _stored_as(hardening: Hardening, dtype: str) -> str:
+    """The number format in the files."""
+    if hardening.weights == INT8_SCALES:
+        return "int8"
+    return hardening.weights if hardening.weights in ITEM_BYTES else dtype
 
 
 def _drawn(data: Records, rows: int | None, rng: np.random.Generator) -> Records:

@@ -1,0 +1,159 @@
+"""Numbers kept as int8 or uint8 with scales: number = scale * (level - zero point).
+
+The scheme is that of Jacob et al., Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference (CVPR 2018, section 2.1), with one scale for each tensor or each
+row of it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.errors import FileError
+from unshuffle.files import limits
+from unshuffle.files.opening import listed, shown
+from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Tensor
+from unshuffle.pile import QUANTISED, Floats
+
+LARGEST = 127
+"""Levels on either side of zero that are written."""
+
+
+def quantise(values: Floats) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round numbers to 255 equally spaced levels, the outermost at the largest magnitude.
+
+    Parameters
+    ----------
+    values
+        A matrix, whose rows have levels of their own, or a vector.
+
+    Returns
+    -------
+    levels, scale
+        int8 of the shape of `values`; float32 of shape (rows,) for a matrix, () for a vector.
+    """
+    scale = (np.abs(values).max(axis=-1, initial=0.0) / LARGEST).astype(np.float32)
+    scale = np.where(scale > 0, scale, np.float32(1))
+    levels = np.rint(values / scale[..., None]).clip(-LARGEST, LARGEST).astype(np.int8)
+    return levels, scale
+
+
+def restored(
+    levels: NDArray[Any], scale: NDArray[np.float32], zero: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """The numbers that levels stand for.
+
+    Parameters
+    ----------
+    levels
+        int8 or uint8, any shape.
+    scale, zero
+        Of one number, or one for each row of `levels`.
+
+    Returns
+    -------
+    NDArray
+        float32, of the shape of `levels`.
+    """
+    numbers = levels.astype(np.float32)
+    by_row = (-1,) + (1,) * max(levels.ndim - 1, 0) if levels.ndim else ()
+    if zero is not None:
+        numbers -= zero.reshape(by_row)
+    with np.errstate(over="ignore"):  # a piece refuses what is not finite
+        numbers *= scale.reshape(by_row)
+    return numbers
+
+
+def restore(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Replace the quantised tensors of a file, and what belongs to them, by float32 ones.
+
+    Parameters
+    ----------
+    tensors
+        As they lie in the file. The scale of `<name>` is called `<name>_scale` or `<name>.scale`,
+        that of a weight also `scale` in its place, and a zero point likewise.
+    path
+        The file, for messages.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        In the sequence of the file; of integers, only what is no weight or bias.
+
+    Raises
+    ------
+    FileError
+        If a scale is missing, doubled, of another shape, not finite or not positive, a zero point
+        is none of the levels, or there would be more numbers than a pile may hold.
+    """
+    quantised = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.stored_as in INTEGER_BYTES and name.endswith(("weight", "bias"))
+    ]
+    taken = sum(tensors[name].values.size * ITEM_BYTES["float32"] for name in quantised)
+    limits.check_growth(taken, limits.TOTAL_BYTES, shown(path))
+    found = dict(tensors)
+    for name in quantised:
+        tensor, what = tensors[name], f"{shown(path)}: tensor {shown(name)}"
+        if tensor.stored_as not in QUANTISED:
+            raise FileError(
+                f"{what} is stored as {tensor.stored_as}, but of integers only "
+                f"{' and '.join(QUANTISED)} with scales are read; save it as float32"
+            )
+        scale = _companion(found, name, "scale", what)
+        if scale is None:
+            raise FileError(
+                f"{what} is stored as {tensor.stored_as} without a scale; add "
+                f"{shown(f'{name}_scale')}, or save it as float32"
+            )
+        numbers = _one_or_by_row(scale, tensor, f"{what} has a scale")
+        if not (np.isfinite(numbers).all() and (numbers > 0).all()):
+            wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))][0]
+            raise FileError(
+                f"{what} has a scale of {wrong:.3g}, but scales are positive and finite in "
+                "float32; quantise it again, or save it as float32"
+            )
+        zero = _companion(found, name, "zero_point", what)
+        zeros = None if zero is None else _zeros(zero, tensor, what)
+        found[name] = Tensor(restored(tensor.values, numbers, zeros), tensor.stored_as)
+    return found
+
+
+def _companion(tensors: dict[str, Tensor], name: str, kind: str, what: str) -> Tensor | None:
+    """Take the scale or zero point of a tensor out of a file's tensors."""
+    names = [f"{name}_{kind}", f"{name}.{kind}"]
+    if name.endswith("weight"):
+        names.append(name.removesuffix("weight") + kind)
+    present = [one for one in names if one in tensors]
+    if len(present) > 1:
+        raise FileError(f"{what} has {listed(present)}, but one is needed; leave the others out")
+    return tensors.pop(present[0]) if present else None
+
+
+def _one_or_by_row(found: Tensor, tensor: Tensor, what: str) -> NDArray[np.float32]:
+    """The numbers of a scale or zero point: one, or one a row."""
+    shape, rows = found.values.shape, tensor.values.shape[:1]
+    if found.values.size != 1 and shape not in (rows, (*rows, 1)):
+        raise FileError(
+            f"{what} of shape {shape}, but one number, or one for each row of "
+            f"{tensor.values.shape}, is needed; quantise it again, or save it as float32"
+        )
+    with np.errstate(over="ignore"):
+        return found.values.astype(np.float32).ravel()
+
+
+def _zeros(found: Tensor, tensor: Tensor, what: str) -> NDArray[np.float32]:
+    zeros = _one_or_by_row(found, tensor, f"{what} has a zero point")
+    levels = np.iinfo(tensor.stored_as)
+    fits = (zeros >= levels.min) & (zeros <= levels.max) & (zeros == np.rint(zeros))
+    if not fits.all():
+        raise FileError(
+            f"{what} has a zero point of {zeros[~fits][0]:.3g}, but it is one of the levels "
+            f"{levels.min} to {levels.max} of {tensor.stored_as}; quantise it again, or save it as "
+            "float32"
+        )
+    return zeros
