@@ -20,7 +20,7 @@ from unshuffle.ordering.journal import Entry, Journal
 
 
 def wrong_record(make):
-    """Restarts, insertion, re-insertion: a record that no order of these pieces reproduces."""
+    """Populations and restarts: a record that no order of these pieces reproduces."""
     case, other = (make(np.random.default_rng(n), rows=140, blocks=3) for n in (1, 2))
     return case.pile, other.records, {}
 
@@ -43,7 +43,7 @@ def classic(make):
 
 
 CASES = {
-    "wrong record": (wrong_record, {"seeds", "descent", "repair", "insertion", "re-insertion"}),
+    "wrong record": (wrong_record, {"seeds", "descent", "repair", "population"}),
     "few predictions": (few_predictions, {"beam"}),
     "square": (square, {"seeds", "descent"}),
     "classic": (classic, {"greedy insertion", "2-opt", "or-opt"}),

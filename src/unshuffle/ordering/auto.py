@@ -1,10 +1,11 @@
-"""Strategy `auto`: seeds, descent, restarts, on as many rows as it takes.
+"""Strategy `auto`: seeds, descent, populations, restarts, on as many rows as it takes.
 
 The record chooses among the seeds. Descent from the best of them solves most networks within a few
-rounds. Where it stops short, the other seeds are tried. Far from the answer, orders are built from
-nothing, and layers reassigned without believing in the pairing evidence. Then the search is
-iterated: a few random moves, another descent, kept if it ends lower (iterated local search,
-Lourenço, Martin & Stützle 2003). The trust in the pairing evidence varies from restart to restart,
+rounds. Where it stops short, more rows and short descents tell which activation is the right one,
+and the other seeds are tried. Far from the answer, a population of arrangements is drawn in, and
+layers are reassigned without believing in the pairing evidence. Then the search is iterated: a few
+random moves, another descent, kept if it ends lower (iterated local search, Lourenço, Martin &
+Stützle 2003). The trust in the pairing evidence varies from restart to restart,
 so that a wrong pair in which the weights believe is not fatal. When restarts stop helping, rows are
 added.
 """
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 
 from unshuffle.ordering.beam import beam
 from unshuffle.ordering.descent import Objective, descend
-from unshuffle.ordering.insertion import insertion
 from unshuffle.ordering.journal import Errors, Journal, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run, Search
+from unshuffle.ordering.population import population
 from unshuffle.ordering.precedence import precedence
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
@@ -62,16 +63,17 @@ RESTARTS_BEFORE = 8
 FEW_BLOCKS = 8
 """Blocks up to which a whole descent takes no time."""
 
-FAR_EQUATIONS = 1024
+MANY_EQUATIONS = 1024
 """Predictions without which a search far from the answer makes no headway."""
 
-HELPFUL = 0.95
-"""Building an order anew helps if it leaves no more than this part of the error."""
-
 CONVINCING = 0.8
-"""Part of the error from which on another activation, or last layer, is believed in."""
+"""Part of the error from which on another activation, or last layer, is believed in,"""
+CONVINCING_SOON = 0.5
+"""and after a short descent."""
+FINALISTS = 2
+"""Activations, or last layers, that are descended with wholly after short descents."""
 
-NEAR = 0.1
+NEAR = 0.03
 """An error is small from this share of the predictions' variance down,"""
 FAR = 0.5
 """and large from this one up."""
@@ -124,6 +126,10 @@ class Session:
         check = Judge(stage.problem.layers, stage.problem.last, unseen)
         return self.reproduces(check, check.run(run.order))
 
+    def many(self, rows: int) -> bool:
+        """Whether so many rows make predictions enough for a search far from the answer."""
+        return rows * self.known.outputs >= MANY_EQUATIONS
+
     def near(self, run: Run) -> bool:
         """Whether a run is so good that more rows promise more than another beginning."""
         return run.error < NEAR * self.variance
@@ -144,6 +150,11 @@ class Alternatives:
     def __init__(self, problems: Iterable[Problem]) -> None:
         self._unmade = iter(problems)
         self.made = [next(self._unmade)]
+
+    def all(self) -> Iterator[Problem]:
+        """All, the likeliest first."""
+        yield from self.made
+        yield from self.more()
 
     def more(self) -> Iterator[Problem]:
         """Make those that are not made yet."""
@@ -201,16 +212,18 @@ def auto(
     problem = alternatives.made[0]
     known = problem.known
     session = Session(known.take(rng.permutation(len(known))), rng, reproduces, journal)
-    far = False
+    near = True
     if rows is None:
         stage, best = yield from _glance(session, alternatives)
         if session.confirmed(stage, best):
             return
         problem = stage.problem
-        far = session.far(best)
-    count = min(rows or session.rows_for(FAR_EQUATIONS if far else EQUATIONS), len(known))
-    starts = 1 if far else STARTS
-    stage, best = yield from _proper(session, alternatives, problem, count, starts)
+        near = session.near(best) or not stage.large
+    count = min(rows or session.rows_for(EQUATIONS if near else MANY_EQUATIONS), len(known))
+    if near:
+        stage, best = yield from _proper(session, alternatives, problem, count)
+    else:
+        stage, best = yield from _raced(session, alternatives, count)
 
     while True:
         noisy = not stage.done(best) and explains(stage.problem, best.order)
@@ -254,7 +267,7 @@ def first_descents(
     if session.confirmed(stage, best):
         return stage, best
     count = min(rows or session.rows_for(EQUATIONS), len(known))
-    return (yield from _proper(session, alternatives, stage.problem, count, STARTS))
+    return (yield from _proper(session, alternatives, stage.problem, count))
 
 
 def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, None, Found]:
@@ -279,11 +292,11 @@ def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, Non
 
 
 def _proper(
-    session: Session, alternatives: Alternatives, problem: Problem, count: int, starts: int
+    session: Session, alternatives: Alternatives, problem: Problem, count: int
 ) -> Generator[Step, None, Found]:
     """Descend from several seeds of one problem, and see whether another fits better."""
     stage = session.stage(problem, count)
-    best = yield from _from_seeds(stage, starts=starts)
+    best = yield from _from_seeds(stage, starts=STARTS)
     for other in alternatives.others(than=problem):
         if stage.done(best):
             break
@@ -292,6 +305,42 @@ def _proper(
         if _convinces(session, rival, run, best):
             stage, best = rival, run
     return stage, best
+
+
+def _raced(
+    session: Session, alternatives: Alternatives, count: int
+) -> Generator[Step, None, Found]:
+    """Descend shortly with each alternative, then wholly with those that came about as near.
+
+    Far from the answer errors say nothing of the alternatives: the likeliest one stays.
+    """
+    found: list[Found] = []
+    for problem in alternatives.all():
+        stage = session.stage(problem, count)
+        run = yield from _from_seeds(stage, starts=1, short=True)
+        if session.near(run):
+            return stage, (yield from _whole_descents(stage, run))
+        found.append((stage, run))
+    least = min(run.error for _, run in found)
+    if session.far(min((run for _, run in found), key=lambda run: run.error)):
+        return found[0]
+    finalists = [each for each in found if least > CONVINCING_SOON * each[1].error][:FINALISTS]
+    ended: list[Found] = []
+    for stage, begun in finalists:
+        run = yield from _whole_descents(stage, begun)
+        ended.append((stage, run))
+        if stage.done(run):
+            break
+    return min(ended, key=lambda each: each[1].error)
+
+
+def _whole_descents(stage: Stage, best: Run) -> Search:
+    """Descend from where a short descent ended, and from several seeds."""
+    best = yield from _descent(stage, best, Objective(stage.problem.log_odds), best)
+    if stage.done(best):
+        return best
+    _, best = yield from _reporting(_from_seeds(stage, starts=STARTS), best, stage.judge)
+    return best
 
 
 def _convinces(session: Session, rival: Stage, run: Run, best: Run) -> bool:
@@ -308,20 +357,38 @@ def _convinces(session: Session, rival: Stage, run: Run, best: Run) -> bool:
 def _persistently(
     session: Session, alternatives: Alternatives, stage: Stage, best: Run
 ) -> Generator[Step, None, Found]:
-    """Restart, far from the answer after having built orders from nothing."""
+    """Draw populations in where the answer is far, then restart."""
     count = len(stage.judge.inputs)
     all_rows = count == len(session.known)
+    if not all_rows and not session.many(count):
+        return stage, best
     if not session.near(best):
-        if not all_rows and stage.judge.predictions.size < FAR_EQUATIONS:
-            return stage, best
-        best = yield from _from_nothing(stage, best)
-        # What was built with one activation may by now be good enough to tell that it is another.
+        stage, best = yield from _from_afar(session, alternatives, stage, best)
+    best = yield from _restarts(stage, best, RESTARTS if all_rows else RESTARTS_BEFORE)
+    return stage, best
+
+
+def _from_afar(
+    session: Session, alternatives: Alternatives, stage: Stage, best: Run
+) -> Generator[Step, None, Found]:
+    """Draw a population in, for one alternative after the other until one leads near."""
+    count = len(stage.judge.inputs)
+    for problem in (stage.problem, *alternatives.others(than=stage.problem)):
+        drawn = stage if problem is stage.problem else session.stage(problem, count)
+        # Not the best order so far: what a descent from far ends in misleads.
+        seeds = [order for order in ranked_seeds(drawn, quick=False)[0] if order != problem.start]
+        search = population(problem, drawn.judge, seeds, session.rng, done=drawn.done)
+        _, run = yield from _reporting(search, best, drawn.judge)
+        if drawn is stage or _convinces(session, drawn, run, best):
+            stage, best = drawn, run
+        # What was found with one activation may be good enough to tell that it is another.
         for other in alternatives.others(than=stage.problem):
             rival = session.stage(other, count)
             run = yield from _rival(rival, best, near=True)
             if _convinces(session, rival, run, best):
                 stage, best = rival, run
-    best = yield from _restarts(stage, best, RESTARTS if all_rows else RESTARTS_BEFORE)
+        if not session.far(best) or stage.done(best):
+            break
     return stage, best
 
 
@@ -366,22 +433,6 @@ def _rival(stage: Stage, best: Run, *, near: bool) -> Search:
     if not start.error < best.error:
         return best
     return (yield from _descent(stage, start, Objective(stage.problem.log_odds), start))
-
-
-def _from_nothing(stage: Stage, best: Run) -> Search:
-    """Build orders by insertion and descend from them, as long as that helps; return the best.
-
-    Where the weights say so little of the pairs, the record has to: no evidence is believed in.
-    """
-    doubting = Objective(stage.problem.log_odds).trusted(0.0)
-    run, best = yield from _reporting(_descend(stage, best, doubting), best, stage.judge)
-    before = np.inf
-    while run.error < HELPFUL * before and not stage.done(best):
-        before = run.error
-        search = insertion(stage.judge, run.order)
-        run, best = yield from _reporting(search, best, stage.judge)
-        run, best = yield from _reporting(_descend(stage, run, doubting), best, stage.judge)
-    return best
 
 
 def _restarts(stage: Stage, best: Run, patience: int) -> Search:

@@ -5,7 +5,7 @@ first place of difference. From there on most of them run the same block at the 
 rows are stacked and pass through it in one matrix product. Batches are judged in parallel threads.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -127,7 +127,9 @@ class Judge:
         for _ in self.threads.map(quietly, (slice(0, middle), slice(middle, None))):
             pass
 
-    def errors(self, base: Run, candidates: NDArray[np.intp]) -> NDArray[np.float64]:
+    def errors(
+        self, base: Run, candidates: NDArray[np.intp], *, at_once: int = ROWS_TOGETHER
+    ) -> NDArray[np.float64]:
         """Mean squared error of each candidate.
 
         Parameters
@@ -136,6 +138,9 @@ class Judge:
             The order that stands; its states are reused.
         candidates
             Shape (candidates, length): block indices, in the order in which they run.
+        at_once
+            Rows, over all candidates of a batch, that pass through a block together. The more the
+            candidates differ, the larger a batch must be for them to share a block.
 
         Returns
         -------
@@ -149,8 +154,8 @@ class Judge:
         start = differs.argmax(axis=1)
         sequence = np.argsort(start, kind="stable")
         errors = np.empty(count)
-        at_once = max(1, ROWS_TOGETHER // len(self.inputs))
-        batches = [sequence[first : first + at_once] for first in range(0, count, at_once)]
+        size = max(1, at_once // len(self.inputs))
+        batches = [sequence[first : first + size] for first in range(0, count, size)]
 
         def judge(batch: NDArray[np.intp]) -> None:
             errors[batch] = self._judge(base, candidates[batch], start[batch])
@@ -173,7 +178,7 @@ class Judge:
                     states[active] = base.states[t]
                     active += 1
                 if t < length:
-                    for block, members in _runs(candidates[:active, t]):
+                    for block, members in _alike(candidates[:active, t]):
                         x = states[members].reshape(-1, width)
                         states[members] = self.blocks.apply(block, x).reshape(-1, rows, width)
             return self._errors(states)
@@ -197,7 +202,11 @@ def _agreement(one: Sequence[int], other: Sequence[int]) -> int:
     return min(len(one), len(other))
 
 
-def _runs(ids: NDArray[np.intp]) -> list[tuple[int, slice]]:
-    """Split a sequence of block ids into runs of equal ids."""
-    edges = [0, *(np.flatnonzero(np.diff(ids)) + 1).tolist(), len(ids)]
-    return [(int(ids[a]), slice(a, b)) for a, b in pairwise(edges) if a < b]
+def _alike(ids: NDArray[np.intp]) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
+    """Each block id that occurs, and where: as a slice, which needs no copy, if side by side."""
+    sequence = np.argsort(ids, kind="stable")
+    edges = [0, *(np.flatnonzero(np.diff(ids[sequence])) + 1).tolist(), len(ids)]
+    for a, b in pairwise(edges):
+        where = sequence[a:b]
+        first, last = int(where[0]), int(where[-1])
+        yield int(ids[first]), slice(first, last + 1) if last - first < len(where) else where

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unshuffle.arrangement import reproduces_rows
 from unshuffle.network import Layers, Linear, Network
-from unshuffle.ordering.auto import FAR_EQUATIONS, first_descents
+from unshuffle.ordering.auto import MANY_EQUATIONS, first_descents
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.problem import Problem
@@ -197,7 +197,7 @@ class Rows:
         shuffled = known.take(rng.permutation(len(known)))
         if known.predictions.size < FEW_EQUATIONS:
             return cls(shuffled, shuffled, shuffled, arithmetic)
-        judged = min(-(-FAR_EQUATIONS // known.outputs), len(known) // 3)
+        judged = min(-(-MANY_EQUATIONS // known.outputs), len(known) // 3)
         others = shuffled.take(np.arange(judged, len(known)))
         return cls(shuffled, shuffled.take(np.arange(judged)), others, arithmetic)
 
