@@ -44,6 +44,8 @@ def altered_record(records: Records) -> tuple[str, ...]:
 def standardised(records: Records) -> bool:
     """Whether every input column that varies has mean 0 and variance 1 over just these rows."""
     inputs = records.inputs.astype(np.float64)
+    if not len(inputs):
+        return False
     spread = inputs.std(axis=0)
     varying = spread > 0
     return bool(

@@ -376,7 +376,8 @@ def _from_afar(
     for problem in (stage.problem, *alternatives.others(than=stage.problem)):
         drawn = stage if problem is stage.problem else session.stage(problem, count)
         # Not the best order so far: what a descent from far ends in misleads.
-        seeds = [order for order in ranked_seeds(drawn, quick=False)[0] if order != problem.start]
+        blocks = {*problem.blocks.tolist()}
+        seeds = [order for order in ranked_seeds(drawn, quick=False)[0] if blocks == {*order}]
         search = population(problem, drawn.judge, seeds, session.rng, done=drawn.done)
         _, run = yield from _reporting(search, best, drawn.judge)
         if drawn is stage or _convinces(session, drawn, run, best):
