@@ -1,6 +1,7 @@
 """Distributions over arrangements, and the search that draws one in."""
 
 from itertools import permutations
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -145,3 +146,18 @@ def test_the_same_seed_and_a_journal_give_the_same(loose, finish):
     run, errors, entries = search()
     again, errors_again, _ = search(entries[: len(entries) // 2])
     assert (again.order, again.error, errors_again) == (run.order, run.error, errors)
+
+
+def test_places_are_noisy_as_their_spreads_say(rng):
+    """In a Thurstone model, i runs before j as often as a Gaussian says of their difference."""
+    distribution = Distribution(np.array([0.0, 1.0]), np.array([0.6, 0.8]), np.eye(2))
+    inp, _ = distribution.sample(4000, rng)
+    assert np.mean(inp[:, 0] == 0) == pytest.approx(NormalDist().cdf(1.0), abs=0.02)
+
+
+def test_what_cannot_be_stays_out_of_what_is_fitted():
+    odds = np.array([[0.0, -np.inf], [1.0, 0.0]])
+    inp = np.tile([0, 1], (10, 1))
+    fitted = around(odds, np.arange(2), settled=False).fitted(inp, inp)
+    assert fitted.pairs[0].tolist() == [1.0, 0.0]
+    assert 0 < fitted.pairs[1, 0] < around(odds, np.arange(2), settled=False).pairs[1, 0]
