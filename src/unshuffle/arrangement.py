@@ -155,7 +155,7 @@ class Cases:
         self._others = iter([*product(lasts, activations)][1:])
 
     def __iter__(self) -> Iterator[Problem]:
-        yield self.problems[0]
+        yield from [*self.problems]
         for last, activation in self._others:
             _, problem = self._case(self.anatomy.with_last(last), activation)
             self.problems.append(problem)

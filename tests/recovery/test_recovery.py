@@ -8,9 +8,13 @@ import pytest
 from safetensors import safe_open
 
 from unshuffle import Outcome, Piece, Pile, Records, read_solution, solve, write_solution
+from unshuffle.activations import ACTIVATIONS
+from unshuffle.anatomy import read_anatomy
+from unshuffle.arrangement import Cases, Options
 from unshuffle.errors import PileError
 from unshuffle.network import Blocks, Layers, Linear, Network
 from unshuffle.ordering.judge import Judge
+from unshuffle.recovery import recover
 from unshuffle.recovery.anatomy import partial_anatomy
 from unshuffle.recovery.around import order_around
 from unshuffle.recovery.copies import identical_copies, near_copies
@@ -240,3 +244,20 @@ def test_square_piles_and_piles_without_predictions_are_refused_as_before(droppe
     unpredicted = Records(case.records.inputs, np.empty((len(case.records), 0)))
     with pytest.raises(PileError, match="missing"):
         solve(without(case.pile, [case.permutation[0]]), unpredicted)
+
+
+def test_a_whole_network_is_looked_for_before_pieces_are_left_out(dropped, monkeypatch):
+    """What the weights call impossible is often two wrong pairs, and nothing is missing."""
+    case = dropped(blocks=6, width=12, hidden=20, rows=400)
+    monkeypatch.setattr(recover, "_has_orphans", lambda _: True)
+    monkeypatch.setattr(recover, "_with_each_last", None)
+    solution = solve(case.pile, case.records)
+    assert solution.outcome is Outcome.EXACT
+
+
+def test_cases_can_be_gone_through_again(dropped):
+    case = dropped()
+    cases = Cases(case.pile, case.records, read_anatomy(case.pile, case.records), Options())
+    first = [*cases]
+    assert len(first) == len(ACTIVATIONS)
+    assert [*map(id, cases)] == [*map(id, first)]

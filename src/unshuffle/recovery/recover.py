@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from time import perf_counter
 
 import numpy as np
@@ -33,7 +33,7 @@ from unshuffle.recovery.scaled_inputs import solve_scaled
 from unshuffle.recovery.trial import Trial
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of
-from unshuffle.trace import Trace
+from unshuffle.trace import Step, Trace
 
 DOUBTFUL = -3.0
 """Log-odds below which a matched pair is taken for two layers that found no partner,"""
@@ -42,6 +42,9 @@ IMPOSSIBLE = -5.0
 
 SURE_PART = 0.5
 """Of the matched pairs: if more have positive log-odds, doubtful ones are doubted."""
+
+FIRST_STEPS = 32
+"""Steps of a search for a whole network before pieces are left out and others estimated."""
 
 SETTLED = (Outcome.EXACT, Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
 """Outcomes that reproduce the record."""
@@ -153,8 +156,12 @@ def _as_recorded(
         cases = Cases(kept, records, whole, options)
     rebuilt = None
     if partial is not None and _has_orphans(cases.pairing):
-        rebuilt = _with_each_last(kept, records, options, partial)
-        if rebuilt.outcome in SETTLED or rebuilt.outcome in STOPPED:
+        # What the weights call impossible may be two wrong pairs, which a short search mends.
+        rebuilt = arrange(kept, records, options, cases=cases, watch=_first_steps)
+        if rebuilt.outcome not in (*SETTLED, *STOPPED):
+            timed = options.with_time_left(started)
+            rebuilt = _with_each_last(kept, records, timed, partial)
+        if rebuilt.outcome in (*SETTLED, *STOPPED):
             return rebuilt
     timed = options.with_time_left(started)
     trial = Trial(cases)
@@ -174,6 +181,10 @@ def _as_recorded(
     elif rebuilt.mse < solution.mse:
         return rebuilt
     return solution
+
+
+def _first_steps(steps: Iterator[Step]) -> Iterator[Step]:
+    return islice(steps, FIRST_STEPS)
 
 
 def _refuted(solution: Solution, records: Records, trial: Trial) -> Solution:
