@@ -210,6 +210,19 @@ def test_rounded_numbers_give_an_approximate_solution(dropped):
     assert solution.permutation == case.permutation
 
 
+def test_noisy_predictions_are_said(dropped, rng):
+    case = dropped(rows=600, blocks=4, width=16, hidden=24)
+    predictions = case.records.predictions
+    noise = 0.01 * predictions.std() * rng.standard_normal(predictions.shape)
+    noisy = solve(case.pile, Records(case.records.inputs, predictions + noise))
+    assert noisy.outcome is Outcome.APPROXIMATE
+    (note,) = noisy.findings.notes
+    assert note.startswith(f"predictions carry what looks like noise: {noise.std():.2g}, 1 % of")
+    coarse = solve(case.pile, Records(case.records.inputs, np.round(predictions, 2)))
+    assert coarse.outcome is Outcome.APPROXIMATE
+    assert coarse.findings.notes == ("predictions are rounded to 2 decimals",)
+
+
 def test_the_solution_reads_well(dropped):
     case = dropped(blocks=2)
     solution = solve(case.pile, case.records)

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from unshuffle.tolerance import MARGIN, Tolerance, arithmetic_of, decimals, rounding_tolerance
+from unshuffle.tolerance import (
+    MARGIN,
+    Tolerance,
+    arithmetic_of,
+    decimals,
+    rounding_tolerance,
+    storage_tolerance,
+)
 
 
 def test_rounding_of_another_summation_is_admitted(dropped):
@@ -88,3 +95,15 @@ def test_decimals_are_recognised(rng, places):
 def test_unrounded_predictions_have_no_decimals(rng):
     assert decimals(rng.normal(size=(200, 1))) is None
     assert decimals(rng.normal(size=(200, 1)).astype(np.float32)) is None
+
+
+def test_predictions_of_few_rows_may_happen_to_be_rounded_by_more_than_is_usual(rng):
+    admitted = []
+    for _ in range(200):
+        true = rng.normal(size=(60, 1))
+        rounded = np.round(true, 2)
+        tolerance = storage_tolerance(Tolerance(0.0, 0.0), "float64", ("float64",), rounded)
+        error = rounded - true
+        admitted.append(tolerance.admits(float(np.mean(error**2)), float(np.abs(error).max())))
+        assert not tolerance.admits((0.01 / np.sqrt(12) * 1.3) ** 2, 0.005)
+    assert all(admitted)

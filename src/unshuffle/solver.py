@@ -1,6 +1,7 @@
 """The front door of the library: `solve`."""
 
 import json
+from contextlib import suppress
 from dataclasses import fields, replace
 from hashlib import sha256
 
@@ -16,6 +17,7 @@ from unshuffle.records import Records
 from unshuffle.recovery.recover import recover
 from unshuffle.solution import Solution
 from unshuffle.trace import OnStep
+from unshuffle.verification import shows_noise
 
 
 def solve(
@@ -113,8 +115,9 @@ def solve(
     usable = without_clipped(records)
     solution = _solve(pile, usable, options, permuted_units=permuted_units)
     if usable is not records and solution.rows and not _fits_clipped(solution, records):
+        usable = records
         solution = _solve(pile, records, options, permuted_units=permuted_units)
-    return _annotated(solution, pile, records)
+    return _annotated(solution, pile, records, usable)
 
 
 def _solve(pile: Pile, records: Records, options: Options, *, permuted_units: bool) -> Solution:
@@ -137,14 +140,18 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
 
 
-def _annotated(solution: Solution, pile: Pile, records: Records) -> Solution:
+def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records) -> Solution:
     """The solution with what was noticed of weights and record, where it is not exact on all rows.
 
-    What is exact but for clipped predictions is approximate.
+    The record is given as it is, and as far as it was usable. What is exact but for clipped
+    predictions is approximate.
     """
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
     notes = (*kept_coarsely(pile), *altered_record(records))
+    if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
+        with suppress(KeyboardInterrupt):  # the answer is there, and is not lost for a note
+            notes += _noise(solution, pile, usable.predicted())
     if not notes:
         return solution
     findings = solution.findings or Findings()
@@ -152,6 +159,18 @@ def _annotated(solution: Solution, pile: Pile, records: Records) -> Solution:
         solution,
         outcome=Outcome.APPROXIMATE if solution.exact else solution.outcome,
         findings=replace(findings, notes=(*findings.notes, *notes)),
+    )
+
+
+def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:
+    """What is to be said of noise in the predictions."""
+    if not shows_noise(solution.network, known, pile.stored_as):
+        return ()
+    left = solution.mse**0.5
+    share = 100 * left / float(known.predictions.std())
+    return (
+        f"predictions carry what looks like noise: {left:.2g}, {share:.2g} % of their spread, "
+        "does not follow from the inputs",
     )
 
 

@@ -162,23 +162,33 @@ def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) 
         mse, peak = float(np.mean(np.square(error))), float(error.max())
     arithmetic = arithmetic_of(network.last.weight.dtype, known.predictions)
     rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
-    if rounding.admits(mse, peak):
-        outcome = Outcome.EXACT
-    elif (
-        storage_tolerance(rounding, arithmetic, stored_as, known.predictions).admits(mse, peak)
-        or looks_like_noise(network, known)
-        or _kept_coarsely(network, known, stored_as, mse, peak)
+    outcome = Outcome.EXACT if rounding.admits(mse, peak) else Outcome.MISFIT
+    verdict = Verdict(outcome, mse, peak, len(known), rounding)
+    if outcome is Outcome.MISFIT and (
+        _kept_coarsely(network, known, stored_as, verdict) or looks_like_noise(network, known)
     ):
-        outcome = Outcome.APPROXIMATE
-    else:
-        outcome = Outcome.MISFIT
-    return Verdict(outcome, mse, peak, len(known), rounding)
+        return replace(verdict, outcome=Outcome.APPROXIMATE)
+    return verdict
+
+
+def shows_noise(network: Network, known: Records, stored_as: tuple[str, ...]) -> bool:
+    """Whether noise in the predictions, and nothing else, explains what a network leaves."""
+    with threadpool_limits(1, "blas"):
+        verdict = judge_network(network, known, stored_as)
+        return verdict.outcome is Outcome.APPROXIMATE and not _kept_coarsely(
+            network, known, stored_as, verdict
+        )
 
 
 def _kept_coarsely(
-    network: Network, known: Records, stored_as: tuple[str, ...], mse: float, peak: float
+    network: Network, known: Records, stored_as: tuple[str, ...], verdict: Verdict
 ) -> bool:
-    """Whether an error is small, and explained by how coarsely the weights were kept."""
+    """Whether an error is explained by how coarsely predictions or weights were kept."""
+    mse, peak = verdict.mse, verdict.max_abs_error
+    arithmetic = arithmetic_of(network.last.weight.dtype, known.predictions)
+    storage = storage_tolerance(verdict.tolerance, arithmetic, stored_as, known.predictions)
+    if storage.admits(mse, peak):
+        return True
     if not mse <= COARSE_SHARE * known.predictions.var():
         return False
     quantised = {*stored_as} <= {*QUANTISED}
