@@ -18,8 +18,9 @@ from unshuffle.recovery import recover
 from unshuffle.recovery.anatomy import partial_anatomy
 from unshuffle.recovery.around import order_around
 from unshuffle.recovery.copies import identical_copies, near_copies
-from unshuffle.recovery.estimation import Unknown, estimate_layers, unknowns_in
+from unshuffle.recovery.estimation import Unknown, estimate_layers, fit_all_rows, unknowns_in
 from unshuffle.recovery.gaps import NEAR, Orphan, Traces, fill, locate, unexplained
+from unshuffle.verification import judge_network
 
 SHAPE = {"blocks": 5, "width": 12, "hidden": 20}
 
@@ -201,6 +202,36 @@ def test_a_pile_with_one_layer_lost_is_solved_with_an_estimate(dropped, tmp_path
     again = read_solution(tmp_path / "kept")
     assert again.findings == solution.findings
     assert again.answer == solution.answer
+
+
+def with_few_large_rows(case) -> Records:
+    """A record in which a hundredth of the rows say most about half of the columns."""
+    inputs = case.records.inputs.copy()
+    large = np.arange(len(inputs)) % 100 == 49
+    inputs[~large, 6:] *= 0.3
+    inputs[large] *= 1.5
+    return Records(inputs, case.network.predict(inputs))
+
+
+def test_rounding_of_the_record_is_no_error_of_an_estimate(dropped):
+    case = dropped(**SHAPE, rows=340)
+    records, unknown = with_few_large_rows(case), Unknown(0, "out")
+    known = records.inputs, records.predictions
+    estimate = finished(estimate_layers(with_zeros(case.network, unknown), [unknown], *known))
+    network = finished(fit_all_rows(estimate.network, [unknown], *known))
+    before, after = (
+        judge_network(each.astype(np.float32), records, ("float32",))
+        for each in (estimate.network, network)
+    )
+    assert before.outcome is Outcome.MISFIT
+    assert before.mse < before.tolerance.rms**2
+    assert after.outcome is Outcome.EXACT
+
+    lost = case.permutation[1]
+    solution = solve(without(case.pile, [lost]), records, seed=4)  # large rows are kept apart
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.answer == ",".join("?" if n == lost else str(n) for n in case.permutation)
+    assert [(gap.place, gap.missing) for gap in solution.findings.gaps] == [(0, "out")]
 
 
 def test_a_lost_layer_that_rows_do_not_determine_is_never_claimed(dropped):

@@ -181,6 +181,30 @@ def estimate_layers(
     return Estimate(network, error, unseen, determined)
 
 
+def fit_all_rows(
+    network: Network, unknowns: Sequence[Unknown], inputs: Floats, predictions: Floats
+) -> Generator[None, None, Network]:
+    """Take one more step, to least squares on all rows, from an estimate that is right to rounding.
+
+    With hardly more equations than unknowns, what rounded the predictions is carried over to rows
+    that the layers were not fitted to and is larger there (the variance of a prediction is
+    1 + leverage times that of the noise; Seber & Lee, Linear Regression Analysis, 2003,
+    section 5.3). Fitted rows err by less than they were rounded by, as a right network does.
+
+    Parameters
+    ----------
+    network
+        The estimate, in float64.
+    unknowns, inputs, predictions
+        As for `estimate_layers`.
+    """
+    inputs, predictions = inputs.astype(np.float64), predictions.astype(np.float64)
+    step = yield from _Step.at(network, unknowns, inputs, predictions, primal=True)
+    error = _error(network, inputs, predictions)
+    moved = _moved(network, unknowns, step.solve(error))
+    return moved if _error(moved, inputs, predictions) < error else network
+
+
 def estimate_last(states: Floats, predictions: Floats) -> Linear:
     """The last layer that reads predictions (rows, outputs) off states (rows, width) best."""
     solution = np.linalg.lstsq(with_ones(states), predictions.astype(np.float64), rcond=None)[0].T

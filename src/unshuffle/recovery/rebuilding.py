@@ -6,9 +6,10 @@ record's word. Where a misfit remains, the pieces that found no partner are trie
 partner of the best is estimated by least squares, and the order is searched again with it.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,19 @@ from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
 from unshuffle.records import Records
 from unshuffle.recovery.around import order_around
-from unshuffle.recovery.estimation import Estimate, Unknown, estimate_last, estimate_layers
+from unshuffle.recovery.estimation import (
+    Estimate,
+    Unknown,
+    estimate_last,
+    estimate_layers,
+    fit_all_rows,
+)
 from unshuffle.recovery.gaps import Orphan, Traces, fill, unexplained
 from unshuffle.recovery.membership import grow, settle_membership
+from unshuffle.tolerance import rounding_tolerance
 from unshuffle.trace import Step
+
+Fitted = TypeVar("Fitted")
 
 HELPFUL = 0.98
 """A round helps if it leaves at most this part of the error."""
@@ -465,17 +475,41 @@ def _fit(bench: Workbench, rows: Rows, *, newest: bool = False) -> Search:
     fitting = estimate_layers(
         bench.network(), unknowns, used.inputs, used.predictions, thorough=not newest
     )
+    estimate = yield from _steps(bench, rows, fitting)
+    run = _put_estimate(bench, rows, chosen, estimate.network)
+    if not newest and estimate.determined and _foretells(estimate, used, rows.arithmetic):
+        fitting_all = fit_all_rows(estimate.network, unknowns, used.inputs, used.predictions)
+        network = yield from _steps(bench, rows, fitting_all)
+        run = _put_estimate(bench, rows, chosen, network)
+    yield Step("estimate", np.array([run.error]), True, run.order, run.error, len(rows.judged))
+    return run
+
+
+def _steps(
+    bench: Workbench, rows: Rows, fitting: Generator[None, None, Fitted]
+) -> Generator[Step, None, Fitted]:
+    """The result of a fit, with a step of the search wherever it can be left."""
     run = bench.judge(rows.judged).run(bench.order)
     while True:
         try:
             next(fitting)
         except StopIteration as end:
-            estimate: Estimate = end.value
-            break
+            result: Fitted = end.value
+            return result
         yield Step("estimate", np.empty(0), False, run.order, run.error, len(rows.judged))
-    blocks = estimate.network.blocks
-    for one, unknown in zip(chosen, unknowns, strict=True):
-        place = unknown.place
+
+
+def _foretells(estimate: Estimate, used: Records, arithmetic: str) -> bool:
+    """Whether rows that the layers were not fitted to are reproduced to rounding on average."""
+    tolerance = rounding_tolerance(estimate.network, used.inputs, used.predictions, arithmetic)
+    return estimate.unseen <= tolerance.rms**2
+
+
+def _put_estimate(bench: Workbench, rows: Rows, filled: Sequence[Filled], network: Network) -> Run:
+    """Put estimated layers of a network that is arranged as the workbench is into their slots."""
+    blocks = network.blocks
+    for one in filled:
+        place = bench.order.index(one.block)
         i, j = divmod(one.block, bench.outs)
         if one.role == "out":
             bench.put("out", j, Linear(blocks.out_weight[place], blocks.out_bias[place]))
@@ -484,7 +518,6 @@ def _fit(bench: Workbench, rows: Rows, *, newest: bool = False) -> Search:
     judge = bench.judge(rows.judged)
     run = judge.run(bench.order)
     bench.complete = rows.done(judge, run)
-    yield Step("estimate", np.array([run.error]), True, run.order, run.error, len(rows.judged))
     return run
 
 
