@@ -10,6 +10,7 @@ from unshuffle.alterations import admits_clipped, altered_record, without_clippe
 from unshuffle.arrangement import Options
 from unshuffle.coarseness import kept_coarsely
 from unshuffle.findings import Findings
+from unshuffle.network import Layers
 from unshuffle.ordering.journal import Journal
 from unshuffle.outcome import Outcome
 from unshuffle.pile import Pile
@@ -117,6 +118,8 @@ def solve(
     if usable is not records and solution.rows and not _fits_clipped(solution, records):
         usable = records
         solution = _solve(pile, records, options, permuted_units=permuted_units)
+    if not permuted_units:
+        solution = _with_word_of_units(solution)
     return _annotated(solution, pile, records, usable)
 
 
@@ -138,6 +141,23 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     if solution.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
         return True
     return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
+
+
+def _with_word_of_units(solution: Solution) -> Solution:
+    """The solution with a note where it failed since the pile's hidden units may be permuted."""
+    failed = solution.outcome in (Outcome.LOCAL_OPTIMUM, Outcome.BUDGET_SPENT, Outcome.NO_FIT)
+    # Where units can be matched at all, as `solve_permuted` would.
+    if not failed or solution.biases or solution.pairing.anatomy.interchangeable:
+        return solution
+    from unshuffle.recovery.unit_matching import permuted_units
+
+    blocks = solution.network.blocks
+    layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
+    note = permuted_units(layers, solution.pairing)
+    if note is None:
+        return solution
+    findings = solution.findings or Findings()
+    return replace(solution, findings=replace(findings, notes=(*findings.notes, note)))
 
 
 def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records) -> Solution:

@@ -86,6 +86,24 @@ def test_a_record_of_another_network_is_never_exact(dropped, scrambled, monkeypa
     assert ended.outcome is Outcome.BUDGET_SPENT
 
 
+def test_a_solve_that_takes_units_as_listed_says_so(make_dropped, rng):
+    case = make_dropped(rng, rows=300, blocks=10, width=8, hidden=12)
+    scrambled = drop(case.network, case.records, rng=rng, hardening=Hardening(scramble_hidden=True))
+    ended = solve(scrambled.pile(), scrambled.records, time_limit=1e-9)
+    assert ended.outcome is Outcome.BUDGET_SPENT
+    (note,) = ended.findings.notes
+    assert "--permuted-units" in note
+    # Neither where units are as listed, nor of weights that have nothing in common.
+    assert solve(case.pile, case.records, time_limit=1e-9).findings is None
+    weights = case.network.blocks
+    others = rng.normal(size=weights.out_weight.shape).astype(np.float32)
+    blocks = Blocks(*weights.inp, others, weights.out_bias, weights.activation)
+    strangers = drop(Network(blocks, case.network.last), case.records, rng=rng)
+    assert solve(strangers.pile(), strangers.records, time_limit=1e-9).findings is None
+    with_units = solve(scrambled.pile(), scrambled.records, permuted_units=True, time_limit=1e-9)
+    assert with_units.findings is None
+
+
 def test_what_cannot_be_done_is_refused(dropped, scrambled):
     square = dropped(blocks=2, width=6, hidden=6)
     with pytest.raises(PileError, match="shapes tell"):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from unshuffle.network import Blocks, Layers
 from unshuffle.pairing.matching import Pairs, optimal_matching
+from unshuffle.pairing.pairs import Pairing
 from unshuffle.pairing.signals import Scores
 
 RIDGE = 0.1
@@ -39,6 +40,15 @@ SAMPLE = 3000
 """units, at most, that it learns from,"""
 KERNEL_ROUNDS = 10
 """and rounds, at most."""
+
+CLEAR = 1.0
+"""Spreads of the unmatched scores by which a pair that is clear by weights leads its best rival,"""
+MOST_PART = 0.75
+"""the part of the pairs that is clear where units are permuted (a quarter at most by chance),"""
+LEAST_PAIRS = 8
+"""pairs of which that can be said,"""
+MOST_PAIRS = 64
+"""and as many as are worth the time."""
 
 TINY = 1e-12
 
@@ -84,6 +94,41 @@ def match_units(layers: Layers) -> UnitMatch:
         lead = float(centred[tuple(pairs.T)].mean()) / max(float(centred.std()), TINY)
         found.append((lead, match))
     return max(found, key=lambda each: each[0])[1]
+
+
+def permuted_units(layers: Layers, pairing: Pairing) -> str | None:
+    """Whether weights agree only once their hidden units are matched, in a sentence; else None.
+
+    Parameters
+    ----------
+    layers
+        The inp and out layers of a pile.
+    pairing
+        Their pairs by the ordinary signals, which take units as they are listed.
+    """
+    count = len(layers.inp_weight)
+    listed = sum(match.margin > CLEAR for match in pairing.matches)
+    if not LEAST_PAIRS <= count <= MOST_PAIRS or listed > (1 - MOST_PART) * count:
+        return None
+    match = match_units(layers)
+    clear = int((_margins(match.scores, match.pairs) > CLEAR).sum())
+    if clear < MOST_PART * count:
+        return None
+    return (
+        f"the weights of {clear} of {count} pairs clearly agree once their hidden units are "
+        f"matched, of {listed} as units are listed: the units may be permuted, which "
+        "--permuted-units (permuted_units=True) is for"
+    )
+
+
+def _margins(scores: Scores, pairs: Pairs) -> NDArray[np.float64]:
+    """How far each pair leads its best rival, in spreads of the scores of unmatched pairs."""
+    inp, out = pairs.T
+    others = scores.copy()
+    others[inp, out] = np.nan
+    rivals = np.maximum(np.nanmax(others, axis=1)[inp], np.nanmax(others, axis=0)[out])
+    margins: NDArray[np.float64] = (scores[inp, out] - rivals) / max(np.nanstd(others), TINY)
+    return margins
 
 
 def unit_scores(blocks: Blocks, sign: float) -> NDArray[np.float64]:
