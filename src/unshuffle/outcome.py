@@ -58,3 +58,7 @@ class Outcome(Enum):
 
     def __str__(self) -> str:
         return self.label
+
+
+SETTLED = (Outcome.EXACT, Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
+"""Outcomes that reproduce the record."""

@@ -12,7 +12,7 @@ from unshuffle.coarseness import kept_coarsely
 from unshuffle.findings import Findings
 from unshuffle.network import Layers
 from unshuffle.ordering.journal import Journal
-from unshuffle.outcome import Outcome
+from unshuffle.outcome import SETTLED, Outcome
 from unshuffle.pile import Pile
 from unshuffle.records import Records
 from unshuffle.recovery.recover import recover
@@ -138,7 +138,7 @@ def _solve(pile: Pile, records: Records, options: Options, *, permuted_units: bo
 
 def _fits_clipped(solution: Solution, records: Records) -> bool:
     """Whether clipped predictions speak for a solution, or do not matter since it is none."""
-    if solution.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
+    if solution.outcome not in SETTLED:
         return True
     return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
 
@@ -154,10 +154,13 @@ def _with_word_of_units(solution: Solution) -> Solution:
     blocks = solution.network.blocks
     layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
     note = permuted_units(layers, solution.pairing)
-    if note is None:
-        return solution
+    return solution if note is None else _noted(solution, note)
+
+
+def _noted(solution: Solution, *notes: str) -> Solution:
+    """The solution with more notes among its findings."""
     findings = solution.findings or Findings()
-    return replace(solution, findings=replace(findings, notes=(*findings.notes, note)))
+    return replace(solution, findings=replace(findings, notes=(*findings.notes, *notes)))
 
 
 def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records) -> Solution:
@@ -174,12 +177,8 @@ def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records
             notes += _noise(solution, pile, usable.predicted())
     if not notes:
         return solution
-    findings = solution.findings or Findings()
-    return replace(
-        solution,
-        outcome=Outcome.APPROXIMATE if solution.exact else solution.outcome,
-        findings=replace(findings, notes=(*findings.notes, *notes)),
-    )
+    outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome
+    return _noted(replace(solution, outcome=outcome), *notes)
 
 
 def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:

@@ -297,11 +297,18 @@ def _proper(
     """Descend from several seeds of one problem, and see whether another fits better."""
     stage = session.stage(problem, count)
     best = yield from _from_seeds(stage, starts=STARTS)
-    for other in alternatives.others(than=problem):
+    return (yield from _best_alternative(session, alternatives, stage, best))
+
+
+def _best_alternative(
+    session: Session, alternatives: Alternatives, stage: Stage, best: Run, *, near: bool = False
+) -> Generator[Step, None, Found]:
+    """See whether another problem fits better; `near` says to look only at the best order."""
+    for other in alternatives.others(than=stage.problem):
         if stage.done(best):
             break
-        rival = session.stage(other, count)
-        run = yield from _rival(rival, best, near=session.near(best))
+        rival = session.stage(other, len(stage.judge.inputs))
+        run = yield from _rival(rival, best, near=near or session.near(best))
         if _convinces(session, rival, run, best):
             stage, best = rival, run
     return stage, best
@@ -321,12 +328,12 @@ def _raced(
         if session.near(run):
             return stage, (yield from _whole_descents(stage, run))
         found.append((stage, run))
-    least = min(run.error for _, run in found)
-    if session.far(min((run for _, run in found), key=lambda run: run.error)):
+    _, least = min(found, key=lambda each: each[1].error)
+    if session.far(least):
         return found[0]
-    finalists = [each for each in found if least > CONVINCING_SOON * each[1].error][:FINALISTS]
+    close = [each for each in found if least.error > CONVINCING_SOON * each[1].error]
     ended: list[Found] = []
-    for stage, begun in finalists:
+    for stage, begun in close[:FINALISTS]:
         run = yield from _whole_descents(stage, begun)
         ended.append((stage, run))
         if stage.done(run):
@@ -383,11 +390,7 @@ def _from_afar(
         if drawn is stage or _convinces(session, drawn, run, best):
             stage, best = drawn, run
         # What was found with one activation may be good enough to tell that it is another.
-        for other in alternatives.others(than=stage.problem):
-            rival = session.stage(other, count)
-            run = yield from _rival(rival, best, near=True)
-            if _convinces(session, rival, run, best):
-                stage, best = rival, run
+        stage, best = yield from _best_alternative(session, alternatives, stage, best, near=True)
         if not session.far(best) or stage.done(best):
             break
     return stage, best

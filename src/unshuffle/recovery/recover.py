@@ -18,7 +18,7 @@ from unshuffle.findings import LOST, Findings, Gap, Leftover
 from unshuffle.network import Network
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search
-from unshuffle.outcome import Outcome
+from unshuffle.outcome import SETTLED, Outcome
 from unshuffle.pairing import Pairing, pair
 from unshuffle.pairing.layers import stack_layers
 from unshuffle.pairing.matching import optimal_matching
@@ -46,10 +46,7 @@ SURE_PART = 0.5
 FIRST_STEPS = 32
 """Steps of a search for a whole network before pieces are left out and others estimated."""
 
-SETTLED = (Outcome.EXACT, Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
-"""Outcomes that reproduce the record."""
-
-STOPPED = (Outcome.INTERRUPTED, Outcome.BUDGET_SPENT)
+FINAL = (*SETTLED, Outcome.INTERRUPTED, Outcome.BUDGET_SPENT)
 """Outcomes after which nothing else is tried."""
 
 EXPLAINED = 0.5
@@ -102,7 +99,7 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
         solution = _with(_without_copies(kept, records, options), doubled)
     except PileError:
         return arrange(pile, records, options.with_time_left(started))
-    if solution.outcome in SETTLED or solution.outcome in STOPPED:
+    if solution.outcome in FINAL:
         return solution
     try:
         everything = arrange(pile, records, options.with_time_left(started))
@@ -158,10 +155,10 @@ def _as_recorded(
     if partial is not None and _has_orphans(cases.pairing):
         # What the weights call impossible may be two wrong pairs, which a short search mends.
         rebuilt = arrange(kept, records, options, cases=cases, watch=_first_steps)
-        if rebuilt.outcome not in (*SETTLED, *STOPPED):
+        if rebuilt.outcome not in FINAL:
             timed = options.with_time_left(started)
             rebuilt = _with_each_last(kept, records, timed, partial)
-        if rebuilt.outcome in (*SETTLED, *STOPPED):
+        if rebuilt.outcome in FINAL:
             return rebuilt
     timed = options.with_time_left(started)
     trial = Trial(cases)
@@ -171,7 +168,7 @@ def _as_recorded(
     # Standardised inputs keep a right record from being reproduced just as well.
     if not standardised(records) and trial.refutes(solution):
         return _refuted(solution, records, trial)
-    if solution.outcome in SETTLED or solution.outcome in STOPPED or partial is None:
+    if solution.outcome in FINAL or partial is None:
         return solution
     if rebuilt is None:
         timed = options.with_time_left(started)
@@ -215,7 +212,7 @@ def _with_each_last(pile: Pile, records: Records, options: Options, anatomy: Ana
                 continue
             timed = chosen.with_time_left(started)
             found.append(_conclude(_rebuild(pile, records, timed, decided), records, options))
-            if found[-1].outcome in SETTLED or found[-1].outcome in STOPPED:
+            if found[-1].outcome in FINAL:
                 return found[-1]
     return min(found, key=lambda solution: solution.mse)
 

@@ -54,19 +54,14 @@ def reassigned_units(
     """
     from scipy.linalg import cho_factor, cho_solve
 
-    network = units.network(columns)
-    blocks, outputs = network.blocks, len(units.last.bias)
-    rows = slice(MOST_EQUATIONS // outputs)
-    states = [*network.states(units.inputs[rows])]
-    pulled = network.sensitivities(states)
-    residual = (units.predictions[rows] - network.last(states[-1])).T.reshape(-1)
+    rows = slice(MOST_EQUATIONS // len(units.last.bias))
+    blocks, states, pulled, excess = units.linearized(columns, rows)
+    residual = -excess
     error = max(float(np.mean(np.square(residual))), TINY)
     kernel = np.zeros((len(residual), len(residual)), residual.dtype)
     parts = []
     for block in chosen.tolist():
-        z = states[block] @ blocks.inp_weight[block].T + blocks.inp_bias[block]
-        a = np.tile(blocks.activation.apply(z), (outputs, 1))
-        g = pulled[block + 1].reshape(-1, blocks.width)
+        a, g = units.activations(block, states[block]), pulled[block]
         covariance = np.atleast_2d(np.cov(blocks.out_weight[block])).astype(g.dtype)
         covariance.flat[:: blocks.width + 1] += JITTER * covariance.diagonal().mean()
         kernel += (a @ a.T) * (g @ covariance @ g.T)

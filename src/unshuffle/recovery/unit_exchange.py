@@ -55,6 +55,31 @@ class Units:
         """The network with columns in the sequence given: shape (blocks, hidden)."""
         return Network(permuted_columns(self.blocks, columns), self.last)
 
+    def linearized(
+        self, columns: NDArray[np.intp], rows: slice = slice(None)
+    ) -> tuple[Blocks, list[Floats], list[Floats], Floats]:
+        """The blocks with columns in a sequence, and what changes of them do to first order.
+
+        Returns
+        -------
+        tuple
+            The blocks; the state that each reads, shape (rows, width); the sensitivities to what
+            each writes, shape (equations, width), equations being rows times outputs, outputs
+            first; and the residual, shape (equations,).
+        """
+        network = self.network(columns)
+        *states, final = network.states(self.inputs[rows])
+        pulled = network.sensitivities([*states, final])[1:]
+        residual = (network.last(final) - self.predictions[rows]).T.reshape(-1)
+        width = network.blocks.width
+        return network.blocks, states, [g.reshape(-1, width) for g in pulled], residual
+
+    def activations(self, block: int, x: Floats) -> Floats:
+        """Of a block's units at states x; shape (equations, hidden), once for each output."""
+        z = x @ self.blocks.inp_weight[block].T
+        z += self.blocks.inp_bias[block]
+        return np.tile(self.blocks.activation.apply(z), (len(self.last.bias), 1))
+
     def error(self, columns: NDArray[np.intp]) -> float:
         """Mean squared error; infinite where a state overflows."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -115,18 +140,11 @@ def permuted_columns(blocks: Blocks, columns: NDArray[np.intp]) -> Blocks:
 
 def _moves(units: Units, columns: NDArray[np.intp], strength: float) -> tuple[Moves, Floats]:
     """The most promising exchanges with their effects, and the residual; outputs first."""
-    network = units.network(columns)
-    blocks = network.blocks
-    states = [*network.states(units.inputs)]
-    pulled = network.sensitivities(states)
-    residual = (network.last(states[-1]) - units.predictions).T.reshape(-1)
+    blocks, states, pulled, residual = units.linearized(columns)
     found = []
-    for block in range(len(blocks)):
-        z = states[block] @ blocks.inp_weight[block].T
-        z += blocks.inp_bias[block]
-        activations = np.tile(blocks.activation.apply(z), (len(pulled[block]), 1))
-        reads = pulled[block + 1] @ blocks.out_weight[block]  # (outputs, rows, hidden)
-        reads = reads.reshape(-1, reads.shape[2])
+    for block, (x, g) in enumerate(zip(states, pulled, strict=True)):
+        activations = units.activations(block, x)
+        reads = g @ blocks.out_weight[block]
         likelihoods = units.scores[block][:, columns[block]].astype(np.float64)
         stay = likelihoods.diagonal()
         gains = likelihoods + likelihoods.T - stay[:, None] - stay
