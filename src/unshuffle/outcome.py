@@ -62,3 +62,6 @@ class Outcome(Enum):
 
 SETTLED = (Outcome.EXACT, Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
 """Outcomes that reproduce the record."""
+
+FINAL = (*SETTLED, Outcome.INTERRUPTED, Outcome.BUDGET_SPENT)
+"""Outcomes after which nothing else is tried."""

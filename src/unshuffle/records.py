@@ -64,6 +64,12 @@ class Records:
         """Number of prediction columns."""
         return int(self.predictions.shape[1])
 
+    @property
+    def variance(self) -> float:
+        """Of the predictions over the rows that have them, the mean over all outputs; positive."""
+        known = self.predicted().predictions.astype(np.float64)
+        return max(float(np.mean(known.var(axis=0))), np.finfo(float).tiny)
+
     def predicted(self) -> "Records":
         """Only the rows that have all their predictions."""
         has_all = ~np.isnan(self.predictions).any(axis=1) & (self.outputs > 0)

@@ -355,17 +355,21 @@ assert not heavy, heavy
     assert result.returncode == 0, result.stderr
 
 
-def test_solving_needs_no_torch(here):
+def test_solving_a_whole_pile_needs_no_torch_and_nothing_that_mends_piles(here):
     pieces, record, answer = (str(here / name) for name in ("pieces", "record.csv", "answer.txt"))
     result = run_code(f"""
 import sys
 sys.modules["torch"] = None  # importing it raises ImportError
 from unshuffle.commands import main
 assert main(["solve", {pieces!r}, {record!r}, "--quiet"]) == 0
+prefix = "unshuffle.recovery."
+print("loaded", *(name.removeprefix(prefix) for name in sys.modules if name.startswith(prefix)))
 assert main(["assemble", {pieces!r}, {answer!r}, "--to", "x.pt"]) == 2
 """)
     assert result.returncode == 0, result.stderr
     assert "pip install 'unshuffle[torch]'" in result.stderr
+    (loaded,) = re.findall("^loaded (.*)$", result.stdout, re.MULTILINE)
+    assert set(loaded.split()) == {"recover", "anatomy", "copies", "doubt"}
 
 
 def test_the_reader_of_the_output_may_leave_early(here):

@@ -281,7 +281,7 @@ def test_a_whole_network_is_looked_for_before_pieces_are_left_out(dropped, monke
     """What the weights call impossible is often two wrong pairs, and nothing is missing."""
     case = dropped(blocks=6, width=12, hidden=20, rows=400)
     monkeypatch.setattr(recover, "_has_orphans", lambda _: True)
-    monkeypatch.setattr(recover, "_with_each_last", None)
+    monkeypatch.setattr("unshuffle.recovery.incomplete.solve_incomplete", None)
     solution = solve(case.pile, case.records)
     assert solution.outcome is Outcome.EXACT
 

@@ -1,5 +1,7 @@
 """Scales of the inputs are found by least squares, and said."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from unshuffle import Outcome, Records, read_solution, solve, write_solution
@@ -30,7 +32,9 @@ def test_too_few_rows_are_fitted_to_nothing(dropped):
 def test_standardised_inputs_that_are_not_fitted_are_no_proof_of_a_wrong_record(
     dropped, monkeypatch
 ):
-    monkeypatch.setattr("unshuffle.recovery.trial.Trial.refutes", lambda *_: True)
+    doubt = "unshuffle.recovery.doubt.Doubt"
+    monkeypatch.setattr(f"{doubt}.refutes", lambda *_: True)
+    monkeypatch.setattr(f"{doubt}.refuted", lambda _, found: replace(found, outcome=Outcome.NO_FIT))
     monkeypatch.setattr("unshuffle.recovery.scaled_inputs.fit_scaling", lambda *_: None)
     case = dropped(**{**SHAPE, "blocks": 2}, rows=300)
     inputs = (case.records.inputs - case.records.inputs.mean(axis=0)) * np.float32(3)

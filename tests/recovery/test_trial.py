@@ -8,7 +8,8 @@ import pytest
 from unshuffle import Outcome, Records, read_solution, solve, write_solution
 from unshuffle.anatomy import read_anatomy
 from unshuffle.arrangement import Cases, Options
-from unshuffle.recovery.trial import SHARE, Trial, disagreement, strayed
+from unshuffle.recovery.doubt import SHARE, Doubt
+from unshuffle.recovery.trial import Trial, disagreement, strayed
 from unshuffle.trace import Step
 
 SHAPE = {"blocks": 4, "width": 12, "hidden": 20}
@@ -67,21 +68,21 @@ def test_a_right_record_that_is_mostly_noise_is_not_called_wrong(dropped, rng):
 def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, monkeypatch):
     monkeypatch.setattr("unshuffle.recovery.trial.reproduces_rows", lambda *_, **__: False)
     case = dropped(**SHAPE, rows=300)
-    trial = Trial(Cases(case.pile, case.records, read_anatomy(case.pile), Options()))
+    doubt = Doubt(Cases(case.pile, case.records, read_anatomy(case.pile), Options()))
     error = 0.5 * float(np.var(case.records.predictions))
     far = [Step("in vain", np.array([error]), False, (), error, 1000)] * 20
-    assert len([*trial.watch(iter(far))]) == len(far)
-    assert not trial.passed
-    assert 0 < trial.spent <= 20 * 1000 // SHARE + 300
+    assert len([*doubt.watch(iter(far))]) == len(far)
+    assert not doubt.trial.passed
+    assert 0 < doubt.trial.spent <= 20 * 1000 // SHARE + 300
 
 
 def test_a_search_that_comes_near_is_left_alone(dropped):
     case = dropped(**SHAPE, rows=300)
-    trial = Trial(Cases(case.pile, case.records, read_anatomy(case.pile), Options()))
+    doubt = Doubt(Cases(case.pile, case.records, read_anatomy(case.pile), Options()))
     error = 0.05 * float(np.var(case.records.predictions))
     near = [Step("near", np.array([error]), True, (), error, 1000)] * 20
-    assert len([*trial.watch(iter(near))]) == len(near)
-    assert trial.spent == 0
+    assert len([*doubt.watch(iter(near))]) == len(near)
+    assert doubt.trial is None
 
 
 def test_disagreement_counts_couples_and_is_blind_to_the_direction():

@@ -6,6 +6,9 @@ from unshuffle.anatomy import Anatomy
 from unshuffle.pile import Pile
 from unshuffle.records import Records
 
+SURE_PART = 0.5
+"""Of the matched pairs: if more have positive log-odds, those with the least are doubted."""
+
 
 def partial_anatomy(pile: Pile, records: Records) -> Anatomy | None:
     """The likeliest dimensions of a network of which pieces are missing or to which some are added.

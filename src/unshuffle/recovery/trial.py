@@ -23,28 +23,18 @@ import numpy as np
 from unshuffle.activations import Activation
 from unshuffle.arrangement import Cases, reproduces_rows
 from unshuffle.network import Network
-from unshuffle.noise import find_pattern
 from unshuffle.ordering.auto import auto
 from unshuffle.ordering.journal import Journal
 from unshuffle.ordering.judge import Judge
 from unshuffle.ordering.seeds import SEEDS, Ranking
 from unshuffle.pairing.matching import optimal_matching
 from unshuffle.records import Records
-from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of
 from unshuffle.trace import Step
 
 CONTROLS = 4
 """Records that are searched for, in turn, one with each activation, and of which all have to be
 solved before anything is said of another one."""
-
-SHARE = 4
-"""All controls together take at most the work that the search has done, divided by this: on average
-each takes a sixteenth."""
-
-FAR = 0.1
-"""Controls are tried while more than this share of the predictions' variance is unexplained, and
-less than all of it."""
 
 DOUBT = 2.0
 """Pairs are drawn as if their log-odds were divided by this, since those may be too sure."""
@@ -54,10 +44,7 @@ SEED_ROWS = 64
 
 
 class Trial:
-    """Watches a search, and ends it when its record cannot be of these pieces.
-
-    Work is counted in rows, those of every step added up, since a step takes about as long as it
-    has rows; so it does not depend on the machine.
+    """Records that the pieces make themselves, each searched for as the given one is.
 
     Parameters
     ----------
@@ -69,8 +56,6 @@ class Trial:
         self.cases = cases
         self.solved = 0
         """Controls that were solved."""
-        known = cases.problems[0].known
-        self._variance = float(np.var(known.predictions)) if len(known) else np.inf
         # Nothing is said where the roles of pieces are open, or the evidence is no probability.
         decidable = (
             cases.pairing.evidence is not None
@@ -86,31 +71,27 @@ class Trial:
         """Whether all controls were solved."""
         return self.solved == CONTROLS
 
-    def watch(self, steps: Iterator[Step]) -> Iterator[Step]:
-        """Take the steps of a search until they end or all controls are solved."""
-        work = 0
-        for step in steps:
-            yield step
-            work += step.rows
-            if FAR * self._variance < step.error < self._variance:
-                self._advance(work // SHARE)
-                if self.passed:
-                    return
+    def advance(self, budget: int) -> None:
+        """Go on with the controls as far as so much work reaches.
 
-    def refutes(self, solution: Solution) -> bool:
-        """Whether the record that a search has ended on is of no arrangement of these pieces.
-
-        Noise is no such sign: what is left must follow from the inputs.
+        Parameters
+        ----------
+        budget
+            Rows of all steps of all controls, added up, from the first on.
         """
-        known = self.cases.problems[0].known
-        return (
-            self.passed
-            and FAR * self._variance < solution.mse < self._variance
-            and find_pattern(solution.network, known).significant
-        )
+        while self._controls and self.spent < budget and not self.passed:
+            control = self._controls.pop(0)
+            step, solved = next(control, (None, False))
+            if step is None:  # it has not been solved, and never will be
+                self._controls.clear()
+                return
+            self.spent += step.rows
+            self.solved += solved
+            if not solved:
+                self._controls.append(control)
 
     def evidence(self, unexplained: float) -> str:
-        """Why, in a sentence.
+        """Why the record is of no arrangement, in a sentence.
 
         Parameters
         ----------
@@ -123,19 +104,6 @@ class Trial:
             f"with a quarter of the work; of this record {100 * unexplained:.2g} % of the variance "
             "stays unexplained, and it follows from the inputs, so it is no noise"
         )
-
-    def _advance(self, budget: int) -> None:
-        """Go on with the controls as far as so much work reaches."""
-        while self._controls and self.spent < budget and not self.passed:
-            control = self._controls.pop(0)
-            step, solved = next(control, (None, False))
-            if step is None:  # it has not been solved, and never will be
-                self._controls.clear()
-                return
-            self.spent += step.rows
-            self.solved += solved
-            if not solved:
-                self._controls.append(control)
 
     def _search(self, number: int) -> Iterator[tuple[Step, bool]]:
         """Search for a control's arrangement; each step, and whether it ends in it."""
