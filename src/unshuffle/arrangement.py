@@ -170,7 +170,7 @@ class Cases:
             anatomy=anatomy,
             activation=activation,
         )
-        problem = _problem(self.pile, self.records, self.anatomy, pairing, activation)
+        problem = problem_of(self.pile, self.records, self.anatomy, pairing, activation)
         return pairing, replace(problem, start=self.start)
 
 
@@ -326,7 +326,7 @@ def _sample(known: Records, rows: int, rng: np.random.Generator) -> Records:
     return known.take(np.sort(rng.choice(len(known), size=rows, replace=False)))
 
 
-def _problem(
+def problem_of(
     pile: Pile, records: Records, anatomy: Anatomy, pairing: Pairing, activation: Activation
 ) -> Problem:
     """What is to be ordered, in terms of the candidate layers of the whole pile.

@@ -191,6 +191,7 @@ def test_what_is_handed_out_betrays_nothing(oracle, tmp_path):
         "lose": 1,
         "lose_blocks": 0,
         "copies": 0,
+        "networks": 1,
         "duplicate": 0,
         "duplicate_noise": 0.0,
         "prune": 0.0,

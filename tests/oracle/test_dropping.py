@@ -17,6 +17,7 @@ from unshuffle.oracle.dropping import (
 )
 from unshuffle.oracle.recipe import find_recipe, shipped_names
 from unshuffle.outcome import Outcome
+from unshuffle.pile import Pile
 from unshuffle.records import Records
 from unshuffle.verification import verify
 
@@ -162,6 +163,18 @@ def test_lost_pieces_leave_gaps_in_the_answer(network, data):
             np.testing.assert_array_equal(dropped.pieces[number]["weight"], layer.weight)
     with pytest.raises(UsageError, match="9 pieces are to be lost, but there are 9"):
         dropped_from(network, data, lose=9)
+
+
+def test_two_whole_networks_in_one_pile_have_a_record_each(network, data, make_dropped, rng):
+    other = make_dropped(np.random.default_rng(8), blocks=2, width=6, hidden=10, outputs=2).network
+    dropped = drop(network, data, rng=rng, rows=20, second=(other, data))
+    pieces = {piece.id: piece for piece in dropped.pile()}
+    answers = (dropped.answer, dropped.second.answer)
+    assert sorted([*answers[0], *answers[1]]) == sorted(pieces)
+    assert {*answers[1]} == {*dropped.decoys}
+    for records, answer in zip((dropped.records, dropped.second.records), answers, strict=True):
+        verdict = verify(Pile(pieces[name] for name in answer), records, answer)
+        assert verdict.outcome is Outcome.EXACT
 
 
 def test_decoys_are_pieces_of_the_other_network(network, data, make_dropped, rng):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unshuffle.ordering.seriation import _leave_one_out, agreed_depth, leading, likeness, views
+from unshuffle.ordering.seriation import agreed_depth, leading, leave_one_out, likeness, views
 
 DEPTH = np.arange(16)
 
@@ -51,7 +51,7 @@ def test_views_that_each_see_little_see_more_together(rng):
 
 def test_a_block_is_predicted_from_the_others_only(rng):
     kernel = likeness(walk(rng, 10))
-    predicting = _leave_one_out(kernel)
+    predicting = leave_one_out(kernel)
     values = rng.normal(size=16)
     for block in (0, 7):
         changed = values.copy()

@@ -161,6 +161,15 @@ def test_two_whole_networks_in_one_pile_are_told_apart_by_the_record(dropped):
     assert {one.id for one in solution.findings.leftovers} == {piece.id for piece in strangers}
 
 
+def test_a_single_block_with_two_last_layers_needs_no_division(dropped):
+    case = dropped(**{**SHAPE, "blocks": 1}, rows=300)
+    stranger = replace(next(p for p in case.pile if p.shape == (1, 12)), id=50)
+    stranger = replace(stranger, weight=-stranger.weight)
+    solution = solve(Pile([*case.pile, stranger]), case.records)
+    assert solution.exact
+    assert [one.id for one in solution.findings.leftovers] == [50]
+
+
 def test_copies_are_told_apart_by_whether_they_are_equal(dropped, rng):
     case = dropped(**SHAPE, rows=600)
     first, second = case.pile[0], case.pile[3]

@@ -157,6 +157,12 @@ def _add_hardening(parser: argparse.ArgumentParser) -> None:
         help="how many layers of it (default: 2)",
     )
     harder.add_argument(
+        "--second",
+        metavar="MODEL",
+        help="mix in a whole second network of the same dimensions, of whatever depth; its record "
+        "is record_2.csv, and its answer is kept as that of the first is",
+    )
+    harder.add_argument(
         "--detach-biases",
         action="store_true",
         help="make every weight and every bias a piece of its own, so that biases have to be "
@@ -201,12 +207,22 @@ def run(args: argparse.Namespace) -> int:
     )
     folder = Path(args.out)
     drop_rng, input_rng, decoy_rng = np.random.default_rng(args.seed).spawn(3)
-    network, data = _model(args, input_rng)
+    network, data = _model(args, args.model, input_rng)
     decoys = _decoys(args, network, decoy_rng) if args.decoys else []
-    dropped = drop(
-        network, data, rng=drop_rng, rows=args.records, hardening=hardening, decoys=decoys
-    )
     secrets = {"seed": args.seed, "activation": network.blocks.activation.name}
+    second = None
+    if args.second is not None:
+        second = _model(args, args.second, input_rng)
+        secrets["activation_2"] = second[0].blocks.activation.name
+    dropped = drop(
+        network,
+        data,
+        rng=drop_rng,
+        rows=args.records,
+        hardening=hardening,
+        decoys=decoys,
+        second=second,
+    )
     write_dropped(
         folder,
         dropped,
@@ -223,7 +239,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _model(args: argparse.Namespace, rng: "np.random.Generator") -> "tuple[Network, Records]":
+def _model(
+    args: argparse.Namespace, model: str, rng: "np.random.Generator"
+) -> "tuple[Network, Records]":
     """The network, and the rows that its record can be drawn from."""
     import numpy as np
 
@@ -231,13 +249,13 @@ def _model(args: argparse.Namespace, rng: "np.random.Generator") -> "tuple[Netwo
     from unshuffle.files import read_records
     from unshuffle.records import Records
 
-    network, data = _read(args.model, args.activation)
+    network, data = _read(model, args.activation)
     width = network.blocks.width
     if args.inputs is not None:
         data = read_records(args.inputs)
         if data.width != width:
             raise UsageError(
-                f"{args.inputs}: has {data.width} input columns, but the network of {args.model} "
+                f"{args.inputs}: has {data.width} input columns, but the network of {model} "
                 f"has {width} inputs; give a table that fits"
             )
     elif data is None:

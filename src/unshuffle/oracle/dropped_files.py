@@ -7,6 +7,7 @@
     sealed/answer.txt      the answer
     sealed/drop.json       what betrays it or the anatomy: seed, activation, decoys
 
+Of a second network in the pile there are record_2.csv, answer_2.sha256 and sealed/answer_2.txt.
 Pieces are written in the sequence of their numbers, so that their times tell nothing either.
 """
 
@@ -19,10 +20,10 @@ from typing import Any
 from unshuffle.errors import FileError
 from unshuffle.files import make_folder, write_network, write_records, write_text
 from unshuffle.files.opening import shown
-from unshuffle.oracle.dropping import Dropped, Hardening, manifest
+from unshuffle.oracle.dropping import Dropped, Hardening, answer_text, manifest
 
 PIECES, SEALED = "pieces", "sealed"
-ANSWER, SECRETS = "answer.txt", "drop.json"
+ANSWER, SECOND_ANSWER, SECRETS = "answer.txt", "answer_2.txt", "drop.json"
 
 
 def write_dropped(
@@ -59,26 +60,33 @@ def write_dropped(
     """
     pieces = {f"piece_{n}.{file_format}": tensors for n, tensors in enumerate(dropped.pieces)}
     _check_room(folder / PIECES, set(pieces), force=force)
-    _check_room(folder / SEALED, set() if secrets is None else {ANSWER, SECRETS}, force=force)
+    sealed = {ANSWER, SECRETS} | ({SECOND_ANSWER} if dropped.second else set())
+    _check_room(folder / SEALED, set() if secrets is None else sealed, force=force)
     make_folder(folder / PIECES)
     for name, tensors in pieces.items():
         path = folder / PIECES / name
         write_network(path, tensors, stored_as=dropped.stored_as, force=force)
-    write_records(folder / "record.csv", dropped.records, force=force)
-    answer = dropped.answer_text()
-    public = manifest(dropped, hardening, file_format)
-    write_text(folder / "manifest.json", _json(public), force=force)
-    digest = sha256(answer.encode()).hexdigest()
-    write_text(folder / "answer.sha256", f"{digest}\n", force=force)
+    write_text(
+        folder / "manifest.json", _json(manifest(dropped, hardening, file_format)), force=force
+    )
     if secrets is not None:
         make_folder(folder / SEALED)
-        write_text(folder / SEALED / ANSWER, f"{answer}\n", force=force)
         private = {
             **secrets,
             "decoys": list(dropped.decoys),
             "copies": list(dropped.copies),
         }
         write_text(folder / SEALED / SECRETS, _json(private), force=force)
+    networks = [("", dropped.records, dropped.answer)]
+    if dropped.second is not None:
+        networks.append(("_2", dropped.second.records, dropped.second.answer))
+    for suffix, records, numbers in networks:
+        write_records(folder / f"record{suffix}.csv", records, force=force)
+        answer = answer_text(numbers)
+        digest = sha256(answer.encode()).hexdigest()
+        write_text(folder / f"answer{suffix}.sha256", f"{digest}\n", force=force)
+        if secrets is not None:
+            write_text(folder / SEALED / f"answer{suffix}.txt", f"{answer}\n", force=force)
 
 
 def _check_room(folder: Path, names: set[str], *, force: bool) -> None:

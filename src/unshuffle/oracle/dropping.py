@@ -85,6 +85,25 @@ class Hardening:
     scramble_hidden: bool = False
 
 
+def answer_text(answer: Sequence[int | None]) -> str:
+    """An answer as it is sealed and hashed: numbers joined by commas, `?` for a lost piece."""
+    return ",".join(LOST if number is None else str(number) for number in answer)
+
+
+@dataclass(frozen=True, eq=False)
+class Second:
+    """The second network of a pile.
+
+    Parameters
+    ----------
+    records, answer
+        As those of the first one in `Dropped`.
+    """
+
+    records: Records
+    answer: tuple[int | None, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Dropped:
     """A dropped network.
@@ -104,6 +123,8 @@ class Dropped:
         Numbers of the pieces that belong to another network.
     copies
         Numbers of the pieces that copy another one.
+    second
+        Another whole network in the pile, all of whose pieces are decoys for this one.
     """
 
     pieces: tuple[Tensors, ...]
@@ -112,10 +133,11 @@ class Dropped:
     answer: tuple[int | None, ...]
     decoys: tuple[int, ...]
     copies: tuple[int, ...] = ()
+    second: Second | None = None
 
     def answer_text(self) -> str:
-        """The answer as it is sealed and hashed: numbers joined by commas, `?` for a lost piece."""
-        return ",".join(LOST if number is None else str(number) for number in self.answer)
+        """The answer as it is sealed and hashed."""
+        return answer_text(self.answer)
 
     def pile(self) -> Pile:
         """The pieces as a pile."""
@@ -148,6 +170,7 @@ def drop(
     rows: int | None = None,
     hardening: Hardening = Hardening(),
     decoys: Sequence[Linear] = (),
+    second: tuple[Network, Records] | None = None,
 ) -> Dropped:
     """Break a network into shuffled numbered pieces, and record what it predicts.
 
@@ -166,21 +189,27 @@ def drop(
         What makes it harder.
     decoys
         Layers of another network that are mixed in.
+    second
+        A whole network of the same dimensions that is mixed in, and its data. It is hardened as the
+        first one is, but loses nothing and has no copies.
 
     Raises
     ------
     UsageError
-        If there are fewer rows or pieces than asked for, or a weight exceeds the number format.
+        If there are fewer rows or pieces than asked for, a weight exceeds the number format, or the
+        second network has other dimensions.
     """
     row_rng, number_rng, noise_rng, hidden_rng, lost_rng, copy_rng, column_rng = rng.spawn(7)
-    data = _drawn(data, rows, row_rng)
-    predictions = _blurred(network.predict(data.inputs), hardening, noise_rng)
-    if hardening.permute_hidden:
-        network = permute_hidden_units(network, hidden_rng)
-    if hardening.scramble_hidden:
-        network = scramble_hidden_units(network, hidden_rng)
-    own = [part for layer in network.layers() for part in _parts(layer, hardening)]
+    records = _record(network, _drawn(data, rows, row_rng), hardening, noise_rng, column_rng)
+    own = _pieces(network, hardening, hidden_rng)
     others = [part for layer in decoys for part in _parts(layer, hardening)]
+    first_of_second = len(others)
+    second_records = None
+    if second is not None:
+        _check_dimensions(second[0], network)
+        drawn = _drawn(second[1], rows, row_rng)
+        second_records = _record(second[0], drawn, hardening, noise_rng, column_rng)
+        others += _pieces(second[0], hardening, hidden_rng)
     lost = _lost(len(own), hardening, lost_rng)
 
     present = [position for position in range(len(own)) if position not in lost]
@@ -190,15 +219,38 @@ def drop(
     pieces: list[Tensors] = [{}] * len(numbers)
     for number, part in zip(numbers, [own[i] for i in present] + others + copies, strict=True):
         pieces[number] = part
-    strangers = len(present) + len(others)
+    strangers = numbers[len(present) : len(present) + len(others)]
+    second_answer = tuple(strangers[first_of_second:])
     return Dropped(
         pieces=tuple(pieces),
         stored_as=_stored_as(hardening, network.last.weight.dtype.name),
-        records=Records(_recorded(data.inputs, hardening, column_rng), predictions, data.targets),
+        records=records,
         answer=tuple(number_of.get(position) for position in range(len(own))),
-        decoys=tuple(sorted(numbers[len(present) : strangers])),
-        copies=tuple(sorted(numbers[strangers:])),
+        decoys=tuple(sorted(strangers)),
+        copies=tuple(sorted(numbers[len(present) + len(others) :])),
+        second=None if second_records is None else Second(second_records, second_answer),
     )
+
+
+def _record(
+    network: Network,
+    data: Records,
+    hardening: Hardening,
+    noise_rng: np.random.Generator,
+    column_rng: np.random.Generator,
+) -> Records:
+    """What a network predicts, as the record has it."""
+    predictions = _blurred(network.predict(data.inputs), hardening, noise_rng)
+    return Records(_recorded(data.inputs, hardening, column_rng), predictions, data.targets)
+
+
+def _pieces(network: Network, hardening: Hardening, rng: np.random.Generator) -> list[Tensors]:
+    """The parts of all layers, in the order in which they are applied."""
+    if hardening.permute_hidden:
+        network = permute_hidden_units(network, rng)
+    if hardening.scramble_hidden:
+        network = scramble_hidden_units(network, rng)
+    return [part for layer in network.layers() for part in _parts(layer, hardening)]
 
 
 def draw_decoys(
@@ -211,15 +263,7 @@ def draw_decoys(
     UsageError
         If the other network has other dimensions, or fewer layers.
     """
-    found, expected = (
-        (net.blocks.width, net.blocks.hidden, len(net.last.bias)) for net in (other, network)
-    )
-    if found != expected:
-        names = "width {}, {} hidden units and {} outputs".format
-        raise UsageError(
-            f"the decoys' network has {names(*found)}, but the dropped one has {names(*expected)}; "
-            "only layers of the same shapes can be taken for one another"
-        )
+    _check_dimensions(other, network)
     layers = other.layers()
     if count > len(layers):
         raise UsageError(
@@ -227,6 +271,19 @@ def draw_decoys(
             "fewer"
         )
     return [layers[i] for i in np.sort(rng.choice(len(layers), count, replace=False)).tolist()]
+
+
+def _check_dimensions(other: Network, network: Network) -> None:
+    """Refuse another network whose layers could not be taken for those of the first one."""
+    found, expected = (
+        (net.blocks.width, net.blocks.hidden, len(net.last.bias)) for net in (other, network)
+    )
+    if found != expected:
+        names = "width {}, {} hidden units and {} outputs".format
+        raise UsageError(
+            f"the network that is mixed in has {names(*found)}, but the dropped one has "
+            f"{names(*expected)}; only layers of the same shapes can be taken for one another"
+        )
 
 
 def permute_hidden_units(network: Network, rng: np.random.Generator) -> Network:
@@ -283,6 +340,7 @@ def manifest(dropped: Dropped, hardening: Hardening, file_format: str) -> dict[s
         "outputs": dropped.records.outputs,
         "decoys": len(dropped.decoys),
         "copies": len(dropped.copies),
+        "networks": 1 if dropped.second is None else 2,
         **asdict(hardening),
     }
 

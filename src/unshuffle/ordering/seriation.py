@@ -114,14 +114,14 @@ def agreed_depth(kernels: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     kernels = [kernel for kernel in kernels if kernel.any()]
     if not kernels:
         return np.zeros(0)
-    rankings = np.stack([_standardised(leading(kernel)) for kernel in kernels], axis=1)
+    rankings = np.stack([standardised(leading(kernel)) for kernel in kernels], axis=1)
     depth: NDArray[np.float64] = np.linalg.svd(rankings, full_matrices=False)[0][:, 0]
-    smoothers = [_leave_one_out(kernel) for kernel in kernels]
+    smoothers = [leave_one_out(kernel) for kernel in kernels]
     for _ in range(ROUNDS):
-        ranks = _standardised(np.argsort(np.argsort(depth, kind="stable")).astype(np.float64))
+        ranks = standardised(np.argsort(np.argsort(depth, kind="stable")).astype(np.float64))
         refined = np.zeros(len(depth))
         for smoother in smoothers:
-            expected = _standardised(smoother @ ranks)
+            expected = standardised(smoother @ ranks)
             agreement = min(float(expected @ ranks), MOST_AGREEMENT)
             if agreement > LEAST_AGREEMENT:
                 refined += agreement / (1 - agreement**2) * expected
@@ -131,8 +131,11 @@ def agreed_depth(kernels: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return depth
 
 
-def _leave_one_out(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The matrix that predicts each block's value from those of the others."""
+def leave_one_out(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The matrix that predicts each block's value from those of the others.
+
+    By kernel ridge regression, with Allen's formula (1974); the kernel has shape (blocks, blocks).
+    """
     centre = np.eye(len(kernel)) - 1 / len(kernel)
     kernel = centre @ kernel @ centre
     damping = RIDGE * np.trace(kernel) / len(kernel)
@@ -143,7 +146,7 @@ def _leave_one_out(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
     return predicting
 
 
-def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Centre, and scale to unit length."""
     values = values - values.mean()
     return values / max(float(np.linalg.norm(values)), TINY)

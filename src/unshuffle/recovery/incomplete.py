@@ -23,12 +23,17 @@ from unshuffle.pile import Piece, PieceId, Pile
 from unshuffle.records import Records
 from unshuffle.recovery.anatomy import SURE_PART, partial_anatomy
 from unshuffle.recovery.copies import near_copies
+from unshuffle.recovery.division import likely_networks
 from unshuffle.recovery.estimation import estimate_last
 from unshuffle.recovery.gaps import Traces, unexplained
 from unshuffle.recovery.rebuilding import SLOTS, Workbench, rebuild
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of
 from unshuffle.trace import Trace
+
+HOPELESS = 0.5
+"""Part of the predictions' variance above which blocks that were taken for those of one of two
+networks are not: the search goes on with all of them."""
 
 DOUBTFUL = -3.0
 """Log-odds below which a matched pair is taken for two layers that found no partner."""
@@ -56,8 +61,9 @@ class _Rebuilt:
 def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
     """Rebuild with each piece that can be the last layer in turn, until one reproduces the record.
 
-    Where pieces are missing or too many, an activation may fit better by accident; then the first
-    is tried by itself too.
+    Where there are several, the pile may hold two networks, which the weights tell apart; that is
+    tried first. Where pieces are missing or too many, an activation may fit better by accident;
+    then the first is tried by itself too.
 
     Parameters
     ----------
@@ -73,6 +79,11 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
     """
     started = perf_counter()
     found: list[Solution] = []
+    if len(anatomy.last) > 1 and min(len(anatomy.inp), len(anatomy.out)) > 1:
+        halves = _rebuild(pile, records, options, anatomy, None, divided=True)
+        found.append(_conclude(halves, records, options))
+        if found[-1].outcome in FINAL:
+            return found[-1]
     likeliest = options.activations[0].name
     alone = replace(options, activation=likeliest)
     for decided in [anatomy.with_last(last) for last in anatomy.last] or [anatomy]:
@@ -116,6 +127,8 @@ def _rebuild(
     options: Options,
     anatomy: Anatomy,
     start: Solution | None,
+    *,
+    divided: bool = False,
 ) -> _Rebuilt:
     """Search with layers that may be left out, and slots for those that are missing.
 
@@ -123,6 +136,9 @@ def _rebuild(
     ----------
     start
         An arrangement to begin with.
+    divided
+        Whether to begin with the blocks that seem to be of one of two networks, and to stop soon
+        where none of that leads near the record.
     """
     known = records.predicted()
     guessed_last = not anatomy.last
@@ -138,13 +154,16 @@ def _rebuild(
     found: list[Workbench] = []
     with threadpool_limits(1, "blas"):
         steps = rebuild(
-            _problems(pile, records, anatomy, options, start),
+            likely_networks(pile, records, anatomy, options.activations)
+            if divided
+            else _problems(pile, records, anatomy, options, start),
             found,
             np.random.default_rng(options.seed),
             arithmetic_of(pile.dtype, known.predictions),
             rows=options.rows,
             guessed_last=guessed_last,
             searched=start is not None,
+            hopeless=HOPELESS if divided else np.inf,
         )
         ending = run_search(
             steps, Trace(inp, out), time_limit=options.time_limit, on_step=options.on_step

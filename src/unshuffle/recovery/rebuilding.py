@@ -225,6 +225,7 @@ def rebuild(
     rows: int | None,
     guessed_last: bool,
     searched: bool,
+    hopeless: float,
 ) -> Search:
     """Order the pairs that are given, settle which blocks belong, and fill gaps.
 
@@ -245,6 +246,8 @@ def rebuild(
         Whether the last layer of the problems is but a guess.
     searched
         Whether the pairs of the only problem stand in the order that a search has found.
+    hopeless
+        Part of the predictions' variance; the search ends where the first descents leave more.
     """
 
     def reproduces(judge: Judge, run: Run) -> bool:
@@ -269,6 +272,9 @@ def rebuild(
     bench = Workbench.of(problem, order, guessed=guessed_last)
     found[:] = [bench]
     share = Rows.of(problem.known, arithmetic, rng)
+    run = bench.judge(share.judged).run(bench.order)
+    if run.error > hopeless * float(np.var(share.judged.predictions)):
+        return run
     if guessed_last:
         yield from _refit_last(bench, share)
     return (yield from improve(bench, share))
@@ -349,7 +355,7 @@ def improve(bench: Workbench, rows: Rows) -> Search:
             Objective(bench.log_odds),
             done=lambda one: rows.done(judge, one),
         )
-        if rival.error < WORTHWHILE * run.error:
+        if rival.order and rival.error < WORTHWHILE * run.error:
             run, bench.order = rival, rival.order
             bench.complete = rows.done(judge, run)
     while not bench.complete:
@@ -416,7 +422,8 @@ def _fill_one(bench: Workbench, rows: Rows, run: Run) -> Search:
     any_block = float(unexplained(traces).min())
     inps, outs = bench.unused()
     choices: list[tuple[float, list[int], str, int]] = []
-    for role, numbers in (("out", inps), ("inp", outs)):
+    # Without any block there is nothing to guess inp layers from.
+    for role, numbers in (("out", inps), ("inp", outs if bench.order else [])):
         for number in numbers if bench.free_slot(role) is not None else ():
             if role == "out":
                 left = unexplained(traces, inp=_inp(bench.layers, number))
