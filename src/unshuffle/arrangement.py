@@ -96,11 +96,15 @@ class Options:
         """Whether a search may leave pieces out and estimate what is missing."""
         return self.strategy == "auto" and self.chosen_signal == FUSED
 
+    def clock(self) -> float:
+        """What second it is; with a journal, of the search, those before an interruption too."""
+        return perf_counter() if self.journal is None else self.journal.seconds
+
     def with_time_left(self, started: float) -> "Options":
-        """The options with what is left of the time limit since a moment of `perf_counter`."""
+        """The options with what is left of the time limit since a moment of `clock`."""
         if self.time_limit is None:
             return self
-        left = self.time_limit - (perf_counter() - started)
+        left = self.time_limit - (self.clock() - started)
         return replace(self, time_limit=max(left, LEAST_SECONDS))
 
     @property

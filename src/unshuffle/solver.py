@@ -1,6 +1,7 @@
 """The front door of the library: `solve`."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from hashlib import sha256
@@ -113,13 +114,17 @@ def solve(
     )
     if journal is not None:
         journal.claim({**_key(pile, records, options), "kind of pile": str(permuted_units)})
+    started = options.clock()
     usable = without_clipped(records)
     solution = _solve(pile, usable, options, permuted_units=permuted_units)
     if usable is not records and solution.rows and not _fits_clipped(solution, records):
         usable = records
         solution = _solve(pile, records, options, permuted_units=permuted_units)
     if not permuted_units:
-        solution = _with_word_of_units(solution)
+        solution = _with_word_of_units(
+            solution,
+            lambda: time_limit is None or options.clock() - started < time_limit,
+        )
     return _annotated(solution, pile, records, usable)
 
 
@@ -143,7 +148,7 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
 
 
-def _with_word_of_units(solution: Solution) -> Solution:
+def _with_word_of_units(solution: Solution, in_time: Callable[[], bool]) -> Solution:
     """The solution with a note where it failed since the pile's hidden units may be permuted."""
     failed = solution.outcome in (Outcome.LOCAL_OPTIMUM, Outcome.BUDGET_SPENT, Outcome.NO_FIT)
     # Where units can be matched at all, as `solve_permuted` would.
@@ -153,7 +158,7 @@ def _with_word_of_units(solution: Solution) -> Solution:
 
     blocks = solution.network.blocks
     layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
-    note = permuted_units(layers, solution.pairing)
+    note = permuted_units(layers, solution.pairing, in_time)
     return solution if note is None else _noted(solution, note)
 
 

@@ -4,20 +4,25 @@ import numpy as np
 import pytest
 
 from unshuffle import Outcome, read_solution, solve, write_solution
+from unshuffle.activations import RELU
+from unshuffle.anatomy import read_anatomy
 from unshuffle.commands import main
 from unshuffle.errors import FileError, PileError, RecordError
 from unshuffle.files import write_network
 from unshuffle.network import Blocks, Layers, Network
 from unshuffle.oracle.dropping import Hardening, drop, scramble_hidden_units
+from unshuffle.ordering.journal import Journal
+from unshuffle.pairing import pair
+from unshuffle.pairing.layers import stack_layers
 from unshuffle.recovery.unit_assignment import doubtful_blocks, reassigned_units
-from unshuffle.recovery.unit_descent import doubly_stochastic, gradient, mixed
+from unshuffle.recovery.unit_descent import UnitDescent, doubly_stochastic, gradient, mixed
 from unshuffle.recovery.unit_exchange import (
     Units,
     _promising,
     exchanged_units,
     permuted_columns,
 )
-from unshuffle.recovery.unit_matching import assigned, match_units, unit_scores
+from unshuffle.recovery.unit_matching import assigned, match_units, permuted_units, unit_scores
 
 
 @pytest.fixture
@@ -86,21 +91,47 @@ def test_a_record_of_another_network_is_never_exact(dropped, scrambled, monkeypa
     assert ended.outcome is Outcome.BUDGET_SPENT
 
 
-def test_a_solve_that_takes_units_as_listed_says_so(make_dropped, rng):
-    case = make_dropped(rng, rows=300, blocks=10, width=8, hidden=12)
-    scrambled = drop(case.network, case.records, rng=rng, hardening=Hardening(scramble_hidden=True))
-    ended = solve(scrambled.pile(), scrambled.records, time_limit=1e-9)
-    assert ended.outcome is Outcome.BUDGET_SPENT
-    (note,) = ended.findings.notes
-    assert "--permuted-units" in note
+def looked_at(pile, records, in_time=lambda: True):
+    """What is said of the units of a pile."""
+    layers = stack_layers(pile, read_anatomy(pile, records), RELU)
+    return permuted_units(layers, pair(pile, records), in_time)
+
+
+@pytest.fixture
+def ten_blocks(make_dropped):
+    return make_dropped(np.random.default_rng(3), rows=300, blocks=10, width=8, hidden=12)
+
+
+@pytest.fixture
+def ten_scrambled(ten_blocks, rng):
+    hardening = Hardening(scramble_hidden=True)
+    return drop(ten_blocks.network, ten_blocks.records, rng=rng, hardening=hardening)
+
+
+def test_a_look_at_the_units_says_whether_they_are_permuted(ten_blocks, ten_scrambled, rng):
+    said = looked_at(ten_scrambled.pile(), ten_scrambled.records)
+    assert "clearly agree once their hidden units are matched" in said
     # Neither where units are as listed, nor of weights that have nothing in common.
-    assert solve(case.pile, case.records, time_limit=1e-9).findings is None
-    weights = case.network.blocks
+    assert looked_at(ten_blocks.pile, ten_blocks.records) is None
+    weights = ten_blocks.network.blocks
     others = rng.normal(size=weights.out_weight.shape).astype(np.float32)
     blocks = Blocks(*weights.inp, others, weights.out_bias, weights.activation)
-    strangers = drop(Network(blocks, case.network.last), case.records, rng=rng)
-    assert solve(strangers.pile(), strangers.records, time_limit=1e-9).findings is None
-    with_units = solve(scrambled.pile(), scrambled.records, permuted_units=True, time_limit=1e-9)
+    strangers = drop(Network(blocks, ten_blocks.network.last), ten_blocks.records, rng=rng)
+    assert looked_at(strangers.pile(), strangers.records) is None
+
+
+def test_a_look_at_the_units_ends_with_the_time(ten_blocks, ten_scrambled):
+    pile, records = ten_scrambled.pile(), ten_scrambled.records
+    times = iter([True] * 5)
+    assert "no time was left" in looked_at(pile, records, lambda: next(times, False))
+    assert next(times, None) is None
+    ended = solve(pile, records, time_limit=1e-9)
+    assert ended.outcome is Outcome.BUDGET_SPENT
+    (note,) = ended.findings.notes
+    assert "no time was left" in note
+    assert "--permuted-units" in note
+    assert solve(ten_blocks.pile, ten_blocks.records, time_limit=1e-9).findings is None
+    with_units = solve(pile, records, permuted_units=True, time_limit=1e-9)
     assert with_units.findings is None
 
 
@@ -151,6 +182,31 @@ def test_the_gradient_is_the_derivative(dropped, rng):
         assert slopes[entry] == pytest.approx((error(more) - error(less)) / 2e-6, rel=1e-4)
 
 
+def test_soft_permutations_go_on_from_the_journal(case):
+    """From its state to the last bit, and with the same draws, without taking a step again."""
+
+    def descents(journal):
+        units = UnitDescent(
+            np.zeros((3, 12, 12), np.float32),
+            case.network.blocks,
+            case.network.last,
+            case.records.inputs,
+            case.records.predictions,
+            np.random.default_rng(1),
+        )
+        errors = [units.descend(np.arange(3), 5, journal) for _ in range(2)]
+        return errors, units.logits.tobytes(), units.steps, units.rng.random()
+
+    journal = Journal()
+    whole = descents(journal)
+    assert len(journal.entries) == 2
+    assert descents(Journal(journal.entries[:1])) == whole
+    first = journal.entries[0]
+    journal = Journal([replace(first, numbers=first.numbers[:-1])])
+    with pytest.raises(FileError, match="another shape"):
+        descents(journal)
+
+
 @pytest.fixture
 def units(case):
     """The blocks as they are, with weights that say nothing of the units."""
@@ -168,7 +224,7 @@ def test_exchanges_mend_two_units(units):
     columns = np.tile(np.arange(12), (3, 1))
     wrong = columns.copy()
     wrong[2, [0, 7]] = wrong[2, [7, 0]]
-    *_, mended = exchanged_units(units, wrong, 500.0)
+    *_, mended = exchanged_units(units, wrong, 500.0, Journal())
     np.testing.assert_array_equal(mended, columns)
     same = permuted_columns(units.blocks, columns)
     assert same.out_weight.tobytes() == units.blocks.out_weight.tobytes()
@@ -179,7 +235,7 @@ def test_what_weights_say_is_weighed_against_the_record(units):
     wrong[2, [0, 7]] = wrong[2, [7, 0]]
     scores = units.scores.copy()
     scores[2, 0, 7] = 1e6
-    for columns in exchanged_units(replace(units, scores=scores), wrong, 500.0):
+    for columns in exchanged_units(replace(units, scores=scores), wrong, 500.0, Journal()):
         assert columns[2, 0] == 7
 
 
@@ -202,6 +258,11 @@ def test_the_units_of_a_whole_block_are_assigned_anew(units, rng):
     assert doubtful_blocks(doubted, wrong, 1).tolist() == [1]
     errors = [doubted.error(each) for each in reassigned_units(doubted, wrong, np.array([1]))]
     assert min(errors) < 0.1 * doubted.error(wrong)
+
+
+def test_where_nothing_is_left_nothing_is_assigned_anew(units):
+    right = np.tile(np.arange(12), (3, 1))
+    assert [*reassigned_units(units, right, np.array([1]))] == []
 
 
 def test_units_that_resemble_those_of_other_blocks_are_told_by_weights():

@@ -13,6 +13,7 @@ from unshuffle.anatomy import read_anatomy
 from unshuffle.arrangement import Cases, Options
 from unshuffle.errors import PileError
 from unshuffle.network import Blocks, Layers, Linear, Network
+from unshuffle.ordering.journal import Journal
 from unshuffle.ordering.judge import Judge
 from unshuffle.recovery import recover
 from unshuffle.recovery.anatomy import partial_anatomy
@@ -62,7 +63,7 @@ def test_a_missing_out_layer_is_estimated_exactly(dropped, place):
     guess = with_zeros(case.network, unknown)
     assert unknowns_in(guess, [unknown]) == 12 * 21
     estimate = finished(
-        estimate_layers(guess, [unknown], case.records.inputs, case.records.predictions)
+        estimate_layers(guess, [unknown], case.records.inputs, case.records.predictions, Journal())
     )
     assert estimate.determined
     assert estimate.unseen < 1e-11 * case.records.predictions.var()
@@ -73,7 +74,9 @@ def test_an_inp_layer_is_estimated_from_a_guess_that_is_near(dropped, rng):
     network = case.network.astype(np.float64)
     network.blocks.inp_weight[2] += 0.1 * rng.normal(size=network.blocks.inp_weight[2].shape)
     inputs, predictions = case.records.inputs, case.records.predictions
-    estimate = finished(estimate_layers(network, [Unknown(2, "inp")], inputs, predictions))
+    estimate = finished(
+        estimate_layers(network, [Unknown(2, "inp")], inputs, predictions, Journal())
+    )
     assert estimate.unseen < 1e-10 * predictions.var()
 
 
@@ -82,7 +85,7 @@ def test_few_rows_do_not_determine_a_layer(dropped):
     unknown = Unknown(2, "out")
     before = with_zeros(case.network, unknown)
     inputs, predictions = case.records.inputs, case.records.predictions
-    estimate = finished(estimate_layers(before, [unknown], inputs, predictions))
+    estimate = finished(estimate_layers(before, [unknown], inputs, predictions, Journal()))
     assert not estimate.determined
     left = np.mean(np.square(before.predict(inputs[9::10]) - predictions[9::10]))
     assert 1e-8 < estimate.unseen < left
@@ -226,8 +229,10 @@ def test_rounding_of_the_record_is_no_error_of_an_estimate(dropped):
     case = dropped(**SHAPE, rows=340)
     records, unknown = with_few_large_rows(case), Unknown(0, "out")
     known = records.inputs, records.predictions
-    estimate = finished(estimate_layers(with_zeros(case.network, unknown), [unknown], *known))
-    network = finished(fit_all_rows(estimate.network, [unknown], *known))
+    estimate = finished(
+        estimate_layers(with_zeros(case.network, unknown), [unknown], *known, Journal())
+    )
+    network = finished(fit_all_rows(estimate.network, [unknown], *known, Journal()))
     before, after = (
         judge_network(each.astype(np.float32), records, ("float32",))
         for each in (estimate.network, network)

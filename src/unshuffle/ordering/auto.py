@@ -247,6 +247,7 @@ def first_descents(
     problems: Iterable[Problem],
     rng: np.random.Generator,
     *,
+    journal: Journal,
     rows: int | None,
     reproduces: Callable[[Judge, Run], bool],
 ) -> Generator[Step, None, Found]:
@@ -262,7 +263,7 @@ def first_descents(
     """
     alternatives = Alternatives(problems)
     known = alternatives.made[0].known
-    session = Session(known.take(rng.permutation(len(known))), rng, reproduces, Journal())
+    session = Session(known.take(rng.permutation(len(known))), rng, reproduces, journal)
     stage, best = yield from _glance(session, alternatives)
     if session.confirmed(stage, best):
         return stage, best

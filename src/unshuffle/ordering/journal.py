@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.errors import FileError
+from unshuffle.pile import Floats
 
 Numbers = NDArray[np.int32]
 Errors = NDArray[np.float64]
 
 T = TypeVar("T")
+F = TypeVar("F", bound=np.floating)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,7 @@ class Journal:
     @property
     def seconds(self) -> float:
         """Seconds of search, those before an interruption included, but not the recalling."""
-        if self._recalled < len(self.entries):
+        if self.recalling:
             return self._used
         if self._working_since is None:
             self._working_since = perf_counter()
@@ -102,7 +104,7 @@ class Journal:
     def result(
         self,
         work: Callable[[], T],
-        pack: Callable[[T], tuple[Sequence[int], Sequence[float] | Errors]],
+        pack: Callable[[T], tuple[Sequence[int] | NDArray[np.integer], Sequence[float] | Errors]],
         unpack: Callable[[Numbers, Errors], T],
     ) -> T:
         """What the next round comes to: as it was written down, or else worked out now.
@@ -121,23 +123,66 @@ class Journal:
         FileError
             If what was written down is not of this search.
         """
-        if self._recalled < len(self.entries):
-            entry = self.entries[self._recalled]
-            try:
-                found = unpack(entry.numbers, entry.errors)
-            except ValueError as error:
-                raise FileError(
-                    f"{self.name}: its round {self._recalled + 1} is of another search ({error}); "
-                    "choose another file, or remove it to begin anew"
-                ) from error
-            self._recalled += 1
-            self._used = entry.seconds
-            return found
+        if self.recalling:
+            return self.recalled(unpack)
         found = work()
-        numbers, errors = pack(found)
+        self.keep(*pack(found))
+        return found
+
+    @property
+    def recalling(self) -> bool:
+        """Whether the next round was written down."""
+        return self._recalled < len(self.entries)
+
+    def recalled(self, unpack: Callable[[Numbers, Errors], T]) -> T:
+        """What the next round came to, which was written down; see `result`.
+
+        With `recalling` and `keep` it is for rounds that take steps to work out.
+
+        Raises
+        ------
+        FileError
+            If what was written down is not of this search.
+        """
+        entry = self.entries[self._recalled]
+        try:
+            found = unpack(entry.numbers, entry.errors)
+        except ValueError as error:
+            raise FileError(
+                f"{self.name}: its round {self._recalled + 1} is of another search ({error}); "
+                "choose another file, or remove it to begin anew"
+            ) from error
+        self._recalled += 1
+        self._used = entry.seconds
+        return found
+
+    def keep(
+        self, numbers: Sequence[int] | NDArray[np.integer], errors: Sequence[float] | Errors
+    ) -> None:
+        """Write down what a round came to that was not written down before."""
         entry = Entry(np.array(numbers, np.int32), np.array(errors, np.float64), self.seconds)
         self._recalled += 1  # before the entry is there: what an interrupt loses is worked out anew
         self.entries.append(entry)
         if self.on_entry is not None:
             self.on_entry()
-        return found
+
+
+def bits(values: Floats) -> Numbers:
+    """Numbers that hold the bits of floats."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.int32)
+
+
+def from_bits(numbers: Numbers, like: NDArray[F]) -> NDArray[F]:
+    """The floats, in the shape and dtype of others.
+
+    Raises
+    ------
+    ValueError
+        If they are not as many, or not finite.
+    """
+    if numbers.nbytes != like.nbytes:
+        raise ValueError("it has weights of another shape")
+    values: NDArray[F] = numbers.view(like.dtype).reshape(like.shape)
+    if not np.isfinite(values).all():
+        raise ValueError("it has weights that are not finite")
+    return values

@@ -8,12 +8,14 @@ adjacent swaps is generalised least squares (Aitken 1936).
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
 from unshuffle.network import Network
 from unshuffle.ordering.adjoint import linearize
 from unshuffle.ordering.candidates import shift_moves
+from unshuffle.ordering.journal import Errors, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run
 from unshuffle.ordering.selection import pursuit, regression
 from unshuffle.pile import Floats
@@ -63,7 +65,7 @@ def order_around(
         network = Network(judge.blocks.take(run.order), judge.last)
         traces = Traces.of(network, judge.inputs, judge.predictions, rows=len(judge.inputs))
         few = traces.first_rows(-(-LOCATED_EQUATIONS // len(traces.residual)))
-        before, gaps = gaps, locate(few, orphans)
+        before, gaps = gaps, _located(judge, few, orphans)
         yield Step("gaps", np.array([run.error]), False, run.order, run.error, len(judge.inputs))
         parts = (missing_effect(traces, gap, each) for gap, each in zip(gaps, orphans, strict=True))
         kernel = sum(parts, np.zeros((traces.residual.size,) * 2))
@@ -73,7 +75,23 @@ def order_around(
         run = better
     rows = LAST_EQUATIONS // judge.last.bias.size
     traces = Traces.of(network, known.inputs, known.predictions, rows=rows)
-    return run, locate(traces, orphans, near=gaps)
+    return run, _located(judge, traces, orphans, near=gaps)
+
+
+def _located(
+    judge: Judge, traces: Traces, orphans: Sequence[Orphan], near: Sequence[int] | None = None
+) -> list[int]:
+    """The likeliest gaps, from the journal if they were found before."""
+
+    def unpack(numbers: Numbers, _: Errors) -> list[int]:
+        gaps: list[int] = numbers.tolist()
+        if len(gaps) != len(orphans) or not {*gaps} <= {*range(len(traces.states))}:
+            raise ValueError("it has gaps of another arrangement")
+        return gaps
+
+    return judge.journal.result(
+        lambda: locate(traces, orphans, near), lambda gaps: (gaps, ()), unpack
+    )
 
 
 def _moved(judge: Judge, run: Run, factor: Doubles, outs: int) -> Generator[Step, None, Run]:
@@ -89,38 +107,55 @@ def _moved(judge: Judge, run: Run, factor: Doubles, outs: int) -> Generator[Step
         residual = judge.last(run.states[-1]) - judge.predictions
         return float(np.square(whitened(residual.T.reshape(-1))).sum())
 
+    def improved(run: Run, window: int, lowest: float) -> tuple[Run, float]:
+        at = linearize(judge, run)
+        moves = shift_moves(judge, at, window)
+        moves = moves.with_effects(whitened(moves.effects))
+        residual = whitened(at.residual)
+        orders = (
+            moves.apply(chosen[: len(chosen) >> halving], run.order, outs)
+            for chosen in (
+                regression(moves, residual),
+                pursuit(moves, residual, strength=len(run.order)),
+            )
+            for halving in range(len(chosen).bit_length())
+        )
+        return _better(judge, run, orders, value, lowest) or (run, lowest)
+
     lowest = value(run)
     effort = 0
     for _ in range(MOVES):
-        at = linearize(judge, run)
-        moves = shift_moves(judge, at, WINDOWS[effort])
-        moves = moves.with_effects(whitened(moves.effects))
-        residual = whitened(at.residual)
-        better = _better(
-            judge,
-            run,
-            (
-                moves.apply(chosen[: len(chosen) >> halving], run.order, outs)
-                for chosen in (
-                    regression(moves, residual),
-                    pursuit(moves, residual, strength=len(run.order)),
-                )
-                for halving in range(len(chosen).bit_length())
-            ),
-            value,
-            lowest,
+        better, lowest = judge.journal.result(
+            partial(improved, run, WINDOWS[effort], lowest),
+            partial(_pack, run),
+            partial(_unpack, judge, run),
         )
-        if better is not None:
-            run, lowest = better
+        kept = better is not run
+        run = better
+        if kept:
             effort = 0
         elif effort + 1 < len(WINDOWS):
             effort += 1
         else:
             break
-        yield Step(
-            "around", np.array([run.error]), better is not None, run.order, run.error, len(residual)
-        )
+        rows = judge.predictions.size
+        yield Step("around", np.array([run.error]), kept, run.order, run.error, rows)
     return run
+
+
+def _pack(run: Run, found: tuple[Run, float]) -> tuple[Order, list[float]]:
+    """The better order, none where the run still stands, and its value."""
+    better, lowest = found
+    return () if better is run else better.order, [lowest]
+
+
+def _unpack(judge: Judge, run: Run, numbers: Numbers, errors: Errors) -> tuple[Run, float]:
+    order = tuple(numbers.tolist())
+    if order and sorted(order) != sorted(run.order):
+        raise ValueError("it arranges other blocks")
+    if len(errors) != 1:
+        raise ValueError("it has another number of errors")
+    return judge.run(order, after=run) if order else run, float(errors[0])
 
 
 def _better(

@@ -11,11 +11,13 @@ matrices; the result is then the smallest layer that fits.
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.network import Blocks, Linear, Network
+from unshuffle.ordering.journal import Errors, Journal, Numbers, bits, from_bits
 from unshuffle.pile import Floats
 
 Doubles = NDArray[np.float64]
@@ -113,6 +115,7 @@ def estimate_layers(
     unknowns: Sequence[Unknown],
     inputs: Floats,
     predictions: Floats,
+    journal: Journal,
     *,
     thorough: bool = True,
 ) -> Generator[None, None, Estimate]:
@@ -130,6 +133,8 @@ def estimate_layers(
     inputs, predictions
         Shapes (rows, width) and (rows, outputs). Every tenth row is kept apart for a check, and
         more where there are more rows than it takes.
+    journal
+        Keeps what each step comes to.
     thorough
         Whether as many rows and steps are taken as it takes, or few for a rough estimate.
     """
@@ -150,39 +155,91 @@ def estimate_layers(
     def unseen_error(network: Network) -> float:
         return _error(network, inputs[check], predictions[check]) if len(check) else np.nan
 
-    error = _error(network, x, y)
-    best, worse = (network, error, unseen_error(network)), 0
+    error, unseen = _error(network, x, y), unseen_error(network)
     # In units of the layers' spread, the damping is the variance of what a step cannot explain.
-    damping = error if np.isnan(best[2]) else best[2]
+    damping = error if np.isnan(unseen) else unseen
     most, enough = MOST_DAMPING * damping, ROUNDING * float(np.mean(np.square(y)))
-    for _ in range(ITERATIONS if thorough else FEW_ITERATIONS):
-        step = yield from _Step.at(network, unknowns, x, y, primal=determined)
-        improved = False
-        while not improved and damping <= most:
-            candidate = _moved(network, unknowns, step.solve(damping))
+
+    def better(fit: _Fit, least: float) -> Generator[None, None, _Fit]:
+        """A step, damped until it helps; what stands where none does."""
+        step = yield from _Step.at(fit.network, unknowns, x, y, primal=determined)
+        damping = fit.damping
+        while damping <= most:
+            candidate = _moved(fit.network, unknowns, step.solve(damping))
             after, unseen = _error(candidate, x, y), unseen_error(candidate)
-            # With hardly more equations than unknowns, a step may fit these and nothing else.
-            improved = after < error and not (determined and unseen > best[2])
-            damping = damping / 10 if improved else damping * 10
             yield
-            if error < enough:
+            # With hardly more equations than unknowns, a step may fit these and nothing else.
+            if after < fit.error and not (determined and unseen > least):
+                return _Fit(candidate, after, unseen, damping / 10)
+            if fit.error < enough:
                 break
-        if not improved:
+            damping *= 10
+        return fit
+
+    at = best = _Fit(network, error, unseen, damping)
+    worse = 0
+    for _ in range(ITERATIONS if thorough else FEW_ITERATIONS):
+        if journal.recalling:
+            after = journal.recalled(partial(_unpack, at, unknowns))
+        else:
+            after = yield from better(at, best.unseen)
+            journal.keep(*_pack(at, after, unknowns))
+        if after is at:
             break
-        network, error = candidate, after
+        at = after
         # What no longer helps rows that the layers were not fitted to fits accidents.
-        if not unseen >= (1 - SLOW) * best[2]:
-            best, worse = (network, error, unseen), 0
+        if not at.unseen >= (1 - SLOW) * best.unseen:
+            best, worse = at, 0
         else:
             worse += 1
-        if worse == PATIENCE or not max(error, best[2]) >= enough:
+        if worse == PATIENCE or not max(at.error, best.unseen) >= enough:
             break
-    network, error, unseen = best
-    return Estimate(network, error, unseen, determined)
+    return Estimate(best.network, best.error, best.unseen, determined)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Layers on their way: the network with them, its errors, and the damping of the next step."""
+
+    network: Network
+    error: float
+    unseen: float
+    damping: float
+
+
+def _pack(before: _Fit, after: _Fit, unknowns: Sequence[Unknown]) -> tuple[Numbers, list[float]]:
+    """The layers, none where no step helped, and the numbers beside them."""
+    if after is before:
+        return np.empty(0, np.int32), []
+    errors = [after.error, after.damping, *([] if np.isnan(after.unseen) else [after.unseen])]
+    matrices = _matrices(after.network, unknowns)
+    return bits(np.concatenate([matrix.reshape(-1) for matrix in matrices])), errors
+
+
+def _unpack(before: _Fit, unknowns: Sequence[Unknown], numbers: Numbers, errors: Errors) -> _Fit:
+    if not len(numbers):
+        return before
+    if len(errors) != (2 if np.isnan(before.unseen) else 3):
+        raise ValueError("it has another number of errors")
+    error, damping, unseen = [*errors.tolist(), np.nan][:3]
+    return _Fit(_recalled(before.network, unknowns, numbers), error, unseen, damping)
+
+
+def _recalled(network: Network, unknowns: Sequence[Unknown], numbers: Numbers) -> Network:
+    """The network with unknown layers as a journal holds them."""
+    like = _matrices(network, unknowns)
+    values = from_bits(numbers, np.concatenate([matrix.reshape(-1) for matrix in like]))
+    parts = np.split(values, np.cumsum([matrix.size for matrix in like])[:-1])
+    matrices = [part.reshape(each.shape) for part, each in zip(parts, like, strict=True)]
+    return _with_matrices(network, unknowns, matrices)
 
 
 def fit_all_rows(
-    network: Network, unknowns: Sequence[Unknown], inputs: Floats, predictions: Floats
+    network: Network,
+    unknowns: Sequence[Unknown],
+    inputs: Floats,
+    predictions: Floats,
+    journal: Journal,
 ) -> Generator[None, None, Network]:
     """Take one more step, to least squares on all rows, from an estimate that is right to rounding.
 
@@ -195,14 +252,21 @@ def fit_all_rows(
     ----------
     network
         The estimate, in float64.
-    unknowns, inputs, predictions
+    unknowns, inputs, predictions, journal
         As for `estimate_layers`.
     """
+    if journal.recalling:
+        return journal.recalled(
+            lambda numbers, _: _recalled(network, unknowns, numbers) if len(numbers) else network
+        )
     inputs, predictions = inputs.astype(np.float64), predictions.astype(np.float64)
     step = yield from _Step.at(network, unknowns, inputs, predictions, primal=True)
     error = _error(network, inputs, predictions)
     moved = _moved(network, unknowns, step.solve(error))
-    return moved if _error(moved, inputs, predictions) < error else network
+    kept = _error(moved, inputs, predictions) < error
+    numbers = [bits(matrix) for matrix in _matrices(moved, unknowns)] if kept else []
+    journal.keep(np.concatenate([np.empty(0, np.int32), *numbers]), [])
+    return moved if kept else network
 
 
 def estimate_last(states: Floats, predictions: Floats) -> Linear:
@@ -335,15 +399,31 @@ def _factors(
 
 def _moved(network: Network, unknowns: Sequence[Unknown], changes: Sequence[Doubles]) -> Network:
     """The network with its unknown layers changed."""
+    layers = _matrices(network, unknowns)
+    moved = [layer + change for layer, change in zip(layers, changes, strict=True)]
+    return _with_matrices(network, unknowns, moved)
+
+
+def _matrices(network: Network, unknowns: Sequence[Unknown]) -> list[Doubles]:
+    """Each unknown layer as ``[W | b]``."""
+    parts = {"inp": network.blocks.inp, "out": network.blocks.out}
+    layers = [[part[each.place] for part in parts[each.role]] for each in unknowns]
+    return [np.column_stack(layer).astype(np.float64) for layer in layers]
+
+
+def _with_matrices(
+    network: Network, unknowns: Sequence[Unknown], matrices: Sequence[Doubles]
+) -> Network:
+    """The network with its unknown layers replaced."""
     blocks = network.blocks
     arrays = {
         "inp": (blocks.inp_weight.copy(), blocks.inp_bias.copy()),
         "out": (blocks.out_weight.copy(), blocks.out_bias.copy()),
     }
-    for unknown, change in zip(unknowns, changes, strict=True):
+    for unknown, matrix in zip(unknowns, matrices, strict=True):
         weight, bias = arrays[unknown.role]
-        weight[unknown.place] += change[:, :-1]
-        bias[unknown.place] += change[:, -1]
+        weight[unknown.place] = matrix[:, :-1]
+        bias[unknown.place] = matrix[:, -1]
     moved = Blocks(*arrays["inp"], *arrays["out"], blocks.activation)
     return replace(network, blocks=moved)
 

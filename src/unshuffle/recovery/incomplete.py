@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from time import perf_counter
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -14,6 +13,7 @@ from unshuffle.arrangement import Options, arrange
 from unshuffle.assembly import answer_hash, last_layer
 from unshuffle.findings import LOST, Findings, Gap, Leftover
 from unshuffle.network import Network
+from unshuffle.ordering.journal import Journal
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search
 from unshuffle.outcome import FINAL, SETTLED, Outcome
@@ -77,7 +77,7 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
     Solution
         The one that reproduces the record, or the one with the lowest error.
     """
-    started = perf_counter()
+    started = options.clock()
     found: list[Solution] = []
     if len(anatomy.last) > 1 and min(len(anatomy.inp), len(anatomy.out)) > 1:
         halves = _rebuild(pile, records, options, anatomy, None, divided=True)
@@ -152,6 +152,7 @@ def _rebuild(
     inp: list[PieceId] = [*(pile[i].id for i in anatomy.inp), *slots[:SLOTS]]
     out: list[PieceId] = [*(pile[j].id for j in anatomy.out), *slots[SLOTS:]]
     found: list[Workbench] = []
+    journal = options.journal or Journal()
     with threadpool_limits(1, "blas"):
         steps = rebuild(
             likely_networks(pile, records, anatomy, options.activations)
@@ -160,13 +161,18 @@ def _rebuild(
             found,
             np.random.default_rng(options.seed),
             arithmetic_of(pile.dtype, known.predictions),
+            journal=journal,
             rows=options.rows,
             guessed_last=guessed_last,
             searched=start is not None,
             hopeless=HOPELESS if divided else np.inf,
         )
         ending = run_search(
-            steps, Trace(inp, out), time_limit=options.time_limit, on_step=options.on_step
+            steps,
+            Trace(inp, out),
+            time_limit=options.time_limit,
+            on_step=options.on_step,
+            clock=options.clock,
         )
     return _Rebuilt(found[0], pile, inp, out, ending)
 

@@ -6,7 +6,8 @@ order one forward and one backward pass score every block that could be put in a
 judged exactly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,7 @@ from unshuffle.network import Layers
 from unshuffle.ordering.adjoint import linearize, replacement_effects
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.insertion import insertion_errors
+from unshuffle.ordering.journal import Errors, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.trace import Step
 
@@ -60,23 +62,23 @@ def settle_membership(
     """
     run = yield from descend(judge, run, objective, done=done)
     while not done(run):
-        orders = _changes(judge, layers, run, objective)
-        runs = judge.runs(orders, after=run)
-        if not runs:
+        better, tested = judge.journal.result(
+            partial(_change, judge, layers, run, objective),
+            partial(_pack, run),
+            partial(_unpack, judge, run, objective),
+        )
+        if not tested:
             break
-        best = min(runs, key=lambda one: one.error)
-        kept = best.error < (1 - LEAST_GAIN) * run.error
-        if kept:
-            run = best
-        tested = np.array([one.error for one in runs])
-        yield Step("membership", tested, kept, run.order, run.error, len(judge.inputs))
+        kept = better is not run
+        run = better
+        yield Step("membership", np.array(tested), kept, run.order, run.error, len(judge.inputs))
         if not kept:
             break
         run = yield from descend(judge, run, objective, done=done)
     return run
 
 
-def grow(judge: Judge, blocks: Order) -> Search:
+def grow(judge: Judge, blocks: Order, objective: Objective) -> Search:
     """Build an arrangement from nothing, as long as some block helps.
 
     Where many blocks are of another network, taking them out one by one does not help: each does
@@ -88,27 +90,72 @@ def grow(judge: Judge, blocks: Order) -> Search:
         Judges orders.
     blocks
         Numbers of the blocks that there are.
+    objective
+        The pairing evidence, which says what blocks there can be.
     """
     run = judge.run(())
     while len(run.order) < len(blocks):
-        spare = [block for block in blocks if block not in run.order]
-        errors = insertion_errors(judge, linearize(judge, run), spare)
-        orders = [
-            (*run.order[:t], spare[k], *run.order[t:])
-            for k, t in (
-                divmod(int(flat), errors.shape[1])
-                for flat in np.argsort(errors, axis=None, kind="stable")[:JUDGED]
-            )
-        ]
-        runs = judge.runs(orders, after=run)
-        best = min(runs, key=lambda one: one.error)
-        kept = best.error < (1 - LEAST_HELP) * run.error
-        run = best if kept else run
-        tested = np.array([one.error for one in runs])
-        yield Step("growth", tested, kept, run.order, run.error, len(judge.inputs))
+        better, tested = judge.journal.result(
+            partial(_grown, judge, run, blocks),
+            partial(_pack, run),
+            partial(_unpack, judge, run, objective),
+        )
+        kept = better is not run
+        run = better
+        yield Step("growth", np.array(tested), kept, run.order, run.error, len(judge.inputs))
         if not kept:
             break
     return run
+
+
+Judged = tuple[Run, list[float]]
+"""The best run, or the one that stands where none helps enough, and the errors of all."""
+
+
+def _change(judge: Judge, layers: Layers, run: Run, objective: Objective) -> Judged:
+    """Change the blocks of an arrangement, if that helps."""
+    return _best(judge, run, _changes(judge, layers, run, objective), LEAST_GAIN)
+
+
+def _grown(judge: Judge, run: Run, blocks: Order) -> Judged:
+    """Put in a block, if that helps."""
+    spare = [block for block in blocks if block not in run.order]
+    errors = insertion_errors(judge, linearize(judge, run), spare)
+    orders = [
+        (*run.order[:t], spare[k], *run.order[t:])
+        for k, t in (
+            divmod(int(flat), errors.shape[1])
+            for flat in np.argsort(errors, axis=None, kind="stable")[:JUDGED]
+        )
+    ]
+    return _best(judge, run, orders, LEAST_HELP)
+
+
+def _best(judge: Judge, run: Run, orders: Sequence[Order], gain: float) -> Judged:
+    runs = judge.runs(orders, after=run)
+    best = min(runs, key=lambda one: one.error, default=run)
+    kept = best.error < (1 - gain) * run.error
+    return best if kept else run, [one.error for one in runs]
+
+
+def _pack(run: Run, found: Judged) -> tuple[Order, list[float]]:
+    """The better order, none where the run still stands, and the errors."""
+    better, tested = found
+    return () if better is run else better.order, tested
+
+
+def _unpack(
+    judge: Judge, run: Run, objective: Objective, numbers: Numbers, errors: Errors
+) -> Judged:
+    order = tuple(numbers.tolist())
+    if any(not 0 <= block < objective.log_odds.size for block in order):
+        raise ValueError("it has other blocks")
+    for layers in np.divmod(numbers, objective.outs):
+        if len({*layers.tolist()}) < len(order):
+            raise ValueError("it names a layer twice")
+    if not np.isfinite(objective.evidence(order)):
+        raise ValueError("it has pairs that are ruled out")
+    return judge.run(order, after=run) if order else run, errors.tolist()
 
 
 def _changes(judge: Judge, layers: Layers, run: Run, objective: Objective) -> list[Order]:

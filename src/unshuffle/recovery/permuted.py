@@ -23,15 +23,22 @@ from unshuffle.assembly import last_layer
 from unshuffle.errors import PileError
 from unshuffle.ordering.auto import Stage, ranked_seeds
 from unshuffle.ordering.descent import Objective, descend
+from unshuffle.ordering.journal import Errors, Journal, Numbers
 from unshuffle.ordering.judge import Judge, Order
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import run_search, while_kept
 from unshuffle.pairing.layers import stack_layers
+from unshuffle.pairing.matching import Pairs
 from unshuffle.pile import PieceId, Pile
 from unshuffle.records import Records
 from unshuffle.recovery.unit_assignment import doubtful_blocks, reassigned_units
 from unshuffle.recovery.unit_descent import EVIDENCE, UnitDescent, mixed
-from unshuffle.recovery.unit_exchange import Units, exchanged_units, permuted_columns
+from unshuffle.recovery.unit_exchange import (
+    Units,
+    columns_from,
+    exchanged_units,
+    permuted_columns,
+)
 from unshuffle.recovery.unit_matching import assigned, match_units, unit_scores
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of
@@ -85,7 +92,8 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
     RecordError
         If the record does not fit the pile or has no predictions.
     """
-    started = perf_counter()
+    started, clock = perf_counter(), options.clock()
+    journal = options.journal or Journal()
     anatomy = read_anatomy(pile, records)
     if pile.detached or anatomy.interchangeable or len(anatomy.last) > 1:
         raise PileError(
@@ -94,13 +102,14 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
         )
     known = require_predictions(records)
     with threadpool_limits(1, "blas"):
-        search = UnitSearch(pile, anatomy, records, known, options)
-        options = options.with_time_left(started)
+        search = UnitSearch(pile, anatomy, records, known, options, journal)
+        options = options.with_time_left(clock)
         ending = run_search(
             search.steps(),
             search.trace,
             time_limit=options.time_limit,
             on_step=options.on_step,
+            clock=options.clock,
         )
     found = perf_counter()
     units = {name: tuple(which.tolist()) for name, which in search.columns().items()}
@@ -130,6 +139,7 @@ class UnitSearch:
     records: Records
     known: Records
     options: Options
+    journal: Journal
 
     def __post_init__(self) -> None:
         pile, anatomy, options = self.pile, self.anatomy, self.options
@@ -138,11 +148,10 @@ class UnitSearch:
         self.last = last_layer(pile, pile[anatomy.last[0]].id)
         self.trace = Trace([pile[i].id for i in anatomy.inp], [pile[j].id for j in anatomy.out])
         self.rng = np.random.default_rng(options.seed)
-        match = match_units(self.layers)
-        self.pairs = match.pairs
+        self.pairs, sign = self._matched()
         self.numbers = self.pairs @ np.array([len(self.layers.out_weight), 1], np.intp)
         self.blocks = self.layers.take(self.numbers)
-        self.scores = (EVIDENCE * unit_scores(self.blocks, match.sign)).astype(np.float32)
+        self.scores = (EVIDENCE * unit_scores(self.blocks, sign)).astype(np.float32)
         known = self.known.take(self.rng.permutation(len(self.known)))
         dtype = self.last.weight.dtype
         self.units = UnitDescent(
@@ -161,6 +170,25 @@ class UnitSearch:
         self.hard = assigned(self.units.logits)
         self.solved, self.error = False, 0.0
 
+    def _matched(self) -> tuple[Pairs, float]:
+        """The pairs, and the sign of what is alike, by weights."""
+
+        def unpack(numbers: Numbers, _: Errors) -> tuple[Pairs, float]:
+            *flat, sign = numbers.tolist()
+            pairs = np.array(flat, np.intp).reshape(-1, 2)
+            each = np.arange(len(self.layers.inp_weight))[:, None]
+            if not np.array_equal(np.sort(pairs, axis=0), np.tile(each, 2)) or sign not in (-1, 1):
+                raise ValueError("it has pairs of other layers")
+            return pairs, float(sign)
+
+        def work() -> tuple[Pairs, float]:
+            match = match_units(self.layers)
+            return match.pairs, match.sign
+
+        return self.journal.result(
+            work, lambda found: ([*found[0].ravel().tolist(), int(found[1])], ()), unpack
+        )
+
     def columns(self) -> dict[PieceId, NDArray[np.intp]]:
         """The column of each unit, by the id of the out layer."""
         outs = self.pairs[:, 1].tolist()
@@ -175,7 +203,7 @@ class UnitSearch:
         yield from self._mend()
         best, failures = np.inf, 0
         while not self.solved and failures < PATIENCE:
-            error = self.units.descend(self._running(), STEPS)
+            error = self.units.descend(self._running(), STEPS, self.journal)
             yield from self._descend(soft=True)
             self.hard = assigned(self.units.logits)
             yield self._check()
@@ -198,12 +226,13 @@ class UnitSearch:
             running = self._running()
             units = self._units(running)
             columns = self.hard[running]
-            proposals = reassigned_units(units, columns, doubtful_blocks(units, columns, DOUBTED))
-            self.hard[running] = min(
-                [columns, *proposals], key=lambda each: units.objective(each, strength)
+            self.hard[running] = self.journal.result(
+                partial(_reassigned, units, columns, strength),
+                lambda found: (found.reshape(-1), ()),
+                lambda numbers, _: columns_from(numbers, self.hard),
             )
             yield self._check()
-            for columns in exchanged_units(units, self.hard[running], strength):
+            for columns in exchanged_units(units, self.hard[running], strength, self.journal):
                 self.hard[running] = columns
                 yield self._check()
                 if self.solved:
@@ -258,6 +287,12 @@ class UnitSearch:
         log_odds = np.full((len(self.layers.inp_weight), len(weight)), -np.inf)
         log_odds[inps, outs] = 0.0
         problem = Problem(layers, self.last, self.pairs, log_odds, self.records, turns=False)
-        judge = Judge(layers, self.last, self.sample)
+        judge = Judge(layers, self.last, self.sample, self.journal)
         done = partial(reproduces_rows, judge, blocks=len(self.pairs), arithmetic=self.arithmetic)
         return Stage(problem, judge, self.rng, done)
+
+
+def _reassigned(units: Units, columns: NDArray[np.intp], strength: float) -> NDArray[np.intp]:
+    """The best of other columns for the blocks in most doubt, or those that stand."""
+    proposals = reassigned_units(units, columns, doubtful_blocks(units, columns, DOUBTED))
+    return min([columns, *proposals], key=lambda each: units.objective(each, strength))

@@ -18,6 +18,7 @@ from unshuffle.arrangement import reproduces_rows
 from unshuffle.network import Layers, Linear, Network
 from unshuffle.ordering.auto import MANY_EQUATIONS, first_descents
 from unshuffle.ordering.descent import Objective, descend
+from unshuffle.ordering.journal import Errors, Journal, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
@@ -112,6 +113,8 @@ class Workbench:
         Whether the last layer is estimated too.
     complete
         Whether the record is reproduced to rounding on the rows of the search.
+    journal
+        Keeps what the rounds come to.
     """
 
     layers: Layers
@@ -121,9 +124,10 @@ class Workbench:
     filled: list[Filled] = field(default_factory=list)
     guessed_last: bool = False
     complete: bool = False
+    journal: Journal = field(default_factory=Journal)
 
     @classmethod
-    def of(cls, problem: Problem, order: Order, *, guessed: bool) -> "Workbench":
+    def of(cls, problem: Problem, order: Order, journal: Journal, *, guessed: bool) -> "Workbench":
         """The layers of a problem with slots beside them, and an order of its blocks."""
         layers = problem.layers
 
@@ -141,7 +145,7 @@ class Workbench:
             layers.activation,
         )
         roomier = tuple(block // outs * (outs + SLOTS) + block % outs for block in order)
-        return cls(roomy, problem.last, log_odds, roomier, guessed_last=guessed)
+        return cls(roomy, problem.last, log_odds, roomier, guessed_last=guessed, journal=journal)
 
     @property
     def outs(self) -> int:
@@ -154,7 +158,7 @@ class Workbench:
 
     def judge(self, records: Records) -> Judge:
         """A judge of arrangements on rows."""
-        return Judge(self.layers, self.last, records)
+        return Judge(self.layers, self.last, records, self.journal)
 
     def free_slot(self, role: str) -> int | None:
         """Index of an empty slot; None where all are taken."""
@@ -222,6 +226,7 @@ def rebuild(
     rng: np.random.Generator,
     arithmetic: str,
     *,
+    journal: Journal,
     rows: int | None,
     guessed_last: bool,
     searched: bool,
@@ -240,6 +245,8 @@ def rebuild(
         Draws the rows.
     arithmetic
         The dtype of the record, for what counts as rounding.
+    journal
+        Keeps what the rounds come to.
     rows
         How many rows the search begins with.
     guessed_last
@@ -259,17 +266,18 @@ def rebuild(
     else:
         problems = iter(problems)
         problem = next(problems)
-        found.append(Workbench.of(problem, tuple(problem.blocks.tolist()), guessed=guessed_last))
+        pairs = tuple(problem.blocks.tolist())
+        found.append(Workbench.of(problem, pairs, journal, guessed=guessed_last))
         if not guessed_last and 0 < orphans_of(found[0]) <= MOST_ORPHANS:
             share = Rows.of(problem.known, arithmetic, rng)
             run = yield from fill_around(found[0], share)
             if run is not None:
                 return run
         stage, best = yield from first_descents(
-            chain([problem], problems), rng, rows=rows, reproduces=reproduces
+            chain([problem], problems), rng, journal=journal, rows=rows, reproduces=reproduces
         )
         problem, order = stage.problem, best.order
-    bench = Workbench.of(problem, order, guessed=guessed_last)
+    bench = Workbench.of(problem, order, journal, guessed=guessed_last)
     found[:] = [bench]
     share = Rows.of(problem.known, arithmetic, rng)
     run = bench.judge(share.judged).run(bench.order)
@@ -347,7 +355,9 @@ def improve(bench: Workbench, rows: Rows) -> Search:
         judge = bench.judge(rows.judged)
         some = np.arange(min(GROWTH_ROWS, len(rows.judged)))
         # The arrangement that stands stays on the workbench until a better one is found.
-        grown = yield from grow(bench.judge(rows.judged.take(some)), everything)
+        grown = yield from grow(
+            bench.judge(rows.judged.take(some)), everything, Objective(bench.log_odds)
+        )
         rival = yield from settle_membership(
             judge,
             bench.layers,
@@ -419,16 +429,16 @@ def _fill_one(bench: Workbench, rows: Rows, run: Run) -> Search:
     """Fill the gap for which a piece without a partner speaks most; the run that stands if none."""
     network = bench.network()
     traces = Traces.of(network, rows.fitted.inputs, rows.fitted.predictions)
-    any_block = float(unexplained(traces).min())
+    any_block = float(_unexplained(bench, traces).min())
     inps, outs = bench.unused()
     choices: list[tuple[float, list[int], str, int]] = []
     # Without any block there is nothing to guess inp layers from.
     for role, numbers in (("out", inps), ("inp", outs if bench.order else [])):
         for number in numbers if bench.free_slot(role) is not None else ():
             if role == "out":
-                left = unexplained(traces, inp=_inp(bench.layers, number))
+                left = _unexplained(bench, traces, inp=_inp(bench.layers, number))
             else:
-                left = unexplained(traces, out=_out(bench.layers, number))
+                left = _unexplained(bench, traces, out=_out(bench.layers, number))
             if left.min() < FITS * any_block:
                 gaps = np.argsort(left, kind="stable")[:GAPS].tolist()
                 choices.append((float(left.min()), gaps, role, number))
@@ -449,6 +459,21 @@ def _fill_one(bench: Workbench, rows: Rows, run: Run) -> Search:
                 yield from _estimate(bench, rows, newest=True)
             return bench.judge(rows.judged).run(bench.order)
     return run
+
+
+def _unexplained(
+    bench: Workbench, traces: Traces, inp: Linear | None = None, out: Linear | None = None
+) -> NDArray[np.float64]:
+    """What blocks that are missing would leave, from the journal if it was found before."""
+
+    def unpack(_: Numbers, errors: Errors) -> NDArray[np.float64]:
+        if len(errors) != len(traces.states):
+            raise ValueError("it has gaps of another arrangement")
+        return errors
+
+    return bench.journal.result(
+        lambda: unexplained(traces, inp, out), lambda left: ((), left), unpack
+    )
 
 
 def _insert(bench: Workbench, traces: Traces, gap: int, role: str, layer: int) -> None:
@@ -480,12 +505,19 @@ def _fit(bench: Workbench, rows: Rows, *, newest: bool = False) -> Search:
         return bench.judge(rows.judged).run(bench.order)
     used = rows.fitted if newest else rows.known
     fitting = estimate_layers(
-        bench.network(), unknowns, used.inputs, used.predictions, thorough=not newest
+        bench.network(),
+        unknowns,
+        used.inputs,
+        used.predictions,
+        bench.journal,
+        thorough=not newest,
     )
     estimate = yield from _steps(bench, rows, fitting)
     run = _put_estimate(bench, rows, chosen, estimate.network)
     if not newest and estimate.determined and _foretells(estimate, used, rows.arithmetic):
-        fitting_all = fit_all_rows(estimate.network, unknowns, used.inputs, used.predictions)
+        fitting_all = fit_all_rows(
+            estimate.network, unknowns, used.inputs, used.predictions, bench.journal
+        )
         network = yield from _steps(bench, rows, fitting_all)
         run = _put_estimate(bench, rows, chosen, network)
     yield Step("estimate", np.array([run.error]), True, run.order, run.error, len(rows.judged))

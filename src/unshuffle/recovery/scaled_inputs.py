@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from unshuffle.arrangement import Options, Start, arrange
 from unshuffle.findings import Findings
 from unshuffle.network import Network
+from unshuffle.ordering.journal import Errors, Journal, Numbers, bits, from_bits
 from unshuffle.outcome import Outcome
 from unshuffle.pile import Floats, Pile
 from unshuffle.records import Records
@@ -83,17 +84,18 @@ def solve_scaled(
     -------
     Solution or None
         `EXACT` if the record is reproduced as it stands; `APPROXIMATE` if it is reproduced to
-        rounding with scales and shifts, which its findings then hold; else None.
+        rounding with scales and shifts, which its findings then hold. Where the first search was
+        cut off, that one's; else None.
     """
     known = records.predicted()
-    solution = found or arrange(pile, records, options, watch=_some)
+    first = solution = found or arrange(pile, records, options, watch=_some)
     error = np.inf
     for _ in range(ROUNDS):
         if solution.outcome in ENDED or not solution.mse < HELPFUL * error:
             break
         error = solution.mse
         with threadpool_limits(1, "blas"):
-            scaling = fit_scaling(solution.network, known)
+            scaling = _fitted(solution.network, known, options.journal or Journal())
         if scaling is None:
             return None
         # A search adds to the trace that it begins with; the one that was found stays as it is.
@@ -101,7 +103,31 @@ def solve_scaled(
         solution = arrange(pile, scaling.applied(records), options, start=start, watch=_some)
         if solution.exact:
             return _told(solution, scaling)
-    return solution if solution.exact else None
+    if solution.exact:
+        return solution
+    # Of what was found before there is more to say than that no scales were found in time.
+    return (
+        replace(first, outcome=solution.outcome) if found is None and _cut_off(solution) else None
+    )
+
+
+def _cut_off(solution: Solution) -> bool:
+    return solution.outcome in (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
+
+
+def _fitted(network: Network, known: Records, journal: Journal) -> Scaling | None:
+    """The scales, from the journal if they were fitted before."""
+
+    def pack(found: Scaling | None) -> tuple[Numbers, tuple[()]]:
+        parts = [] if found is None else [found.scale, found.shift]
+        return np.concatenate([np.empty(0, np.int32), *map(bits, parts)]), ()
+
+    def unpack(numbers: Numbers, _: Errors) -> Scaling | None:
+        if not len(numbers):
+            return None
+        return Scaling(*from_bits(numbers, np.empty((2, known.width))))
+
+    return journal.result(lambda: fit_scaling(network, known), pack, unpack)
 
 
 def _some(steps: Iterator[Step]) -> Iterator[Step]:

@@ -54,6 +54,7 @@ class Trial:
 
     def __init__(self, cases: Cases) -> None:
         self.cases = cases
+        self.journal = cases.options.journal or Journal()
         self.solved = 0
         """Controls that were solved."""
         # Nothing is said where the roles of pieces are open, or the evidence is no probability.
@@ -119,7 +120,7 @@ class Trial:
         steps = auto(
             cases,
             rng,
-            journal=Journal(),
+            journal=self.journal,
             rows=options.rows,
             reproduces=reproduces,
             explains=lambda *_: False,

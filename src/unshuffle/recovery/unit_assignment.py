@@ -52,7 +52,7 @@ def reassigned_units(
     chosen
         The blocks.
     """
-    from scipy.linalg import cho_factor, cho_solve
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     rows = slice(MOST_EQUATIONS // len(units.last.bias))
     blocks, states, pulled, excess = units.linearized(columns, rows)
@@ -67,7 +67,10 @@ def reassigned_units(
         kernel += (a @ a.T) * (g @ covariance @ g.T)
         parts.append((block, a, g, covariance))
     kernel.flat[:: len(kernel) + 1] += RIDGE * error
-    solved = cho_solve(cho_factor(kernel, overwrite_a=True, check_finite=False), residual)
+    try:
+        solved = cho_solve(cho_factor(kernel, overwrite_a=True, check_finite=False), residual)
+    except LinAlgError:  # so little is left that the ridge is below the kernel's rounding
+        return
     distances: list[NDArray[np.float64]] = []
     for block, a, g, covariance in parts:
         wanted = blocks.out_weight[block] + covariance @ ((g * solved[:, None]).T @ a)

@@ -8,12 +8,14 @@ batches of rows. That the columns are right and only their sequence is not makes
 problem: the matrices become permutations by themselves.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.network import Blocks, Linear, Network
+from unshuffle.ordering.journal import Errors, Journal, Numbers, bits, from_bits
 from unshuffle.pile import Floats
 
 BATCH = 512
@@ -71,14 +73,31 @@ class UnitDescent:
         """The doubly stochastic matrices."""
         return doubly_stochastic(self.logits)
 
-    def descend(self, order: NDArray[np.intp], steps: int) -> float:
+    def descend(self, order: NDArray[np.intp], steps: int, journal: Journal) -> float:
         """Take steps with the blocks in an order; return the mean error of the last batches."""
+        size = min(BATCH, len(self.inputs))
+        batches = [self.rng.integers(len(self.inputs), size=size) for _ in range(steps)]
+
+        def unpack(numbers: Numbers, errors: Errors) -> float:
+            if len(errors) != 1:
+                raise ValueError("it has another number of errors")
+            state = from_bits(numbers, np.stack([self.logits, self.first, self.second]))
+            self.logits, self.first, self.second = state.copy()
+            self.steps += steps
+            return float(errors[0])
+
+        return journal.result(
+            lambda: self._descend(order, batches),
+            lambda error: (bits(np.stack([self.logits, self.first, self.second])), [error]),
+            unpack,
+        )
+
+    def _descend(self, order: NDArray[np.intp], batches: Sequence[NDArray[np.intp]]) -> float:
         scale = max(float(np.var(self.predictions)), TINY)
         running = self.blocks.take(order)
         slopes = np.zeros_like(self.logits)
         errors = []
-        for _ in range(steps):
-            rows = self.rng.integers(len(self.inputs), size=min(BATCH, len(self.inputs)))
+        for rows in batches:
             soft = self.soft()
             error, slopes[order] = gradient(
                 running, self.last, soft[order], self.inputs[rows], self.predictions[rows]

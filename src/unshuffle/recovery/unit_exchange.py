@@ -10,11 +10,13 @@ few thousand predictions would be explained by exchanges that are wrong.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.network import Blocks, Linear, Network
+from unshuffle.ordering.journal import Errors, Journal, Numbers
 from unshuffle.ordering.moves import Kind, Moves
 from unshuffle.ordering.selection import pursuit
 from unshuffle.pile import Floats
@@ -89,12 +91,16 @@ class Units:
 
     def objective(self, columns: NDArray[np.intp], strength: float) -> float:
         """What is lowered: the error's logarithm, weighed against the likelihood of the columns."""
+        return self.weighed(columns, self.error(columns), strength)
+
+    def weighed(self, columns: NDArray[np.intp], error: float, strength: float) -> float:
+        """The same where the error is known."""
         likelihood = np.take_along_axis(self.scores, columns[:, :, None], 2).sum()
-        return strength / 2 * float(np.log(max(self.error(columns), TINY))) - float(likelihood)
+        return strength / 2 * float(np.log(max(error, TINY))) - float(likelihood)
 
 
 def exchanged_units(
-    units: Units, columns: NDArray[np.intp], strength: float
+    units: Units, columns: NDArray[np.intp], strength: float, journal: Journal
 ) -> Iterator[NDArray[np.intp]]:
     """Exchange columns while that lowers the objective.
 
@@ -106,30 +112,68 @@ def exchanged_units(
         Shape (blocks, hidden): the column of each unit.
     strength
         How many independent predictions the error stands for.
+    journal
+        Keeps what the rounds come to.
 
     Yields
     ------
     NDArray
         Better and better columns.
     """
-    value = units.objective(columns, strength)
+    error = units.error(columns)
     while True:
-        moves, residual = _moves(units, columns, strength)
-        chosen = pursuit(moves, residual, strength)
-        better = None
-        while better is None and len(chosen):
-            candidate = columns.copy()
-            flat = candidate.reshape(-1)
-            for a, b in zip(moves.first[chosen], moves.second[chosen], strict=True):
-                flat[[a, b]] = flat[[b, a]]
-            found = units.objective(candidate, strength)
-            if found < value:
-                better, value = candidate, found
-            chosen = chosen[: len(chosen) // 2]
-        if better is None:
+        better, error = journal.result(
+            partial(_exchanged, units, columns, error, strength),
+            lambda found: (found[0].reshape(-1), [found[1]]),
+            partial(_unpack, columns),
+        )
+        if not len(better):
             return
         columns = better
         yield columns
+
+
+def _exchanged(
+    units: Units, columns: NDArray[np.intp], error: float, strength: float
+) -> tuple[NDArray[np.intp], float]:
+    """Better columns with their error; none where no exchange helps."""
+    value = units.weighed(columns, error, strength)
+    moves, residual = _moves(units, columns, strength)
+    chosen = pursuit(moves, residual, strength)
+    while len(chosen):
+        candidate = columns.copy()
+        flat = candidate.reshape(-1)
+        for a, b in zip(moves.first[chosen], moves.second[chosen], strict=True):
+            flat[[a, b]] = flat[[b, a]]
+        found = units.error(candidate)
+        if units.weighed(candidate, found, strength) < value:
+            return candidate, found
+        chosen = chosen[: len(chosen) // 2]
+    return columns[:0], error
+
+
+def _unpack(
+    like: NDArray[np.intp], numbers: Numbers, errors: Errors
+) -> tuple[NDArray[np.intp], float]:
+    if len(errors) != 1:
+        raise ValueError("it has another number of errors")
+    return (columns_from(numbers, like) if len(numbers) else like[:0]), float(errors[0])
+
+
+def columns_from(numbers: Numbers, like: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Columns of each block, as a journal holds them.
+
+    Raises
+    ------
+    ValueError
+        If they do not put the columns of each block in some sequence.
+    """
+    if numbers.size != like.size:
+        raise ValueError("it has units of other blocks")
+    columns = numbers.reshape(like.shape).astype(np.intp)
+    if not (np.sort(columns, axis=1) == np.arange(like.shape[1])).all():
+        raise ValueError("it names a unit twice")
+    return columns
 
 
 def permuted_columns(blocks: Blocks, columns: NDArray[np.intp]) -> Blocks:

@@ -13,6 +13,7 @@ ridge regression (Saunders, Gammerman & Vovk 1998) foretells each half of the bl
 one: where units of different blocks resemble each other, those that read alike write alike.
 """
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,17 @@ def match_units(layers: Layers) -> UnitMatch:
 
     Both signs are tried: training may turn what a unit writes against what it reads, or along it.
     """
+    matching = matching_units(layers)
+    while True:
+        try:
+            next(matching)
+        except StopIteration as end:
+            match: UnitMatch = end.value
+            return match
+
+
+def matching_units(layers: Layers) -> Generator[None, None, UnitMatch]:
+    """The same; it yields after the pairs of each inp layer, so that it can be left."""
     found = []
     for sign in (-1.0, 1.0):
         scores = np.empty((len(layers.inp_weight), len(layers.out_weight)))
@@ -88,6 +100,7 @@ def match_units(layers: Layers) -> UnitMatch:
                 units = np.arange(len(columns))
                 norm = np.linalg.norm(reads) * np.linalg.norm(writes)
                 scores[i, j] = alike[units, columns].sum() / max(norm, TINY)
+            yield
         centred = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
         pairs = optimal_matching(centred)
         match = UnitMatch(centred, pairs, sign)
@@ -96,8 +109,10 @@ def match_units(layers: Layers) -> UnitMatch:
     return max(found, key=lambda each: each[0])[1]
 
 
-def permuted_units(layers: Layers, pairing: Pairing) -> str | None:
+def permuted_units(layers: Layers, pairing: Pairing, in_time: Callable[[], bool]) -> str | None:
     """Whether weights agree only once their hidden units are matched, in a sentence; else None.
+
+    Where time does not suffice for a look, the sentence says that few agree as they are listed.
 
     Parameters
     ----------
@@ -105,12 +120,28 @@ def permuted_units(layers: Layers, pairing: Pairing) -> str | None:
         The inp and out layers of a pile.
     pairing
         Their pairs by the ordinary signals, which take units as they are listed.
+    in_time
+        Whether there is time left.
     """
     count = len(layers.inp_weight)
     listed = sum(match.margin > CLEAR for match in pairing.matches)
     if not LEAST_PAIRS <= count <= MOST_PAIRS or listed > (1 - MOST_PART) * count:
         return None
-    match = match_units(layers)
+    matching = matching_units(layers)
+    while in_time():
+        try:
+            next(matching)
+        except StopIteration as end:
+            return _word(end.value, listed)
+    return (
+        f"the weights of only {listed} of {count} pairs clearly agree as hidden units are listed, "
+        "and no time was left to look whether the units are permuted; if they may be, "
+        "--permuted-units (permuted_units=True) is for that"
+    )
+
+
+def _word(match: UnitMatch, listed: int) -> str | None:
+    count = len(match.pairs)
     clear = int((_margins(match.scores, match.pairs) > CLEAR).sum())
     if clear < MOST_PART * count:
         return None
