@@ -21,13 +21,14 @@ def add_pieces(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_records(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    """Add the record's place and the names of its columns."""
+def add_records(parser: argparse.ArgumentParser, *, nargs: str | None = None) -> None:
+    """Add the record's place, or that of several, and the names of its columns."""
+    several = "; one for each network whose pieces lie in the pile" if nargs == "+" else ""
     parser.add_argument(
         "records",
         metavar="RECORDS",
-        nargs="?" if optional else None,
-        help="inputs and predictions: .csv, .csv.gz, .parquet or .npz",
+        nargs=nargs,
+        help=f"inputs and predictions: .csv, .csv.gz, .parquet or .npz{several}",
     )
     for name, default in (
         ("inputs", "all the others, in file order"),
@@ -120,12 +121,12 @@ def pile_of(args: argparse.Namespace) -> "Pile":
     return read_pile(args.pieces)
 
 
-def records_of(args: argparse.Namespace) -> "Records":
-    """Read the record."""
+def records_of(args: argparse.Namespace, path: str | None = None) -> "Records":
+    """Read the record, or that of several which lies at a path."""
     from unshuffle.files import read_records
 
     return read_records(
-        args.records, inputs=args.inputs, predictions=args.predictions, targets=args.targets
+        path or args.records, inputs=args.inputs, predictions=args.predictions, targets=args.targets
     )
 
 

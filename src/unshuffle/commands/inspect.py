@@ -8,7 +8,7 @@ from unshuffle.commands.arguments import add_pieces, add_records, pile_of, recor
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_pieces(parser)
-    add_records(parser, optional=True)
+    add_records(parser, nargs="?")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from unshuffle.commands.arguments import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_pieces(parser)
-    add_records(parser, optional=True)
+    add_records(parser, nargs="?")
     add_signal(parser, "fused")
     add_activation(parser, "relu; only signals that look at the record use it")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "certificate, or all",
     )
     parser.add_argument("folder", metavar="RUN", help="a folder that solve --out kept")
-    add_records(parser, optional=True)
+    add_records(parser, nargs="?")
     parser.add_argument(
         "--out",
         required=True,

@@ -1,9 +1,9 @@
-"""`unshuffle solve PIECES RECORDS`."""
+"""`unshuffle solve PIECES RECORDS …`."""
 
 import argparse
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +23,16 @@ from unshuffle.commands.arguments import (
 
 if TYPE_CHECKING:
     from unshuffle.ordering.journal import Journal
-    from unshuffle.outcome import Outcome
+    from unshuffle.pile import Pile
+    from unshuffle.records import Records
     from unshuffle.solution import Solution
+    from unshuffle.trace import OnStep
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_pieces(parser)
-    add_records(parser)
+    add_records(parser, nargs="+")
     parser.add_argument(
         "--strategy",
         default="auto",
@@ -70,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="DIR",
         help="keep the answer, the solution, the network, the evidence for the pairs and the trace "
-        "in this folder",
+        "in this folder; with several records in its folders 1, 2, … in their sequence",
     )
     parser.add_argument(
         "--checkpoint",
@@ -86,67 +88,108 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Solve, print the result, and keep it if asked to."""
     from unshuffle.outcome import Outcome
+    from unshuffle.separation import claimed_twice
 
     with _stopped_once() as stops:
-        outcome = _run(args)
-    if outcome is Outcome.INTERRUPTED:
+        solutions = _run(args)
+    outcomes = {solution.outcome for solution in solutions}
+    if Outcome.INTERRUPTED in outcomes:
         return 128 + (stops[0] if stops else signal.SIGINT)
-    return {Outcome.EXACT: 0, Outcome.NO_FIT: 4}.get(outcome, 3)
+    if outcomes == {Outcome.EXACT} and not claimed_twice(solutions):
+        return 0
+    return 4 if outcomes == {Outcome.NO_FIT} else 3
 
 
-def _run(args: argparse.Namespace) -> "Outcome":
+def _run(args: argparse.Namespace) -> "tuple[Solution, ...]":
     from unshuffle.errors import FileError
     from unshuffle.files import shown
-    from unshuffle.solver import solve
     from unshuffle.views.progress import show_progress
 
     started = perf_counter()
     _check_writable(args)
-    pile, records = pile_of(args), records_of(args)
+    pile = pile_of(args)
+    records = [records_of(args, path) for path in args.records]
     read = perf_counter()
-    solution = failure = None
+    solutions: tuple[Solution, ...] = ()
+    failure = None
     try:
         with (
             _checkpoint(args.checkpoint) as journal,
             show_progress(quiet=args.quiet or args.json, time_limit=args.time_limit) as on_step,
         ):
-            solution = solve(
-                pile,
-                records,
-                strategy=args.strategy,
-                signal=args.signal,
-                matching=args.matching,
-                activation=args.activation,
-                placement=args.placement,
-                rows=args.rows,
-                seed=args.seed,
-                permuted_units=args.permuted_units,
-                time_limit=args.time_limit,
-                on_step=on_step,
-                journal=journal,
-            )
+            solutions = _solutions(args, pile, records, on_step, journal)
     except FileError as error:
-        if solution is None:
+        if not solutions:
             raise
         failure = error  # what took minutes to find is printed first
-    timings = {"read": read - started, **solution.seconds, "total": perf_counter() - started}
-    solution = replace(solution, seconds=timings)
+    total = perf_counter() - started
+    solutions = tuple(
+        replace(one, seconds={"read": read - started, **one.seconds, "total": total})
+        for one in solutions
+    )
     try:
-        _keep(solution, args)
+        _keep(solutions, args)
     except FileError as error:
         failure = error
     if args.json:
-        print(json.dumps(solution.summary()), flush=True)
-    else:
-        from unshuffle.views.terminal import print_solution
+        from unshuffle.separation import claimed_twice
 
-        kept_in, page = (
-            None if path is None or failure else shown(path) for path in (args.out, args.report)
-        )
-        print_solution(solution, kept_in=kept_in, page=page)
+        summaries = [solution.summary() for solution in solutions]
+        several = {"solutions": summaries, "claimed_twice": claimed_twice(solutions)}
+        print(json.dumps(summaries[0] if len(records) == 1 else several), flush=True)
+    else:
+        from unshuffle.views.terminal import print_record, print_solution
+
+        for solution, path, folder in zip(solutions, args.records, _folders(args), strict=False):
+            if len(records) > 1:
+                print_record(shown(path), folder.name)
+            kept_in = None if args.out is None or failure else shown(folder)
+            page = None if args.report is None or failure else shown(args.report)
+            print_solution(solution, kept_in=kept_in, page=page)
     if failure is not None:
         raise failure
-    return solution.outcome
+    return solutions
+
+
+def _solutions(
+    args: argparse.Namespace,
+    pile: "Pile",
+    records: "Sequence[Records]",
+    on_step: "OnStep | None",
+    journal: "Journal | None",
+) -> "tuple[Solution, ...]":
+    """The solution, or with several records one for each."""
+    from unshuffle.solver import solve
+
+    def solve_one(part: "Pile", record: "Records", time_limit: float | None) -> "Solution":
+        return solve(
+            part,
+            record,
+            strategy=args.strategy,
+            signal=args.signal,
+            matching=args.matching,
+            activation=args.activation,
+            placement=args.placement,
+            rows=args.rows,
+            seed=args.seed,
+            permuted_units=args.permuted_units,
+            time_limit=time_limit,
+            on_step=on_step,
+            journal=journal,
+        )
+
+    if len(records) == 1:
+        return (solve_one(pile, records[0], args.time_limit),)
+    from unshuffle.separation import separate
+
+    return separate(pile, records, solve_one, time_limit=args.time_limit)
+
+
+def _folders(args: argparse.Namespace) -> list[Path]:
+    """Where the solution of each record is kept."""
+    out = Path(args.out or "")
+    several = len(args.records) > 1
+    return [out / str(n) if several else out for n in range(1, len(args.records) + 1)]
 
 
 @contextmanager
@@ -185,13 +228,21 @@ def _checkpoint(path: str | None) -> Iterator["Journal | None"]:
 
 def _check_writable(args: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be kept."""
+    from unshuffle.errors import UsageError
     from unshuffle.files import check_folder, check_free
     from unshuffle.storage import FILES
 
+    for option in ("checkpoint", "report"):
+        if len(args.records) > 1 and getattr(args, option) is not None:
+            raise UsageError(
+                f"--{option} is of one record, and there are {len(args.records)}; leave it out, or "
+                "solve one by one"
+            )
     if args.out is not None:
-        check_folder(Path(args.out))
-        for name in FILES:
-            check_free(Path(args.out) / name, force=args.force)
+        for folder in _folders(args):
+            check_folder(folder)
+            for name in FILES:
+                check_free(folder / name, force=args.force)
     if args.checkpoint is not None:
         check_folder(Path(args.checkpoint).parent)
     if args.report is not None:
@@ -199,15 +250,16 @@ def _check_writable(args: argparse.Namespace) -> None:
         check_free(Path(args.report), force=args.force)
 
 
-def _keep(solution: "Solution", args: argparse.Namespace) -> None:
+def _keep(solutions: "Sequence[Solution]", args: argparse.Namespace) -> None:
     """Write what was asked for."""
     from unshuffle.files import make_folder, write_text
     from unshuffle.storage import write_solution
 
     if args.out is not None:
-        write_solution(solution, args.out, force=args.force)
+        for solution, folder in zip(solutions, _folders(args), strict=False):
+            write_solution(solution, folder, force=args.force)
     if args.report is not None:
         from unshuffle.views.report import report_page
 
         make_folder(Path(args.report).parent)
-        write_text(args.report, report_page(solution), force=args.force)
+        write_text(args.report, report_page(solutions[0]), force=args.force)

@@ -26,14 +26,10 @@ from unshuffle.recovery.copies import near_copies
 from unshuffle.recovery.division import likely_networks
 from unshuffle.recovery.estimation import estimate_last
 from unshuffle.recovery.gaps import Traces, unexplained
-from unshuffle.recovery.rebuilding import SLOTS, Workbench, rebuild
+from unshuffle.recovery.rebuilding import HOPELESS, SLOTS, Workbench, rebuild
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of
 from unshuffle.trace import Trace
-
-HOPELESS = 0.5
-"""Part of the predictions' variance above which blocks that were taken for those of one of two
-networks are not: the search goes on with all of them."""
 
 DOUBTFUL = -3.0
 """Log-odds below which a matched pair is taken for two layers that found no partner."""
@@ -80,8 +76,7 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
     started = options.clock()
     found: list[Solution] = []
     if len(anatomy.last) > 1 and min(len(anatomy.inp), len(anatomy.out)) > 1:
-        halves = _rebuild(pile, records, options, anatomy, None, divided=True)
-        found.append(_conclude(halves, records, options))
+        found.append(_of_two_networks(pile, records, options, anatomy))
         if found[-1].outcome in FINAL:
             return found[-1]
     likeliest = options.activations[0].name
@@ -121,6 +116,28 @@ def solve_loose(
     return _conclude(_rebuild(pile, records, options, anatomy, start), records, options)
 
 
+def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
+    """Take the blocks that seem to be of one network for all that it has."""
+    started = perf_counter()
+    rebuilt = _rebuild(pile, records, options, anatomy, None, divided=True)
+    solution = _conclude(rebuilt, records, options)
+    findings = solution.findings
+    assert findings is not None
+    few = len(findings.leftovers) <= 2 * SLOTS  # a search with all pieces at hand does as well
+    if solution.outcome in FINAL or few or findings.unexplained > HOPELESS:
+        return solution
+    # The blocks may all be right, and only their order be far.
+    own = Pile(piece for piece in pile if piece.id in solution.permutation)
+    arranged = arrange(own, records, options.with_time_left(started))
+    if arranged.mse > solution.mse:
+        return solution
+    unexplained_part = arranged.mse / records.variance
+    findings = Findings(_leftovers(pile, own, arranged), unexplained=unexplained_part)
+    stopped = arranged.outcome in FINAL
+    outcome = arranged.outcome if stopped else Outcome.INCOMPLETE
+    return replace(arranged, outcome=outcome, findings=findings)
+
+
 def _rebuild(
     pile: Pile,
     records: Records,
@@ -137,8 +154,7 @@ def _rebuild(
     start
         An arrangement to begin with.
     divided
-        Whether to begin with the blocks that seem to be of one of two networks, and to stop soon
-        where none of that leads near the record.
+        Whether to begin with the blocks that seem to be of one of two networks.
     """
     known = records.predicted()
     guessed_last = not anatomy.last
@@ -165,7 +181,7 @@ def _rebuild(
             rows=options.rows,
             guessed_last=guessed_last,
             searched=start is not None,
-            hopeless=HOPELESS if divided else np.inf,
+            divided=divided,
         )
         ending = run_search(
             steps,

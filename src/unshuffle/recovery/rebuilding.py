@@ -55,6 +55,10 @@ TRIED = 4
 WORTHWHILE = 0.9
 """A layer is filled in if that leaves at most this part of the error."""
 
+HOPELESS = 0.5
+"""Part of the predictions' variance above which blocks that were taken for those of one of two
+networks are not."""
+
 FEW_EQUATIONS = 384
 """With fewer, rows have to do for judging arrangements and for fitting layers."""
 
@@ -230,7 +234,7 @@ def rebuild(
     rows: int | None,
     guessed_last: bool,
     searched: bool,
-    hopeless: float,
+    divided: bool,
 ) -> Search:
     """Order the pairs that are given, settle which blocks belong, and fill gaps.
 
@@ -253,8 +257,9 @@ def rebuild(
         Whether the last layer of the problems is but a guess.
     searched
         Whether the pairs of the only problem stand in the order that a search has found.
-    hopeless
-        Part of the predictions' variance; the search ends where the first descents leave more.
+    divided
+        Whether the problems are of blocks that seem to be of one of two networks: then it is only
+        settled which blocks belong, and not even that if none of them leads near the record.
     """
 
     def reproduces(judge: Judge, run: Run) -> bool:
@@ -268,7 +273,7 @@ def rebuild(
         problem = next(problems)
         pairs = tuple(problem.blocks.tolist())
         found.append(Workbench.of(problem, pairs, journal, guessed=guessed_last))
-        if not guessed_last and 0 < orphans_of(found[0]) <= MOST_ORPHANS:
+        if not (guessed_last or divided) and 0 < orphans_of(found[0]) <= MOST_ORPHANS:
             share = Rows.of(problem.known, arithmetic, rng)
             run = yield from fill_around(found[0], share)
             if run is not None:
@@ -280,9 +285,10 @@ def rebuild(
     bench = Workbench.of(problem, order, journal, guessed=guessed_last)
     found[:] = [bench]
     share = Rows.of(problem.known, arithmetic, rng)
-    run = bench.judge(share.judged).run(bench.order)
-    if run.error > hopeless * float(np.var(share.judged.predictions)):
-        return run
+    if divided:
+        run = bench.judge(share.judged).run(bench.order)
+        hopeless = run.error > HOPELESS * float(np.var(share.judged.predictions))
+        return run if hopeless else (yield from _settle(bench, share))
     if guessed_last:
         yield from _refit_last(bench, share)
     return (yield from improve(bench, share))
@@ -426,7 +432,12 @@ def _refit_last(bench: Workbench, rows: Rows) -> Search:
 
 
 def _fill_one(bench: Workbench, rows: Rows, run: Run) -> Search:
-    """Fill the gap for which a piece without a partner speaks most; the run that stands if none."""
+    """Fill the gap for which a piece without a partner speaks most; the run that stands if none.
+
+    More pieces than could be estimated partners for are another network's.
+    """
+    if orphans_of(bench) > 2 * SLOTS:
+        return run
     network = bench.network()
     traces = Traces.of(network, rows.fitted.inputs, rows.fitted.predictions)
     any_block = float(_unexplained(bench, traces).min())

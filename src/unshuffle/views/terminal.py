@@ -88,6 +88,11 @@ def print_pairing(pairing: "Pairing") -> None:
     )
 
 
+def print_record(name: str, number: str) -> None:
+    """Print which of several records the solution that follows is of."""
+    Console(highlight=False).print(Text(f"record {number}: {name}", "bold"), soft_wrap=True)
+
+
 def print_solution(
     solution: "Solution", *, kept_in: str | None = None, page: str | None = None
 ) -> None:
