@@ -87,9 +87,12 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
                 continue
             timed = chosen.with_time_left(started)
             found.append(solve_loose(pile, records, timed, decided))
-            if found[-1].outcome in FINAL:
+            outcome = found[-1].outcome
+            if outcome in SETTLED:
                 return found[-1]
-    return min(found, key=lambda solution: solution.mse)
+            if outcome in FINAL:
+                return replace(min(found, key=lambda each: each.mse), outcome=outcome)
+    return min(found, key=lambda each: each.mse)
 
 
 def solve_loose(
@@ -118,7 +121,7 @@ def solve_loose(
 
 def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
     """Take the blocks that seem to be of one network for all that it has."""
-    started = perf_counter()
+    started = options.clock()
     rebuilt = _rebuild(pile, records, options, anatomy, None, divided=True)
     solution = _conclude(rebuilt, records, options)
     findings = solution.findings
