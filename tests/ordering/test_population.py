@@ -95,7 +95,7 @@ def test_it_finds_order_and_pairs_from_a_wrong_start(loose, finish):
     seeds = [tuple(problem.blocks.tolist()), tuple(problem.blocks.tolist()[::-1])]
     rng = np.random.default_rng(0)
     done = lambda run: run.error < 1e-20  # noqa: E731
-    steps, run = finish(population(problem, net.judge, seeds, rng, done=done))
+    steps, run = finish(population(problem, net.judge, seeds, rng, done=done, near=done))
     orders = [
         tuple(i * 4 + j for i, j in zip(inp, out, strict=True))
         for inp in permutations(range(4))
@@ -120,7 +120,9 @@ def test_every_generation_is_judged_on_other_rows(loose, finish, monkeypatch):
     net = loose(rows=500)
     problem = problem_of(net, np.zeros((5, 5)))
     rng = np.random.default_rng(0)
-    finish(population(problem, net.judge, [net.right], rng, done=lambda _: False))
+    finish(
+        population(problem, net.judge, [net.right], rng, done=lambda _: False, near=lambda _: False)
+    )
     assert [len(rows) for rows in seen] == [room.PREDICTIONS] * 3
     assert not np.array_equal(seen[0], seen[1])
     for rows in seen:
@@ -140,7 +142,9 @@ def test_the_same_seed_and_a_journal_give_the_same(loose, finish):
     def search(entries=()):
         judge = Judge(net.layers, net.judge.last, records, Journal(entries))
         rng = np.random.default_rng(3)
-        steps, run = finish(population(problem, judge, seeds, rng, done=lambda _: False))
+        steps, run = finish(
+            population(problem, judge, seeds, rng, done=lambda _: False, near=lambda _: False)
+        )
         return run, [step.error for step in steps], judge.journal.entries
 
     run, errors, entries = search()
@@ -161,3 +165,16 @@ def test_what_cannot_be_stays_out_of_what_is_fitted():
     fitted = around(odds, np.arange(2), settled=False).fitted(inp, inp)
     assert fitted.pairs[0].tolist() == [1.0, 0.0]
     assert 0 < fitted.pairs[1, 0] < around(odds, np.arange(2), settled=False).pairs[1, 0]
+
+
+def test_it_ends_where_it_is_near(loose, finish, monkeypatch):
+    monkeypatch.setattr(room, "WARM_UP", 1)
+    monkeypatch.setattr(room, "SETTLED", 0.0)
+    net = loose(rows=100)
+    problem = problem_of(net, np.zeros((5, 5)))
+    rng = np.random.default_rng(0)
+    search = population(
+        problem, net.judge, [net.right], rng, done=lambda _: False, near=lambda _: True
+    )
+    steps, _ = finish(search)
+    assert [step.phase for step in steps].count("population") == room.PAUSE

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,13 @@ from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.population import population
 from unshuffle.ordering.precedence import precedence
 from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.race import race
 from unshuffle.ordering.seeds import SEEDS
 from unshuffle.pile import Floats
 from unshuffle.records import Records
 from unshuffle.trace import Step
+
+T = TypeVar("T")
 
 GLANCE = 128
 """Predictions (rows times outputs) for a first descent from the best seed, which often suffices."""
@@ -66,13 +70,13 @@ FEW_BLOCKS = 8
 MANY_EQUATIONS = 1024
 """Predictions without which a search far from the answer makes no headway."""
 
+POPULATIONS = 2
+"""Populations of one alternative: one in some is drawn in to a wrong place."""
+
 CONVINCING = 0.8
 """Part of the error from which on another activation, or last layer, is believed in,"""
 CONVINCING_SOON = 0.5
 """and after a short descent."""
-FINALISTS = 2
-"""Activations, or last layers, that are descended with wholly after short descents."""
-
 NEAR = 0.03
 """An error is small from this share of the predictions' variance down,"""
 FAR = 0.5
@@ -170,6 +174,21 @@ class Alternatives:
 
 Found = tuple[Stage, Run]
 """The best run so far, and the search that it is of."""
+
+
+@dataclass
+class Lowest:
+    """The lowest error that any step has reported so far, and its order."""
+
+    order: Order
+    error: float
+
+    def report(self, step: Step) -> Step:
+        """The step, with the lowest error so far where its own is higher."""
+        if len(step.order) == len(self.order) and step.error < self.error:
+            self.order, self.error = step.order, step.error
+            return step
+        return replace(step, kept=False, order=self.order, error=self.error)
 
 
 def auto(
@@ -318,9 +337,9 @@ def _best_alternative(
 def _raced(
     session: Session, alternatives: Alternatives, count: int
 ) -> Generator[Step, None, Found]:
-    """Descend shortly with each alternative, then wholly with those that came about as near.
+    """Descend shortly with each alternative, and wholly with one that leads near the record.
 
-    Far from the answer errors say nothing of the alternatives: the likeliest one stays.
+    Far from it errors say little of the alternatives: the likeliest one stays.
     """
     found: list[Found] = []
     for problem in alternatives.all():
@@ -329,17 +348,7 @@ def _raced(
         if session.near(run):
             return stage, (yield from _whole_descents(stage, run))
         found.append((stage, run))
-    _, least = min(found, key=lambda each: each[1].error)
-    if session.far(least):
-        return found[0]
-    close = [each for each in found if least.error > CONVINCING_SOON * each[1].error]
-    ended: list[Found] = []
-    for stage, begun in close[:FINALISTS]:
-        run = yield from _whole_descents(stage, begun)
-        ended.append((stage, run))
-        if stage.done(run):
-            break
-    return min(ended, key=lambda each: each[1].error)
+    return found[0]
 
 
 def _whole_descents(stage: Stage, best: Run) -> Search:
@@ -372,6 +381,8 @@ def _persistently(
         return stage, best
     if not session.near(best):
         stage, best = yield from _from_afar(session, alternatives, stage, best)
+    if not session.near(best):
+        best = yield from _whole_descents(stage, best)
     best = yield from _restarts(stage, best, RESTARTS if all_rows else RESTARTS_BEFORE)
     return stage, best
 
@@ -379,22 +390,42 @@ def _persistently(
 def _from_afar(
     session: Session, alternatives: Alternatives, stage: Stage, best: Run
 ) -> Generator[Step, None, Found]:
-    """Draw a population in, for one alternative after the other until one leads near."""
-    count = len(stage.judge.inputs)
-    for problem in (stage.problem, *alternatives.others(than=stage.problem)):
-        drawn = stage if problem is stage.problem else session.stage(problem, count)
-        # Not the best order so far: what a descent from far ends in misleads.
-        blocks = {*problem.blocks.tolist()}
-        seeds = [order for order in ranked_seeds(drawn, quick=False)[0] if blocks == {*order}]
-        search = population(problem, drawn.judge, seeds, session.rng, done=drawn.done)
-        _, run = yield from _reporting(search, best, drawn.judge)
-        if drawn is stage or _convinces(session, drawn, run, best):
+    """Draw populations in, one for each alternative, until one leads near."""
+    stages = [stage]
+
+    def searches() -> Iterator[Search]:
+        yield _populations(session, stage)
+        for problem in alternatives.others(than=stage.problem):
+            stages.append(session.stage(problem, len(stage.judge.inputs)))
+            yield _populations(session, stages[-1])
+
+    def suffices(number: int, run: Run) -> bool:
+        return session.near(run) or stages[number].done(run)
+
+    ended = yield from _relayed(race(searches(), suffices=suffices), Lowest(best.order, best.error))
+    for number, run in ended.items():
+        drawn = stages[number]
+        better = run.error < best.error if number == 0 else _convinces(session, drawn, run, best)
+        if better:
             stage, best = drawn, run
-        # What was found with one activation may be good enough to tell that it is another.
-        stage, best = yield from _best_alternative(session, alternatives, stage, best, near=True)
-        if not session.far(best) or stage.done(best):
+    # What was found with one activation may be good enough to tell that it is another.
+    return (yield from _best_alternative(session, alternatives, stage, best, near=True))
+
+
+def _populations(session: Session, stage: Stage) -> Search:
+    """Draw one population in after the other until one leads near."""
+    # Not around the best order so far: what a descent from far ends in misleads.
+    blocks = {*stage.problem.blocks.tolist()}
+    seeds = [order for order in ranked_seeds(stage, quick=False)[0] if blocks == {*order}]
+    best = stage.judge.run(seeds[0])
+    for _ in range(POPULATIONS):
+        search = population(
+            stage.problem, stage.judge, seeds, session.rng, done=stage.done, near=session.near
+        )
+        _, best = yield from _reporting(search, best, stage.judge)
+        if session.near(best) or stage.done(best):
             break
-    return stage, best
+    return best
 
 
 def _from_seeds(stage: Stage, *, starts: int, quick: bool = False, short: bool = False) -> Search:
@@ -477,20 +508,22 @@ def _reporting(search: Search, best: Run, judge: Judge) -> Generator[Step, None,
         The run that the search ends with, and the one with the lowest error: the best one before,
         or one that the search came by. What lowers the objective may raise the error.
     """
-    order, error = best.order, best.error
+    lowest = Lowest(best.order, best.error)
+    run = yield from _relayed(search, lowest)
+    if not min(run.error, lowest.error) < best.error:
+        return run, best
+    return run, run if run.error <= lowest.error else judge.run(lowest.order)
+
+
+def _relayed(steps: Generator[Step, None, T], lowest: Lowest) -> Generator[Step, None, T]:
+    """The steps as `lowest` reports them; what they return."""
     while True:
         try:
-            step = next(search)
+            step = next(steps)
         except StopIteration as end:
-            run: Run = end.value
-            if not min(run.error, error) < best.error:
-                return run, best
-            return run, run if run.error <= error else judge.run(order)
-        if len(step.order) == len(order) and step.error < error:
-            order, error = step.order, step.error
-            yield step
-        else:
-            yield replace(step, kept=False, order=order, error=error)
+            result: T = end.value
+            return result
+        yield lowest.report(step)
 
 
 def ranked_seeds(stage: Stage, *, quick: bool) -> tuple[list[Order], NDArray[np.float64]]:

@@ -60,7 +60,8 @@ WARM_UP = 10
 PAUSE = 5
 """and from one descent to the next."""
 
-GENERATIONS = 60
+GENERATIONS = 40
+"""Generations after which it is better to begin anew."""
 
 AT_ONCE = 16384
 """Rows, over all arrangements of a batch, that pass through a block together."""
@@ -147,6 +148,7 @@ def population(
     rng: np.random.Generator,
     *,
     done: Callable[[Run], bool],
+    near: Callable[[Run], bool],
 ) -> Search:
     """Draw a distribution in, and descend from its centre every few generations.
 
@@ -163,6 +165,8 @@ def population(
         Draws arrangements and rows.
     done
         Whether a run is as good as any can be.
+    near
+        Whether a run is so good that no more generations are needed.
     """
     outs = problem.log_odds.shape[1]
     inp, out = np.divmod(np.array(seeds[0], np.intp), outs)
@@ -188,7 +192,7 @@ def population(
         run = judge.run((inp[i] * outs + out[j]).tolist())
         run = yield from descend(judge, run, doubting, done=done, turns=problem.turns)
         best = min(best, run, key=lambda each: each.error)
-        if settled or done(best):
+        if settled or near(best) or done(best):
             break
     return best
 
