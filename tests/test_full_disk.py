@@ -10,7 +10,7 @@ import pytest
 
 from unshuffle import read_pile, read_records, solve, write_solution
 from unshuffle.errors import FileError
-from unshuffle.files import opening, write_files
+from unshuffle.files import opening, write_files, write_network, write_records
 
 FULL = """
 import resource, signal, sys
@@ -28,11 +28,24 @@ def run(*command, **options):
     )
 
 
-@pytest.mark.parametrize("room", [0, 5_000, 100_000])
-def test_a_folder_with_room_for_some_of_the_files(example: Path, tmp_path: Path, room: int):
+@pytest.fixture(scope="module")
+def small(make_dropped, tmp_path_factory) -> tuple[Path, Path]:
+    """Pieces and record of a network that is solved at once."""
+    case = make_dropped(np.random.default_rng(3), blocks=5, width=16, hidden=24)
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "pieces").mkdir()
+    for piece in case.pile:
+        tensors = {"weight": piece.weight, "bias": piece.bias}
+        write_network(folder / "pieces" / f"piece_{piece.id}.safetensors", tensors)
+    write_records(folder / "record.csv", case.records)
+    return folder / "pieces", folder / "record.csv"
+
+
+@pytest.mark.parametrize("room", [0, 5_000, 15_000])
+def test_a_folder_with_room_for_some_of_the_files(small, tmp_path: Path, room: int):
     """The network is larger than each of these; the answer would have fit into the second."""
     out = tmp_path / "out"
-    solving = ("solve", example / "pieces", example / "record.csv", "--quiet", "--out", out)
+    solving = ("solve", *small, "--quiet", "--out", out)
     result = run("-c", FULL, room, *solving, "--checkpoint", tmp_path / "search.npz")
     assert result.returncode == 2
     assert result.stdout.startswith("exact")  # what was found is said all the same
@@ -45,8 +58,8 @@ def test_a_folder_with_room_for_some_of_the_files(example: Path, tmp_path: Path,
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("quiet", [(), ("--json",)])
-def test_a_full_standard_output_is_one_line(example: Path, quiet):
-    solving = ("solve", example / "pieces", example / "record.csv", *quiet)
+def test_a_full_standard_output_is_one_line(small, quiet):
+    solving = ("solve", *small, *quiet)
     with open("/dev/full", "w") as full:
         result = subprocess.run(
             [sys.executable, "-m", "unshuffle", *map(str, solving)],

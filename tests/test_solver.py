@@ -102,7 +102,7 @@ def test_unpredicted_rows_do_not_count(dropped, strategy):
 
 @each_strategy
 def test_a_record_of_another_network_is_not_reproduced(dropped, strategy):
-    case, other = dropped(), dropped()
+    case, other = dropped(rows=100, blocks=2), dropped(rows=100, blocks=2)
     record = Records(case.records.inputs, other.records.predictions)
     solution = solve(case.pile, record, strategy=strategy)
     assert solution.outcome is Outcome.LOCAL_OPTIMUM

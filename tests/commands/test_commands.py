@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -30,6 +31,14 @@ def run(*args, **options):
         check=False,
         **options,
     )
+
+
+class Result(NamedTuple):
+    """What a command came to in this process."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 def run_code(code):
@@ -227,18 +236,18 @@ def test_verify_takes_ids_or_a_file(here, case):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt", ".pth"])
-def test_assemble_writes_the_network(here, case, tmp_path, suffix):
+def test_assemble_writes_the_network(here, case, tmp_path, suffix, capsys):
     if suffix.startswith(".pt"):
         pytest.importorskip("torch")
     file = tmp_path / f"network{suffix}"
-    command = ("assemble", here / "pieces", here / "answer.txt", "--to", file)
-    result = run(*command)
-    assert result.returncode == 0, result.stderr
-    assert "Network(5 × [16 → 24 relu → 16]" in result.stdout
+    command = [*map(str, ("assemble", here / "pieces", here / "answer.txt", "--to", file))]
+    # In this process, which loads PyTorch once.
+    assert main(command) == 0
+    assert "Network(5 × [16 → 24 relu → 16]" in capsys.readouterr().out
     weights = {piece.weight.tobytes() for piece in read_pile(file)}
     assert weights == {piece.weight.tobytes() for piece in case.pile}
-    assert_mistake(run(*command), file, "--force")
-    assert run(*command, "--force").returncode == 0
+    assert_mistake(Result(main(command), *capsys.readouterr()), file, "--force")
+    assert main([*command, "--force"]) == 0
 
 
 def test_pair_prints_a_table_or_json(here, case):

@@ -28,17 +28,32 @@ def lab(example, capsys, monkeypatch):
     return call
 
 
+def here(function, trials, processes):
+    """Measure in this process: another one loads everything anew."""
+    for at, trial in enumerate(trials):
+        try:
+            yield at, function(trial)
+        except MissingExtraError as error:
+            yield at, error
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    monkeypatch.setattr(running, "in_processes", here)
+
+
 def numbers(ledger):
     return {(run.method, run.seed): run.measurements for run in read_runs(ledger)}
 
 
-def test_a_run_resumes_and_repeats(lab, sheet, tmp_path):
+def test_a_run_resumes_and_repeats(lab, sheet, tmp_path, monkeypatch):
     first, second = tmp_path / "a.sqlite", tmp_path / "b.sqlite"
     path = sheet()
     status, out, err = lab("run", path, "--ledger", first, "--processes", 1)
     assert status == 0
     assert "4 trials, of which the ledger lacks 4" in err
     assert "confirmed" in out
+    monkeypatch.setattr(running, "in_processes", here)
     assert lab("run", sheet("some", seeds="[1]"), "--ledger", second, "--processes", 1)[0] == 0
     _, _, err = lab("run", path, "--ledger", second, "--processes", 1)
     assert "4 trials, of which the ledger lacks 2" in err
@@ -48,6 +63,7 @@ def test_a_run_resumes_and_repeats(lab, sheet, tmp_path):
     assert 0 < numbers(first)["inp-norm", 1]["inversions"] < 1
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_same_ledger_as_text_is_the_same_plan(lab, sheet, tmp_path):
     ledger, text = tmp_path / "l.sqlite", tmp_path / "l.jsonl"
     path = sheet()
@@ -69,6 +85,7 @@ def test_the_same_ledger_as_text_is_the_same_plan(lab, sheet, tmp_path):
     assert shown.splitlines()[-1].split() == ["example", "1", "–"]
 
 
+@pytest.mark.usefixtures("one_process")
 def test_subjects_that_nobody_named_are_left_out(lab, sheet, tmp_path):
     path = sheet(subjects='["puzzle", "example"]', seeds="[0]", methods='["trace"]')
     status, out, err = lab("run", path, "--ledger", tmp_path / "l.sqlite", "--processes", 1)
@@ -118,12 +135,13 @@ def test_approaches_are_tried_by_name(lab, example):
     assert "pairs_right 1" in again
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_cluster_of_processes_measures_the_same(lab, sheet, tmp_path):
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     here, there = tmp_path / "here.sqlite", tmp_path / "there.sqlite"
     path = sheet(methods='["trace", "bubble-from-random", "bradley-terry"]')
     options = {"processes": True, "dashboard_address": None}
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster:
         address = cluster.scheduler_address
         assert lab("run", path, "--ledger", there, "--scheduler", address, "--quiet")[0] == 0
     assert lab("run", path, "--ledger", here, "--processes", 1, "--quiet")[0] == 0
@@ -149,6 +167,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.usefixtures("one_process")
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups")
 def test_a_killed_run_goes_on_and_ends_the_same(lab, sheet, tmp_path):
     killed, whole = tmp_path / "killed.sqlite", tmp_path / "whole.sqlite"
@@ -167,6 +186,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(lab, sheet, tmp_path):
     assert before.items() <= numbers(killed).items()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_two_runs_at_once_share_a_ledger(lab, sheet, tmp_path):
     both, alone = tmp_path / "both.sqlite", tmp_path / "alone.sqlite"
     path = sheet(methods='["trace", "bubble", "bradley-terry"]')
@@ -207,13 +227,6 @@ def test_what_this_machine_lacks_is_not_kept(lab, sheet, tmp_path, monkeypatch):
     def lacks(trial):
         raise MissingExtraError("PyTorch", "torch", "training an oracle network")
 
-    def here(function, trials, processes):
-        for at, trial in enumerate(trials):
-            try:
-                yield at, function(trial)
-            except MissingExtraError as error:
-                yield at, error
-
     monkeypatch.setattr(running, "in_processes", here)
     monkeypatch.setattr(running, "find_approach", lacks)
     status, _, err = lab("run", sheet(), "--ledger", tmp_path / "l.sqlite", "--quiet")
@@ -223,6 +236,7 @@ def test_what_this_machine_lacks_is_not_kept(lab, sheet, tmp_path, monkeypatch):
     assert read_runs(tmp_path / "l.sqlite") == []
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_method_that_breaks_is_a_result(lab, sheet, tmp_path):
     ledger = tmp_path / "l.sqlite"
     path = sheet(methods='["growth"]', seeds="[0]", metrics='["trace_end"]', refuted_if=None)

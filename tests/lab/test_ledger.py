@@ -4,7 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -113,3 +113,75 @@ def test_keys_depend_on_configuration_and_code():
     keys = [run_key(**known | change) for change in changes]
     assert len(set(keys)) == len(keys)
     assert run_key(**known) == keys[0]
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+COMPUTED = "text TEXT AS (hex(zeroblob(400000000)))"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"ALTER TABLE runs RENAME TO mine; CREATE VIEW runs AS {ENDLESS}",
+        f"ALTER TABLE runs ADD COLUMN {COMPUTED}",
+        "CREATE TRIGGER more AFTER INSERT ON runs BEGIN DELETE FROM runs; END",
+        "CREATE TABLE mine (a)",
+    ],
+)
+def test_a_database_that_computes_is_no_ledger(tmp_path, make_run, change):
+    ledger = tmp_path / "l.sqlite"
+    add_runs(ledger, [make_run()])
+    with closing(sqlite3.connect(ledger)) as database:
+        database.executescript(change)
+    before = ledger.read_bytes()
+    for use in (read_runs, lambda path: add_runs(path, [make_run("b")])):
+        with pytest.raises(FileError, match="something else than runs"):
+            use(ledger)
+    assert ledger.read_bytes() == before
+
+
+def test_what_a_database_says_of_itself_is_not_printed_raw(tmp_path, make_run):
+    ledger = tmp_path / "l.sqlite"
+    add_runs(ledger, [make_run()])
+    sound = ledger.read_bytes()
+    for name in (b"\x1b[2Jn", b"\xff\xfe\xfd\xfcn"):
+        ledger.write_bytes(sound.replace(b"TABLE runs (", b"TABLE " + name[:4] + b" ("))
+        with pytest.raises(FileError, match="cannot be used as a ledger") as caught:
+            read_runs(ledger)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 5_000,
+        "9" * 5_000,
+        '{"key": "' + "k" * 70_000 + '"}',
+        '{"measurements": {"a": ' + "[" * 5_000,
+    ],
+)
+def test_lines_that_cannot_be_read_are_refused(tmp_path, line):
+    (tmp_path / "l.jsonl").write_text(line)
+    with pytest.raises(FileError, match=r"l\.jsonl: line 1 is no"):
+        read_runs(tmp_path / "l.jsonl")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "sqlite"])
+@pytest.mark.parametrize("name", ["\x1b[2J", "\u202e", "\ud800"])
+def test_names_that_act_on_a_terminal_are_refused(tmp_path, make_run, suffix, name):
+    ledger = tmp_path / f"l.{suffix}"
+    run = replace(make_run(), subject=name)
+    if suffix == "jsonl":
+        ledger.write_text(json.dumps(asdict(run)))
+    elif name.isascii():
+        add_runs(ledger, [run])
+    else:
+        return
+    with pytest.raises(FileError, match="is no run"):
+        read_runs(ledger)
+
+
+def test_what_went_wrong_is_told_without_control_characters(tmp_path, make_run):
+    add_runs(tmp_path / "l.sqlite", [make_run(failure="Error: \x1b[2J\nand more")])
+    (run,) = read_runs(tmp_path / "l.sqlite")
+    assert run.failure == "Error:  [2J and more"

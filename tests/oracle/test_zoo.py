@@ -44,15 +44,18 @@ def quick(tmp_path):
     return path
 
 
+def here(function, items, _):
+    """Train in this process: another one loads PyTorch for seconds."""
+    for at, item in enumerate(items):
+        yield at, function(item)
+
+
+PROCESSES = "unshuffle.oracle.zoo.in_processes"
+
+
 @pytest.fixture
 def one_process(monkeypatch):
-    """Train in this process: another one loads PyTorch for seconds."""
-
-    def here(function, items, _):
-        for at, item in enumerate(items):
-            yield at, function(item)
-
-    monkeypatch.setattr("unshuffle.oracle.zoo.in_processes", here)
+    monkeypatch.setattr(PROCESSES, here)
 
 
 def hear_ctrl_c():
@@ -66,12 +69,16 @@ def arrivals_of(recipes, zoo, **options):
     return {(a.recipe.name, a.recipe.seed): a for a in arrivals}
 
 
-def test_a_zoo_keeps_what_it_has_and_its_oracles_are_those_of_the_trainer(quick, tmp_path):
+def test_a_zoo_keeps_what_it_has_and_its_oracles_are_those_of_the_trainer(
+    quick, tmp_path, monkeypatch
+):
     from unshuffle.oracle.training import train
 
     recipes = grid([read_recipe(quick)], [0, 1])
     zoo = tmp_path / "zoo"
-    first = arrivals_of(recipes[:1], zoo)
+    with monkeypatch.context() as patch:
+        patch.setattr(PROCESSES, here)
+        first = arrivals_of(recipes[:1], zoo)
     assert first["quick", 0].remark.startswith("trained")
     second = arrivals_of(recipes, zoo)
     assert second["quick", 0].remark == "kept"
@@ -100,7 +107,7 @@ def test_one_failure_costs_one_oracle(quick, tmp_path):
     text = SLOW.format(2).replace('"adam"', '"sgd"').replace("1e-3", "1e9")
     wild.write_text(text)
     zoo = tmp_path / "zoo"
-    result = run("oracle", "zoo", wild, quick, "--zoo", zoo, "--quiet", "--processes", 2)
+    result = run("oracle", "zoo", wild, quick, "--zoo", zoo, "--quiet", "--processes", 1)
     assert result.returncode == 3
     assert result.stderr == ""
     lines = result.stdout.splitlines()
@@ -113,7 +120,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(quick, tmp_path):
     slow = tmp_path / "slow.toml"
     slow.write_text(SLOW.format(100_000))
     zoo = tmp_path / "zoo"
-    command = ["oracle", "zoo", quick, slow, "--zoo", zoo, "--processes", 2]
+    command = ["oracle", "zoo", quick, slow, "--zoo", zoo, "--processes", 1]
     process = subprocess.Popen(
         [sys.executable, "-m", "unshuffle", *map(str, command)],
         stdout=subprocess.PIPE,
@@ -202,7 +209,9 @@ assert main([*zoo, "--scheduler", "tcp://127.0.0.1:9"]) == 2
 def slice_of_the_zoo(tmp_path_factory):
     """The zoo's small slice, trained."""
     zoo = tmp_path_factory.mktemp("slice")
-    result = run("oracle", "zoo", "tiny-*", "--zoo", zoo)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PROCESSES, here)
+        result = run("oracle", "zoo", "tiny-*", "--zoo", zoo)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(result.stdout.splitlines()) == len(find_recipes(["tiny-*"]))
     return zoo

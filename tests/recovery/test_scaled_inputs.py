@@ -36,7 +36,7 @@ def test_standardised_inputs_that_are_not_fitted_are_no_proof_of_a_wrong_record(
     monkeypatch.setattr(f"{doubt}.refutes", lambda *_: True)
     monkeypatch.setattr(f"{doubt}.refuted", lambda _, found: replace(found, outcome=Outcome.NO_FIT))
     monkeypatch.setattr("unshuffle.recovery.scaled_inputs.fit_scaling", lambda *_: None)
-    case = dropped(**{**SHAPE, "blocks": 2}, rows=300)
+    case = dropped(**{**SHAPE, "blocks": 2}, rows=120)
     inputs = (case.records.inputs - case.records.inputs.mean(axis=0)) * np.float32(3)
     assert solve(case.pile, Records(inputs, case.records.predictions)).outcome is Outcome.NO_FIT
     inputs /= inputs.std(axis=0)

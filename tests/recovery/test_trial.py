@@ -57,7 +57,7 @@ def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, trials,
 
 
 def test_a_right_record_that_is_mostly_noise_is_not_called_wrong(dropped, rng):
-    case = dropped(**{**SHAPE, "blocks": 2}, rows=400)
+    case = dropped(**{**SHAPE, "blocks": 2}, rows=250)
     predictions = case.records.predictions
     noise = predictions.std() * rng.normal(size=predictions.shape)
     solution = solve(case.pile, with_predictions(case.records, predictions + noise))

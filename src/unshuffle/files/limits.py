@@ -24,6 +24,9 @@ TEXT_BYTES = 2**20
 LEDGER_BYTES = 256 * 2**20
 """A ledger as text: half a kilobyte a run, so half a million runs."""
 
+LEDGER_RUN = 2**16
+"""64 KiB for a run of a ledger: half a kilobyte is usual, and the rest is for what went wrong."""
+
 PIECES = 10_000
 """Pieces in a pile: matching them takes time cubic in their number."""
 

@@ -71,12 +71,16 @@ class Run:
 COLUMNS = tuple(field.name for field in fields(Run))
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
+CREATE TABLE runs (
     key TEXT PRIMARY KEY, subject TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL,
     rows INTEGER NOT NULL, content TEXT NOT NULL, code TEXT NOT NULL, environment TEXT NOT NULL,
     started TEXT NOT NULL, seconds REAL NOT NULL, measurements TEXT NOT NULL, failure TEXT NOT NULL
 ) STRICT
-"""
+""".strip()
+
+_STORED = {("table", "runs", _SCHEMA), ("index", "sqlite_autoindex_runs_1", None)}
+"""What a database that holds a ledger says of itself. Views, triggers and columns that are computed
+would run whatever somebody else wrote into the file."""
 
 
 def run_key(content: str, method: str, seed: int, rows: int, code: str) -> str:
@@ -107,7 +111,8 @@ def begin_ledger(path: Path) -> None:
     make_folder(path.parent)
     with _database(path) as database, database:
         database.execute("BEGIN IMMEDIATE")  # the table may be there, but not be writable
-        database.execute(_SCHEMA)
+        if not _holds_runs(database, path):
+            database.execute(_SCHEMA)
 
 
 def add_runs(path: Path, runs: Iterable[Run]) -> int:
@@ -147,10 +152,10 @@ def read_runs(path: Path) -> list[Run]:
     if not path.exists():
         raise FileError(f"{shown(path)}: there is no ledger; `unshuffle lab run` begins one")
     with _database(path) as database:
-        if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
+        if not _holds_runs(database, path):
             return []  # somebody is about to write the first run
-        rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM runs ORDER BY key").fetchall()
-    return [_run_of(dict(zip(COLUMNS, row, strict=True)), path) for row in rows]
+        rows = database.execute(f"SELECT {', '.join(COLUMNS)} FROM runs ORDER BY key")
+        return [*_checked(rows, path)]
 
 
 def ledger_text(runs: Iterable[Run]) -> str:
@@ -171,12 +176,36 @@ def newest(runs: Iterable[Run]) -> list[Run]:
 def _database(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(path, timeout=SECONDS_TO_WAIT)) as database:
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.LEDGER_RUN)
             yield database
-    except sqlite3.Error as error:
-        raise FileError(
-            f"{shown(path)}: cannot be used as a ledger ({error}); name another file, or one that "
-            "`unshuffle lab run` began"
-        ) from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # a message may quote any bytes
+        raise _no_ledger(path, shown(str(error))) from error
+
+
+def _no_ledger(path: Path, why: str) -> FileError:
+    return FileError(
+        f"{shown(path)}: cannot be used as a ledger ({why}); name another file, or one that "
+        "`unshuffle lab run` began"
+    )
+
+
+def _holds_runs(database: sqlite3.Connection, path: Path) -> bool:
+    """Whether there is the table of runs; an empty database has nothing."""
+    stored = database.execute("SELECT type, name, sql FROM sqlite_master")
+    found = set(stored.fetchmany(len(_STORED) + 1))
+    if found and found != _STORED:
+        raise _no_ledger(path, "it holds something else than runs")
+    return bool(found)
+
+
+def _checked(rows: Iterable[tuple[Any, ...]], path: Path) -> Iterator[Run]:
+    """The runs in rows of a database, as long as they take no more than a ledger may."""
+    size = 0
+    for row in rows:
+        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if size > limits.LEDGER_BYTES:
+            raise _no_ledger(path, f"its runs take more than {limits.LEDGER_BYTES} bytes")
+        yield _run_of(dict(zip(COLUMNS, row, strict=True)), path)
 
 
 def _row(run: Run) -> tuple[Any, ...]:
@@ -192,10 +221,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _run_of_line(line: str, path: Path, at: int) -> Run:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise FileError(f"{shown(path)}: line {at} is not JSON; restore the file") from error
+    values = _object(line) if len(line) <= limits.LEDGER_RUN else None
+    if values is None:
+        raise FileError(f"{shown(path)}: line {at} is no JSON of a run; restore the file")
     return _run_of(values, path, f"line {at}")
 
 
@@ -207,15 +235,19 @@ def _run_of(values: object, path: Path, where: str = "a row") -> Run:
         isinstance(values, dict)
         and set(values) == set(COLUMNS)
         and all(isinstance(values[name], str) for name in _TEXTS)
+        and all(values[name].isprintable() for name in _TEXTS if name != "failure")
         and all(type(values[name]) is int for name in ("seed", "rows"))
         and isinstance(values["seconds"], float | int)
         and isinstance(values["measurements"], Mapping)
         and all(isinstance(value, float | int) for value in values["measurements"].values())
+        and "".join(values["measurements"]).isprintable()
     ):
         raise FileError(
             f"{shown(path)}: {where} is no run; restore the file from where it was kept"
         )
-    return Run(**values)
+    # What went wrong may have been said in any characters.
+    said = "".join(c if c.isprintable() else " " for c in values["failure"])
+    return Run(**values | {"failure": said})
 
 
 _TEXTS = ("key", "subject", "method", "content", "code", "environment", "started", "failure")
@@ -224,5 +256,5 @@ _TEXTS = ("key", "subject", "method", "content", "code", "environment", "started
 def _object(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists
         return None

@@ -73,7 +73,7 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint:
         tensors = load(read_bytes(path))
         found = bytes(tensors["key"].tolist()).decode()
         losses, seconds = tensors["losses"].tolist(), tensors["seconds"].item()
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise FileError(
             f"{shown(path)}: is not a complete checkpoint; remove it to begin anew"
         ) from error
