@@ -8,8 +8,8 @@ one CSV file, like that of the puzzle, whose network is had by solving it. Each 
 damage and solved. Lines are added to the CSV file as they come, and what is in it already is not
 done again unless --again is said; the last line of a case counts. At the end the table of the file
 is printed as Markdown. "Wrong and confident" counts answers that are called exact or approximate
-and are not the network that was dropped, and right records that no arrangement is said to fit; any
-makes the exit status 1.
+and are not the network that was dropped, and records that no arrangement is said to fit though one
+does; any makes the exit status 1.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from unshuffle.oracle.dropping import Dropped, Hardening, draw_decoys, drop
 from unshuffle.oracle.storage import read_oracle, read_story
 
 DECOYS, BLOCKS, RECORD = "decoys", "decoy network", "wrong record"
+SHUFFLED = "columns shuffled"
 
 CASES: dict[str, Hardening | tuple[str, int]] = {
     "nothing": Hardening(),
@@ -40,11 +41,11 @@ CASES: dict[str, Hardening | tuple[str, int]] = {
     "a whole second network": (BLOCKS, 0),
     **{f"{n} copies": Hardening(duplicate=n) for n in (1, 2, 4)},
     **{f"{n} noisy copies": Hardening(duplicate=n, duplicate_noise=0.02) for n in (1, 2, 4)},
-    **{name: Hardening(weights=name) for name in ("float16", "bfloat16", "int8")},
+    **{name: Hardening(weights=name) for name in ("float16", "bfloat16", "int8", "int8-scales")},
     **{f"pruned by {n} %": Hardening(prune=n / 100) for n in (1, 2, 4, 8)},
     **{f"{n} decimals": Hardening(decimals=n) for n in (4, 3, 2, 1)},
     **{f"clipped at {n} sd": Hardening(clip=float(n)) for n in (4, 2, 1)},
-    "columns shuffled": Hardening(shuffle_columns=True),
+    SHUFFLED: Hardening(shuffle_columns=True),
     "inputs standardised": Hardening(standardise=True),
     RECORD: (RECORD, 0),
 }
@@ -141,7 +142,8 @@ def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, f
     if solution.outcome in claims:
         kind = claims[solution.outcome] if right else WRONG
     elif solution.outcome is Outcome.NO_FIT:
-        kind = REFUSED if case == RECORD else WRONG
+        # Where pieces are missing, or inputs are not what was read, none of them does.
+        kind = REFUSED if case in (RECORD, SHUFFLED) or None in dropped.answer else WRONG
     else:
         kind = RIGHT if right else OPEN
     return kind, str(solution.outcome), solution.mse

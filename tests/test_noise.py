@@ -5,7 +5,7 @@ import pytest
 
 from unshuffle import Network, Records
 from unshuffle.network import Blocks
-from unshuffle.noise import looks_like_noise
+from unshuffle.noise import foretold, looks_like_noise
 
 
 @pytest.fixture
@@ -78,3 +78,15 @@ def test_a_network_that_overflows_leaves_no_noise_and_no_warning(case):
     blocks = replace(case.network.blocks, out_weight=case.network.blocks.out_weight * 1e30)
     records = Records(case.records.inputs, case.records.predictions)
     assert not looks_like_noise(Network(blocks, case.network.last), records)
+
+
+def test_what_does_not_follow_from_the_inputs_agrees_with_a_regression_by_chance(rng):
+    found = [foretold(rng.normal(size=(200, 5)), rng.normal(size=(200, 2)) + 3) for _ in range(200)]
+    assert abs(np.mean(found)) < 4 / np.sqrt(200)
+    assert np.std(found) == pytest.approx(1, abs=0.2)
+
+
+def test_what_follows_from_the_inputs_is_foretold_through_noise(case, rng):
+    records = case.records
+    assert foretold(records.inputs, records.predictions) > 12
+    assert foretold(records.inputs, with_noise(records, rng, 2.0).predictions) > 4

@@ -25,9 +25,9 @@ class Outcome(Enum):
     )
     NO_FIT = (
         "no arrangement fits",
-        "These pieces do not reproduce the record in any arrangement: records that they made "
-        "themselves were found out with less work. Is it of another network, or are its inputs "
-        "not as the network read them?",
+        "These pieces do not reproduce the record in any arrangement; the evidence is listed. Is "
+        "it of another network, is a whole block missing, or are its inputs or its rows not as the "
+        "network read them?",
     )
     INCOMPLETE = (
         "incomplete",

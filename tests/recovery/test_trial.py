@@ -8,7 +8,8 @@ import pytest
 from unshuffle import Outcome, Records, read_solution, solve, write_solution
 from unshuffle.anatomy import read_anatomy
 from unshuffle.arrangement import Cases, Options
-from unshuffle.recovery.doubt import SHARE, Doubt
+from unshuffle.noise import foretold
+from unshuffle.recovery.doubt import FORETOLD, SHARE, UNRELATED, VAIN, Doubt
 from unshuffle.recovery.trial import Trial, disagreement, strayed
 from unshuffle.trace import Step
 
@@ -49,7 +50,7 @@ def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, trials,
     work = sum(step.rows for step in solution.trace.steps)
     # The controls were given their share, and the search ended as soon as they were solved.
     last = solution.trace.steps[-1].rows
-    assert (work - last) // SHARE <= trial.spent <= work // SHARE + last
+    assert SHARE * (work - last) <= trial.spent <= SHARE * work + last
     assert work < 100_000
     write_solution(solution, tmp_path / "kept")
     again = read_solution(tmp_path / "kept")
@@ -65,6 +66,28 @@ def test_a_right_record_that_is_mostly_noise_is_not_called_wrong(dropped, rng):
     assert solution.outcome is Outcome.LOCAL_OPTIMUM
 
 
+def test_predictions_that_do_not_follow_from_the_inputs_are_told_at_once(dropped, rng):
+    case = dropped(**SHAPE, rows=600)
+    solution = solve(
+        case.pile, with_predictions(case.records, rng.permutation(case.records.predictions))
+    )
+    assert solution.outcome is Outcome.NO_FIT
+    (note,) = solution.findings.notes
+    assert note.startswith("the predictions do not follow from the inputs")
+    assert sum(step.rows for step in solution.trace.steps) < 3 * VAIN
+
+
+def test_nothing_is_said_of_too_few_rows_with_mixed_up_predictions(dropped, rng):
+    case = dropped(**SHAPE, rows=100)
+    mixed = with_predictions(case.records, rng.permutation(case.records.predictions))
+    doubt = Doubt(Cases(case.pile, mixed, read_anatomy(case.pile), Options()))
+    assert foretold(mixed.inputs, mixed.predictions) < UNRELATED
+    assert foretold(case.records.inputs, case.records.predictions) < FORETOLD
+    error = 2 * float(np.var(case.records.predictions))
+    assert [*doubt.watch(iter([Step("", np.array([error]), False, (), error, 3 * VAIN)]))]
+    assert not doubt.unrelated
+
+
 def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, monkeypatch):
     monkeypatch.setattr("unshuffle.recovery.trial.reproduces_rows", lambda *_, **__: False)
     case = dropped(**SHAPE, rows=300)
@@ -73,7 +96,7 @@ def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, mo
     far = [Step("in vain", np.array([error]), False, (), error, 1000)] * 20
     assert len([*doubt.watch(iter(far))]) == len(far)
     assert not doubt.trial.passed
-    assert 0 < doubt.trial.spent <= 20 * 1000 // SHARE + 300
+    assert 0 < doubt.trial.spent <= SHARE * 20 * 1000 + 300
 
 
 def test_a_search_that_comes_near_is_left_alone(dropped):

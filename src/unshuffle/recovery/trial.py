@@ -3,14 +3,17 @@
 A search that does not come to a record may have failed, or the record may be of another network.
 To tell, the pieces are put together as they might have been, what that network predicts for the
 record's inputs is taken for a record, and the same search is set on it. If all such controls
-are solved with a small part of the work that the record itself has taken in vain, then a record of
-these pieces would have been solved too.
+are solved with half of the work that the record itself has taken in vain, then a record of these
+pieces, for which seeds are better, would have been solved too.
 
 A control is no easier than a true record, as far as that can be told without an answer: its pairs
-are drawn by the evidence (perturb and MAP, Papandreou & Yuille 2011), and its order is as far from
-what a seed says as seeds are from one another. Where seeds know little they disagree; then controls
-are hard, are not solved, and nothing is said. Nor is it where the search has come no nearer to the
-record than its mean: what training has made may vary little where arrangements differ by much.
+are drawn by the evidence (perturb and MAP, Papandreou & Yuille 2011), and its order is twice as far
+from what a seed says as the two seeds that agree most are from one another. Were their errors
+independent, the better of the two would be half as far from the truth as they are from one another;
+that they are not is what the factor allows for. Where seeds know little they disagree; then
+controls are hard, are not solved, and nothing is said. Nor is it where the search has come no
+nearer to the record than its mean: what training has made may vary little where arrangements differ
+by much.
 """
 
 from collections.abc import Iterator
@@ -25,16 +28,23 @@ from unshuffle.arrangement import Cases, reproduces_rows
 from unshuffle.network import Network
 from unshuffle.ordering.auto import auto
 from unshuffle.ordering.journal import Journal
-from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.judge import Judge, Order
 from unshuffle.ordering.seeds import SEEDS, Ranking
 from unshuffle.pairing.matching import optimal_matching
 from unshuffle.records import Records
 from unshuffle.tolerance import arithmetic_of
 from unshuffle.trace import Step
 
-CONTROLS = 4
-"""Records that are searched for, in turn, one with each activation, and of which all have to be
-solved before anything is said of another one."""
+CONTROLS = 5
+"""Records that are searched for, in turn,"""
+NEEDED = 4
+"""and of which so many have to be solved before anything is said of another one."""
+
+STRAY = 2.0
+"""How far the order of a control is from a seed, over the least distance of two seeds,"""
+LEAST_STRAY = 0.05
+"""and in couples of blocks that are put in opposite sequence, at least this part of all, or one
+couple in as many as there are blocks."""
 
 DOUBT = 2.0
 """Pairs are drawn as if their log-odds were divided by this, since those may be too sure."""
@@ -63,29 +73,38 @@ class Trial:
             and not cases.anatomy.interchangeable
             and bool(np.isfinite(cases.problems[0].log_odds).all())
         )
-        self._controls = [self._search(number) for number in range(CONTROLS if decidable else 0)]
+        self._controls: list[Iterator[tuple[Step, bool]]] = []
+        self._unmade = CONTROLS if decidable else 0
         self.spent = 0
         """Work that the controls have taken."""
 
     @property
     def passed(self) -> bool:
-        """Whether all controls were solved."""
-        return self.solved == CONTROLS
+        """Whether enough controls were solved."""
+        return self.solved == NEEDED
 
-    def advance(self, budget: int) -> None:
+    def advance(self, order: Order, budget: int) -> None:
         """Go on with the controls as far as so much work reaches.
 
         Parameters
         ----------
+        order
+            The best one that the search has found; the first tells the controls' activation.
         budget
             Rows of all steps of all controls, added up, from the first on.
         """
-        while self._controls and self.spent < budget and not self.passed:
+        if self._unmade and self.spent < budget:
+            activation = self._activation_of(order)
+            self._controls = [self._search(number, activation) for number in range(self._unmade)]
+            self._unmade = 0
+        while self.spent < budget and not self.passed:
+            if len(self._controls) + self.solved < NEEDED:
+                self._controls.clear()
+                return
             control = self._controls.pop(0)
             step, solved = next(control, (None, False))
             if step is None:  # it has not been solved, and never will be
-                self._controls.clear()
-                return
+                continue
             self.spent += step.rows
             self.solved += solved
             if not solved:
@@ -100,16 +119,25 @@ class Trial:
             Mean squared error over the predictions' variance.
         """
         return (
-            f"{self.solved} records that these pieces made themselves, in "
+            f"{self.solved} of {CONTROLS} records that these pieces made themselves, in "
             "arrangements about which the weights tell no more, were solved from the same inputs "
-            f"with a quarter of the work; of this record {100 * unexplained:.2g} % of the variance "
+            f"with half of the work each; of this record {100 * unexplained:.2g} % of the variance "
             "stays unexplained, and it follows from the inputs, so it is no noise"
         )
 
-    def _search(self, number: int) -> Iterator[tuple[Step, bool]]:
+    def _activation_of(self, order: Order) -> Activation:
+        """The activation with which an order fits best, of those that were looked at."""
+        some = self.cases.problems[0].known
+        some = some.take(np.arange(min(SEED_ROWS, len(some))))
+        fitting = min(
+            self.cases.problems,
+            key=lambda one: Judge(one.layers, one.last, some).run(order).error,
+        )
+        return fitting.layers.activation
+
+    def _search(self, number: int, activation: Activation) -> Iterator[tuple[Step, bool]]:
         """Search for a control's arrangement; each step, and whether it ends in it."""
         options = self.cases.options
-        activation = options.activations[number % len(options.activations)]
         rng = np.random.default_rng([options.seed, number])
         known = self._control_record(activation, rng)
         arithmetic = arithmetic_of(self.cases.pile.dtype, known.predictions)
@@ -143,9 +171,9 @@ class Trial:
         network = pairs.network(tuple(pairs.blocks.tolist()))
         some = inputs[:SEED_ROWS].astype(network.last.weight.dtype)
         rankings = [seed.rank(network, some) for seed in SEEDS.values()]
-        apart = [disagreement(one, other) for one, other in combinations(rankings, 2)]
-        distance = float(np.median(apart))
-        ranking = strayed(rankings[rng.integers(len(rankings))], distance, rng)
+        closest = min(combinations(rankings, 2), key=lambda two: disagreement(*two))
+        distance = max(STRAY * disagreement(*closest), LEAST_STRAY, 1 / len(network.blocks))
+        ranking = strayed(closest[rng.integers(2)], distance, rng)
         chosen = Network(network.blocks.take(ranking), network.last)
         return Records(inputs, chosen.predict(inputs), name=problem.records.name)
 
