@@ -73,6 +73,9 @@ MANY_EQUATIONS = 1024
 POPULATIONS = 2
 """Populations of one alternative: one in some is drawn in to a wrong place."""
 
+ALL_EQUATIONS = 4096
+"""Predictions that are as good as all of them."""
+
 CONVINCING = 0.8
 """Part of the error from which on another activation, or last layer, is believed in,"""
 CONVINCING_SOON = 0.5
@@ -288,6 +291,32 @@ def first_descents(
         return stage, best
     count = min(rows or session.rows_for(EQUATIONS), len(known))
     return (yield from _proper(session, alternatives, stage.problem, count))
+
+
+def over_all_rows(
+    problem: Problem, best: Order, rng: np.random.Generator, journal: Journal
+) -> Search:
+    """Descend shortly from the best seed on all rows, as far as that takes no longer than a moment.
+
+    Noise that hides an arrangement from a search on few rows does not hide it here.
+
+    Parameters
+    ----------
+    problem
+        What is to be ordered.
+    best
+        An order to compare with.
+    rng, journal
+        As for `auto`.
+
+    Returns
+    -------
+    Run
+        The best order, or a better one, on these rows.
+    """
+    session = Session(problem.known, rng, lambda *_: False, journal)
+    stage = session.stage(problem, session.rows_for(ALL_EQUATIONS))
+    return (yield from _from_seeds_too(stage, stage.judge.run(best), short=True))
 
 
 def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, None, Found]:
