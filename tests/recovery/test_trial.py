@@ -48,9 +48,10 @@ def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, trials,
     assert solution.findings.unexplained > 0.1
     (trial,) = trials
     work = sum(step.rows for step in solution.trace.steps)
-    # The controls were given their share, and the search ended as soon as they were solved.
-    last = solution.trace.steps[-1].rows
-    assert SHARE * (work - last) <= trial.spent <= SHARE * work + last
+    # The controls were given their share, and nothing but a last look came after them.
+    assert 0 < trial.spent <= SHARE * work
+    phases = [step.phase for step in solution.trace.steps]
+    assert phases.index("all rows") == len(phases) - 1
     assert work < 100_000
     write_solution(solution, tmp_path / "kept")
     again = read_solution(tmp_path / "kept")
@@ -123,3 +124,20 @@ def test_a_ranking_strays_as_far_as_it_is_told_to(distance, rng):
     drawn = strayed(ranking, distance, rng)
     assert sorted(drawn) == sorted(ranking)
     assert distance <= disagreement(drawn, ranking) <= distance + 0.2
+
+
+def test_an_arrangement_that_noise_hid_from_few_rows_is_found_with_all(dropped, rng, monkeypatch):
+    case = dropped(**SHAPE, rows=600)
+    predictions = case.records.predictions
+    noise = 0.4 * predictions.std() * rng.normal(size=predictions.shape)
+    noisy = with_predictions(case.records, predictions + noise)
+    doubt = Doubt(Cases(case.pile, noisy, read_anatomy(case.pile), Options()))
+    problem = doubt.cases.problems[0]
+    misled = tuple(problem.blocks[::-1].tolist())
+    error = 0.9 * float(np.var(noisy.predictions))
+    monkeypatch.setattr("unshuffle.recovery.trial.Trial.passed", True)
+    step = Step("in vain", np.array([error]), False, misled, error, 1000)
+    (_, *_, last) = doubt.watch(iter([step] * 3))
+    assert doubt.hidden
+    assert last.phase == "all rows"
+    assert last.error < 0.2 * error
