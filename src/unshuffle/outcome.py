@@ -26,8 +26,8 @@ class Outcome(Enum):
     NO_FIT = (
         "no arrangement fits",
         "These pieces do not reproduce the record in any arrangement; the evidence is listed. Is "
-        "it of another network, is a whole block missing, or are its inputs or its rows not as the "
-        "network read them?",
+        "it of another network, are blocks missing or too many, or are its inputs or its rows not "
+        "as the network read them?",
     )
     INCOMPLETE = (
         "incomplete",

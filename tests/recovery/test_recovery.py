@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from unshuffle.recovery import recover
 from unshuffle.recovery.anatomy import partial_anatomy
 from unshuffle.recovery.around import order_around
 from unshuffle.recovery.copies import identical_copies, near_copies
+from unshuffle.recovery.doubt import Doubt
 from unshuffle.recovery.estimation import Unknown, estimate_layers, fit_all_rows, unknowns_in
 from unshuffle.recovery.gaps import NEAR, Orphan, Traces, fill, locate, unexplained
 from unshuffle.verification import judge_network
@@ -141,6 +143,20 @@ def test_blocks_are_ordered_around_a_gap(dropped):
     run, gaps = finished(search)
     assert run.order == (0 * 6, 1 * 6, 3 * 6, 4 * 6)
     assert gaps == [2]
+
+
+def test_whole_blocks_that_do_not_belong_make_no_wrong_record(dropped, monkeypatch):
+    """What controls say is said of all pieces together; fewer may reproduce the record."""
+    monkeypatch.setattr("unshuffle.recovery.recover._has_orphans", lambda *_: False)
+    monkeypatch.setattr(Doubt, "watch", lambda _, steps: islice(steps, 3))
+    monkeypatch.setattr(Doubt, "refutes", lambda *_: True)
+    monkeypatch.setattr(Doubt, "refuted", lambda _, found: replace(found, outcome=Outcome.NO_FIT))
+    case, other = dropped(**SHAPE, rows=600), dropped(**SHAPE)
+    block = [other.pile[other.pile.index[name]] for name in other.permutation[:2]]
+    strangers = renamed(block, 50)
+    solution = solve(Pile([*case.pile, *strangers]), case.records)
+    assert solution.exact
+    assert {one.id for one in solution.findings.leftovers} == {50, 51}
 
 
 @pytest.mark.parametrize("decoys", [1, 4])

@@ -138,9 +138,10 @@ def _as_recorded(
         kept, records, timed, cases=cases, watch=doubt.watch if options.rebuilds else iter
     )
     # Standardised inputs keep a right record from being reproduced just as well.
-    if not standardised(records) and doubt.refutes(solution):
-        return doubt.refuted(solution)
-    if solution.outcome in FINAL or partial is None:
+    refuted = not standardised(records) and doubt.refutes(solution)
+    if refuted:
+        solution = doubt.refuted(solution)
+    if solution.outcome in FINAL or partial is None or doubt.unrelated:
         return solution
     if rebuilt is None:
         from unshuffle.recovery.incomplete import solve_loose
