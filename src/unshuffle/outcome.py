@@ -27,7 +27,7 @@ class Outcome(Enum):
         "no arrangement fits",
         "These pieces do not reproduce the record in any arrangement; the evidence is listed. Is "
         "it of another network, are blocks missing or too many, or are its inputs or its rows not "
-        "as the network read them?",
+        "as the network read them, say columns in another sequence?",
     )
     INCOMPLETE = (
         "incomplete",

@@ -39,7 +39,11 @@ from unshuffle.records import Records
 Scores = NDArray[np.float64]
 
 TRIED = 4
-"""Sets of blocks that are tried with each activation."""
+"""Sets of blocks that are tried."""
+
+CLOSE = 0.25
+"""Part of the predictions' variance that the best seed may leave; if none does so well, the next
+activation is looked at."""
 
 ROUNDS = 20
 
@@ -63,10 +67,10 @@ TINY = 1e-30
 def likely_networks(
     pile: Pile, records: Records, anatomy: Anatomy, activations: Sequence[Activation]
 ) -> Iterator[Problem]:
-    """For each activation, the blocks that seem to be of one network, with its last layer.
+    """The blocks that seem to be of one network, with its last layer and activation.
 
-    The weights rank the blocks for each last layer. Of how many there are, and of which last layer,
-    the record decides: the likeliest are those whose best seed comes nearest it.
+    The weights rank the blocks for each last layer. How many there are, which last layer it is and
+    which activation, the record decides: the likeliest are those whose best seed comes nearest it.
 
     Parameters
     ----------
@@ -77,20 +81,30 @@ def likely_networks(
     activations
         Those that the network may have, the likeliest first.
     """
-    first, *others = activations
-    found: list[tuple[float, Problem]] = []
+    ranked: list[tuple[Problem, Ranking]] = []
     for last in anatomy.last:
         decided = anatomy.with_last(last)
-        pairing = pair(pile, records, anatomy=decided, activation=first)
-        problem = problem_of(pile, records, decided, pairing, first)
+        pairing = pair(pile, records, anatomy=decided, activation=activations[0])
+        problem = problem_of(pile, records, decided, pairing, activations[0])
         rivals = [last_layer(pile, pile[other].id) for other in anatomy.last if other != last]
-        ranking = divide(problem.network(tuple(problem.blocks.tolist())), rivals, problem.known)
-        found += likeliest_counts(problem, ranking)
-    likely = [problem for _, problem in sorted(found, key=lambda each: each[0])[:TRIED]]
+        everything = problem.network(tuple(problem.blocks.tolist()))
+        ranked.append((problem, divide(everything, rivals, problem.known)))
+    found: list[tuple[float, Problem]] = []
+    for activation in activations:
+        for problem, ranking in ranked:
+            found += likeliest_counts(_with(problem, activation), ranking)
+        found.sort(key=lambda each: each[0])
+        if found[0][0] < CLOSE * records.variance:
+            break
+    likely = [problem for _, problem in found[:TRIED]]
     yield from likely
-    for activation in others:
-        for problem in likely:
-            yield replace(problem, layers=replace(problem.layers, activation=activation))
+    for activation in activations:
+        if activation is not likely[0].layers.activation:
+            yield _with(likely[0], activation)
+
+
+def _with(problem: Problem, activation: Activation) -> Problem:
+    return replace(problem, layers=replace(problem.layers, activation=activation))
 
 
 def divide(network: Network, rivals: Sequence[Linear], known: Records) -> Ranking:
