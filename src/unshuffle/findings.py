@@ -67,6 +67,9 @@ class Findings:
     scale, shift
         What each input column of the record has to be multiplied by, and what then added, for the
         network to reproduce it; empty where nothing.
+    columns
+        For each input of the network the column of the record that holds it, counted from 0; empty
+        where they stand in sequence.
     """
 
     leftovers: tuple[Leftover, ...] = ()
@@ -75,6 +78,7 @@ class Findings:
     notes: tuple[str, ...] = ()
     scale: tuple[float, ...] = ()
     shift: tuple[float, ...] = ()
+    columns: tuple[int, ...] = ()
 
     @property
     def stand_ins(self) -> tuple[PieceId, ...]:
@@ -102,4 +106,5 @@ class Findings:
             "notes": list(self.notes),
             "scale": list(self.scale),
             "shift": list(self.shift),
+            "columns": list(self.columns),
         }

@@ -415,6 +415,7 @@ def _findings(value: Any) -> Findings:
         notes=tuple(_list(_text)(values["notes"])),
         scale=tuple(_list(_real)(values["scale"])),
         shift=tuple(_list(_real)(values["shift"])),
+        columns=tuple(_list(_whole)(values["columns"])),
     )
 
 

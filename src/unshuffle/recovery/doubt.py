@@ -1,7 +1,7 @@
-"""When a search comes to nothing: whether its record is of these pieces at all.
+"""When a search comes to nothing: whether its record is of these pieces, its columns in sequence.
 
-The controls that tell it are made in `unshuffle.recovery.trial`, once a search is far from its
-record; most searches never are.
+The controls that tell the one are made in `unshuffle.recovery.trial`, and other sequences are tried
+in `unshuffle.recovery.shuffled_columns`, once a search is far from its record; most never are.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unshuffle.arrangement import Cases
+from unshuffle.arrangement import Cases, Options
 from unshuffle.findings import Findings
 from unshuffle.noise import find_pattern, foretold
 from unshuffle.ordering.auto import over_all_rows
@@ -44,6 +44,49 @@ HIDDEN = 0.8
 
 ARRANGEMENTS = 4
 """Random ones that are looked at for that."""
+
+PATIENCE = 32
+"""Steps of a search after which other sequences of the columns are tried,"""
+NOWHERE = 0.25
+"""if it leaves so much of the predictions' variance."""
+
+
+class OtherColumns:
+    """Watches a search, and tries other sequences of the record's columns once it is nowhere near.
+
+    Parameters
+    ----------
+    cases
+        What the search orders.
+    options
+        How it does.
+    """
+
+    def __init__(self, cases: Cases, options: Options) -> None:
+        self.cases, self.options = cases, options
+        self._tried = False
+        self._found: Solution | None = None
+        self._started = options.clock()
+
+    def watch(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Take the steps of a search until they end or another sequence is found."""
+        for number, step in enumerate(steps, start=1):
+            yield step
+            far = step.error > NOWHERE * self.cases.records.variance
+            if number == PATIENCE and far and self.attempt() is not None:
+                return
+
+    def attempt(self) -> Solution | None:
+        """What came of other sequences, which are tried once; None if nothing."""
+        # Of how inputs and layers correspond nothing is known where the roles of pieces are open.
+        anatomy = self.cases.anatomy
+        if not self._tried and not anatomy.interchangeable and len(anatomy.last) == 1:
+            from unshuffle.recovery.shuffled_columns import solve_shuffled
+
+            self._tried = True
+            options = self.options.with_time_left(self._started)
+            self._found = solve_shuffled(self.cases.pile, self.cases.records, options)
+        return self._found
 
 
 class Doubt:

@@ -21,7 +21,7 @@ from unshuffle.pile import Pile
 from unshuffle.records import Records
 from unshuffle.recovery.anatomy import SURE_PART, partial_anatomy
 from unshuffle.recovery.copies import identical_copies
-from unshuffle.recovery.doubt import Doubt
+from unshuffle.recovery.doubt import Doubt, OtherColumns
 from unshuffle.solution import Solution
 from unshuffle.trace import Step
 
@@ -132,15 +132,8 @@ def _as_recorded(
             rebuilt = solve_incomplete(kept, records, timed, partial)
         if rebuilt.outcome in FINAL:
             return rebuilt
-    timed = options.with_time_left(started)
     doubt = Doubt(cases)
-    solution = arrange(
-        kept, records, timed, cases=cases, watch=doubt.watch if options.rebuilds else iter
-    )
-    # Standardised inputs keep a right record from being reproduced just as well.
-    refuted = not standardised(records) and doubt.refutes(solution)
-    if refuted:
-        solution = doubt.refuted(solution)
+    solution = _searched(kept, records, options.with_time_left(started), doubt)
     if solution.outcome in FINAL or partial is None or doubt.unrelated:
         return solution
     if rebuilt is None:
@@ -152,6 +145,32 @@ def _as_recorded(
             return again
     elif rebuilt.mse < solution.mse:
         return rebuilt
+    return solution
+
+
+def _searched(kept: Pile, records: Records, options: Options, doubt: Doubt) -> Solution:
+    """Arrange all pieces; where that comes to nothing, try other columns and doubt the record."""
+    cases = doubt.cases
+    if not options.rebuilds:
+        return arrange(kept, records, options, cases=cases)
+    columns = OtherColumns(cases, options)
+    solution = arrange(
+        kept,
+        records,
+        options,
+        cases=cases,
+        watch=lambda steps: columns.watch(doubt.watch(steps)),
+    )
+    if solution.outcome is Outcome.LOCAL_OPTIMUM:
+        try:
+            found = columns.attempt()
+        except KeyboardInterrupt:  # what was found before is not lost for it
+            return replace(solution, outcome=Outcome.INTERRUPTED)
+        if found is not None:
+            return found
+    # Standardised inputs keep a right record from being reproduced just as well.
+    if not standardised(records) and doubt.refutes(solution):
+        return doubt.refuted(solution)
     return solution
 
 
