@@ -72,8 +72,8 @@ class OtherColumns:
         """Take the steps of a search until they end or another sequence is found."""
         for number, step in enumerate(steps, start=1):
             yield step
-            far = step.error > NOWHERE * self.cases.records.variance
-            if number == PATIENCE and far and self.attempt() is not None:
+            far = number == PATIENCE and step.error > NOWHERE * self.cases.records.variance
+            if far and self.attempt() is not None:
                 return
 
     def attempt(self) -> Solution | None:
