@@ -4,6 +4,8 @@ PYTHON ?= python3
 SEEDS ?= 0,1
 EXAMPLE := examples/dropped/pieces examples/dropped/record.csv
 BIN := .venv/bin
+# A file of tests stays in one process, which makes what its tests share once.
+ON_ALL_CORES := -n auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -22,10 +24,10 @@ demo: .venv/core.stamp ## Put the shipped example back together, without PyTorch
 	@echo "The answer's sha256 is the one in examples/dropped/answer.sha256."
 
 test: .venv/dev.stamp ## Run every test, the slow ones too
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(ON_ALL_CORES)
 
 quick: .venv/dev.stamp ## Run the tests but for the slow ones
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not slow"
 
 programs: ## Install what tests of pages and films use: on Debian, as root
 	@if command -v chromium && command -v chromedriver && command -v ffmpeg; then :; \

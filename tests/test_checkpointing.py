@@ -134,18 +134,29 @@ def test_what_is_written_down_is_not_worked_out_again(make_dropped, monkeypatch)
         solve(pile, records)
 
 
-def test_a_time_limit_counts_the_seconds_before(make_dropped):
+def test_a_time_limit_counts_the_seconds_before(make_dropped, monkeypatch):
     pile, records, _ = wrong_record(make_dropped)
     journal = Journal()
+    scaled: list[object] = []
+    monkeypatch.setattr(
+        "unshuffle.recovery.scaled_inputs.solve_scaled", lambda *given: scaled.append(given)
+    )
     solve(pile, records, journal=journal)
-    half = len(journal.entries) // 4  # of the first of its searches
+    assert len(scaled) == 1
+    rounds = len(journal.entries)
     for n, entry in enumerate(journal.entries):
         journal.entries[n] = replace(entry, seconds=10.0 * (n + 1))
-    solution = solve(pile, records, journal=journal, time_limit=10.0 * half)
+    quarter = rounds // 4  # which is in the first of its searches
+    solution = solve(pile, records, journal=journal, time_limit=10.0 * quarter)
     assert solution.outcome is Outcome.BUDGET_SPENT
     # Steps that judge one run are no rounds of the journal and take the second of the one before.
-    assert {*solution.trace.seconds} <= {10.0 * (n + 1) for n in range(half)}
-    assert solution.trace.seconds[-1] == 10.0 * half
+    assert {*solution.trace.seconds} <= {10.0 * (n + 1) for n in range(quarter)}
+    assert solution.trace.seconds[-1] == 10.0 * quarter
+    # Whichever search is cut off, none is begun after it, which would ask for other rounds.
+    for done in (rounds // 2, rounds - 5):
+        solution = solve(pile, records, journal=journal, time_limit=10.0 * done)
+        assert solution.outcome is Outcome.BUDGET_SPENT
+    assert len(scaled) == 1
     assert solve(pile, records, journal=journal, time_limit=1e9).outcome is Outcome.LOCAL_OPTIMUM
 
 

@@ -133,7 +133,8 @@ def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: An
     own = Pile(piece for piece in pile if piece.id in solution.permutation)
     arranged = arrange(own, records, options.with_time_left(started))
     if arranged.mse > solution.mse:
-        return solution
+        cut_off = arranged.outcome in FINAL
+        return replace(solution, outcome=arranged.outcome) if cut_off else solution
     unexplained_part = arranged.mse / records.variance
     findings = Findings(_leftovers(pile, own, arranged), unexplained=unexplained_part)
     stopped = arranged.outcome in FINAL

@@ -97,6 +97,10 @@ def solve_scaled(
     known = records.predicted()
     if found is not None and found.outcome is Outcome.NO_FIT and not _promises(found, known):
         return None
+    if found is not None and options.time_limit is not None:
+        # The limit is of what is left, but a search goes on from the seconds of its trace.
+        left = options.time_limit + found.trace.seconds[-1]
+        options = replace(options, time_limit=left)
     first = solution = found or arrange(pile, records, options, watch=_some)
     error = np.inf
     for _ in range(ROUNDS):
