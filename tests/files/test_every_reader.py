@@ -17,7 +17,8 @@ NAMES = [
     *(f"record{kind}" for kind in (".csv", ".csv.gz", ".npz", ".parquet")),
     *(f"solution/{name}" for name in ("solution.json", "network.safetensors")),
     *(f"solution/{name}" for name in ("pairing.npz", "trace.npz")),
-    *("answer", "checkpoint", "recipe", "story"),
+    *("answer", "checkpoint", "recipe", "story", "pickle", "training"),
+    *("experiment", "ledger.jsonl", "ledger.sqlite"),
 ]
 
 MUTANTS = 60

@@ -142,8 +142,9 @@ def _as_recorded(
         timed = options.with_time_left(started)
         again = solve_loose(kept, records, timed, partial, solution)
         if again.outcome in FINAL:  # settled, or cut off, and then nothing else is begun
-            settled = again.outcome in SETTLED
-            return again if settled else replace(solution, outcome=again.outcome)
+            if again.outcome in SETTLED:
+                return again
+            return solution if refuted else replace(solution, outcome=again.outcome)
     elif rebuilt.mse < solution.mse:
         return rebuilt
     return solution
