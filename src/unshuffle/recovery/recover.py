@@ -144,6 +144,7 @@ def _as_recorded(
         if again.outcome in FINAL:  # settled, or cut off, and then nothing else is begun
             if again.outcome in SETTLED:
                 return again
+            refuted = solution.outcome is Outcome.NO_FIT
             return solution if refuted else replace(solution, outcome=again.outcome)
     elif rebuilt.mse < solution.mse:
         return rebuilt
