@@ -20,15 +20,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common import Stopwatch, count, find_material
-from unshuffle import Outcome, Records, UnshuffleError, solve
+from unshuffle import Outcome, Pile, Records, Solution, UnshuffleError, solve
 from unshuffle.files import read_network
 from unshuffle.network import Network
-from unshuffle.oracle.dropping import Dropped, Hardening, draw_decoys, drop
+from unshuffle.oracle.dropping import Dropped, Hardening, Second, draw_decoys, drop
 from unshuffle.oracle.storage import read_oracle, read_story
+from unshuffle.separation import separate
 
-DECOYS, BLOCKS, RECORD = "decoys", "decoy network", "wrong record"
+DECOYS, BLOCKS, BOTH, RECORD = "decoys", "decoy network", "two records", "wrong record"
 SHUFFLED = "columns shuffled"
 
 CASES: dict[str, Hardening | tuple[str, int]] = {
@@ -39,6 +41,7 @@ CASES: dict[str, Hardening | tuple[str, int]] = {
     **{f"{n} blocks lost": Hardening(lose_blocks=n) for n in (1, 2)},
     **{f"{n} decoys": (DECOYS, n) for n in (1, 2, 4, 8)},
     "a whole second network": (BLOCKS, 0),
+    "a whole second network with its record": (BOTH, 0),
     **{f"{n} copies": Hardening(duplicate=n) for n in (1, 2, 4)},
     **{f"{n} noisy copies": Hardening(duplicate=n, duplicate_noise=0.02) for n in (1, 2, 4)},
     **{name: Hardening(weights=name) for name in ("float16", "bfloat16", "int8", "int8-scales")},
@@ -60,6 +63,7 @@ EXACT, ABOUT, RIGHT, OPEN, REFUSED, WRONG = KINDS = (
     "refused",
     "wrong and confident",
 )
+CLAIMS = {Outcome.EXACT: EXACT, Outcome.APPROXIMATE: ABOUT}
 
 
 def name_of(path: Path) -> str:
@@ -92,13 +96,19 @@ def scrambled(network: Network, rng: np.random.Generator) -> Network:
     """Another network of the same shapes: the same blocks in another sequence, turned about."""
     flips = rng.permutation(network.blocks.width)
     blocks = network.blocks.take(rng.permutation(len(network.blocks)))
-    turned = replace(
+    return turned(Network(blocks, network.last), flips)
+
+
+def turned(network: Network, flips: NDArray[np.intp]) -> Network:
+    """The network with the features of its stream, and so its inputs, in another sequence."""
+    blocks = network.blocks
+    flipped = replace(
         blocks,
         inp_weight=blocks.inp_weight[:, :, flips],
         out_weight=blocks.out_weight[:, flips],
         out_bias=blocks.out_bias[:, flips],
     )
-    return Network(turned, replace(network.last, weight=network.last.weight[:, flips]))
+    return Network(flipped, replace(network.last, weight=network.last.weight[:, flips]))
 
 
 def damaged(network: Network, data: Records, case: str, rows: int) -> Dropped:
@@ -114,13 +124,22 @@ def damaged(network: Network, data: Records, case: str, rows: int) -> Dropped:
         dropped = drop(network, data, rng=rng, rows=rows)
         inputs = dropped.records.inputs
         return replace(dropped, records=Records(inputs, other.predict(inputs)))
+    if what == BOTH:
+        flips = np.random.default_rng(8).permutation(network.blocks.width)
+        second = turned(network, flips), replace(data, inputs=data.inputs[:, flips])
+        return drop(network, data, rng=rng, rows=rows, second=second)
     size = many if what == DECOYS else len(other.layers())
     decoys = draw_decoys(other, network, size, np.random.default_rng(9))
     return drop(network, data, rng=rng, rows=rows, decoys=decoys)
 
 
 def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, float]:
-    """Solve, and compare with the answer: the verdict, the outcome and the error."""
+    """Solve, and compare with the answer: the verdict, the outcome and the error.
+
+    Of two networks with a record each, those of the one that came out worse.
+    """
+    if dropped.second is not None:
+        return verdict_of_both(dropped, dropped.second, time_limit)
     try:
         solution = solve(
             dropped.pile(),
@@ -138,15 +157,32 @@ def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, f
             np.array_equal(one["weight"], other["weight"])
             for one, other in zip(names, true, strict=True)
         )
-    claims = {Outcome.EXACT: EXACT, Outcome.APPROXIMATE: ABOUT}
-    if solution.outcome in claims:
-        kind = claims[solution.outcome] if right else WRONG
+    if solution.outcome in CLAIMS:
+        kind = CLAIMS[solution.outcome] if right else WRONG
     elif solution.outcome is Outcome.NO_FIT:
         # Where pieces are missing, or inputs are not what was read, none of them does.
         kind = REFUSED if case in (RECORD, SHUFFLED) or None in dropped.answer else WRONG
     else:
         kind = RIGHT if right else OPEN
     return kind, str(solution.outcome), solution.mse
+
+
+def verdict_of_both(dropped: Dropped, second: Second, time_limit: float) -> tuple[str, str, float]:
+    """The same of two networks with a record each."""
+
+    def solve_one(pile: Pile, records: Records, seconds: float | None) -> Solution:
+        return solve(pile, records, time_limit=seconds)
+
+    records = (dropped.records, second.records)
+    found = separate(dropped.pile(), records, solve_one, time_limit=time_limit)
+    judged = []
+    for solution, answer in zip(found, (dropped.answer, second.answer), strict=True):
+        right = solution.permutation == answer
+        kind = CLAIMS.get(solution.outcome, RIGHT) if right else OPEN
+        if not right and solution.outcome in (*CLAIMS, Outcome.NO_FIT):
+            kind = WRONG
+        judged.append((kind, str(solution.outcome), solution.mse))
+    return max(judged, key=lambda each: KINDS.index(each[0]))
 
 
 def main() -> None:

@@ -241,18 +241,20 @@ def solve_shuffled(pile: Pile, records: Records, options: Options) -> Solution |
     with threadpool_limits(1, "blas"):
         networks = _seeded_networks(pile, known, options)
         ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
-        if max(one.likeness(theirs) for one in ours) > IN_SEQUENCE:
+        if max((one.likeness(theirs) for one in ours), default=1.0) > IN_SEQUENCE:
             return None
         rng = np.random.default_rng(options.seed)
-        begun = [
-            (_error(network, known, columns), network, columns)
-            for network, one in zip(networks, ours, strict=True)
-            for columns in match_columns(one, theirs, rng)[:FINALISTS]
-        ]
-        begun.sort(key=lambda each: each[0])
-        beginnings = [
-            exchange_columns(network, known, columns) for _, network, columns in begun[:FINALISTS]
-        ]
+        begun: list[tuple[float, Network, Columns]] = []
+        for network, one in zip(networks, ours, strict=True):
+            if not _time_left(options, started):
+                return None
+            matched = match_columns(one, theirs, rng)[:FINALISTS]
+            begun += [(_error(network, known, columns), network, columns) for columns in matched]
+        beginnings = []
+        for _, network, columns in sorted(begun, key=lambda each: each[0])[:FINALISTS]:
+            if not _time_left(options, started):
+                return None
+            beginnings.append(exchange_columns(network, known, columns))
         beginnings.sort(key=lambda each: each[0])
     for beginning in beginnings:
         solution = _in_turn(pile, records, options, started, beginning)
@@ -314,6 +316,10 @@ def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[Netwo
                     networks.append((np.nan_to_num(distance, nan=np.inf), network))
     networks.sort(key=lambda each: each[0])
     return [network for distance, network in networks[:SEEDED] if np.isfinite(distance)]
+
+
+def _time_left(options: Options, started: float) -> bool:
+    return options.time_limit is None or options.clock() - started < options.time_limit
 
 
 def _some(steps: Iterator[Step]) -> Iterator[Step]:
