@@ -8,6 +8,7 @@ half of the rows, and the regression must say nothing about the other half.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.network import Network
 from unshuffle.pile import Floats
@@ -34,8 +35,8 @@ LARGEST_PEAK = 8.0
 
 KERNEL_ROWS = 2048
 """Rows of a kernel regression, half of which it is fitted to,"""
-KERNEL_RIDGE = 0.1
-"""and its ridge, over the kernel's diagonal."""
+KERNEL_RIDGES = (1e-3, 1e-2, 1e-1)
+"""and ridges, over the kernel's diagonal."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,6 @@ def _some(known: Records) -> Records:
 def foretold(inputs: Floats, predictions: Floats) -> float:
     """How clearly predictions follow from inputs: about normal with variance 1 where they do not.
 
-    Kernel ridge regression (Saunders, Gammerman & Vovk 1998), with a Gaussian kernel as wide as the
-    median distance, is fitted to every second row and compared with the others.
-
     Parameters
     ----------
     inputs, predictions
@@ -141,8 +139,34 @@ def foretold(inputs: Floats, predictions: Floats) -> float:
     Returns
     -------
     float
-        How well the regression agrees with rows that it has not seen, in standard deviations of
-        what chance would make of it.
+        How well a kernel regression agrees with rows that it has not seen, in standard deviations
+        of what chance would make of it.
+    """
+    expected, found = _kernel_regression(inputs, predictions, KERNEL_RIDGES[-1])
+    agreements = (expected * found).sum(axis=1)
+    chance = np.sqrt(np.square(agreements).sum()) + np.finfo(float).tiny
+    return float(agreements.sum() / chance)
+
+
+def noise_at_most(inputs: Floats, predictions: Floats) -> float:
+    """Share of the predictions' variance that can be noise: what a kernel regression leaves.
+
+    Parameters are those of `foretold`; of a few ridges the best counts.
+    """
+    left = []
+    for ridge in KERNEL_RIDGES:
+        expected, found = _kernel_regression(inputs, predictions, ridge)
+        left.append(float(np.square(expected - found).mean() / np.square(found).mean()))
+    return min(left)
+
+
+def _kernel_regression(
+    inputs: Floats, predictions: Floats, ridge: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What every second row foretells of the others, and what these are, both standardised.
+
+    Kernel ridge regression (Saunders, Gammerman & Vovk 1998), with a Gaussian kernel as wide as the
+    median distance.
     """
     chosen = np.arange(0, len(inputs), -(-len(inputs) // KERNEL_ROWS))
     x, y = inputs[chosen].astype(np.float64), predictions[chosen].astype(np.float64)
@@ -152,8 +176,6 @@ def foretold(inputs: Floats, predictions: Floats) -> float:
     squares = np.square(x).sum(axis=1)
     apart = np.maximum(squares[:, None] + squares[fit] - 2 * x @ x[fit].T, 0.0)
     kernel = np.exp(-apart / max(float(np.median(apart)), np.finfo(float).tiny))
-    ridge = KERNEL_RIDGE * np.eye(len(x[fit]))
-    expected = kernel[check] @ np.linalg.solve(kernel[fit] + ridge, y[fit])
-    agreements = (expected * y[check]).sum(axis=1)
-    chance = np.sqrt(np.square(agreements).sum()) + np.finfo(float).tiny
-    return float(agreements.sum() / chance)
+    damped = kernel[fit] + ridge * np.eye(len(x[fit]))
+    expected: NDArray[np.float64] = kernel[check] @ np.linalg.solve(damped, y[fit])
+    return expected, y[check]

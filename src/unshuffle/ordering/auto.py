@@ -296,7 +296,7 @@ def first_descents(
 def over_all_rows(
     problem: Problem, best: Order, rng: np.random.Generator, journal: Journal
 ) -> Search:
-    """Descend shortly from the best seed on all rows, as far as that takes no longer than a moment.
+    """Descend from seeds on all rows: of many blocks shortly, and from the best seed alone.
 
     Noise that hides an arrangement from a search on few rows does not hide it here.
 
@@ -316,7 +316,10 @@ def over_all_rows(
     """
     session = Session(problem.known, rng, lambda *_: False, journal)
     stage = session.stage(problem, session.rows_for(ALL_EQUATIONS))
-    return (yield from _from_seeds_too(stage, stage.judge.run(best), short=True))
+    starts = 1 if stage.large else STARTS
+    search = _from_seeds(stage, starts=starts, short=stage.large)
+    _, better = yield from _reporting(search, stage.judge.run(best), stage.judge)
+    return better
 
 
 def _glance(session: Session, alternatives: Alternatives) -> Generator[Step, None, Found]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from unshuffle.arrangement import Cases, Options
 from unshuffle.findings import Findings
-from unshuffle.noise import find_pattern, foretold
-from unshuffle.ordering.auto import over_all_rows
+from unshuffle.noise import find_pattern, foretold, noise_at_most
+from unshuffle.ordering.auto import FEW_BLOCKS, over_all_rows
 from unshuffle.ordering.journal import Journal
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.outcome import Outcome
@@ -29,6 +29,9 @@ less than all of it."""
 
 SHARE = 2
 """All controls together take at most so many times the work that the search has done."""
+
+LEAST = 10_000
+"""Work in vain before controls are begun: those of few blocks are solved with next to none."""
 
 VAIN = 2048
 """Work in vain after which it is asked whether the predictions follow from the inputs at all."""
@@ -116,7 +119,7 @@ class Doubt:
 
     def watch(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Take the steps of a search until they end or the record is known to be wrong."""
-        work, asked = 0, False
+        work, asked, telling = 0, False, True
         for step in steps:
             yield step
             work += step.rows
@@ -125,8 +128,11 @@ class Doubt:
                 self.unrelated = self._is_unrelated()
                 if self.unrelated:
                     return
-            if FAR * self._variance < step.error < self._variance:
+            if work > LEAST and telling and FAR * self._variance < step.error < self._variance:
                 if self.trial is None:
+                    telling = self._sees_through_noise()
+                    if not telling:
+                        continue
                     from unshuffle.recovery.trial import Trial
 
                     self.trial = Trial(self.cases)
@@ -148,6 +154,17 @@ class Doubt:
             and find_pattern(solution.network, self.cases.problems[0].known).significant
         )
 
+    def _sees_through_noise(self) -> bool:
+        """Whether noise could not have kept the search from an arrangement.
+
+        With many blocks the last look sees through it. With few, whose pairs are less sure, it does
+        not always, and regression must leave no room for noise.
+        """
+        known = self.cases.problems[0].known
+        if len(self.cases.problems[0].pairs) > FEW_BLOCKS:
+            return True
+        return noise_at_most(known.inputs, known.predictions) < FAR
+
     def refuted(self, solution: Solution) -> Solution:
         """The solution of a record that is of no arrangement, with the evidence."""
         unexplained = solution.mse / self.cases.records.variance
@@ -167,7 +184,7 @@ class Doubt:
         """Search with all rows, as noise may ask for; the steps report what fits best."""
         rng = np.random.default_rng(self.cases.options.seed)
         found: list[Run] = []
-        for problem in [*self.cases.problems]:
+        for problem in self.cases:
             judge = Judge(problem.layers, problem.last, problem.known)
             found.append(judge.run(best.order))
             run = yield from over_all_rows(problem, best.order, rng, self.journal)
@@ -175,9 +192,8 @@ class Doubt:
         least = min(found[::2], key=lambda run: run.error)
         run = min(found, key=lambda run: run.error)
         self.hidden = run.error < HIDDEN * least.error
-        yield Step(
-            "all rows", np.array([run.error]), self.hidden, run.order, run.error, len(judge.inputs)
-        )
+        errors = np.array([run.error])
+        yield Step("all rows", errors, True, run.order, run.error, len(judge.inputs))
 
     def _is_unrelated(self) -> bool:
         """Whether predictions do not follow from the inputs, as any of these pieces would."""
