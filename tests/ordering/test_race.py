@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from unshuffle.ordering.judge import Run
-from unshuffle.ordering.population import WARM_UP
-from unshuffle.ordering.race import STEPS, race
+from unshuffle.ordering.race import HEAD_START, STEPS, race
 from unshuffle.trace import Step
 
 STATES = np.zeros((1, 1, 1))
@@ -25,16 +24,16 @@ def scripted():
     return diary, search
 
 
-def test_each_begins_when_those_before_it_have_descended(scripted, finish):
+def test_each_begins_when_those_before_it_have_had_their_chance(scripted, finish):
     diary, search = scripted
-    searches = (search(name, 2 * STEPS, 1.0) for name in "abc")
+    searches = (search(name, 4 * STEPS, 1.0) for name in "abc")
     _, ended = finish(race(searches, suffices=lambda _number, _run: False))
     assert [*ended] == [0, 1, 2]
     text = "".join(diary)
     first, second, third = "a" * STEPS, "b" * (STEPS // 2), "c" * (STEPS // 3)
-    assert WARM_UP < STEPS < 2 * WARM_UP
-    assert text.startswith(2 * first + 3 * second + third + second + third)
-    assert sorted(text) == sorted(2 * STEPS * "abc")
+    assert STEPS < HEAD_START < 2 * STEPS
+    assert text.startswith(2 * first + 2 * (first + second) + 3 * second + third)
+    assert sorted(text) == sorted(4 * STEPS * "abc")
 
 
 def test_one_that_suffices_ends_it_and_the_others_are_not_even_asked_for(scripted, finish):

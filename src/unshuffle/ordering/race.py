@@ -2,16 +2,18 @@
 
 Which problem is the right one shows only when its population has been drawn in: before that, a
 wrong activation may well fit better. The likeliest one begins; each of the others begins when those
-before it have had their first descents. So the others cost nothing where the likeliest soon
-succeeds, and none of them waits for one that leads nowhere.
+before it have had their chance. So the others cost nothing where the likeliest soon succeeds, and
+none of them waits for one that leads nowhere.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 
 from unshuffle.ordering.judge import Run, Search
-from unshuffle.ordering.population import WARM_UP
 from unshuffle.trace import Step
+
+HEAD_START = 25
+"""Generations before the next search begins; most that succeed have done so by then."""
 
 STEPS = 16
 """Steps in a turn of the first search; the n-th takes one n-th as many. Steps of a generation and
@@ -31,9 +33,9 @@ class Contender:
         self._steps = self._take(search)
 
     @property
-    def has_descended(self) -> bool:
-        """Whether it has had its first descent."""
-        return self.generations > WARM_UP or self.run is not None
+    def has_had_its_chance(self) -> bool:
+        """Whether it is time for the next one to begin."""
+        return self.generations > HEAD_START or self.run is not None
 
     def turn(self) -> Iterator[Step]:
         """Take the next steps, as far as there are any."""
@@ -66,7 +68,7 @@ def race(
     waiting = (Contender(number, search) for number, search in enumerate(searches))
     racing: list[Contender] = []
     while True:
-        if all(each.has_descended for each in racing):
+        if all(each.has_had_its_chance for each in racing):
             racing += islice(waiting, 1)
         if all(each.run is not None for each in racing):
             return {each.number: each.run for each in racing if each.run is not None}
