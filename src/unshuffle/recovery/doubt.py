@@ -28,7 +28,17 @@ FAR = 0.1
 less than all of it."""
 
 SHARE = 2
-"""All controls together take at most so many times the work that the search has done."""
+"""All controls together take at most so many times the work that the search has done,"""
+
+SHARE_BEFORE = 0.25
+"""and less before so much work,"""
+HARD = 8192
+"""as right records that are hard to reproduce take for each block,"""
+HARDEST = 200_000
+"""and in all: they would take longer beside controls. With few blocks none is hard."""
+
+AT_A_TIME = 4
+"""Work on controls after a step, as a multiple of that of the step: then time may be up."""
 
 LEAST = 10_000
 """Work in vain before controls are begun: those of few blocks are solved with next to none."""
@@ -116,6 +126,8 @@ class Doubt:
         """Whether the predictions do not follow from the inputs, and those of the pieces would."""
         known = cases.problems[0].known
         self._variance = float(np.var(known.predictions)) if len(known) else np.inf
+        blocks = len(cases.problems[0].pairs)
+        self._patience = 0 if blocks <= FEW_BLOCKS else min(HARD * blocks, HARDEST)
 
     def watch(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Take the steps of a search until they end or the record is known to be wrong."""
@@ -136,7 +148,8 @@ class Doubt:
                     from unshuffle.recovery.trial import Trial
 
                     self.trial = Trial(self.cases)
-                self.trial.advance(step.order, SHARE * work)
+                most = int(work * (SHARE if work > self._patience else SHARE_BEFORE))
+                self.trial.advance(step.order, min(most, self.trial.spent + AT_A_TIME * step.rows))
                 if self.trial.passed:
                     yield from self._last_look(step)
                     return
