@@ -35,7 +35,7 @@ SHARE_BEFORE = 0.25
 HARD = 8192
 """as right records that are hard to reproduce take for each block,"""
 HARDEST = 200_000
-"""and in all: they would take longer beside controls. With few blocks none is hard."""
+"""and in all: they would take longer beside controls."""
 
 AT_A_TIME = 4
 """Work on controls after a step, as a multiple of that of the step: then time may be up."""
@@ -59,9 +59,15 @@ ARRANGEMENTS = 4
 """Random ones that are looked at for that."""
 
 PATIENCE = 32
-"""Steps of a search after which other sequences of the columns are tried,"""
+"""Steps of a search after which other sequences of the columns are tried, and work in vain,"""
 NOWHERE = 0.25
 """if it leaves so much of the predictions' variance."""
+
+
+def work_in_vain(cases: Cases) -> int:
+    """Work up to which a right record may be hard to reproduce; with few blocks none is."""
+    blocks = len(cases.problems[0].pairs)
+    return 0 if blocks <= FEW_BLOCKS else min(HARD * blocks, HARDEST)
 
 
 class OtherColumns:
@@ -83,10 +89,13 @@ class OtherColumns:
 
     def watch(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Take the steps of a search until they end or another sequence is found."""
+        work, least = 0, work_in_vain(self.cases)
         for number, step in enumerate(steps, start=1):
             yield step
-            far = number == PATIENCE and step.error > NOWHERE * self.cases.records.variance
-            if far and self.attempt() is not None:
+            work += step.rows
+            patient = number < PATIENCE or work < least or self._tried
+            far = step.error > NOWHERE * self.cases.records.variance
+            if far and not patient and self.attempt() is not None:
                 return
 
     def attempt(self) -> Solution | None:
@@ -126,8 +135,6 @@ class Doubt:
         """Whether the predictions do not follow from the inputs, and those of the pieces would."""
         known = cases.problems[0].known
         self._variance = float(np.var(known.predictions)) if len(known) else np.inf
-        blocks = len(cases.problems[0].pairs)
-        self._patience = 0 if blocks <= FEW_BLOCKS else min(HARD * blocks, HARDEST)
 
     def watch(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Take the steps of a search until they end or the record is known to be wrong."""
@@ -148,7 +155,7 @@ class Doubt:
                     from unshuffle.recovery.trial import Trial
 
                     self.trial = Trial(self.cases)
-                most = int(work * (SHARE if work > self._patience else SHARE_BEFORE))
+                most = int(work * (SHARE if work > work_in_vain(self.cases) else SHARE_BEFORE))
                 self.trial.advance(step.order, min(most, self.trial.spent + AT_A_TIME * step.rows))
                 if self.trial.passed:
                     yield from self._last_look(step)
