@@ -83,7 +83,8 @@ class OtherColumns:
 
     def __init__(self, cases: Cases, options: Options) -> None:
         self.cases, self.options = cases, options
-        self._tried = False
+        # Without predictions nothing tells that a search is nowhere near.
+        self._tried = not len(cases.problems[0].known)
         self._found: Solution | None = None
         self._started = options.clock()
 
@@ -93,9 +94,10 @@ class OtherColumns:
         for number, step in enumerate(steps, start=1):
             yield step
             work += step.rows
-            patient = number < PATIENCE or work < least or self._tried
+            if self._tried or number < PATIENCE or work < least:
+                continue
             far = step.error > NOWHERE * self.cases.records.variance
-            if far and not patient and self.attempt() is not None:
+            if far and self.attempt() is not None:
                 return
 
     def attempt(self) -> Solution | None:
