@@ -1,12 +1,17 @@
 """Pieces that lie in a pile more than once: to the last bit, or nearly."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.pile import Piece, Pile
 
 ALIKE = 0.05
 """Two pieces are versions of one layer if they differ by at most this part of their norm. Layers of
 different networks, or of different places in one, differ by more than their whole norm."""
+
+SCREENED = 0.01
+"""Squared difference of two weights, over the larger squared norm, up to which they are compared in
+earnest: biases count too, and the first look rounds."""
 
 
 def identical_copies(pile: Pile) -> dict[int, int]:
@@ -29,23 +34,29 @@ def near_copies(pile: Pile) -> list[tuple[int, int, float]]:
     list
         Two positions, the smaller first, and the norm of the difference over that of the larger.
     """
-    found = []
     shapes: dict[tuple[int, int], list[int]] = {}
     for position, piece in enumerate(pile):
         shapes.setdefault(piece.shape, []).append(position)
+    found = []
     for members in shapes.values():
-        numbers = np.stack([_numbers(pile[i]) for i in members])
-        norms = np.linalg.norm(numbers, axis=1)
-        gram = numbers @ numbers.T
-        for a, i in enumerate(members):
-            for b in range(a + 1, len(members)):
-                square = max(float(norms[a] ** 2 + norms[b] ** 2 - 2 * gram[a, b]), 0.0)
-                larger = max(float(norms[a]), float(norms[b]))
-                if square <= (ALIKE * larger) ** 2:
-                    difference = float(np.linalg.norm(numbers[a] - numbers[b]))
-                    found.append((i, members[b], difference / larger if larger else 0.0))
+        for a, b in _alike(np.stack([pile[i].weight.astype(pile.dtype).ravel() for i in members])):
+            first, second = members[a], members[b]
+            one, other = _numbers(pile[first]), _numbers(pile[second])
+            larger = max(float(np.linalg.norm(one)), float(np.linalg.norm(other)))
+            difference = float(np.linalg.norm(one - other))
+            if difference <= ALIKE * larger:
+                found.append((first, second, difference / larger if larger else 0.0))
     return found
 
 
-def _numbers(piece: Piece) -> np.typing.NDArray[np.float64]:
+def _alike(weights: NDArray[np.floating]) -> list[list[int]]:
+    """Each two rows, the earlier one first, that may differ by so little."""
+    gram = weights @ weights.T
+    squares = gram.diagonal()
+    larger = np.maximum(squares[:, None], squares)
+    near = squares[:, None] + squares - 2 * gram <= SCREENED * larger
+    return np.argwhere(np.triu(near, 1)).tolist()
+
+
+def _numbers(piece: Piece) -> NDArray[np.float64]:
     return np.concatenate([piece.weight.ravel(), piece.bias], dtype=np.float64)

@@ -20,7 +20,7 @@ from unshuffle.pairing.matching import optimal_matching
 from unshuffle.pile import Pile
 from unshuffle.records import Records
 from unshuffle.recovery.anatomy import SURE_PART, partial_anatomy
-from unshuffle.recovery.copies import identical_copies
+from unshuffle.recovery.copies import identical_copies, near_copies
 from unshuffle.recovery.doubt import Doubt, OtherColumns
 from unshuffle.solution import Solution
 from unshuffle.trace import Step
@@ -74,6 +74,24 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
 
 def _without_copies(kept: Pile, records: Records, options: Options) -> Solution:
     """Recover from a pile of which no piece equals another."""
+    started = options.clock()
+    copies = near_copies(kept) if options.rebuilds and len(records.predicted()) > 1 else []
+    if not copies:
+        return _of_distinct(kept, records, options)
+    from unshuffle.recovery.versions import solve_versions
+
+    solution = solve_versions(kept, records, options, copies)
+    if solution is not None and solution.outcome in FINAL:
+        return solution
+    everything = _of_distinct(kept, records, options.with_time_left(started))
+    if solution is None or everything.outcome in SETTLED or everything.mse < solution.mse:
+        return everything
+    cut_off = everything.outcome in FINAL
+    return replace(solution, outcome=everything.outcome) if cut_off else solution
+
+
+def _of_distinct(kept: Pile, records: Records, options: Options) -> Solution:
+    """Recover from a pile whose pieces are all taken for layers of their own."""
     partial = None
     if options.rebuilds and len(records.predicted()) > 1:
         partial = partial_anatomy(kept, records)
