@@ -189,7 +189,8 @@ def main() -> None:
     """Measure what is not in the file yet, and print the table."""
     parser = argparse.ArgumentParser(description="Solve damaged piles.")
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
-    parser.add_argument("--cases", nargs="+", metavar="NAME", help=f"of {', '.join(CASES)}")
+    names = ", ".join(CASES).replace("%", "%%")
+    parser.add_argument("--cases", nargs="+", metavar="NAME", help=f"of {names}")
     parser.add_argument("--again", action="store_true", help="measure what is in the file anew")
     parser.add_argument("--rows", type=count, default=6000, help="in each record (%(default)s)")
     parser.add_argument("--time-limit", type=float, default=20.0, metavar="SECONDS")

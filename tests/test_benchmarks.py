@@ -1,5 +1,6 @@
 """The benchmarks' own code: figures that are right, curves that leave what they say."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +23,19 @@ def modules():
         for name in set(sys.modules) - before:
             if getattr(sys.modules[name], "__file__", None) in map(str, BENCHMARKS.glob("*.py")):
                 del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "script",
+    sorted(path for path in BENCHMARKS.glob("*.py") if "def main(" in path.read_text()),
+    ids=lambda path: path.stem,
+)
+def test_every_benchmark_says_what_it_takes(script):
+    run = subprocess.run(
+        [sys.executable, script, "--help"], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("usage: ")
 
 
 @pytest.mark.parametrize(
