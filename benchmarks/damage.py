@@ -99,6 +99,19 @@ def scrambled(network: Network, rng: np.random.Generator) -> Network:
     return turned(Network(blocks, network.last), flips)
 
 
+def unlike(network: Network, rng: np.random.Generator) -> Network:
+    """A network of the same shapes and distributions that no arrangement of these layers makes.
+
+    The stream's dimensions are in another sequence for each layer.
+    """
+    blocks = network.blocks
+    inp_weight, out_weight = blocks.inp_weight.copy(), blocks.out_weight.copy()
+    for block in range(len(blocks)):
+        inp_weight[block] = inp_weight[block][:, rng.permutation(blocks.width)]
+        out_weight[block] = out_weight[block][rng.permutation(blocks.width)]
+    return Network(replace(blocks, inp_weight=inp_weight, out_weight=out_weight), network.last)
+
+
 def turned(network: Network, flips: NDArray[np.intp]) -> Network:
     """The network with the features of its stream, and so its inputs, in another sequence."""
     blocks = network.blocks
@@ -123,7 +136,8 @@ def damaged(network: Network, data: Records, case: str, rows: int) -> Dropped:
     if what == RECORD:
         dropped = drop(network, data, rng=rng, rows=rows)
         inputs = dropped.records.inputs
-        return replace(dropped, records=Records(inputs, other.predict(inputs)))
+        lost = unlike(network, np.random.default_rng(8))
+        return replace(dropped, records=Records(inputs, lost.predict(inputs)))
     if what == BOTH:
         flips = np.random.default_rng(8).permutation(network.blocks.width)
         second = turned(network, flips), replace(data, inputs=data.inputs[:, flips])

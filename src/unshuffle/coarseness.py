@@ -27,7 +27,7 @@ FEWEST = 16
 DIVISORS = (1, 2, 3)
 """The smallest gap between levels in use is so many steps at most."""
 
-PRUNED = 0.01
+PRUNED = 0.005
 """Part of a weight that is exactly zero from which on it was pruned."""
 
 DRAWS = 4

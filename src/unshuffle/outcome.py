@@ -25,7 +25,8 @@ class Outcome(Enum):
     )
     NO_FIT = (
         "no arrangement fits",
-        "These pieces do not reproduce the record in any arrangement; the evidence is listed. Is "
+        "All these pieces together reproduce the record in no arrangement, and no part of them was "
+        "found that does; the evidence is listed. Is "
         "it of another network, are blocks missing or too many, or are its inputs or its rows not "
         "as the network read them, say columns in another sequence?",
     )

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from unshuffle import Outcome, Piece, Pile, Records, read_solution, solve, write_solution
+from unshuffle import (
+    Outcome,
+    Piece,
+    Pile,
+    Records,
+    Solution,
+    read_solution,
+    solve,
+    write_solution,
+)
 from unshuffle.activations import ACTIVATIONS
 from unshuffle.anatomy import read_anatomy
 from unshuffle.arrangement import Cases, Options
@@ -157,6 +166,12 @@ def test_whole_blocks_that_do_not_belong_make_no_wrong_record(dropped, monkeypat
     solution = solve(Pile([*case.pile, *strangers]), case.records)
     assert solution.exact
     assert {one.id for one in solution.findings.leftovers} == {50, 51}
+
+    def cut_off(*_) -> Solution:
+        return replace(solution, outcome=Outcome.BUDGET_SPENT)
+
+    monkeypatch.setattr("unshuffle.recovery.incomplete.solve_loose", cut_off)
+    assert solve(Pile([*case.pile, *strangers]), case.records).outcome is Outcome.BUDGET_SPENT
 
 
 @pytest.mark.parametrize("decoys", [1, 4])

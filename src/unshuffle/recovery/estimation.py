@@ -95,12 +95,18 @@ class Estimate:
         The same on rows that they were not fitted to; NaN where there were none.
     determined
         Whether there were more equations than unknowns.
+    inflation
+        What n / (n - p) is for p unknowns and n equations: rounding errors of the predictions,
+        which the fit takes up, make the expected squared error on unseen rows so many times as
+        large as rounding alone does (least squares with Gaussian inputs); infinite where the
+        layers are not determined.
     """
 
     network: Network
     fitted: float
     unseen: float
     determined: bool
+    inflation: float
 
 
 def unknowns_in(network: Network, unknowns: Sequence[Unknown]) -> int:
@@ -194,7 +200,8 @@ def estimate_layers(
             worse += 1
         if worse == PATIENCE or not max(at.error, best.unseen) >= enough:
             break
-    return Estimate(best.network, best.error, best.unseen, determined)
+    inflation = y.size / (y.size - size) if determined else np.inf
+    return Estimate(best.network, best.error, best.unseen, determined, inflation)
 
 
 @dataclass(frozen=True, eq=False)

@@ -552,7 +552,7 @@ def _steps(
 def _foretells(estimate: Estimate, used: Records, arithmetic: str) -> bool:
     """Whether rows that the layers were not fitted to are reproduced to rounding on average."""
     tolerance = rounding_tolerance(estimate.network, used.inputs, used.predictions, arithmetic)
-    return estimate.unseen <= tolerance.rms**2
+    return estimate.unseen <= estimate.inflation * tolerance.rms**2
 
 
 def _put_estimate(bench: Workbench, rows: Rows, filled: Sequence[Filled], network: Network) -> Run:

@@ -160,10 +160,9 @@ def _as_recorded(
         timed = options.with_time_left(started)
         again = solve_loose(kept, records, timed, partial, solution)
         if again.outcome in FINAL:  # settled, or cut off, and then nothing else is begun
-            if again.outcome in SETTLED:
-                return again
-            refuted = solution.outcome is Outcome.NO_FIT
-            return solution if refuted else replace(solution, outcome=again.outcome)
+            settled = again.outcome in SETTLED
+            # What is refuted is all pieces together: some of them may yet be the network.
+            return again if settled else replace(solution, outcome=again.outcome)
     elif rebuilt.mse < solution.mse:
         return rebuilt
     return solution

@@ -111,7 +111,7 @@ class Trial:
                 self._controls.append(control)
 
     def evidence(self, unexplained: float) -> str:
-        """Why the record is of no arrangement, in a sentence.
+        """Why the record is of no arrangement of all pieces, in a sentence.
 
         Parameters
         ----------
@@ -119,10 +119,10 @@ class Trial:
             Mean squared error over the predictions' variance.
         """
         return (
-            f"{self.solved} of {CONTROLS} records that these pieces made themselves, in "
-            "arrangements about which the weights tell no more, were solved from the same inputs "
-            f"with half of the work each; of this record {100 * unexplained:.2g} % of the variance "
-            "stays unexplained, and it follows from the inputs, so it is no noise"
+            f"no arrangement of all pieces fits: {self.solved} of {CONTROLS} records that these "
+            "pieces made themselves, in arrangements about which the weights tell no more, were "
+            "solved from the same inputs with half of the work each; of this record "
+            f"{100 * unexplained:.2g} % of the variance stays unexplained, and it follows from the inputs, so it is no noise"
         )
 
     def _activation_of(self, order: Order) -> Activation:
