@@ -8,8 +8,8 @@ one CSV file, like that of the puzzle, whose network is had by solving it. Each 
 damage and solved. Lines are added to the CSV file as they come, and what is in it already is not
 done again unless --again is said; the last line of a case counts. At the end the table of the file
 is printed as Markdown. "Wrong and confident" counts answers that are called exact or approximate
-and are not the network that was dropped, and records that no arrangement is said to fit though one
-does; any makes the exit status 1.
+and are not the network that was dropped, and records that no arrangement of all pieces is said to
+fit though one does; any makes the exit status 1.
 """
 
 import argparse
@@ -174,8 +174,10 @@ def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, f
     if solution.outcome in CLAIMS:
         kind = CLAIMS[solution.outcome] if right else WRONG
     elif solution.outcome is Outcome.NO_FIT:
-        # Where pieces are missing, or inputs are not what was read, none of them does.
-        kind = REFUSED if case in (RECORD, SHUFFLED) or None in dropped.answer else WRONG
+        # Where pieces are missing or too many, or inputs are not what was read, what is said is so:
+        # no arrangement of all pieces fits.
+        all_belong = len(dropped.answer) == len(dropped.pile()) and None not in dropped.answer
+        kind = WRONG if all_belong and case not in (RECORD, SHUFFLED) else REFUSED
     else:
         kind = RIGHT if right else OPEN
     return kind, str(solution.outcome), solution.mse

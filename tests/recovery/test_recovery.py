@@ -171,7 +171,9 @@ def test_whole_blocks_that_do_not_belong_make_no_wrong_record(dropped, monkeypat
         return replace(solution, outcome=Outcome.BUDGET_SPENT)
 
     monkeypatch.setattr("unshuffle.recovery.incomplete.solve_loose", cut_off)
-    assert solve(Pile([*case.pile, *strangers]), case.records).outcome is Outcome.BUDGET_SPENT
+    refuted = solve(Pile([*case.pile, *strangers]), case.records)
+    assert refuted.outcome is Outcome.NO_FIT
+    assert any("a part of the pieces may still fit" in note for note in refuted.findings.notes)
 
 
 @pytest.mark.parametrize("decoys", [1, 4])

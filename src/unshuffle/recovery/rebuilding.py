@@ -265,6 +265,7 @@ def rebuild(
     def reproduces(judge: Judge, run: Run) -> bool:
         return reproduces_rows(judge, run, 1, arithmetic)
 
+    around: Run | None = None
     if searched:
         problem = next(iter(problems))
         order: Order = tuple(problem.blocks.tolist())
@@ -275,16 +276,24 @@ def rebuild(
         found.append(Workbench.of(problem, pairs, journal, guessed=guessed_last))
         if not (guessed_last or divided) and 0 < orphans_of(found[0]) <= MOST_ORPHANS:
             share = Rows.of(problem.known, arithmetic, rng)
-            run = yield from fill_around(found[0], share)
-            if run is not None:
-                return run
+            around = yield from fill_around(found[0], share)
+            if found[0].complete:
+                assert around is not None
+                return around
         stage, best = yield from first_descents(
             chain([problem], problems), rng, journal=journal, rows=rows, reproduces=reproduces
         )
         problem, order = stage.problem, best.order
     bench = Workbench.of(problem, order, journal, guessed=guessed_last)
-    found[:] = [bench]
     share = Rows.of(problem.known, arithmetic, rng)
+    if around is not None:
+        # They may be missing no partner, but belong to another network.
+        run = yield from improve(bench, share)
+        if not (bench.complete or run.error < around.error):
+            return around
+        found[:] = [bench]
+        return run
+    found[:] = [bench]
     if divided:
         run = bench.judge(share.judged).run(bench.order)
         hopeless = run.error > HOPELESS * float(np.var(share.judged.predictions))
@@ -337,11 +346,14 @@ def fill_around(bench: Workbench, rows: Rows) -> Generator[Step, None, Run | Non
         try:
             step = next(around)
         except StopIteration as end:
-            run, gaps = end.value
+            ordered: tuple[Run, list[int]] = end.value
             break
         bench.order = step.order
         yield step
-    bench.order = run.order
+    run, gaps = ordered
+    bench.order, bench.complete = run.order, done(run)
+    if bench.complete:  # then no partner is missing
+        return run
     placed = sorted(zip(gaps, orphans, (*inps, *outs), strict=True), key=lambda each: -each[0])
     traces = Traces.of(bench.network(), rows.fitted.inputs, rows.fitted.predictions)
     for gap, orphan, number in placed:

@@ -32,6 +32,12 @@ although every piece might have its place."""
 FIRST_STEPS = 32
 """Steps of a search for a whole network before pieces are left out and others estimated."""
 
+CUT_OFF = (
+    "a part of the pieces may still fit: the search that may leave some out was cut off, so give "
+    "it more time if the pile may hold pieces of another network"
+)
+"""What is said where all pieces together are known not to fit, and no more."""
+
 
 def recover(pile: Pile, records: Records, options: Options) -> Solution:
     """Find the pieces that belong, put them in order, and estimate single layers that are missing.
@@ -160,9 +166,10 @@ def _as_recorded(
         timed = options.with_time_left(started)
         again = solve_loose(kept, records, timed, partial, solution)
         if again.outcome in FINAL:  # settled, or cut off, and then nothing else is begun
-            settled = again.outcome in SETTLED
-            # What is refuted is all pieces together: some of them may yet be the network.
-            return again if settled else replace(solution, outcome=again.outcome)
+            if again.outcome in SETTLED:
+                return again
+            refuted = solution.outcome is Outcome.NO_FIT
+            return _of_all(solution) if refuted else replace(solution, outcome=again.outcome)
     elif rebuilt.mse < solution.mse:
         return rebuilt
     return solution
@@ -196,6 +203,13 @@ def _searched(kept: Pile, records: Records, options: Options, doubt: Doubt) -> S
 
 def _first_steps(steps: Iterator[Step]) -> Iterator[Step]:
     return islice(steps, FIRST_STEPS)
+
+
+def _of_all(refuted: Solution) -> Solution:
+    """The same with a note that only all pieces together are known not to fit."""
+    findings = refuted.findings or Findings()
+    notes = (*findings.notes, CUT_OFF)
+    return replace(refuted, findings=replace(findings, notes=notes))
 
 
 def _with(solution: Solution, doubled: list[Leftover]) -> Solution:

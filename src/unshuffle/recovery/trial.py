@@ -122,7 +122,8 @@ class Trial:
             f"no arrangement of all pieces fits: {self.solved} of {CONTROLS} records that these "
             "pieces made themselves, in arrangements about which the weights tell no more, were "
             "solved from the same inputs with half of the work each; of this record "
-            f"{100 * unexplained:.2g} % of the variance stays unexplained, and it follows from the inputs, so it is no noise"
+            f"{100 * unexplained:.2g} % of the variance stays unexplained, and it follows from the "
+            "inputs, so it is no noise"
         )
 
     def _activation_of(self, order: Order) -> Activation:
