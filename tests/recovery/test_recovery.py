@@ -187,6 +187,16 @@ def test_pieces_of_another_network_are_left_over(dropped, decoys):
     assert all("without it" in one.reason for one in solution.findings.leftovers)
 
 
+def test_a_stranger_whose_partner_would_explain_something_is_left_over(make_dropped):
+    rng = np.random.default_rng(1)
+    case, other = make_dropped(rng, **SHAPE, rows=600), make_dropped(rng, **SHAPE, rows=10)
+    stranger = renamed([p for p in other.pile if p.shape != (1, 12)][:1], 50)
+    solution = solve(Pile([*case.pile, *stranger]), case.records)
+    assert solution.exact
+    assert solution.permutation == case.permutation
+    assert [one.id for one in solution.findings.leftovers] == [50]
+
+
 def test_two_whole_networks_in_one_pile_are_told_apart_by_the_record(dropped):
     shape = {**SHAPE, "blocks": 3}
     case, other = dropped(**shape, rows=500), dropped(**shape)
