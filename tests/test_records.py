@@ -30,3 +30,18 @@ def test_a_record_without_prediction_columns_has_no_predicted_rows():
 def test_bad_records_are_refused(inputs, predictions, message):
     with pytest.raises(RecordError, match=message):
         Records(inputs, predictions)
+
+
+def test_rows_that_repeat_another_one_are_left_out(rng):
+    inputs = rng.normal(size=(6, 3))
+    predictions = rng.normal(size=(6, 1))
+    predictions[4:] = np.nan
+    records = Records(inputs, predictions)
+    assert records.distinct() is records
+    repeated = records.take(np.array([0, 1, 1, 2, 0, 3, 4, 4, 5]))
+    np.testing.assert_array_equal(repeated.distinct().inputs, inputs)
+    # The same inputs with another prediction are no repetition, nor others with the same sum.
+    noisy = Records(inputs[[0, 0, 1]], predictions[[0, 1, 1]])
+    assert noisy.distinct() is noisy
+    turned = Records(np.array([[1.0, 2.0], [2.0, 1.0]]), np.ones((2, 1)))
+    assert turned.distinct() is turned

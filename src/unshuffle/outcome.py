@@ -14,8 +14,8 @@ class Outcome(Enum):
     )
     AMBIGUOUS = (
         "ambiguous",
-        "The record is reproduced, yet it cannot tell this arrangement from others: the "
-        "certificate says which blocks are undecided.",
+        "The record is reproduced as far as rounding or noise allow, yet it cannot tell this "
+        "arrangement from others: the certificate says which blocks are undecided.",
     )
     MISFIT = "misfit", "This arrangement does not reproduce the record."
     LOCAL_OPTIMUM = (

@@ -75,6 +75,24 @@ class Records:
         has_all = ~np.isnan(self.predictions).any(axis=1) & (self.outputs > 0)
         return self.take(np.flatnonzero(has_all))
 
+    def distinct(self) -> "Records":
+        """The record without rows that repeat an earlier one; itself where none does.
+
+        A repeated row says nothing new, so it must not count as evidence twice.
+        """
+        # No prediction is infinite, and NaN equals nothing.
+        known = np.nan_to_num(self.predictions, nan=np.inf)
+        rows = np.column_stack([self.inputs, known])
+        # Rows are compared whole only where the sums of their inputs are equal.
+        sums = self.inputs.sum(axis=1, dtype=np.float64)
+        _, which, counts = np.unique(sums, return_inverse=True, return_counts=True)
+        alike = np.flatnonzero(counts[which] > 1)
+        if not len(alike):
+            return self
+        _, first = np.unique(rows[alike], axis=0, return_index=True)
+        repeats = np.setdiff1d(alike, alike[first])
+        return self.take(np.setdiff1d(np.arange(len(self)), repeats)) if len(repeats) else self
+
     def take(self, rows: np.typing.NDArray[np.intp]) -> "Records":
         """The given rows, in the given sequence."""
         targets = None if self.targets is None else self.targets[rows]

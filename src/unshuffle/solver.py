@@ -115,6 +115,7 @@ def solve(
     if journal is not None:
         journal.claim({**_key(pile, records, options), "kind of pile": str(permuted_units)})
     started = options.clock()
+    given, records = len(records), records.distinct()
     usable = without_clipped(records)
     solution = _solve(pile, usable, options, permuted_units=permuted_units)
     if usable is not records and solution.rows and not _fits_clipped(solution, records):
@@ -125,7 +126,12 @@ def solve(
             solution,
             lambda: time_limit is None or options.clock() - started < time_limit,
         )
-    return _annotated(solution, pile, records, usable)
+    solution = _annotated(solution, pile, records, usable)
+    repeated = given - len(records)
+    if repeated and not solution.exact:
+        note = f"{repeated} of {given} rows repeat another one, and count for nothing"
+        solution = _noted(solution, note)
+    return solution
 
 
 def _solve(pile: Pile, records: Records, options: Options, *, permuted_units: bool) -> Solution:

@@ -274,3 +274,14 @@ def test_a_single_block_is_solved_whatever_its_record(dropped, rng):
     solution = solve(case.pile, off)
     assert solution.outcome is Outcome.LOCAL_OPTIMUM
     assert solution.permutation == case.permutation
+
+
+def test_a_row_that_is_repeated_is_one_row(dropped):
+    case = dropped(**SMALL, rows=300)
+    repeated = case.records.take(np.zeros(300, np.intp))
+    assert solve(case.pile, repeated).rows == 1
+    # What tells nothing of the predictions ends in no exact answer, and it is said why.
+    unlike = replace(repeated, predictions=repeated.predictions + 1)
+    solution = solve(case.pile, unlike, time_limit=5)
+    assert not solution.exact
+    assert "299 of 300 rows repeat another one" in solution.findings.notes[-1]

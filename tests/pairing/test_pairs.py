@@ -86,10 +86,10 @@ def test_each_rival_of_a_square_pair_counts_once(dropped):
 
 def test_a_signal_that_needs_a_record_is_refused_without(dropped):
     case = dropped(blocks=2)
-    with pytest.raises(UsageError, match="'first-order' needs rows with predictions"):
+    with pytest.raises(UsageError, match="'first-order' needs at least two rows with predictions"):
         pair(case.pile, signal="first-order")
     nothing = Records(case.records.inputs, np.zeros((200, 0)))
-    with pytest.raises(UsageError, match="'first-order' needs rows with predictions"):
+    with pytest.raises(UsageError, match="'first-order' needs at least two rows with predictions"):
         pair(case.pile, nothing, signal="first-order")
 
 

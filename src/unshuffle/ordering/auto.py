@@ -511,6 +511,8 @@ def _restarts(stage: Stage, best: Run, patience: int) -> Search:
         start = stage.judge.run(
             disturbed(best.order, objective, stage.rng, turns=stage.problem.turns)
         )
+        rows = len(stage.judge.inputs)
+        yield Step("restart", np.array([start.error]), False, best.order, best.error, rows)
         run = yield from _descent(stage, start, objective, best)
         failures = 0 if run is not best else failures + 1
         best = run

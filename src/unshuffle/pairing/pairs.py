@@ -170,8 +170,8 @@ def pair(
         found = find_signal(signal)
         if found.needs_record and not clues.has_record:
             raise UsageError(
-                f"the signal {signal!r} needs rows with predictions and a last layer that is known "
-                "by its shape; name a record, or choose another signal"
+                f"the signal {signal!r} needs at least two rows with predictions, and a last layer "
+                "that is known by its shape; name a record, or choose another signal"
             )
         scores = found.score(clues)
         pairs = match(scores)

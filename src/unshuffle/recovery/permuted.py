@@ -1,15 +1,16 @@
 """Permuted hidden units: inp and out of a block list its units in different sequences.
 
-Pairs come from the best permutation of each candidate pair, and a first guess at the units from
-what weights tell of them. Units and order are then mended in turn: some rounds on the order, other
-columns for the blocks in most doubt by least squares, and exchanges of columns. Where the guess is
-too far off for that, some steps of gradient descent on soft permutations, and some rounds on the
-order of the blocks that they make on average, go before.
+Pairs come from what no permutation changes, by one signal after the other, and a first guess at the
+units from what weights tell of them. Units and order are then mended in turn: some rounds on the
+order, other columns for the blocks in most doubt by least squares, and exchanges of columns. Where
+the guess is too far off for that, some steps of gradient descent on soft permutations, and some
+rounds on the order of the blocks that they make on average, go before.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from time import perf_counter
 
 import numpy as np
@@ -21,12 +22,13 @@ from unshuffle.anatomy import Anatomy, read_anatomy
 from unshuffle.arrangement import Options, Start, arrange, reproduces_rows
 from unshuffle.assembly import last_layer
 from unshuffle.errors import PileError
+from unshuffle.network import Layers
 from unshuffle.ordering.auto import Stage, ranked_seeds
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.journal import Errors, Journal, Numbers
 from unshuffle.ordering.judge import Judge, Order
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.search import run_search, while_kept
+from unshuffle.ordering.search import Ending, run_search, while_kept
 from unshuffle.pairing.layers import stack_layers
 from unshuffle.pairing.matching import Pairs
 from unshuffle.pile import PieceId, Pile
@@ -39,7 +41,7 @@ from unshuffle.recovery.unit_exchange import (
     exchanged_units,
     permuted_columns,
 )
-from unshuffle.recovery.unit_matching import assigned, match_units, unit_scores
+from unshuffle.recovery.unit_matching import assigned, likely_pairs, unit_scores
 from unshuffle.solution import Solution
 from unshuffle.tolerance import arithmetic_of
 from unshuffle.trace import Step, Trace
@@ -69,6 +71,9 @@ PATIENCE = 8
 
 EXCHANGED = 3
 """Looks without progress after which columns are exchanged in the hard permutations."""
+
+ATTEMPTS = 2
+"""Searches from each matching of the layers, with other rows and batches."""
 
 PROGRESS = 0.98
 """What a look's error may be of the best before, to be progress."""
@@ -102,15 +107,8 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
         )
     known = require_predictions(records)
     with threadpool_limits(1, "blas"):
-        search = UnitSearch(pile, anatomy, records, known, options, journal)
-        options = options.with_time_left(clock)
-        ending = run_search(
-            search.steps(),
-            search.trace,
-            time_limit=options.time_limit,
-            on_step=options.on_step,
-            clock=options.clock,
-        )
+        search, ending = _search(pile, anatomy, records, known, replace(options, journal=journal))
+    options = options.with_time_left(clock)
     found = perf_counter()
     units = {name: tuple(which.tolist()) for name, which in search.columns().items()}
     start = Start(search.order, search.trace, None if search.solved else ending)
@@ -126,12 +124,78 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
     )
 
 
+def _search(
+    pile: Pile, anatomy: Anatomy, records: Records, known: Records, options: Options
+) -> "tuple[UnitSearch, Ending]":
+    """Search with each matching that weights suggest, and again with other rows, until one solves.
+
+    The search with the lowest error is returned, and why the last one ended.
+    """
+    clock = options.clock()
+    journal = options.journal or Journal()
+    activation = RELU if options.activation is None else find_activation(options.activation)
+    layers = stack_layers(pile, anatomy, activation)
+    trace = Trace([pile[i].id for i in anatomy.inp], [pile[j].id for j in anatomy.out])
+    matchings, sign = _matchings(layers, journal)
+    best: UnitSearch | None = None
+    ending = Ending.CONVERGED
+    for attempt, pairs in product(range(ATTEMPTS), matchings):
+        left = options.with_time_left(clock).time_limit
+        if best is not None and left is not None and left <= 0:
+            return best, Ending.OUT_OF_TIME
+        try:
+            rng = np.random.default_rng([options.seed, attempt] if attempt else options.seed)
+            search = UnitSearch(
+                pile, anatomy, records, known, options, journal, layers, pairs, sign, trace, rng
+            )
+        except KeyboardInterrupt:
+            if best is None:
+                raise
+            return best, Ending.INTERRUPTED
+        before = trace.seconds[-1] if trace.seconds else 0.0
+        left = options.with_time_left(clock).time_limit
+        ending = run_search(
+            search.steps(),
+            trace,
+            time_limit=None if left is None else before + left,
+            on_step=options.on_step,
+            clock=options.clock,
+        )
+        if best is None or search.solved or search.error < best.error:
+            best = search
+        if search.solved or ending is not Ending.CONVERGED:
+            break
+    assert best is not None
+    return best, ending
+
+
+def _matchings(layers: Layers, journal: Journal) -> tuple[list[Pairs], float]:
+    """The pairs by each signal, and the sign of what is alike, by weights."""
+    count = len(layers.inp_weight)
+
+    def unpack(numbers: Numbers, _: Errors) -> tuple[list[Pairs], float]:
+        *flat, sign = numbers.tolist()
+        matchings = np.array(flat, np.intp).reshape(-1, count, 2)
+        each = np.tile(np.arange(count)[:, None], (len(matchings), 1, 2))
+        if not np.array_equal(np.sort(matchings, axis=1), each) or sign not in (-1, 1):
+            raise ValueError("it has pairs of other layers")
+        return list(matchings), float(sign)
+
+    def work() -> tuple[list[Pairs], float]:
+        matches = likely_pairs(layers)
+        return [match.pairs for match in matches], matches[0].sign
+
+    return journal.result(
+        work, lambda found: ([*np.ravel(found[0]).tolist(), int(found[1])], ()), unpack
+    )
+
+
 @dataclass(eq=False)
 class UnitSearch:
-    """A search for the units and the order together.
+    """A search for the units and the order together, the pairs given.
 
-    After it, `order` is the last order, in block numbers, and `solved` whether the hard
-    permutations reproduce the rows that it compares orders on.
+    After it, `order` is the last order, in block numbers, `error` that of its hard permutations,
+    and `solved` whether these reproduce the rows that it compares orders on.
     """
 
     pile: Pile
@@ -140,18 +204,18 @@ class UnitSearch:
     known: Records
     options: Options
     journal: Journal
+    layers: Layers
+    pairs: Pairs
+    sign: float
+    trace: Trace
+    rng: np.random.Generator
 
     def __post_init__(self) -> None:
         pile, anatomy, options = self.pile, self.anatomy, self.options
-        activation = RELU if options.activation is None else find_activation(options.activation)
-        self.layers = stack_layers(pile, anatomy, activation)
         self.last = last_layer(pile, pile[anatomy.last[0]].id)
-        self.trace = Trace([pile[i].id for i in anatomy.inp], [pile[j].id for j in anatomy.out])
-        self.rng = np.random.default_rng(options.seed)
-        self.pairs, sign = self._matched()
         self.numbers = self.pairs @ np.array([len(self.layers.out_weight), 1], np.intp)
         self.blocks = self.layers.take(self.numbers)
-        self.scores = (EVIDENCE * unit_scores(self.blocks, sign)).astype(np.float32)
+        self.scores = (EVIDENCE * unit_scores(self.blocks, self.sign)).astype(np.float32)
         known = self.known.take(self.rng.permutation(len(self.known)))
         dtype = self.last.weight.dtype
         self.units = UnitDescent(
@@ -168,26 +232,7 @@ class UnitSearch:
         self.arithmetic = arithmetic_of(pile.dtype, known.predictions)
         self.order: Order = tuple(self.numbers.tolist())
         self.hard = assigned(self.units.logits)
-        self.solved, self.error = False, 0.0
-
-    def _matched(self) -> tuple[Pairs, float]:
-        """The pairs, and the sign of what is alike, by weights."""
-
-        def unpack(numbers: Numbers, _: Errors) -> tuple[Pairs, float]:
-            *flat, sign = numbers.tolist()
-            pairs = np.array(flat, np.intp).reshape(-1, 2)
-            each = np.arange(len(self.layers.inp_weight))[:, None]
-            if not np.array_equal(np.sort(pairs, axis=0), np.tile(each, 2)) or sign not in (-1, 1):
-                raise ValueError("it has pairs of other layers")
-            return pairs, float(sign)
-
-        def work() -> tuple[Pairs, float]:
-            match = match_units(self.layers)
-            return match.pairs, match.sign
-
-        return self.journal.result(
-            work, lambda found: ([*found[0].ravel().tolist(), int(found[1])], ()), unpack
-        )
+        self.solved, self.error = False, np.inf
 
     def columns(self) -> dict[PieceId, NDArray[np.intp]]:
         """The column of each unit, by the id of the out layer."""

@@ -4,7 +4,8 @@ Whatever two layers have in common then shows only under the right permutation o
 every candidate pair the best permutation is a linear assignment (weight matching, Ainsworth,
 Hayase & Srinivasa 2023, "Git Re-Basin", arXiv:2209.04836), here of the inner products of what a
 unit reads with and what it writes with: training moves both along one line, as the trace of
-W_out W_in shows. True pairs gain more by it than wrong ones.
+W_out W_in shows. True pairs gain more by it than wrong ones. Sorted norms and spectra, which no
+permutation changes, give other matchings to try.
 
 Once pairs are known, a sharper score is learned: what a unit writes with is regressed on what it
 reads with and on its bias, over all blocks, and the units are assigned by the likelihood under that
@@ -107,6 +108,49 @@ def matching_units(layers: Layers) -> Generator[None, None, UnitMatch]:
         lead = float(centred[tuple(pairs.T)].mean()) / max(float(centred.std()), TINY)
         found.append((lead, match))
     return max(found, key=lambda each: each[0])[1]
+
+
+def likely_pairs(layers: Layers) -> list[UnitMatch]:
+    """Matchings by three signals that no sequence of the hidden units changes.
+
+    Inner products under the best permutation speak where training moved both layers along one line;
+    else what training did to the sizes of units may (sorted norms), or to the directions in which
+    they read and write (spectra of the Gram matrices, here singular values).
+
+    Returns
+    -------
+    list of UnitMatch
+        Those that differ in their pairs, by inner products first.
+    """
+    found = [match_units(layers)]
+    inp = layers.inp_weight.astype(np.float64)
+    out = layers.out_weight.astype(np.float64).transpose(0, 2, 1)
+    for feature in (_sorted_log_norms, _log_spectra):
+        scores = _resemblance(feature(inp), feature(out))
+        pairs = optimal_matching(scores)
+        if not any(np.array_equal(pairs, other.pairs) for other in found):
+            found.append(UnitMatch(scores, pairs, found[0].sign))
+    return found
+
+
+def _resemblance(reads: NDArray[np.float64], writes: NDArray[np.float64]) -> Scores:
+    """Minus the mean squared difference of features, standardised over layers; double-centred."""
+    one, other = (
+        (each - each.mean(axis=0)) / np.maximum(each.std(axis=0), TINY) for each in (reads, writes)
+    )
+    scores = one @ other.T * (2 / one.shape[1])
+    scores -= np.square(one).mean(axis=1)[:, None] + np.square(other).mean(axis=1)
+    means = scores.mean(axis=0) + scores.mean(axis=1, keepdims=True)
+    return np.asarray(scores - means + scores.mean())
+
+
+def _sorted_log_norms(units: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sort(_log_norms(units)[:, :, 0], axis=1)
+
+
+def _log_spectra(units: NDArray[np.float64]) -> NDArray[np.float64]:
+    values = np.linalg.svd(units, compute_uv=False)
+    return np.asarray(np.log(np.maximum(values, TINY)))
 
 
 def permuted_units(layers: Layers, pairing: Pairing, in_time: Callable[[], bool]) -> str | None:
