@@ -56,6 +56,37 @@ def test_a_folder_with_room_for_some_of_the_files(small, tmp_path: Path, room: i
     assert run("-m", "unshuffle", *solving).returncode == 0
 
 
+@pytest.mark.parametrize("room", [0, 3_000, 9_000])
+def test_a_drop_that_does_not_fit_leaves_nothing_behind(small, tmp_path: Path, room: int):
+    """The record is larger than each of these; all pieces would have fit into the last."""
+    out = tmp_path / "out"
+    assert run("-m", "unshuffle", "solve", *small, "--quiet", "--out", tmp_path / "kept").stdout
+    model = tmp_path / "kept" / "network.safetensors"
+    dropping = (
+        "drop",
+        model,
+        "--records",
+        500,
+        "--seed",
+        3,
+        "--format",
+        "safetensors",
+        "--out",
+        out,
+    )
+    result = run("-c", FULL, room, *dropping)
+    assert result.returncode == 2
+    assert "nothing was left behind" in result.stderr
+    assert [path for path in out.rglob("*") if path.is_file()] == []
+    assert run("-m", "unshuffle", *dropping).returncode == 0
+
+
+def test_a_checkpoint_that_could_not_be_kept_is_refused_at_once(small, tmp_path: Path):
+    result = run("-m", "unshuffle", "solve", *small, "--checkpoint", tmp_path / "none" / "c.npz")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "there is no folder" in result.stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("quiet", [(), ("--json",)])
 def test_a_full_standard_output_is_one_line(small, quiet):

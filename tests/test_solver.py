@@ -281,3 +281,11 @@ def test_a_record_without_predictions_is_refused(dropped):
     case = dropped(blocks=2)
     with pytest.raises(RecordError, match="no predictions"):
         verify(case.pile, Records(case.records.inputs, np.zeros((200, 0))), case.permutation)
+
+
+@pytest.mark.parametrize("scale", [1e18, 1e30])
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_overflow_make_no_noise(dropped, scale):
+    case = dropped(blocks=4, width=8, hidden=12, rows=200)
+    large = Pile(Piece(p.id, p.weight * np.float32(scale), p.bias) for p in case.pile)
+    assert not solve(large, case.records, time_limit=2).exact

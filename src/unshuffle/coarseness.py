@@ -28,7 +28,9 @@ DIVISORS = (1, 2, 3)
 """The smallest gap between levels in use is so many steps at most."""
 
 PRUNED = 0.005
-"""Part of a weight that is exactly zero from which on it was pruned."""
+"""Part of a weight that is exactly zero from which on it was pruned,"""
+ON_LEVELS = 0.015
+"""and the same where small numbers become zero by rounding to levels."""
 
 DRAWS = 4
 """Networks that are drawn,"""
@@ -93,7 +95,7 @@ def coarseness(values: Floats, *, quantised: bool = False) -> Coarseness:
     if pruned and kind == "levels":
         step = 2 * half_step
         beside = float((np.abs(np.abs(values) - step) < step / 2).mean()) / 2
-        pruned = share if share > 3 * max(beside, 1 / values.size) else 0.0
+        pruned = share if share > max(3 * beside, 3 / values.size, ON_LEVELS) else 0.0
     if pruned and not zero.all():
         smallest = np.abs(values[~zero]).min()
         half_step = np.where(zero, np.maximum(smallest, half_step), half_step)

@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from hashlib import sha256
 
+import numpy as np
+
 import unshuffle
 from unshuffle.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.arrangement import Options
@@ -117,7 +119,9 @@ def solve(
     started = options.clock()
     given, records = len(records), records.distinct()
     usable = without_clipped(records)
-    solution = _solve(pile, usable, options, permuted_units=permuted_units)
+    # Hostile numbers overflow; whatever is not finite is judged infinitely wrong.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        solution = _solve(pile, usable, options, permuted_units=permuted_units)
     if usable is not records and solution.rows and not _fits_clipped(solution, records):
         usable = records
         solution = _solve(pile, records, options, permuted_units=permuted_units)

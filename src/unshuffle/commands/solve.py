@@ -229,7 +229,7 @@ def _checkpoint(path: str | None) -> Iterator["Journal | None"]:
 def _check_writable(args: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be kept."""
     from unshuffle.errors import UsageError
-    from unshuffle.files import check_folder, check_free
+    from unshuffle.files import check_folder, check_free, shown
     from unshuffle.storage import FILES
 
     for option in ("checkpoint", "report"):
@@ -243,10 +243,12 @@ def _check_writable(args: argparse.Namespace) -> None:
             check_folder(folder)
             for name in FILES:
                 check_free(folder / name, force=args.force)
-    if args.checkpoint is not None:
-        check_folder(Path(args.checkpoint).parent)
+    for file in (args.checkpoint, args.report):
+        if file is not None:
+            check_folder(Path(file).parent)
+            if not Path(file).parent.is_dir():
+                raise UsageError(f"there is no folder {shown(Path(file).parent)}; create it")
     if args.report is not None:
-        check_folder(Path(args.report).parent)
         check_free(Path(args.report), force=args.force)
 
 

@@ -58,7 +58,10 @@ def leading(alike: NDArray[np.float64]) -> NDArray[np.float64]:
     np.fill_diagonal(alike, 0)
     alike -= alike.mean(axis=0)
     alike -= alike.mean(axis=1, keepdims=True)
-    vector: NDArray[np.float64] = np.linalg.eigh(alike)[1][:, -1]
+    try:
+        vector: NDArray[np.float64] = np.linalg.eigh(alike)[1][:, -1]
+    except np.linalg.LinAlgError:  # numbers so large that nothing can be said of likeness
+        return np.zeros(len(alike))
     return vector
 
 
