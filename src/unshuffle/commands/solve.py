@@ -243,12 +243,13 @@ def _check_writable(args: argparse.Namespace) -> None:
             check_folder(folder)
             for name in FILES:
                 check_free(folder / name, force=args.force)
-    for file in (args.checkpoint, args.report):
-        if file is not None:
-            check_folder(Path(file).parent)
-            if not Path(file).parent.is_dir():
-                raise UsageError(f"there is no folder {shown(Path(file).parent)}; create it")
+    if args.checkpoint is not None:
+        folder = Path(args.checkpoint).parent
+        check_folder(folder)
+        if not folder.is_dir():  # the search writes it long before --out makes any folder
+            raise UsageError(f"there is no folder {shown(folder)}; create it")
     if args.report is not None:
+        check_folder(Path(args.report).parent)
         check_free(Path(args.report), force=args.force)
 
 
