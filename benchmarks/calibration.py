@@ -4,7 +4,8 @@
 
 Every oracle of the zoo is asked for predictions, which get normal noise. The best-fitting order is
 looked for from the right one, so that what is judged is the certificate and not the search. Then
-each statement about neighbours and pairs is held against the truth, by how sure it was.
+each statement about neighbours and pairs is held against the truth, by how sure it was. So is how
+sure `pair` calls each pair that it finds, by the weights alone and with a record.
 """
 
 import argparse
@@ -17,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from common import count, machine, one_blas_thread, print_table, wilson
-from unshuffle import Network, Records
+from unshuffle import Network, Piece, Pile, Records
 from unshuffle.certificate import CONFIDENCE, certify
 from unshuffle.network import Layers
 from unshuffle.oracle.storage import is_oracle, read_oracle, read_story
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.judge import Judge, Order
 from unshuffle.ordering.problem import Problem
+from unshuffle.pairing import pair
 from unshuffle.tolerance import rounding_tolerance
 
 RECIPES = ("adam", "adamw", "adamw-heavy", "gelu", "zero-init", "adam-3-epochs", "depth-12")
@@ -54,17 +56,20 @@ def main() -> None:
     oracles = find_oracles(args.zoo, args.recipes)
     print(f"{machine()}; {len(oracles)} oracles, {args.draws} draws each\n")
     rng = np.random.default_rng(args.seed)
-    neighbours, pairs = defaultdict(list), defaultdict(list)
+    neighbours, pairs, found_pairs = defaultdict(list), defaultdict(list), defaultdict(list)
     for folder in oracles:
         print(f"{read_story(folder)['recipe']} …", file=sys.stderr)
         network, data = read_oracle(folder)
+        for rows in (0, *args.rows):
+            found_pairs[0.0, rows] += matches(network, data, rows, rng)
         for share in args.noise:
             for rows in args.rows:
                 for _ in range(args.draws):
                     about_order, about_pairs = statements(network, data, share, rows, rng)
                     neighbours[share, rows] += about_order
                     pairs[share, rows] += about_pairs
-    for title, found in (("neighbours", neighbours), ("pairs", pairs)):
+    titles = ("neighbours", "pairs", "pairs before the search, by pair")
+    for title, found in zip(titles, (neighbours, pairs, found_pairs), strict=True):
         print(f"Statements about {title}\n")
         head, *body = table(found)
         print_table(head, body)
@@ -99,6 +104,25 @@ def statements(
         ],
         [Statement(one.confidence, len(set(layers[one.first])) == 1) for one in certificate.pairs],
     )
+
+
+def matches(
+    network: Network, data: Records, rows: int, rng: np.random.Generator
+) -> list[Statement]:
+    """What `pair` says of the pairs that it finds, with so many rows or by the weights alone."""
+    layers = network.layers()
+    names = rng.permutation(len(layers))
+    pieces = [
+        Piece(int(name), one.weight, one.bias) for name, one in zip(names, layers, strict=True)
+    ]
+    true = {*zip(names[:-1:2].tolist(), names[1:-1:2].tolist(), strict=True)}
+    records = None
+    if rows:
+        inputs = data.inputs[np.sort(rng.permutation(len(data))[:rows])]
+        records = Records(inputs, network.predict(inputs))
+    with one_blas_thread():
+        pairing = pair(Pile(pieces), records, activation=network.blocks.activation)
+    return [Statement(one.confidence or 0.0, (one.inp, one.out) in true) for one in pairing.matches]
 
 
 def problem_of(network: Network, records: Records) -> Problem:

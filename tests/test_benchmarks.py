@@ -72,6 +72,10 @@ def test_statements_are_held_against_the_truth(dropped, rng, monkeypatch):
     order, pairs = calibration.statements(case.network, data, 0.01, 300, rng)
     assert [one.holds for one in order] == [True] * 3
     assert [one.holds for one in pairs] == [True] * 4
+    for rows in (0, 300):
+        found = calibration.matches(case.network, data, rows, rng)
+        assert len(found) == 4
+        assert all(0 <= one.confidence <= 1 for one in found)
     # An order that is wrong in its first two places makes one wrong statement.
     monkeypatch.setattr(
         calibration, "best_fitting", lambda problem: tuple(problem.blocks[[1, 0, 2, 3]].tolist())
