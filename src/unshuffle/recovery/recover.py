@@ -66,7 +66,7 @@ def recover(pile: Pile, records: Records, options: Options) -> Solution:
     ]
     # A network may hold the same layer twice, so copies are set aside only where that helps.
     try:
-        solution = _with(_without_copies(kept, records, options), doubled)
+        solution = _with(_without_copies(kept, records, options), doubled, records)
     except PileError:
         return arrange(pile, records, options.with_time_left(started))
     if solution.outcome in FINAL:
@@ -212,9 +212,10 @@ def _of_all(refuted: Solution) -> Solution:
     return replace(refuted, findings=replace(findings, notes=notes))
 
 
-def _with(solution: Solution, doubled: list[Leftover]) -> Solution:
+def _with(solution: Solution, doubled: list[Leftover], records: Records) -> Solution:
     """The solution with copies among its leftovers."""
-    findings = solution.findings or Findings()
+    unexplained = solution.mse / records.variance if solution.rows else 0.0
+    findings = solution.findings or Findings(unexplained=unexplained)
     leftovers = (*doubled, *findings.leftovers)
     return replace(solution, findings=replace(findings, leftovers=leftovers))
 
