@@ -187,7 +187,7 @@ def test_a_record_that_no_arrangement_fits_has_a_status_of_its_own(here, monkeyp
     monkeypatch.setattr("unshuffle.solver.solve", refuted)
     assert main(["solve", str(here / "pieces"), str(here / "record.csv"), "--quiet"]) == 4
     shown = capsys.readouterr().out
-    assert shown.startswith("no arrangement fits  These pieces do not reproduce")
+    assert shown.startswith("no arrangement fits  All these pieces together reproduce")
     assert "noticed             four records were solved" in shown
 
 
