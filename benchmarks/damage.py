@@ -47,6 +47,7 @@ CASES: dict[str, Hardening | tuple[str, int]] = {
     **{name: Hardening(weights=name) for name in ("float16", "bfloat16", "int8", "int8-scales")},
     **{f"pruned by {n} %": Hardening(prune=n / 100) for n in (1, 2, 4, 8)},
     **{f"{n} decimals": Hardening(decimals=n) for n in (4, 3, 2, 1)},
+    **{f"noise of {n}": Hardening(noise=n) for n in (0.01, 0.02, 0.04, 0.08)},
     **{f"clipped at {n} sd": Hardening(clip=float(n)) for n in (4, 2, 1)},
     SHUFFLED: Hardening(shuffle_columns=True),
     "inputs standardised": Hardening(standardise=True),
