@@ -9,22 +9,30 @@ from unshuffle.files.atomic import (
     write_text,
 )
 from unshuffle.files.network_reader import read_network
-from unshuffle.files.network_writer import pack_npz, pack_safetensors, write_network, write_npz
+from unshuffle.files.network_writer import (
+    pack_network,
+    pack_npz,
+    pack_safetensors,
+    write_network,
+    write_npz,
+)
 from unshuffle.files.opening import read_text, shown
 from unshuffle.files.pile_reader import read_pile
 from unshuffle.files.records_reader import read_records
-from unshuffle.files.records_writer import write_records
+from unshuffle.files.records_writer import records_text, write_records
 
 __all__ = [
     "check_folder",
     "check_free",
     "make_folder",
+    "pack_network",
     "pack_npz",
     "pack_safetensors",
     "read_network",
     "read_pile",
     "read_records",
     "read_text",
+    "records_text",
     "shown",
     "write_bytes",
     "write_files",

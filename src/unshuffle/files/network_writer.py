@@ -56,15 +56,27 @@ def write_network(
         If the suffix is .pt or .pth and torch is not installed.
     """
     path = Path(path)
-    pack = _PACKERS.get(path.suffix.lower())
-    if pack is None:
-        raise FileError(
-            f"{shown(path)}: a network is written to a path that ends in {', '.join(_PACKERS)}"
-        )
+    _packer_of(path)  # what can never be written is said before what is in the way
     check_free(path, force=force)  # before the work of packing, and again after it
+    write_bytes(path, pack_network(path, tensors, stored_as=stored_as), force=force)
+
+
+def pack_network(
+    path: Path, tensors: Mapping[str, Floats], *, stored_as: str | None = None
+) -> bytes:
+    """The bytes of the file that `write_network` writes to a path.
+
+    Raises
+    ------
+    FileError
+        If the suffix is none of a network's, or the number format is not for it.
+    MissingExtraError
+        If the suffix is .pt or .pth and torch is not installed.
+    """
+    pack = _packer_of(path)
     if stored_as == "bfloat16" and path.suffix.lower() == ".npz":
         raise FileError(f"{shown(path)}: .npz knows no bfloat16; write .safetensors or .pth")
-    write_bytes(path, pack(_as_stored(tensors, stored_as)), force=force)
+    return pack(_as_stored(tensors, stored_as))
 
 
 def write_npz(
@@ -185,6 +197,15 @@ def _pack_torch(tensors: _Tensors) -> bytes:
         packed,
     )
     return packed.getvalue()
+
+
+def _packer_of(path: Path) -> "Callable[[_Tensors], bytes]":
+    pack = _PACKERS.get(path.suffix.lower())
+    if pack is None:
+        raise FileError(
+            f"{shown(path)}: a network is written to a path that ends in {', '.join(_PACKERS)}"
+        )
+    return pack
 
 
 _PACKERS: dict[str, Callable[[_Tensors], bytes]] = {

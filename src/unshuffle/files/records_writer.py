@@ -27,6 +27,11 @@ def write_records(path: str | os.PathLike[str], records: Records, *, force: bool
     FileError
         If something is there already, or the file cannot be written.
     """
+    write_text(path, records_text(records), force=force)
+
+
+def records_text(records: Records) -> str:
+    """The text of the file that `write_records` writes."""
     names = [f"measurement_{i}" for i in range(records.width)]
     columns = [_cells(records.inputs)]
     for name, values in (("pred", records.predictions), ("true", records.targets)):
@@ -34,7 +39,7 @@ def write_records(path: str | os.PathLike[str], records: Records, *, force: bool
             names += [name] if values.shape[1] == 1 else _numbered(name, values.shape[1])
             columns.append(_cells(values))
     lines = [",".join(cells) for cells in [names, *np.hstack(columns)]]
-    write_text(path, "\n".join(lines) + "\n", force=force)
+    return "\n".join(lines) + "\n"
 
 
 def _numbered(name: str, count: int) -> list[str]:

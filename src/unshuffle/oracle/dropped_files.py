@@ -12,15 +12,13 @@ Pieces are written in the sequence of their numbers, so that their times tell no
 """
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from unshuffle.errors import FileError
-from unshuffle.files import make_folder, write_network, write_records, write_text
+from unshuffle.files import make_folder, pack_network, records_text, write_files
 from unshuffle.files.opening import shown
 from unshuffle.oracle.dropping import Dropped, Hardening, answer_text, manifest
 
@@ -64,42 +62,28 @@ def write_dropped(
     _check_room(folder / PIECES, set(pieces), force=force)
     sealed = {ANSWER, SECRETS} | ({SECOND_ANSWER} if dropped.second else set())
     _check_room(folder / SEALED, set() if secrets is None else sealed, force=force)
-    # A drop that cannot be written whole leaves nothing of itself behind.
-    with ExitStack() as undo:
-
-        def new(path: Path) -> Path:
-            if not os.path.lexists(path):
-                undo.callback(path.unlink, missing_ok=True)
-            return path
-
-        make_folder(folder / PIECES)
-        for name, tensors in pieces.items():
-            path = new(folder / PIECES / name)
-            write_network(path, tensors, stored_as=dropped.stored_as, force=force)
-        write_text(
-            new(folder / "manifest.json"),
-            _json(manifest(dropped, hardening, file_format)),
-            force=force,
+    contents: dict[Path, bytes] = {}
+    for name, tensors in pieces.items():
+        path = folder / PIECES / name
+        contents[path] = pack_network(path, tensors, stored_as=dropped.stored_as)
+    contents[folder / "manifest.json"] = _json(manifest(dropped, hardening, file_format))
+    if secrets is not None:
+        contents[folder / SEALED / SECRETS] = _json(
+            {**secrets, "decoys": list(dropped.decoys), "copies": list(dropped.copies)}
         )
+    networks = [("", dropped.records, dropped.answer)]
+    if dropped.second is not None:
+        networks.append(("_2", dropped.second.records, dropped.second.answer))
+    for suffix, records, numbers in networks:
+        contents[folder / f"record{suffix}.csv"] = records_text(records).encode()
+        answer = answer_text(numbers)
+        digest = sha256(answer.encode()).hexdigest()
+        contents[folder / f"answer{suffix}.sha256"] = f"{digest}\n".encode()
         if secrets is not None:
-            make_folder(folder / SEALED)
-            private = {
-                **secrets,
-                "decoys": list(dropped.decoys),
-                "copies": list(dropped.copies),
-            }
-            write_text(new(folder / SEALED / SECRETS), _json(private), force=force)
-        networks = [("", dropped.records, dropped.answer)]
-        if dropped.second is not None:
-            networks.append(("_2", dropped.second.records, dropped.second.answer))
-        for suffix, records, numbers in networks:
-            write_records(new(folder / f"record{suffix}.csv"), records, force=force)
-            answer = answer_text(numbers)
-            digest = sha256(answer.encode()).hexdigest()
-            write_text(new(folder / f"answer{suffix}.sha256"), f"{digest}\n", force=force)
-            if secrets is not None:
-                write_text(new(folder / SEALED / f"answer{suffix}.txt"), f"{answer}\n", force=force)
-        undo.pop_all()
+            contents[folder / SEALED / f"answer{suffix}.txt"] = f"{answer}\n".encode()
+    for parent in sorted({path.parent for path in contents}):
+        make_folder(parent)
+    write_files(contents, force=force)
 
 
 def _check_room(folder: Path, names: set[str], *, force: bool) -> None:
@@ -118,5 +102,5 @@ def _check_room(folder: Path, names: set[str], *, force: bool) -> None:
         )
 
 
-def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, indent=1) + "\n"
+def _json(values: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(values, indent=1)}\n".encode()
