@@ -1,7 +1,7 @@
 """What a solve hands back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,11 @@ class Solution:
         """
         by_pair = {(match.inp, match.out): match.margin for match in self.pairing.matches}
         return {pair: by_pair.get(pair, float("nan")) for pair in self.pairs}
+
+    def noted(self, *notes: str) -> "Solution":
+        """The solution with more notes among its findings."""
+        findings = self.findings or Findings()
+        return replace(self, findings=replace(findings, notes=(*findings.notes, *notes)))
 
     def to_torch(self) -> "torch.nn.Module":
         """The network as a PyTorch module built like the lost one.

@@ -12,7 +12,6 @@ import unshuffle
 from unshuffle.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.arrangement import Options
 from unshuffle.coarseness import kept_coarsely
-from unshuffle.findings import Findings
 from unshuffle.network import Layers
 from unshuffle.ordering.journal import Journal
 from unshuffle.outcome import SETTLED, Outcome
@@ -119,9 +118,7 @@ def solve(
     started = options.clock()
     given, records = len(records), records.distinct()
     usable = without_clipped(records)
-    # Hostile numbers overflow; whatever is not finite is judged infinitely wrong.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        solution = _solve(pile, usable, options, permuted_units=permuted_units)
+    solution = _solve(pile, usable, options, permuted_units=permuted_units)
     if usable is not records and solution.rows and not _fits_clipped(solution, records):
         usable = records
         solution = _solve(pile, records, options, permuted_units=permuted_units)
@@ -134,10 +131,12 @@ def solve(
     repeated = given - len(records)
     if repeated and not solution.exact:
         note = f"{repeated} of {given} rows repeat another one, and count for nothing"
-        solution = _noted(solution, note)
+        solution = solution.noted(note)
     return solution
 
 
+# Hostile numbers overflow; whatever is not finite is judged infinitely wrong.
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _solve(pile: Pile, records: Records, options: Options, *, permuted_units: bool) -> Solution:
     # Most piles are whole, and need not wait for what the others take to import.
     if permuted_units:
@@ -169,13 +168,7 @@ def _with_word_of_units(solution: Solution, in_time: Callable[[], bool]) -> Solu
     blocks = solution.network.blocks
     layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
     note = permuted_units(layers, solution.pairing, in_time)
-    return solution if note is None else _noted(solution, note)
-
-
-def _noted(solution: Solution, *notes: str) -> Solution:
-    """The solution with more notes among its findings."""
-    findings = solution.findings or Findings()
-    return replace(solution, findings=replace(findings, notes=(*findings.notes, *notes)))
+    return solution if note is None else solution.noted(note)
 
 
 def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records) -> Solution:
@@ -193,7 +186,7 @@ def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records
     if not notes:
         return solution
     outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome
-    return _noted(replace(solution, outcome=outcome), *notes)
+    return replace(solution, outcome=outcome).noted(*notes)
 
 
 def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:

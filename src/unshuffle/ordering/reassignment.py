@@ -108,9 +108,8 @@ def ridge_regressions(
     list
         For each array of effects, their coefficients; nothing where no effect does anything.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        kernel = sum((each.T @ each).astype(np.float64) for each in effects)
-        scale = np.trace(kernel) / sum(map(len, effects))
+    kernel = sum((each.T @ each).astype(np.float64) for each in effects)
+    scale = np.trace(kernel) / sum(map(len, effects))
     for ridge in ridges if 0 < scale < np.inf else ():
         dual = np.linalg.solve(kernel + ridge * scale * np.eye(len(wanted)), wanted)
         yield [(each @ dual.astype(each.dtype)).astype(np.float64) for each in effects]

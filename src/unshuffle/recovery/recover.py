@@ -169,7 +169,7 @@ def _as_recorded(
             if again.outcome in SETTLED:
                 return again
             refuted = solution.outcome is Outcome.NO_FIT
-            return _of_all(solution) if refuted else replace(solution, outcome=again.outcome)
+            return solution.noted(CUT_OFF) if refuted else replace(solution, outcome=again.outcome)
     elif rebuilt.mse < solution.mse:
         return rebuilt
     return solution
@@ -203,13 +203,6 @@ def _searched(kept: Pile, records: Records, options: Options, doubt: Doubt) -> S
 
 def _first_steps(steps: Iterator[Step]) -> Iterator[Step]:
     return islice(steps, FIRST_STEPS)
-
-
-def _of_all(refuted: Solution) -> Solution:
-    """The same with a note that only all pieces together are known not to fit."""
-    findings = refuted.findings or Findings()
-    notes = (*findings.notes, CUT_OFF)
-    return replace(refuted, findings=replace(findings, notes=notes))
 
 
 def _with(solution: Solution, doubled: list[Leftover], records: Records) -> Solution:
