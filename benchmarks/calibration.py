@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from common import count, machine, one_blas_thread, print_table, wilson
-from unshuffle import Network, Piece, Pile, Records
+from unshuffle import Network, Records
 from unshuffle.certificate import CONFIDENCE, certify
 from unshuffle.network import Layers
+from unshuffle.oracle.dropping import drop
 from unshuffle.oracle.storage import is_oracle, read_oracle, read_story
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.judge import Judge, Order
@@ -55,13 +56,13 @@ def main() -> None:
     args = parser.parse_args()
     oracles = find_oracles(args.zoo, args.recipes)
     print(f"{machine()}; {len(oracles)} oracles, {args.draws} draws each\n")
-    rng = np.random.default_rng(args.seed)
+    rng, drop_rng = np.random.default_rng(args.seed), np.random.default_rng(args.seed)
     neighbours, pairs, found_pairs = defaultdict(list), defaultdict(list), defaultdict(list)
     for folder in oracles:
         print(f"{read_story(folder)['recipe']} …", file=sys.stderr)
         network, data = read_oracle(folder)
         for rows in (0, *args.rows):
-            found_pairs[0.0, rows] += matches(network, data, rows, rng)
+            found_pairs[0.0, rows] += matches(network, data, rows, drop_rng)
         for share in args.noise:
             for rows in args.rows:
                 for _ in range(args.draws):
@@ -110,18 +111,14 @@ def matches(
     network: Network, data: Records, rows: int, rng: np.random.Generator
 ) -> list[Statement]:
     """What `pair` says of the pairs that it finds, with so many rows or by the weights alone."""
-    layers = network.layers()
-    names = rng.permutation(len(layers))
-    pieces = [
-        Piece(int(name), one.weight, one.bias) for name, one in zip(names, layers, strict=True)
-    ]
-    true = {*zip(names[:-1:2].tolist(), names[1:-1:2].tolist(), strict=True)}
-    records = None
-    if rows:
-        inputs = data.inputs[np.sort(rng.permutation(len(data))[:rows])]
-        records = Records(inputs, network.predict(inputs))
+    dropped = drop(network, data, rng=rng, rows=rows or 1)
     with one_blas_thread():
-        pairing = pair(Pile(pieces), records, activation=network.blocks.activation)
+        pairing = pair(
+            dropped.pile(),
+            dropped.records if rows else None,
+            activation=network.blocks.activation,
+        )
+    true = {*zip(dropped.answer[:-1:2], dropped.answer[1:-1:2], strict=True)}
     return [Statement(one.confidence or 0.0, (one.inp, one.out) in true) for one in pairing.matches]
 
 

@@ -80,16 +80,16 @@ class Records:
 
         A repeated row says nothing new, so it must not count as evidence twice.
         """
-        # No prediction is infinite, and NaN equals nothing.
-        known = np.nan_to_num(self.predictions, nan=np.inf)
-        rows = np.column_stack([self.inputs, known])
         # Rows are compared whole only where the sums of their inputs are equal.
         sums = self.inputs.sum(axis=1, dtype=np.float64)
         _, which, counts = np.unique(sums, return_inverse=True, return_counts=True)
         alike = np.flatnonzero(counts[which] > 1)
         if not len(alike):
             return self
-        _, first = np.unique(rows[alike], axis=0, return_index=True)
+        # No prediction is infinite, and NaN equals nothing.
+        known = np.nan_to_num(self.predictions[alike], nan=np.inf)
+        rows = np.column_stack([self.inputs[alike], known])
+        _, first = np.unique(rows, axis=0, return_index=True)
         repeats = np.setdiff1d(alike, alike[first])
         return self.take(np.setdiff1d(np.arange(len(self)), repeats)) if len(repeats) else self
 

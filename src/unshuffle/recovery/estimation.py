@@ -93,8 +93,6 @@ class Estimate:
         Mean squared error on the rows that the layers were fitted to.
     unseen
         The same on rows that they were not fitted to; NaN where there were none.
-    determined
-        Whether there were more equations than unknowns.
     inflation
         What n / (n - p) is for p unknowns and n equations: rounding errors of the predictions,
         which the fit takes up, make the expected squared error on unseen rows so many times as
@@ -105,8 +103,12 @@ class Estimate:
     network: Network
     fitted: float
     unseen: float
-    determined: bool
     inflation: float
+
+    @property
+    def determined(self) -> bool:
+        """Whether there were more equations than unknowns."""
+        return bool(np.isfinite(self.inflation))
 
 
 def unknowns_in(network: Network, unknowns: Sequence[Unknown]) -> int:
@@ -201,7 +203,7 @@ def estimate_layers(
         if worse == PATIENCE or not max(at.error, best.unseen) >= enough:
             break
     inflation = y.size / (y.size - size) if determined else np.inf
-    return Estimate(best.network, best.error, best.unseen, determined, inflation)
+    return Estimate(best.network, best.error, best.unseen, inflation)
 
 
 @dataclass(frozen=True, eq=False)

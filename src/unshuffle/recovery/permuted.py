@@ -98,7 +98,6 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
         If the record does not fit the pile or has no predictions.
     """
     started, clock = perf_counter(), options.clock()
-    journal = options.journal or Journal()
     anatomy = read_anatomy(pile, records)
     if pile.detached or anatomy.interchangeable or len(anatomy.last) > 1:
         raise PileError(
@@ -107,7 +106,7 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
         )
     known = require_predictions(records)
     with threadpool_limits(1, "blas"):
-        search, ending = _search(pile, anatomy, records, known, replace(options, journal=journal))
+        search, ending = _search(pile, anatomy, records, known, options)
     options = options.with_time_left(clock)
     found = perf_counter()
     units = {name: tuple(which.tolist()) for name, which in search.columns().items()}

@@ -277,8 +277,7 @@ def rebuild(
         if not (guessed_last or divided) and 0 < orphans_of(found[0]) <= MOST_ORPHANS:
             share = Rows.of(problem.known, arithmetic, rng)
             around = yield from fill_around(found[0], share)
-            if found[0].complete:
-                assert around is not None
+            if around is not None and found[0].complete:
                 return around
         stage, best = yield from first_descents(
             chain([problem], problems), rng, journal=journal, rows=rows, reproduces=reproduces
