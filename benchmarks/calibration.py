@@ -19,15 +19,15 @@ import numpy as np
 
 from common import count, machine, one_blas_thread, print_table, wilson
 from unshuffle import Network, Records
-from unshuffle.certificate import CONFIDENCE, certify
-from unshuffle.network import Layers
+from unshuffle.blocks.network import Layers
+from unshuffle.grouping import pair
 from unshuffle.oracle.dropping import drop
 from unshuffle.oracle.storage import is_oracle, read_oracle, read_story
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.judge import Judge, Order
 from unshuffle.ordering.problem import Problem
-from unshuffle.pairing import pair
-from unshuffle.tolerance import rounding_tolerance
+from unshuffle.proof.certificate import CONFIDENCE, certify
+from unshuffle.proof.tolerance import rounding_tolerance
 
 RECIPES = ("adam", "adamw", "adamw-heavy", "gelu", "zero-init", "adam-3-epochs", "depth-12")
 RECIPES += ("width-32", "square", "silu", "one-cycle", "bits-3", "smooth", "smooth-3")

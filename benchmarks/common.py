@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from unshuffle import Pile, Records, read_pile, read_records
-from unshuffle.network import cores
+from unshuffle.blocks.network import cores
 
 PROJECT = Path(__file__).resolve().parent.parent
 PUZZLE = PROJECT.parent / "shared" / "puzzle"

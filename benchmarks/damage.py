@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from common import Stopwatch, count, find_material
 from unshuffle import Outcome, Pile, Records, Solution, UnshuffleError, solve
+from unshuffle.blocks.network import Network
 from unshuffle.files import read_network
-from unshuffle.network import Network
 from unshuffle.oracle.dropping import Dropped, Hardening, Second, draw_decoys, drop
 from unshuffle.oracle.storage import read_oracle, read_story
-from unshuffle.separation import separate
+from unshuffle.repair.separation import separate
 
 DECOYS, BLOCKS, BOTH, RECORD = "decoys", "decoy network", "two records", "wrong record"
 SHUFFLED = "columns shuffled"

@@ -23,8 +23,8 @@ from time import perf_counter
 import numpy as np
 
 from common import add_puzzle, count, find_material, machine
-from unshuffle.checkpointing import read_checkpoint
-from unshuffle.storage import ANSWER, NETWORK, PAIRING, SOLUTION, TRACE
+from unshuffle.solution.checkpointing import read_checkpoint
+from unshuffle.solution.storage import ANSWER, NETWORK, PAIRING, SOLUTION, TRACE
 
 
 def command(pieces: Path, record: Path, out: Path, options: Sequence[str]) -> list[str]:

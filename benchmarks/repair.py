@@ -15,15 +15,15 @@ import numpy as np
 from calibration import find_oracles
 from common import Stopwatch, count, machine, one_blas_thread, print_table, spread
 from unshuffle import Network, Records
-from unshuffle.network import Layers
+from unshuffle.blocks.network import Layers
 from unshuffle.oracle.storage import read_oracle, read_story
 from unshuffle.ordering.auto import auto
 from unshuffle.ordering.journal import Journal
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import run_search
-from unshuffle.tolerance import rounding_tolerance
-from unshuffle.trace import Trace
+from unshuffle.ordering.trace import Trace
+from unshuffle.proof.tolerance import rounding_tolerance
 
 RECIPES = ("depth-12", "adam", "adamw-heavy", "zero-init", "sgd", "width-16", "width-32", "smooth")
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from common import count, growth_exponent, machine, print_table, spread
 from unshuffle import Network, Piece, Pile, Records, solve
-from unshuffle.network import Blocks, Linear
-from unshuffle.pile import Floats
+from unshuffle.blocks.network import Blocks, Linear
+from unshuffle.pieces.pile import Floats
 
 SIZES = (12, 24, 48, 96, 192, 384)
 WIDTH, HIDDEN = 48, 96

@@ -29,8 +29,8 @@ from common import (
     spread,
 )
 from unshuffle import Pile, Records, solve
-from unshuffle.assembly import answer_hash
 from unshuffle.lab.published import BASELINES
+from unshuffle.pieces.answer import answer_hash
 
 SOLVE = "solve"
 FORWARD = "forward"
@@ -157,7 +157,7 @@ started = perf_counter()
 import numpy
 numpy_seconds = perf_counter() - started
 import unshuffle
-from unshuffle.assembly import build_network
+from unshuffle.blocks.assembly import build_network
 from unshuffle.files import read_pile, read_records
 from threadpoolctl import threadpool_limits
 

@@ -24,17 +24,17 @@ from unshuffle import (
     read_solution,
     solve,
 )
-from unshuffle.assembly import parse_answer
-from unshuffle.checkpointing import read_checkpoint
+from unshuffle.blocks.network import Linear
 from unshuffle.files import read_network, read_text, write_network
 from unshuffle.files.json_file import read_json
 from unshuffle.files.pickle_machine import read_state_dict
 from unshuffle.lab.experiment import Experiment, read_experiments
 from unshuffle.lab.ledger import add_runs, ledger_text, read_runs
 from unshuffle.lab.plan import comparison, findings, render_plan
-from unshuffle.network import Linear
 from unshuffle.oracle.recipe import SHIPPED, read_recipe
-from unshuffle.storage import FILES, write_solution
+from unshuffle.pieces.answer import parse_answer
+from unshuffle.solution.checkpointing import read_checkpoint
+from unshuffle.solution.storage import FILES, write_solution
 from unshuffle.views.report import report_page
 
 Inner = tuple[bytes, Callable[[bytes], bytes]]

@@ -15,10 +15,10 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from unshuffle.blocks.torch_module import ResidualNetwork
 from unshuffle.oracle.data import Examples
 from unshuffle.oracle.recipe import Recipe, find_recipe
 from unshuffle.oracle.training import train
-from unshuffle.torch_module import ResidualNetwork
 from unshuffle.views.work_progress import show_work
 
 

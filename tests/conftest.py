@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from unshuffle import Network, Piece, Pile, Records
-from unshuffle.activations import find_activation
-from unshuffle.network import Blocks, Linear
+from unshuffle.blocks.activations import find_activation
+from unshuffle.blocks.network import Blocks, Linear
 
 PROJECT = Path(__file__).parent.parent
 PUZZLE = PROJECT.parent / "shared" / "puzzle"

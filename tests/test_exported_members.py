@@ -40,7 +40,7 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
 
 def test_names_are_the_same_whichever_module_is_imported_first():
     code = """
-import unshuffle.solver, unshuffle.verification, unshuffle.pairing
+import unshuffle.solver, unshuffle.proof.verification, unshuffle.grouping
 from unshuffle import pair, solve, verify
 assert callable(solve) and callable(pair) and callable(verify)
 """

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unshuffle import Outcome, Piece, Pile, Records, solve, verify
-from unshuffle.arrangement import STRATEGIES
 from unshuffle.errors import AnswerError, RecordError, UsageError
+from unshuffle.grouping import pair
+from unshuffle.grouping.signals import log_norm_correlation
 from unshuffle.ordering.adjoint import linearize
-from unshuffle.pairing import pair
-from unshuffle.pairing.signals import log_norm_correlation
+from unshuffle.solution.arranging import STRATEGIES
 
 each_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
@@ -57,7 +57,7 @@ def test_the_record_corrects_roles_that_the_weights_get_wrong(dropped, strategy,
         direction[:, 0] *= -1
         return direction
 
-    monkeypatch.setattr("unshuffle.pairing.pairs.log_norm_correlation", misleading)
+    monkeypatch.setattr("unshuffle.grouping.pairs.log_norm_correlation", misleading)
     solution = solve(case.pile, case.records, strategy=strategy, signal="trace")
     assert set(solution.pairing.pairs) != case.pairs
     assert solution.exact
@@ -152,7 +152,7 @@ def test_a_wrong_pair_that_the_evidence_believes_in_is_repaired(dropped, monkeyp
             scores[i, right.anatomy.out.index(case.pile.index[match.out])] = 3.0
         return replace(right, matches=tuple(matches), scores=scores)
 
-    monkeypatch.setattr("unshuffle.arrangement.pair", pair_wrongly)
+    monkeypatch.setattr("unshuffle.solution.arranging.pair", pair_wrongly)
     solution = solve(case.pile, case.records)
     assert len(set(solution.pairing.pairs) & case.pairs) == 3
     assert solution.exact
@@ -186,7 +186,7 @@ def test_an_interrupt_of_the_verification_keeps_the_answer(dropped, monkeypatch,
 
     def after_the_search(trace):
         if trace.steps[-1].error < 1e-9:
-            monkeypatch.setattr(f"unshuffle.arrangement.{stage}", interrupted)
+            monkeypatch.setattr(f"unshuffle.solution.arranging.{stage}", interrupted)
 
     solution = solve(case.pile, case.records, on_step=after_the_search)
     assert solution.outcome is Outcome.INTERRUPTED

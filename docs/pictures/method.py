@@ -14,14 +14,13 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from numpy.typing import NDArray
 
 from unshuffle import Pairing, Pile, Records, Solution, pair, read_pile, read_records, solve
-from unshuffle.activations import RELU
-from unshuffle.assembly import last_layer
+from unshuffle.blocks.activations import RELU
+from unshuffle.blocks.assembly import last_layer, stack_layers
+from unshuffle.grouping import SIGNALS
+from unshuffle.grouping.fusion import WORTH
 from unshuffle.ordering.adjoint import Linearization, linearize, shift_effects, shifts
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.selection import RIDGE
-from unshuffle.pairing import SIGNALS
-from unshuffle.pairing.fusion import WORTH
-from unshuffle.pairing.layers import stack_layers
 from unshuffle.views.figures.image import picture
 from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, PALE, axis, legend
 

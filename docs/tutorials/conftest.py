@@ -17,7 +17,7 @@ from sybil import Example, Sybil
 from sybil.evaluators.doctest import NUMBER, OutputChecker
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from unshuffle.pairing import SIGNALS
+from unshuffle.grouping import SIGNALS
 
 PROJECT = Path(__file__).parent.parent.parent
 OPTIONS = doctest.ELLIPSIS | NUMBER

@@ -9,47 +9,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unshuffle.anatomy import Anatomy as Anatomy
-    from unshuffle.checkpointing import checkpoint as checkpoint
+    from unshuffle.blocks.network import Network as Network
     from unshuffle.errors import UnshuffleError as UnshuffleError
     from unshuffle.files import read_pile as read_pile
     from unshuffle.files import read_records as read_records
-    from unshuffle.network import Network as Network
-    from unshuffle.outcome import Outcome as Outcome
-    from unshuffle.pairing import Pairing as Pairing
-    from unshuffle.pairing import pair as pair
-    from unshuffle.pile import Piece as Piece
-    from unshuffle.pile import Pile as Pile
-    from unshuffle.records import Records as Records
-    from unshuffle.solution import Solution as Solution
+    from unshuffle.grouping import Pairing as Pairing
+    from unshuffle.grouping import pair as pair
+    from unshuffle.ordering.trace import Trace as Trace
+    from unshuffle.pieces.anatomy import Anatomy as Anatomy
+    from unshuffle.pieces.pile import Piece as Piece
+    from unshuffle.pieces.pile import Pile as Pile
+    from unshuffle.pieces.records import Records as Records
+    from unshuffle.proof.outcome import Outcome as Outcome
+    from unshuffle.proof.verification import verify as verify
+    from unshuffle.solution.checkpointing import checkpoint as checkpoint
+    from unshuffle.solution.solution import Solution as Solution
+    from unshuffle.solution.storage import read_solution as read_solution
+    from unshuffle.solution.storage import write_solution as write_solution
     from unshuffle.solver import solve as solve
-    from unshuffle.storage import read_solution as read_solution
-    from unshuffle.storage import write_solution as write_solution
-    from unshuffle.trace import Trace as Trace
-    from unshuffle.verification import verify as verify
 
 __version__ = "0.1.0"
 
 # Names are imported when first used, so that `unshuffle --help` need not wait for NumPy.
 _HOME = {
-    "Anatomy": "unshuffle.anatomy",
-    "Network": "unshuffle.network",
-    "Outcome": "unshuffle.outcome",
-    "Pairing": "unshuffle.pairing",
-    "Piece": "unshuffle.pile",
-    "Pile": "unshuffle.pile",
-    "Records": "unshuffle.records",
-    "Solution": "unshuffle.solution",
-    "Trace": "unshuffle.trace",
+    "Anatomy": "unshuffle.pieces.anatomy",
+    "Network": "unshuffle.blocks.network",
+    "Outcome": "unshuffle.proof.outcome",
+    "Pairing": "unshuffle.grouping",
+    "Piece": "unshuffle.pieces.pile",
+    "Pile": "unshuffle.pieces.pile",
+    "Records": "unshuffle.pieces.records",
+    "Solution": "unshuffle.solution.solution",
+    "Trace": "unshuffle.ordering.trace",
     "UnshuffleError": "unshuffle.errors",
-    "checkpoint": "unshuffle.checkpointing",
-    "pair": "unshuffle.pairing",
+    "checkpoint": "unshuffle.solution.checkpointing",
+    "pair": "unshuffle.grouping",
     "read_pile": "unshuffle.files",
     "read_records": "unshuffle.files",
-    "read_solution": "unshuffle.storage",
+    "read_solution": "unshuffle.solution.storage",
     "solve": "unshuffle.solver",
-    "verify": "unshuffle.verification",
-    "write_solution": "unshuffle.storage",
+    "verify": "unshuffle.proof.verification",
+    "write_solution": "unshuffle.solution.storage",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604

@@ -9,18 +9,18 @@ from hashlib import sha256
 import numpy as np
 
 import unshuffle
-from unshuffle.alterations import admits_clipped, altered_record, without_clipped
-from unshuffle.arrangement import Options
-from unshuffle.coarseness import kept_coarsely
-from unshuffle.network import Layers
+from unshuffle.blocks.network import Layers
 from unshuffle.ordering.journal import Journal
-from unshuffle.outcome import SETTLED, Outcome
-from unshuffle.pile import Pile
-from unshuffle.records import Records
-from unshuffle.recovery.recover import recover
-from unshuffle.solution import Solution
-from unshuffle.trace import OnStep
-from unshuffle.verification import shows_noise
+from unshuffle.ordering.trace import OnStep
+from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.records import Records
+from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
+from unshuffle.proof.coarseness import kept_coarsely
+from unshuffle.proof.outcome import SETTLED, Outcome
+from unshuffle.proof.verification import shows_noise
+from unshuffle.repair.recover import recover
+from unshuffle.solution.arranging import Options
+from unshuffle.solution.solution import Solution
 
 
 def solve(
@@ -56,7 +56,8 @@ def solve(
         "trace".
     activation
         Name of the hidden layers' activation. By default "auto" tries those in
-        `unshuffle.activations.ACTIVATIONS` against the record, ReLU first; "classic" takes ReLU.
+        `unshuffle.blocks.activations.ACTIVATIONS` against the record, ReLU first; "classic"
+        takes ReLU.
     placement
         Where the greedy insertion of "classic" may put a block: "ends" or "anywhere".
     rows
@@ -140,11 +141,11 @@ def solve(
 def _solve(pile: Pile, records: Records, options: Options, *, permuted_units: bool) -> Solution:
     # Most piles are whole, and need not wait for what the others take to import.
     if permuted_units:
-        from unshuffle.recovery.permuted import solve_permuted
+        from unshuffle.repair.permuted import solve_permuted
 
         return solve_permuted(pile, records, options)
     if pile.detached:
-        from unshuffle.recovery.detached import solve_detached
+        from unshuffle.repair.detached import solve_detached
 
         return solve_detached(pile, records, options)
     return recover(pile, records, options)
@@ -163,7 +164,7 @@ def _with_word_of_units(solution: Solution, in_time: Callable[[], bool]) -> Solu
     # Where units can be matched at all, as `solve_permuted` would.
     if not failed or solution.biases or solution.pairing.anatomy.interchangeable:
         return solution
-    from unshuffle.recovery.unit_matching import permuted_units
+    from unshuffle.repair.unit_matching import permuted_units
 
     blocks = solution.network.blocks
     layers = Layers(*blocks.inp, *blocks.out, blocks.activation)

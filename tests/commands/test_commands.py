@@ -18,8 +18,8 @@ from safetensors.numpy import load_file, save_file
 from unshuffle import Outcome, solve
 from unshuffle.commands import main
 from unshuffle.files import read_pile, write_network
-from unshuffle.findings import Findings
-from unshuffle.pairing import SIGNALS
+from unshuffle.grouping import SIGNALS
+from unshuffle.solution.findings import Findings
 
 
 def run(*args, **options):
@@ -371,14 +371,14 @@ import sys
 sys.modules["torch"] = None  # importing it raises ImportError
 from unshuffle.commands import main
 assert main(["solve", {pieces!r}, {record!r}, "--quiet"]) == 0
-prefix = "unshuffle.recovery."
+prefix = "unshuffle.repair."
 print("loaded", *(name.removeprefix(prefix) for name in sys.modules if name.startswith(prefix)))
 assert main(["assemble", {pieces!r}, {answer!r}, "--to", "x.pt"]) == 2
 """)
     assert result.returncode == 0, result.stderr
     assert "pip install 'unshuffle[torch]'" in result.stderr
     (loaded,) = re.findall("^loaded (.*)$", result.stdout, re.MULTILINE)
-    assert set(loaded.split()) == {"recover", "anatomy", "copies", "doubt"}
+    assert set(loaded.split()) == {"recover", "anatomy", "copies", "doubt", "separation"}
 
 
 def test_the_reader_of_the_output_may_leave_early(here):

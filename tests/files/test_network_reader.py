@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from unshuffle.activations import ACTIVATIONS
+from unshuffle.blocks.activations import ACTIVATIONS
+from unshuffle.blocks.network import Network
 from unshuffle.errors import FileError
 from unshuffle.files import read_network, write_network
-from unshuffle.network import Network
 
 
 @pytest.fixture

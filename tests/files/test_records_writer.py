@@ -5,7 +5,7 @@ import pytest
 
 from unshuffle.errors import FileError
 from unshuffle.files import read_records, write_records
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
 
 
 @pytest.mark.parametrize("outputs", [0, 1, 3])

@@ -5,17 +5,17 @@ import re
 import numpy as np
 import pytest
 
+from unshuffle.blocks.network import Layers, Linear, Network
 from unshuffle.errors import UsageError
+from unshuffle.grouping.signals import SIGNALS, Clues
 from unshuffle.lab import approaches, searches
 from unshuffle.lab.activity_signals import ACTIVITY_SIGNALS
 from unshuffle.lab.approach import Task, clues_of, order_found, pairs_found, task_of
 from unshuffle.lab.approaches import APPROACHES, find_approach
 from unshuffle.lab.looks import explained, modes
 from unshuffle.lab.weight_signals import WEIGHT_SIGNALS
-from unshuffle.network import Layers, Linear, Network
 from unshuffle.oracle.evaluation import Case
-from unshuffle.pairing.signals import SIGNALS, Clues
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
 
 SCORES = {signal.name: signal.score for signal in (*WEIGHT_SIGNALS, *ACTIVITY_SIGNALS)}
 

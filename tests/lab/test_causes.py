@@ -5,12 +5,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from unshuffle.blocks.network import Blocks, Linear, Network
 from unshuffle.errors import UsageError
 from unshuffle.lab import causes, landscape
 from unshuffle.lab.approach import task_of
 from unshuffle.lab.growth import drift, growth, last_turns, without_skips
 from unshuffle.lab.subjects import Subject, folder_subject
-from unshuffle.network import Blocks, Linear, Network
 from unshuffle.oracle.evaluation import Case
 from unshuffle.oracle.recipe import read_recipe
 
@@ -163,7 +163,7 @@ def test_growth_watches_a_training(tmp_path):
 
 def test_a_block_without_its_skip_gives_what_it_adds(rng):
     torch = pytest.importorskip("torch")
-    from unshuffle.torch_module import to_torch
+    from unshuffle.blocks.torch_module import to_torch
 
     network = coupled(rng, -0.5, blocks=1)
     module = to_torch(network)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from unshuffle import read_pile, read_records
-from unshuffle.assembly import answer_hash
 from unshuffle.errors import UsageError
 from unshuffle.lab import published
+from unshuffle.pieces.answer import answer_hash
 
 # From their seeds the others end in a local optimum on the shipped example.
 SOLVE_THE_EXAMPLE = ("l1-bubble", "step-bubble", "step-bubble-all")

@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from unshuffle.assembly import build_network
+from unshuffle.blocks.assembly import build_network
+from unshuffle.blocks.network import Linear, Network
 from unshuffle.errors import UsageError
-from unshuffle.network import Linear, Network
 from unshuffle.oracle.dropping import (
     Hardening,
     draw_decoys,
@@ -16,10 +16,10 @@ from unshuffle.oracle.dropping import (
     round_weights,
 )
 from unshuffle.oracle.recipe import find_recipe, shipped_names
-from unshuffle.outcome import Outcome
-from unshuffle.pile import Pile
-from unshuffle.records import Records
-from unshuffle.verification import verify
+from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.records import Records
+from unshuffle.proof.outcome import Outcome
+from unshuffle.proof.verification import verify
 
 from .conftest import shrink
 
@@ -56,7 +56,7 @@ def test_every_shipped_recipe_comes_back_exactly(torch, name):
 
 @pytest.mark.parametrize(("true", "other"), [("tanh", "relu"), ("gelu", "silu"), ("silu", "gelu")])
 def test_the_wrong_activation_does_not_reproduce_the_record(network, data, true, other):
-    from unshuffle.activations import ACTIVATIONS
+    from unshuffle.blocks.activations import ACTIVATIONS
 
     network = Network.from_layers(network.layers(), ACTIVATIONS[true])
     dropped = dropped_from(network, data)

@@ -8,14 +8,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from unshuffle.grouping import SIGNALS
+from unshuffle.grouping.signals import Signal
 from unshuffle.oracle import evaluation
 from unshuffle.oracle.evaluation import Score, count_inversions, evaluate, make_case, methods
 from unshuffle.oracle.recipe import find_recipe
 from unshuffle.oracle.scoreboard import scores_csv, scores_json, summarise
 from unshuffle.ordering.seeds import SEEDS, Seed
-from unshuffle.pairing import SIGNALS
-from unshuffle.pairing.signals import Signal
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
 
 
 @pytest.fixture

@@ -218,10 +218,10 @@ def slice_of_the_zoo(tmp_path_factory):
 
 
 def test_the_slice_is_evaluated_failures_and_all(slice_of_the_zoo, tmp_path):
-    from unshuffle.arrangement import STRATEGIES
+    from unshuffle.grouping import SIGNALS
+    from unshuffle.grouping.matching import MATCHINGS
     from unshuffle.ordering.seeds import SEEDS
-    from unshuffle.pairing import SIGNALS
-    from unshuffle.pairing.matching import MATCHINGS
+    from unshuffle.solution.arranging import STRATEGIES
 
     out = tmp_path / "out"
     command = ("oracle", "evaluate", "tiny-*", "--zoo", slice_of_the_zoo)

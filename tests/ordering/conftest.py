@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from unshuffle import Network, Records
-from unshuffle.network import Layers, Linear
+from unshuffle.blocks.network import Layers, Linear
 from unshuffle.ordering.judge import Judge, Run, Search
 from unshuffle.ordering.moves import Moves
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unshuffle.activations import ACTIVATIONS
+from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.ordering.adjoint import (
     exchange_effects,
     linearize,

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-import unshuffle.arrangement
+import unshuffle.solution.arranging
 from unshuffle import Outcome, Piece, Pile, Records, solve, verify
-from unshuffle.activations import ACTIVATIONS
+from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.ordering.auto import _reporting
 from unshuffle.ordering.seeds import SEEDS, smallest_step
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
 
 SMALL = {"blocks": 4, "width": 12, "hidden": 20}
 
@@ -58,7 +58,7 @@ def test_the_last_layer_is_found_among_layers_of_its_shape(dropped, blocks, outp
 
 def test_wrong_pairs_at_the_start_are_repaired(dropped, monkeypatch, rng):
     case = dropped(**SMALL, rows=400)
-    right = unshuffle.arrangement.pair
+    right = unshuffle.solution.arranging.pair
 
     def random_pairs(*args, **options):
         pairing = right(*args, **options)
@@ -70,7 +70,7 @@ def test_wrong_pairs_at_the_start_are_repaired(dropped, monkeypatch, rng):
         evidence = replace(pairing.evidence, log_odds=zeros)
         return replace(pairing, matches=tuple(matches), scores=zeros, evidence=evidence)
 
-    monkeypatch.setattr(unshuffle.arrangement, "pair", random_pairs)
+    monkeypatch.setattr(unshuffle.solution.arranging, "pair", random_pairs)
     repaired = 0
     for _ in range(4):
         solution = solve(case.pile, case.records)
@@ -110,7 +110,7 @@ def test_what_only_fits_the_rows_of_the_search_is_not_the_end(dropped, monkeypat
         asked.append(len(judge.inputs))
         return len(asked) == 1 or run.error < 1e-10
 
-    monkeypatch.setattr(unshuffle.arrangement, "reproduces_rows", easily_satisfied)
+    monkeypatch.setattr(unshuffle.solution.arranging, "reproduces_rows", easily_satisfied)
     solution = solve(case.pile, case.records, rows=1)
     assert "more rows" in {step.phase for step in solution.trace.steps}
     assert solution.permutation == case.permutation
@@ -238,7 +238,7 @@ def test_neither_cores_nor_threads_change_the_search(dropped, monkeypatch):
         )
 
     for cores in (1, 2, 5):
-        monkeypatch.setattr("unshuffle.network.cores", lambda cores=cores: cores)
+        monkeypatch.setattr("unshuffle.blocks.network.cores", lambda cores=cores: cores)
         monkeypatch.setattr("unshuffle.ordering.judge.cores", lambda cores=cores: cores)
         with threadpool_limits(cores, "blas"):
             searches.append(solve(case.pile, case.records, rows=10, on_step=watch))

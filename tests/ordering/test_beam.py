@@ -4,14 +4,14 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from unshuffle.network import Layers, Network
+from unshuffle.blocks.network import Layers, Network
 from unshuffle.ordering import beam as module
 from unshuffle.ordering.adjoint import linearize
 from unshuffle.ordering.beam import _Cost, beam
 from unshuffle.ordering.judge import Judge
 from unshuffle.ordering.precedence import Precedence, precedence
 from unshuffle.ordering.seeds import smallest_step
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
 
 
 @pytest.fixture

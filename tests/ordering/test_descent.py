@@ -7,7 +7,7 @@ from unshuffle.ordering.adjoint import exchange_effects, linearize, replacement_
 from unshuffle.ordering.candidates import turn_moves
 from unshuffle.ordering.descent import Objective, _exchanges, descend
 from unshuffle.ordering.moves import Kind
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
 
 
 def never(run):
@@ -163,7 +163,7 @@ def test_descent_repairs_wrong_pairs(loose, finish, rng):
 
 
 def test_descent_turns_blocks_the_right_way_round(dropped, finish):
-    from unshuffle.network import Layers
+    from unshuffle.blocks.network import Layers
     from unshuffle.ordering.judge import Judge
 
     case = dropped(rows=60, blocks=3, width=6, hidden=6, dtype=np.float64)

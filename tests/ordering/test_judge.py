@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unshuffle import Network
-from unshuffle.network import Linear
+from unshuffle.blocks.network import Linear
 from unshuffle.ordering.judge import Judge
 
 

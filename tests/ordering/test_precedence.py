@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unshuffle.network import Layers
+from unshuffle.blocks.network import Layers
 from unshuffle.ordering.adjoint import shifts
 from unshuffle.ordering.precedence import Precedence, precedence
 

@@ -5,7 +5,7 @@ import pytest
 
 from unshuffle.ordering.judge import Run
 from unshuffle.ordering.race import HEAD_START, STEPS, race
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
 
 STATES = np.zeros((1, 1, 1))
 

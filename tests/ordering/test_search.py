@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from unshuffle.ordering.search import Ending, run_search, until
-from unshuffle.trace import Step, Trace
+from unshuffle.ordering.trace import Step, Trace
 
 
 def steps(count, interrupt_at=None):

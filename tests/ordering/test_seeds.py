@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unshuffle.network import Blocks, Linear, Network
+from unshuffle.blocks.network import Blocks, Linear, Network
 from unshuffle.ordering.seeds import (
     SEEDS,
     consensus,

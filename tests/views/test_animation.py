@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unshuffle.errors import UsageError
-from unshuffle.trace import Step, Trace
+from unshuffle.ordering.trace import Step, Trace
 from unshuffle.views import animation
 from unshuffle.views.animation import Film, encode, key_steps
 

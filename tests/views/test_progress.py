@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from unshuffle.trace import Step, Trace
+from unshuffle.ordering.trace import Step, Trace
 from unshuffle.views.progress import Display, fill, show_progress
 
 

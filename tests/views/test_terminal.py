@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from unshuffle import solve
-from unshuffle.pairing import pair
-from unshuffle.pile import Piece, Pile
-from unshuffle.records import Records
+from unshuffle.grouping import pair
+from unshuffle.pieces.pile import Piece, Pile
+from unshuffle.pieces.records import Records
 from unshuffle.views.terminal import print_pairing, print_solution
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|9[0-7]|38;[\d;]+)m")

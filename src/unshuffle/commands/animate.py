@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Render the search of a solution that was kept."""
     from unshuffle.files import check_free, shown, write_bytes
-    from unshuffle.storage import read_solution
+    from unshuffle.solution.storage import read_solution
     from unshuffle.views.animation import Film, encode, encoder
     from unshuffle.views.work_progress import show_work
 

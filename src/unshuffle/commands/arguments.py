@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unshuffle.pile import PieceId, Pile
-    from unshuffle.records import Records
+    from unshuffle.pieces.pile import PieceId, Pile
+    from unshuffle.pieces.records import Records
 
 
 def add_pieces(parser: argparse.ArgumentParser) -> None:
@@ -132,9 +132,9 @@ def records_of(args: argparse.Namespace, path: str | None = None) -> "Records":
 
 def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
     """Read the answer from a file, or from the argument itself."""
-    from unshuffle.assembly import parse_answer
     from unshuffle.errors import AnswerError
     from unshuffle.files import read_text, shown
+    from unshuffle.pieces.answer import parse_answer
 
     # os.path.exists says no where Path.exists fails: a hundred ids are longer than a file's name.
     if os.path.exists(args.answer):

@@ -17,9 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the network with the names `blocks.0.inp.weight` … `last.bias`."""
-    from unshuffle.anatomy import read_anatomy
-    from unshuffle.assembly import build_network, check_answer, join_answer
+    from unshuffle.blocks.assembly import build_network
     from unshuffle.files import shown, write_network
+    from unshuffle.pieces.anatomy import read_anatomy
+    from unshuffle.pieces.answer import check_answer, join_answer
 
     pile = pile_of(args)
     pile, answer = join_answer(pile, answer_of(args, pile))

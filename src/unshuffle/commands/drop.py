@@ -9,8 +9,8 @@ from unshuffle.commands.arguments import add_force, number
 if TYPE_CHECKING:
     import numpy as np
 
-    from unshuffle.network import Linear, Network
-    from unshuffle.records import Records
+    from unshuffle.blocks.network import Linear, Network
+    from unshuffle.pieces.records import Records
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -247,7 +247,7 @@ def _model(
 
     from unshuffle.errors import UsageError
     from unshuffle.files import read_records
-    from unshuffle.records import Records
+    from unshuffle.pieces.records import Records
 
     network, data = _read(model, args.activation)
     width = network.blocks.width
@@ -266,7 +266,7 @@ def _model(
 
 def _read(model: str, activation: str | None) -> "tuple[Network, Records | None]":
     """A network with the data that it learned from, where that is known."""
-    from unshuffle.activations import find_activation
+    from unshuffle.blocks.activations import find_activation
     from unshuffle.errors import UsageError
     from unshuffle.files import read_network
     from unshuffle.oracle.storage import read_oracle

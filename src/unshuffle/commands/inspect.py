@@ -13,10 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what the pile and the record hold."""
-    from unshuffle.alterations import altered_record
-    from unshuffle.anatomy import read_anatomy
-    from unshuffle.coarseness import kept_coarsely
     from unshuffle.errors import PileError, RecordError
+    from unshuffle.pieces.anatomy import read_anatomy
+    from unshuffle.proof.alterations import altered_record
+    from unshuffle.proof.coarseness import kept_coarsely
     from unshuffle.views.terminal import print_inspection
 
     pile = pile_of(args)

@@ -69,12 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what the ledger lacks, then print the verdicts."""
+    from unshuffle.blocks.network import cores
     from unshuffle.errors import UsageError
     from unshuffle.lab.experiment import read_experiments, subjects_of
     from unshuffle.lab.ledger import TEXT, Run, read_runs
     from unshuffle.lab.plan import findings, overview
     from unshuffle.lab.running import Trial, lacking, run_trials
-    from unshuffle.network import cores
     from unshuffle.views.tables import print_table
     from unshuffle.views.work_progress import show_work
 

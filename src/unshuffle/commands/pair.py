@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the pairs with their margins."""
-    from unshuffle.activations import find_activation
-    from unshuffle.pairing import pair
+    from unshuffle.blocks.activations import find_activation
+    from unshuffle.grouping import pair
 
     pairing = pair(
         pile_of(args),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from unshuffle.commands.arguments import add_force, add_records, records_of
 
 if TYPE_CHECKING:
-    from unshuffle.records import Records
-    from unshuffle.solution import Solution
+    from unshuffle.pieces.records import Records
+    from unshuffle.solution.solution import Solution
 
 ALL = "all"
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw one figure into a file, or all into a folder."""
-    from unshuffle.storage import read_solution
+    from unshuffle.solution.storage import read_solution
 
     files = _files(args)
     solution = read_solution(args.folder)

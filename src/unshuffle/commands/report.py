@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from unshuffle.files import check_free, shown, write_text
-    from unshuffle.storage import read_solution
+    from unshuffle.solution.storage import read_solution
     from unshuffle.views.report import report_page
 
     path = Path(args.folder) / "report.html" if args.out is None else Path(args.out)

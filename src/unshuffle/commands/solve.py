@@ -23,10 +23,10 @@ from unshuffle.commands.arguments import (
 
 if TYPE_CHECKING:
     from unshuffle.ordering.journal import Journal
-    from unshuffle.pile import Pile
-    from unshuffle.records import Records
-    from unshuffle.solution import Solution
-    from unshuffle.trace import OnStep
+    from unshuffle.ordering.trace import OnStep
+    from unshuffle.pieces.pile import Pile
+    from unshuffle.pieces.records import Records
+    from unshuffle.solution.solution import Solution
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,8 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Solve, print the result, and keep it if asked to."""
-    from unshuffle.outcome import Outcome
-    from unshuffle.separation import claimed_twice
+    from unshuffle.proof.outcome import Outcome
+    from unshuffle.repair.separation import claimed_twice
 
     with _stopped_once() as stops:
         solutions = _run(args)
@@ -132,7 +132,7 @@ def _run(args: argparse.Namespace) -> "tuple[Solution, ...]":
     except FileError as error:
         failure = error
     if args.json:
-        from unshuffle.separation import claimed_twice
+        from unshuffle.repair.separation import claimed_twice
 
         summaries = [solution.summary() for solution in solutions]
         several = {"solutions": summaries, "claimed_twice": claimed_twice(solutions)}
@@ -180,7 +180,7 @@ def _solutions(
 
     if len(records) == 1:
         return (solve_one(pile, records[0], args.time_limit),)
-    from unshuffle.separation import separate
+    from unshuffle.repair.separation import separate
 
     return separate(pile, records, solve_one, time_limit=args.time_limit)
 
@@ -220,7 +220,7 @@ def _checkpoint(path: str | None) -> Iterator["Journal | None"]:
     if path is None:
         yield None
         return
-    from unshuffle.checkpointing import checkpoint
+    from unshuffle.solution.checkpointing import checkpoint
 
     with checkpoint(path) as journal:
         yield journal
@@ -230,7 +230,7 @@ def _check_writable(args: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be kept."""
     from unshuffle.errors import UsageError
     from unshuffle.files import check_folder, check_free, shown
-    from unshuffle.storage import FILES
+    from unshuffle.solution.storage import FILES
 
     for option in ("checkpoint", "report"):
         if len(args.records) > 1 and getattr(args, option) is not None:
@@ -256,7 +256,7 @@ def _check_writable(args: argparse.Namespace) -> None:
 def _keep(solutions: "Sequence[Solution]", args: argparse.Namespace) -> None:
     """Write what was asked for."""
     from unshuffle.files import make_folder, write_text
-    from unshuffle.storage import write_solution
+    from unshuffle.solution.storage import write_solution
 
     if args.out is not None:
         for solution, folder in zip(solutions, _folders(args), strict=False):

@@ -17,7 +17,7 @@ from unshuffle.commands.arguments import (
 )
 
 if TYPE_CHECKING:
-    from unshuffle.pile import PieceId
+    from unshuffle.pieces.pile import PieceId
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the error of the arrangement."""
-    from unshuffle.outcome import Outcome
-    from unshuffle.verification import verify
+    from unshuffle.proof.outcome import Outcome
+    from unshuffle.proof.verification import verify
 
     pile = pile_of(args)
     answer = answer_of(args, pile)
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def _units(path: str, answer: "tuple[PieceId, ...]") -> "Mapping[PieceId, tuple[int, ...]]":
     """The columns of each out layer as the solution that was kept beside the answer has them."""
     from unshuffle.errors import FileError
-    from unshuffle.storage import read_solution
+    from unshuffle.solution.storage import read_solution
 
     kept = Path(path).parent / "solution.json"
     if not (os.path.exists(path) and kept.is_file()):

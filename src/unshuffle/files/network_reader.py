@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from unshuffle.activations import RELU, Activation
+from unshuffle.blocks.activations import RELU, Activation
+from unshuffle.blocks.network import Linear, Network
 from unshuffle.errors import FileError
 from unshuffle.files.opening import shown
 from unshuffle.files.pile_reader import read_layers
-from unshuffle.network import Linear, Network
 
 
 def read_network(path: str | os.PathLike[str], activation: Activation = RELU) -> Network:

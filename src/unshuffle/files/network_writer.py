@@ -19,7 +19,7 @@ from unshuffle.files.opening import shown
 from unshuffle.files.quantised import quantise
 from unshuffle.files.safetensors_file import FORMAT_NAMES
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, encode
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the zip format: the time of writing is nobody's business
 _UNIX = 3

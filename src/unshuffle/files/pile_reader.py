@@ -17,7 +17,7 @@ from unshuffle.files.quantised import restore
 from unshuffle.files.safetensors_file import read_safetensors
 from unshuffle.files.tensors import Tensor
 from unshuffle.files.torch_zip import read_torch
-from unshuffle.pile import ID_DIGITS, QUANTISED, Bias, Piece, PieceId, Pile, may_be_id
+from unshuffle.pieces.pile import ID_DIGITS, QUANTISED, Bias, Piece, PieceId, Pile, may_be_id
 
 _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
     ".pth": read_torch,

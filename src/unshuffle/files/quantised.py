@@ -16,7 +16,7 @@ from unshuffle.errors import FileError
 from unshuffle.files import limits
 from unshuffle.files.opening import listed, shown
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Tensor
-from unshuffle.pile import QUANTISED, Floats
+from unshuffle.pieces.pile import QUANTISED, Floats
 
 LARGEST = 127
 """Levels on either side of zero that are written."""

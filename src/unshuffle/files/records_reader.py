@@ -14,8 +14,8 @@ from unshuffle.files.csv_file import open_csv
 from unshuffle.files.opening import listed, shown
 from unshuffle.files.parquet_file import open_parquet
 from unshuffle.files.table import Columns, Table, check_known
-from unshuffle.pile import Floats
-from unshuffle.records import Records
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
 
 _OPENERS: dict[str, Callable[[Path], Table]] = {
     ".csv": open_csv,

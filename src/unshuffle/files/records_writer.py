@@ -5,8 +5,8 @@ import os
 import numpy as np
 
 from unshuffle.files.atomic import write_text
-from unshuffle.pile import Floats
-from unshuffle.records import Records
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
 
 
 def write_records(path: str | os.PathLike[str], records: Records, *, force: bool = False) -> None:

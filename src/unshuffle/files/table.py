@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
 from unshuffle.files.opening import listed, shown
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 Columns = dict[str, Floats]
 """float64 vectors of one length by column name, NaN where a cell is empty."""

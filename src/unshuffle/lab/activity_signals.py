@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.pairing.signals import Clues, Scores, Signal, correlations
-from unshuffle.pile import Floats
+from unshuffle.grouping.signals import Clues, Scores, Signal, correlations
+from unshuffle.pieces.pile import Floats
 
 PROFILED_ROWS = 500
 

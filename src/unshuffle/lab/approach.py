@@ -11,16 +11,16 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.assembly import build_network, last_layer, stack_blocks
+from unshuffle.blocks.assembly import build_network, last_layer, stack_blocks
+from unshuffle.blocks.network import Layers, Network
+from unshuffle.grouping.matching import Pairs
+from unshuffle.grouping.signals import Clues, Scores
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.subjects import Subject, load
-from unshuffle.network import Layers, Network
 from unshuffle.oracle.evaluation import Case, count_inversions
 from unshuffle.ordering.judge import Judge
-from unshuffle.pairing.matching import Pairs
-from unshuffle.pairing.signals import Clues, Scores
-from unshuffle.pile import PieceId
-from unshuffle.records import Records
+from unshuffle.pieces.pile import PieceId
+from unshuffle.pieces.records import Records
 
 Order = NDArray[np.intp]
 """Shape (blocks,): numbers of blocks, the first to run first."""

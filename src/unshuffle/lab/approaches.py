@@ -6,6 +6,10 @@ from functools import partial
 import numpy as np
 
 from unshuffle.errors import UsageError
+from unshuffle.grouping.consensus import template
+from unshuffle.grouping.fusion import fuse
+from unshuffle.grouping.matching import MATCHINGS
+from unshuffle.grouping.signals import SIGNALS, Clues, Scores, Signal
 from unshuffle.lab import searches
 from unshuffle.lab.activity_signals import ACTIVITY_SIGNALS
 from unshuffle.lab.approach import (
@@ -32,12 +36,8 @@ from unshuffle.lab.subjects import Subject, load
 from unshuffle.lab.weight_signals import WEIGHT_SIGNALS
 from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.ordering.seeds import SEEDS, Seed
-from unshuffle.pairing.consensus import template
-from unshuffle.pairing.fusion import fuse
-from unshuffle.pairing.matching import MATCHINGS
-from unshuffle.pairing.signals import SIGNALS, Clues, Scores, Signal
+from unshuffle.ordering.trace import Trace
 from unshuffle.solver import solve
-from unshuffle.trace import Trace
 
 SEED_ROWS = 1000
 """Inputs that seeds look at."""
@@ -245,14 +245,14 @@ APPROACHES = {
             "fused",
             Kind.PAIRING,
             "all signals together, weighed by what the pile says each is worth",
-            "Fisher 1936, Blum & Mitchell 1998; see unshuffle.pairing.fusion",
+            "Fisher 1936, Blum & Mitchell 1998; see unshuffle.grouping.fusion",
             _fused,
         ),
         Approach(
             "template",
             Kind.PAIRING,
             "training leaves the same pattern in all true products, which the trace's pairs show",
-            "this project; see unshuffle.pairing.consensus",
+            "this project; see unshuffle.grouping.consensus",
             on_pairing(_template, MATCHINGS["optimal"][0]),
         ),
         *(_pairing(signal) for signal in WEIGHT_SIGNALS),

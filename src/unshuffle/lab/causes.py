@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.assembly import build_network
+from unshuffle.blocks.assembly import build_network
+from unshuffle.blocks.network import Blocks, Network
+from unshuffle.grouping.spectra import eigenvalues
 from unshuffle.lab.metrics import Measurements
-from unshuffle.network import Blocks, Network
 from unshuffle.oracle.evaluation import Case
-from unshuffle.pile import Floats
-from unshuffle.spectra import eigenvalues
+from unshuffle.pieces.pile import Floats
 
 GATE_ROWS = 500
 """Rows on which gates are averaged."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.network import Blocks, Network
 from unshuffle.errors import UsageError
 from unshuffle.lab.causes import (
     TINY,
@@ -18,7 +19,6 @@ from unshuffle.lab.causes import (
 from unshuffle.lab.landscape import spearman
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.subjects import Subject
-from unshuffle.network import Blocks, Network
 from unshuffle.oracle.workers import stop_if_asked
 
 

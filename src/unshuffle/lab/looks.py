@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from unshuffle.lab.metrics import Measurements
 from unshuffle.oracle.evaluation import Case
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 GRID = 200
 """Points at which densities are looked at."""

@@ -34,15 +34,14 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from unshuffle.anatomy import read_anatomy
-from unshuffle.assembly import last_layer, stack_blocks
+from unshuffle.blocks.assembly import last_layer, stack_blocks, stack_layers
+from unshuffle.blocks.network import cores
 from unshuffle.errors import UsageError
-from unshuffle.network import cores
-from unshuffle.pairing.layers import stack_layers
-from unshuffle.pairing.matching import optimal_matching
-from unshuffle.pairing.signals import traces
-from unshuffle.pile import PieceId, Pile
-from unshuffle.records import Records
+from unshuffle.grouping.matching import optimal_matching
+from unshuffle.grouping.signals import traces
+from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.records import Records
 
 T = TypeVar("T")
 

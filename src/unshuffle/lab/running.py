@@ -12,12 +12,12 @@ from time import perf_counter
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from unshuffle.blocks.network import cores
 from unshuffle.errors import FileError, MissingExtraError
 from unshuffle.lab.approaches import find_approach
 from unshuffle.lab.ledger import Run, add_runs, begin_ledger, code_version, read_runs, run_key
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.subjects import Subject
-from unshuffle.network import cores
 from unshuffle.oracle.workers import in_processes, on_cluster
 
 

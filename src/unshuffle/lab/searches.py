@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.network import Layers, Linear
 from unshuffle.lab.approach import Order, Task
-from unshuffle.network import Layers, Linear
 from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.ordering.judge import Judge, Run
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
 
 ROWS = 200
 """Rows on which candidates are judged."""

@@ -8,12 +8,12 @@ adjoint of the mixed network and of the iteration; Adam (Kingma & Ba 2015) follo
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.network import Network
+from unshuffle.grouping.matching import optimal_matching
 from unshuffle.lab.approach import Order, Task
-from unshuffle.network import Network
 from unshuffle.oracle.workers import stop_if_asked
-from unshuffle.pairing.matching import optimal_matching
-from unshuffle.pile import Floats
-from unshuffle.records import Records
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
 
 Matrix = NDArray[np.float64]
 

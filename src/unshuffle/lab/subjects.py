@@ -14,8 +14,8 @@ from unshuffle.oracle.evaluation import Case, make_case
 from unshuffle.oracle.recipe import Recipe
 from unshuffle.oracle.storage import is_oracle, read_oracle
 from unshuffle.oracle.zoo import Job, oracle_folder, train_job
-from unshuffle.outcome import Outcome
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
+from unshuffle.proof.outcome import Outcome
 from unshuffle.solver import solve
 
 

@@ -1,6 +1,6 @@
 """Pairing by statistics of the weights that are no signals of `solve`: most of them fail.
 
-Each maps clues to scores of all pairs, as those in `unshuffle.pairing.signals` do.
+Each maps clues to scores of all pairs, as those in `unshuffle.grouping.signals` do.
 """
 
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Layers
-from unshuffle.pairing.signals import Clues, Scores, Signal, correlations, product_norms
-from unshuffle.pile import Floats
+from unshuffle.blocks.network import Layers
+from unshuffle.grouping.signals import Clues, Scores, Signal, correlations, product_norms
+from unshuffle.pieces.pile import Floats
 
 SUBSPACE = 8
 """Dimensions of the subspaces that are compared, or half of the stream's where that is less."""

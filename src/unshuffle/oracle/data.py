@@ -13,7 +13,7 @@ from unshuffle.errors import UsageError
 from unshuffle.files import read_records
 from unshuffle.files.opening import shown
 from unshuffle.oracle.strict import at_least, more_than, share
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 Count = Annotated[int, at_least(1)]
 Spread = Annotated[float, at_least(0)]

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from unshuffle.blocks.network import Linear, Network
 from unshuffle.errors import UsageError
 from unshuffle.files.quantised import quantise, restored
 from unshuffle.files.tensors import ITEM_BYTES, decode, encode
-from unshuffle.findings import LOST
-from unshuffle.network import Linear, Network
-from unshuffle.pile import Bias, Floats, Piece, Pile
-from unshuffle.records import Records
+from unshuffle.pieces.answer import LOST
+from unshuffle.pieces.pile import Bias, Floats, Piece, Pile
+from unshuffle.pieces.records import Records
 
 INT8_SCALES = "int8-scales"
 

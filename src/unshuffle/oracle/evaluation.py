@@ -1,8 +1,8 @@
 """Every registered method on the same dropped oracles, scored the same way.
 
-What is scored is read from the registries: whoever adds a signal to `unshuffle.pairing.SIGNALS`, a
+What is scored is read from the registries: whoever adds a signal to `unshuffle.grouping.SIGNALS`, a
 matching to `MATCHINGS`, a seed to `unshuffle.ordering.seeds.SEEDS` or a strategy to
-`unshuffle.arrangement.STRATEGIES` finds it in the table.
+`unshuffle.solution.arranging.STRATEGIES` finds it in the table.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,19 +12,19 @@ from time import perf_counter
 
 import numpy as np
 
-from unshuffle.activations import Activation
-from unshuffle.arrangement import STRATEGIES
-from unshuffle.assembly import last_layer, stack_blocks
-from unshuffle.network import Network
+from unshuffle.blocks.activations import Activation
+from unshuffle.blocks.assembly import last_layer, stack_blocks
+from unshuffle.blocks.network import Network
+from unshuffle.grouping import SIGNALS, pair
+from unshuffle.grouping.matching import MATCHINGS
+from unshuffle.grouping.pairs import FUSED
 from unshuffle.oracle.dropping import drop
 from unshuffle.oracle.recipe import Recipe
 from unshuffle.ordering.seeds import SEEDS
-from unshuffle.outcome import Outcome
-from unshuffle.pairing import SIGNALS, pair
-from unshuffle.pairing.matching import MATCHINGS
-from unshuffle.pairing.pairs import FUSED
-from unshuffle.pile import PieceId, Pile
-from unshuffle.records import Records
+from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.records import Records
+from unshuffle.proof.outcome import Outcome
+from unshuffle.solution.arranging import STRATEGIES
 from unshuffle.solver import solve
 
 

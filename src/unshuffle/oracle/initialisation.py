@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unshuffle.activations import Activation
-from unshuffle.network import Linear, Network
-from unshuffle.pile import Floats
+from unshuffle.blocks.activations import Activation
+from unshuffle.blocks.network import Linear, Network
+from unshuffle.pieces.pile import Floats
 
 Draw = Callable[[np.random.Generator, int, int], Floats]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unshuffle.network import Network
+from unshuffle.blocks.network import Network
 from unshuffle.oracle.data import Examples
 from unshuffle.oracle.recipe import TRAINER, Recipe
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from unshuffle.activations import ACTIVATIONS
+from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import limits
 from unshuffle.files.opening import listed, read_bytes, shown
@@ -53,7 +53,7 @@ class NetworkPlan:
     width, hidden, outputs
         Width d of inputs and stream, hidden width h of a block, number o of outputs.
     activation
-        A name in `unshuffle.activations.ACTIVATIONS`.
+        A name in `unshuffle.blocks.activations.ACTIVATIONS`.
     initialisation
         A name in `unshuffle.oracle.initialisation.INITIALISATIONS`.
     """

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from unshuffle.activations import ACTIVATIONS
+from unshuffle.blocks.activations import ACTIVATIONS
+from unshuffle.blocks.network import Network
 from unshuffle.errors import FileError
 from unshuffle.files import (
     make_folder,
@@ -18,9 +19,8 @@ from unshuffle.files import (
 )
 from unshuffle.files.json_file import read_json
 from unshuffle.files.opening import shown
-from unshuffle.network import Network
 from unshuffle.oracle.model import Oracle
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
 
 NETWORK, DATA, STORY, CHECKPOINT = (
     "network.safetensors",

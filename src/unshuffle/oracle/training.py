@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from unshuffle.activations import find_activation
+from unshuffle.blocks.activations import find_activation
+from unshuffle.blocks.network import Linear, Network
 from unshuffle.errors import FileError, MissingExtraError, UsageError
 from unshuffle.files.opening import shown
-from unshuffle.network import Linear, Network
 from unshuffle.oracle.data import Examples
 from unshuffle.oracle.initialisation import initial_network
 from unshuffle.oracle.model import Oracle
@@ -29,8 +29,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("PyTorch", "torch", "training an oracle network") from error
 
+from unshuffle.blocks.torch_module import ResidualNetwork, to_torch
 from unshuffle.oracle.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from unshuffle.torch_module import ResidualNetwork, to_torch
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.ordering.judge import FEW_ROWS, Judge, Run
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,9 +28,9 @@ from unshuffle.ordering.precedence import precedence
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.race import race
 from unshuffle.ordering.seeds import SEEDS
-from unshuffle.pile import Floats
-from unshuffle.records import Records
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from unshuffle.ordering.journal import Errors, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.precedence import Precedence
 from unshuffle.ordering.selection import NOTHING
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
 
 WIDTH = 60
 """Orders in the first beam,"""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unshuffle.ordering.journal import Errors, Numbers
 from unshuffle.ordering.judge import Judge, Run, Search
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
 
 PLACEMENTS = ("ends", "anywhere")
 """Where greedy insertion may put a block: before or after what stands, or at every position."""

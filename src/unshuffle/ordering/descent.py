@@ -24,7 +24,7 @@ from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.moves import Moves, same_layers
 from unshuffle.ordering.reassignment import reassignments
 from unshuffle.ordering.selection import promising, pursuit, regression
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
 
 WINDOW = 4
 """Places by which a block is moved where adjacent swaps no longer help."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.errors import FileError
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 Numbers = NDArray[np.int32]
 Errors = NDArray[np.float64]

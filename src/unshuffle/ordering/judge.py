@@ -13,11 +13,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import BlockMaps, Linear, cores
+from unshuffle.blocks.network import BlockMaps, Linear, cores
 from unshuffle.ordering.journal import Journal
-from unshuffle.pile import Floats
-from unshuffle.records import Records
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
 
 Order = tuple[int, ...]
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 
 class Kind(IntEnum):

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.descent import Objective, descend
 from unshuffle.ordering.journal import Errors, Numbers
 from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.problem import Problem
-from unshuffle.pairing.matching import optimal_matching
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
 
 PREDICTIONS = 32
 """Predictions (rows times outputs) that a generation is judged on."""

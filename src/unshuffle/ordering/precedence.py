@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import BlockMaps
+from unshuffle.blocks.network import BlockMaps
 from unshuffle.ordering.adjoint import shifts
 from unshuffle.ordering.judge import Order
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 SPREAD = 1.4826
 """Standard deviation of a Gaussian, in median absolute deviations."""

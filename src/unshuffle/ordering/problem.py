@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Layers, Linear, Network
+from unshuffle.blocks.network import Layers, Linear, Network
 from unshuffle.ordering.judge import Order
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
 
 
 @dataclass(frozen=True, eq=False)

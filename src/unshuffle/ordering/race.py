@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 
 from unshuffle.ordering.judge import Run, Search
-from unshuffle.trace import Step
+from unshuffle.ordering.trace import Step
 
 HEAD_START = 25
 """Generations before the next search begins; most that succeed have done so by then."""

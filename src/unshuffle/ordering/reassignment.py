@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.adjoint import Linearization, exchange_effects
 from unshuffle.ordering.judge import Judge, Order
-from unshuffle.pairing.matching import optimal_matching
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Relative to the mean squared norm of an effect."""

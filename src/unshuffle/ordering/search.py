@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from time import perf_counter
 
-from unshuffle.trace import OnStep, Step, Trace
+from unshuffle.ordering.trace import OnStep, Step, Trace
 
 
 class Ending(Enum):

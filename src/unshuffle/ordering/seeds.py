@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Network
+from unshuffle.blocks.network import Network
 from unshuffle.ordering import seriation
 from unshuffle.ordering.seriation import agreed_depth, leading, likeness, off_diagonal, views
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 Ranking = NDArray[np.intp]
 """Shape (blocks,): block indices, the first to run first."""

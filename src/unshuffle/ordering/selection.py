@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.ordering.moves import Kind, Moves
-from unshuffle.pile import Floats
+from unshuffle.pieces.pile import Floats
 
 RIDGE = 1e-2
 """Relative to the mean square of an effect."""

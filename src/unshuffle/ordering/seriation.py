@@ -13,8 +13,8 @@ well it does.
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.network import Blocks, Network
-from unshuffle.pile import Floats
+from unshuffle.blocks.network import Blocks, Network
+from unshuffle.pieces.pile import Floats
 
 RIDGE = 1.0
 """Of the kernel ridge regression, relative to the mean eigenvalue of the kernel."""

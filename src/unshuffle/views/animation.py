@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.errors import UsageError
-from unshuffle.pile import PieceId
-from unshuffle.trace import Trace
+from unshuffle.ordering.trace import Trace
+from unshuffle.pieces.pile import PieceId
 from unshuffle.views.figures.search import search
 from unshuffle.views.figures.style import BLUE, INK, ORANGE, axis, need_matplotlib
 

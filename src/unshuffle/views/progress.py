@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from unshuffle.trace import OnStep, Trace
+from unshuffle.ordering.trace import OnStep, Trace
 from unshuffle.views.sparkline import log_sparkline
 
 if TYPE_CHECKING:

@@ -10,17 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from unshuffle.outcome import Outcome
+from unshuffle.proof.outcome import Outcome
 from unshuffle.views.sparkline import log_sparkline
 
 if TYPE_CHECKING:
-    from unshuffle.anatomy import Anatomy
-    from unshuffle.findings import Gap
-    from unshuffle.pairing import Pairing
-    from unshuffle.pile import PieceId, Pile
-    from unshuffle.records import Records
-    from unshuffle.solution import Solution
-    from unshuffle.verification import Verdict
+    from unshuffle.grouping import Pairing
+    from unshuffle.pieces.anatomy import Anatomy
+    from unshuffle.pieces.pile import PieceId, Pile
+    from unshuffle.pieces.records import Records
+    from unshuffle.proof.verification import Verdict
+    from unshuffle.solution.findings import Gap
+    from unshuffle.solution.solution import Solution
 
 IDS_SHOWN = 6
 

@@ -9,8 +9,8 @@ import pytest
 
 from unshuffle import Outcome, Piece, Pile, Records, solve
 from unshuffle.errors import RecordError, UsageError
-from unshuffle.spectra import all_traces, eigenvalues, product, stream_norms
-from unshuffle.trace import Step, Trace
+from unshuffle.grouping.spectra import all_traces, eigenvalues, product, stream_norms
+from unshuffle.ordering.trace import Step, Trace
 from unshuffle.views import figures
 from unshuffle.views.animation import Film
 

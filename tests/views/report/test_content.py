@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from unshuffle import Pile, read_solution, solve, write_solution
-from unshuffle.pile import Piece
+from unshuffle.pieces.pile import Piece
 from unshuffle.views.report import content, report_page
 from unshuffle.views.report.content import content_of
 

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from unshuffle import Pile, Records, read_pile, read_records, solve
-from unshuffle.pile import Piece
+from unshuffle.pieces.pile import Piece
 from unshuffle.views.report import report_page
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "dropped"

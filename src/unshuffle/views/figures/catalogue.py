@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unshuffle.errors import RecordError, UsageError
-from unshuffle.records import Records
-from unshuffle.solution import Solution
+from unshuffle.pieces.records import Records
+from unshuffle.solution.solution import Solution
 from unshuffle.views.figures.pairs import margins, products, rivals, scores, traces
 from unshuffle.views.figures.proof import certificate
 from unshuffle.views.figures.record import inputs, outputs

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unshuffle.network import Network
-from unshuffle.pairing import Match
-from unshuffle.pairing.rivals import rival_scores
-from unshuffle.pairing.signals import Scores
-from unshuffle.solution import Solution
-from unshuffle.spectra import all_traces, product
+from unshuffle.blocks.network import Network
+from unshuffle.grouping import Match
+from unshuffle.grouping.rivals import rival_scores
+from unshuffle.grouping.signals import Scores
+from unshuffle.grouping.spectra import all_traces, product
+from unshuffle.solution.solution import Solution
 from unshuffle.views.figures.style import (
     BLUE,
     COLOURS,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from unshuffle.certificate import Certificate
+from unshuffle.proof.certificate import Certificate
 from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, axis, count_across, legend
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unshuffle.records import Records
+from unshuffle.pieces.records import Records
 from unshuffle.views.figures.style import BLUE, COLOURS, INK, axis, legend
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.trace import Step, Trace
+from unshuffle.ordering.trace import Step, Trace
 from unshuffle.views.figures.style import BLUE, GREY, INK, MANY_DOTS, axis, count_across, legend
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unshuffle.network import Network
-from unshuffle.pile import Floats
-from unshuffle.spectra import eigenvalues, stream_norms
+from unshuffle.blocks.network import Network
+from unshuffle.grouping.spectra import eigenvalues, stream_norms
+from unshuffle.pieces.pile import Floats
 from unshuffle.views.figures.style import (
     BLUE,
     COLOURS,

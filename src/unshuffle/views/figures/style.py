@@ -8,7 +8,7 @@ from unshuffle.files import shown
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from unshuffle.pile import PieceId
+    from unshuffle.pieces.pile import PieceId
 
 # Blue and orange of Okabe & Ito, "Color Universal Design" (2008): they differ for every kind of
 # colour vision, and in lightness, so that they differ in grey print too.

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.pile import Floats, PieceId
-from unshuffle.solution import Solution
-from unshuffle.trace import Trace
+from unshuffle.ordering.trace import Trace
+from unshuffle.pieces.pile import Floats, PieceId
+from unshuffle.solution.solution import Solution
 
 WEIGHT_BYTES = 2**24
 """Of weights, at one byte each, that a page may hold: 1,800 blocks 48 → 96 → 48."""

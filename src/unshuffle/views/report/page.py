@@ -12,7 +12,7 @@ from importlib.resources import files
 from string import Template
 
 import unshuffle
-from unshuffle.solution import Solution
+from unshuffle.solution.solution import Solution
 from unshuffle.views.report.content import content_of
 
 STYLES = ("vendor/uPlot.min.css", "style.css")

@@ -1,0 +1,1 @@
+"""What a block computes, and networks of blocks."""

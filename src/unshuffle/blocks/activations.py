@@ -1,0 +1,111 @@
+"""Activation functions of the hidden layer, by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from unshuffle.errors import UsageError
+from unshuffle.pieces.pile import Floats
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function and its derivative.
+
+    Parameters
+    ----------
+    name
+        As PyTorch calls the function in `torch.nn.functional`.
+    apply
+        Maps an array to the activated array of the same shape; may overwrite its argument.
+    derivative
+        Maps the same argument to the derivative at each element.
+    """
+
+    name: str
+    apply: Callable[[Floats], Floats]
+    derivative: Callable[[Floats], Floats]
+
+
+def _relu(z: Floats) -> Floats:
+    out: Floats = np.maximum(z, 0, out=z)
+    return out
+
+
+def _relu_derivative(z: Floats) -> Floats:
+    return (z > 0).astype(z.dtype)
+
+
+def _tanh(z: Floats) -> Floats:
+    out: Floats = np.tanh(z, out=z)
+    return out
+
+
+def _tanh_derivative(z: Floats) -> Floats:
+    out: Floats = 1 - np.tanh(z) ** 2
+    return out
+
+
+def _sigmoid(z: Floats) -> Floats:
+    # tanh does not overflow, whatever the sign of z.
+    out: Floats = np.tanh(z / 2)
+    out += 1
+    out /= 2
+    return out
+
+
+def _silu(z: Floats) -> Floats:
+    z *= _sigmoid(z)
+    return z
+
+
+def _silu_derivative(z: Floats) -> Floats:
+    s = _sigmoid(z)
+    out: Floats = s * (1 + z * (1 - s))
+    return out
+
+
+def _normal_cdf(z: Floats) -> Floats:
+    from scipy.special import ndtr  # only GELU waits for SciPy
+
+    out: Floats = ndtr(z)
+    return out
+
+
+def _gelu(z: Floats) -> Floats:
+    z *= _normal_cdf(z)
+    return z
+
+
+def _gelu_derivative(z: Floats) -> Floats:
+    density = np.exp(-np.square(z) / 2) / np.asarray(np.sqrt(2 * np.pi), z.dtype)
+    out: Floats = _normal_cdf(z) + z * density
+    return out
+
+
+RELU = Activation("relu", _relu, _relu_derivative)
+
+ACTIVATIONS = {
+    activation.name: activation
+    for activation in (
+        RELU,
+        Activation("gelu", _gelu, _gelu_derivative),
+        Activation("silu", _silu, _silu_derivative),
+        Activation("tanh", _tanh, _tanh_derivative),
+    )
+}
+"""The known ones, in the sequence in which they are tried."""
+
+
+def find_activation(name: str) -> Activation:
+    """Look an activation function up by its name.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name.
+    """
+    if name not in ACTIVATIONS:
+        raise UsageError.unknown("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]

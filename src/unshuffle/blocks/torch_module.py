@@ -1,0 +1,53 @@
+"""The assembled network as a PyTorch module; needs the extra `torch`."""
+
+from unshuffle.blocks.network import Network
+from unshuffle.errors import MissingExtraError
+
+try:
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise MissingExtraError("PyTorch", "torch", "handing the network back as a module") from error
+
+
+class Block(nn.Module):
+    """A residual block ``x + out(a(inp(x)))``."""
+
+    def __init__(self, width: int, hidden: int, activation: str) -> None:
+        super().__init__()
+        self.inp = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, width)
+        self.activation = getattr(nn.functional, activation)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map states (rows, width) to states."""
+        return x + self.out(self.activation(self.inp(x)))
+
+
+class ResidualNetwork(nn.Module):
+    """Residual blocks in sequence, and a last layer that reads the stream."""
+
+    def __init__(self, width: int, hidden: int, blocks: int, outputs: int, activation: str) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(Block(width, hidden, activation) for _ in range(blocks)))
+        self.last = nn.Linear(width, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map inputs (rows, width) to predictions (rows, outputs)."""
+        return self.last(self.blocks(x))
+
+
+def to_torch(network: Network) -> ResidualNetwork:
+    """Copy a network into a module of the same dtype on the CPU, in evaluation mode."""
+    blocks = network.blocks
+    module = ResidualNetwork(
+        blocks.width,
+        blocks.hidden,
+        len(blocks),
+        len(network.last.bias),
+        blocks.activation.name,
+    )
+    tensors = {name: torch.tensor(values) for name, values in network.tensors().items()}
+    module.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
+    module.eval()
+    return module

@@ -1,0 +1,84 @@
+"""Consensus: true block products resemble each other across the blocks of a network.
+
+What training leaves in the product W_out W_in is alike in all blocks, and absent from products of
+layers that do not belong together. So a matching that is right in part tells the rest: each pair is
+scored by how its product, minus the mean products of its two layers, resembles the products of the
+pairs that are matched. Pairs that share a layer with the scored one are left out, or else the
+matching would confirm itself.
+"""
+
+import numpy as np
+
+from unshuffle.blocks.network import Layers
+from unshuffle.grouping.matching import Pairs
+from unshuffle.grouping.signals import Scores
+from unshuffle.pieces.pile import Floats
+
+
+def template(layers: Layers, pairs: Pairs) -> Scores:
+    """Cosine of each pair's product with the sum of the other matched ones, shape (I, J).
+
+    A learned coupling template S, scored as ⟨S, W_out W_in⟩ for all pairs in a few matrix products;
+    the trace is the template −I. Memory is linear in the layers.
+    """
+    inp, out = _centred(layers)
+    i, j = pairs.T
+    matched = np.matmul(out[j], inp[i])
+    matched /= np.maximum(np.linalg.norm(matched, axis=(1, 2), keepdims=True), _TINY)
+    flat_inp, flat_out = inp.reshape(len(inp), -1), out.reshape(len(out), -1)
+
+    # ⟨S, W_out W_in⟩ = ⟨S W_inᵀ, W_out⟩, and likewise for what is left out.
+    reads = np.matmul(matched.sum(axis=0), inp.transpose(0, 2, 1))
+    scores = reads.reshape(len(inp), -1) @ flat_out.T
+    shares_inp = np.matmul(matched, inp[i].transpose(0, 2, 1)).reshape(len(i), -1) @ flat_out.T
+    shares_out = flat_inp @ np.matmul(out[j].transpose(0, 2, 1), matched).reshape(len(j), -1).T
+    shares_out[i, np.arange(len(j))] = 0  # the pair itself was left out with its inp layer
+    scores[i] -= shares_inp
+    scores[:, j] -= shares_out
+
+    squares = (inp @ inp.transpose(0, 2, 1)).reshape(len(inp), -1) @ (
+        out.transpose(0, 2, 1) @ out
+    ).reshape(len(out), -1).T
+    cosines: Scores = (scores / np.sqrt(np.maximum(squares, _TINY))).astype(np.float64)
+    return cosines
+
+
+def consensus(layers: Layers, pairs: Pairs) -> Scores:
+    """Sum of signed squared cosines of each pair's product with the other matched ones, (I, J).
+
+    Sharper than `template` where blocks fall into kinds, for time that grows with the cube of the
+    number of blocks.
+    """
+    inp, out = _centred(layers)
+    i, j = pairs.T
+    matched = np.matmul(out[j], inp[i]).reshape(len(i), -1)
+    matched /= np.maximum(np.linalg.norm(matched, axis=1, keepdims=True), _TINY)
+    scores = np.empty((len(inp), len(out)))
+    for one in range(len(inp)):
+        products = np.matmul(out, inp[one]).reshape(len(out), -1)
+        norms = np.maximum(np.linalg.norm(products, axis=1, keepdims=True), _TINY)
+        cosines = (products @ matched.T) / norms
+        cosines *= np.abs(cosines)
+        cosines[:, i == one] = 0
+        cosines[j, np.arange(len(j))] = 0
+        scores[one] = cosines.sum(axis=1)
+    return scores
+
+
+_TINY = np.float32(1e-30)
+
+_SAME = 1e-6
+"""Relative difference from the mean of all layers up to which a layer says nothing of its own."""
+
+
+def _centred(layers: Layers) -> tuple[Floats, Floats]:
+    """Weights minus their means over the pile: their products are the double-centred products."""
+    return _deviations(layers.inp_weight), _deviations(layers.out_weight)
+
+
+def _deviations(weights: Floats) -> Floats:
+    deviations: Floats = weights - weights.mean(axis=0)
+    sizes = np.linalg.norm(weights, axis=(1, 2))
+    # What rounding leaves of identical layers must not pass for a likeness.
+    deviations[np.linalg.norm(deviations, axis=(1, 2)) <= _SAME * sizes] = 0
+    return deviations

@@ -1,0 +1,222 @@
+"""Pair the layers of a pile, by their weights or with the record, and say how sure each pair is."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from unshuffle.blocks.activations import RELU, Activation
+from unshuffle.blocks.assembly import last_layer, stack_layers
+from unshuffle.errors import UsageError
+from unshuffle.grouping.fusion import Evidence, fuse
+from unshuffle.grouping.matching import Pairs, find_matching
+from unshuffle.grouping.signals import Clues, Scores, find_signal, log_norm_correlation
+from unshuffle.pieces.anatomy import Anatomy, read_anatomy
+from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.records import Records
+
+FUSED = "fused"
+"""The name for all signals together, as log-odds."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """An inp layer and an out layer that were matched.
+
+    Parameters
+    ----------
+    inp, out
+        Ids of the pieces.
+    score
+        What the signal says of them.
+    rival
+        Id of the piece that would replace one of them in the best other pair of either; None
+        where there is no other.
+    margin
+        Score minus the rival's score, in units of the spread of all scores of unmatched pairs.
+        Negative where one of the two would fit better elsewhere. Infinite without a rival.
+    confidence
+        Probability that the two belong together, from the log-odds of all pairs of either; None
+        where the score is no log-odds.
+    """
+
+    inp: PieceId
+    out: PieceId
+    score: float
+    rival: PieceId | None
+    margin: float
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """The blocks of a network, not yet in order.
+
+    Parameters
+    ----------
+    anatomy
+        Dimensions and roles.
+    matches
+        One for each block.
+    last
+        Id of the last layer.
+    signal, matching
+        How the pairs were scored and matched.
+    scores
+        Shape (I, J): scores of all pairs, in the sequence of `anatomy.inp` and `anatomy.out`.
+    evidence
+        How the signals were fused, where they were.
+    """
+
+    anatomy: Anatomy
+    matches: tuple[Match, ...]
+    last: PieceId
+    signal: str
+    matching: str
+    scores: Scores
+    evidence: Evidence | None = None
+
+    @property
+    def pairs(self) -> tuple[tuple[PieceId, PieceId], ...]:
+        """Ids of the inp and the out layer of each block."""
+        return tuple((match.inp, match.out) for match in self.matches)
+
+    def summary(self) -> dict[str, Any]:
+        """The pairing as plain values, ready for JSON; an infinite margin is None."""
+        return {
+            "signal": self.signal,
+            "matching": self.matching,
+            "last": self.last,
+            "pairs": [
+                {
+                    "inp": match.inp,
+                    "out": match.out,
+                    "score": match.score,
+                    "rival": match.rival,
+                    "margin": match.margin if math.isfinite(match.margin) else None,
+                    "confidence": match.confidence,
+                }
+                for match in self.matches
+            ],
+        }
+
+    def __repr__(self) -> str:
+        weakest = min(self.matches, key=lambda match: match.margin)
+        return (
+            f"Pairing({len(self.matches)} pairs by {self.signal}, {self.matching}; weakest: "
+            f"{weakest.inp} with {weakest.out}, margin {weakest.margin:.2g})"
+        )
+
+
+def pair(
+    pile: Pile,
+    records: Records | None = None,
+    *,
+    signal: str = FUSED,
+    matching: str = "optimal",
+    anatomy: Anatomy | None = None,
+    activation: Activation = RELU,
+) -> Pairing:
+    """Find which inp layer belongs to which out layer.
+
+    Parameters
+    ----------
+    pile
+        The pieces.
+    records
+        Rows with predictions, if there are any. Weights alone are enough for most networks.
+    signal
+        "fused", or a name in `unshuffle.grouping.SIGNALS`.
+    matching
+        "optimal" (linear assignment) or "greedy".
+    anatomy
+        The pile's anatomy, if it is known already.
+    activation
+        What the hidden layers apply; only signals that need the record use it.
+
+    Raises
+    ------
+    PileError
+        If the pieces cannot be one residual network.
+    UsageError
+        If there is no signal or matching of that name, or the signal needs a record and has none.
+
+    Notes
+    -----
+    Where inp and out layers have one shape (h = d), pairs are found among all square pieces by
+    the signal in its better direction, and the roles within a pair by the log-norm correlation,
+    which holds over the hidden units only: it is near 0 in the wrong direction. The piece that
+    stays alone, where the last layer has that shape too, is the last layer.
+    """
+    anatomy = anatomy or read_anatomy(pile, records)
+    match_sets, match_members = find_matching(matching)
+    clues = Clues(
+        stack_layers(pile, anatomy, activation),
+        last_layer(pile, pile[anatomy.last[0]].id) if len(anatomy.last) == 1 else None,
+        records.predicted() if records is not None else None,
+    )
+    match = match_sets
+    if anatomy.interchangeable:
+        match = partial(_directed, match_members, log_norm_correlation(clues))
+    evidence = None
+    if signal == FUSED:
+        evidence = fuse(clues, match, square=anatomy.interchangeable)
+        scores, pairs = evidence.log_odds, evidence.pairs
+    else:
+        found = find_signal(signal)
+        if found.needs_record and not clues.has_record:
+            raise UsageError(
+                f"the signal {signal!r} needs at least two rows with predictions, and a last layer "
+                "that is known by its shape; name a record, or choose another signal"
+            )
+        scores = found.score(clues)
+        pairs = match(scores)
+    rivals = np.maximum(scores, scores.T) if anatomy.interchangeable else scores
+    used = {anatomy.inp[i] for i in pairs[:, 0]} | {anatomy.out[j] for j in pairs[:, 1]}
+    last = next(position for position in anatomy.last if position not in used)
+    matches = _matches(pile, anatomy, pairs, rivals, calibrated=evidence is not None)
+    return Pairing(anatomy, matches, pile[last].id, signal, matching, scores, evidence)
+
+
+def _directed(match_members: Callable[[Scores], Pairs], direction: Scores, scores: Scores) -> Pairs:
+    """Couple the members of one set, then turn each couple the way that `direction` favours."""
+    pairs = match_members(np.maximum(scores, scores.T))
+    turned = direction[pairs[:, 1], pairs[:, 0]] > direction[pairs[:, 0], pairs[:, 1]]
+    pairs[turned] = pairs[turned, ::-1]
+    return pairs
+
+
+def _matches(
+    pile: Pile, anatomy: Anatomy, pairs: Pairs, scores: Scores, *, calibrated: bool
+) -> tuple[Match, ...]:
+    """Describe each pair, with its best rival."""
+    unmatched = np.ones(scores.shape, bool)
+    unmatched[tuple(pairs.T)] = False
+    if anatomy.interchangeable:
+        unmatched[tuple(pairs.T[::-1])] = False
+        np.fill_diagonal(unmatched, False)
+    others = np.where(unmatched, scores, -np.inf)
+    spread = float(np.std(scores[unmatched])) if unmatched.any() else 0.0
+    matches = []
+    for i, j in pairs.tolist():
+        # Rivals of (i, j): another out for inp i, or another inp for out j.
+        rivals = [(others[i, :], anatomy.out), (others[:, j], anatomy.inp)]
+        column, positions = max(rivals, key=lambda rival: float(rival[0].max()))
+        best = float(column.max())
+        against = np.concatenate([column for column, _ in rivals]) - scores[i, j]
+        matches.append(
+            Match(
+                inp=pile[anatomy.inp[i]].id,
+                out=pile[anatomy.out[j]].id,
+                score=float(scores[i, j]),
+                rival=None if best == -math.inf else pile[positions[int(column.argmax())]].id,
+                margin=float(scores[i, j] - best) / spread if spread > 0 else math.inf,
+                confidence=float(1 / (1 + np.exp(np.minimum(against, 50)).sum()))
+                if calibrated
+                else None,
+            )
+        )
+    return tuple(matches)

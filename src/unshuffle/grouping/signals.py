@@ -1,0 +1,351 @@
+"""Pairing signals: how strongly two layers look like the halves of one block.
+
+A signal maps clues to a matrix of scores, shape (I, J): the higher entry (i, j), the likelier that
+inp layer i and out layer j belong together. Most see the weights only; some need the record too.
+Each names its source and says what it sees; all pairs are scored at once by matrix products.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.blocks.network import Layers, Linear
+from unshuffle.errors import UsageError
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
+
+Scores = NDArray[np.float64]
+
+SAMPLE_ROWS = 1000
+"""Rows, spread evenly over the record, that signals look at."""
+
+REGRESSED = 50_000
+"""Equations of the joint regression, rows times outputs, are so many over the number of layers,"""
+LEAST_REGRESSED = 128
+MOST_REGRESSED = 1024
+"""within these bounds."""
+
+RIDGE = 10.0
+"""Of that regression, relative to the mean squared norm of an effect; the best on the zoo."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clues:
+    """What signals look at.
+
+    Parameters
+    ----------
+    layers
+        The candidate layers.
+    last
+        The last layer, where it is known.
+    records
+        Rows with predictions, where there are any.
+    """
+
+    layers: Layers
+    last: Linear | None = None
+    records: Records | None = None
+
+    @property
+    def has_record(self) -> bool:
+        """Whether signals that need the record can be computed."""
+        return self.last is not None and self.records is not None and len(self.records) > 1
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A named way to score pairs.
+
+    Parameters
+    ----------
+    name
+        What the command line calls it.
+    score
+        Maps clues to scores of shape (I, J).
+    sees
+        What makes a true pair stand out, in a sentence.
+    source
+        Where the idea comes from.
+    needs_record
+        Whether it looks at the record and the last layer.
+    """
+
+    name: str
+    score: Callable[[Clues], Scores]
+    sees: str
+    source: str
+    needs_record: bool = False
+
+
+def traces(layers: Layers) -> Scores:
+    """trace(W_out W_in) of every pair, shape (I, J).
+
+    The trace is the inner product of W_in with the transpose of W_out, so all of them are one
+    matrix product of the flattened weights.
+    """
+    inp = layers.inp_weight.reshape(len(layers.inp_weight), -1)
+    out = layers.out_weight.transpose(0, 2, 1).reshape(len(layers.out_weight), -1)
+    return (inp @ out.T).astype(np.float64)
+
+
+def product_norms(layers: Layers) -> Scores:
+    """Frobenius norm of W_out W_in of every pair, shape (I, J).
+
+    ‖W_out W_in‖² = ⟨W_outᵀ W_out, W_in W_inᵀ⟩, an inner product of hidden Gram matrices.
+    """
+    inp = layers.inp_weight @ layers.inp_weight.transpose(0, 2, 1)
+    out = layers.out_weight.transpose(0, 2, 1) @ layers.out_weight
+    squares = inp.reshape(len(inp), -1) @ out.reshape(len(out), -1).T
+    return np.sqrt(np.maximum(squares.astype(np.float64), 0.0))
+
+
+def trace(clues: Clues) -> Scores:
+    """Signed trace of W_out W_in, turned so that the pile's outliers are positive.
+
+    Which sign true pairs have is a property of the training run, so it is read off the pile: the
+    few true pairs are outliers among many wrong ones, and skew the distribution their way.
+    """
+    values = traces(clues.layers)
+    skew = np.mean((values - values.mean()) ** 3)
+    return values if skew >= 0 else -values
+
+
+def ratio(clues: Clues) -> Scores:
+    """Magnitude of the trace relative to the Frobenius norm of the product, from 0 to √d."""
+    magnitudes = np.abs(traces(clues.layers))
+    return _divide(magnitudes, product_norms(clues.layers)).astype(np.float64, copy=False)
+
+
+def log_norm_correlation(clues: Clues) -> Scores:
+    """Correlation over hidden units of log ‖W_in[k, :]‖ with log ‖W_out[:, k]‖, from −1 to 1."""
+    inp = _log_norms(clues.layers.inp_weight, axis=2)
+    out = _log_norms(clues.layers.out_weight, axis=1)
+    return inp @ out.T
+
+
+def squared_cosine(clues: Clues) -> Scores:
+    """Σ_k cos²(W_in[k, :], W_out[:, k]): hidden units read and write along one line, either way."""
+    inp = _unit(clues.layers.inp_weight, axis=2)
+    out = _unit(clues.layers.out_weight, axis=1)
+    scores = np.zeros((len(inp), len(out)))
+    for unit in range(inp.shape[1]):
+        scores += np.square(inp[:, unit] @ out[:, :, unit].T)
+    return scores
+
+
+def magnitude_correlation(clues: Clues) -> Scores:
+    """Correlation of the magnitudes in W_in with those in W_outᵀ, double centred, from −1 to 1."""
+    inp = _double_centred(np.abs(clues.layers.inp_weight))
+    out = _double_centred(np.abs(clues.layers.out_weight.transpose(0, 2, 1)))
+    return correlations(inp, out)
+
+
+def hidden_gram(clues: Clues) -> Scores:
+    """Correlation of the off-diagonal entries of W_in W_inᵀ with those of W_outᵀ W_out."""
+    inp = clues.layers.inp_weight @ clues.layers.inp_weight.transpose(0, 2, 1)
+    out = clues.layers.out_weight.transpose(0, 2, 1) @ clues.layers.out_weight
+    others = ~np.eye(inp.shape[1], dtype=bool)
+    return correlations(inp[:, others], out[:, others])
+
+
+def bias(clues: Clues) -> Scores:
+    """Correlation over hidden units of −b_in[k] with ‖W_out[:, k]‖, from −1 to 1."""
+    norms = np.linalg.norm(clues.layers.out_weight, axis=1)
+    return -correlations(clues.layers.inp_bias, norms)
+
+
+def first_order_correlation(clues: Clues) -> Scores:
+    """Correlation of each block's first-order effect with what the last layer leaves unexplained.
+
+    To first order the blocks add up on the inputs: prediction − last(x) ≈ Σ w · f(x) over the
+    blocks, with w the last layer's rows. So the true blocks' effects correlate with that residual.
+    """
+    covariances, variances, scale = _first_order(clues)
+    return _divide(covariances, np.sqrt(variances) * scale).astype(np.float64, copy=False)
+
+
+def first_order_slope(clues: Clues) -> Scores:
+    """Slope of that residual on each block's first-order effect: 1 for a block that acts alone."""
+    covariances, variances, _ = _first_order(clues)
+    return _divide(covariances, variances).astype(np.float64, copy=False)
+
+
+def first_order_regression(clues: Clues) -> Scores:
+    """Coefficients of the blocks' first-order effects in one ridge regression of that residual.
+
+    All I·J effects explain the residual together, so that each need not be uncorrelated with what
+    the others do. There are more effects than equations, so the regression is solved for the
+    equations (its dual form; Saunders, Gammerman & Vovk 1998): the kernel sums over all pairs, and
+    only that sum is kept.
+    """
+    last, records, layers = clues.last, clues.records, clues.layers
+    assert last is not None
+    assert records is not None
+    outputs, count = len(last.bias), len(layers.inp_weight)
+    equations = np.clip(REGRESSED // count, LEAST_REGRESSED, MOST_REGRESSED)
+    sample = slice(None, None, -(-len(records) * outputs // int(equations)))
+    x = records.inputs[sample].astype(layers.inp_weight.dtype)
+    residual = records.predictions[sample].astype(x.dtype) - last(x)
+    residual -= residual.mean(axis=0)
+    reads = np.matmul(last.weight, layers.out_weight)  # (J, outputs, hidden)
+    kernel = np.zeros((residual.size, residual.size))
+    activations = []
+    for weight, bias in zip(layers.inp_weight, layers.inp_bias, strict=True):
+        z = x @ weight.T
+        z += bias
+        hidden = layers.activation.apply(z)
+        hidden -= hidden.mean(axis=0)
+        effects = np.matmul(hidden, reads.transpose(0, 2, 1)).reshape(len(reads), -1)
+        kernel += effects.T @ effects
+        activations.append(hidden)
+    damping = RIDGE * float(np.trace(kernel)) / (count * len(reads))
+    if not damping > 0:  # no block does anything
+        return np.zeros((count, len(reads)))
+    np.fill_diagonal(kernel, kernel.diagonal() + damping)
+    dual = np.linalg.solve(kernel, residual.reshape(-1).astype(np.float64)).astype(x.dtype)
+    weighed = dual.reshape(residual.shape).T @ np.stack(activations)  # (I, outputs, hidden)
+    return np.tensordot(weighed, reads, ((1, 2), (1, 2))).astype(np.float64)
+
+
+def _first_order(clues: Clues) -> tuple[Scores, Scores, float]:
+    """Covariances of effects with the residual, the effects' variances, the residual's scale."""
+    last, records, layers = clues.last, clues.records, clues.layers
+    assert last is not None
+    assert records is not None
+    sample = slice(None, None, max(1, len(records) // SAMPLE_ROWS))
+    x = records.inputs[sample].astype(layers.inp_weight.dtype)
+    residual = records.predictions[sample].astype(x.dtype) - last(x)
+    residual -= residual.mean(axis=0)
+    reads = np.matmul(last.weight, layers.out_weight)  # (J, outputs, hidden)
+    covariances = np.empty((len(layers.inp_weight), len(reads)))
+    variances = np.empty_like(covariances)
+    for i, (weight, bias) in enumerate(zip(layers.inp_weight, layers.inp_bias, strict=True)):
+        z = x @ weight.T
+        z += bias
+        hidden = layers.activation.apply(z)
+        hidden -= hidden.mean(axis=0)
+        covariances[i] = np.tensordot(reads, residual.T @ hidden, 2)
+        variances[i] = np.sum((reads @ (hidden.T @ hidden)) * reads, axis=(1, 2))
+    return covariances, variances, float(np.linalg.norm(residual))
+
+
+def correlations(inp: Floats, out: Floats) -> Scores:
+    """Correlations of every row of one array, flattened, with every row of the other."""
+    inp, out = inp.reshape(len(inp), -1), out.reshape(len(out), -1)
+    inp = _unit(inp - inp.mean(axis=1, keepdims=True), axis=1)
+    out = _unit(out - out.mean(axis=1, keepdims=True), axis=1)
+    return (inp @ out.T).astype(np.float64)
+
+
+def _unit(values: Floats, axis: int) -> Floats:
+    """Scale to unit norm along an axis; nothing stays nothing."""
+    return _divide(values, np.linalg.norm(values, axis=axis, keepdims=True))
+
+
+def _double_centred(matrices: Floats) -> Floats:
+    """Matrices minus the means of their rows and columns."""
+    centred: Floats = matrices - matrices.mean(axis=1, keepdims=True)
+    centred -= centred.mean(axis=2, keepdims=True)
+    return centred
+
+
+def _log_norms(weights: Floats, axis: int) -> Scores:
+    """Log-norms of the hidden units' weights, centred and normalised per layer."""
+    norms = np.linalg.norm(weights.astype(np.float64), axis=axis)
+    logs = np.log(np.maximum(norms, np.finfo(np.float64).tiny))
+    logs -= logs.mean(axis=1, keepdims=True)
+    return _unit(logs, axis=1).astype(np.float64, copy=False)
+
+
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
+    """Divide; nothing over nothing (an all-zero layer) is no evidence, 0."""
+    quotient: Floats = np.zeros_like(numerator)
+    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+    return quotient
+
+
+SIGNALS = {
+    signal.name: signal
+    for signal in (
+        Signal(
+            "trace",
+            trace,
+            "training moves both halves of a block along the same gradients, which leaves a "
+            "multiple of the identity in their product",
+            'the write-up "dropped" at gardberg.xyz',
+        ),
+        Signal(
+            "ratio",
+            ratio,
+            "the diagonal of the product dominates it, whatever its sign and the layers' norms",
+            'diagonal dominance, Park, "I Dropped a Neural Net", arXiv:2602.19845',
+        ),
+        Signal(
+            "log-norm",
+            log_norm_correlation,
+            "a hidden unit that learned much has large weights on both of its sides",
+            "balance of the layers' norms under gradient flow, Du, Hu & Lee 2018, arXiv:1806.00900",
+        ),
+        Signal(
+            "squared-cosine",
+            squared_cosine,
+            "a hidden unit writes along the line that it reads, in either direction",
+            "this project, after the diagonal dominance of Park, arXiv:2602.19845",
+        ),
+        Signal(
+            "magnitude",
+            magnitude_correlation,
+            "inputs that a hidden unit weighs heavily are outputs that it weighs heavily",
+            "this project",
+        ),
+        Signal(
+            "hidden-gram",
+            hidden_gram,
+            "hidden units that read alike write alike",
+            "comparison of Gram matrices as in Kornblith et al. 2019, arXiv:1905.00414",
+        ),
+        Signal(
+            "bias",
+            bias,
+            "a hidden unit that writes much is closed more often: its bias is lower",
+            "this project",
+        ),
+        Signal(
+            "first-order",
+            first_order_correlation,
+            "a true block's effect on the prediction, with the others left out, is in the record",
+            "residual networks as sums of shallow ones, Veit et al. 2016, arXiv:1605.06431",
+            needs_record=True,
+        ),
+        Signal(
+            "first-order-regression",
+            first_order_regression,
+            "the true blocks' effects explain the record together",
+            "ridge regression, Hoerl & Kennard 1970, on the sums of Veit et al. 2016",
+            needs_record=True,
+        ),
+        Signal(
+            "first-order-slope",
+            first_order_slope,
+            "a true block's effect is in the record at full size",
+            "residual networks as sums of shallow ones, Veit et al. 2016, arXiv:1605.06431",
+            needs_record=True,
+        ),
+    )
+}
+
+
+def find_signal(name: str) -> Signal:
+    """Look a signal up by its name.
+
+    Raises
+    ------
+    UsageError
+        If there is no signal of that name.
+    """
+    if name not in SIGNALS:
+        raise UsageError.unknown("signal", name, SIGNALS)
+    return SIGNALS[name]

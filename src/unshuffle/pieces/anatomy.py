@@ -1,0 +1,253 @@
+"""From shapes to roles: which pieces can be inp, out and last layers."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from unshuffle.errors import PileError, RecordError
+from unshuffle.pieces.pile import Piece, Pile
+from unshuffle.pieces.records import Records
+
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The dimensions of the lost network and the roles that each piece's shape admits.
+
+    Parameters
+    ----------
+    width, hidden, outputs
+        The width d of the stream, the hidden width h, the number of outputs o: an inp layer is
+        h × d, an out layer d × h, the last layer o × d.
+    inp, out, last
+        Positions in the pile of the pieces whose shape fits the role. Where two roles have one
+        shape (h = d, o = h or o = d = h) their pieces stand in both.
+    """
+
+    width: int
+    hidden: int
+    outputs: int
+    inp: tuple[int, ...]
+    out: tuple[int, ...]
+    last: tuple[int, ...]
+
+    @property
+    def blocks(self) -> int:
+        """Number K of residual blocks."""
+        return (len({*self.inp, *self.out, *self.last}) - 1) // 2
+
+    @property
+    def interchangeable(self) -> bool:
+        """Whether inp and out layers have the same shape, so that shapes cannot tell them apart."""
+        return self.hidden == self.width
+
+    def with_last(self, position: int) -> "Anatomy":
+        """The same with the last layer decided, and thereby out of the other roles."""
+
+        def others(fitting: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(other for other in fitting if other != position)
+
+        return replace(self, inp=others(self.inp), out=others(self.out), last=(position,))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.blocks} blocks {self.width} → {self.hidden} → {self.width}, "
+            f"last layer {self.width} → {self.outputs}"
+        )
+
+
+def read_anatomy(pile: Pile, records: Records | None = None) -> Anatomy:
+    """Find the dimensions of a network that uses every piece of a pile.
+
+    Parameters
+    ----------
+    pile
+        The pieces.
+    records
+        If given, its number of inputs and predictions must fit.
+
+    Raises
+    ------
+    PileError
+        If the pieces cannot be the layers of one residual network; names the pieces in the way.
+    RecordError
+        If the record has another number of inputs or predictions than the network.
+    """
+    counts = Counter(piece.shape for piece in pile)
+    for hidden, width in counts:
+        for outputs, columns in counts:
+            if columns == width and counts == _network_shapes(len(pile), width, hidden, outputs):
+                anatomy = _anatomy(pile, width, hidden, outputs)
+                if records is not None:
+                    _check_record(anatomy, records)
+                return anatomy
+    raise PileError(_what_is_wrong(pile, counts, records))
+
+
+def check_biases(pile: Pile) -> None:
+    """Make sure that there is one loose bias for each weight without one, by their lengths.
+
+    Raises
+    ------
+    PileError
+        If there is not.
+    """
+    lengths = Counter(piece.shape[0] for piece in pile if piece.detached)
+    found = Counter(len(bias.values) for bias in pile.biases)
+    for length in sorted({*lengths, *found}):
+        if lengths[length] != found[length]:
+            raise PileError(
+                f"{lengths[length]} weights with {length} rows have no bias, and {found[length]} "
+                f"loose biases have {length} numbers: each of the weights needs one; add what is "
+                "missing or take out what is too much"
+            )
+
+
+def _network_shapes(pieces: int, width: int, hidden: int, outputs: int) -> Counter[Shape]:
+    """The shapes that a network of so many pieces has; empty if the number is even or below 3."""
+    blocks, rest = divmod(pieces - 1, 2)
+    if rest or blocks < 1:
+        return Counter()
+    shapes: Counter[Shape] = Counter()
+    shapes[hidden, width] += blocks
+    shapes[width, hidden] += blocks
+    shapes[outputs, width] += 1
+    return shapes
+
+
+def _anatomy(pile: Pile, width: int, hidden: int, outputs: int) -> Anatomy:
+    def fitting(shape: Shape) -> tuple[int, ...]:
+        return tuple(i for i, piece in enumerate(pile) if piece.shape == shape)
+
+    return Anatomy(
+        width,
+        hidden,
+        outputs,
+        inp=fitting((hidden, width)),
+        out=fitting((width, hidden)),
+        last=fitting((outputs, width)),
+    )
+
+
+def _check_record(anatomy: Anatomy, records: Records) -> None:
+    if records.width != anatomy.width:
+        raise RecordError(
+            f"{records.name} has {records.width} input columns, but the pieces make a network with "
+            f"{anatomy.width} inputs; name the input columns if some of them are something else"
+        )
+    if records.outputs not in (0, anatomy.outputs):
+        raise RecordError(
+            f"{records.name} has {records.outputs} prediction columns, but the last layer has "
+            f"{anatomy.outputs} outputs; name the prediction columns if the defaults miss them"
+        )
+
+
+def _what_is_wrong(pile: Pile, counts: Counter[Shape], records: Records | None) -> str:
+    """Explain why no network uses exactly these pieces."""
+    expected = "a network of K blocks has K inp layers (h × d), K out layers (d × h) and one last"
+    core = _core(counts, records)
+    if core is None:
+        listing = ", ".join(f"{n} of {_size(shape)}" for shape, n in sorted(counts.items()))
+        return (
+            f"no two shapes in the pile are transposes of each other ({listing}), so no inp layer "
+            f"has an out layer: {expected}; are these the pieces of a residual network?"
+        )
+    hidden, width = core
+    if hidden == width:
+        return _wrong_squares(pile, counts, width, expected)
+    inps, outs = counts[hidden, width], counts[width, hidden]
+    lasts = [shape for shape in counts if shape[1] == width and shape not in (core, core[::-1])]
+    strangers = [
+        piece
+        for piece in pile
+        if piece.shape not in (core, core[::-1]) and piece.shape not in lasts
+    ]
+    if strangers:
+        return _fit_nowhere(strangers, f"of width {width} with {hidden} hidden units")
+    candidates = [piece for piece in pile if piece.shape in lasts]
+    if len(candidates) > 1:
+        return (
+            f"{_names(p.id for p in candidates)} could each be the last layer, but a network has "
+            "one; take the others out of the pile"
+        )
+    if not candidates and inps == outs:
+        return (
+            f"no last layer: all {len(pile)} pieces are inp or out layers of shapes "
+            f"{_size(core)} and {_size(core[::-1])}, and none has {width} columns and another "
+            "number of rows; is a piece missing?"
+        )
+    fewer, more = ("inp", "out") if inps < outs else ("out", "inp")
+    surplus = core if inps > outs else core[::-1]
+    return (
+        f"{inps} pieces can be inp ({_size(core)}) and {outs} can be out ({_size(core[::-1])}): "
+        f"{abs(inps - outs)} {fewer} missing or {more} too many among "
+        f"{_names(p.id for p in pile if p.shape == surplus)}; {expected}"
+    )
+
+
+def _wrong_squares(pile: Pile, counts: Counter[Shape], width: int, expected: str) -> str:
+    """Explain what is wrong with a pile whose inp and out layers are square."""
+    others = [piece for piece in pile if piece.shape != (width, width)]
+    strangers = [piece for piece in others if piece.shape[1] != width]
+    squares = counts[width, width]
+    if strangers:
+        return _fit_nowhere(strangers, f"whose layers are {width} × {width}")
+    if len(others) > 1:
+        return (
+            f"{_names(p.id for p in others)} could each be the last layer, but a network has one; "
+            "take the others out of the pile"
+        )
+    if not others:
+        return (
+            f"{squares} pieces are {width} × {width} and there is no other piece: the last layer, "
+            f"or one inp or out layer, is missing; {expected}"
+        )
+    return (
+        f"{squares} pieces are {width} × {width} and {_names(p.id for p in others)} can be the "
+        "last layer: with inp and out of one shape that leaves one piece without a partner; "
+        f"{expected}"
+    )
+
+
+def _fit_nowhere(strangers: Sequence[Piece], network: str) -> str:
+    sizes = ", ".join(_size(shape) for shape in sorted({piece.shape for piece in strangers}))
+    one = len(strangers) == 1
+    return (
+        f"{_names(piece.id for piece in strangers)} ({sizes}) {'fits' if one else 'fit'} nowhere "
+        f"in a network {network}; take {'it' if one else 'them'} out of the pile"
+    )
+
+
+def _core(counts: Counter[Shape], records: Records | None) -> Shape | None:
+    """The likeliest shape (hidden, width) of the inp layers, or None if nothing has a partner."""
+    partnered = {
+        shape: min(counts[shape], counts[shape[::-1]])
+        for shape in counts
+        if shape[::-1] in counts and (shape[0] != shape[1] or counts[shape] > 1)
+    }
+    if not partnered:
+        return None
+
+    def evidence(shape: Shape) -> tuple[int, bool, bool, Shape]:
+        hidden, width = shape
+        in_record = records is not None and records.width == width
+        has_last = any(c == width and (r, c) not in (shape, shape[::-1]) for r, c in counts)
+        return partnered[shape], in_record, has_last, (hidden, -width)
+
+    return max(partnered, key=evidence)
+
+
+def _size(shape: Shape) -> str:
+    return f"{shape[0]} × {shape[1]}"
+
+
+def _names(ids: Iterable[int | str]) -> str:
+    """`pieces 1, 2 and 3`, shortened where there are many."""
+    names = sorted(ids, key=lambda name: (isinstance(name, str), name))
+    shown = [str(name) for name in names[:8]]
+    if len(names) > len(shown):
+        return f"pieces {', '.join(shown)} and {len(names) - len(shown)} more"
+    if len(shown) == 1:
+        return f"piece {shown[0]}"
+    return f"pieces {', '.join(shown[:-1])} and {shown[-1]}"

@@ -1,0 +1,145 @@
+"""Answers: ids in the order in which layers are applied, as text, checked against a pile."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+from unshuffle.errors import AnswerError
+from unshuffle.pieces.anatomy import Anatomy, check_biases
+from unshuffle.pieces.pile import Floats, PieceId, Pile
+
+LOST = "?"
+"""Stands in an answer for a piece that is lost."""
+
+
+def answer_text(permutation: Sequence[PieceId]) -> str:
+    """The answer as it is published and hashed: ids joined by commas."""
+    return ",".join(map(str, permutation))
+
+
+def answer_hash(permutation: Sequence[PieceId]) -> str:
+    """SHA-256 of the answer text, in hexadecimal."""
+    return sha256(answer_text(permutation).encode()).hexdigest()
+
+
+def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
+    """Read comma-separated ids, with or without blanks and line breaks.
+
+    Raises
+    ------
+    AnswerError
+        If an id is not in the pile.
+    """
+    by_text = {str(name): name for name in (*pile.ids, *(bias.id for bias in pile.biases))}
+    names = [name.strip() for name in re.split(r"[,\n]", text)]
+    names = [name for name in names if name]
+    unknown = [name for name in names if name not in by_text]
+    if LOST in unknown:
+        raise AnswerError(
+            f"the answer has {LOST} in place {names.index(LOST) + 1}: a layer that is no piece of "
+            "the pile, so its pieces alone do not make that network; if solve estimated the layer, "
+            "the network lies beside the answer, as network.safetensors"
+        )
+    if unknown:
+        raise AnswerError(_no_such_piece(unknown[0], pile))
+    return tuple(by_text[name] for name in names)
+
+
+def _no_such_piece(name: PieceId, pile: Pile) -> str:
+    return (
+        f"the answer names a piece {str(name)[:80]!r}, but the pile has none; expected "
+        f"{len(pile) + len(pile.biases)} ids such as {pile.ids[0]}, separated by commas"
+    )
+
+
+def with_biases(
+    permutation: Sequence[PieceId], bias_of: Mapping[PieceId, PieceId]
+) -> tuple[PieceId, ...]:
+    """The answer of detached pieces: each weight, followed by its bias where it has a loose one."""
+    return tuple(
+        part
+        for name in permutation
+        for part in ((name, bias_of[name]) if name in bias_of else (name,))
+    )
+
+
+def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[PieceId, ...]]:
+    """Give each detached weight the bias that follows it in an answer.
+
+    Returns
+    -------
+    tuple
+        The pile of whole pieces, and their part of the answer. Of a pile that has no detached
+        pieces, both as they are.
+
+    Raises
+    ------
+    PileError
+        If the weights and the loose biases are not of equal numbers.
+    AnswerError
+        If a weight is not followed by a bias of its length, or a bias is named elsewhere or twice.
+    """
+    if not pile.detached:
+        return pile, tuple(answer)
+    check_biases(pile)
+    loose = {bias.id: bias.values for bias in pile.biases}
+    joined: dict[PieceId, Floats] = {}
+    layers = []
+    rest = iter(answer)
+    for name in rest:
+        layers.append(name)
+        if name in loose:
+            raise AnswerError(
+                f"the answer names bias {name} where a weight belongs; each weight is followed by "
+                "its bias: inp, its bias, out, its bias, …, last, its bias"
+            )
+        if name in pile.index and pile[pile.index[name]].detached:
+            bias = next(rest, None)
+            rows = pile[pile.index[name]].shape[0]
+            if bias is None or bias not in loose or len(loose[bias]) != rows:
+                raise AnswerError(
+                    f"the answer has {'nothing' if bias is None else f'piece {bias}'} after weight "
+                    f"{name}, where a bias of {rows} numbers that no other weight has belongs"
+                )
+            joined[name] = loose.pop(bias)
+    missing = [n for n in pile.ids if n not in layers]
+    if missing:
+        raise AnswerError(
+            f"the answer names {len(layers)} of {len(pile)} weights: piece "
+            f"{min(missing, key=str)} is missing; each piece is used once"
+        )
+    return pile.joined(joined), tuple(layers)
+
+
+def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:
+    """Make sure that a permutation names each piece once and puts none where it cannot go.
+
+    Raises
+    ------
+    AnswerError
+        If it does not.
+    """
+    counts = Counter(permutation)
+    twice = [name for name, count in counts.items() if count > 1]
+    unknown = [name for name in permutation if name not in pile.index]
+    if unknown:
+        raise AnswerError(_no_such_piece(unknown[0], pile))
+    missing = [name for name in pile.ids if name not in counts]
+    if twice:
+        raise AnswerError(f"the answer names piece {twice[0]} twice; each piece is used once")
+    if missing:
+        raise AnswerError(
+            f"the answer names {len(permutation)} of {len(pile)} pieces: piece "
+            f"{min(missing, key=str)} is missing; each piece is used once"
+        )
+    roles = [("inp", anatomy.inp), ("out", anatomy.out)] * anatomy.blocks + [("last", anatomy.last)]
+    for place, (name, (role, fitting)) in enumerate(zip(permutation, roles, strict=True), start=1):
+        if pile.index[name] not in fitting:
+            rows, columns = pile[pile.index[name]].shape
+            wanted_rows, wanted_columns = pile[fitting[0]].shape
+            raise AnswerError(
+                f"the answer puts piece {name} ({rows} × {columns}) in place {place}, where an "
+                f"{role} layer ({wanted_rows} × {wanted_columns}) belongs; the sequence is inp, "
+                "out, inp, out, …, last"
+            )

@@ -1,0 +1,390 @@
+"""How sure an arrangement is: how much worse the record fits whatever else it could be.
+
+Rivals of an arrangement are blocks moved by a few places, and layers exchanged between two blocks.
+What a rival changes in the predictions is known to first order from one forward and one backward
+pass, with the local change exact, so all rivals are weighed at once. If the record errs by
+independent normal noise of variance σ², and nothing else tells the rivals apart, the logarithm of
+the odds against one of them is the difference of the squared errors over 2 σ². A statement such as
+"this block runs before that one" is weighed against everything that contradicts it: single moves,
+and pairs of moves that can be made together.
+
+σ² is what the arrangement itself leaves unexplained, and at least what rounding explains. A
+residual that is a smooth function of the states, as weights that were stored coarsely leave, is
+not independent from row to row: it counts as so many numbers as the states have features.
+"""
+
+from dataclasses import dataclass, replace
+from math import ceil, exp, isfinite, log
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.blocks.network import Network
+from unshuffle.ordering.adjoint import linearize
+from unshuffle.ordering.candidates import (
+    all_exchanges,
+    exchange_moves,
+    shift_moves,
+    turn_moves,
+)
+from unshuffle.ordering.judge import Judge, Order
+from unshuffle.ordering.moves import Kind, Moves
+from unshuffle.ordering.problem import Problem
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
+from unshuffle.proof.noise import find_pattern
+
+CONFIDENCE = 0.99
+"""Probability from which on a statement is made,"""
+DECIDED = log(CONFIDENCE / (1 - CONFIDENCE))
+"""and its natural log-odds."""
+
+WINDOW = 3
+"""Places by which blocks are moved in rivals."""
+
+CHUNK = 1024
+"""Rows that are weighed together."""
+
+SURE_ROWS = 32
+"""Rows that are enough where only rounding separates the arrangement from the record."""
+
+SCREENED_ROWS = 8
+"""Rows on which all exchanges of layers are weighed to find each block's best rivals."""
+
+SOME_ROWS = 1024
+"""Rows that are looked at first where noise is left."""
+
+RIVALS = 2
+"""Exchanges of each block that are weighed on all rows, where noise is left."""
+
+NEEDED = 34.0
+"""Noise variances over the mean squared change of the predictions: so many rows separate a rival
+at odds of 99 to 1 in 99 of 100 records."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A statement about an arrangement, against its rivals.
+
+    Parameters
+    ----------
+    first, second
+        Places of the two blocks that it is about, counted from 0.
+    mse
+        Mean squared error, to first order, with the two blocks exchanged, or with the exchange of
+        layers that fits best.
+    log_odds
+        Natural log-odds of the statement against everything that contradicts it.
+    rows_needed
+        How many rows with predictions would decide it; None where it is decided, or where the
+        rival changes nothing that rows could show.
+    """
+
+    first: int
+    second: int
+    mse: float
+    log_odds: float
+    rows_needed: int | None = None
+
+    @property
+    def confidence(self) -> float:
+        """Probability that the statement holds."""
+        return 1 / (1 + exp(-max(self.log_odds, -700.0)))
+
+    @property
+    def decided(self) -> bool:
+        """Whether the statement is made."""
+        return self.log_odds >= DECIDED
+
+    def summary(self) -> dict[str, Any]:
+        """The contest as plain values, ready for JSON."""
+        return {
+            "places": [self.first, self.second],
+            "mse": self.mse if isfinite(self.mse) else None,
+            "log_odds": self.log_odds if isfinite(self.log_odds) else None,
+            "confidence": self.confidence,
+            "rows_needed": self.rows_needed,
+        }
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How sure an arrangement is.
+
+    Parameters
+    ----------
+    neighbours
+        For each two neighbouring places, that their blocks run in this sequence.
+    pairs
+        For each place, that its two layers belong together; `second` is the place of the block
+        with which the best rival exchanges a layer.
+    mse
+        Mean squared error of the arrangement on the rows that were looked at.
+    floor
+        Mean squared error that noise or rounding explains: the variance that rivals are held
+        against.
+    rows
+        Rows that were looked at.
+    chance
+        Expected number of wrong arrangements, among those that were tested, that reproduce the
+        record to rounding by chance: next to nothing but for one or two predictions.
+    """
+
+    neighbours: tuple[Contest, ...]
+    pairs: tuple[Contest, ...]
+    mse: float
+    floor: float
+    rows: int
+    chance: float = 0.0
+
+    @property
+    def decided(self) -> bool:
+        """Whether the record decides every sequence of neighbours and every pair."""
+        contests = (*self.neighbours, *self.pairs)
+        return not self.accidental and all(contest.decided for contest in contests)
+
+    @property
+    def accidental(self) -> bool:
+        """Whether the record may be reproduced by chance."""
+        return self.chance > 1 - CONFIDENCE
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The partial order that the record supports.
+
+        Groups of places: whatever lies in different groups runs in this sequence; within a group
+        the record does not decide it.
+        """
+        groups: list[list[int]] = [[0]]
+        for contest in self.neighbours:
+            if contest.decided:
+                groups.append([])
+            groups[-1].append(contest.second)
+        return tuple(tuple(group) for group in groups)
+
+    @property
+    def rows_needed(self) -> int | None:
+        """Rows that would decide all that rows can decide; None where nothing is missing."""
+        missing = [c.rows_needed for c in (*self.neighbours, *self.pairs) if c.rows_needed]
+        return max(missing, default=None)
+
+    def summary(self) -> dict[str, Any]:
+        """The certificate as plain values, ready for JSON."""
+        return {
+            "decided": self.decided,
+            "mse": self.mse,
+            "floor": self.floor,
+            "rows": self.rows,
+            "chance": self.chance,
+            "rows_needed": self.rows_needed,
+            "groups": [list(group) for group in self.groups],
+            "neighbours": [contest.summary() for contest in self.neighbours],
+            "pairs": [contest.summary() for contest in self.pairs],
+        }
+
+
+def certify(
+    problem: Problem,
+    order: Order,
+    rounding: float,
+    tested: NDArray[np.float64] | None = None,
+) -> Certificate:
+    """Weigh an arrangement against its rivals.
+
+    Parameters
+    ----------
+    problem
+        What was ordered; rows with predictions are needed.
+    order
+        The arrangement: one that no move improves.
+    rounding
+        Root mean squared error that rounding explains.
+    tested
+        Mean squared errors of all arrangements that were tested before this one was found.
+
+    Notes
+    -----
+    Where rounding explains what is left, few rows are looked at, and no moves but exchanges of
+    neighbours: whatever shows at all decides. Where noise is left, some rows are, and all of them
+    if some do not decide everything.
+    """
+    known = problem.known
+    sample = _spread(known, SURE_ROWS)
+    rivals = _weigh(problem, order, sample, window=1, nearest=1)
+    if rivals.mse <= rounding**2:
+        certificate = _certificate(rivals, len(sample), rounding**2, rounding**2)
+        equations = known.predictions.size
+        chance = 0.0 if tested is None else _chance_fits(tested, rounding, equations)
+        return replace(certificate, chance=chance)
+    dependence = _dependence(problem.network(order), known)
+    for sample in (_spread(known, SOME_ROWS), known):
+        rivals = _weigh(problem, order, sample, window=WINDOW, nearest=RIVALS)
+        # Dependent rows say as much as a smaller number of independent ones.
+        variance = rivals.mse * (1 + dependence * len(sample))
+        certificate = _certificate(rivals, len(sample), variance, rounding**2)
+        if certificate.decided:
+            break
+    return certificate
+
+
+def _chance_fits(tested: NDArray[np.float64], rounding: float, equations: int) -> float:
+    """Expected number of wrong arrangements whose errors all lie within rounding by chance.
+
+    An arrangement with errors of scale s fits one prediction with probability rounding / s.
+    """
+    wrong = tested[(tested > rounding**2) & np.isfinite(tested)]
+    logarithms = equations * np.log(rounding / np.sqrt(wrong))
+    return float(np.exp(min(np.logaddexp.reduce(logarithms, initial=-np.inf), 700.0)))
+
+
+def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float) -> Certificate:
+    """Weigh all statements, with a variance of the noise and one that rounding explains."""
+    moves = rivals.moves
+    costs = (2 * rivals.slopes + rivals.squares) / (2 * variance) - moves.gains
+    log_weights, log_total = _log_weights(moves, costs, rivals.gram / variance)
+
+    def nearest(contradicting: NDArray[np.bool_]) -> int:
+        """The move that contradicts a statement and costs least."""
+        members = np.flatnonzero(contradicting)
+        return int(members[costs[members].argmin()])
+
+    def contest(
+        first: int, second: int, contradicting: NDArray[np.bool_], rival: int | None = None
+    ) -> Contest:
+        """Weigh a statement; show a rival, by default the nearest that contradicts it."""
+        likeliest = nearest(contradicting)
+        against = float(np.logaddexp.reduce(log_weights[contradicting]))
+        log_odds = float(np.log(-np.expm1(min(against - log_total, -1e-16)))) + log_total - against
+        rows_needed = None
+        if log_odds < DECIDED and rivals.squares[likeliest] > rounding * rivals.equations:
+            needed = NEEDED * variance * rows / rivals.squares[likeliest]
+            rows_needed = max(ceil(needed), rows + 1)
+        mse = rivals.mse_after(likeliest if rival is None else rival)
+        return Contest(first, second, mse, log_odds, rows_needed)
+
+    length = rivals.length
+    neighbours = tuple(
+        contest(place, place + 1, moves.reverses(place), place) for place in range(length - 1)
+    )
+    pairs = []
+    for place in range(length):
+        breaking = moves.kind != Kind.SHIFT
+        breaking &= (moves.first == place) | (moves.second == place)
+        if breaking.any():
+            rival = nearest(breaking)
+            other = int(moves.first[rival] + moves.second[rival]) - place
+            pairs.append(contest(place, other, breaking))
+    return Certificate(neighbours, tuple(pairs), rivals.mse, variance, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rivals:
+    """Moves away from an arrangement, and the sums over the equations that weigh them.
+
+    `length` counts the blocks. `gram` holds the inner products of the moves' effects, `slopes`
+    those with the residual, and `residual` that of the residual with itself.
+    """
+
+    length: int
+    moves: Moves
+    gram: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    residual: float
+    equations: int
+
+    @property
+    def squares(self) -> NDArray[np.float64]:
+        """Squared norms of the effects."""
+        squares: NDArray[np.float64] = self.gram.diagonal()
+        return squares
+
+    @property
+    def mse(self) -> float:
+        """Mean squared error of the arrangement."""
+        return self.residual / self.equations
+
+    def mse_after(self, move: int) -> float:
+        """Mean squared error after a move, to first order."""
+        after = self.residual + 2 * self.slopes[move] + self.squares[move]
+        return float(after) / self.equations
+
+
+def _weigh(problem: Problem, order: Order, rows: Records, *, window: int, nearest: int) -> _Rivals:
+    """Sum up the effects of shifts, turns and the nearest exchanges, chunk by chunk."""
+    layers, log_odds = problem.layers, problem.log_odds
+    if not np.isfinite(log_odds).all():
+        log_odds = np.zeros(log_odds.shape)  # only the matched pairs were ever considered
+    few = Judge(layers, problem.last, _spread(rows, SCREENED_ROWS))
+    at = linearize(few, few.run(order))
+    exchanges = _nearest(all_exchanges(few, at, log_odds), at.residual, len(order), nearest)
+
+    count = 0
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows.take(np.arange(start, min(start + CHUNK, len(rows))))
+        judge = Judge(layers, problem.last, chunk)
+        at = linearize(judge, judge.run(order))
+        moves = shift_moves(judge, at, window)
+        moves += exchange_moves(judge, at, exchanges, log_odds.shape[1])
+        if problem.turns:
+            moves += turn_moves(judge, at, log_odds)
+        if not count:
+            gram, slopes, residual = np.zeros((len(moves), len(moves))), np.zeros(len(moves)), 0.0
+        effects, left = moves.effects.astype(np.float64), at.residual.astype(np.float64)
+        gram += effects @ effects.T
+        slopes += effects @ left
+        residual += float(left @ left)
+        count += len(left)
+    return _Rivals(
+        len(order), moves.with_effects(moves.effects[:, :0]), gram, slopes, residual, count
+    )
+
+
+def _spread(rows: Records, most: int) -> Records:
+    """At most so many rows, spread evenly."""
+    if len(rows) <= most:
+        return rows
+    return rows.take(np.linspace(0, len(rows), most, endpoint=False).astype(np.intp))
+
+
+def _nearest(exchanges: Moves, residual: Floats, length: int, count: int) -> Moves:
+    """For each place the exchanges that raise the error least."""
+    raised = exchanges.effects @ (2 * residual)
+    raised += np.einsum("me,me->m", exchanges.effects, exchanges.effects)
+    ranked = np.argsort(raised, kind="stable")
+    chosen: set[int] = set()
+    for place in range(length):
+        concerned = (exchanges.first[ranked] == place) | (exchanges.second[ranked] == place)
+        chosen.update(ranked[concerned][:count].tolist())
+    return exchanges.take(np.array(sorted(chosen), np.intp))
+
+
+def _dependence(network: Network, known: Records) -> float:
+    """By how much less each further row says, for those that there are."""
+    pattern = find_pattern(network, known)
+    return pattern.share / pattern.features
+
+
+def _log_weights(
+    moves: Moves, costs: NDArray[np.float64], joint: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Log-probabilities, up to one constant, of what is away from the arrangement.
+
+    Parameters
+    ----------
+    moves, costs
+        Single moves, and what each costs in log-odds.
+    joint
+        Shape (moves, moves): what two moves cost beyond the sum of their costs.
+
+    Returns
+    -------
+    tuple
+        For each move, of all single and double moves that contain it; and of everything, the
+        arrangement itself included, which counts as 0.
+    """
+    compatible = np.array([moves.compatible(move) for move in range(len(moves))], bool)
+    doubles = np.where(compatible, -(costs[:, None] + costs + joint), -np.inf)
+    both = np.logaddexp.reduce(doubles, axis=1, initial=-np.inf)
+    everything = [0.0, np.logaddexp.reduce(-costs), np.logaddexp.reduce(both) - log(2)]
+    return np.logaddexp(-costs, both), float(np.logaddexp.reduce(everything))

@@ -1,0 +1,130 @@
+"""What counts as exact: the only place where that line is drawn.
+
+Two correct evaluations of one network differ by rounding, and by how much depends on its depth,
+its weights and its inputs. So the rounding level is measured, not assumed: the network is
+evaluated in float32 and in float64, and the difference is a sample of float32 rounding. Rounding
+errors are proportional to the unit roundoff (Higham, Accuracy and Stability of Numerical
+Algorithms, 2002, section 3.1), which carries the sample over to float64 arithmetic.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unshuffle.blocks.network import Network
+from unshuffle.pieces.pile import Floats
+
+SAMPLE_ROWS = 128
+"""Rows on which the rounding level is measured, spread evenly over the record."""
+
+MARGIN = 8.0
+"""An error counts as rounding up to this multiple of the measured level: the lost network summed
+in another sequence, perhaps on another machine, and largest errors grow slowly with the rows."""
+
+UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Unit roundoff by dtype."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest errors that rounding explains.
+
+    Parameters
+    ----------
+    rms, peak
+        Bounds on the root mean squared and on the maximum absolute error.
+    """
+
+    rms: float
+    peak: float
+
+    def admits(self, mse: float, peak: float) -> bool:
+        """Whether an arrangement with these errors reproduces the record to rounding."""
+        return mse <= self.rms**2 and peak <= self.peak
+
+    def scaled(self, factor: float) -> "Tolerance":
+        """The tolerance of an arithmetic that is coarser by `factor`."""
+        return Tolerance(self.rms * factor, self.peak * factor)
+
+
+def rounding_tolerance(
+    network: Network, inputs: Floats, predictions: Floats, arithmetic: str
+) -> Tolerance:
+    """Measure the errors that rounding alone makes in this network on these inputs.
+
+    Parameters
+    ----------
+    network
+        Any arrangement; the closer to the truth, the better the measurement.
+    inputs, predictions
+        Shapes (rows, width) and (rows, outputs).
+    arithmetic
+        The dtype in which the lost network computed and its predictions were kept.
+    """
+    every = max(1, len(inputs) // SAMPLE_ROWS)
+    sample = inputs[::every]
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = network.astype(np.float32).predict(sample) - network.astype(
+            np.float64
+        ).predict(sample)
+    relative = UNIT[arithmetic] / UNIT["float32"]
+    # Predictions are themselves kept in that arithmetic: half a unit in the last place at least.
+    floor = UNIT[arithmetic] * float(np.sqrt(np.mean(np.square(predictions))))
+    rms = relative * float(np.sqrt(np.mean(np.square(difference))))
+    peak = relative * float(np.abs(difference).max())
+    largest = UNIT[arithmetic] * float(np.abs(predictions).max())
+    return Tolerance(MARGIN * max(rms, floor), MARGIN * max(peak, largest))
+
+
+def arithmetic_of(weights: np.dtype[np.floating], predictions: Floats) -> str:
+    """The coarser of the weights' dtype and the precision that the predictions carry.
+
+    A network in float64 whose predictions were written with float32 digits can only be compared
+    to float32 rounding. That is the case where every prediction is the shortest decimal of some
+    float32.
+    """
+    if np.float32 in (weights, predictions.dtype):
+        return "float32"
+    shortest = predictions.astype(np.float32).astype(str).astype(np.float64)
+    return "float32" if np.array_equal(shortest, predictions) else "float64"
+
+
+def storage_tolerance(
+    rounding: Tolerance, arithmetic: str, stored_as: tuple[str, ...], predictions: Floats
+) -> Tolerance:
+    """Errors that the coarseness of the stored numbers explains, beyond the arithmetic.
+
+    Parameters
+    ----------
+    rounding
+        The tolerance of the arithmetic on the same network and rows.
+    arithmetic
+        The dtype that it is of.
+    stored_as
+        The dtypes of the pieces in their files. Where halves stand for the weights of a network
+        that computed in float32, every weight is off by half a unit in its last place. Integers
+        with scales have no such unit; their levels are measured as those of plain numbers are.
+    predictions
+        Shape (rows, outputs). Rounded to k decimals, they are off by half a unit of the k-th.
+    """
+    coarsest = max((UNIT[name] for name in stored_as if name in UNIT), default=0.0)
+    tolerance = rounding.scaled(max(1.0, coarsest / UNIT[arithmetic] / MARGIN))
+    places = decimals(predictions)
+    if places is None:
+        return tolerance
+    step = 10.0**-places
+    # Of n numbers that are rounded anyhow, the mean square varies by 0.9 of itself over sqrt(n).
+    rms = step / np.sqrt(12) * (1 + 2 / np.sqrt(predictions.size))
+    return Tolerance(tolerance.rms + rms, tolerance.peak + step / 2)
+
+
+def decimals(predictions: Floats) -> int | None:
+    """Decimal places to which predictions were rounded; None if to none that float32 resolves."""
+    largest = float(np.abs(predictions).max(initial=0.0))
+    resolution = 2 * UNIT["float32"] * largest
+    for places in range(8):
+        if 10.0**-places < 16 * resolution:
+            break
+        if np.allclose(np.round(predictions, places), predictions, rtol=0.0, atol=resolution):
+            return places
+    return None

@@ -1,0 +1,151 @@
+"""Several networks in one pile: for each record the network that it is of.
+
+What one network has, no other can have. So the pieces of a network that reproduces its record are
+taken out before the others are looked for, and a record that could not be solved among all pieces
+is tried again once there are fewer. Only where the rest does not reproduce a record are the pieces
+of the other networks tried for it too: if it is reproduced then, pieces are claimed twice, which
+cannot be, and is said.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from time import perf_counter
+
+from unshuffle.errors import PileError
+from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.records import Records
+from unshuffle.proof.outcome import SETTLED, Outcome
+from unshuffle.solution.arranging import LEAST_SECONDS
+from unshuffle.solution.findings import Findings, Leftover
+from unshuffle.solution.solution import Solution
+
+Solve = Callable[[Pile, Records, float | None], Solution]
+"""Solves one record within so many seconds, or without a limit."""
+
+NAMED = 8
+"""Pieces that are named where more are claimed twice."""
+
+
+def separate(
+    pile: Pile, records: Sequence[Records], solve: Solve, *, time_limit: float | None = None
+) -> tuple[Solution, ...]:
+    """Find a network for each record of one pile.
+
+    Parameters
+    ----------
+    pile
+        The pieces of all networks.
+    records
+        A record of each.
+    solve
+        `unshuffle.solve` with whatever options.
+    time_limit
+        Seconds for all of them; each record has an equal part of what is left.
+
+    Returns
+    -------
+    tuple
+        A solution for each record, in their sequence; fewer if the search was interrupted. Pieces
+        that are left over and stand in the network of another record are said to be of that one.
+        Where two networks that reproduce their records share pieces, either says so in its notes.
+
+    Raises
+    ------
+    PileError, RecordError, UsageError
+        As from `unshuffle.solve`.
+    """
+    started = perf_counter()
+    found: dict[int, Solution] = {}
+    for number, part in _attempts(pile, len(records), found):
+        seconds = None
+        if time_limit is not None:
+            left = time_limit - (perf_counter() - started)
+            seconds = max(left / (len(records) - len(_settled(found))), LEAST_SECONDS)
+        try:
+            solution = solve(part, records[number], seconds)
+        except PileError:
+            if part is pile:
+                raise
+            continue  # what other networks leave need not be a network
+        before = found.get(number)
+        if before is None or solution.outcome in SETTLED or solution.mse < before.mse:
+            found[number] = solution
+        if solution.outcome is Outcome.INTERRUPTED:
+            break
+    return tuple(_told(number, pile, found) for number in sorted(found))
+
+
+def claimed_twice(solutions: Sequence[Solution]) -> bool:
+    """Whether two networks that reproduce their records share pieces."""
+    claims = [{*one.permutation} for one in solutions if one.outcome in SETTLED]
+    return any(one & other for one, other in combinations(claims, 2))
+
+
+def _attempts(pile: Pile, count: int, found: Mapping[int, Solution]) -> Iterator[tuple[int, Pile]]:
+    """Which record is to be solved next, among which pieces, by what has been found meanwhile."""
+    tried: set[tuple[int, int]] = set()
+
+    def among(part: Pile | None, number: int) -> Iterator[tuple[int, Pile]]:
+        new = part is not None and (number, len(part)) not in tried
+        if part is not None and new and number not in _settled(found):
+            tried.add((number, len(part)))
+            yield number, part
+
+    solved = -1
+    while solved < len(_settled(found)):
+        solved = len(_settled(found))
+        for number in range(count):
+            yield from among(_rest(pile, found), number)
+    for number in range(count):
+        yield from among(pile, number)
+
+
+def _settled(found: Mapping[int, Solution]) -> list[int]:
+    """Numbers of the records that are reproduced."""
+    return [number for number, one in found.items() if one.outcome in SETTLED]
+
+
+def _rest(pile: Pile, found: Mapping[int, Solution]) -> Pile | None:
+    """The pieces that no network has which reproduces its record; None where there are none."""
+    used = {name for number in _settled(found) for name in found[number].permutation}
+    pieces = [piece for piece in pile if piece.id not in used]
+    biases = [bias for bias in pile.biases if bias.id not in used]
+    if not used:
+        return pile
+    return Pile(pieces, biases) if pieces else None
+
+
+def _told(number: int, pile: Pile, found: Mapping[int, Solution]) -> Solution:
+    """A solution with what the other networks mean for it among its findings."""
+    solution = found[number]
+    own = {*solution.permutation}
+    findings = solution.findings or Findings()
+    leftovers, notes = {one.id: one for one in findings.leftovers}, [*findings.notes]
+    for other in _settled(found):
+        if other == number:
+            continue
+        theirs = [name for name in pile.ids if name in found[other].permutation]
+        for name in theirs:
+            if name not in own:
+                reason = f"of the network of record {other + 1}"
+                leftovers[name] = Leftover(name, reason)
+        shared = [name for name in theirs if name in own]
+        if shared and solution.outcome in SETTLED:
+            notes.append(_contradiction(other, shared, same=len(shared) == len(own)))
+    if not leftovers and not notes:
+        return solution
+    changed = replace(findings, leftovers=tuple(leftovers.values()), notes=tuple(notes))
+    return replace(solution, findings=changed)
+
+
+def _contradiction(other: int, shared: Sequence[PieceId], *, same: bool) -> str:
+    """That two networks share pieces, in a sentence."""
+    if same:
+        return f"the network of record {other + 1} has the same pieces: both records are of it"
+    names = ", ".join(map(str, shared[:NAMED]))
+    more = f" and {len(shared) - NAMED} more" if len(shared) > NAMED else ""
+    return (
+        f"the network of record {other + 1} claims {names}{more} too, and no piece is in two "
+        "networks: at most one of the two is right"
+    )

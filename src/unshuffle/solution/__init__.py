@@ -1,0 +1,1 @@
+"""What a solve hands back, and how it is kept."""

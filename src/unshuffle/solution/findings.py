@@ -1,0 +1,108 @@
+"""What was found to be wrong with a pile or a record: pieces that do not belong, gaps, traces."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unshuffle.pieces.answer import LOST
+from unshuffle.pieces.pile import PieceId
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A piece that has no place in the network.
+
+    Parameters
+    ----------
+    id
+        The piece.
+    reason
+        Why, in words.
+    """
+
+    id: PieceId
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A place where a layer, or a whole block, is missing.
+
+    Parameters
+    ----------
+    place
+        Of the block, counted from 0, in the network with its gaps filled; the number of blocks
+        for the last layer.
+    missing
+        "inp", "out", "block" or "last".
+    stand_in
+        Id of the layer that was estimated in its place; None where none was.
+    share
+        How much of the predictions it carries: the mean square of what is lost without the block,
+        over the predictions' variance.
+    """
+
+    place: int
+    missing: str
+    stand_in: PieceId | None
+    share: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was wrong with a pile or a record, and how much of it is explained nevertheless.
+
+    Parameters
+    ----------
+    leftovers
+        Pieces that were set aside.
+    gaps
+        Where layers are missing.
+    unexplained
+        Mean squared error over the predictions' variance.
+    notes
+        Whatever else was noticed, a sentence each.
+    scale, shift
+        What each input column of the record has to be multiplied by, and what then added, for the
+        network to reproduce it; empty where nothing.
+    columns
+        For each input of the network the column of the record that holds it, counted from 0; empty
+        where they stand in sequence.
+    """
+
+    leftovers: tuple[Leftover, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    unexplained: float = 0.0
+    notes: tuple[str, ...] = ()
+    scale: tuple[float, ...] = ()
+    shift: tuple[float, ...] = ()
+    columns: tuple[int, ...] = ()
+
+    @property
+    def stand_ins(self) -> tuple[PieceId, ...]:
+        """Ids of the layers that were estimated."""
+        return tuple(gap.stand_in for gap in self.gaps if gap.stand_in is not None)
+
+    def answer_names(self, names: Sequence[PieceId]) -> tuple[PieceId, ...]:
+        """An answer's ids, with `?` for each layer that was estimated."""
+        return tuple(LOST if name in self.stand_ins else name for name in names)
+
+    def summary(self) -> dict[str, Any]:
+        """The findings as plain values, ready for JSON."""
+        return {
+            "leftovers": [{"piece": one.id, "reason": one.reason} for one in self.leftovers],
+            "gaps": [
+                {
+                    "place": gap.place,
+                    "missing": gap.missing,
+                    "stand_in": gap.stand_in,
+                    "share": gap.share,
+                }
+                for gap in self.gaps
+            ],
+            "unexplained": self.unexplained,
+            "notes": list(self.notes),
+            "scale": list(self.scale),
+            "shift": list(self.shift),
+            "columns": list(self.columns),
+        }

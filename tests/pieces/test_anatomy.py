@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from unshuffle import Piece, Pile, Records
+from unshuffle.errors import PileError, RecordError
+from unshuffle.pieces.anatomy import read_anatomy
+
+
+def pile_of(*shapes, first=0):
+    rng = np.random.default_rng(0)
+    return Pile(
+        Piece(i, rng.normal(size=shape).astype(np.float32), np.zeros(shape[0], np.float32))
+        for i, shape in enumerate(shapes, start=first)
+    )
+
+
+INP, OUT, LAST = (5, 3), (3, 5), (1, 3)
+
+
+def roles(pile, anatomy):
+    return [{pile[i].id for i in fitting} for fitting in (anatomy.inp, anatomy.out, anatomy.last)]
+
+
+def test_roles_follow_from_shapes():
+    pile = pile_of(OUT, INP, LAST, INP, OUT)
+    anatomy = read_anatomy(pile)
+    assert (anatomy.width, anatomy.hidden, anatomy.outputs, anatomy.blocks) == (3, 5, 1, 2)
+    assert roles(pile, anatomy) == [{1, 3}, {0, 4}, {2}]
+    assert str(anatomy) == "2 blocks 3 → 5 → 3, last layer 3 → 1"
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 7])
+@pytest.mark.parametrize(
+    ("width", "hidden", "outputs"), [(3, 5, 1), (5, 3, 1), (3, 5, 3), (3, 5, 2), (5, 2, 7)]
+)
+def test_every_unambiguous_network_is_recognised(blocks, width, hidden, outputs):
+    shapes = [(hidden, width), (width, hidden)] * blocks + [(outputs, width)]
+    anatomy = read_anatomy(pile_of(*shapes))
+    assert (anatomy.width, anatomy.hidden, anatomy.outputs) == (width, hidden, outputs)
+    assert anatomy.blocks == len(anatomy.inp) == len(anatomy.out) == blocks
+    assert len(anatomy.last) == 1
+    assert not anatomy.interchangeable
+
+
+def test_square_layers_can_be_inp_or_out():
+    anatomy = read_anatomy(pile_of((3, 3), (3, 3), (3, 3), (3, 3), LAST))
+    assert anatomy.interchangeable
+    assert anatomy.blocks == 2
+    assert anatomy.inp == anatomy.out
+    assert len(anatomy.inp) == 4
+
+
+def test_a_last_layer_shaped_like_inp_is_one_of_them():
+    anatomy = read_anatomy(pile_of(INP, INP, OUT))
+    assert (anatomy.width, anatomy.outputs, anatomy.blocks) == (3, 5, 1)
+    assert anatomy.last == anatomy.inp
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([INP, OUT], "no last layer: all 2 pieces are inp or out layers of shapes 5 × 3 and 3 × 5"),
+        ([INP, INP, OUT, LAST], r"2 pieces can be inp \(5 × 3\) and 1 can be out"),
+        ([INP, OUT, OUT, LAST], "1 inp missing or out too many among pieces 1 and 2"),
+        ([INP, OUT, LAST, (7, 9)], r"piece 3 \(7 × 9\) fits nowhere"),
+        ([INP, OUT, LAST, (7, 9), (7, 9)], r"pieces 3 and 4 \(7 × 9\) fit nowhere"),
+        ([INP, OUT, LAST, (7, 9), (2, 8)], r"pieces 3 and 4 \(2 × 8, 7 × 9\) fit nowhere"),
+        ([INP, OUT, LAST, LAST], "pieces 2 and 3 could each be the last layer"),
+        ([INP, LAST], r"no two shapes in the pile are transposes of each other \(1 of 1 × 3"),
+        ([LAST], "no two shapes"),
+        ([(3, 3), LAST], "no two shapes"),
+        ([(3, 3)] * 3 + [LAST], "3 pieces are 3 × 3 and piece 3 can be the last layer"),
+        ([(3, 3)] * 4, "4 pieces are 3 × 3 and there is no other piece: the last layer"),
+        ([(3, 3)] * 4 + [LAST, (2, 9)], r"piece 5 \(2 × 9\) fits nowhere"),
+        ([(3, 3)] * 4 + [LAST, (2, 3)], "pieces 4 and 5 could each be the last layer"),
+    ],
+)
+def test_a_pile_that_is_no_network_is_explained(shapes, message):
+    with pytest.raises(PileError, match=message):
+        read_anatomy(pile_of(*shapes))
+
+
+def test_long_lists_of_pieces_are_shortened():
+    with pytest.raises(PileError, match="pieces 2, 3, 4, 5, 6, 7, 8, 9 and 4 more"):
+        read_anatomy(pile_of(INP, OUT, *[LAST] * 12))
+
+
+def test_the_record_must_fit():
+    pile = pile_of(INP, OUT, LAST)
+    read_anatomy(pile, Records(np.zeros((4, 3)), np.zeros((4, 1))))
+    read_anatomy(pile, Records(np.zeros((4, 3)), np.zeros((4, 0))))
+    with pytest.raises(RecordError, match=r"4 input columns.* network with 3 inputs"):
+        read_anatomy(pile, Records(np.zeros((4, 4)), np.zeros((4, 1))))
+    with pytest.raises(RecordError, match=r"2 prediction columns.* 1 outputs"):
+        read_anatomy(pile, Records(np.zeros((4, 3)), np.zeros((4, 2))))
+
+
+def test_the_record_tells_which_way_round_a_broken_pile_is():
+    with pytest.raises(PileError, match=r"piece 3 \(1 × 3\) fits nowhere in a network of width 5"):
+        read_anatomy(pile_of(INP, OUT, OUT, LAST), Records(np.zeros((4, 5)), np.zeros((4, 1))))
+    shapes = [INP, OUT, OUT, (1, 3), (1, 5)]
+    with pytest.raises(PileError, match=r"piece 4 \(1 × 5\) fits nowhere in a network of width 3"):
+        read_anatomy(pile_of(*shapes), Records(np.zeros((4, 3)), np.zeros((4, 1))))
+    with pytest.raises(PileError, match=r"piece 3 \(1 × 3\) fits nowhere in a network of width 5"):
+        read_anatomy(pile_of(*shapes), Records(np.zeros((4, 5)), np.zeros((4, 1))))

@@ -1,0 +1,57 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from unshuffle.blocks.assembly import build_network
+from unshuffle.errors import AnswerError
+from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.pieces.answer import answer_hash, answer_text, check_answer, parse_answer
+
+
+@pytest.fixture
+def case(dropped):
+    return dropped(blocks=2)
+
+
+def test_the_answer_rebuilds_the_network(case):
+    network = build_network(case.pile, case.permutation)
+    for name, values in case.network.tensors().items():
+        np.testing.assert_array_equal(network.tensors()[name], values)
+
+
+def test_the_hash_is_that_of_the_text():
+    assert answer_text((3, 1, "x")) == "3,1,x"
+    assert answer_hash((3, 1, "x")) == hashlib.sha256(b"3,1,x").hexdigest()
+
+
+@pytest.mark.parametrize("text", ["0,1,2,3,4", " 0, 1,2,\n3,4\n", "0\n1\n2\n3\n4"])
+def test_answers_are_read_with_blanks_and_line_breaks(case, text):
+    assert parse_answer(text, case.pile) == (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("text", ["0,1,2,3,5", "0,one", "0 1", "1\x1b[31m"])
+def test_an_answer_with_unknown_pieces_is_refused(case, text):
+    with pytest.raises(AnswerError, match=r"expected 5 ids such as \d, separated by commas"):
+        parse_answer(text, case.pile)
+
+
+def test_an_answer_with_a_lost_layer_is_refused_with_the_way_to_its_network(case):
+    with pytest.raises(AnswerError, match=r"has \? in place 3: .*network\.safetensors"):
+        parse_answer("0,1,?,3,4", case.pile)
+
+
+def test_an_answer_must_use_each_piece_once_where_it_fits(case):
+    anatomy = read_anatomy(case.pile)
+    inp, out, inp2, out2, last = case.permutation
+    check_answer(case.pile, anatomy, case.permutation)
+    check_answer(case.pile, anatomy, (inp2, out, inp, out2, last))  # wrong, yet possible
+    for answer, message in [
+        ((inp, out, inp, out2, last), f"names piece {inp} twice"),
+        ((inp, out, inp2, last), f"names 4 of 5 pieces: piece {out2} is missing"),
+        ((), "names 0 of 5 pieces"),
+        ((out, inp, inp2, out2, last), rf"piece {out} \(6 × 10\) in place 1, where an inp layer"),
+        ((last, out, inp2, out2, inp), rf"piece {last} \(1 × 6\) in place 1"),
+    ]:
+        with pytest.raises(AnswerError, match=message):
+            check_answer(case.pile, anatomy, answer)

@@ -1,0 +1,63 @@
+"""What was done to a record is noticed, and clipped predictions are not held against a network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unshuffle import Outcome, Records, solve
+from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
+
+
+def clipped(records):
+    mean, reach = records.predictions.mean(), 1.5 * records.predictions.std()
+    limited = np.clip(records.predictions, mean - reach, mean + reach)
+    return replace(records, predictions=limited)
+
+
+def test_an_untouched_record_betrays_nothing(dropped):
+    case = dropped(rows=500)
+    assert altered_record(case.records) == ()
+    assert without_clipped(case.records) is case.records
+    assert altered_record(Records(case.records.inputs, np.empty((500, 0)))) == ()
+
+
+def test_rounding_and_standardised_inputs_are_noticed(dropped):
+    records = dropped(rows=500).records
+    inputs = (records.inputs - records.inputs.mean(axis=0)) / records.inputs.std(axis=0)
+    (one, other) = altered_record(Records(inputs, np.round(records.predictions, 2)))
+    assert one == "predictions are rounded to 2 decimals"
+    assert "standardised" in other
+
+
+def test_clipped_predictions_count_as_unknown(dropped):
+    case = dropped(rows=600, blocks=4, width=12, hidden=20)
+    records = clipped(case.records)
+    many = int((records.predictions != case.records.predictions).sum())
+    assert many > 50
+    (note,) = altered_record(records)
+    assert note.startswith(f"{many} predictions are at")
+    assert len(without_clipped(records).predicted()) == 600 - many
+    assert admits_clipped(case.network, records, slack=0.0)
+    off = replace(case.network.last, bias=case.network.last.bias - 1)
+    assert not admits_clipped(replace(case.network, last=off), records, slack=0.0)
+    solution = solve(case.pile, records)
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.permutation == case.permutation
+    assert solution.rows == 600 - many
+    assert solution.mse < 1e-10
+    assert note in solution.findings.notes
+
+
+def test_where_one_end_was_clipped_the_few_rows_at_the_other_count_as_unknown_too(dropped):
+    records = dropped(rows=500).records
+    ordered = np.sort(records.predictions.ravel())
+    limited = replace(records, predictions=np.clip(records.predictions, ordered[1], ordered[-50]))
+    assert len(without_clipped(limited).predicted()) == 500 - 2 - 50
+
+
+@pytest.mark.parametrize("decimals", [0, 1])
+def test_rounded_predictions_are_not_taken_for_clipped_ones(dropped, decimals):
+    records = dropped(rows=500).records
+    rounded = replace(records, predictions=np.round(records.predictions, decimals))
+    assert without_clipped(rounded) is rounded

@@ -1,0 +1,198 @@
+"""The certificate against theory: exact errors, Bayes' rule, and how often its statements hold."""
+
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from unshuffle import Network, Outcome, Piece, Pile, Records, solve
+from unshuffle.blocks.network import Layers
+from unshuffle.ordering.problem import Problem
+from unshuffle.proof.certificate import CONFIDENCE, Certificate, Contest, certify
+
+ROUNDING = 1e-6
+
+
+def problem_of(network, records, *, log_odds=None):
+    blocks = network.blocks
+    count = len(blocks)
+    layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
+    pairs = np.column_stack([np.arange(count)] * 2)
+    odds = np.zeros((count, count)) if log_odds is None else log_odds
+    return Problem(layers, network.last, pairs, odds, records, turns=False)
+
+
+def numbers(order, count):
+    return tuple(block * count + block for block in order)
+
+
+def with_noise(records, rng, deviation):
+    noise = deviation * rng.normal(size=records.predictions.shape)
+    return replace(records, predictions=records.predictions + noise)
+
+
+def error_of(network, records):
+    return np.mean(np.square(network.predict(records.inputs) - records.predictions))
+
+
+def exchanged(network, first, second, layer):
+    """The network with the blocks, the outs or the inps of two places exchanged."""
+    index = list(range(len(network.blocks)))
+    index[first], index[second] = index[second], index[first]
+    other, blocks = network.blocks.take(index), network.blocks
+    inp = blocks.inp if layer == "out" else other.inp
+    out = blocks.out if layer == "inp" else other.out
+    return Network(type(blocks)(*inp, *out, blocks.activation), network.last)
+
+
+@pytest.fixture
+def case(dropped):
+    return dropped(rows=600, blocks=5, width=8, hidden=12, dtype=np.float64)
+
+
+def test_errors_are_those_of_the_exchanged_blocks_and_layers(case, rng):
+    noisy = with_noise(case.records, rng, 1e-3)
+    certificate = certify(problem_of(case.network, noisy), numbers(range(5), 5), 0.0)
+    for contest in certificate.neighbours:
+        swapped = exchanged(case.network, contest.first, contest.second, "both")
+        assert contest.mse == pytest.approx(error_of(swapped, noisy), rel=0.2)
+    # Behind the last two blocks all is linear, so there the first order is everything.
+    swapped = exchanged(case.network, 3, 4, "both")
+    assert certificate.neighbours[-1].mse == pytest.approx(error_of(swapped, noisy), rel=1e-6)
+    for contest in certificate.pairs:
+        rivals = [
+            error_of(exchanged(case.network, contest.first, contest.second, layer), noisy)
+            for layer in ("inp", "out")
+        ]
+        # Exchanged layers change much more than exchanged neighbours; the first order is coarse.
+        assert any(contest.mse == pytest.approx(rival, rel=0.5) for rival in rivals)
+    assert certificate.mse == pytest.approx(error_of(case.network, noisy))
+    assert certificate.rows == 600
+
+
+def test_two_blocks_are_weighed_by_bayes_rule(dropped, rng):
+    case = dropped(rows=300, blocks=2, width=8, hidden=12, dtype=np.float64)
+    gap = error_of(exchanged(case.network, 0, 1, "both"), case.records)
+    noisy = with_noise(case.records, rng, np.sqrt(300 * gap / 8))
+    # Exchanges of layers are ruled out, so that the other sequence is the only rival.
+    problem = problem_of(case.network, noisy, log_odds=np.where(np.eye(2), 100.0, -100.0))
+    (contest,) = certify(problem, numbers(range(2), 2), ROUNDING).neighbours
+    right = error_of(case.network, noisy)
+    wrong = error_of(exchanged(case.network, 0, 1, "both"), noisy)
+    assert contest.log_odds == pytest.approx(300 * (wrong - right) / (2 * right), rel=1e-6)
+
+
+def test_what_is_known_of_the_pairs_counts(case, rng):
+    noisy = with_noise(case.records, rng, 0.3)
+    order = numbers(range(5), 5)
+    alone = certify(problem_of(case.network, noisy), order, ROUNDING).pairs
+    odds = np.where(np.eye(5), 20.0, -20.0)
+    known = certify(problem_of(case.network, noisy, log_odds=odds), order, ROUNDING).pairs
+    for one, other in zip(alone, known, strict=True):
+        assert other.log_odds > one.log_odds + 70
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+def test_statements_hold_as_often_as_they_say(make_dropped, share):
+    """Best-fitting order of three blocks, found by trying all, in 100 noisy records."""
+    rng = np.random.default_rng(7)
+    found = []
+    for _ in range(10):
+        case = make_dropped(rng, rows=150, blocks=3, width=8, hidden=12, dtype=np.float64)
+        for _ in range(10):
+            noisy = with_noise(case.records, rng, share * case.records.predictions.std())
+            networks = {
+                order: Network(case.network.blocks.take(order), case.network.last)
+                for order in permutations(range(3))
+            }
+            best = min(networks, key=lambda order: error_of(networks[order], noisy))
+            problem = problem_of(case.network, noisy, log_odds=np.where(np.eye(3), 100.0, -100.0))
+            found += [
+                (contest.confidence, best[contest.first] < best[contest.second])
+                for contest in certify(problem, numbers(best, 3), ROUNDING).neighbours
+            ]
+    confidence, true = np.array(found).T
+    sure = confidence >= CONFIDENCE
+    assert sure.sum() > 50
+    assert true[sure].mean() >= CONFIDENCE
+    # What is doubtful holds about as often as is said: within three standard deviations.
+    doubtful = confidence[~sure]
+    if len(doubtful):
+        spread = np.sqrt(np.sum(doubtful * (1 - doubtful)))
+        assert abs(true[~sure].sum() - doubtful.sum()) < 3 * spread + 1
+
+
+def test_identical_blocks_cannot_be_told_apart(dropped):
+    case = dropped(rows=150, blocks=4, width=8, hidden=12)
+    blocks = case.network.blocks.take([0, 1, 1, 2])
+    network = Network(blocks, case.network.last)
+    pieces = [Piece(k, one.weight, one.bias) for k, one in enumerate(network.layers())]
+    records = Records(case.records.inputs, network.predict(case.records.inputs))
+    solution = solve(Pile(pieces), records)
+    assert solution.outcome is Outcome.AMBIGUOUS
+    assert not solution.exact
+    assert solution.mse < 1e-12
+    assert solution.certificate.groups == ((0,), (1, 2), (3,))
+    undecided = solution.certificate.neighbours[1]
+    assert 0.4 < undecided.confidence < 0.7
+    assert undecided.rows_needed is None  # no row can tell what is the same
+
+
+def test_an_exact_solve_is_certified(dropped):
+    case = dropped(rows=300, blocks=4, width=12, hidden=20)
+    certificate = solve(case.pile, case.records).certificate
+    assert certificate.decided
+    assert certificate.groups == ((0,), (1,), (2,), (3,))
+    assert certificate.rows_needed is None
+    assert all(contest.mse > 1e4 * certificate.floor for contest in certificate.neighbours)
+
+
+def test_noise_makes_an_order_ambiguous_and_more_rows_decide_it(dropped, rng):
+    case = dropped(rows=20000, blocks=4, width=12, hidden=20)
+    blocks = case.network.blocks
+    network = Network(replace(blocks, out_weight=blocks.out_weight / 2), case.network.last)
+    pile = Pile([Piece(k, one.weight, one.bias) for k, one in enumerate(network.layers())])
+    records = Records(case.records.inputs, network.predict(case.records.inputs))
+    noisy = with_noise(records, rng, 0.3 * records.predictions.std())
+    few = solve(pile, noisy.take(np.arange(300)), activation="relu")
+    assert few.outcome is Outcome.AMBIGUOUS
+    assert not few.certificate.decided
+    assert few.certificate.rows_needed > 300
+    enough = noisy.take(np.arange(min(len(noisy), 2 * few.certificate.rows_needed)))
+    many = solve(pile, enough, activation="relu")
+    assert many.outcome is Outcome.APPROXIMATE
+    assert many.certificate.decided
+    assert many.permutation == tuple(range(9))
+
+
+def test_no_certificate_without_a_reconstruction(dropped, rng):
+    case = dropped(rows=300, blocks=4, width=12, hidden=20)
+    wrong = replace(case.records, predictions=rng.normal(size=case.records.predictions.shape))
+    solution = solve(case.pile, wrong, time_limit=1, activation="relu")
+    assert solution.certificate is None
+
+
+def test_a_residual_that_follows_the_states_counts_less(case):
+    """A slope that the network lacks is no noise: it is the same in any number of rows."""
+    slope = 0.05 * case.records.predictions.std() * case.records.inputs[:, :1]
+    bent = replace(case.records, predictions=case.records.predictions + slope)
+    certificate = certify(problem_of(case.network, bent), numbers(range(5), 5), ROUNDING)
+    assert certificate.floor > 5 * certificate.mse
+
+
+def test_one_prediction_can_be_hit_by_chance(case):
+    order = numbers(range(5), 5)
+    tested = np.full(1000, 0.01**2)
+    for rows, expected in ((1, 1000 * 1e-4), (2, 1000 * 1e-8), (100, 0.0)):
+        problem = problem_of(case.network, case.records.take(np.arange(rows)))
+        certificate = certify(problem, order, 1e-6, tested)
+        assert certificate.chance == pytest.approx(expected)
+        assert certificate.decided == (rows > 1)
+
+
+def test_groups_are_cut_where_neighbours_are_decided():
+    contests = [Contest(k, k + 1, 1.0, odds) for k, odds in enumerate([9.0, 1.0, 2.0, 9.0, -1.0])]
+    certificate = Certificate(tuple(contests), (), 0.0, 0.0, 1)
+    assert certificate.groups == ((0,), (1, 2, 3), (4, 5))
+    assert not certificate.decided

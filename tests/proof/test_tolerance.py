@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+
+from unshuffle.proof.tolerance import (
+    MARGIN,
+    Tolerance,
+    arithmetic_of,
+    decimals,
+    rounding_tolerance,
+    storage_tolerance,
+)
+
+
+def test_rounding_of_another_summation_is_admitted(dropped):
+    case = dropped(rows=400, blocks=40, width=24, hidden=48)
+    inputs, predictions = case.records.inputs, case.records.predictions
+    tolerance = rounding_tolerance(case.network, inputs, predictions, "float32")
+    mixed = case.network.blocks.hidden - 1 - np.arange(case.network.blocks.hidden)
+    blocks = case.network.blocks
+    other = type(case.network)(
+        type(blocks)(
+            blocks.inp_weight[:, mixed],
+            blocks.inp_bias[:, mixed],
+            blocks.out_weight[:, :, mixed],
+            blocks.out_bias,
+        ),
+        case.network.last,
+    )
+    error = np.abs(other.predict(inputs).astype(float) - predictions)
+    assert error.max() > 0
+    assert tolerance.admits(np.mean(error**2), error.max())
+
+
+@pytest.mark.parametrize(("dtype", "arithmetic"), [(np.float32, "float32"), (float, "float64")])
+def test_a_change_far_above_rounding_is_not_admitted(dropped, dtype, arithmetic):
+    case = dropped(rows=400, dtype=dtype)
+    inputs, predictions = case.records.inputs, case.records.predictions
+    tolerance = rounding_tolerance(case.network, inputs, predictions, arithmetic)
+    scale = np.sqrt(np.mean(predictions**2))
+    assert tolerance.rms < 1e3 * np.finfo(dtype).eps * scale
+    assert tolerance.rms < tolerance.peak
+    # One row in 400 that is off by far more than rounding is enough to refuse.
+    off = 1e4 * np.finfo(dtype).eps * scale
+    assert not tolerance.admits(off**2 / 400, off)
+
+
+def test_the_level_is_the_larger_of_what_was_measured_and_half_a_unit_of_the_predictions(dropped):
+    case = dropped(rows=120, blocks=6, outputs=2)
+    inputs, predictions = case.records.inputs, case.records.predictions
+    exact = case.network.astype(np.float64).predict(inputs)
+    off = case.network.predict(inputs) - exact
+    # Beside predictions of zero only what was measured counts.
+    small = rounding_tolerance(case.network, inputs, 0 * predictions, "float32")
+    assert small.rms == pytest.approx(MARGIN * np.sqrt(np.mean(off**2)))
+    assert small.peak == pytest.approx(MARGIN * np.abs(off).max())
+    # Beside large ones, the last place in which they are kept.
+    large = rounding_tolerance(case.network, inputs, 1e6 * predictions, "float32")
+    assert large.rms == pytest.approx(MARGIN * 2**-24 * 1e6 * np.sqrt(np.mean(predictions**2)))
+    assert large.peak == pytest.approx(MARGIN * 2**-24 * 1e6 * np.abs(predictions).max())
+    # One bound does not decide the other: a single large prediction moves the peak alone.
+    lone = np.zeros_like(predictions)
+    lone[7] = 30 * small.peak / MARGIN / 2**-24 / 10
+    single = rounding_tolerance(case.network, inputs, lone, "float32")
+    assert single.peak == pytest.approx(3 * small.peak)
+    assert single.rms == pytest.approx(
+        max(small.rms, MARGIN * 2**-24 * np.sqrt(np.mean(lone**2.0)))
+    )
+
+
+def test_both_bounds_count():
+    tolerance = Tolerance(rms=1.0, peak=3.0)
+    assert tolerance.admits(1.0, 3.0)
+    assert not tolerance.admits(1.1, 3.0)
+    assert not tolerance.admits(1.0, 3.1)
+    assert not tolerance.admits(float("nan"), float("nan"))
+
+
+def test_arithmetic_is_the_coarser_of_weights_and_predictions(rng):
+    wide = rng.normal(size=(50, 1))
+    short = wide.astype(np.float32)
+    printed = np.array([[float(str(value))] for value in short[:, 0]])  # as read from a CSV file
+    assert arithmetic_of(np.dtype(np.float32), wide) == "float32"
+    assert arithmetic_of(np.dtype(np.float64), short) == "float32"
+    assert arithmetic_of(np.dtype(np.float64), printed) == "float32"
+    assert arithmetic_of(np.dtype(np.float64), wide) == "float64"
+
+
+@pytest.mark.parametrize("places", [0, 1, 3])
+def test_decimals_are_recognised(rng, places):
+    values = np.round(5 * rng.normal(size=(200, 1)), places)
+    assert decimals(values) == places
+    assert decimals(values.astype(np.float32)) == places
+
+
+def test_unrounded_predictions_have_no_decimals(rng):
+    assert decimals(rng.normal(size=(200, 1))) is None
+    assert decimals(rng.normal(size=(200, 1)).astype(np.float32)) is None
+
+
+def test_predictions_of_few_rows_may_happen_to_be_rounded_by_more_than_is_usual(rng):
+    admitted = []
+    for _ in range(200):
+        true = rng.normal(size=(60, 1))
+        rounded = np.round(true, 2)
+        tolerance = storage_tolerance(Tolerance(0.0, 0.0), "float64", ("float64",), rounded)
+        error = rounded - true
+        admitted.append(tolerance.admits(float(np.mean(error**2)), float(np.abs(error).max())))
+        assert not tolerance.admits((0.01 / np.sqrt(12) * 1.3) ** 2, 0.005)
+    assert all(admitted)

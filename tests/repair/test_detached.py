@@ -1,0 +1,257 @@
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unshuffle import Outcome, Piece, Pile, read_solution, solve, verify, write_solution
+from unshuffle.blocks.activations import RELU
+from unshuffle.blocks.assembly import stack_layers
+from unshuffle.blocks.network import Linear
+from unshuffle.commands import main
+from unshuffle.errors import AnswerError, PileError
+from unshuffle.files import write_npz, write_records
+from unshuffle.ordering.adjoint import linearize
+from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.problem import Problem
+from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.pieces.pile import Bias
+from unshuffle.repair.bias_assignment import (
+    bias_effects,
+    exchanged,
+    groups_of,
+    holding,
+    nothing_held,
+    reassigned,
+)
+
+
+def detach(case, *, keep=()):
+    """The pile with its biases torn off, but for some pieces, and the answer."""
+    loose = {piece.id: piece.id + 100 for piece in case.pile if piece.id not in keep}
+    pieces = [
+        replace(piece, bias=np.zeros_like(piece.bias), detached=True)
+        if piece.id in loose
+        else piece
+        for piece in case.pile
+    ]
+    biases = [Bias(loose[piece.id], piece.bias) for piece in case.pile if piece.id in loose]
+    answer = [
+        part
+        for name in case.permutation
+        for part in ([name, loose[name]] if name in loose else [name])
+    ]
+    return Pile(pieces, biases), tuple(answer)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"width": 8, "hidden": 12},
+        {"width": 8, "hidden": 8, "rows": 400, "blocks": 4},
+        {"width": 6, "hidden": 10, "outputs": 6, "rows": 60},
+        {"width": 8, "hidden": 12, "activation": "gelu", "dtype": np.float64},
+    ],
+)
+def test_weights_and_biases_find_each_other(make_dropped, shape):
+    case = make_dropped(np.random.default_rng(1), **{"rows": 300, "blocks": 3} | shape)
+    pile, answer = detach(case)
+    solution = solve(pile, case.records)
+    assert solution.outcome is Outcome.EXACT
+    assert solution.permutation == answer
+    assert solution.layers == case.permutation
+    verdict = verify(pile, case.records, solution.answer)
+    assert verdict.outcome is Outcome.EXACT
+    assert verdict.sha256 == solution.sha256
+    assert solution.certificate.decided
+
+
+def test_some_pieces_may_be_whole(dropped):
+    case = dropped(rows=300, blocks=4, width=8, hidden=12)
+    pile, answer = detach(case, keep=case.permutation[:5])
+    assert repr(pile).count("4 biases") == 1
+    assert solve(pile, case.records).permutation == answer
+
+
+def test_without_predictions_it_is_an_estimate(dropped):
+    case = dropped(rows=50, blocks=3, width=8, hidden=12)
+    pile, answer = detach(case)
+    records = replace(case.records, predictions=np.empty((50, 0)))
+    solution = solve(pile, records)
+    assert solution.outcome is Outcome.ESTIMATE
+    assert sorted(solution.permutation) == sorted(answer)
+
+
+def test_a_search_that_is_cut_short_gives_each_weight_a_bias(dropped):
+    case = dropped(rows=200, blocks=6, width=8, hidden=12)
+    pile, answer = detach(case)
+    solution = solve(pile, case.records, time_limit=1e-9)
+    assert solution.outcome is Outcome.BUDGET_SPENT
+    assert sorted(solution.permutation) == sorted(answer)
+    expected = verify(pile, case.records, solution.permutation, activation="relu")
+    assert solution.mse == pytest.approx(expected.mse)
+
+
+def test_a_record_of_another_network_is_never_exact(dropped):
+    case, other = dropped(rows=60, blocks=2), dropped(rows=60, blocks=2)
+    pile, _ = detach(case)
+    records = replace(case.records, predictions=other.records.predictions)
+    assert solve(pile, records).outcome in (Outcome.LOCAL_OPTIMUM, Outcome.AMBIGUOUS)
+
+
+def test_what_is_kept_is_read_back(dropped, tmp_path):
+    case = dropped(rows=300, blocks=3, width=8, hidden=12)
+    pile, answer = detach(case)
+    solution = solve(pile, case.records)
+    write_solution(solution, tmp_path)
+    again = read_solution(tmp_path)
+    assert again.permutation == answer
+    assert again.biases == solution.biases
+    values = json.loads((tmp_path / "solution.json").read_text())
+    values["biases"][0][1] = values["biases"][1][1]
+    (tmp_path / "solution.json").write_text(json.dumps(values))
+    with pytest.raises(Exception, match="does not name each of its layers once"):
+        read_solution(tmp_path)
+
+
+def test_an_answer_names_each_weight_and_then_its_bias(dropped):
+    case = dropped(rows=50, blocks=2)
+    pile, answer = detach(case)
+    names = list(answer)
+    with pytest.raises(AnswerError, match="names bias"):
+        verify(pile, case.records, [names[1], names[0], *names[2:]])
+    with pytest.raises(AnswerError, match="that no other weight has"):
+        verify(pile, case.records, [*names[:3], names[1], *names[4:]])
+    with pytest.raises(AnswerError, match="nothing after weight"):
+        verify(pile, case.records, names[:-1])
+    with pytest.raises(AnswerError, match="of 5 weights"):
+        verify(pile, case.records, names[:-2])
+    with pytest.raises(AnswerError, match="no other weight"):  # one of another length
+        verify(pile, case.records, [names[0], names[3], names[2], names[1], *names[4:]])
+
+
+def test_a_bias_too_few_or_too_many_is_told(dropped):
+    case = dropped(rows=50, blocks=2)
+    pile, _ = detach(case)
+    fewer = Pile(pile.pieces, pile.biases[1:])
+    with pytest.raises(PileError, match="1 weights with 1 rows have no bias, and 0"):
+        solve(fewer, case.records)
+    more = Pile(case.pile.pieces, [Bias("stray", np.ones(4))])
+    with pytest.raises(PileError, match="0 weights with 4 rows have no bias, and 1"):
+        solve(more, case.records)
+
+
+@pytest.mark.parametrize("values", [np.ones((2, 2)), np.ones(0), np.array([1, np.nan])])
+def test_what_is_no_bias_is_refused(values):
+    with pytest.raises(PileError, match="its bias"):
+        Bias(1, values)
+
+
+def test_two_pieces_may_not_share_an_id():
+    piece = Piece(1, np.ones((2, 2)), np.zeros(2), detached=True)
+    with pytest.raises(PileError, match="two pieces are called 1"):
+        Pile([piece], [Bias(1, np.ones(2))])
+
+
+def test_from_the_command_line(dropped, tmp_path, capsys):
+    case = dropped(rows=300, blocks=3, width=8, hidden=12)
+    pile, answer = detach(case)
+    (tmp_path / "pieces").mkdir()
+    for piece in pile:
+        write_npz(tmp_path / "pieces" / f"{piece.id}.npz", {"weight": piece.weight})
+    for bias in pile.biases:
+        write_npz(tmp_path / "pieces" / f"{bias.id}.npz", {"bias": bias.values})
+    write_records(tmp_path / "record.csv", case.records)
+    there = [str(tmp_path / "pieces"), str(tmp_path / "record.csv")]
+    assert main(["inspect", *there]) == 0
+    assert "bias" in capsys.readouterr().out
+    assert main(["solve", *there, "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == ",".join(map(str, answer))
+    assert "7 matched; in the answer each follows its weight" in printed
+    assert main(["verify", *there, ",".join(map(str, answer))]) == 0
+    network = str(tmp_path / "network.npz")
+    assert main(["assemble", there[0], ",".join(map(str, answer)), "--to", network]) == 0
+
+
+# What follows is about one round on the biases, with the order known.
+
+
+@pytest.fixture
+def known_order(dropped):
+    """A problem in the right order, its groups, and a function that runs it with some biases."""
+    # The last layer's bias is as long as those of out layers, so that it is to be found as well.
+    case = dropped(rows=400, blocks=4, width=8, hidden=12, outputs=8, dtype=np.float64)
+    pile, _ = detach(case)
+    groups = groups_of(pile)
+    truth = pile.joined({piece.id: piece.bias for piece in case.pile})
+    anatomy = read_anatomy(truth, case.records)
+    layers = stack_layers(truth, anatomy, RELU)
+    last = truth[anatomy.last[0]]
+    positions = [truth.index[name] for name in case.permutation]
+    inp, out = positions[:-1:2], positions[1::2]
+    pairs = np.array(
+        [(anatomy.inp.index(i), anatomy.out.index(j)) for i, j in zip(inp, out, strict=True)]
+    )
+    problem = Problem(
+        layers, Linear(last.weight, last.bias), pairs, np.zeros((4, 4)), case.records, False
+    )
+    held = tuple(
+        np.array([group.ids.index(truth[piece].id + 100) for piece in group.pieces])
+        for group in groups
+    )
+
+    def run(which):
+        arranged = holding(problem, anatomy, anatomy.last[0], groups, which)
+        judge = Judge(arranged.layers, arranged.last, arranged.records)
+        return arranged, linearize(judge, judge.run(arranged.blocks.tolist()))
+
+    def effects(arranged, at):
+        return [bias_effects(arranged, anatomy, anatomy.last[0], each, at) for each in groups]
+
+    return groups, held, run, effects
+
+
+def test_effects_are_what_a_bias_does(known_order):
+    groups, held, run, effects = known_order
+    arranged, at = run(held)
+    _, before = run(held)
+    found = effects(arranged, at)
+    for group, holds, effect in zip(groups, held, found, strict=True):
+        for weight in range(len(holds)):
+            np.testing.assert_allclose(effect[weight, holds[weight]], 0, atol=1e-12)
+            for bias in range(len(group.ids)):
+                which = [each.copy() for each in held]
+                which[groups.index(group)][weight] = bias
+                _, after = run(tuple(which))
+                change = after.residual - before.residual
+                # The rest is of second order: gates of later blocks that open or close.
+                assert np.linalg.norm(change - effect[weight, bias]) <= 0.3 * np.linalg.norm(change)
+
+
+def test_the_record_places_most_biases_at_once_and_exchanges_mend_the_rest(known_order):
+    groups, held, run, effects = known_order
+    arranged, at = run(nothing_held(groups))
+    start = at.run.error
+    errors = [
+        run(which)[1].run.error
+        for which in reassigned(effects(arranged, at), at.residual, groups, nothing_held(groups))
+    ]
+    assert min(errors) < 0.3 * start
+
+    wrong = [each.copy() for each in held]
+    for each in wrong:
+        each[:2] = each[1::-1]
+    arranged, at = run(tuple(wrong))
+    start = at.run.error
+    found = exchanged(effects(arranged, at), at.residual, tuple(wrong), strength=4)
+    assert min(run(which)[1].run.error for which in found) < 0.1 * start
+
+
+def test_means_stand_where_nothing_is_held(known_order):
+    groups, held, _, _ = known_order
+    assert Counter(len(group.pieces) for group in groups) == {4: 1, 5: 1}
+    for group, holds, nothing in zip(groups, held, nothing_held(groups), strict=True):
+        np.testing.assert_allclose(group.values(nothing)[0], group.biases.mean(axis=0))
+        np.testing.assert_array_equal(group.values(holds), group.biases[holds])

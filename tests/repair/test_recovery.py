@@ -1,0 +1,351 @@
+"""Piles that are no whole network: what belongs is found, what is missing is estimated or named."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from unshuffle import (
+    Outcome,
+    Piece,
+    Pile,
+    Records,
+    Solution,
+    read_solution,
+    solve,
+    write_solution,
+)
+from unshuffle.blocks.activations import ACTIVATIONS
+from unshuffle.blocks.network import Blocks, Layers, Linear, Network
+from unshuffle.errors import PileError
+from unshuffle.ordering.journal import Journal
+from unshuffle.ordering.judge import Judge
+from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.proof.verification import judge_network
+from unshuffle.repair import recover
+from unshuffle.repair.anatomy import partial_anatomy
+from unshuffle.repair.around import order_around
+from unshuffle.repair.copies import identical_copies, near_copies
+from unshuffle.repair.doubt import Doubt
+from unshuffle.repair.estimation import Unknown, estimate_layers, fit_all_rows, unknowns_in
+from unshuffle.repair.gaps import NEAR, Orphan, Traces, fill, locate, unexplained
+from unshuffle.solution.arranging import Cases, Options
+
+SHAPE = {"blocks": 5, "width": 12, "hidden": 20}
+
+
+def finished(search):
+    """What a generator returns."""
+    while True:
+        try:
+            next(search)
+        except StopIteration as end:
+            return end.value
+
+
+def without(pile: Pile, names: Sequence[object]) -> Pile:
+    return Pile(piece for piece in pile if piece.id not in names)
+
+
+def renamed(pieces: Sequence[Piece], first: int) -> list[Piece]:
+    return [replace(piece, id=number) for number, piece in enumerate(pieces, start=first)]
+
+
+def with_zeros(network: Network, unknown: Unknown) -> Network:
+    network = network.astype(np.float64)
+    arrays = [array.copy() for array in (*network.blocks.inp, *network.blocks.out)]
+    for array in arrays[:2] if unknown.role == "inp" else arrays[2:]:
+        array[unknown.place] = 0
+    return Network(Blocks(*arrays, network.blocks.activation), network.last)
+
+
+def lacking(network: Network, place: int) -> Network:
+    others = [k for k in range(len(network.blocks)) if k != place]
+    return Network(network.blocks.take(others), network.last)
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_missing_out_layer_is_estimated_exactly(dropped, place):
+    case = dropped(**SHAPE, rows=900)
+    unknown = Unknown(place, "out")
+    guess = with_zeros(case.network, unknown)
+    assert unknowns_in(guess, [unknown]) == 12 * 21
+    estimate = finished(
+        estimate_layers(guess, [unknown], case.records.inputs, case.records.predictions, Journal())
+    )
+    assert estimate.determined
+    assert estimate.unseen < 1e-11 * case.records.predictions.var()
+
+
+def test_an_inp_layer_is_estimated_from_a_guess_that_is_near(dropped, rng):
+    case = dropped(**SHAPE, rows=600)
+    network = case.network.astype(np.float64)
+    network.blocks.inp_weight[2] += 0.1 * rng.normal(size=network.blocks.inp_weight[2].shape)
+    inputs, predictions = case.records.inputs, case.records.predictions
+    estimate = finished(
+        estimate_layers(network, [Unknown(2, "inp")], inputs, predictions, Journal())
+    )
+    assert estimate.unseen < 1e-10 * predictions.var()
+
+
+def test_few_rows_do_not_determine_a_layer(dropped):
+    case = dropped(**SHAPE, rows=60)
+    unknown = Unknown(2, "out")
+    before = with_zeros(case.network, unknown)
+    inputs, predictions = case.records.inputs, case.records.predictions
+    estimate = finished(estimate_layers(before, [unknown], inputs, predictions, Journal()))
+    assert not estimate.determined
+    left = np.mean(np.square(before.predict(inputs[9::10]) - predictions[9::10]))
+    assert 1e-8 < estimate.unseen < left
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_the_gap_is_where_the_layer_at_hand_explains_most(dropped, place):
+    case = dropped(**SHAPE, rows=600)
+    blocks = case.network.astype(np.float64).blocks
+    traces = Traces.of(lacking(case.network, place), case.records.inputs, case.records.predictions)
+    inp = Linear(blocks.inp_weight[place], blocks.inp_bias[place])
+    out = Linear(blocks.out_weight[place], blocks.out_bias[place])
+    assert unexplained(traces, inp=inp).argmin() == place
+    assert abs(int(unexplained(traces, out=out).argmin()) - place) <= 1
+    guess = fill(traces, place, inp)
+    filled = with_zeros(case.network, Unknown(place, "out"))
+    filled.blocks.out_weight[place], filled.blocks.out_bias[place] = guess.weight, guess.bias
+    left = case.records.predictions - filled.predict(case.records.inputs)
+    assert np.mean(np.square(left)) < 0.2 * np.mean(np.square(traces.residual))
+
+
+def orphan(network: Network, place: int, role: str) -> Orphan:
+    """The layer at hand of a block whose layer of a role is missing."""
+    inp, out = network.astype(np.float64).layers()[2 * place : 2 * place + 2]
+    return Orphan(role, out if role == "inp" else inp)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_the_likeliest_gap_is_where_the_block_ran(dropped, place):
+    case = dropped(**SHAPE, rows=600)
+    traces = Traces.of(lacking(case.network, place), case.records.inputs, case.records.predictions)
+    assert locate(traces, [orphan(case.network, place, "out")]) == [place]
+    (gap,) = locate(traces, [orphan(case.network, place, "inp")])
+    assert abs(gap - place) <= 1
+    (near,) = locate(traces, [orphan(case.network, place, "out")], near=[0])
+    assert near == min(place, NEAR)
+
+
+def test_two_gaps_are_located_together(dropped):
+    case = dropped(**SHAPE, rows=600)
+    network = lacking(lacking(case.network, 3), 1)
+    traces = Traces.of(network, case.records.inputs, case.records.predictions)
+    orphans = [orphan(case.network, place, "out") for place in (1, 3)]
+    assert locate(traces, orphans) == [1, 2]
+
+
+def test_blocks_are_ordered_around_a_gap(dropped):
+    case = dropped(**SHAPE, rows=600)
+    blocks = case.network.blocks
+    judge = Judge(Layers(*blocks.inp, *blocks.out), case.network.last, case.records)
+    start = judge.run([0 * 6, 3 * 6, 1 * 6, 4 * 6])  # the third block is missing, two are wrong
+    search = order_around(judge, start, [orphan(case.network, 2, "out")], case.records, 5)
+    run, gaps = finished(search)
+    assert run.order == (0 * 6, 1 * 6, 3 * 6, 4 * 6)
+    assert gaps == [2]
+
+
+def test_whole_blocks_that_do_not_belong_make_no_wrong_record(dropped, monkeypatch):
+    """What controls say is said of all pieces together; fewer may reproduce the record."""
+    monkeypatch.setattr("unshuffle.repair.recover._has_orphans", lambda *_: False)
+    monkeypatch.setattr(Doubt, "watch", lambda _, steps: islice(steps, 3))
+    monkeypatch.setattr(Doubt, "refutes", lambda *_: True)
+    monkeypatch.setattr(Doubt, "refuted", lambda _, found: replace(found, outcome=Outcome.NO_FIT))
+    case, other = dropped(**SHAPE, rows=600), dropped(**SHAPE)
+    block = [other.pile[other.pile.index[name]] for name in other.permutation[:2]]
+    strangers = renamed(block, 50)
+    solution = solve(Pile([*case.pile, *strangers]), case.records)
+    assert solution.exact
+    assert {one.id for one in solution.findings.leftovers} == {50, 51}
+
+    def cut_off(*_) -> Solution:
+        return replace(solution, outcome=Outcome.BUDGET_SPENT)
+
+    monkeypatch.setattr("unshuffle.repair.incomplete.solve_loose", cut_off)
+    refuted = solve(Pile([*case.pile, *strangers]), case.records)
+    assert refuted.outcome is Outcome.NO_FIT
+    assert any("a part of the pieces may still fit" in note for note in refuted.findings.notes)
+
+
+@pytest.mark.parametrize("decoys", [1, 4])
+def test_pieces_of_another_network_are_left_over(dropped, decoys):
+    case, other = dropped(**SHAPE, rows=600), dropped(**SHAPE)
+    strangers = renamed([p for p in other.pile if p.shape != (1, 12)][:decoys], 50)
+    solution = solve(Pile([*case.pile, *strangers]), case.records)
+    assert solution.exact
+    assert solution.permutation == case.permutation
+    assert {one.id for one in solution.findings.leftovers} == {piece.id for piece in strangers}
+    assert all("without it" in one.reason for one in solution.findings.leftovers)
+
+
+def test_a_stranger_whose_partner_would_explain_something_is_left_over(make_dropped):
+    rng = np.random.default_rng(1)
+    case, other = make_dropped(rng, **SHAPE, rows=600), make_dropped(rng, **SHAPE, rows=10)
+    stranger = renamed([p for p in other.pile if p.shape != (1, 12)][:1], 50)
+    solution = solve(Pile([*case.pile, *stranger]), case.records)
+    assert solution.exact
+    assert solution.permutation == case.permutation
+    assert [one.id for one in solution.findings.leftovers] == [50]
+
+
+def test_two_whole_networks_in_one_pile_are_told_apart_by_the_record(dropped):
+    shape = {**SHAPE, "blocks": 3}
+    case, other = dropped(**shape, rows=500), dropped(**shape)
+    strangers = renamed(list(other.pile), 50)
+    solution = solve(Pile([*case.pile, *strangers]), case.records)
+    assert solution.exact
+    assert solution.permutation == case.permutation
+    assert {one.id for one in solution.findings.leftovers} == {piece.id for piece in strangers}
+
+
+def test_a_single_block_with_two_last_layers_needs_no_division(dropped):
+    case = dropped(**{**SHAPE, "blocks": 1}, rows=300)
+    stranger = replace(next(p for p in case.pile if p.shape == (1, 12)), id=50)
+    stranger = replace(stranger, weight=-stranger.weight)
+    solution = solve(Pile([*case.pile, stranger]), case.records)
+    assert solution.exact
+    assert [one.id for one in solution.findings.leftovers] == [50]
+
+
+def test_copies_are_told_apart_by_whether_they_are_equal(dropped, rng):
+    case = dropped(**SHAPE, rows=600)
+    first, second = case.pile[0], case.pile[3]
+    noise = (0.02 * second.weight.std() * rng.normal(size=second.shape)).astype(np.float32)
+    copies = [
+        Piece(50, first.weight.copy(), first.bias.copy()),
+        Piece(51, second.weight + noise, second.bias),
+    ]
+    pile = Pile([*case.pile, *copies])
+    assert [(pile[a].id, pile[b].id) for a, b in identical_copies(pile).items()] == [(50, first.id)]
+    near = {frozenset((pile[a].id, pile[b].id)) for a, b, _ in near_copies(pile)}
+    assert near == {frozenset((50, first.id)), frozenset((51, second.id))}
+    solution = solve(pile, case.records)
+    assert solution.exact
+    assert solution.permutation == case.permutation
+    reasons = {one.id: one.reason for one in solution.findings.leftovers}
+    assert reasons == {
+        50: f"equals piece {first.id} to the last bit",
+        51: f"nearly piece {second.id}, which fits better",
+    }
+
+
+def test_a_pile_with_one_layer_lost_is_solved_with_an_estimate(dropped, tmp_path):
+    case = dropped(**SHAPE, rows=600)
+    lost = case.permutation[5]  # the out layer of the third block
+    solution = solve(without(case.pile, [lost]), case.records)
+    assert solution.outcome is Outcome.APPROXIMATE
+    expected = ["?" if name == lost else str(name) for name in case.permutation]
+    assert solution.answer == ",".join(expected)
+    (gap,) = solution.findings.gaps
+    assert (gap.place, gap.missing) == (2, "out")
+    inputs = np.random.default_rng(5).normal(size=(100, 12)).astype(np.float32)
+    expected_predictions = case.network.predict(inputs)
+    np.testing.assert_allclose(solution.network.predict(inputs), expected_predictions, atol=1e-3)
+
+    write_solution(solution, tmp_path / "kept")
+    with safe_open(tmp_path / "kept" / "network.safetensors", "np") as kept:
+        assert kept.metadata() == {"estimated": "blocks.2.out.weight,blocks.2.out.bias"}
+    again = read_solution(tmp_path / "kept")
+    assert again.findings == solution.findings
+    assert again.answer == solution.answer
+
+
+def with_few_large_rows(case) -> Records:
+    """A record in which a hundredth of the rows say most about half of the columns."""
+    inputs = case.records.inputs.copy()
+    large = np.arange(len(inputs)) % 100 == 49
+    inputs[~large, 6:] *= 0.3
+    inputs[large] *= 1.5
+    return Records(inputs, case.network.predict(inputs))
+
+
+def test_rounding_of_the_record_is_no_error_of_an_estimate(dropped):
+    case = dropped(**SHAPE, rows=340)
+    records, unknown = with_few_large_rows(case), Unknown(0, "out")
+    known = records.inputs, records.predictions
+    estimate = finished(
+        estimate_layers(with_zeros(case.network, unknown), [unknown], *known, Journal())
+    )
+    network = finished(fit_all_rows(estimate.network, [unknown], *known, Journal()))
+    before, after = (
+        judge_network(each.astype(np.float32), records, ("float32",))
+        for each in (estimate.network, network)
+    )
+    assert before.outcome is Outcome.MISFIT
+    assert before.mse < before.tolerance.rms**2
+    assert after.outcome is Outcome.EXACT
+
+    lost = case.permutation[1]
+    solution = solve(without(case.pile, [lost]), records, seed=4)  # large rows are kept apart
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.answer == ",".join("?" if n == lost else str(n) for n in case.permutation)
+    assert [(gap.place, gap.missing) for gap in solution.findings.gaps] == [(0, "out")]
+
+
+def test_a_lost_layer_that_rows_do_not_determine_is_never_claimed(dropped):
+    case = dropped(**SHAPE, rows=60)
+    solution = solve(without(case.pile, [case.permutation[5]]), case.records)
+    assert solution.outcome is Outcome.INCOMPLETE
+
+
+def test_the_last_layer_is_estimated_where_it_is_lost(dropped):
+    case = dropped(**SHAPE, rows=600)
+    solution = solve(without(case.pile, [case.permutation[-1]]), case.records)
+    assert solution.outcome in (Outcome.APPROXIMATE, Outcome.INCOMPLETE)
+    assert solution.findings.gaps[-1].missing == "last"
+    if solution.outcome is Outcome.APPROXIMATE:
+        assert solution.permutation[:-1] == case.permutation[:-1]
+
+
+def test_a_lost_block_is_never_claimed_to_be_there(dropped):
+    case = dropped(**{**SHAPE, "blocks": 3}, rows=300)
+    solution = solve(without(case.pile, case.permutation[2:4]), case.records)
+    assert solution.outcome in (Outcome.LOCAL_OPTIMUM, Outcome.INCOMPLETE)
+
+
+def test_pieces_that_fit_nowhere_are_left_over(dropped):
+    case = dropped(**SHAPE, rows=600)
+    stranger = Piece(50, np.ones((3, 4), np.float32), np.ones(3, np.float32))
+    solution = solve(Pile([*case.pile, stranger]), case.records)
+    assert solution.exact
+    assert [one.reason for one in solution.findings.leftovers] == [
+        "fits nowhere with its shape 3 × 4"
+    ]
+
+
+def test_square_piles_and_piles_without_predictions_are_refused_as_before(dropped):
+    square = dropped(blocks=3, width=6, hidden=6)
+    pile = without(square.pile, [square.permutation[0]])
+    assert partial_anatomy(pile, square.records) is None
+    with pytest.raises(PileError, match="without a partner"):
+        solve(pile, square.records)
+    case = dropped(**SHAPE)
+    unpredicted = Records(case.records.inputs, np.empty((len(case.records), 0)))
+    with pytest.raises(PileError, match="missing"):
+        solve(without(case.pile, [case.permutation[0]]), unpredicted)
+
+
+def test_a_whole_network_is_looked_for_before_pieces_are_left_out(dropped, monkeypatch):
+    """What the weights call impossible is often two wrong pairs, and nothing is missing."""
+    case = dropped(blocks=6, width=12, hidden=20, rows=400)
+    monkeypatch.setattr(recover, "_has_orphans", lambda _: True)
+    monkeypatch.setattr("unshuffle.repair.incomplete.solve_incomplete", None)
+    solution = solve(case.pile, case.records)
+    assert solution.outcome is Outcome.EXACT
+
+
+def test_cases_can_be_gone_through_again(dropped):
+    case = dropped()
+    cases = Cases(case.pile, case.records, read_anatomy(case.pile, case.records), Options())
+    first = [*cases]
+    assert len(first) == len(ACTIVATIONS)
+    assert [*map(id, cases)] == [*map(id, first)]

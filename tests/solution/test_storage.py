@@ -1,0 +1,291 @@
+"""What is kept of a solution comes back as it was, or is refused in one line."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from unshuffle import Outcome, Pile, Records, Trace, read_solution, solve, write_solution
+from unshuffle.errors import FileError, UsageError
+from unshuffle.files import write_npz
+from unshuffle.pieces.pile import Piece
+from unshuffle.solution.arranging import STRATEGIES
+from unshuffle.solution.storage import FILES
+
+
+@pytest.fixture(scope="module")
+def solution(make_dropped):
+    case = make_dropped(np.random.default_rng(5), blocks=5, width=16, hidden=24)
+    return solve(case.pile, case.records)
+
+
+@pytest.fixture
+def folder(solution, tmp_path):
+    write_solution(solution, tmp_path)
+    return tmp_path
+
+
+def assert_same(read, written):
+    """Equal in every field; seconds to the microsecond, tested errors to float32."""
+    plain = ("outcome", "pairs", "order", "last", "rows", "sha256", "activation", "certificate")
+    for name in plain:
+        assert getattr(read, name) == getattr(written, name), name
+    for name in ("mse", "max_abs_error"):
+        np.testing.assert_equal(getattr(read, name), getattr(written, name))
+    assert read.seconds == pytest.approx(dict(written.seconds), abs=1e-6)
+    np.testing.assert_equal(read.margins, written.margins)
+    assert_same_pairing(read.pairing, written.pairing)
+    assert_same_trace(read.trace, written.trace)
+    assert read.network.blocks.activation is written.network.blocks.activation
+    tensors = written.network.tensors()
+    assert read.network.tensors().keys() == tensors.keys()
+    for name, values in read.network.tensors().items():
+        assert values.dtype == tensors[name].dtype
+        np.testing.assert_array_equal(values, tensors[name])
+
+
+def assert_same_pairing(read, written):
+    for name in ("anatomy", "matches", "last", "signal", "matching", "pairs"):
+        assert getattr(read, name) == getattr(written, name), name
+    np.testing.assert_array_equal(read.scores, written.scores)
+    assert (read.evidence is None) == (written.evidence is None)
+    if written.evidence is not None:
+        np.testing.assert_array_equal(read.evidence.log_odds, written.evidence.log_odds)
+        np.testing.assert_array_equal(read.evidence.pairs, written.evidence.pairs)
+        assert read.evidence.weights == written.evidence.weights
+
+
+def assert_same_trace(read, written):
+    assert (read.inp, read.out, read.seconds) == (written.inp, written.out, written.seconds)
+    assert len(read) == len(written)
+    for one, other in zip(read.steps, written.steps, strict=True):
+        assert (one.phase, one.kept, one.order) == (other.phase, other.kept, other.order)
+        assert one.rows == other.rows
+        np.testing.assert_equal(one.error, other.error)
+        np.testing.assert_array_equal(one.tested, other.tested.astype(np.float32))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "shape", [{"hidden": 24}, {"hidden": 16, "outputs": 3}, {"hidden": 16, "outputs": 16}]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_kept_comes_back(dropped, tmp_path, strategy, shape, dtype):
+    case = dropped(blocks=4, width=16, dtype=dtype, **shape)
+    written = solve(case.pile, case.records, strategy=strategy)
+    write_solution(written, tmp_path / "run")
+    assert_same(read_solution(tmp_path / "run"), written)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "tanh"])
+def test_the_activation_comes_back(dropped, tmp_path, activation):
+    case = dropped(blocks=4, width=16, hidden=24, activation=activation)
+    written = solve(case.pile, case.records, activation=activation)
+    write_solution(written, tmp_path)
+    read = read_solution(tmp_path)
+    assert read.activation == activation
+    np.testing.assert_array_equal(
+        read.network.predict(case.records.inputs), written.network.predict(case.records.inputs)
+    )
+
+
+def test_what_is_unfinished_or_unknown_comes_back(dropped, tmp_path):
+    case = dropped(blocks=6, width=16, hidden=24)
+    short = solve(case.pile, case.records, strategy="classic", time_limit=1e-9)
+    nothing = Records(case.records.inputs, np.empty((len(case.records), 0), np.float32))
+    estimate = solve(case.pile, nothing)
+    single = dropped(blocks=1)
+    alone = solve(single.pile, single.records)  # one block: infinite margin, no rival
+    assert short.outcome is Outcome.BUDGET_SPENT
+    assert estimate.outcome is Outcome.ESTIMATE
+    for name, written in {"short": short, "estimate": estimate, "alone": alone}.items():
+        write_solution(written, tmp_path / name)
+        assert_same(read_solution(tmp_path / name), written)
+
+
+def test_names_of_any_kind_come_back(dropped, tmp_path):
+    case = dropped(blocks=4, width=16, hidden=24)
+    names = ["<b>", "ü", "7", 7, "[red]", "$", "x" * 900, "'", 8]
+    pile = Pile(
+        Piece(name, piece.weight, piece.bias) for name, piece in zip(names, case.pile, strict=True)
+    )
+    written = solve(pile, case.records)
+    write_solution(written, tmp_path)
+    assert_same(read_solution(tmp_path), written)
+
+
+@pytest.mark.parametrize("name", ["a\n", "nul\0", "", "\x1b[2J", "\u202e", "a,b", -1, 10**18])
+def test_names_that_no_file_can_give_are_not_written(dropped, tmp_path, name):
+    case = dropped(blocks=1)
+    first, *rest = case.pile
+    pile = Pile([Piece(name, first.weight, first.bias), *rest])
+    with pytest.raises(UsageError, match="cannot be kept"):
+        write_solution(solve(pile, case.records), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten_unless_asked(solution, folder):
+    with pytest.raises(FileError, match=r"answer\.txt.*--force"):
+        write_solution(solution, folder)
+    write_solution(solution, folder, force=True)
+    assert_same(read_solution(folder), solution)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "answer.txt"])
+def test_a_file_that_is_missing_or_damaged_is_named(folder, name):
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()
+    assert name in refusal(folder)
+    for damage in (b"", b"x", content[: len(content) // 2], b"\xff" + content[1:]):
+        (folder / name).write_bytes(damage)
+        assert name in refusal(folder)
+
+
+def refusal(folder):
+    """The one printable line with which a folder is refused."""
+    with pytest.raises(FileError) as caught:
+        read_solution(folder)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 1_000
+    return message
+
+
+def test_a_folder_that_is_none_is_named(tmp_path):
+    assert "nowhere" in refusal(tmp_path / "nowhere")
+    assert "solution.json" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"outcome": "perfect"}, "'outcome'"),
+        ({"outcome": 3}, "'outcome'"),
+        ({"activation": "\x1b[31m"}, "'activation'"),
+        ({"pairs": "no"}, "'pairs'"),
+        ({"pairs": [[1, 2, 3]]}, "'pairs'"),
+        ({"pairs": [[1, True]]}, "'pairs'"),
+        ({"order": [0, 1, 2, 3, 3]}, "order"),
+        ({"order": [0.0, 1, 2, 3, 4]}, "'order'"),
+        ({"order": [1, 0, 2, 3, 4]}, "sha256"),
+        ({"last": None}, "'last'"),
+        ({"last": 99}, "layers"),
+        ({"mse": "small"}, "'mse'"),
+        ({"mse": 10**400}, "'mse'"),
+        ({"mse": float("inf")}, "'mse'"),
+        ({"rows": 1.5}, "'rows'"),
+        ({"sha256": "0"}, "sha256"),
+        ({"seconds": [1]}, "'seconds'"),
+        ({"seconds": {"order": 1}}, "'seconds'"),
+        ({"certificate": {}}, "'certificate'"),
+        ({"pairing": {}}, "'inp'"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(folder, change, part):
+    path = folder / "solution.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    message = refusal(folder)
+    assert "solution.json" in message
+    assert part in message
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"inp": [1]}, "pairing.npz"),
+        ({"inp": 5}, "'inp'"),
+        ({"anatomy": {}}, "'anatomy'"),
+        ({"weights": {"trace": "much"}}, "'weights'"),
+        ({"pairs": [{}]}, "'pairs'"),
+        ({"pairs": []}, "blocks"),
+    ],
+)
+def test_evidence_that_cannot_be_is_refused(folder, change, part):
+    path = folder / "solution.json"
+    values = json.loads(path.read_text())
+    values["pairing"] |= change
+    path.write_text(json.dumps(values))
+    assert part in refusal(folder)
+
+
+@pytest.mark.parametrize("change", [lambda places: [places[0] + 1, places[1]], lambda _: [0, 5]])
+@pytest.mark.parametrize("statements", ["neighbours", "pairs"])
+def test_a_certificate_of_other_places_is_refused(folder, change, statements):
+    path = folder / "solution.json"
+    values = json.loads(path.read_text())
+    statement = values["certificate"][statements][-1]
+    statement["places"] = change(statement["places"])
+    path.write_text(json.dumps(values))
+    assert "certificate" in refusal(folder)
+
+
+def test_a_key_that_is_missing_is_named(folder):
+    path = folder / "solution.json"
+    values = json.loads(path.read_text())
+    for key in ("pairing", "order", "sha256", "seconds"):
+        path.write_text(json.dumps({name: v for name, v in values.items() if name != key}))
+        assert f"lacks '{key}'" in refusal(folder)
+    for text in ("[" * 100_000, "1" * 10_000, "[]", "null"):
+        path.write_text(text)
+        assert "solution.json" in refusal(folder)
+
+
+def test_files_of_two_solutions_do_not_mix(dropped, folder, tmp_path):
+    case = dropped(blocks=4, width=16, hidden=24)
+    write_solution(solve(case.pile, case.records), tmp_path / "other")
+    for name in ("network.safetensors", "pairing.npz", "trace.npz"):
+        mine = (folder / name).read_bytes()
+        (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())
+        assert name in refusal(folder)
+        (folder / name).write_bytes(mine)
+
+
+def test_scores_that_are_not_finite_are_refused(solution, folder):
+    scores = np.where(np.eye(5), np.nan, solution.pairing.scores)
+    write_npz(folder / "pairing.npz", {"scores": scores}, force=True)
+    assert "pairing.npz" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("kept", lambda kept: kept.astype(np.int64)),
+        ("kept", lambda kept: kept[:-1]),
+        ("phase", lambda phase: np.zeros(len(phase))),
+        ("candidates", lambda counts: counts + 1),
+        ("candidates", lambda counts: -counts),
+        ("blocks", lambda blocks: blocks - 1),
+        ("order", lambda order: order + 25),
+        ("order", lambda order: order - 25),
+        ("order", lambda order: order[:-1]),
+        ("error", lambda error: error[:, None]),
+        ("seconds", lambda seconds: None),
+        ("rows", lambda rows: rows - 2**40),
+        ("rows", lambda rows: rows + 2**31),
+    ],
+)
+def test_arrays_that_make_no_trace_are_refused(solution, folder, name, change):
+    arrays = solution.trace.arrays()
+    arrays[name] = change(arrays[name])
+    if arrays[name] is None:
+        del arrays[name]
+    with pytest.raises(UsageError):
+        Trace.from_arrays(arrays, solution.trace.inp, solution.trace.out)
+    write_npz(folder / "trace.npz", arrays, force=True)
+    assert "trace.npz" in refusal(folder)
+
+
+def test_text_that_is_no_text_is_refused(solution, folder):
+    arrays = solution.trace.arrays()
+    for code in (0xFFFFFFFF, 0xD800):
+        broken = np.full((len(arrays["phase"]), 4), code, np.uint32).view("<U4").ravel()
+        write_npz(folder / "trace.npz", arrays | {"phase": broken}, force=True)
+        assert "phase" in refusal(folder)
+
+
+def test_summaries_agree(solution, folder):
+    read = read_solution(folder)
+    assert read.summary() == solution.summary()
+    assert asdict(read.pairing.anatomy) == asdict(solution.pairing.anatomy)
+    assert replace(read, seconds=solution.seconds).summary() == solution.summary()
