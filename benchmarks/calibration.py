@@ -11,21 +11,23 @@ sure `pair` calls each pair that it finds, by the weights alone and with a recor
 import argparse
 import sys
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from common import count, machine, one_blas_thread, print_table, wilson
-from unshuffle import Network, Records
-from unshuffle.blocks.network import Layers
+from unshuffle import Records
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpNetwork
 from unshuffle.grouping import pair
+from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.oracle.dropping import drop
 from unshuffle.oracle.storage import is_oracle, read_oracle, read_story
-from unshuffle.ordering.descent import Objective, descend
-from unshuffle.ordering.judge import Judge, Order
+from unshuffle.ordering.descent import descend
 from unshuffle.ordering.problem import Problem
+from unshuffle.pieces.blueprint import Arrangement, Kind, Role
 from unshuffle.proof.certificate import CONFIDENCE, certify
 from unshuffle.proof.tolerance import rounding_tolerance
 
@@ -85,30 +87,34 @@ def find_oracles(zoo: Path, recipes: list[str]) -> list[Path]:
 
 
 def statements(
-    network: Network, data: Records, share: float, rows: int, rng: np.random.Generator
+    network: MlpNetwork, data: Records, share: float, rows: int, rng: np.random.Generator
 ) -> tuple[list[Statement], list[Statement]]:
     """What the certificate of the best-fitting arrangement says, about neighbours and pairs."""
     inputs = data.inputs[np.sort(rng.permutation(len(data))[:rows])]
     predictions = network.predict(inputs).astype(np.float64)
     predictions += share * predictions.std() * rng.normal(size=predictions.shape)
-    problem = problem_of(network, Records(inputs, predictions))
+    bank = ToldApart(*network.blocks.inp, *network.blocks.out, network.blocks.activation)
+    truth = bank.arranged(np.stack([np.arange(len(network.blocks))] * 2, axis=1))
+    problem = unpaired(bank, network.last, truth, Records(inputs, predictions))
     with one_blas_thread():
-        order = best_fitting(problem)
+        found = best_fitting(problem)
         tolerance = rounding_tolerance(network, inputs, predictions, "float32")
-        certificate = certify(problem, order, tolerance.rms)
-    layers = [divmod(block, len(network.blocks)) for block in order]
-    depth = [inp for inp, _ in layers]
+        certificate = certify(problem, found, tolerance.rms)
+    depth, outs = bank.rows[found[:, INP]].tolist(), bank.columns[found[:, OUT]].tolist()
     return (
         [
-            Statement(one.confidence, depth[one.first] < depth[one.second])
+            Statement(one.confidence, depth[one.places[0]] < depth[one.places[1]])
             for one in certificate.neighbours
         ],
-        [Statement(one.confidence, len(set(layers[one.first])) == 1) for one in certificate.pairs],
+        [
+            Statement(one.confidence, depth[one.places[0]] == outs[one.places[0]])
+            for one in certificate.pairs
+        ],
     )
 
 
 def matches(
-    network: Network, data: Records, rows: int, rng: np.random.Generator
+    network: MlpNetwork, data: Records, rows: int, rng: np.random.Generator
 ) -> list[Statement]:
     """What `pair` says of the pairs that it finds, with so many rows or by the weights alone."""
     dropped = drop(network, data, rng=rng, rows=rows or 1)
@@ -122,27 +128,32 @@ def matches(
     return [Statement(one.confidence or 0.0, (one.inp, one.out) in true) for one in pairing.matches]
 
 
-def problem_of(network: Network, records: Records) -> Problem:
-    """The right arrangement, with nothing known of the pairs but the record."""
-    blocks = network.blocks
-    layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
-    together = np.arange(len(blocks))
-    odds = np.zeros((len(blocks), len(blocks)))
-    return Problem(
-        layers, network.last, np.column_stack([together, together]), odds, records, turns=False
-    )
+class ToldApart(MlpBank):
+    """A bank whose inp and out layers are known as such, even where all have one shape."""
+
+    @property
+    def kind(self) -> Kind:
+        """A kind none of whose pieces can change their roles."""
+        inp, out = super().kind.roles
+        return replace(super().kind, roles=(inp, Role("out", {**out.tensors, "known": ()})))
 
 
-def best_fitting(problem: Problem) -> Order:
-    """The order that descent from the right one ends in: the best under this noise."""
-    judge = Judge(problem.layers, problem.last, problem.known)
-    start = judge.run(problem.blocks.tolist())
-    search = descend(judge, start, Objective(problem.log_odds), done=lambda run: False)
+def unpaired(bank: MlpBank, last: Linear, grouped: Arrangement, records: Records) -> Problem:
+    """What is to be ordered, with nothing known of the pairs but the record."""
+    odds = np.zeros((len(bank.inp_weight), len(bank.out_weight)))
+    evidence = Evidence((EdgeOdds(INP, OUT, odds, bank.rows, bank.columns),))
+    return Problem(bank, last, grouped, evidence, records)
+
+
+def best_fitting(problem: Problem) -> Arrangement:
+    """What descent from the right arrangement ends in: the best under this noise."""
+    judge = problem.judge(problem.known)
+    search = descend(judge, judge.run(problem.grouped), problem.evidence, done=lambda run: False)
     while True:
         try:
             next(search)
         except StopIteration as end:
-            return end.value.order
+            return end.value.arrangement
 
 
 def table(found: dict[tuple[float, int], list[Statement]]) -> list[tuple[str, ...]]:

@@ -13,10 +13,9 @@ from statistics import NormalDist, median
 from time import perf_counter
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from unshuffle import Pile, Records, read_pile, read_records
-from unshuffle.blocks.network import cores
+from unshuffle.blocks.threads import cores, single_threaded_blas
 
 PROJECT = Path(__file__).resolve().parent.parent
 PUZZLE = PROJECT.parent / "shared" / "puzzle"
@@ -97,7 +96,7 @@ def machine() -> str:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to one thread: the code inside runs rows in threads of its own, as `solve` does."""
-    with threadpool_limits(1, "blas"):
+    with single_threaded_blas():
         yield
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from common import Stopwatch, count, find_material
 from unshuffle import Outcome, Pile, Records, Solution, UnshuffleError, solve
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.files import read_network
 from unshuffle.oracle.dropping import Dropped, Hardening, Second, draw_decoys, drop
 from unshuffle.oracle.storage import read_oracle, read_story
@@ -75,7 +75,7 @@ def name_of(path: Path) -> str:
     return path.name
 
 
-def read_model(path: Path) -> tuple[Network, Records]:
+def read_model(path: Path) -> tuple[MlpNetwork, Records]:
     """A network, and rows that a record can be drawn from."""
     if (path / "pieces").is_dir():
         pile, records = find_material(path).read()
@@ -93,14 +93,14 @@ def read_model(path: Path) -> tuple[Network, Records]:
     return network, Records(inputs.astype(np.float32), np.empty((4000, 0)))
 
 
-def scrambled(network: Network, rng: np.random.Generator) -> Network:
+def scrambled(network: MlpNetwork, rng: np.random.Generator) -> MlpNetwork:
     """Another network of the same shapes: the same blocks in another sequence, turned about."""
     flips = rng.permutation(network.blocks.width)
     blocks = network.blocks.take(rng.permutation(len(network.blocks)))
-    return turned(Network(blocks, network.last), flips)
+    return turned(MlpNetwork(blocks, network.last), flips)
 
 
-def unlike(network: Network, rng: np.random.Generator) -> Network:
+def unlike(network: MlpNetwork, rng: np.random.Generator) -> MlpNetwork:
     """A network of the same shapes and distributions that no arrangement of these layers makes.
 
     The stream's dimensions are in another sequence for each layer.
@@ -110,10 +110,10 @@ def unlike(network: Network, rng: np.random.Generator) -> Network:
     for block in range(len(blocks)):
         inp_weight[block] = inp_weight[block][:, rng.permutation(blocks.width)]
         out_weight[block] = out_weight[block][rng.permutation(blocks.width)]
-    return Network(replace(blocks, inp_weight=inp_weight, out_weight=out_weight), network.last)
+    return MlpNetwork(replace(blocks, inp_weight=inp_weight, out_weight=out_weight), network.last)
 
 
-def turned(network: Network, flips: NDArray[np.intp]) -> Network:
+def turned(network: MlpNetwork, flips: NDArray[np.intp]) -> MlpNetwork:
     """The network with the features of its stream, and so its inputs, in another sequence."""
     blocks = network.blocks
     flipped = replace(
@@ -122,10 +122,10 @@ def turned(network: Network, flips: NDArray[np.intp]) -> Network:
         out_weight=blocks.out_weight[:, flips],
         out_bias=blocks.out_bias[:, flips],
     )
-    return Network(flipped, replace(network.last, weight=network.last.weight[:, flips]))
+    return MlpNetwork(flipped, replace(network.last, weight=network.last.weight[:, flips]))
 
 
-def damaged(network: Network, data: Records, case: str, rows: int) -> Dropped:
+def damaged(network: MlpNetwork, data: Records, case: str, rows: int) -> Dropped:
     """Drop a network with some damage."""
     kind = CASES[case]
     rng = np.random.default_rng(7)

@@ -23,7 +23,6 @@ from time import perf_counter
 import numpy as np
 
 from common import add_puzzle, count, find_material, machine
-from unshuffle.solution.checkpointing import read_checkpoint
 from unshuffle.solution.storage import ANSWER, NETWORK, PAIRING, SOLUTION, TRACE
 
 
@@ -86,7 +85,10 @@ def main() -> int:
             moment = moments.uniform(0, taken) if killed < args.kills else None
             started = perf_counter()
             ended = run(resumable, moment)
-            rounds = len(read_checkpoint(search).entries) if search.exists() else 0
+            rounds = 0
+            if search.exists():
+                with np.load(search) as kept:
+                    rounds = len(kept["trace.kept"])
             what = f"exit status {ended}" if ended >= 0 else "killed"
             print(f"{what} after {perf_counter() - started:.1f} s, {rounds} rounds kept")
             if ended == -signal.SIGKILL:

@@ -45,7 +45,7 @@ def coarse(pile: Pile, records: Records, _: np.random.Generator) -> tuple[Pile, 
     """Weights and biases rounded to bfloat16."""
     form = "bfloat16"
     return Pile(
-        Piece(one.id, round_weights(one.weight, form), round_weights(one.bias, form), form)
+        Piece.linear(one.id, round_weights(one.weight, form), round_weights(one.bias, form), form)
         for one in pile
     ), records
 

@@ -7,23 +7,23 @@ log-odds of 0: all that it finds out about pairs comes from the record.
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from calibration import find_oracles
+from calibration import ToldApart, find_oracles, unpaired
 from common import Stopwatch, count, machine, one_blas_thread, print_table, spread
-from unshuffle import Network, Records
-from unshuffle.blocks.network import Layers
+from unshuffle import Records
+from unshuffle.blocks.mlp import INP, OUT, MlpNetwork
 from unshuffle.oracle.storage import read_oracle, read_story
-from unshuffle.ordering.auto import auto
-from unshuffle.ordering.journal import Journal
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.search import run_search
+from unshuffle.ordering.search import Deadline, run_states
 from unshuffle.ordering.trace import Trace
-from unshuffle.proof.tolerance import rounding_tolerance
+from unshuffle.ordering.workbench import Workbench
+from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock
+from unshuffle.solution.arranging import Reproduction
 
 RECIPES = ("depth-12", "adam", "adamw-heavy", "zero-init", "sgd", "width-16", "width-32", "smooth")
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def solve_from_random(
-    network: Network, data: Records, rows: int, time_limit: float, rng: np.random.Generator
+    network: MlpNetwork, data: Records, rows: int, time_limit: float, rng: np.random.Generator
 ) -> tuple[int, bool]:
     """Pairs that are right at the end, and whether the record is reproduced."""
     network = network.astype(np.float32)
@@ -70,37 +70,24 @@ def solve_from_random(
     # Layers in random sequences, so that no number tells anything.
     depth_of_inp, depth_of_out = rng.permutation(count), rng.permutation(count)
     inp, out = network.blocks.take(depth_of_inp), network.blocks.take(depth_of_out)
-    layers = Layers(*inp.inp, *out.out, network.blocks.activation)
-    pairs = np.column_stack([np.arange(count), rng.permutation(count)])
-    odds = np.zeros((count, count))
-    problem = Problem(layers, network.last, pairs, odds, records, turns=False)
-    trace = Trace()
-    steps = auto(
-        [problem],
-        rng,
-        journal=Journal(),
-        rows=None,
-        reproduces=partial(reproduces, problem),
-        explains=lambda problem, order: False,
-        decides=lambda problem, order, rows: False,
-    )
-    run_search(steps, trace, time_limit=time_limit)
-    order = trace.steps[-1].order
-    final = Judge(layers, network.last, records)
-    i, j = np.divmod(order, count)
-    found = int(np.sum(depth_of_inp[i] == depth_of_out[j]))
-    return found, reproduces(problem, final, final.run(order))
+    bank = ToldApart(*inp.inp, *out.out, network.blocks.activation)
+    grouped = bank.arranged(np.column_stack([np.arange(count), rng.permutation(count)]))
+    problem = unpaired(bank, network.last, grouped, records)
+    goal = OnlyRounding("float32", count)
+    bench = Workbench([problem], rng, goal)
+    start, deadline = begin(bench, rng), Deadline(Clock(time_limit))
+    end, _ = run_states(start, advance(start, bench), Trace(), stops=(deadline,))
+    judge, found = problem.judge(records), end.best.arrangement
+    right = depth_of_inp[bank.rows[found[:, INP]]] == depth_of_out[bank.columns[found[:, OUT]]]
+    return int(right.sum()), goal.reproduces(judge, judge.run(found))
 
 
-def reproduces(problem: Problem, judge: Judge, run: Run) -> bool:
-    """Whether an order reproduces the rows of a judge to rounding."""
-    some = slice(16)
-    network, inputs, predictions = (
-        problem.network(run.order),
-        judge.inputs[some],
-        judge.predictions[some],
-    )
-    return run.error <= rounding_tolerance(network, inputs, predictions, "float32").rms ** 2
+class OnlyRounding(Reproduction):
+    """The goal to reproduce the record to rounding, whatever else may explain it."""
+
+    def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
+        """No rows decide anything before that."""
+        return False
 
 
 if __name__ == "__main__":

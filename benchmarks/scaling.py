@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from common import count, growth_exponent, machine, print_table, spread
-from unshuffle import Network, Piece, Pile, Records, solve
-from unshuffle.blocks.network import Blocks, Linear
+from unshuffle import Piece, Pile, Records, solve
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork, MlpStack
 from unshuffle.pieces.pile import Floats
 
 SIZES = (12, 24, 48, 96, 192, 384)
@@ -44,7 +45,7 @@ OWN = 0.5
 """Share of a block's weights, in variance, that it has to itself."""
 
 
-def synthetic(blocks: int, rng: np.random.Generator, scatter: float = SCATTER) -> Network:
+def synthetic(blocks: int, rng: np.random.Generator, scatter: float = SCATTER) -> MlpNetwork:
     """A network with the traces that training leaves.
 
     The halves of a block are coupled, W_out leaning towards minus W_inᵀ; neighbours in depth are
@@ -62,8 +63,8 @@ def synthetic(blocks: int, rng: np.random.Generator, scatter: float = SCATTER) -
     # Random matrices differ in size by themselves, which would scatter large networks further.
     magnitudes = np.abs(out).mean(axis=(1, 2))
     out *= (sizes * magnitudes.mean() / magnitudes)[:, None, None]
-    return Network(
-        Blocks(
+    return MlpNetwork(
+        MlpStack(
             inp,
             0.3 * rng.normal(size=(blocks, HIDDEN)),
             out,
@@ -90,7 +91,8 @@ def measure(blocks: int, rows: int, seed: int, time_limit: float, scatter: float
     layers = network.layers()
     ids = rng.permutation(len(layers)).tolist()
     pile = Pile(
-        Piece(name, layer.weight, layer.bias) for name, layer in zip(ids, layers, strict=True)
+        Piece.linear(name, layer.weight, layer.bias)
+        for name, layer in zip(ids, layers, strict=True)
     )
     inputs = rng.normal(size=(RECORD, WIDTH)).astype(np.float32)
     records = Records(inputs, network.predict(inputs))

@@ -72,7 +72,7 @@ def contestants(pile: Pile, records: Records, sha256: str) -> list[Contestant]:
         return result.seconds, answer_hash(result.permutation) == sha256
 
     network = solve(pile, records).network
-    inputs = records.inputs.astype(network.last.weight.dtype)
+    inputs = records.inputs.astype(network.ends.dtype)
 
     def forward(_: int) -> tuple[float, bool | None]:
         with one_blas_thread():
@@ -170,7 +170,7 @@ first, pile, records = read()
 again, _, _ = read()
 network = build_network(pile, json.loads(sys.argv[3]))
 with threadpool_limits(1, "blas"):
-    inputs = records.inputs.astype(network.last.weight.dtype)
+    inputs = records.inputs.astype(network.ends.dtype)
     started = perf_counter()
     network.predict(inputs)
     network.predict(inputs)

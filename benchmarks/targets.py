@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unshuffle import (
-    Network,
     Piece,
     Pile,
     Records,
@@ -24,7 +23,8 @@ from unshuffle import (
     read_solution,
     solve,
 )
-from unshuffle.blocks.network import Linear
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.files import read_network, read_text, write_network
 from unshuffle.files.json_file import read_json
 from unshuffle.files.pickle_machine import read_state_dict
@@ -33,7 +33,7 @@ from unshuffle.lab.ledger import add_runs, ledger_text, read_runs
 from unshuffle.lab.plan import comparison, findings, render_plan
 from unshuffle.oracle.recipe import SHIPPED, read_recipe
 from unshuffle.pieces.answer import parse_answer
-from unshuffle.solution.checkpointing import read_checkpoint
+from unshuffle.solution.checkpointing import Checkpoint
 from unshuffle.solution.storage import FILES, write_solution
 from unshuffle.views.report import report_page
 
@@ -97,8 +97,8 @@ def make_targets(scratch: Path) -> dict[str, Target]:
         A folder for the sound files.
     """
     pile, records = _dropped()
-    with checkpoint(scratch / "search.npz") as journal:
-        solution = solve(pile, records, journal=journal)
+    with checkpoint(scratch / "search.npz") as kept:
+        solution = solve(pile, records, checkpoint=kept)
     folder = scratch / "solution"
     write_solution(solution, folder, force=True)
 
@@ -131,7 +131,9 @@ def make_targets(scratch: Path) -> dict[str, Target]:
             for name in FILES[1:]
         },
         "answer": Target("a.txt", partial(_answer, pile), (b"0,1,2", b"\xef\xbb\xbf1\n2, 0")),
-        "checkpoint": Target("c.npz", read_checkpoint, ((scratch / "search.npz").read_bytes(),)),
+        "checkpoint": Target(
+            "c.npz", partial(_resumed, pile, records), ((scratch / "search.npz").read_bytes(),)
+        ),
         "recipe": Target("a.toml", read_recipe, tuple(recipes[::9])),
         "pickle": Target("state.pkl", _pickle, _pickles(network(".pth"))),
         "training": Target("t.safetensors", _training, (_trained(scratch),)),
@@ -156,8 +158,8 @@ def _dropped() -> tuple[Pile, Records]:
         for shape in shapes
     ]
     inputs = rng.normal(size=(40, 3)).astype("f4")
-    pieces = [Piece(n, layer.weight, layer.bias) for n, layer in enumerate(layers)]
-    return Pile(pieces), Records(inputs, Network.from_layers(layers).predict(inputs))
+    pieces = [Piece.linear(n, layer.weight, layer.bias) for n, layer in enumerate(layers)]
+    return Pile(pieces), Records(inputs, MlpNetwork.from_layers(layers).predict(inputs))
 
 
 def _tables() -> dict[str, Target]:
@@ -250,6 +252,10 @@ def _ledger(asked: Experiment, path: Path) -> object:
 
 def _answer(pile: Pile, path: Path) -> object:
     return parse_answer(read_text(path), pile)
+
+
+def _resumed(pile: Pile, records: Records, path: Path) -> object:
+    return solve(pile, records, checkpoint=Checkpoint(path))
 
 
 def _read_and_show(path: Path) -> object:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unshuffle import Network, Piece, Pile, Records
+from unshuffle import MlpNetwork, Piece, Pile, Records
 from unshuffle.blocks.activations import find_activation
-from unshuffle.blocks.network import Blocks, Linear
+from unshuffle.blocks.bank import LoopBank
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpBank, MlpStack
 
 PROJECT = Path(__file__).parent.parent
 PUZZLE = PROJECT.parent / "shared" / "puzzle"
@@ -20,14 +22,19 @@ PUZZLE = PROJECT.parent / "shared" / "puzzle"
 class Dropped:
     """A network that was dropped, with its answer."""
 
-    network: Network
+    network: MlpNetwork
     pile: Pile
     records: Records
     permutation: tuple[int, ...]
 
     @property
+    def blocks(self) -> tuple[tuple[int, int], ...]:
+        """Ids of the inp and the out layer of each block, in the order in which they run."""
+        return tuple(zip(self.permutation[:-1:2], self.permutation[1::2], strict=True))
+
+    @property
     def pairs(self) -> set[tuple[int, int]]:
-        return set(zip(self.permutation[:-1:2], self.permutation[1::2], strict=True))
+        return set(self.blocks)
 
 
 def make_network(
@@ -39,18 +46,19 @@ def make_network(
     outputs: int = 1,
     dtype: type = np.float32,
     activation: str = "relu",
-) -> Network:
+    coupling: float = 0.12,
+) -> MlpNetwork:
     """A random network whose blocks couple inp and out the way that training does.
 
-    The product W_out W_in leans towards minus identity, and the norms of a hidden unit's weights
-    agree on its two sides.
+    The product W_out W_in leans towards minus identity, as far as `coupling` says, and the norms of
+    a hidden unit's weights agree on its two sides.
     """
     strength = np.exp(0.5 * rng.normal(size=(blocks, hidden, 1)))
     inp = rng.normal(size=(blocks, hidden, width)) / np.sqrt(width) * strength
-    out = -0.12 * inp.transpose(0, 2, 1)
+    out = -coupling * inp.transpose(0, 2, 1)
     out += 0.1 * rng.normal(size=out.shape) * strength.transpose(0, 2, 1) / np.sqrt(hidden)
-    return Network(
-        Blocks(
+    return MlpNetwork(
+        MlpStack(
             inp,
             0.3 * rng.normal(size=(blocks, hidden)),
             out,
@@ -61,15 +69,46 @@ def make_network(
     ).astype(dtype)
 
 
-def drop_network(rng: np.random.Generator, network: Network, *, rows: int) -> Dropped:
+def drop_network(rng: np.random.Generator, network: MlpNetwork, *, rows: int) -> Dropped:
     """Shuffle a network's layers into numbered pieces and record its predictions."""
     tensors = list(network.tensors().values())
     layers = list(zip(tensors[::2], tensors[1::2], strict=True))
     ids = rng.permutation(len(layers)).tolist()
-    pieces = [Piece(name, weight, bias) for name, (weight, bias) in zip(ids, layers, strict=True)]
+    pieces = [
+        Piece.linear(name, weight, bias) for name, (weight, bias) in zip(ids, layers, strict=True)
+    ]
     inputs = rng.normal(size=(rows, network.blocks.width)).astype(np.float32)
     records = Records(inputs, network.predict(inputs))
     return Dropped(network, Pile(pieces), records, tuple(ids))
+
+
+def loop_bank(bank: MlpBank) -> LoopBank:
+    """The same blocks, known by two functions on their tensors."""
+
+    def stack(weights) -> MlpStack:
+        inp, out = weights["inp"], weights["out"]
+        tensors = inp["weight"], inp["bias"], out["weight"], out["bias"]
+        return MlpStack(*(values[None] for values in tensors), bank.activation)
+
+    tensors = [{}] * len(bank.rows)
+    for position in bank.inp_positions:
+        layer = bank.inp_layer(position)
+        tensors[position] = {"weight": layer.weight, "bias": layer.bias}
+    for position in bank.out_positions:
+        layer = bank.out_layer(position)
+        tensors[position] = {"weight": layer.weight, "bias": layer.bias}
+    return LoopBank(
+        bank.kind,
+        lambda weights, x: stack(weights).apply(0, x),
+        lambda weights, x, g: stack(weights).pullback(0, x, g),
+        tensors,
+    )
+
+
+@pytest.fixture(scope="session")
+def looped() -> Callable[[MlpBank], LoopBank]:
+    """The same blocks, run one by one by two functions: `looped(bank)`."""
+    return loop_bank
 
 
 @pytest.fixture

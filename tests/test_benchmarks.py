@@ -77,9 +77,7 @@ def test_statements_are_held_against_the_truth(dropped, rng, monkeypatch):
         assert len(found) == 4
         assert all(0 <= one.confidence <= 1 for one in found)
     # An order that is wrong in its first two places makes one wrong statement.
-    monkeypatch.setattr(
-        calibration, "best_fitting", lambda problem: tuple(problem.blocks[[1, 0, 2, 3]].tolist())
-    )
+    monkeypatch.setattr(calibration, "best_fitting", lambda problem: problem.grouped[[1, 0, 2, 3]])
     order, _ = calibration.statements(case.network, data, 0.01, 300, rng)
     assert [one.holds for one in order] == [False, True, True]
 

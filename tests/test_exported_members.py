@@ -9,6 +9,7 @@ import unshuffle
 def test_public_names():
     assert sorted(unshuffle.__all__) == [
         "Anatomy",
+        "MlpNetwork",
         "Network",
         "Outcome",
         "Pairing",

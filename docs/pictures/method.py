@@ -14,13 +14,16 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from numpy.typing import NDArray
 
 from unshuffle import Pairing, Pile, Records, Solution, pair, read_pile, read_records, solve
-from unshuffle.blocks.activations import RELU
-from unshuffle.blocks.assembly import last_layer, stack_layers
+from unshuffle.blocks.mlp import INP
 from unshuffle.grouping import SIGNALS
 from unshuffle.grouping.fusion import WORTH
-from unshuffle.ordering.adjoint import Linearization, linearize, shift_effects, shifts
 from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.linearization import Linearization, linearize, shift_effects, shifts
+from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.selection import RIDGE
+from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.options import Options
 from unshuffle.views.figures.image import picture
 from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, PALE, axis, legend
 
@@ -37,13 +40,13 @@ def main() -> None:
     pile = read_pile(EXAMPLE / "pieces")
     records = read_records(EXAMPLE / "record.csv")
     solution = solve(pile, records)
-    judge, order = judge_of(pile, records, solution)
+    judge, truth = judge_of(pile, records), solution.arrangement
     pictures = {
         "network": network(),
         "signals": signals(pile, records, solution),
         "fusion": fusion(pair(pile, records)),
-        "adjoint": adjoint(judge, order),
-        "regression": regression(judge, order),
+        "adjoint": adjoint(judge, truth),
+        "regression": regression(judge, truth),
     }
     for name, ax in pictures.items():
         (folder / f"{name}.svg").write_bytes(picture(ax, "svg"))
@@ -89,12 +92,12 @@ def signals(pile: Pile, records: Records, solution: Solution) -> Axes:
     axes = figure.subplots(2, 5)
     for ax, name in zip(axes.flat, SIGNALS, strict=True):
         pairing = pair(pile, records, signal=name)
-        true = true_pairs(pile, pairing, solution)
+        true = true_pairs(pairing, solution)
         spread = pairing.scores[~true].std()
         scores = (pairing.scores - pairing.scores[~true].mean()) / spread
         axis(ax).hist(scores[~true], bins=20, color=PALE)
         ax.vlines(scores[true], 0, 0.35, BLUE, transform=ax.get_xaxis_transform())
-        found = len(set(pairing.pairs).intersection(solution.pairs))
+        found = len(set(pairing.pairs).intersection(solution.blocks))
         ax.set_title(f"{name}: {found} of {len(pairing.pairs)}", fontsize="x-small")
         ax.set_yticks([])
     figure.supxlabel("score, in standard deviations of the wrong pairs", fontsize="small")
@@ -103,8 +106,8 @@ def signals(pile: Pile, records: Records, solution: Solution) -> Axes:
 
 def fusion(pairing: Pairing) -> Axes:
     """What each signal was thought to be worth, and what this pile taught."""
-    assert pairing.evidence is not None
-    weights = pairing.evidence.weights
+    assert pairing.fusion is not None
+    weights = pairing.fusion.weights
     names = sorted(weights, key=lambda name: weights[name])
     ax = axis(None, 7, 3.6)
     places = np.arange(len(names))
@@ -116,13 +119,13 @@ def fusion(pairing: Pairing) -> Axes:
     return ax
 
 
-def adjoint(judge: Judge, order: list[int]) -> Axes:
+def adjoint(judge: Judge, truth: Arrangement) -> Axes:
     """Error after every move by up to four places, expected to first order and exactly."""
-    run, at = disturbed(judge, order)
-    moves = shifts(len(order), 4)
+    run, at = disturbed(judge, truth)
+    moves = shifts(len(truth), 4)
     after = shift_effects(judge, at, 4) + at.residual
     expected = np.mean(np.square(after, dtype=np.float64), axis=1)
-    candidates = np.array([moved(run.order, *move) for move in moves.tolist()])
+    candidates = np.array([shifted(run.arrangement, *move) for move in moves.tolist()])
     exact = judge.errors(run, candidates)
     distance = np.abs(moves[:, 1] - moves[:, 0])
     ax = axis(None, 5, 4)
@@ -138,14 +141,16 @@ def adjoint(judge: Judge, order: list[int]) -> Axes:
     return ax
 
 
-def regression(judge: Judge, order: list[int]) -> Axes:
+def regression(judge: Judge, truth: Arrangement) -> Axes:
     """Coefficients of the swaps of neighbours in one regression; the needed ones stand out."""
-    run, at = disturbed(judge, order)
+    run, at = disturbed(judge, truth)
     effects = shift_effects(judge, at, 1).astype(np.float64)
     gram = effects @ effects.T
     gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
     wanted = np.linalg.solve(gram, -effects @ at.residual)
-    needed = np.array([order.index(a) > order.index(b) for a, b in pairwise(run.order)])
+    place = {inp: place for place, inp in enumerate(truth[:, INP].tolist())}
+    stands = [place[inp] for inp in run.arrangement[:, INP].tolist()]
+    needed = np.array([a > b for a, b in pairwise(stands)])
     ax = axis(None, 7, 3)
     places = np.arange(len(wanted))
     for chosen, colour, label in ((needed, BLUE, "wrong way round"), (~needed, PALE, "right")):
@@ -158,41 +163,27 @@ def regression(judge: Judge, order: list[int]) -> Axes:
     return ax
 
 
-def true_pairs(pile: Pile, pairing: Pairing, solution: Solution) -> NDArray[np.bool_]:
+def true_pairs(pairing: Pairing, solution: Solution) -> NDArray[np.bool_]:
     """Which scores are those of true pairs."""
     true = np.zeros(pairing.scores.shape, bool)
-    for inp, out in solution.pairs:
-        row = pairing.anatomy.inp.index(pile.index[inp])
-        true[row, pairing.anatomy.out.index(pile.index[out])] = True
+    for inp, out in solution.arrangement.tolist():
+        true[pairing.anatomy.inp.index(inp), pairing.anatomy.out.index(out)] = True
     return true
 
 
-def judge_of(pile: Pile, records: Records, solution: Solution) -> tuple[Judge, list[int]]:
-    """A judge on some rows, and the true order in its numbers."""
-    anatomy = solution.pairing.anatomy
-    layers = stack_layers(pile, anatomy, RELU)
-    order = [
-        anatomy.inp.index(pile.index[inp]) * len(anatomy.out) + anatomy.out.index(pile.index[out])
-        for inp, out in (solution.pairs[block] for block in solution.order)
-    ]
+def judge_of(pile: Pile, records: Records) -> Judge:
+    """A judge on some rows."""
     rows = records.take(np.arange(ROWS))
-    return Judge(layers, last_layer(pile, solution.last), rows), order
+    return Alternatives(pile, rows, Options()).problems[0].judge(rows)
 
 
-def disturbed(judge: Judge, order: list[int]) -> tuple[Run, Linearization]:
-    """The true order with four couples of neighbours exchanged."""
-    wrong = order.copy()
+def disturbed(judge: Judge, truth: Arrangement) -> tuple[Run, Linearization]:
+    """The true arrangement with four couples of neighbours exchanged."""
+    wrong = truth
     for place in (1, 4, 7, 11):
-        wrong[place], wrong[place + 1] = wrong[place + 1], wrong[place]
+        wrong = shifted(wrong, place, place + 1)
     run = judge.run(wrong)
     return run, linearize(judge, run)
-
-
-def moved(order: tuple[int, ...], source: int, target: int) -> list[int]:
-    """The order with one block moved."""
-    places = list(order)
-    places.insert(target, places.pop(source))
-    return places
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from unshuffle.blocks.mlp import MlpNetwork as MlpNetwork
     from unshuffle.blocks.network import Network as Network
     from unshuffle.errors import UnshuffleError as UnshuffleError
     from unshuffle.files import read_pile as read_pile
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 # Names are imported when first used, so that `unshuffle --help` need not wait for NumPy.
 _HOME = {
     "Anatomy": "unshuffle.pieces.anatomy",
+    "MlpNetwork": "unshuffle.blocks.mlp",
     "Network": "unshuffle.blocks.network",
     "Outcome": "unshuffle.proof.outcome",
     "Pairing": "unshuffle.grouping",

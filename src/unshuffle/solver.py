@@ -1,26 +1,44 @@
 """The front door of the library: `solve`."""
 
-import json
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields, replace
-from hashlib import sha256
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-import unshuffle
-from unshuffle.blocks.network import Layers
-from unshuffle.ordering.journal import Journal
+from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.mlp import MlpBank, as_mlp
+from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.errors import PileError
+from unshuffle.ordering.search import Ending, InVain, OnState
 from unshuffle.ordering.trace import OnStep
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.proof.coarseness import kept_coarsely
-from unshuffle.proof.outcome import SETTLED, Outcome
+from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.verification import shows_noise
-from unshuffle.repair.recover import recover
-from unshuffle.solution.arranging import Options
+from unshuffle.repair.interface import Case, Repair, better, cut_off
+from unshuffle.repair.registry import EVIDENT, MissingPieces, has_improbable_pairs, suspected
+from unshuffle.solution.arranging import Searching
+from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
+
+VAIN = 2048
+"""Work after which a search far from its record is doubted: rows of all steps, added up."""
+
+FAR = 0.1
+"""Share of the predictions' variance from which on it is far."""
+
+if TYPE_CHECKING:
+    from unshuffle.solution.checkpointing import Checkpoint
+
+CUT_OFF = (
+    "a part of the pieces may still fit: the search that may leave some out was cut off, so give "
+    "it more time if the pile may hold pieces of another network"
+)
+"""What is said where all pieces together are known not to fit, and no more."""
 
 
 def solve(
@@ -35,9 +53,10 @@ def solve(
     rows: int | None = None,
     seed: int = 0,
     permuted_units: bool = False,
+    blueprint: Blueprint | None = None,
     time_limit: float | None = None,
     on_step: OnStep | None = None,
-    journal: Journal | None = None,
+    checkpoint: "Checkpoint | None" = None,
 ) -> Solution:
     """Put a dropped residual network back together.
 
@@ -69,13 +88,16 @@ def solve(
     permuted_units
         Whether inp and out layers list hidden units in different sequences, so that it has to be
         found which unit is which as well.
+    blueprint
+        What the network is made of, such as an `unshuffle.blocks.blueprints.LoopBlueprint`. By
+        default the blocks are ``x + out(a(inp(x)))``, and the shapes of the pieces tell the rest.
     time_limit
-        Seconds after which the search stops and reports its best; with a journal, those that the
-        search took before it was cut off count.
+        Seconds after which the whole solve stops and reports its best; those that the search took
+        before it was cut off count.
     on_step
         Called with the trace after every step of the search.
-    journal
-        What a search of the same has worked out before it was cut off, as from `checkpoint`; the
+    checkpoint
+        Keeps the search in a file while it runs, and goes on from it, as from `checkpoint`; the
         solution is then the one that the search would have come to.
 
     Returns
@@ -90,7 +112,7 @@ def solve(
     PileError
         If the pieces cannot be one residual network.
     FileError
-        If the journal is of another search.
+        If the checkpoint is of another search.
     RecordError
         If the record does not fit the pile.
     UsageError
@@ -102,53 +124,144 @@ def solve(
     >>> solution.exact
     True
     """
-    options = Options(
-        strategy,
-        signal,
-        matching,
-        activation,
-        placement,
-        rows,
-        seed,
-        time_limit,
-        on_step,
-        journal,
-    )
-    if journal is not None:
-        journal.claim({**_key(pile, records, options), "kind of pile": str(permuted_units)})
-    started = options.clock()
+    clock = Clock(time_limit, 0.0 if checkpoint is None else checkpoint.seconds)
+    options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
+    if checkpoint is not None:
+        checkpoint.claim(pile, records, options, permuted_units=permuted_units)
     given, records = len(records), records.distinct()
     usable = without_clipped(records)
-    solution = _solve(pile, usable, options, permuted_units=permuted_units)
-    if usable is not records and solution.rows and not _fits_clipped(solution, records):
-        usable = records
-        solution = _solve(pile, records, options, permuted_units=permuted_units)
-    if not permuted_units:
-        solution = _with_word_of_units(
-            solution,
-            lambda: time_limit is None or options.clock() - started < time_limit,
-        )
-    solution = _annotated(solution, pile, records, usable)
+
+    def put_together(case: Case) -> Solution:
+        return _put_together(case, checkpoint)
+
+    case = Case(pile, usable, options, put_together, blueprint, permuted_units)
+    with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # Hostile numbers overflow; whatever is not finite is judged infinitely wrong.
+        solution = put_together(case)
+        if usable is not records and solution.rows and not _fits_clipped(solution, records):
+            usable = records
+            solution = put_together(replace(case, records=records))
+        if not permuted_units:
+            solution = _with_word_of_units(solution, clock)
+        solution = _annotated(solution, pile, records, usable)
     repeated = given - len(records)
     if repeated and not solution.exact:
         note = f"{repeated} of {given} rows repeat another one, and count for nothing"
         solution = solution.noted(note)
+    return replace(solution, seconds=clock.seconds)
+
+
+def _put_together(case: Case, checkpoint: "Checkpoint | None") -> Solution:
+    """Mend what is evident, search, and where that comes to nothing ask the other repairs."""
+    asked: dict[str, str] = {}
+    best: Solution | None = None
+    if case.blueprint is None:
+        for repair in suspected(case, None, EVIDENT):
+            best = _asked(repair, case, best, asked)
+            if best is not None and best.outcome in FINAL:
+                return replace(best, repairs=asked)
+        if case.permuted_units or case.pile.detached or isinstance(case.whole, PileError):
+            return replace(_mended(best, case), repairs=asked)
+    solution = _search(case, checkpoint, asked)
+    found = better(best, solution) or solution
+    if solution.outcome in FINAL or case.blueprint is not None:
+        return replace(cut_off(found, solution), repairs=asked)
+    return replace(_repaired(case, solution, found, asked), repairs=asked)
+
+
+def _mended(best: Solution | None, case: Case) -> Solution:
+    """What repairs made of a pile that cannot be searched as it is."""
+    if best is not None:
+        return best
+    assert isinstance(case.whole, PileError)
+    raise case.whole
+
+
+def _repaired(case: Case, solution: Solution, best: Solution, asked: dict[str, str]) -> Solution:
+    """What the repairs make of a search that has come to nothing, the likeliest first."""
+    for repair in suspected(case, solution, 0.0):
+        if repair.name in asked:
+            continue
+        found = _asked(repair, case, solution, asked)
+        if found is None or found is solution:
+            continue
+        if found.outcome in SETTLED:
+            return found
+        if found.outcome in FINAL:
+            refuted = solution.outcome is Outcome.NO_FIT
+            return solution.noted(CUT_OFF) if refuted else cut_off(best, found)
+    return best
+
+
+def _asked(
+    repair: Repair, case: Case, solution: Solution | None, asked: dict[str, str]
+) -> Solution | None:
+    """What a repair makes of a case, or what stood before; it is noted what came of it."""
+    obstacle = repair.requires(case)
+    if obstacle is None and solution is not None and case.options.clock.out:
+        obstacle = "no time was left"
+    if obstacle is not None:
+        asked[repair.name] = f"not tried: {obstacle}"
+        return solution
+    with case.options.clock.phase(repair.name):
+        found = repair.run(case, solution)
+    asked[repair.name] = "nothing came of it" if found is None else str(found.outcome)
+    return solution if found is None else found
+
+
+def _search(case: Case, checkpoint: "Checkpoint | None", asked: dict[str, str]) -> Solution:
+    """Search for the order of all pieces; a search in vain is doubted now and then."""
+    anatomy = None if case.blueprint is not None else case.whole
+    assert not isinstance(anatomy, PileError)
+    searching = Searching.of(
+        case.pile, case.records, case.options, anatomy=anatomy, blueprint=case.blueprint
+    )
+    on_state = None if checkpoint is None else checkpoint.resumed(searching)
+    if case.blueprint is not None or not case.rebuilds:
+        searching.go_on(on_state=on_state)
+        return searching.solution()
+    stop = InVain(VAIN, FAR * case.records.variance)
+    if searching.go_on((stop,), on_state) is not Ending.STOPPED:
+        solution = searching.solution()
+        if solution.outcome is not Outcome.LOCAL_OPTIMUM:
+            return solution
+    return _doubted(case, searching, on_state, asked)
+
+
+def _doubted(
+    case: Case, searching: Searching, on_state: OnState | None, asked: dict[str, str]
+) -> Solution:
+    """Go on with a search that is far from its record, or has ended there."""
+    from unshuffle.repair.vain import (
+        Doubt,
+        DoubtParameters,
+        OtherColumns,
+        WrongRecord,
+        search_with_doubts,
+    )
+
+    by = DoubtParameters()
+    columns, wrong = OtherColumns(searching, by), WrongRecord(searching, by)
+    doubts: tuple[Doubt, ...] = (wrong, columns)
+    pairing = searching.alternatives.pairing
+    if case.partial is not None and pairing is not None and has_improbable_pairs(pairing):
+        # The whole pile comes first: what weights call impossible may be two wrong pairs.
+        found = search_with_doubts(searching, doubts, by, most=columns.hard, on_state=on_state)
+        if found is None and searching.ending is Ending.STOPPED:
+            found = _asked(MissingPieces(), case, None, asked)
+            found = found if found is not None and found.outcome in FINAL else None
+        if found is not None:
+            return found
+    found = search_with_doubts(searching, doubts, by, on_state=on_state)
+    if found is not None:
+        return found
+    solution = searching.solution()
+    if solution.outcome is Outcome.LOCAL_OPTIMUM:
+        try:
+            return columns.attempt() or solution
+        except KeyboardInterrupt:  # what was found before is not lost for it
+            return solution.ended(Outcome.INTERRUPTED)
     return solution
-
-
-# Hostile numbers overflow; whatever is not finite is judged infinitely wrong.
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")
-def _solve(pile: Pile, records: Records, options: Options, *, permuted_units: bool) -> Solution:
-    # Most piles are whole, and need not wait for what the others take to import.
-    if permuted_units:
-        from unshuffle.repair.permuted import solve_permuted
-
-        return solve_permuted(pile, records, options)
-    if pile.detached:
-        from unshuffle.repair.detached import solve_detached
-
-        return solve_detached(pile, records, options)
-    return recover(pile, records, options)
 
 
 def _fits_clipped(solution: Solution, records: Records) -> bool:
@@ -158,17 +271,18 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
 
 
-def _with_word_of_units(solution: Solution, in_time: Callable[[], bool]) -> Solution:
+def _with_word_of_units(solution: Solution, clock: Clock) -> Solution:
     """The solution with a note where it failed since the pile's hidden units may be permuted."""
     failed = solution.outcome in (Outcome.LOCAL_OPTIMUM, Outcome.BUDGET_SPENT, Outcome.NO_FIT)
+    pairing = solution.pairing
     # Where units can be matched at all, as `solve_permuted` would.
-    if not failed or solution.biases or solution.pairing.anatomy.interchangeable:
+    if not failed or solution.biases or pairing is None or pairing.anatomy.interchangeable:
         return solution
     from unshuffle.repair.unit_matching import permuted_units
 
-    blocks = solution.network.blocks
-    layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
-    note = permuted_units(layers, solution.pairing, in_time)
+    blocks = as_mlp(solution.network).blocks
+    layers = MlpBank(*blocks.inp, *blocks.out, blocks.activation)
+    note = permuted_units(layers, pairing, clock)
     return solution if note is None else solution.noted(note)
 
 
@@ -180,14 +294,16 @@ def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records
     """
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
-    notes = (*kept_coarsely(pile), *altered_record(records))
+    notes = altered_record(records)
+    if solution.pairing is not None:
+        notes = (*kept_coarsely(pile), *notes)
     if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
         with suppress(KeyboardInterrupt):  # the answer is there, and is not lost for a note
             notes += _noise(solution, pile, usable.predicted())
     if not notes:
         return solution
     outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome
-    return replace(solution, outcome=outcome).noted(*notes)
+    return solution.ended(outcome).noted(*notes)
 
 
 def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:
@@ -200,25 +316,3 @@ def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:
         f"predictions carry what looks like noise: {left:.2g}, {share:.2g} % of their spread, "
         "does not follow from the inputs",
     )
-
-
-def _key(pile: Pile, records: Records, options: Options) -> dict[str, str]:
-    """Everything that decides what a search comes to."""
-    pieces, record = sha256(), sha256()
-    for piece in pile:
-        pieces.update(f"{piece.id!r} {piece.shape} {piece.weight.dtype} {piece.stored_as}".encode())
-        pieces.update(piece.weight.tobytes() + piece.bias.tobytes())
-    for bias in pile.biases:
-        pieces.update(f"{bias.id!r} {bias.values.dtype} {bias.stored_as}".encode())
-        pieces.update(bias.values.tobytes())
-    for part in (records.inputs, records.predictions):
-        record.update(f"{part.shape} {part.dtype}".encode() + part.tobytes())
-    chosen = {field.name: getattr(options, field.name) for field in fields(options)}
-    for name in ("time_limit", "on_step", "journal"):
-        del chosen[name]
-    return {
-        "version of unshuffle": unshuffle.__version__,
-        "pile": pieces.hexdigest(),
-        "record": record.hexdigest(),
-        "set of options": json.dumps(chosen, default=int),
-    }

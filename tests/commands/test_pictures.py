@@ -98,7 +98,7 @@ def test_plot_explains_mistakes(solved, tmp_path, capsys):
     assert_mistake(run(capsys, "plot", "all", folder, "--out", record), "is a file")
     narrow = tmp_path / "narrow.csv"
     narrow.write_text("a,pred\n1,2\n")
-    assert_mistake(run(capsys, "plot", "norms", folder, narrow, "--out", png), "48", "has 1")
+    assert_mistake(run(capsys, "plot", "norms", folder, narrow, "--out", png), "48", "(1, 1)")
     assert not png.exists()
     png.write_bytes(b"mine")
     assert_mistake(run(capsys, "plot", "search", folder, "--out", png), "exists", "--force")

@@ -4,11 +4,23 @@ import subprocess
 import sys
 
 
-def test_importing_the_readers_imports_no_format() -> None:
-    program = "import sys, unshuffle.files; print(*sys.modules)"
+def loaded(program: str) -> set[str]:
+    """Modules that are imported once a program has run."""
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys; {program}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert "numpy" in loaded
-    assert loaded.isdisjoint({"pyarrow", "safetensors", "torch"})
+    return {*done.stdout.split()}
+
+
+def test_importing_the_readers_imports_no_format() -> None:
+    modules = loaded("from unshuffle.files import read_pile, read_records")
+    assert "numpy" in modules
+    assert modules.isdisjoint({"pyarrow", "safetensors", "torch", "zipfile"})
+
+
+def test_who_names_files_waits_for_no_reader() -> None:
+    modules = loaded("from unshuffle.files import check_free, shown")
+    assert modules.isdisjoint({"numpy", "unshuffle.files.pile_reader"})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unshuffle.blocks.activations import ACTIVATIONS
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError
 from unshuffle.files import read_network, write_network
 
@@ -21,7 +21,7 @@ def named(network, names):
     return tensors
 
 
-def assert_same(found: Network, network: Network):
+def assert_same(found: MlpNetwork, network: MlpNetwork):
     for one, other in zip(found.layers(), network.layers(), strict=True):
         np.testing.assert_array_equal(one.weight, other.weight)
         np.testing.assert_array_equal(one.bias, other.bias)

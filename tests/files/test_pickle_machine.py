@@ -197,6 +197,14 @@ def test_values_below_a_mark_are_out_of_reach(refused) -> None:
         read_state_dict(b"\x80\x02NN(\x85.", "file")
 
 
+def test_what_is_remembered_of_a_program_is_nobodys_to_change(refused) -> None:
+    read_state_dict(program(TENSOR), "one").clear()
+    assert read_state_dict(program(TENSOR), "other") == {"weight": DESCRIBED}
+    for name in ("one", "other"):
+        with refused(FileError, f"{name}: weight is None"):
+            read_state_dict(program(b"N"), name)
+
+
 def test_endless_programs_end(refused) -> None:
     with refused(FileError, "steps"):
         read_state_dict(b"\x80\x02}" + b"q\x00" * limits.PICKLE_STEPS, "file")

@@ -3,13 +3,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from unshuffle.blocks.network import Layers
+from unshuffle.blocks.mlp import MlpBank
 from unshuffle.grouping.consensus import consensus, template
 
 
-def loose_layers(network, inps, outs) -> Layers:
+def loose_layers(network, inps, outs) -> MlpBank:
     blocks = network.blocks
-    return Layers(
+    return MlpBank(
         blocks.inp_weight[inps],
         blocks.inp_bias[inps],
         blocks.out_weight[outs],

@@ -1,11 +1,14 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from unshuffle import Piece, Pile, Records, pair
+from unshuffle.blocks.assembly import mlp_bank
 from unshuffle.errors import UsageError
 from unshuffle.grouping import SIGNALS, Pairing
+from unshuffle.pieces.anatomy import read_anatomy
 
 BLIND = {"bias", "first-order", "first-order-regression", "first-order-slope"}
 """Signals that see nothing, or too little, in the networks of conftest."""
@@ -120,9 +123,49 @@ def test_the_last_layer_is_found_among_inp_layers_of_its_shape(dropped):
 def test_names_and_file_order_do_not_matter(dropped, rng):
     case = dropped(blocks=8)
     pieces = [case.pile[i] for i in rng.permutation(len(case.pile))]
-    renamed = Pile(Piece(f"layer-{p.id}", p.weight, p.bias) for p in pieces)
+    renamed = Pile(Piece.linear(f"layer-{p.id}", p.weight, p.bias) for p in pieces)
     expected: Pairing = pair(case.pile)
     actual = pair(renamed)
     assert actual.pairs == tuple((f"layer-{a}", f"layer-{b}") for a, b in expected.pairs)
     np.testing.assert_array_equal(actual.scores, expected.scores)
     assert [m.margin for m in actual.matches] == [m.margin for m in expected.matches]
+
+
+def test_pairs_are_blocks_and_their_scores_are_evidence(dropped):
+    case = dropped(blocks=5, width=16, hidden=24)
+    pairing = pair(case.pile, case.records)
+    blocks = pairing.grouped(case.pile)
+    assert {tuple(case.pile.ids[p] for p in block) for block in blocks.tolist()} == case.pairs
+    bank = mlp_bank(case.pile, pairing.anatomy)
+    evidence = pairing.evidence(case.pile, bank)
+    for match, block in zip(pairing.matches, blocks, strict=True):
+        assert evidence.value(block[None]) == pytest.approx(match.score)
+    for i, inp in enumerate(pairing.anatomy.inp):
+        for j, out in enumerate(pairing.anatomy.out):
+            assert evidence.value(np.array([[inp, out]])) == pairing.scores[i, j]
+
+
+@pytest.mark.parametrize("hidden", [24, 16])
+def test_without_log_odds_all_pairs_but_the_matched_ones_are_ruled_out(dropped, hidden):
+    case = dropped(blocks=5, width=16, hidden=hidden)
+    pairing = pair(case.pile, signal="trace")
+    evidence = pairing.evidence(case.pile, mlp_bank(case.pile, pairing.anatomy))
+    blocks = pairing.grouped(case.pile)
+    assert evidence.admits(blocks)
+    assert evidence.decided
+    assert evidence.admits(blocks[:, ::-1]) == (hidden == 16)  # which is which remains open
+    wrong = blocks.copy()
+    wrong[[0, 1], 1] = wrong[[1, 0], 1]
+    assert not evidence.admits(wrong)
+
+
+def test_layers_that_the_pairing_does_not_know_are_ruled_out(dropped):
+    case = dropped(blocks=5, width=16, hidden=24)
+    whole = read_anatomy(case.pile)
+    known = replace(whole, inp=whole.inp[1:], out=whole.out[1:])
+    some = pair(case.pile, anatomy=known)
+    evidence = some.evidence(case.pile, mlp_bank(case.pile, whole))
+    for inp in whole.inp:
+        for out in whole.out:
+            admitted = inp in known.inp and out in known.out
+            assert evidence.admits(np.array([[inp, out]])) == admitted

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unshuffle.blocks.assembly import last_layer, stack_layers
-from unshuffle.blocks.network import Layers
+from unshuffle.blocks.assembly import last_layer, mlp_bank
+from unshuffle.blocks.mlp import MlpBank
 from unshuffle.errors import UsageError
 from unshuffle.grouping.signals import (
     RIDGE,
@@ -34,7 +34,7 @@ def case(dropped):
 
 @pytest.fixture
 def clues(case):
-    layers = stack_layers(case.pile, read_anatomy(case.pile))
+    layers = mlp_bank(case.pile, read_anatomy(case.pile))
     return Clues(layers, last_layer(case.pile, case.permutation[-1]), case.records)
 
 
@@ -167,9 +167,10 @@ def test_signals_do_not_depend_on_the_sequence_of_the_layers(clues, layers, rng)
 
 
 def test_layers_of_zeros_score_zero_without_a_warning(clues, layers):
-    zeros = [np.zeros_like(values) for name, values in vars(layers).items() if name != "activation"]
+    tensors = layers.inp_weight, layers.inp_bias, layers.out_weight, layers.out_bias
+    silent = MlpBank(*(np.zeros_like(values) for values in tensors))
     for signal in SIGNALS.values():
-        assert not signal.score(replace(clues, layers=Layers(*zeros))).any()
+        assert not signal.score(replace(clues, layers=silent)).any()
 
 
 def test_a_record_counts_from_two_rows_with_a_known_last_layer(clues):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unshuffle.blocks.network import Blocks
+from unshuffle.blocks.mlp import MlpStack
 from unshuffle.errors import UsageError
 from unshuffle.grouping.spectra import all_traces, eigenvalues, product, stream_norms
 
@@ -36,7 +36,7 @@ def test_eigenvalues_sum_to_the_trace_and_multiply_to_the_determinant(network):
 def test_eigenvalues_of_a_product_are_those_of_the_reversed_one_and_zeros(rng):
     """A product of two matrices has the nonzero eigenvalues of the product the other way."""
     inp, out = rng.normal(size=(1, 2, 5)), rng.normal(size=(1, 5, 2))
-    (values,) = eigenvalues(Blocks(inp, np.zeros((1, 2)), out, np.zeros((1, 5))))
+    (values,) = eigenvalues(MlpStack(inp, np.zeros((1, 2)), out, np.zeros((1, 5))))
     values = values[np.argsort(-np.abs(values))]
     np.testing.assert_allclose(values[2:], 0, atol=1e-7)
     expected = np.linalg.eigvals(inp[0] @ out[0])
@@ -46,7 +46,7 @@ def test_eigenvalues_of_a_product_are_those_of_the_reversed_one_and_zeros(rng):
 def test_a_block_of_eigenvalue_minus_one_half_halves_an_open_state():
     """x + W_out W_in x with W_out W_in = −½ I, where all hidden units are open."""
     eye = np.eye(3)[None]
-    blocks = Blocks(eye, np.full((1, 3), 9.0), -eye / 2, np.full((1, 3), 4.5))
+    blocks = MlpStack(eye, np.full((1, 3), 9.0), -eye / 2, np.full((1, 3), 4.5))
     np.testing.assert_allclose(eigenvalues(blocks), [[-0.5] * 3])
     x = np.array([[1.0, -2.0, 0.5]])
     np.testing.assert_allclose(blocks.apply(0, x), x / 2)
@@ -64,5 +64,5 @@ def test_norms_obey_the_triangle_inequality_and_begin_with_the_inputs(network, r
 
 
 def test_a_record_of_another_width_is_refused(network):
-    with pytest.raises(UsageError, match="rows of 6 inputs, but the record has 7"):
+    with pytest.raises(UsageError, match=r"rows of 6 inputs, but got an array of shape \(2, 7\)"):
         stream_norms(network, np.zeros((2, 7), np.float32))

@@ -5,12 +5,13 @@ import re
 import numpy as np
 import pytest
 
-from unshuffle.blocks.network import Layers, Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpBank
 from unshuffle.errors import UsageError
 from unshuffle.grouping.signals import SIGNALS, Clues
 from unshuffle.lab import approaches, searches
 from unshuffle.lab.activity_signals import ACTIVITY_SIGNALS
-from unshuffle.lab.approach import Task, clues_of, order_found, pairs_found, task_of
+from unshuffle.lab.approach import clues_of, order_found, pairs_found, task_of
 from unshuffle.lab.approaches import APPROACHES, find_approach
 from unshuffle.lab.looks import explained, modes
 from unshuffle.lab.weight_signals import WEIGHT_SIGNALS
@@ -30,7 +31,7 @@ def case(dropped):
 @pytest.fixture
 def clues(rng):
     """Loose layers with nothing in common: 4 inp and 4 out layers."""
-    layers = Layers(
+    layers = MlpBank(
         rng.normal(size=(4, 9, 6)),
         rng.normal(size=(4, 9)),
         rng.normal(size=(4, 6, 9)),
@@ -62,7 +63,7 @@ def test_a_template_tells_pairs_that_the_trace_gets_wrong(rng):
     inp = np.linalg.qr(rng.normal(size=(6, 8, 8)))[0]
     share = np.array([2.0, 2.0, 2.0, 2.0, 0.0, 0.0])[:, None, None]
     out = (pattern - share * np.eye(8)) @ inp.transpose(0, 2, 1)
-    layers = Layers(inp, np.zeros((6, 8)), out, np.zeros((6, 8)))
+    layers = MlpBank(inp, np.zeros((6, 8)), out, np.zeros((6, 8)))
     scores = approaches._template(Clues(layers))
     np.testing.assert_array_equal(scores.argmax(axis=1), np.arange(6))
 
@@ -147,15 +148,15 @@ def test_strengths_explain_who_wins():
 
 
 @pytest.mark.parametrize("search", [searches.bubble, searches.annealing])
-def test_searches_end_no_worse_than_they_start(case, search, monkeypatch):
-    monkeypatch.setattr(searches, "COOLING_STEPS", 300)
+def test_searches_end_no_worse_than_they_start(case, search):
+    by = searches.Effort(candidates=300)
     task, depth = task_of(case, np.random.default_rng(1))
     start = np.argsort(depth)
     start[[2, 3]] = start[[3, 2]]
-    found = search(task, start)
+    found = search(task, start, by)
     assert sorted(found) == sorted(start)
-    judge = task.judge(searches.ROWS)
-    errors = [judge.run(task.numbers(order).tolist()).error for order in (found, start)]
+    judge = task.judge(by.rows)
+    errors = [judge.run(task.arranged(order)).error for order in (found, start)]
     assert errors[0] < errors[1]
     assert search is searches.annealing or found.tolist() == np.argsort(depth).tolist()
 
@@ -174,22 +175,21 @@ def test_a_wide_beam_sees_every_order(dropped):
     made = dropped(rows=50, blocks=3, width=5, hidden=6)
     case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
     task, depth = task_of(case, np.random.default_rng(0))
-    blocks = task.numbers(np.arange(3)).tolist()
-    run = searches.grow(task.judge(50), blocks, 3, width=100)
-    assert (np.array(run.order) // 4).tolist() == np.argsort(depth).tolist()
+    judge = task.judge(50)
+    run = searches.grow(judge, task.arranged(np.arange(3)), 3, width=100)
+    assert run.arrangement.tolist() == task.arranged(np.argsort(depth)).tolist()
     # Over loose layers too, where no layer may serve twice.
     clues, truth = clues_of(case)
-    judge = Task(Network(task.network.blocks, clues.last), case.records, task.rng).judge(50)
-    judge.blocks = clues.layers
-    run = searches.grow(judge, range(9), 3, width=1000)
-    found = np.column_stack(np.divmod(run.order, 3))
-    assert pairs_found(found, truth)["pairs_exact"] == 1
+    judge.bank = clues.layers
+    every = clues.layers.arranged(np.indices((3, 3)).reshape(2, -1).T)
+    run = searches.grow(judge, every, 3, width=1000)
+    assert pairs_found(run.arrangement - [0, 3], truth)["pairs_exact"] == 1
 
 
 def test_no_layer_is_grown_twice(clues):
     """Layers without any coupling, so that nothing but the rule keeps them apart."""
-    numbers = searches.joint_growth(clues.layers, clues.last, clues.records)
-    for used in np.divmod(numbers, 4):
+    pairs = searches.joint_growth(clues.layers, clues.last, clues.records)
+    for used in pairs.T:
         assert sorted(used.tolist()) == [0, 1, 2, 3]
 
 

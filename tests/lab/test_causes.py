@@ -5,7 +5,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from unshuffle.blocks.network import Blocks, Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork, MlpStack
 from unshuffle.errors import UsageError
 from unshuffle.lab import causes, landscape
 from unshuffle.lab.approach import task_of
@@ -13,6 +14,7 @@ from unshuffle.lab.growth import drift, growth, last_turns, without_skips
 from unshuffle.lab.subjects import Subject, folder_subject
 from unshuffle.oracle.evaluation import Case
 from unshuffle.oracle.recipe import read_recipe
+from unshuffle.ordering.moves import shifted
 
 
 def case_of(network, rng, rows=60):
@@ -20,7 +22,8 @@ def case_of(network, rng, rows=60):
 
     tensors = list(network.tensors().values())
     pieces = [
-        Piece(k, w, b) for k, (w, b) in enumerate(zip(tensors[::2], tensors[1::2], strict=True))
+        Piece.linear(k, w, b)
+        for k, (w, b) in enumerate(zip(tensors[::2], tensors[1::2], strict=True))
     ]
     inputs = rng.normal(size=(rows, network.blocks.width))
     records = Records(inputs, network.predict(inputs))
@@ -34,7 +37,7 @@ def coupled(rng, factor, blocks=3, width=6):
     bias = np.full((blocks, 12), 500.0)
     out = factor * inp.transpose(0, 2, 1)
     last = Linear(rng.normal(size=(1, width)), np.zeros(1))
-    return Network(Blocks(inp, bias, out, -(out @ bias[..., None])[..., 0]), last)
+    return MlpNetwork(MlpStack(inp, bias, out, -(out @ bias[..., None])[..., 0]), last)
 
 
 def test_a_contraction_has_its_eigenvalues_in_the_disc(rng):
@@ -104,8 +107,8 @@ def flow_step(network, inputs, rate):
         g = g + gated @ blocks.inp_weight[k]
     by = [np.stack(parts) for parts in zip(*steps[::-1], strict=True)]
     old = (*blocks.inp, *blocks.out)
-    return Network(
-        Blocks(*(one - rate * d for one, d in zip(old, by, strict=True)), blocks.activation),
+    return MlpNetwork(
+        MlpStack(*(one - rate * d for one, d in zip(old, by, strict=True)), blocks.activation),
         network.last,
     )
 
@@ -119,7 +122,7 @@ def test_gradient_flow_keeps_the_invariants_and_decay_does_not(rng):
         after = flow_step(after, inputs, 1e-4)
     assert np.abs(after.blocks.inp_weight - network.blocks.inp_weight).max() > 1e-3
     assert drift(network.blocks, after.blocks) < 0.01
-    half = Blocks(*(0.5 * part for part in (*network.blocks.inp, *network.blocks.out)))
+    half = MlpStack(*(0.5 * part for part in (*network.blocks.inp, *network.blocks.out)))
     assert drift(network.blocks, half) > 0.3
 
 
@@ -187,26 +190,22 @@ def test_orders_are_drawn_at_their_distances(rng):
         assert landscape.count_inversions(place[order].tolist()) == distance
 
 
-def exchanged(order, s, t):
-    order[s], order[t] = order[t], order[s]
-    return order
+def exchanged(arrangement, s, t):
+    other = arrangement.copy()
+    other[[s, t]] = other[[t, s]]
+    return other
 
 
-def moved(order, s, t):
-    order.insert(t, order.pop(s))
-    return order
-
-
-@pytest.mark.parametrize(("tried", "move"), [("two_opt", exchanged), ("or_opt", moved)])
+@pytest.mark.parametrize(("tried", "move"), [("two_opt", exchanged), ("or_opt", shifted)])
 def test_a_descent_ends_where_no_move_helps(dropped, rng, tried, move):
     made = dropped(rows=60, blocks=6, width=6, hidden=8)
     case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
     task, _ = task_of(case, rng)
     judge = task.judge(60)
-    start = judge.run(task.numbers(rng.permutation(6)).tolist())
+    start = judge.run(task.arranged(rng.permutation(6)))
     end = landscape.descend(judge, start, getattr(landscape, tried))
     assert end.error < start.error
-    others = [move(list(end.order), s, t) for s, t in permutations(range(6), 2)]
+    others = [move(end.arrangement, s, t) for s, t in permutations(range(6), 2)]
     assert min(judge.run(other).error for other in others) >= end.error
 
 
@@ -225,13 +224,13 @@ def test_rank_correlation_is_that_of_scipy(rng):
     assert landscape.spearman(np.ones(4), np.arange(4)) == 0
 
 
-def test_the_landscape_of_a_small_network(dropped, monkeypatch):
-    monkeypatch.setattr(landscape, "SAMPLED", 60)
+def test_the_landscape_of_a_small_network(dropped):
+    by = landscape.Survey(sampled=60)
     made = dropped(rows=60, blocks=4, width=6, hidden=8)
     case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
-    found = landscape.landscape(*task_of(case, np.random.default_rng(0)))
+    found = landscape.landscape(*task_of(case, np.random.default_rng(0)), by)
     assert found["funnel"] > 0.5
     assert found["greedy_right"] in (0, 1)
     assert 0 <= found["greedy_inversions"] <= 1
     assert 0 < found["exchange_right"] <= 1
-    assert found["exchange_optima"] >= 1 / landscape.STARTS
+    assert found["exchange_optima"] >= 1 / by.starts

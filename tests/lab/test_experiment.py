@@ -11,7 +11,7 @@ from unshuffle.oracle.recipe import find_recipe
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"seeds": "[0, true]"}, "a list of whole numbers"),
+        ({"seeds": "[0, true]"}, "is True, but a whole number"),
         ({"seeds": "[]"}, "seeds is empty"),
         ({"seeds": "[-1]"}, "whole numbers from 0 on"),
         ({"methods": '["trace", "trace"]'}, "names one twice"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from unshuffle.blocks.assembly import build_network
-from unshuffle.blocks.network import Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import UsageError
 from unshuffle.oracle.dropping import (
     Hardening,
@@ -58,7 +59,7 @@ def test_every_shipped_recipe_comes_back_exactly(torch, name):
 def test_the_wrong_activation_does_not_reproduce_the_record(network, data, true, other):
     from unshuffle.blocks.activations import ACTIVATIONS
 
-    network = Network.from_layers(network.layers(), ACTIVATIONS[true])
+    network = MlpNetwork.from_layers(network.layers(), ACTIVATIONS[true])
     dropped = dropped_from(network, data)
     right, wrong = (
         verify(dropped.pile(), dropped.records, dropped.answer, activation=name)
@@ -198,7 +199,7 @@ def test_detached_biases_are_pieces_of_their_own(network, data):
     assert all(len(tensors) == 1 for tensors in dropped.pieces)
     parts = [next(iter(dropped.pieces[number].values())) for number in dropped.answer]
     layers = [Linear(*two) for two in zip(parts[::2], parts[1::2], strict=True)]
-    rebuilt = Network.from_layers(layers)
+    rebuilt = MlpNetwork.from_layers(layers)
     np.testing.assert_array_equal(rebuilt.predict(data.inputs), dropped.records.predictions)
 
 

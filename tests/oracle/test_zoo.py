@@ -221,7 +221,7 @@ def test_the_slice_is_evaluated_failures_and_all(slice_of_the_zoo, tmp_path):
     from unshuffle.grouping import SIGNALS
     from unshuffle.grouping.matching import MATCHINGS
     from unshuffle.ordering.seeds import SEEDS
-    from unshuffle.solution.arranging import STRATEGIES
+    from unshuffle.solution.options import STRATEGIES
 
     out = tmp_path / "out"
     command = ("oracle", "evaluate", "tiny-*", "--zoo", slice_of_the_zoo)

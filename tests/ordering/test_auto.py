@@ -1,28 +1,30 @@
 """Strategy `auto`, from the pile to the answer."""
 
 from dataclasses import replace
-from itertools import pairwise, permutations
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-import unshuffle.solution.arranging
 from unshuffle import Outcome, Piece, Pile, Records, solve, verify
 from unshuffle.blocks.activations import ACTIVATIONS
-from unshuffle.ordering.auto import _reporting
-from unshuffle.ordering.seeds import SEEDS, smallest_step
-from unshuffle.ordering.trace import Step
+from unshuffle.blocks.threads import pool
+from unshuffle.ordering.auto import advance
+from unshuffle.ordering.seeds import smallest_step
+from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.arranging import arrange
+from unshuffle.solution.options import Options
 
 SMALL = {"blocks": 4, "width": 12, "hidden": 20}
 
 
 def assert_same_search(one, other):
-    assert one.permutation == other.permutation
+    np.testing.assert_array_equal(one.arrangement, other.arrangement)
     assert (one.mse, one.max_abs_error) == (other.mse, other.max_abs_error)
     for mine, theirs in zip(one.trace.steps, other.trace.steps, strict=True):
-        assert (mine.phase, mine.kept, mine.order) == (theirs.phase, theirs.kept, theirs.order)
-        assert mine.error == theirs.error
+        assert (mine.phase, mine.kept, mine.error) == (theirs.phase, theirs.kept, theirs.error)
+        np.testing.assert_array_equal(mine.arrangement, theirs.arrangement)
         np.testing.assert_array_equal(mine.tested, theirs.tested)
 
 
@@ -38,6 +40,7 @@ def test_the_activation_is_found_out(dropped, activation, outputs):
     assert solution.exact
     assert solution.activation == activation
     assert solution.permutation == case.permutation
+    assert solution.blocks == case.blocks
 
 
 def test_a_named_activation_is_the_only_one_tried(dropped):
@@ -56,29 +59,35 @@ def test_the_last_layer_is_found_among_layers_of_its_shape(dropped, blocks, outp
     assert solution.permutation == case.permutation
 
 
-def test_wrong_pairs_at_the_start_are_repaired(dropped, monkeypatch, rng):
+def test_wrong_pairs_at_the_start_are_repaired(dropped, rng):
     case = dropped(**SMALL, rows=400)
-    right = unshuffle.solution.arranging.pair
-
-    def random_pairs(*args, **options):
-        pairing = right(*args, **options)
-        outs = rng.permutation([match.out for match in pairing.matches]).tolist()
-        matches = [
-            replace(match, out=out) for match, out in zip(pairing.matches, outs, strict=True)
-        ]
-        zeros = np.zeros_like(pairing.scores)
-        evidence = replace(pairing.evidence, log_odds=zeros)
-        return replace(pairing, matches=tuple(matches), scores=zeros, evidence=evidence)
-
-    monkeypatch.setattr(unshuffle.solution.arranging, "pair", random_pairs)
+    options = Options()
     repaired = 0
     for _ in range(4):
-        solution = solve(case.pile, case.records)
-        repaired += set(solution.pairing.pairs) != case.pairs
+        alternatives = Alternatives(case.pile, case.records, options)
+        (problem, *_), pairing = alternatives.problems, alternatives.pairing
+        grouped = problem.grouped.copy()
+        grouped[:, 1] = rng.permutation(grouped[:, 1])
+        pairs = [tuple(case.pile.ids[p] for p in block) for block in grouped.tolist()]
+        repaired += set(pairs) != case.pairs
+        unknown = replace(
+            problem.evidence,
+            edges=tuple(
+                replace(edge, log_odds=np.zeros_like(edge.log_odds))
+                for edge in problem.evidence.edges
+            ),
+        )
+        alternatives.problems[0] = replace(problem, grouped=grouped, evidence=unknown)
+        matches = (
+            replace(match, inp=inp, out=out)
+            for match, (inp, out) in zip(pairing.matches, pairs, strict=True)
+        )
+        alternatives.pairing = replace(pairing, matches=tuple(matches))
+        solution = arrange(case.pile, case.records, options, alternatives=alternatives)
         assert solution.exact
         assert solution.permutation == case.permutation
         assert {pair for pair, margin in solution.margins.items() if np.isnan(margin)} == (
-            case.pairs - set(solution.pairing.pairs)
+            case.pairs - set(pairs)
         )
     assert repaired > 0
 
@@ -101,37 +110,38 @@ def test_an_activation_that_fits_few_rows_by_chance_is_given_up(make_dropped):
     assert len(solution.trace) < 1000
 
 
-def test_what_only_fits_the_rows_of_the_search_is_not_the_end(dropped, monkeypatch):
+def test_what_only_fits_the_rows_of_the_search_is_not_the_end(loose, bench_of):
     """Rows that the search has not seen must agree, or else more rows are taken."""
-    case = dropped(**SMALL, rows=400)
+    net = loose(rows=400, blocks=4)
     asked = []
 
-    def easily_satisfied(judge, run, *_):
-        asked.append(len(judge.inputs))
-        return len(asked) == 1 or run.error < 1e-10
+    class EasilySatisfied:
+        def reproduces(self, judge, run):
+            asked.append(len(judge.inputs))
+            return len(asked) == 1 or run.error < 1e-20
 
-    monkeypatch.setattr(unshuffle.solution.arranging, "reproduces_rows", easily_satisfied)
-    solution = solve(case.pile, case.records, rows=1)
-    assert "more rows" in {step.phase for step in solution.trace.steps}
-    assert solution.permutation == case.permutation
+        def explains(self, problem, arrangement):
+            return False
+
+    bench, start = bench_of(net.problem(np.zeros((4, 4))), goal=EasilySatisfied(), rows=1)
+    states = [*advance(start, bench)]
+    assert "more rows" in {state.step.phase for state in states}
+    np.testing.assert_array_equal(states[-1].best.arrangement, net.right)
 
 
-def test_inputs_without_predictions_still_guide_the_seeds(dropped, monkeypatch):
+def test_inputs_without_predictions_still_guide_the_seeds(dropped, bench_of):
     case = dropped(**SMALL, rows=400)
-    seen = []
-
-    def rank(network, inputs):
-        seen.append(len(inputs))
-        return smallest_step(network, inputs)
-
-    monkeypatch.setitem(SEEDS, "smallest-step", replace(SEEDS["smallest-step"], rank=rank))
     predictions = case.records.predictions.copy()
     predictions[60:] = np.nan
-    solution = solve(case.pile, with_predictions(case.records, predictions))
+    records = with_predictions(case.records, predictions)
+    solution = solve(case.pile, records)
     assert solution.exact
     assert solution.permutation == case.permutation
     assert solution.rows == 60
-    assert seen[0] == 400
+    bench, state = bench_of(Alternatives(case.pile, records, Options()).problems[0])
+    seen = bench.some_inputs(0, 1000, state.generator())
+    assert {*map(bytes, seen)} == {*map(bytes, case.records.inputs)}
+    assert len(bench.known) == 60
 
 
 @pytest.mark.parametrize("rows", [0, 300])
@@ -141,13 +151,12 @@ def test_without_predictions_there_is_an_estimate(dropped, rows):
         solution = solve(case.pile, with_predictions(case.records, nothing))
         assert solution.outcome is Outcome.ESTIMATE
         assert not solution.exact
-        assert set(solution.pairs) == case.pairs
+        assert set(solution.blocks) == case.pairs
         assert sorted(solution.permutation) == sorted(case.permutation)
         assert (solution.rows, solution.summary()["mse"]) == (0, None)
         if rows:
             ranking = smallest_step(case.network, case.records.inputs)
-            names = np.reshape(case.permutation[:-1], (-1, 2))[ranking]
-            assert solution.permutation[:-1] == tuple(names.ravel())
+            assert solution.blocks == tuple(case.blocks[block] for block in ranking)
 
 
 @pytest.mark.parametrize("noise", ["rounded", "Gaussian"])
@@ -169,24 +178,6 @@ def test_noise_gives_the_right_order_and_is_called_approximate(dropped, rng, noi
     assert verify(case.pile, records, wrong).outcome is Outcome.MISFIT
 
 
-def test_the_best_of_a_search_is_reported_and_returned(loose, finish):
-    net = loose(blocks=3)
-    runs = [net.judge.run(order) for order in permutations(net.right)]
-    low, middle, high = sorted(runs, key=lambda run: run.error)[:3]
-    short = replace(low, order=low.order[:2], error=0.0)
-
-    def there_and_back():
-        for run in (high, short, low, high):
-            yield Step("there and back", np.array([run.error]), True, run.order, run.error, 1)
-        return high
-
-    steps, (end, best) = finish(_reporting(there_and_back(), middle, net.judge))
-    assert end is high
-    assert (best.order, best.error) == (low.order, low.error)
-    assert [step.order for step in steps] == [middle.order, middle.order, low.order, low.order]
-    assert [step.kept for step in steps] == [False, False, True, False]
-
-
 def test_a_wrong_record_is_refused_after_a_bounded_search(dropped):
     case, other = dropped(blocks=3, rows=300), dropped(blocks=3, rows=300)
     records = with_predictions(case.records, other.records.predictions)
@@ -198,9 +189,8 @@ def test_a_wrong_record_is_refused_after_a_bounded_search(dropped):
     for before, after in pairwise(solution.trace.steps):
         assert after.error <= before.error or after.phase in judged
         if not after.kept and after.phase not in judged:
-            assert after.order == before.order
-    applied = solution.trace.pairs(solution.trace.steps[-1].order)
-    assert solution.permutation[:-1] == tuple(name for pair in applied for name in pair)
+            np.testing.assert_array_equal(after.arrangement, before.arrangement)
+    assert solution.blocks == solution.trace.names(solution.trace.steps[-1].arrangement)
 
 
 @pytest.mark.parametrize("hidden", [20, 12])
@@ -210,22 +200,12 @@ def test_names_and_file_order_do_not_matter(dropped, rng, hidden):
     case = dropped(**shape)
     expected = solve(case.pile, case.records, rows=6)
     mix = rng.permutation(len(case.pile))
-    renamed = Pile(Piece(int(mix[p.id]), p.weight, p.bias) for p in reversed(case.pile.pieces))
+    renamed = Pile(
+        Piece.linear(int(mix[p.id]), p.weight, p.bias) for p in reversed(case.pile.pieces)
+    )
     actual = solve(renamed, case.records, rows=6)
-    back = {int(new): old for old, new in enumerate(mix)}
-    assert_same_search(
-        replace_ids(actual, back),
-        expected,
-    )
-
-
-def replace_ids(solution, names):
-    pairs = [tuple(names[name] for name in pair) for pair in solution.pairs]
-    return replace(
-        solution,
-        pairs=tuple(pairs),
-        last=names[solution.last],
-    )
+    assert_same_search(actual, expected)
+    assert actual.permutation == tuple(int(mix[name]) for name in expected.permutation)
 
 
 def test_neither_cores_nor_threads_change_the_search(dropped, monkeypatch):
@@ -238,10 +218,12 @@ def test_neither_cores_nor_threads_change_the_search(dropped, monkeypatch):
         )
 
     for cores in (1, 2, 5):
-        monkeypatch.setattr("unshuffle.blocks.network.cores", lambda cores=cores: cores)
-        monkeypatch.setattr("unshuffle.ordering.judge.cores", lambda cores=cores: cores)
+        pool.cache_clear()
+        monkeypatch.setattr("unshuffle.blocks.threads.cores", lambda cores=cores: cores)
         with threadpool_limits(cores, "blas"):
             searches.append(solve(case.pile, case.records, rows=10, on_step=watch))
+        assert pool()._max_workers == cores
+    pool.cache_clear()
     assert threads == {1}
     assert len(searches[0].trace) > 10
     for other in searches[1:]:
@@ -254,7 +236,7 @@ def test_the_best_so_far_is_kept_wherever_a_search_is_cut_off(dropped, steps):
     best = []
 
     def interrupt(trace):
-        best.append(trace.steps[-1].order)
+        best.append(trace.steps[-1].arrangement)
         if len(trace) == steps:
             raise KeyboardInterrupt
 
@@ -262,8 +244,7 @@ def test_the_best_so_far_is_kept_wherever_a_search_is_cut_off(dropped, steps):
     assert solution.outcome is Outcome.INTERRUPTED
     assert len(solution.trace) == steps
     assert sorted(solution.permutation) == sorted(case.permutation)
-    applied = solution.trace.pairs(best[-1])
-    assert solution.permutation[:-1] == tuple(name for pair in applied for name in pair)
+    assert solution.blocks == solution.trace.names(best[-1])
 
 
 def test_a_single_block_is_solved_whatever_its_record(dropped, rng):

@@ -1,161 +1,184 @@
 from dataclasses import replace
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
 
-from unshuffle.blocks.network import Layers, Network
-from unshuffle.ordering import beam as module
-from unshuffle.ordering.adjoint import linearize
-from unshuffle.ordering.beam import _Cost, beam
+from unshuffle.blocks.mlp import OUT, MlpBank
+from unshuffle.ordering.beam import Beam, BeamParameters
 from unshuffle.ordering.judge import Judge
 from unshuffle.ordering.precedence import Precedence, precedence
 from unshuffle.ordering.seeds import smallest_step
-from unshuffle.pieces.records import Records
+from unshuffle.pieces.blueprint import key
 
 
 @pytest.fixture
 def few_rows(dropped):
-    """A judge of a five-block network on three rows; block b of it is number 6 b."""
+    """A judge of a five-block network on three rows."""
     case = dropped(blocks=5, rows=3)
-    blocks = case.network.blocks
-    layers = Layers(*blocks.inp, *blocks.out)
-    return Judge(layers, case.network.last, case.records)
+    bank = MlpBank(*case.network.blocks.inp, *case.network.blocks.out)
+    return Judge(bank, case.network.last, case.records)
 
 
-def nothing_known(order):
-    return Precedence(tuple(order), np.zeros((len(order), len(order))))
+def arranged(order):
+    order = np.asarray(order, np.intp)
+    return np.column_stack([order, order + len(order)])
 
 
-def test_a_beam_reaches_the_best_of_all_orders(few_rows, finish):
-    numbers = [6 * block for block in range(5)]
+def nothing_known(arrangement):
+    return Precedence(arrangement, np.zeros((len(arrangement), len(arrangement))))
+
+
+def widened(judge, arrangement, known=None, by=None, done=lambda error: False):
+    """Beams after each round, from an order until nothing is left to move on from."""
+    by = by or BeamParameters()
+    beam = Beam.begun(judge, judge.run(arrangement), known or nothing_known(arrangement))
+    beams = [beam]
+    while not done(beam.errors.min()) and (ahead := beam.ahead(judge, by)) is not None:
+        beam = ahead.advance(judge, by)
+        beams.append(beam)
+    return beams
+
+
+def test_a_beam_reaches_the_best_of_all_orders(few_rows):
     for start in ([4, 3, 2, 1, 0], [2, 0, 4, 1, 3]):
-        first = few_rows.run([numbers[block] for block in start])
-        search = beam(few_rows, first, nothing_known(first.order), done=lambda run: False)
-        steps, run = finish(search)
-        every = [few_rows.run(order).error for order in permutations(numbers)]
-        assert run.error == pytest.approx(min(every), rel=1e-3, abs=1e-12)
-        assert sum(len(step.tested) for step in steps) < len(every)  # no order is judged twice
-        errors = [step.error for step in steps]
-        assert errors == sorted(errors, reverse=True)
-        assert steps[-1].order == run.order
+        beams = widened(few_rows, arranged(start))
+        last = beams[-1]
+        every = [few_rows.run(arranged(order)).error for order in permutations(range(5))]
+        assert last.errors[last.best] == pytest.approx(min(every), rel=1e-3, abs=1e-12)
+        assert len({key(each) for each in last.met}) == len(last.met)  # none is judged twice
+        assert len(last.met) <= len(every)
 
 
-def test_a_beam_ends_when_it_is_done(few_rows, finish):
-    right = few_rows.run([6 * block for block in range(5)])
-    search = beam(few_rows, right, nothing_known(right.order), done=lambda run: True)
-    assert finish(search) == ([], right)
+def test_what_was_met_stays_met_and_each_is_moved_on_from_once(few_rows):
+    beams = widened(few_rows, arranged([4, 3, 2, 1, 0]))
+    for before, after in pairwise(beams):
+        met = len(before.met)
+        np.testing.assert_array_equal(after.met[:met], before.met)
+        np.testing.assert_array_equal(after.errors[:met], before.errors)
+        assert (after.expanded[:met] >= before.expanded).all()
+        assert after.expanded.sum() > before.expanded.sum()
+        assert not after.expanded[met:].any()
+        assert after.wide >= before.wide
+    assert beams[-1].ahead(few_rows, BeamParameters()) is None
 
 
-def test_the_errors_it_reports_are_those_of_the_judge(few_rows, finish):
-    first = few_rows.run([24, 18, 12, 6, 0])
-    search = beam(few_rows, first, nothing_known(first.order), done=lambda run: False)
-    steps, run = finish(search)
-    for step in steps:
-        assert step.error == pytest.approx(few_rows.run(step.order).error, rel=1e-4, abs=1e-12)
-        assert np.all(step.tested >= run.error - 1e-12)
+def test_the_errors_of_a_beam_are_those_of_the_judge(few_rows):
+    last = widened(few_rows, arranged([4, 3, 2, 1, 0]))[-1]
+    for arrangement, error in zip(last.met, last.errors, strict=True):
+        assert error == pytest.approx(few_rows.run(arrangement).error, rel=1e-4, abs=1e-12)
 
 
-def test_one_block_is_no_choice(loose, finish):
+def test_a_beam_leaves_what_is_known_and_the_pieces_alone(few_rows):
+    start = arranged([4, 3, 2, 1, 0])
+    for arrangement in widened(few_rows, start)[-1].met:
+        assert sorted(arrangement.tolist()) == sorted(start.tolist())
+
+
+def test_one_block_is_no_choice(loose):
     net = loose(blocks=1, rows=2)
-    first = net.judge.run(net.right)
-    search = beam(net.judge, first, nothing_known(first.order), done=lambda run: False)
-    assert finish(search)[1] is first
+    first, last = widened(net.judge, net.right)
+    assert len(first.met) == len(last.met) == 1
 
 
-def test_the_second_beam_is_wider_and_counts_errors_below_those_of_a_swap_alike(
-    loose, finish, monkeypatch
-):
+def test_the_second_beam_counts_errors_below_those_of_a_swap_alike(loose):
     net = loose(blocks=2, rows=3)
-    first = net.judge.run(net.right)
-    made = []
-
-    def recorded(strength, floor):
-        made.append(_Cost(strength, floor))
-        return made[-1]
-
-    monkeypatch.setattr(module, "_Cost", recorded)
-    finish(beam(net.judge, first, nothing_known(first.order), done=lambda run: False))
-    assert [cost.strength for cost in made] == [2, 2]  # blocks are fewer than predictions
+    beam = Beam.begun(net.judge, net.judge.run(net.right), nothing_known(net.right))
     # Behind two blocks there is only the last layer, which is linear, so effects are exact.
-    assert made[1].floor == pytest.approx(net.judge.run(net.right[::-1]).error)
-    tiny, none = np.array([1e-9, 1e-12]) * made[1].floor, np.zeros(2)
-    assert made[0].of(tiny, none) == pytest.approx(np.log(tiny))
-    assert made[1].of(tiny, none) == pytest.approx(np.log(made[1].floor))
+    assert beam.floor == pytest.approx(net.judge.run(net.right[::-1]).error)
+    # Which of two orders the narrow beam moves on from: the first counts their errors, the second
+    # does not tell them apart and takes the first.
+    both = replace(
+        beam,
+        met=np.stack([net.right, net.right[::-1]]),
+        errors=beam.floor * np.array([1e-9, 1e-12]),
+        lost=np.zeros(2),
+        expanded=np.zeros(2, bool),
+    )
+    by = BeamParameters(widths=(1, 1))
+    first = both.ahead(net.judge, by).advance(net.judge, by)
+    assert first.expanded.tolist() == [False, True]
+    wide = replace(both, wide=1, lost=np.array([0.0, 1e-6]))
+    second = wide.ahead(net.judge, by).advance(net.judge, by)
+    assert second.expanded.tolist() == [True, False]
+
+
+def test_the_second_beam_begins_when_the_first_has_ended(few_rows):
+    by = BeamParameters(widths=(2, 5))
+    beams = widened(few_rows, arranged([4, 3, 2, 1, 0]), by=by)
+    wide = [beam.wide for beam in beams]
+    assert wide == sorted(wide)
+    assert set(wide) == {0, 1}
+    assert beams[-1].expanded.sum() >= 5
+
+
+def reversing(start, certain=1000.0, unsure=None):
+    """What is known against all of an order, but for one of its neighbours."""
+    log_odds = certain * np.triu(np.ones((5, 5)), 1)
+    if unsure is not None:
+        log_odds[unsure, unsure + 1] *= -1
+    return Precedence(start, log_odds - log_odds.T)
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_moves_that_what_is_known_asks_for_are_judged_first(few_rows, finish, monkeypatch, place):
-    monkeypatch.setattr(module, "JUDGED", 1)
-    first = few_rows.run([24, 18, 12, 6, 0])
-    log_odds = 1000 * np.triu(np.ones((5, 5)), 1)
-    log_odds[place, place + 1] *= -1
-    known = Precedence(first.order, log_odds - log_odds.T)
-    steps, _ = finish(beam(few_rows, first, known, done=lambda run: False))
-    asked = list(first.order)
-    asked[place], asked[place + 1] = asked[place + 1], asked[place]
-    assert steps[0].tested == pytest.approx([few_rows.run(asked).error])
+def test_moves_that_what_is_known_asks_for_are_judged_first(few_rows, place):
+    start = arranged([4, 3, 2, 1, 0])
+    known = reversing(start, unsure=place)
+    _, first, *_ = widened(few_rows, start, known, BeamParameters(judged=1))
+    asked = start.copy()
+    asked[[place, place + 1]] = asked[[place + 1, place]]
+    np.testing.assert_array_equal(first.met[1:], asked[None])
+    assert first.errors[1] == pytest.approx(few_rows.run(asked).error)
+    assert first.lost[1] == pytest.approx(-1000)
 
 
 @pytest.mark.parametrize("certain", [0.0, 100.0])
-def test_what_is_known_holds_a_narrow_beam_on_its_way(few_rows, finish, monkeypatch, certain):
+def test_what_is_known_holds_a_narrow_beam_on_its_way(few_rows, certain):
     """Ten orders are the one, the four that reverse one pair, and five of those with two."""
-    monkeypatch.setattr(module, "WIDTH", 10)
-    monkeypatch.setattr(module, "WIDER", 10)
-    monkeypatch.setattr(module, "JUDGED", 1000)
-    expanded = []
-
-    def linearized(judge, run):
-        expanded.append(run.order)
-        return linearize(judge, run)
-
-    monkeypatch.setattr(module, "linearize", linearized)
-    first = few_rows.run([24, 18, 12, 6, 0])
-    log_odds = certain * np.triu(np.ones((5, 5)), 1)
-    known = Precedence(first.order, log_odds - log_odds.T)
-    finish(beam(few_rows, first, known, done=lambda run: False))
+    start = arranged([4, 3, 2, 1, 0])
+    by = BeamParameters(widths=(10, 10), judged=1000)
+    last = widened(few_rows, start, reversing(start, certain), by)[-1]
     reversals = [
-        sum(a < b for t, a in enumerate(order) for b in order[t + 1 :]) for order in expanded
+        sum(a < b for t, a in enumerate(order) for b in order[t + 1 :])
+        for order in last.met[last.expanded, :, 0].tolist()
     ]
     assert (max(reversals) <= 2) == bool(certain)
 
 
-def test_four_predictions_are_enough_where_steps_tell_the_order(make_loose, finish):
+def test_four_predictions_are_enough_where_steps_tell_the_order(make_loose):
     """The seed reverses three to eight pairs; errors on four rows alone lead astray."""
     solved = {"steps": 0, "nothing": 0}
     for draw in range(4):
         rng = np.random.default_rng(draw)
         net = grown(make_loose(rng, blocks=16, rows=4, width=8, hidden=12), rng)
         inputs = rng.normal(size=(400, 8))
-        blocks = np.sort(net.right)
-        ranking = smallest_step(Network(net.layers.take(blocks), net.judge.last), inputs)
-        start = net.judge.run(blocks[ranking].tolist())
-        assert start.order != net.right
+        blocks = net.right[np.argsort(net.right[:, 0])]
+        start = blocks[smallest_step(net.judge.network(blocks), inputs)]
+        assert not np.array_equal(start, net.right)
         for name, known in (
-            ("steps", precedence(net.layers, start.order, inputs)),
-            ("nothing", nothing_known(start.order)),
+            ("steps", precedence(net.bank, start, inputs)),
+            ("nothing", nothing_known(start)),
         ):
-            search = beam(net.judge, start, known, done=lambda run: run.error < 1e-20)
-            solved[name] += finish(search)[1].order == net.right
+            last = widened(net.judge, start, known, done=lambda error: error < 1e-20)[-1]
+            solved[name] += np.array_equal(last.met[last.best], net.right)
     assert solved["steps"] >= 3
     assert solved["nothing"] < solved["steps"]
 
 
 def grown(net, rng):
     """The same with steps that grow along the depth, give or take."""
-    layers, order = net.layers, np.array(net.right)
-    state, factors = rng.normal(size=(400, layers.inp_weight.shape[2])), np.ones(len(order))
-    for t, block in enumerate(order):
-        step = layers.apply(block, state) - state
-        out = block % net.outs
+    bank = net.bank
+    state, factors = rng.normal(size=(400, bank.inp_weight.shape[2])), np.ones(len(net.right))
+    for t, parts in enumerate(net.right):
+        step = bank.apply(parts, state) - state
         factor = 0.02 * np.exp(0.1 * t + 0.1 * rng.normal()) / np.sqrt(np.mean(step**2))
-        factors[out] = factor
+        factors[bank.columns[parts[OUT]]] = factor
         state = state + factor * step
     scaled = replace(
-        layers,
-        out_weight=factors[:, None, None] * layers.out_weight,
-        out_bias=factors[:, None] * layers.out_bias,
+        bank,
+        out_weight=factors[:, None, None] * bank.out_weight,
+        out_bias=factors[:, None] * bank.out_bias,
     )
-    network = Network(scaled.take(order), net.judge.last)
-    records = Records(net.judge.inputs, network.predict(net.judge.inputs))
-    return replace(net, layers=scaled, judge=Judge(scaled, net.judge.last, records))
+    grown = replace(net, bank=scaled, judge=Judge(scaled, net.judge.ends, net.judge.records))
+    predictions = grown.judge.network(net.right).predict(net.judge.inputs)
+    return grown.judging(replace(net.judge.records, predictions=predictions))

@@ -3,11 +3,18 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from unshuffle.ordering.adjoint import exchange_effects, linearize, replacement_effects, shifts
-from unshuffle.ordering.candidates import turn_moves
-from unshuffle.ordering.descent import Objective, _exchanges, descend
-from unshuffle.ordering.moves import Kind
-from unshuffle.pieces.records import Records
+from unshuffle.blocks.mlp import INP, OUT
+from unshuffle.ordering.descent import (
+    EFFORTS,
+    DescentParameters,
+    descend,
+    descent_round,
+    lowest,
+    objective,
+)
+from unshuffle.ordering.linearization import shifts
+from unshuffle.ordering.moves import shifted
+from unshuffle.pieces.blueprint import same_pieces
 
 
 def never(run):
@@ -18,172 +25,183 @@ def solved(run):
     return run.error < 1e-20
 
 
-def pairs_fixed(count):
+def pairs_fixed(net):
     """Evidence that rules out all pairs but the true ones."""
-    return Objective(np.where(np.eye(count, dtype=bool), 0.0, -np.inf))
+    return net.evidence(np.where(np.eye(len(net.right), dtype=bool), 0.0, -np.inf))
 
 
-def unsure(rng, count):
+def unsure(net, rng):
     """Evidence that says little about the pairs."""
-    return Objective(rng.normal(size=(count, count)))
+    return net.evidence(rng.normal(size=(len(net.right),) * 2))
 
 
 def of_another_record(net, rng):
-    """A judge whose record no arrangement reproduces."""
-    judge = net.judge
-    noise = rng.normal(size=judge.predictions.shape)
-    return type(judge)(net.layers, judge.last, Records(judge.inputs, judge.predictions + noise))
+    """The same with a record that no arrangement reproduces."""
+    records = net.judge.records
+    noise = rng.normal(size=net.judge.predictions.shape)
+    return net.judging(type(records)(records.inputs, records.predictions + noise))
 
 
-def neighbours(order, outs):
-    """All arrangements one shift or exchange away."""
-    length = len(order)
+def neighbours(arrangement):
+    """All arrangements one shift or swap away."""
+    length = len(arrangement)
     for s, t in shifts(length, length).tolist():
-        places = list(order)
-        places.insert(t, places.pop(s))
-        yield tuple(places)
+        yield shifted(arrangement, s, t)
     for a in range(length):
         for b in range(a):
-            (i, j), (u, v) = divmod(order[a], outs), divmod(order[b], outs)
-            for at_a, at_b in ((i * outs + v, u * outs + j), (u * outs + j, i * outs + v)):
-                places = list(order)
-                places[a], places[b] = at_a, at_b
-                yield tuple(places)
+            for role in (INP, OUT):
+                made = arrangement.copy()
+                made[[a, b], role] = made[[b, a], role]
+                yield made
 
 
 def test_the_objective_trades_error_against_evidence(loose, rng):
     net = loose()
-    objective = unsure(rng, 5)
-    order = tuple(net.right[::-1])
-    run = net.judge.run(order)
-    evidence = sum(objective.log_odds[divmod(block, 5)] for block in order)
-    assert objective.value(run) == pytest.approx(2.5 * np.log(run.error) - evidence)
-    assert objective.trusted(0.25).evidence(order) == pytest.approx(evidence / 4)
-    barred = Objective(np.where(np.eye(5, dtype=bool), 3.0, -np.inf)).trusted(0.0)
-    np.testing.assert_array_equal(barred.log_odds, pairs_fixed(5).log_odds)
+    log_odds = rng.normal(size=(5, 5))
+    evidence, arrangement = net.evidence(log_odds), rng.permutation(net.right)
+    run = net.judge.run(arrangement)
+    odds = sum(log_odds[net.bank.rows[i], net.bank.columns[j]] for i, j in arrangement)
+    assert objective(run, evidence) == pytest.approx(2.5 * np.log(run.error) - odds)
+    doubled = objective(run, evidence.trusted(2.0))
+    assert doubled == pytest.approx(objective(run, evidence) - odds)
 
 
-def test_exchanges_are_offered_with_their_effects_and_gains(loose, rng):
+def test_the_lowest_objective_is_the_best_and_all_errors_are_told(loose, rng):
     net = loose()
-    order = net.right[::-1]
-    at = linearize(net.judge, net.judge.run(order))
-    objective = Objective(10 * rng.normal(size=(5, 5)))
-    moves = _exchanges(net.judge, at, objective)
-    by_kind = dict(zip((Kind.OUTS, Kind.INPS), exchange_effects(net.judge, at), strict=True))
-    offered = set()
-    for k in range(len(moves)):
-        kind, a, b = Kind(moves.kind[k]), int(moves.first[k]), int(moves.second[k])
-        offered.add((kind, a, b))
-        expected = by_kind[kind][a, b] + by_kind[kind][b, a]
-        np.testing.assert_allclose(moves.effects[k], expected, rtol=1e-9, atol=1e-12)
-        after = moves.apply(np.array([k]), order, 5)
-        gain = objective.evidence(after) - objective.evidence(order)
-        assert moves.gains[k] == pytest.approx(gain)
-    admitted = set()
-    for a in range(5):
-        for b in range(a + 1, 5):
-            (i, j), (u, v) = divmod(order[a], 5), divmod(order[b], 5)
-            odds = objective.log_odds
-            if odds[i, v] + odds[u, j] - odds[i, j] - odds[u, v] > -5:
-                admitted |= {(Kind.OUTS, a, b), (Kind.INPS, a, b)}
-    assert offered == admitted
-    assert 0 < len(admitted) < 20
-
-
-def test_turns_are_offered_with_their_effects_and_gains(loose, rng):
-    net = loose(width=6, hidden=6)
-    order = tuple(5 * k + (k + 1) % 5 for k in range(5))
-    at = linearize(net.judge, net.judge.run(order))
-    objective = unsure(rng, 5)
-    moves = turn_moves(net.judge, at, objective.log_odds)
-    assert moves.first.tolist() == moves.second.tolist() == [0, 1, 2, 3, 4]
-    for k in range(5):
-        after = moves.apply(np.array([k]), order, 5)
-        assert moves.gains[k] == pytest.approx(
-            objective.evidence(after) - objective.evidence(order)
-        )
-        expected = replacement_effects(net.judge, at, np.array([(k, after[k])]))[0]
-        np.testing.assert_array_equal(moves.effects[k], expected)
+    evidence = unsure(net, rng)
+    run = net.judge.run(net.right[::-1])
+    others = [rng.permutation(net.right) for _ in range(6)]
+    best, errors = lowest(net.judge, run, others, evidence)
+    values = [objective(net.judge.run(each), evidence) for each in [net.right[::-1], *others]]
+    assert objective(best, evidence) == pytest.approx(min(values))
+    assert errors == [net.judge.run(each).error for each in others]
+    assert lowest(net.judge, best, others, evidence)[0] is best
 
 
 @pytest.mark.parametrize("loss", ["pairs fixed", "pairs unsure"])
 def test_descent_never_raises_the_objective(loose, finish, rng, loss):
     for _ in range(5):
-        net = loose()
-        judge = of_another_record(net, rng)
-        objective = pairs_fixed(5) if loss == "pairs fixed" else unsure(rng, 5)
-        start = judge.run(rng.permutation(net.right).tolist())
-        steps, end = finish(descend(judge, start, objective, done=never))
-        runs = [start, *(judge.run(step.order) for step in steps)]
-        values = [objective.value(run) for run in runs]
+        net = of_another_record(loose(), rng)
+        evidence = pairs_fixed(net) if loss == "pairs fixed" else unsure(net, rng)
+        start = net.judge.run(rng.permutation(net.right))
+        steps, end = finish(descend(net.judge, start, evidence, done=never))
+        runs = [start, *(net.judge.run(step.arrangement) for step in steps)]
+        values = [objective(run, evidence) for run in runs]
         for before, after, step in zip(values[:-1], values[1:], steps, strict=True):
             assert after < before if step.kept else after == before
         assert [step.error for step in steps] == [run.error for run in runs[1:]]
-        assert end.order == runs[-1].order
+        np.testing.assert_array_equal(end.arrangement, runs[-1].arrangement)
         assert values[-1] < values[0]
 
 
 def test_descent_ends_where_no_single_move_helps(loose, finish, rng):
     for _ in range(8):
-        net = loose(blocks=4)
-        judge = of_another_record(net, rng)
-        objective = unsure(rng, 4)
-        start = judge.run(rng.permutation(net.right).tolist())
-        _, end = finish(descend(judge, start, objective, done=never))
-        rivals = [objective.value(judge.run(order)) for order in neighbours(end.order, 4)]
+        net = of_another_record(loose(blocks=4), rng)
+        evidence = unsure(net, rng)
+        start = net.judge.run(rng.permutation(net.right))
+        _, end = finish(descend(net.judge, start, evidence, done=never))
+        rivals = [objective(net.judge.run(each), evidence) for each in neighbours(end.arrangement)]
         # A round that gains less than a thousandth of the error does not count as progress.
-        assert objective.value(end) < min(rivals) + 2e-3
+        assert objective(end, evidence) < min(rivals) + 2e-3
 
 
 def test_descent_leaves_alone_the_pairs_that_evidence_fixes(loose, finish, rng):
-    net = loose()
-    judge = of_another_record(net, rng)
-    start = judge.run(net.right[::-1])
-    steps, _ = finish(descend(judge, start, pairs_fixed(5), done=never))
+    net = of_another_record(loose(), rng)
+    start = net.judge.run(net.right[::-1])
+    steps, _ = finish(descend(net.judge, start, pairs_fixed(net), done=never))
     assert any(step.kept for step in steps)
     for step in steps:
-        assert sorted(step.order) == sorted(net.right)
+        assert sorted(step.arrangement.tolist()) == sorted(net.right.tolist())
 
 
 def test_descent_solves_tiny_networks_from_any_order(loose, finish):
     net = loose(blocks=4, rows=100, scale=0.5)
-    for order in permutations(net.right):
-        search = descend(net.judge, net.judge.run(order), pairs_fixed(4), done=solved)
-        assert finish(search)[1].order == net.right
+    for order in permutations(range(4)):
+        start = net.judge.run(net.right[[*order]])
+        _, end = finish(descend(net.judge, start, pairs_fixed(net), done=solved))
+        np.testing.assert_array_equal(end.arrangement, net.right)
 
 
-def test_descent_repairs_wrong_pairs(loose, finish, rng):
+def test_descent_repairs_wrong_pairs(loose, finish):
     net = loose(blocks=4, rows=100, scale=0.5)
-    nothing_known = Objective(np.zeros((4, 4)))
+    nothing_known = net.evidence(np.zeros((4, 4)))
     for wrong in [(1, 0, 2, 3), (0, 2, 1, 3), (0, 1, 3, 2)]:
-        start = net.judge.run([4 * i + j for i, j in enumerate(wrong)])
+        start = net.judge.run(net.blocks([*enumerate(wrong)]))
         steps, end = finish(descend(net.judge, start, nothing_known, done=solved))
-        assert end.order == net.right
+        np.testing.assert_array_equal(end.arrangement, net.right)
         assert "repair" in {step.phase for step in steps}
 
 
-def test_descent_turns_blocks_the_right_way_round(dropped, finish):
-    from unshuffle.blocks.network import Layers
-    from unshuffle.ordering.judge import Judge
-
-    case = dropped(rows=60, blocks=3, width=6, hidden=6, dtype=np.float64)
-    blocks = case.network.blocks
-    pieces = (
-        np.concatenate([blocks.inp_weight, blocks.out_weight]),
-        np.concatenate([blocks.inp_bias, blocks.out_bias]),
-    )
-    layers = Layers(*pieces, *pieces)
-    judge = Judge(layers, case.network.last, case.records)
-    right = [k * 6 + 3 + k for k in range(3)]
-    turned = [right[0], (3 + 1) * 6 + 1, right[2]]
-    objective = Objective(np.zeros((6, 6)))
-    search = descend(judge, judge.run(turned), objective, done=solved, turns=True)
-    assert finish(search)[1].order == tuple(right)
+def test_descent_turns_blocks_the_right_way_round(square, finish):
+    net = square(3)
+    turned = net.right.copy()
+    turned[1] = turned[1, ::-1]
+    nothing_known = net.evidence(np.zeros((6, 6)))
+    search = descend(net.judge, net.judge.run(turned), nothing_known, done=solved)
+    np.testing.assert_array_equal(finish(search)[1].arrangement, net.right)
 
 
 def test_a_single_block_leaves_nothing_to_descend(loose, finish):
     net = loose(blocks=1)
     start = net.judge.run(net.right)
-    steps, end = finish(descend(net.judge, start, pairs_fixed(1), done=never))
+    steps, end = finish(descend(net.judge, start, pairs_fixed(net), done=never))
     assert end is start
     assert not any(step.kept for step in steps)
+
+
+def test_a_descent_goes_on_from_any_round_with_the_effort_it_asked_for(loose, finish, rng):
+    """Its rounds, taken one by one, are its steps."""
+    net = of_another_record(loose(), rng)
+    evidence, by = unsure(net, rng), DescentParameters()
+    start = net.judge.run(rng.permutation(net.right))
+    steps, end = finish(descend(net.judge, start, evidence, done=never))
+    run, effort, efforts = start, 0, []
+    for step in steps:
+        efforts.append(effort)
+        made = descent_round(net.judge, net.judge.run(run.arrangement), evidence, effort, by)
+        assert made.tested == step.tested.tolist()
+        assert (made.run.error, made.kept) == (step.error, step.kept)
+        run, effort = made.run, made.effort
+    assert effort == EFFORTS
+    assert run.error == end.error
+    assert {*efforts} == {0, 1, 2}
+
+
+def test_a_short_descent_is_a_beginning_of_a_whole_one(loose, finish, rng):
+    net = of_another_record(loose(), rng)
+    evidence, start = pairs_fixed(net), net.judge.run(net.right[::-1])
+    whole, _ = finish(descend(net.judge, start, evidence, done=never))
+    short, end = finish(descend(net.judge, start, evidence, done=never, short=True))
+    assert 0 < len(short) < len(whole)
+    assert [step.error for step in short] == [step.error for step in whole[: len(short)]]
+    assert end.error == short[-1].error
+    for rounds in (1, 2):
+        some, end = finish(descend(net.judge, start, evidence, done=never, rounds=rounds))
+        assert [step.error for step in some] == [step.error for step in whole[:rounds]]
+        assert end.error == some[-1].error
+
+
+def test_what_steers_it_is_heeded(loose, rng):
+    net = of_another_record(loose(), rng)
+    run = net.judge.run(net.right[::-1])
+    evidence = unsure(net, rng)
+    for singles in (0, 3):
+        by = DescentParameters(singles=singles, swaps=2, window=2)
+        best = run
+        for _ in range(20):
+            made = descent_round(net.judge, best, evidence, 1, by)
+            best = made.run
+            if not made.kept:
+                break
+        assert not made.kept
+        # No set of moves helps, each of which was halved down to single ones, nor any single one.
+        few = descent_round(net.judge, best, evidence, 1, DescentParameters(singles=0, window=2))
+        assert len(made.tested) == len(few.tested) + singles
+
+
+def test_a_descent_keeps_the_pieces_of_each_role(loose, finish, rng):
+    net = of_another_record(loose(), rng)
+    start = net.judge.run(rng.permutation(net.right))
+    steps, _ = finish(descend(net.judge, start, unsure(net, rng), done=never))
+    for step in steps:
+        assert same_pieces(step.arrangement, net.right, net.bank.kind)

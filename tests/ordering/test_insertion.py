@@ -1,12 +1,8 @@
 import numpy as np
 import pytest
 
-from unshuffle.ordering.adjoint import linearize
-from unshuffle.ordering.insertion import insertion_errors
-
-
-def inserted(order, place, block):
-    return (*order[:place], block, *order[place:])
+from unshuffle.ordering.linearization import linearize
+from unshuffle.repair.membership import insertion_errors
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
@@ -14,10 +10,11 @@ def test_errors_after_insertions_hold_to_second_order(loose, rescaled, outputs):
     net = loose(activation="tanh", outputs=outputs)
 
     def off(net):
-        stand, new = net.right[:2] + net.right[3:], net.right[2]
+        stand, new = np.delete(net.right, 2, axis=0), net.right[2]
         run = net.judge.run(stand)
-        predicted = insertion_errors(net.judge, linearize(net.judge, run), [new])[0]
-        exact = [net.judge.run(inserted(stand, place, new)).error for place in range(5)]
+        predicted = insertion_errors(net.judge, linearize(net.judge, run), new[None])[0]
+        made = [np.insert(stand, place, new, axis=0) for place in range(5)]
+        exact = [net.judge.run(each).error for each in made]
         assert predicted[4] == pytest.approx(exact[4], rel=1e-9)  # the last layer is linear
         return np.abs(predicted - exact)[:4]
 

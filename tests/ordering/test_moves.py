@@ -1,66 +1,66 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unshuffle.ordering.adjoint import shifts
-from unshuffle.ordering.moves import Kind, Moves
+from unshuffle.blocks.mlp import INP, OUT
+from unshuffle.ordering.linearization import linearize, replacement_effects, shifts
+from unshuffle.ordering.moves import (
+    NO_ROLE,
+    all_swaps,
+    shift_moves,
+    shifted,
+    turn_moves,
+    with_swap_effects,
+)
 
-LAYERS = 12
-"""Square layers, any of which can be inp or out; an order pairs them all."""
+BLOCKS, ROLES = 6, 3
 
-places = st.integers(0, LAYERS // 2 - 1)
+places = st.integers(0, BLOCKS - 1)
 two_places = st.tuples(places, places).filter(lambda both: both[0] != both[1])
+role = st.integers(0, ROLES - 1)
+two_roles = st.tuples(role, role).filter(lambda both: both[0] != both[1])
 move = st.one_of(
-    two_places.map(lambda both: (Kind.SHIFT, *both)),
-    two_places.map(lambda both: (Kind.OUTS, *sorted(both))),
-    two_places.map(lambda both: (Kind.INPS, *sorted(both))),
-    places.map(lambda place: (Kind.TURN, place, place)),
+    two_places.map(lambda both: (*both, NO_ROLE, NO_ROLE)),
+    st.builds(lambda both, one: (*sorted(both), one, one), two_places, role),
+    st.builds(lambda place, both: (place, place, *both), places, two_roles),
 )
-orders = st.permutations(range(LAYERS)).map(
-    lambda layers: tuple(i * LAYERS + j for i, j in zip(layers[::2], layers[1::2], strict=True))
+arrangements = st.permutations(range(BLOCKS * ROLES)).map(
+    lambda pieces: np.array(pieces, np.intp).reshape(BLOCKS, ROLES)
 )
-
-
-def layers_of(order):
-    return [divmod(block, LAYERS) for block in order]
 
 
 def touched(move):
     """Places whose block a move may change."""
-    kind, first, second = move
+    first, second, one, _ = move
     low, high = sorted((first, second))
-    return {*range(low, high + 1)} if kind == Kind.SHIFT else {low, high}
+    return {*range(low, high + 1)} if one == NO_ROLE else {low, high}
 
 
-def by_hand(move, order):
-    kind, a, b = move
-    pairs = layers_of(order)
-    if kind == Kind.SHIFT:
-        moved = pairs[a]
-        rest = pairs[:a] + pairs[a + 1 :]
-        pairs = [*rest[:b], moved, *rest[b:]]
-    elif kind == Kind.TURN:
-        pairs[a] = pairs[a][::-1]
-    elif kind == Kind.OUTS:
-        (i, j), (u, v) = pairs[a], pairs[b]
-        pairs[a], pairs[b] = (i, v), (u, j)
+def by_hand(move, arrangement):
+    a, b, one, other = move
+    blocks = arrangement.tolist()
+    if one == NO_ROLE:
+        blocks.insert(b, blocks.pop(a))
     else:
-        (i, j), (u, v) = pairs[a], pairs[b]
-        pairs[a], pairs[b] = (u, j), (i, v)
-    return tuple(i * LAYERS + j for i, j in pairs)
+        blocks[a][one], blocks[b][other] = blocks[b][other], blocks[a][one]
+    return blocks
 
 
 @settings(deadline=None)
-@given(move=move, order=orders)
-def test_each_kind_does_what_its_name_says(moves_of, move, order):
-    made = moves_of([move]).apply(np.array([0]), order, LAYERS)
-    assert made == by_hand(move, order)
-    assert made != order
+@given(move=move, arrangement=arrangements)
+def test_each_kind_does_what_its_name_says(moves_of, move, arrangement):
+    before = arrangement.copy()
+    made = moves_of([move]).apply(np.array([0]), arrangement)
+    assert made.tolist() == by_hand(move, arrangement)
+    assert not np.array_equal(made, arrangement)
+    np.testing.assert_array_equal(arrangement, before)
 
 
-def test_no_chosen_move_leaves_the_order(moves_of):
-    order = (3, 5, 1)
-    assert moves_of([(Kind.SHIFT, 0, 2)]).apply(np.empty(0, np.intp), order, 2) == order
+def test_no_chosen_move_leaves_the_arrangement(moves_of):
+    arrangement = np.array([[3, 0], [5, 1], [1, 2]])
+    made = moves_of([(0, 2)]).apply(np.empty(0, np.intp), arrangement)
+    np.testing.assert_array_equal(made, arrangement)
 
 
 @settings(deadline=None)
@@ -75,8 +75,8 @@ def test_moves_are_compatible_where_they_touch_different_places(moves_of, listed
 
 
 @settings(deadline=None)
-@given(listed=st.lists(move, min_size=1, max_size=12), order=orders, data=st.data())
-def test_compatible_moves_may_be_made_in_any_sequence(moves_of, listed, order, data):
+@given(listed=st.lists(move, min_size=1, max_size=12), arrangement=arrangements, data=st.data())
+def test_compatible_moves_may_be_made_in_any_sequence(moves_of, listed, arrangement, data):
     moves = moves_of(listed)
     chosen, possible = [], np.ones(len(moves), bool)
     while possible.any():
@@ -84,35 +84,132 @@ def test_compatible_moves_may_be_made_in_any_sequence(moves_of, listed, order, d
         possible &= moves.compatible(chosen[-1])
         possible[: chosen[-1] + 1] = False
     shuffled = data.draw(st.permutations(chosen))
-    made = moves.apply(np.array(chosen), order, LAYERS)
-    assert moves.apply(np.array(shuffled), order, LAYERS) == made
-    assert sorted(layer for pair in layers_of(made) for layer in pair) == list(range(LAYERS))
+    made = moves.apply(np.array(chosen), arrangement)
+    np.testing.assert_array_equal(moves.apply(np.array(shuffled), arrangement), made)
+    assert sorted(made.ravel().tolist()) == list(range(BLOCKS * ROLES))
 
 
-def test_moves_are_joined_and_may_be_none(moves_of):
-    some = moves_of([(Kind.SHIFT, 0, 1), (Kind.OUTS, 1, 2)], np.ones((2, 3)), [0.5, 2])
-    none = Moves.none(3, np.float64)
-    assert len(none) == 0
-    both = some + none + moves_of([(Kind.TURN, 2, 2)], np.zeros((1, 3)), [-1])
+def test_moves_are_joined_and_taken(moves_of):
+    some = moves_of([(0, 1), (1, 2, OUT, OUT)], np.ones((2, 3)), [0.5, 2])
+    both = some + moves_of([(2, 2, INP, OUT)], np.zeros((1, 3)), [-1])
     assert len(both) == 3
-    assert both.kind.tolist() == [Kind.SHIFT, Kind.OUTS, Kind.TURN]
+    assert both.swap.tolist() == [False, True, True]
+    assert both.first_role.tolist() == [NO_ROLE, OUT, INP]
+    assert both.second_role.tolist() == [NO_ROLE, OUT, OUT]
     assert both.first.tolist() == [0, 1, 2]
     assert both.second.tolist() == [1, 2, 2]
     assert both.effects.tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0]]
     assert both.gains.tolist() == [0.5, 2, -1]
+    few = both.take(np.array([2, 0]))
+    assert few.first.tolist() == [2, 0]
+    assert few.gains.tolist() == [-1, 0.5]
 
 
-def test_reversed_neighbours_are_those_that_a_move_exchanges():
-    first, second = shifts(6, 3).T
-    moves = Moves(
-        np.full(len(first), Kind.SHIFT),
-        first,
-        second,
-        np.empty((len(first), 0)),
-        np.zeros(len(first)),
-    )
+def test_reversed_neighbours_are_those_that_a_move_exchanges(moves_of):
+    moves = moves_of(shifts(6, 3).tolist())
     for place in range(5):
         reversing = moves.reverses(place)
         for move in range(len(moves)):
-            after = moves.apply(np.array([move]), tuple(range(6)), outs=7)
+            after = moves.apply(np.array([move]), np.arange(6)[:, None]).ravel().tolist()
             assert reversing[move] == (after.index(place) > after.index(place + 1))
+    assert not moves_of([(0, 1, INP, INP)]).reverses(0).any()
+
+
+def made_by_each(moves, arrangement):
+    """What each move alone makes of an arrangement."""
+    return [moves.apply(np.array([k]), arrangement) for k in range(len(moves))]
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_effects_of_all_moves_are_differences_of_full_evaluations_to_first_order(
+    square, rescaled, outputs
+):
+    """A quarter of the step leaves far less than a quarter of the relative error."""
+    relative, whole = [], square(5, outputs=outputs, activation="tanh")
+    for scale in (4e-2, 1e-2):
+        case = rescaled(whole, scale)
+        arrangement = case.right[::-1]
+        at = linearize(case.judge, case.judge.run(arrangement))
+        evidence = case.evidence(np.zeros((10, 10)))
+        moves = shift_moves(case.judge, at, 3) + all_swaps(case.judge, at, evidence)
+        moves += turn_moves(case.judge, at, evidence)
+        made, before = made_by_each(moves, arrangement), case.predict(arrangement)
+        exact = np.array([case.predict(each) - before for each in made])
+        norms = np.linalg.norm(exact, axis=1)
+        assert np.all(norms > 1e-12)
+        relative.append(np.linalg.norm(moves.effects - exact, axis=1) / norms)
+    coarse, fine = relative
+    assert len(fine) == 14 + 2 * 10 + 5
+    assert np.all(coarse < 0.1)
+    assert np.all(fine < np.maximum(coarse / 2.5, 1e-9))
+
+
+def test_gains_are_the_differences_of_the_evidence(square, rng):
+    case = square(5)
+    evidence = case.evidence(10 * rng.normal(size=(10, 10)))
+    arrangement = rng.permutation(case.right)
+    at = linearize(case.judge, case.judge.run(arrangement))
+    moves = shift_moves(case.judge, at, 3) + all_swaps(case.judge, at, evidence)
+    moves += turn_moves(case.judge, at, evidence)
+    before = evidence.value(arrangement)
+    for gain, made in zip(moves.gains, made_by_each(moves, arrangement), strict=True):
+        assert gain == pytest.approx(evidence.value(made) - before)
+    # Each two blocks make the same pairs whichever of their layers change places.
+    assert len(set(moves.gains.round(9))) == 1 + 10 + 5
+
+
+def test_swaps_are_offered_where_the_evidence_admits_them(loose, rng):
+    case = loose()
+    arrangement = case.right[::-1]
+    at = linearize(case.judge, case.judge.run(arrangement))
+    evidence = case.evidence(10 * rng.normal(size=(5, 5)))
+    moves = all_swaps(case.judge, at, evidence, least_gain=-5)
+    slots = zip(moves.first, moves.second, moves.first_role, moves.second_role, strict=True)
+    offered = {tuple(map(int, each)) for each in slots}
+    admitted = set()
+    for a in range(5):
+        for b in range(a + 1, 5):
+            for role in (INP, OUT):
+                made = arrangement.copy()
+                made[[a, b], role] = made[[b, a], role]
+                if evidence.value(made) - evidence.value(arrangement) > -5:
+                    admitted.add((a, b, role, role))
+    assert offered == admitted
+    assert 0 < len(admitted) < 20
+
+
+def test_what_is_ruled_out_is_not_offered(loose):
+    case = loose()
+    at = linearize(case.judge, case.judge.run(case.right))
+    only = case.evidence(np.where(np.eye(5), 3.0, -np.inf))
+    assert len(all_swaps(case.judge, at, only, least_gain=-5)) == 0
+    assert len(shift_moves(case.judge, at, 1)) == 4
+
+
+def test_swaps_have_the_same_effects_block_by_block(loose, rng):
+    case = loose(outputs=2)
+    arrangement = rng.permutation(case.right)
+    at = linearize(case.judge, case.judge.run(arrangement))
+    moves = all_swaps(case.judge, at, case.evidence(np.zeros((5, 5))))
+    few = at.first_rows(7)
+    again = with_swap_effects(case.judge, at, all_swaps(case.judge, few, case.evidence(np.eye(5))))
+    np.testing.assert_allclose(again.effects, moves.effects, rtol=1e-9, atol=1e-12)
+
+
+def test_turns_have_the_effects_of_replacements(square, loose, rng):
+    case = square(5)
+    arrangement = rng.permutation(case.right)
+    at = linearize(case.judge, case.judge.run(arrangement))
+    moves = turn_moves(case.judge, at, case.evidence(rng.normal(size=(10, 10))))
+    assert moves.first.tolist() == moves.second.tolist() == [0, 1, 2, 3, 4]
+    expected = replacement_effects(case.judge, at, range(5), arrangement[:, ::-1])
+    np.testing.assert_array_equal(moves.effects, expected)
+    other = loose()
+    at = linearize(other.judge, other.judge.run(other.right))
+    assert len(turn_moves(other.judge, at, other.evidence(np.eye(5)))) == 0
+
+
+def test_a_block_is_taken_from_one_place_to_another():
+    blocks = np.arange(8).reshape(4, 2)
+    np.testing.assert_array_equal(shifted(blocks, 0, 2), blocks[[1, 2, 0, 3]])
+    np.testing.assert_array_equal(shifted(blocks, 3, 1), blocks[[0, 3, 1, 2]])

@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
 
-from unshuffle.ordering.adjoint import linearize
-from unshuffle.ordering.reassignment import reassignments
-
-
-def layers_of(order, outs=8):
-    return [divmod(block, outs) for block in order]
+from unshuffle.blocks.mlp import INP, OUT
+from unshuffle.ordering.linearization import linearize
+from unshuffle.ordering.reassignment import ReassignmentParameters, reassignments
+from unshuffle.pieces.blueprint import key
 
 
 @pytest.fixture
@@ -14,47 +12,65 @@ def net(loose):
     return loose(rows=300, blocks=8, scale=0.3)
 
 
-def proposals(net, order, log_odds=None):
-    at = linearize(net.judge, net.judge.run(order))
-    return reassignments(net.judge, at, np.zeros((8, 8)) if log_odds is None else log_odds)
+def proposals(net, arrangement, log_odds=None, **by):
+    at = linearize(net.judge, net.judge.run(arrangement))
+    evidence = net.evidence(np.zeros((8, 8)) if log_odds is None else log_odds)
+    return reassignments(net.judge, at, evidence, ReassignmentParameters(**by))
 
 
-@pytest.mark.parametrize("kind", ["out", "inp"])
-def test_a_few_rounds_mend_a_pairing_of_which_half_is_wrong(net, kind):
-    mixed = [1, 2, 3, 0, 4, 5, 6, 7]
-    right = [block // 8 for block in net.right]
-    wrong = [right[place] for place in mixed]
-    pairs = zip(right, wrong, strict=True) if kind == "out" else zip(wrong, right, strict=True)
-    order = tuple(8 * i + j for i, j in pairs)
+@pytest.mark.parametrize("role", [INP, OUT])
+def test_a_few_rounds_mend_a_grouping_of_which_half_is_wrong(net, role):
+    arrangement = net.right.copy()
+    arrangement[:4, role] = arrangement[[1, 2, 3, 0], role]
     for _ in range(3):
-        candidates = net.judge.runs([order, *proposals(net, order)])
-        order = min(candidates, key=lambda run: run.error).order
-    assert order == net.right
+        candidates = net.judge.runs([arrangement, *proposals(net, arrangement)])
+        arrangement = min(candidates, key=lambda run: run.error).arrangement
+    np.testing.assert_array_equal(arrangement, net.right)
 
 
-def test_proposals_keep_each_layer_once_and_one_kind_in_its_places(net, rng):
-    order = tuple((8 * rng.permutation(8) + rng.permutation(8)).tolist())
-    found = proposals(net, order)
+def test_proposals_keep_each_piece_once_and_all_roles_but_one(net, rng):
+    arrangement = net.blocks(np.column_stack([rng.permutation(8), rng.permutation(8)]))
+    found = proposals(net, arrangement)
     assert found
-    assert len(set(found)) == len(found)
-    assert order not in found
-    inps, outs = zip(*layers_of(order), strict=True)
+    assert len({key(each) for each in found}) == len(found)
+    assert key(arrangement) not in {key(each) for each in found}
     for other in found:
-        new_inps, new_outs = zip(*layers_of(other), strict=True)
-        assert sorted(new_inps) == sorted(new_outs) == list(range(8))
-        assert new_inps == inps or new_outs == outs
+        assert sorted(other.ravel().tolist()) == list(range(16))
+        assert sum(np.array_equal(other[:, r], arrangement[:, r]) for r in (INP, OUT)) == 1
+    assert {r for each in found for r in (INP, OUT) if (each[:, r] != arrangement[:, r]).any()} == {
+        INP,
+        OUT,
+    }
 
 
 def test_pairs_that_are_ruled_out_are_not_proposed(net, rng):
-    order = tuple(8 * i + (i + 1) % 8 for i in range(8))
+    partner = (np.arange(8) + 1) % 8
     log_odds = np.where(rng.random((8, 8)) < 0.3, -np.inf, 0.0)
-    log_odds[np.arange(8), (np.arange(8) + 1) % 8] = 0.0
-    found = proposals(net, order, log_odds)
+    log_odds[np.arange(8), partner] = 0.0
+    found = proposals(net, net.blocks(np.column_stack([np.arange(8), partner])), log_odds)
     assert found
     for other in found:
-        assert np.isfinite([log_odds[i, j] for i, j in layers_of(other)]).all()
+        assert net.evidence(log_odds).admits(other)
 
 
 def test_nothing_is_proposed_where_nothing_can_be(net):
     only = np.where(np.eye(8), 0.0, -np.inf)
     assert proposals(net, net.right, only) == []
+    assert proposals(net, net.right) == []  # the record is reproduced
+    wrong = net.blocks([(k, (k + 1) % 8) for k in range(8)])
+    assert proposals(net, wrong, most_effects=8 * 8 * 300 - 1) == []
+    assert proposals(net, wrong, most_effects=8 * 8 * 300)
+
+
+def test_each_ridge_and_each_trust_make_proposals_of_their_own(net, rng):
+    arrangement = net.blocks(np.column_stack([np.arange(8), rng.permutation(8)]))
+    log_odds = 10 * rng.normal(size=(8, 8))
+    few = {"ridges": (3.0,), "staying": (1.0,), "trust": (0.0,)}
+    assert len(proposals(net, arrangement, log_odds, **few)) <= 2
+    everything = {key(each) for each in proposals(net, arrangement, log_odds)}
+    for ridge in (0.3, 30.0):
+        for trust in (0.0, 1.0):
+            some = few | {"ridges": (ridge,), "trust": (trust,)}
+            assert {key(each) for each in proposals(net, arrangement, log_odds, **some)} <= (
+                everything
+            )

@@ -1,17 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unshuffle.ordering.adjoint import linearize, shift_effects, shifts
-from unshuffle.ordering.moves import Kind, Moves
+from unshuffle.blocks.mlp import INP, OUT
+from unshuffle.ordering.linearization import linearize, shifts
+from unshuffle.ordering.moves import shift_moves
 from unshuffle.ordering.selection import promising, pursuit, regression
 
 PLACES = 10
 
 
 def swaps(moves_of, effects):
-    return moves_of([(Kind.SHIFT, s, s + 1) for s in range(len(effects))], effects)
+    return moves_of([(s, s + 1) for s in range(len(effects))], effects)
 
 
 def predicted(moves, chosen, residual, strength):
@@ -23,10 +26,10 @@ def predicted(moves, chosen, residual, strength):
 @pytest.fixture
 def random_moves(moves_of, rng):
     """All kinds of moves, with random effects and gains, and a residual."""
-    listed = [(Kind.SHIFT, *move) for move in shifts(PLACES, 3).tolist()]
+    listed = shifts(PLACES, 3).tolist()
     pairs = [(a, b) for a in range(PLACES) for b in range(a + 1, PLACES)]
-    listed += [(kind, a, b) for kind in (Kind.OUTS, Kind.INPS) for a, b in pairs]
-    listed += [(Kind.TURN, a, a) for a in range(PLACES)]
+    listed += [(a, b, role, role) for role in (OUT, INP) for a, b in pairs]
+    listed += [(a, a, INP, OUT) for a in range(PLACES)]
     residual = rng.normal(size=40)
     effects = 0.4 * rng.normal(size=(len(listed), 40))
     return moves_of(listed, effects, 3 * rng.normal(size=len(listed))), residual
@@ -47,7 +50,7 @@ def test_regression_recovers_planted_swaps(moves_of, data, seed):
     assert set(regression(moves, residual).tolist()) == planted
     # Other moves do not matter to it, wherever they stand in the list.
     others = moves_of(
-        [(Kind.SHIFT, 0, 2), (Kind.SHIFT, 5, 3), (Kind.OUTS, 0, 1), (Kind.TURN, 1, 1)],
+        [(0, 2), (5, 3), (0, 1, OUT, OUT), (1, 1, INP, OUT)],
         -np.tile(residual, (4, 1)),
     )
     chosen = regression(others + moves, residual)
@@ -65,23 +68,22 @@ def test_regression_takes_the_surest_of_overlapping_swaps(moves_of, wanted, chos
 
 def test_regression_undoes_swaps_of_a_network(loose):
     case = loose(blocks=9, rows=200)
-    order = list(case.right)
+    places = np.arange(9)
     for place in (1, 4, 7):
-        order[place], order[place + 1] = order[place + 1], order[place]
-    at = linearize(case.judge, case.judge.run(order))
-    first, second = shifts(9, 2).T
-    effects = shift_effects(case.judge, at, 2)
-    moves = Moves(np.zeros_like(first), first, second, effects, np.zeros(len(first)))
+        places[[place, place + 1]] = places[[place + 1, place]]
+    arrangement = case.right[places]
+    at = linearize(case.judge, case.judge.run(arrangement))
+    moves = shift_moves(case.judge, at, 2)
     chosen = regression(moves, at.residual)
-    assert moves.apply(chosen, tuple(order), case.outs) == case.right
+    np.testing.assert_array_equal(moves.apply(chosen, arrangement), case.right)
 
 
 def test_nothing_is_chosen_from_nothing(moves_of):
     residual = np.ones(3)
     for moves in (
-        Moves.none(3, np.float64),
+        moves_of([], np.zeros((0, 3))),
         swaps(moves_of, np.zeros((4, 3))),
-        moves_of([(Kind.TURN, 0, 0)], np.zeros((1, 3))),
+        moves_of([(0, 0, INP, OUT)], np.zeros((1, 3))),
     ):
         assert len(regression(moves, residual)) == 0
         assert len(pursuit(moves, residual, 5)) == 0
@@ -119,7 +121,7 @@ def test_pursuit_takes_the_best_compatible_move_each_time(random_moves, strength
 
 def test_pursuit_weighs_the_evidence_against_the_error(moves_of):
     residual = np.array([2.0, 1.0])
-    listed = [(Kind.OUTS, 0, 1), (Kind.OUTS, 2, 3)]
+    listed = [(0, 1, OUT, OUT), (2, 3, OUT, OUT)]
     effects = np.array([[-2.0, 0.0], [0.0, -0.5]])
     explained = 2 * np.log(5 / 1)  # of strength 4
     for gain, count in ((-explained + 0.1, 1), (-explained - 0.1, 0)):
@@ -129,7 +131,7 @@ def test_pursuit_weighs_the_evidence_against_the_error(moves_of):
 
 def test_pursuit_measures_each_move_by_what_the_earlier_ones_leave(moves_of):
     residual = np.array([10.0, 1.0])
-    listed = [(Kind.OUTS, 0, 1), (Kind.OUTS, 2, 3)]
+    listed = [(0, 1, OUT, OUT), (2, 3, OUT, OUT)]
     # Against the whole error the second explains nothing; against the rest it explains 99 %.
     moves = moves_of(listed, np.array([[-10.0, 0.0], [0.0, -0.9]]), [0.0, -5.0])
     assert promising(moves, residual, 4).tolist() == [0, 1]
@@ -140,7 +142,7 @@ def test_pursuit_measures_each_move_by_what_the_earlier_ones_leave(moves_of):
 def test_a_residual_of_nothing_needs_no_move(random_moves):
     moves, residual = random_moves
     nothing = np.zeros_like(residual)
-    moves = Moves(moves.kind, moves.first, moves.second, moves.effects, np.zeros(len(moves)))
+    moves = replace(moves, gains=np.zeros(len(moves)))
     with np.errstate(divide="raise", invalid="raise"):
         assert len(pursuit(moves, nothing, 10)) == 0
         assert sorted(promising(moves, nothing, 10)) == list(range(len(moves)))

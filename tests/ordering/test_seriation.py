@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from unshuffle.ordering.seriation import agreed_depth, leading, leave_one_out, likeness, views
+from unshuffle.blocks.mlp import MlpBank
+from unshuffle.blocks.network import Network
+from unshuffle.ordering.seriation import (
+    agreed_depth,
+    leading,
+    leave_one_out,
+    likeness,
+    off_diagonal,
+    views,
+)
 
 DEPTH = np.arange(16)
 
@@ -73,3 +82,23 @@ def test_views_are_of_each_block_by_itself(dropped):
     for name, view in both.items():
         assert len(view) == 5
         np.testing.assert_allclose(swapped[name][[1, 0]], view[:2], rtol=1e-5, atol=1e-6)
+
+
+def test_views_of_another_kind_are_gram_matrices_and_vectors(dropped, looped):
+    network = dropped(blocks=5, outputs=2, dtype=np.float64).network
+    bank = looped(MlpBank(*network.blocks.inp, *network.blocks.out))
+    blocks = np.column_stack([np.arange(5), 5 + np.arange(5)])
+    both = views(Network(bank.take(blocks), network.last))
+    assert len(both) == 2 * 2 + 2
+    inp, out = network.blocks.inp_weight, network.blocks.out_weight
+    np.testing.assert_array_equal(both["inp.bias"], network.blocks.inp_bias)
+    np.testing.assert_allclose(
+        both["columns of inp.weight"], off_diagonal(np.matmul(inp.transpose(0, 2, 1), inp))
+    )
+    np.testing.assert_allclose(
+        both["rows of out.weight"], off_diagonal(np.matmul(out, out.transpose(0, 2, 1)))
+    )
+    swapped = views(Network(bank.take(blocks[[1, 0, 2, 3, 4]]), network.last))
+    for name, view in both.items():
+        assert len(view) == 5
+        np.testing.assert_allclose(swapped[name][[1, 0]], view[:2], rtol=1e-12)

@@ -9,7 +9,7 @@ from unshuffle.pieces.anatomy import read_anatomy
 def pile_of(*shapes, first=0):
     rng = np.random.default_rng(0)
     return Pile(
-        Piece(i, rng.normal(size=shape).astype(np.float32), np.zeros(shape[0], np.float32))
+        Piece.linear(i, rng.normal(size=shape).astype(np.float32), np.zeros(shape[0], np.float32))
         for i, shape in enumerate(shapes, start=first)
     )
 

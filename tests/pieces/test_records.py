@@ -12,6 +12,7 @@ def test_rows_without_all_predictions_do_not_count_as_predicted():
     np.testing.assert_array_equal(known.inputs, [[0, 1], [4, 5]])
     np.testing.assert_array_equal(known.targets, [[2, 3], [4, 5]])
     assert repr(records) == "Records(3 rows of 2 inputs, 2 with 2 predictions)"
+    assert known.predicted() is known
 
 
 def test_a_record_without_prediction_columns_has_no_predicted_rows():
@@ -45,3 +46,17 @@ def test_rows_that_repeat_another_one_are_left_out(rng):
     assert noisy.distinct() is noisy
     turned = Records(np.array([[1.0, 2.0], [2.0, 1.0]]), np.ones((2, 1)))
     assert turned.distinct() is turned
+
+
+def test_the_variance_is_that_of_each_output(rng):
+    predictions = rng.normal(size=(50, 2)) * [1, 3] + [100, -100]
+    predictions[40:, 1] = np.nan
+    records = Records(rng.normal(size=(50, 3)), predictions)
+    expected = predictions[:40].var(axis=0).mean()
+    assert records.variance == pytest.approx(expected)
+    assert Records(np.zeros((2, 1)), np.ones((2, 1))).variance > 0
+
+
+def test_a_record_of_which_all_is_known_is_its_own_known_part(rng):
+    records = Records(rng.normal(size=(5, 3)), rng.normal(size=(5, 1)))
+    assert records.predicted() is records

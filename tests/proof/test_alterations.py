@@ -40,7 +40,7 @@ def test_clipped_predictions_count_as_unknown(dropped):
     assert len(without_clipped(records).predicted()) == 600 - many
     assert admits_clipped(case.network, records, slack=0.0)
     off = replace(case.network.last, bias=case.network.last.bias - 1)
-    assert not admits_clipped(replace(case.network, last=off), records, slack=0.0)
+    assert not admits_clipped(replace(case.network, ends=off), records, slack=0.0)
     solution = solve(case.pile, records)
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation

@@ -6,8 +6,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from unshuffle import Network, Outcome, Piece, Pile, Records, solve
-from unshuffle.blocks.network import Layers
+from unshuffle import MlpNetwork, Outcome, Piece, Pile, Records, solve
+from unshuffle.blocks.mlp import INP, OUT, MlpBank
+from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.problem import Problem
 from unshuffle.proof.certificate import CONFIDENCE, Certificate, Contest, certify
 
@@ -15,16 +16,18 @@ ROUNDING = 1e-6
 
 
 def problem_of(network, records, *, log_odds=None):
-    blocks = network.blocks
-    count = len(blocks)
-    layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
-    pairs = np.column_stack([np.arange(count)] * 2)
+    """The blocks of a network, of whose pairs nothing is known unless log-odds are given."""
+    count = len(network.blocks)
+    bank = MlpBank(*network.blocks.inp, *network.blocks.out, network.blocks.activation)
     odds = np.zeros((count, count)) if log_odds is None else log_odds
-    return Problem(layers, network.last, pairs, odds, records, turns=False)
+    evidence = Evidence((EdgeOdds(INP, OUT, odds, bank.rows, bank.columns),))
+    return Problem(bank, network.last, arranged(range(count)), evidence, records)
 
 
-def numbers(order, count):
-    return tuple(block * count + block for block in order)
+def arranged(order):
+    """The blocks of a network in an order."""
+    order = np.asarray(order, np.intp)
+    return np.column_stack([order, order + len(order)])
 
 
 def with_noise(records, rng, deviation):
@@ -43,7 +46,7 @@ def exchanged(network, first, second, layer):
     other, blocks = network.blocks.take(index), network.blocks
     inp = blocks.inp if layer == "out" else other.inp
     out = blocks.out if layer == "inp" else other.out
-    return Network(type(blocks)(*inp, *out, blocks.activation), network.last)
+    return MlpNetwork(type(blocks)(*inp, *out, blocks.activation), network.last)
 
 
 @pytest.fixture
@@ -53,16 +56,16 @@ def case(dropped):
 
 def test_errors_are_those_of_the_exchanged_blocks_and_layers(case, rng):
     noisy = with_noise(case.records, rng, 1e-3)
-    certificate = certify(problem_of(case.network, noisy), numbers(range(5), 5), 0.0)
+    certificate = certify(problem_of(case.network, noisy), arranged(range(5)), 0.0)
     for contest in certificate.neighbours:
-        swapped = exchanged(case.network, contest.first, contest.second, "both")
+        swapped = exchanged(case.network, *contest.places, "both")
         assert contest.mse == pytest.approx(error_of(swapped, noisy), rel=0.2)
     # Behind the last two blocks all is linear, so there the first order is everything.
     swapped = exchanged(case.network, 3, 4, "both")
     assert certificate.neighbours[-1].mse == pytest.approx(error_of(swapped, noisy), rel=1e-6)
     for contest in certificate.pairs:
         rivals = [
-            error_of(exchanged(case.network, contest.first, contest.second, layer), noisy)
+            error_of(exchanged(case.network, *contest.places, layer), noisy)
             for layer in ("inp", "out")
         ]
         # Exchanged layers change much more than exchanged neighbours; the first order is coarse.
@@ -77,7 +80,7 @@ def test_two_blocks_are_weighed_by_bayes_rule(dropped, rng):
     noisy = with_noise(case.records, rng, np.sqrt(300 * gap / 8))
     # Exchanges of layers are ruled out, so that the other sequence is the only rival.
     problem = problem_of(case.network, noisy, log_odds=np.where(np.eye(2), 100.0, -100.0))
-    (contest,) = certify(problem, numbers(range(2), 2), ROUNDING).neighbours
+    (contest,) = certify(problem, arranged(range(2)), ROUNDING).neighbours
     right = error_of(case.network, noisy)
     wrong = error_of(exchanged(case.network, 0, 1, "both"), noisy)
     assert contest.log_odds == pytest.approx(300 * (wrong - right) / (2 * right), rel=1e-6)
@@ -85,7 +88,7 @@ def test_two_blocks_are_weighed_by_bayes_rule(dropped, rng):
 
 def test_what_is_known_of_the_pairs_counts(case, rng):
     noisy = with_noise(case.records, rng, 0.3)
-    order = numbers(range(5), 5)
+    order = arranged(range(5))
     alone = certify(problem_of(case.network, noisy), order, ROUNDING).pairs
     odds = np.where(np.eye(5), 20.0, -20.0)
     known = certify(problem_of(case.network, noisy, log_odds=odds), order, ROUNDING).pairs
@@ -103,14 +106,14 @@ def test_statements_hold_as_often_as_they_say(make_dropped, share):
         for _ in range(10):
             noisy = with_noise(case.records, rng, share * case.records.predictions.std())
             networks = {
-                order: Network(case.network.blocks.take(order), case.network.last)
+                order: MlpNetwork(case.network.blocks.take(order), case.network.last)
                 for order in permutations(range(3))
             }
             best = min(networks, key=lambda order: error_of(networks[order], noisy))
             problem = problem_of(case.network, noisy, log_odds=np.where(np.eye(3), 100.0, -100.0))
             found += [
-                (contest.confidence, best[contest.first] < best[contest.second])
-                for contest in certify(problem, numbers(best, 3), ROUNDING).neighbours
+                (contest.confidence, best[contest.places[0]] < best[contest.places[1]])
+                for contest in certify(problem, arranged(best), ROUNDING).neighbours
             ]
     confidence, true = np.array(found).T
     sure = confidence >= CONFIDENCE
@@ -126,8 +129,8 @@ def test_statements_hold_as_often_as_they_say(make_dropped, share):
 def test_identical_blocks_cannot_be_told_apart(dropped):
     case = dropped(rows=150, blocks=4, width=8, hidden=12)
     blocks = case.network.blocks.take([0, 1, 1, 2])
-    network = Network(blocks, case.network.last)
-    pieces = [Piece(k, one.weight, one.bias) for k, one in enumerate(network.layers())]
+    network = MlpNetwork(blocks, case.network.last)
+    pieces = [Piece.linear(k, one.weight, one.bias) for k, one in enumerate(network.layers())]
     records = Records(case.records.inputs, network.predict(case.records.inputs))
     solution = solve(Pile(pieces), records)
     assert solution.outcome is Outcome.AMBIGUOUS
@@ -151,8 +154,8 @@ def test_an_exact_solve_is_certified(dropped):
 def test_noise_makes_an_order_ambiguous_and_more_rows_decide_it(dropped, rng):
     case = dropped(rows=20000, blocks=4, width=12, hidden=20)
     blocks = case.network.blocks
-    network = Network(replace(blocks, out_weight=blocks.out_weight / 2), case.network.last)
-    pile = Pile([Piece(k, one.weight, one.bias) for k, one in enumerate(network.layers())])
+    network = MlpNetwork(replace(blocks, out_weight=blocks.out_weight / 2), case.network.last)
+    pile = Pile([Piece.linear(k, one.weight, one.bias) for k, one in enumerate(network.layers())])
     records = Records(case.records.inputs, network.predict(case.records.inputs))
     noisy = with_noise(records, rng, 0.3 * records.predictions.std())
     few = solve(pile, noisy.take(np.arange(300)), activation="relu")
@@ -177,12 +180,12 @@ def test_a_residual_that_follows_the_states_counts_less(case):
     """A slope that the network lacks is no noise: it is the same in any number of rows."""
     slope = 0.05 * case.records.predictions.std() * case.records.inputs[:, :1]
     bent = replace(case.records, predictions=case.records.predictions + slope)
-    certificate = certify(problem_of(case.network, bent), numbers(range(5), 5), ROUNDING)
+    certificate = certify(problem_of(case.network, bent), arranged(range(5)), ROUNDING)
     assert certificate.floor > 5 * certificate.mse
 
 
 def test_one_prediction_can_be_hit_by_chance(case):
-    order = numbers(range(5), 5)
+    order = arranged(range(5))
     tested = np.full(1000, 0.01**2)
     for rows, expected in ((1, 1000 * 1e-4), (2, 1000 * 1e-8), (100, 0.0)):
         problem = problem_of(case.network, case.records.take(np.arange(rows)))
@@ -192,7 +195,49 @@ def test_one_prediction_can_be_hit_by_chance(case):
 
 
 def test_groups_are_cut_where_neighbours_are_decided():
-    contests = [Contest(k, k + 1, 1.0, odds) for k, odds in enumerate([9.0, 1.0, 2.0, 9.0, -1.0])]
+    contests = [Contest((k, k + 1), 1.0, odds) for k, odds in enumerate([9.0, 1.0, 2.0, 9.0, -1.0])]
     certificate = Certificate(tuple(contests), (), 0.0, 0.0, 1)
     assert certificate.groups == ((0,), (1, 2, 3), (4, 5))
     assert not certificate.decided
+
+
+def test_another_kind_is_certified_alike(case, rng, looped):
+    """By two functions of a block, the same statements hold with the same log-odds."""
+    problem = problem_of(case.network, with_noise(case.records, rng, 0.1))
+    one = certify(problem, arranged(range(5)), ROUNDING)
+    other = certify(replace(problem, bank=looped(problem.bank)), arranged(range(5)), ROUNDING)
+    assert one.groups == other.groups
+    for mine, theirs in zip(
+        (*one.neighbours, *one.pairs), (*other.neighbours, *other.pairs), strict=True
+    ):
+        assert mine.places == theirs.places
+        assert theirs.log_odds == pytest.approx(mine.log_odds, rel=1e-6)
+        assert theirs.mse == pytest.approx(mine.mse, rel=1e-6)
+
+
+def test_which_layer_of_a_block_is_which_is_weighed(dropped):
+    """Where blocks can be turned around, and the pairs are known, that is the best rival."""
+    case = dropped(rows=60, blocks=3, width=6, hidden=6, dtype=np.float64)
+    stack, both = case.network.blocks, range(6)
+    layers = [np.concatenate(each) for each in zip(stack.inp, stack.out, strict=True)] * 2
+    bank = MlpBank(*layers, stack.activation, both, both)
+    odds = np.where(np.arange(6) % 3 == np.arange(6)[:, None] % 3, 100.0, -100.0)
+    known = Evidence((EdgeOdds(INP, OUT, odds, bank.rows, bank.columns),))
+    right = arranged(range(3))
+    problem = Problem(bank, case.network.last, right, known, case.records)
+    certificate = certify(problem, right, rounding=1.0)
+    assert [contest.places for contest in certificate.pairs] == [(0, 0), (1, 1), (2, 2)]
+    made = right.copy()
+    made[2] = made[2, ::-1]
+    # Behind the last block all is linear, so there the first order is everything.
+    turned = problem.judge(case.records.take(np.arange(0, 60, 60 / 32).astype(int))).run(made)
+    assert certificate.pairs[2].mse == pytest.approx(turned.error, rel=1e-6)
+    assert certify(problem, right, ROUNDING).decided
+
+
+def test_matched_pairs_alone_are_weighed_as_if_nothing_were_known(case, rng):
+    """Without log-odds all other pairs are ruled out, but rows may still tell of them."""
+    noisy, order = with_noise(case.records, rng, 0.3), arranged(range(5))
+    matched = np.where(np.eye(5), 0.0, -np.inf)
+    alone = certify(problem_of(case.network, noisy), order, ROUNDING)
+    assert certify(problem_of(case.network, noisy, log_odds=matched), order, ROUNDING) == alone

@@ -5,14 +5,15 @@ import pytest
 
 from unshuffle import Outcome, Piece, Pile, Records, verify
 from unshuffle.blocks.assembly import build_network
-from unshuffle.blocks.network import Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.oracle.dropping import prune, round_weights
 from unshuffle.proof.coarseness import coarse_tolerance, coarseness, kept_coarsely
 
 
 def rounded(network, change):
     layers = [Linear(change(layer.weight), change(layer.bias)) for layer in network.layers()]
-    return Network.from_layers(layers, network.blocks.activation)
+    return MlpNetwork.from_layers(layers, network.blocks.activation)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,9 @@ def test_the_error_of_rounded_weights_is_explained_and_little_more(dropped, name
 def test_the_right_order_of_int8_weights_is_approximate_and_others_are_not(dropped):
     case = dropped(rows=400, blocks=5, width=12, hidden=20)
     pile = Pile(
-        Piece(piece.id, round_weights(piece.weight, "int8"), round_weights(piece.bias, "int8"))
+        Piece.linear(
+            piece.id, round_weights(piece.weight, "int8"), round_weights(piece.bias, "int8")
+        )
         for piece in case.pile
     )
     assert kept_coarsely(pile)[0].startswith("10 of 11 weights hold at most 256 equally")
@@ -74,7 +77,7 @@ def test_the_right_order_of_int8_weights_is_approximate_and_others_are_not(dropp
 def test_weights_with_scales_are_said_and_judged_like_other_coarse_ones(dropped, width):
     case = dropped(rows=400, blocks=5, width=width, hidden=12)
     pile = Pile(
-        Piece(piece.id, round_weights(piece.weight, "int8-scales"), piece.bias, "int8")
+        Piece.linear(piece.id, round_weights(piece.weight, "int8-scales"), piece.bias, "int8")
         for piece in case.pile
     )
     assert kept_coarsely(pile) == ("11 of 11 weights are stored as int8 with scales",)

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unshuffle import Network, Records
-from unshuffle.blocks.network import Blocks
+from unshuffle import MlpNetwork, Records
+from unshuffle.blocks.mlp import MlpStack
 from unshuffle.proof.noise import foretold, looks_like_noise
 
 
@@ -23,8 +23,8 @@ def with_noise(records, rng, share):
 
 def rearranged(network, inps, outs):
     inp, out = network.blocks.take(inps), network.blocks.take(outs)
-    blocks = Blocks(inp.inp_weight, inp.inp_bias, out.out_weight, out.out_bias, inp.activation)
-    return Network(blocks, network.last)
+    blocks = MlpStack(inp.inp_weight, inp.inp_bias, out.out_weight, out.out_bias, inp.activation)
+    return MlpNetwork(blocks, network.last)
 
 
 @pytest.mark.parametrize("share", [1e-4, 1e-2, 0.1, 0.3])
@@ -77,7 +77,7 @@ def test_few_rows_tell_nothing(case, rng):
 def test_a_network_that_overflows_leaves_no_noise_and_no_warning(case):
     blocks = replace(case.network.blocks, out_weight=case.network.blocks.out_weight * 1e30)
     records = Records(case.records.inputs, case.records.predictions)
-    assert not looks_like_noise(Network(blocks, case.network.last), records)
+    assert not looks_like_noise(MlpNetwork(blocks, case.network.last), records)
 
 
 def test_what_does_not_follow_from_the_inputs_agrees_with_a_regression_by_chance(rng):

@@ -7,33 +7,25 @@ import pytest
 
 from unshuffle import Outcome, Piece, Pile, read_solution, solve, verify, write_solution
 from unshuffle.blocks.activations import RELU
-from unshuffle.blocks.assembly import stack_layers
-from unshuffle.blocks.network import Linear
+from unshuffle.blocks.assembly import mlp_bank
+from unshuffle.blocks.ends import Linear
 from unshuffle.commands import main
 from unshuffle.errors import AnswerError, PileError
 from unshuffle.files import write_npz, write_records
-from unshuffle.ordering.adjoint import linearize
-from unshuffle.ordering.judge import Judge
+from unshuffle.grouping.evidence import Evidence
+from unshuffle.ordering.linearization import linearize
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Bias
-from unshuffle.repair.bias_assignment import (
-    bias_effects,
-    exchanged,
-    groups_of,
-    holding,
-    nothing_held,
-    reassigned,
-)
+from unshuffle.repair.bias_assignment import Loose, exchanged, reassigned
 
 
 def detach(case, *, keep=()):
     """The pile with its biases torn off, but for some pieces, and the answer."""
     loose = {piece.id: piece.id + 100 for piece in case.pile if piece.id not in keep}
     pieces = [
-        replace(piece, bias=np.zeros_like(piece.bias), detached=True)
-        if piece.id in loose
-        else piece
+        Piece.linear(piece.id, piece.weight, None) if piece.id in loose else piece
         for piece in case.pile
     ]
     biases = [Bias(loose[piece.id], piece.bias) for piece in case.pile if piece.id in loose]
@@ -149,7 +141,7 @@ def test_what_is_no_bias_is_refused(values):
 
 
 def test_two_pieces_may_not_share_an_id():
-    piece = Piece(1, np.ones((2, 2)), np.zeros(2), detached=True)
+    piece = Piece.linear(1, np.ones((2, 2)), None)
     with pytest.raises(PileError, match="two pieces are called 1"):
         Pile([piece], [Bias(1, np.ones(2))])
 
@@ -184,46 +176,35 @@ def known_order(dropped):
     # The last layer's bias is as long as those of out layers, so that it is to be found as well.
     case = dropped(rows=400, blocks=4, width=8, hidden=12, outputs=8, dtype=np.float64)
     pile, _ = detach(case)
-    groups = groups_of(pile)
+    loose = Loose.of(pile)
     truth = pile.joined({piece.id: piece.bias for piece in case.pile})
     anatomy = read_anatomy(truth, case.records)
-    layers = stack_layers(truth, anatomy, RELU)
     last = truth[anatomy.last[0]]
-    positions = [truth.index[name] for name in case.permutation]
-    inp, out = positions[:-1:2], positions[1::2]
-    pairs = np.array(
-        [(anatomy.inp.index(i), anatomy.out.index(j)) for i, j in zip(inp, out, strict=True)]
-    )
-    problem = Problem(
-        layers, Linear(last.weight, last.bias), pairs, np.zeros((4, 4)), case.records, False
-    )
+    order = np.array([truth.index[name] for name in case.permutation[:-1]]).reshape(-1, 2)
+    bank, ends = mlp_bank(truth, anatomy, RELU), Linear(last.weight, last.bias)
+    problem = Problem(bank, ends, order, Evidence(()), case.records)
     held = tuple(
         np.array([group.ids.index(truth[piece].id + 100) for piece in group.pieces])
-        for group in groups
+        for group in loose.groups
     )
 
     def run(which):
-        arranged = holding(problem, anatomy, anatomy.last[0], groups, which)
-        judge = Judge(arranged.layers, arranged.last, arranged.records)
-        return arranged, linearize(judge, judge.run(arranged.blocks.tolist()))
+        judge = loose.problem(problem, which).judge(case.records)
+        return judge, linearize(judge, judge.run(order))
 
-    def effects(arranged, at):
-        return [bias_effects(arranged, anatomy, anatomy.last[0], each, at) for each in groups]
-
-    return groups, held, run, effects
+    return loose, held, run
 
 
 def test_effects_are_what_a_bias_does(known_order):
-    groups, held, run, effects = known_order
-    arranged, at = run(held)
-    _, before = run(held)
-    found = effects(arranged, at)
-    for group, holds, effect in zip(groups, held, found, strict=True):
+    loose, held, run = known_order
+    judge, before = run(held)
+    for number, effect in enumerate(loose.effects(judge, before, Clock())):
+        holds = held[number]
         for weight in range(len(holds)):
             np.testing.assert_allclose(effect[weight, holds[weight]], 0, atol=1e-12)
-            for bias in range(len(group.ids)):
+            for bias in range(len(holds)):
                 which = [each.copy() for each in held]
-                which[groups.index(group)][weight] = bias
+                which[number][weight] = bias
                 _, after = run(tuple(which))
                 change = after.residual - before.residual
                 # The rest is of second order: gates of later blocks that open or close.
@@ -231,27 +212,28 @@ def test_effects_are_what_a_bias_does(known_order):
 
 
 def test_the_record_places_most_biases_at_once_and_exchanges_mend_the_rest(known_order):
-    groups, held, run, effects = known_order
-    arranged, at = run(nothing_held(groups))
-    start = at.run.error
-    errors = [
-        run(which)[1].run.error
-        for which in reassigned(effects(arranged, at), at.residual, groups, nothing_held(groups))
-    ]
-    assert min(errors) < 0.3 * start
+    loose, held, run = known_order
+    judge, at = run(loose.nothing)
+    start, effects = at.run.error, loose.effects(judge, at, Clock())
+    found = reassigned(effects, at.residual, loose.groups, loose.nothing)
+    assert min(run(which)[1].run.error for which in found) < 0.3 * start
+    with pytest.raises(OutOfTimeError):
+        loose.effects(judge, at, Clock(-1.0))
 
     wrong = [each.copy() for each in held]
     for each in wrong:
         each[:2] = each[1::-1]
-    arranged, at = run(tuple(wrong))
-    start = at.run.error
-    found = exchanged(effects(arranged, at), at.residual, tuple(wrong), strength=4)
+    judge, at = run(tuple(wrong))
+    start, effects = at.run.error, loose.effects(judge, at, Clock())
+    found = exchanged(effects, at.residual, tuple(wrong), strength=4)
     assert min(run(which)[1].run.error for which in found) < 0.1 * start
 
 
 def test_means_stand_where_nothing_is_held(known_order):
-    groups, held, _, _ = known_order
-    assert Counter(len(group.pieces) for group in groups) == {4: 1, 5: 1}
-    for group, holds, nothing in zip(groups, held, nothing_held(groups), strict=True):
-        np.testing.assert_allclose(group.values(nothing)[0], group.biases.mean(axis=0))
-        np.testing.assert_array_equal(group.values(holds), group.biases[holds])
+    loose, held, _ = known_order
+    assert Counter(len(group.pieces) for group in loose.groups) == {4: 1, 5: 1}
+    means, values = loose.values(loose.nothing), loose.values(held)
+    for group, holds in zip(loose.groups, held, strict=True):
+        for piece, bias in zip(group.pieces.tolist(), group.biases[holds], strict=True):
+            np.testing.assert_allclose(means[piece], group.biases.mean(axis=0))
+            np.testing.assert_array_equal(values[piece], bias)

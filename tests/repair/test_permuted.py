@@ -5,24 +5,29 @@ import pytest
 
 from unshuffle import Outcome, read_solution, solve, write_solution
 from unshuffle.blocks.activations import RELU
-from unshuffle.blocks.assembly import stack_layers
-from unshuffle.blocks.network import Blocks, Layers, Network
+from unshuffle.blocks.assembly import mlp_bank
+from unshuffle.blocks.mlp import MlpBank, MlpNetwork, MlpStack
 from unshuffle.commands import main
 from unshuffle.errors import FileError, PileError, RecordError
 from unshuffle.files import write_network
 from unshuffle.grouping import pair
 from unshuffle.oracle.dropping import Hardening, drop, scramble_hidden_units
-from unshuffle.ordering.journal import Journal
 from unshuffle.pieces.anatomy import read_anatomy
-from unshuffle.repair.unit_assignment import doubtful_blocks, reassigned_units
-from unshuffle.repair.unit_descent import UnitDescent, doubly_stochastic, gradient, mixed
-from unshuffle.repair.unit_exchange import (
-    Units,
-    _promising,
-    exchanged_units,
-    permuted_columns,
-)
-from unshuffle.repair.unit_matching import assigned, match_units, permuted_units, unit_scores
+from unshuffle.pieces.clock import Clock
+from unshuffle.repair import unit_assignment, unit_descent, unit_exchange, unit_matching
+from unshuffle.repair.permuted import PermutedParameters, solve_permuted
+from unshuffle.repair.unit_exchange import Units, exchanged_units, permuted_columns
+from unshuffle.repair.unit_matching import assigned, match_units, permuted_units
+from unshuffle.solution.options import Options
+
+
+class Ticks(Clock):
+    """A clock on which each look takes a second."""
+
+    @property
+    def left(self):
+        self.used += 1
+        return self.limit - self.used
 
 
 @pytest.fixture
@@ -41,16 +46,12 @@ def test_units_and_order_are_found(scrambled, tmp_path):
     assert solution.permutation == scrambled.answer
     assert set(solution.units) == set(scrambled.answer[1:-1:2])
     # The network handed back is consistent; the pile with its columns so arranged makes it.
-    np.testing.assert_allclose(
-        solution.network.predict(scrambled.records.inputs),
-        scrambled.records.predictions,
-        atol=1e-5,
-    )
+    network, records = solution.network, scrambled.records
+    np.testing.assert_allclose(network.predict(records.inputs), records.predictions, atol=1e-5)
     out = scrambled.answer[1]
     columns = list(solution.units[out])
-    np.testing.assert_array_equal(
-        scrambled.pieces[out]["weight"][:, columns], solution.network.blocks.out_weight[0]
-    )
+    weight = scrambled.pieces[out]["weight"][:, columns]
+    np.testing.assert_array_equal(weight, network.blocks.out_weight[0])
     write_solution(solution, tmp_path)
     assert read_solution(tmp_path).units == solution.units
     text = (tmp_path / "solution.json").read_text()
@@ -82,19 +83,19 @@ def test_from_the_command_line(case, tmp_path, capsys):
     assert main(["verify", *piles, f"{kept}/answer.txt"]) == 0  # beside it lie the units
 
 
-def test_a_record_of_another_network_is_never_exact(dropped, scrambled, monkeypatch):
-    monkeypatch.setattr("unshuffle.repair.permuted.PATIENCE", 1)
+def test_a_record_of_another_network_is_never_exact(dropped, scrambled):
     other = dropped(rows=500, blocks=3, width=8, hidden=12)
-    solution = solve(scrambled.pile(), other.records, permuted_units=True)
+    by = PermutedParameters(patience=1)
+    solution = solve_permuted(scrambled.pile(), other.records, Options(), by)
     assert solution.outcome is Outcome.LOCAL_OPTIMUM
     ended = solve(scrambled.pile(), other.records, permuted_units=True, time_limit=1e-9)
     assert ended.outcome is Outcome.BUDGET_SPENT
 
 
-def looked_at(pile, records, in_time=lambda: True):
+def looked_at(pile, records, clock):
     """What is said of the units of a pile."""
-    layers = stack_layers(pile, read_anatomy(pile, records), RELU)
-    return permuted_units(layers, pair(pile, records), in_time)
+    bank = mlp_bank(pile, read_anatomy(pile, records), RELU)
+    return permuted_units(bank, pair(pile, records), clock)
 
 
 @pytest.fixture
@@ -109,22 +110,22 @@ def ten_scrambled(ten_blocks, rng):
 
 
 def test_a_look_at_the_units_says_whether_they_are_permuted(ten_blocks, ten_scrambled, rng):
-    said = looked_at(ten_scrambled.pile(), ten_scrambled.records)
+    said = looked_at(ten_scrambled.pile(), ten_scrambled.records, Clock())
     assert "clearly agree once their hidden units are matched" in said
     # Neither where units are as listed, nor of weights that have nothing in common.
-    assert looked_at(ten_blocks.pile, ten_blocks.records) is None
+    assert looked_at(ten_blocks.pile, ten_blocks.records, Clock()) is None
     weights = ten_blocks.network.blocks
     others = rng.normal(size=weights.out_weight.shape).astype(np.float32)
-    blocks = Blocks(*weights.inp, others, weights.out_bias, weights.activation)
-    strangers = drop(Network(blocks, ten_blocks.network.last), ten_blocks.records, rng=rng)
-    assert looked_at(strangers.pile(), strangers.records) is None
+    blocks = MlpStack(*weights.inp, others, weights.out_bias, weights.activation)
+    strangers = drop(MlpNetwork(blocks, ten_blocks.network.last), ten_blocks.records, rng=rng)
+    assert looked_at(strangers.pile(), strangers.records, Clock()) is None
 
 
 def test_a_look_at_the_units_ends_with_the_time(ten_blocks, ten_scrambled):
     pile, records = ten_scrambled.pile(), ten_scrambled.records
-    times = iter([True] * 5)
-    assert "no time was left" in looked_at(pile, records, lambda: next(times, False))
-    assert next(times, None) is None
+    clock = Ticks(6)
+    assert "no time was left" in looked_at(pile, records, clock)
+    assert clock.used == 6
     ended = solve(pile, records, time_limit=1e-9)
     assert ended.outcome is Outcome.BUDGET_SPENT
     (note,) = ended.findings.notes
@@ -148,15 +149,17 @@ def test_what_cannot_be_done_is_refused(dropped, scrambled):
 def test_the_best_permutation_of_each_pair_tells_the_pairs(dropped, rng):
     network = dropped(blocks=6, width=16, hidden=24).network
     blocks = scramble_hidden_units(network, rng).blocks
-    layers = Layers(blocks.inp_weight, blocks.inp_bias, blocks.out_weight, blocks.out_bias)
-    match = match_units(layers)
+    bank = MlpBank(*blocks.inp, *blocks.out)
+    match = match_units(bank, Clock())
     np.testing.assert_array_equal(match.pairs[:, 0], match.pairs[:, 1])
     assert match.sign == -1
+    # What takes no time is there also where time does not suffice for that.
+    assert len(unit_matching.likely_pairs(bank, Clock(-1.0))) == 2
 
 
 def test_soft_permutations_are_doubly_stochastic_and_hard_ones_exact(rng):
     logits = rng.normal(size=(2, 7, 7)).astype(np.float32)
-    soft = doubly_stochastic(logits)
+    soft = unit_descent.doubly_stochastic(logits)
     np.testing.assert_allclose(soft.sum(axis=2), 1, atol=1e-5)
     np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-2)
     columns = np.stack([rng.permutation(7) for _ in range(2)])
@@ -164,16 +167,24 @@ def test_soft_permutations_are_doubly_stochastic_and_hard_ones_exact(rng):
     np.testing.assert_array_equal(assigned(logits), columns)
 
 
+def units_of(network, records):
+    """Blocks as they are, with weights that say nothing of the units."""
+    inputs, predictions = (
+        part.astype(network.last.dtype) for part in (records.inputs, records.predictions)
+    )
+    blocks = network.blocks
+    scores = np.zeros((len(blocks), blocks.hidden, blocks.hidden), np.float32)
+    return Units(blocks, network.last, scores, inputs, predictions)
+
+
 def test_the_gradient_is_the_derivative(dropped, rng):
-    case = dropped(rows=20, blocks=2, width=4, hidden=5, dtype=np.float64)
-    blocks, last = case.network.blocks, case.network.last
-    inputs = case.records.inputs.astype(np.float64)
-    targets = case.records.predictions + 1
-    soft = doubly_stochastic(rng.normal(size=(2, 5, 5)))
-    _, slopes = gradient(blocks, last, soft, inputs, targets)
+    case = dropped(rows=20, blocks=2, width=4, hidden=5, outputs=2, dtype=np.float64)
+    units = units_of(case.network, replace(case.records, predictions=case.records.predictions + 1))
+    soft = unit_descent.doubly_stochastic(rng.normal(size=(2, 5, 5)))
+    _, slopes = unit_descent.gradient(units, soft)
 
     def error(entries):
-        return np.mean((Network(mixed(blocks, entries), last).predict(inputs) - targets) ** 2)
+        return np.mean((units.mixed(entries).predict(units.inputs) - units.predictions) ** 2)
 
     for entry in [(0, 1, 2), (1, 4, 0)]:
         more, less = soft.copy(), soft.copy()
@@ -182,49 +193,25 @@ def test_the_gradient_is_the_derivative(dropped, rng):
         assert slopes[entry] == pytest.approx((error(more) - error(less)) / 2e-6, rel=1e-4)
 
 
-def test_soft_permutations_go_on_from_the_journal(case):
-    """From its state to the last bit, and with the same draws, without taking a step again."""
-
-    def descents(journal):
-        units = UnitDescent(
-            np.zeros((3, 12, 12), np.float32),
-            case.network.blocks,
-            case.network.last,
-            case.records.inputs,
-            case.records.predictions,
-            np.random.default_rng(1),
-        )
-        errors = [units.descend(np.arange(3), 5, journal) for _ in range(2)]
-        return errors, units.logits.tobytes(), units.steps, units.rng.random()
-
-    journal = Journal()
-    whole = descents(journal)
-    assert len(journal.entries) == 2
-    assert descents(Journal(journal.entries[:1])) == whole
-    first = journal.entries[0]
-    journal = Journal([replace(first, numbers=first.numbers[:-1])])
-    with pytest.raises(FileError, match="another shape"):
-        descents(journal)
+def test_soft_permutations_end_with_the_time(units):
+    by = replace(unit_descent.STANDARD, steps=5)
+    descent = unit_descent.UnitDescent(units, np.random.default_rng(1), by)
+    descent.descend(np.arange(3), Ticks(3))
+    assert descent.steps == 3
+    descent.descend(np.arange(3), Clock())
+    assert descent.steps == 8
 
 
 @pytest.fixture
 def units(case):
-    """The blocks as they are, with weights that say nothing of the units."""
-    records = case.records
-    return Units(
-        case.network.blocks,
-        case.network.last,
-        np.zeros((3, 12, 12)),
-        records.inputs,
-        records.predictions,
-    )
+    return units_of(case.network, case.records)
 
 
 def test_exchanges_mend_two_units(units):
     columns = np.tile(np.arange(12), (3, 1))
     wrong = columns.copy()
     wrong[2, [0, 7]] = wrong[2, [7, 0]]
-    *_, mended = exchanged_units(units, wrong, 500.0, Journal())
+    *_, mended = exchanged_units(units, wrong, 500.0, Clock())
     np.testing.assert_array_equal(mended, columns)
     same = permuted_columns(units.blocks, columns)
     assert same.out_weight.tobytes() == units.blocks.out_weight.tobytes()
@@ -235,17 +222,17 @@ def test_what_weights_say_is_weighed_against_the_record(units):
     wrong[2, [0, 7]] = wrong[2, [7, 0]]
     scores = units.scores.copy()
     scores[2, 0, 7] = 1e6
-    for columns in exchanged_units(replace(units, scores=scores), wrong, 500.0, Journal()):
+    sure = replace(units, scores=scores)
+    for columns in exchanged_units(sure, wrong, 500.0, Clock()):
         assert columns[2, 0] == 7
 
 
-def test_expected_changes_are_those_of_every_exchange(units, rng):
+def test_expected_changes_are_those_of_every_exchange(rng):
     a, c, residual = rng.normal(size=(50, 6)), rng.normal(size=(50, 6)), rng.normal(size=50)
-    one, other, changes = _promising(a, c, residual, np.full((6, 6), 100.0), 2.0)
-    assert len(changes) == 15
+    one, other = np.triu_indices(6, 1)
     effects = -(a[:, one] - a[:, other]) * (c[:, one] - c[:, other])
     errors = np.square(residual[:, None] + effects).sum(axis=0) / np.square(residual).sum()
-    np.testing.assert_allclose(changes, np.log(errors) - 100)
+    np.testing.assert_allclose(unit_exchange._changes(a, c, residual)[one, other], np.log(errors))
 
 
 def test_the_units_of_a_whole_block_are_assigned_anew(units, rng):
@@ -255,14 +242,16 @@ def test_the_units_of_a_whole_block_are_assigned_anew(units, rng):
     scores = units.scores.copy()
     scores[[0, 2], :, :] = 20 * np.eye(12)
     doubted = replace(units, scores=scores)
-    assert doubtful_blocks(doubted, wrong, 1).tolist() == [1]
-    errors = [doubted.error(each) for each in reassigned_units(doubted, wrong, np.array([1]))]
+    assert unit_assignment.doubtful_blocks(doubted, wrong, 1).tolist() == [1]
+    by = replace(unit_assignment.STANDARD, doubted=1)
+    proposals = unit_assignment.reassigned_units(doubted, wrong, Clock(), by)
+    errors = [doubted.error(each) for each in proposals]
     assert min(errors) < 0.1 * doubted.error(wrong)
 
 
 def test_where_nothing_is_left_nothing_is_assigned_anew(units):
     right = np.tile(np.arange(12), (3, 1))
-    assert [*reassigned_units(units, right, np.array([1]))] == []
+    assert [*unit_assignment.reassigned_units(units, right, Clock())] == []
 
 
 def test_units_that_resemble_those_of_other_blocks_are_told_by_weights():
@@ -276,7 +265,7 @@ def test_units_that_resemble_those_of_other_blocks_are_told_by_weights():
     nothing = np.zeros((32, 16), np.float32)
     columns = np.stack([rng.permutation(16) for _ in range(32)])
     shuffled = np.take_along_axis(out, columns[:, None, :], 2)
-    blocks = Blocks(inp, nothing, np.ascontiguousarray(shuffled), nothing[:, :8])
-    found = assigned(unit_scores(blocks, -1.0))
+    blocks = MlpStack(inp, nothing, np.ascontiguousarray(shuffled), nothing[:, :8])
+    found = assigned(unit_matching.unit_scores(blocks, -1.0, Clock()))
     right = np.take_along_axis(columns, found, 1) == np.arange(16)
     assert right.mean() > 0.9

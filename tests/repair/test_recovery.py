@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -13,37 +12,30 @@ from unshuffle import (
     Piece,
     Pile,
     Records,
-    Solution,
     read_solution,
     solve,
     write_solution,
 )
 from unshuffle.blocks.activations import ACTIVATIONS
-from unshuffle.blocks.network import Blocks, Layers, Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpNetwork, MlpStack
 from unshuffle.errors import PileError
-from unshuffle.ordering.journal import Journal
 from unshuffle.ordering.judge import Judge
-from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.ordering.search import Steps
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.proof.verification import judge_network
-from unshuffle.repair import recover
+from unshuffle.repair import gaps
 from unshuffle.repair.anatomy import partial_anatomy
 from unshuffle.repair.around import order_around
 from unshuffle.repair.copies import identical_copies, near_copies
-from unshuffle.repair.doubt import Doubt
-from unshuffle.repair.estimation import Unknown, estimate_layers, fit_all_rows, unknowns_in
-from unshuffle.repair.gaps import NEAR, Orphan, Traces, fill, locate, unexplained
-from unshuffle.solution.arranging import Cases, Options
+from unshuffle.repair.estimation import Unknown, estimate_layers, fit_all_rows
+from unshuffle.repair.gaps import Orphan, Traces, fill, locate, unexplained
+from unshuffle.repair.incomplete import solve_incomplete
+from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.arranging import arrange
+from unshuffle.solution.options import Options
 
 SHAPE = {"blocks": 5, "width": 12, "hidden": 20}
-
-
-def finished(search):
-    """What a generator returns."""
-    while True:
-        try:
-            next(search)
-        except StopIteration as end:
-            return end.value
 
 
 def without(pile: Pile, names: Sequence[object]) -> Pile:
@@ -54,29 +46,26 @@ def renamed(pieces: Sequence[Piece], first: int) -> list[Piece]:
     return [replace(piece, id=number) for number, piece in enumerate(pieces, start=first)]
 
 
-def with_zeros(network: Network, unknown: Unknown) -> Network:
+def with_zeros(network: MlpNetwork, unknown: Unknown) -> MlpNetwork:
     network = network.astype(np.float64)
     arrays = [array.copy() for array in (*network.blocks.inp, *network.blocks.out)]
-    for array in arrays[:2] if unknown.role == "inp" else arrays[2:]:
+    for array in arrays[:2] if unknown.role == INP else arrays[2:]:
         array[unknown.place] = 0
-    return Network(Blocks(*arrays, network.blocks.activation), network.last)
+    return MlpNetwork(MlpStack(*arrays, network.blocks.activation), network.last)
 
 
-def lacking(network: Network, place: int) -> Network:
+def lacking(network: MlpNetwork, place: int) -> MlpNetwork:
     others = [k for k in range(len(network.blocks)) if k != place]
-    return Network(network.blocks.take(others), network.last)
+    return MlpNetwork(network.blocks.take(others), network.last)
 
 
 @pytest.mark.parametrize("place", [0, 2, 4])
 def test_a_missing_out_layer_is_estimated_exactly(dropped, place):
     case = dropped(**SHAPE, rows=900)
-    unknown = Unknown(place, "out")
+    unknown = Unknown(place, OUT)
     guess = with_zeros(case.network, unknown)
-    assert unknowns_in(guess, [unknown]) == 12 * 21
-    estimate = finished(
-        estimate_layers(guess, [unknown], case.records.inputs, case.records.predictions, Journal())
-    )
-    assert estimate.determined
+    estimate = estimate_layers(guess, [unknown], case.records, Clock())
+    assert estimate.inflation == pytest.approx(810 / (810 - 12 * 21))
     assert estimate.unseen < 1e-11 * case.records.predictions.var()
 
 
@@ -84,20 +73,17 @@ def test_an_inp_layer_is_estimated_from_a_guess_that_is_near(dropped, rng):
     case = dropped(**SHAPE, rows=600)
     network = case.network.astype(np.float64)
     network.blocks.inp_weight[2] += 0.1 * rng.normal(size=network.blocks.inp_weight[2].shape)
-    inputs, predictions = case.records.inputs, case.records.predictions
-    estimate = finished(
-        estimate_layers(network, [Unknown(2, "inp")], inputs, predictions, Journal())
-    )
-    assert estimate.unseen < 1e-10 * predictions.var()
+    estimate = estimate_layers(network, [Unknown(2, INP)], case.records, Clock())
+    assert estimate.unseen < 1e-10 * case.records.variance
 
 
 def test_few_rows_do_not_determine_a_layer(dropped):
     case = dropped(**SHAPE, rows=60)
-    unknown = Unknown(2, "out")
+    unknown = Unknown(2, OUT)
     before = with_zeros(case.network, unknown)
     inputs, predictions = case.records.inputs, case.records.predictions
-    estimate = finished(estimate_layers(before, [unknown], inputs, predictions, Journal()))
-    assert not estimate.determined
+    estimate = estimate_layers(before, [unknown], case.records, Clock())
+    assert estimate.inflation == np.inf
     left = np.mean(np.square(before.predict(inputs[9::10]) - predictions[9::10]))
     assert 1e-8 < estimate.unseen < left
 
@@ -106,60 +92,62 @@ def test_few_rows_do_not_determine_a_layer(dropped):
 def test_the_gap_is_where_the_layer_at_hand_explains_most(dropped, place):
     case = dropped(**SHAPE, rows=600)
     blocks = case.network.astype(np.float64).blocks
-    traces = Traces.of(lacking(case.network, place), case.records.inputs, case.records.predictions)
+    traces = Traces.of(lacking(case.network, place), case.records, Clock())
     inp = Linear(blocks.inp_weight[place], blocks.inp_bias[place])
     out = Linear(blocks.out_weight[place], blocks.out_bias[place])
-    assert unexplained(traces, inp=inp).argmin() == place
-    assert abs(int(unexplained(traces, out=out).argmin()) - place) <= 1
+    assert unexplained(traces, Orphan(OUT, inp)).argmin() == place
+    assert abs(int(unexplained(traces, Orphan(INP, out)).argmin()) - place) <= 1
     guess = fill(traces, place, inp)
-    filled = with_zeros(case.network, Unknown(place, "out"))
+    filled = with_zeros(case.network, Unknown(place, OUT))
     filled.blocks.out_weight[place], filled.blocks.out_bias[place] = guess.weight, guess.bias
     left = case.records.predictions - filled.predict(case.records.inputs)
     assert np.mean(np.square(left)) < 0.2 * np.mean(np.square(traces.residual))
 
 
-def orphan(network: Network, place: int, role: str) -> Orphan:
+def orphan(network: MlpNetwork, place: int, role: int) -> Orphan:
     """The layer at hand of a block whose layer of a role is missing."""
     inp, out = network.astype(np.float64).layers()[2 * place : 2 * place + 2]
-    return Orphan(role, out if role == "inp" else inp)
+    return Orphan(role, out if role == INP else inp)
 
 
 @pytest.mark.parametrize("place", range(5))
 def test_the_likeliest_gap_is_where_the_block_ran(dropped, place):
     case = dropped(**SHAPE, rows=600)
-    traces = Traces.of(lacking(case.network, place), case.records.inputs, case.records.predictions)
-    assert locate(traces, [orphan(case.network, place, "out")]) == [place]
-    (gap,) = locate(traces, [orphan(case.network, place, "inp")])
+    traces = Traces.of(lacking(case.network, place), case.records, Clock())
+    assert locate(traces, [orphan(case.network, place, OUT)]) == [place]
+    (gap,) = locate(traces, [orphan(case.network, place, INP)])
     assert abs(gap - place) <= 1
-    (near,) = locate(traces, [orphan(case.network, place, "out")], near=[0])
-    assert near == min(place, NEAR)
+    (near,) = locate(traces, [orphan(case.network, place, OUT)], near=[0])
+    assert near == min(place, gaps.STANDARD.near)
 
 
 def test_two_gaps_are_located_together(dropped):
     case = dropped(**SHAPE, rows=600)
     network = lacking(lacking(case.network, 3), 1)
-    traces = Traces.of(network, case.records.inputs, case.records.predictions)
-    orphans = [orphan(case.network, place, "out") for place in (1, 3)]
+    traces = Traces.of(network, case.records, Clock())
+    orphans = [orphan(case.network, place, OUT) for place in (1, 3)]
     assert locate(traces, orphans) == [1, 2]
 
 
 def test_blocks_are_ordered_around_a_gap(dropped):
     case = dropped(**SHAPE, rows=600)
     blocks = case.network.blocks
-    judge = Judge(Layers(*blocks.inp, *blocks.out), case.network.last, case.records)
-    start = judge.run([0 * 6, 3 * 6, 1 * 6, 4 * 6])  # the third block is missing, two are wrong
-    search = order_around(judge, start, [orphan(case.network, 2, "out")], case.records, 5)
-    run, gaps = finished(search)
-    assert run.order == (0 * 6, 1 * 6, 3 * 6, 4 * 6)
-    assert gaps == [2]
+    judge = Judge(MlpBank(*blocks.inp, *blocks.out), case.network.last, case.records)
+    blocks = np.array([(k, 5 + k) for k in (0, 3, 1, 4)])  # the third is missing, two are wrong
+    orphans = [orphan(case.network, 2, OUT)]
+    *_, (run, located) = order_around(judge, judge.run(blocks), orphans, case.records, Clock())
+    assert run.arrangement[:, INP].tolist() == [0, 1, 3, 4]
+    assert located == [2]
 
 
 def test_whole_blocks_that_do_not_belong_make_no_wrong_record(dropped, monkeypatch):
     """What controls say is said of all pieces together; fewer may reproduce the record."""
-    monkeypatch.setattr("unshuffle.repair.recover._has_orphans", lambda *_: False)
-    monkeypatch.setattr(Doubt, "watch", lambda _, steps: islice(steps, 3))
-    monkeypatch.setattr(Doubt, "refutes", lambda *_: True)
-    monkeypatch.setattr(Doubt, "refuted", lambda _, found: replace(found, outcome=Outcome.NO_FIT))
+
+    def refuted(case, *_):
+        found = arrange(case.pile, case.records, case.options, stops=(Steps(3),))
+        return found.ended(Outcome.NO_FIT)
+
+    monkeypatch.setattr("unshuffle.solver._search", refuted)
     case, other = dropped(**SHAPE, rows=600), dropped(**SHAPE)
     block = [other.pile[other.pile.index[name]] for name in other.permutation[:2]]
     strangers = renamed(block, 50)
@@ -167,10 +155,8 @@ def test_whole_blocks_that_do_not_belong_make_no_wrong_record(dropped, monkeypat
     assert solution.exact
     assert {one.id for one in solution.findings.leftovers} == {50, 51}
 
-    def cut_off(*_) -> Solution:
-        return replace(solution, outcome=Outcome.BUDGET_SPENT)
-
-    monkeypatch.setattr("unshuffle.repair.incomplete.solve_loose", cut_off)
+    stopped = solution.ended(Outcome.BUDGET_SPENT)
+    monkeypatch.setattr("unshuffle.repair.incomplete.solve_loose", lambda *_: stopped)
     refuted = solve(Pile([*case.pile, *strangers]), case.records)
     assert refuted.outcome is Outcome.NO_FIT
     assert any("a part of the pieces may still fit" in note for note in refuted.findings.notes)
@@ -209,8 +195,8 @@ def test_two_whole_networks_in_one_pile_are_told_apart_by_the_record(dropped):
 
 def test_a_single_block_with_two_last_layers_needs_no_division(dropped):
     case = dropped(**{**SHAPE, "blocks": 1}, rows=300)
-    stranger = replace(next(p for p in case.pile if p.shape == (1, 12)), id=50)
-    stranger = replace(stranger, weight=-stranger.weight)
+    last = next(p for p in case.pile if p.shape == (1, 12))
+    stranger = Piece.linear(50, -last.weight, last.bias)
     solution = solve(Pile([*case.pile, stranger]), case.records)
     assert solution.exact
     assert [one.id for one in solution.findings.leftovers] == [50]
@@ -221,8 +207,8 @@ def test_copies_are_told_apart_by_whether_they_are_equal(dropped, rng):
     first, second = case.pile[0], case.pile[3]
     noise = (0.02 * second.weight.std() * rng.normal(size=second.shape)).astype(np.float32)
     copies = [
-        Piece(50, first.weight.copy(), first.bias.copy()),
-        Piece(51, second.weight + noise, second.bias),
+        Piece.linear(50, first.weight.copy(), first.bias.copy()),
+        Piece.linear(51, second.weight + noise, second.bias),
     ]
     pile = Pile([*case.pile, *copies])
     assert [(pile[a].id, pile[b].id) for a, b in identical_copies(pile).items()] == [(50, first.id)]
@@ -270,12 +256,10 @@ def with_few_large_rows(case) -> Records:
 
 def test_rounding_of_the_record_is_no_error_of_an_estimate(dropped):
     case = dropped(**SHAPE, rows=340)
-    records, unknown = with_few_large_rows(case), Unknown(0, "out")
-    known = records.inputs, records.predictions
-    estimate = finished(
-        estimate_layers(with_zeros(case.network, unknown), [unknown], *known, Journal())
-    )
-    network = finished(fit_all_rows(estimate.network, [unknown], *known, Journal()))
+    records, unknown = with_few_large_rows(case), Unknown(0, OUT)
+    guess = with_zeros(case.network, unknown)
+    estimate = estimate_layers(guess, [unknown], records, Clock())
+    network = fit_all_rows(estimate.network, [unknown], records, Clock())
     before, after = (
         judge_network(each.astype(np.float32), records, ("float32",))
         for each in (estimate.network, network)
@@ -314,7 +298,7 @@ def test_a_lost_block_is_never_claimed_to_be_there(dropped):
 
 def test_pieces_that_fit_nowhere_are_left_over(dropped):
     case = dropped(**SHAPE, rows=600)
-    stranger = Piece(50, np.ones((3, 4), np.float32), np.ones(3, np.float32))
+    stranger = Piece.linear(50, np.ones((3, 4), np.float32), np.ones(3, np.float32))
     solution = solve(Pile([*case.pile, stranger]), case.records)
     assert solution.exact
     assert [one.reason for one in solution.findings.leftovers] == [
@@ -337,15 +321,39 @@ def test_square_piles_and_piles_without_predictions_are_refused_as_before(droppe
 def test_a_whole_network_is_looked_for_before_pieces_are_left_out(dropped, monkeypatch):
     """What the weights call impossible is often two wrong pairs, and nothing is missing."""
     case = dropped(blocks=6, width=12, hidden=20, rows=400)
-    monkeypatch.setattr(recover, "_has_orphans", lambda _: True)
+    monkeypatch.setattr("unshuffle.solver.has_improbable_pairs", lambda _: True)
     monkeypatch.setattr("unshuffle.repair.incomplete.solve_incomplete", None)
     solution = solve(case.pile, case.records)
     assert solution.outcome is Outcome.EXACT
 
 
-def test_cases_can_be_gone_through_again(dropped):
+def test_alternatives_can_be_gone_through_again(dropped):
     case = dropped()
-    cases = Cases(case.pile, case.records, read_anatomy(case.pile, case.records), Options())
-    first = [*cases]
+    alternatives = Alternatives(case.pile, case.records, Options())
+    first = [*alternatives]
     assert len(first) == len(ACTIVATIONS)
-    assert [*map(id, cases)] == [*map(id, first)]
+    assert [*map(id, alternatives)] == [*map(id, first)]
+
+
+def test_regressions_end_with_the_time(dropped):
+    """Where no time is left an estimate is what it was, and nothing else is begun."""
+    case, clock = dropped(**SHAPE, rows=600), Clock(1e-9)
+    unknown = Unknown(2, OUT)
+    guess = with_zeros(case.network, unknown)
+    estimate = estimate_layers(guess, [unknown], case.records, clock)
+    np.testing.assert_array_equal(estimate.network.blocks.out_weight[2], 0)
+    assert fit_all_rows(guess, [unknown], case.records, clock) is guess
+    traces = Traces.of(guess, case.records, clock)
+    with pytest.raises(OutOfTimeError):
+        unexplained(traces)
+
+
+@pytest.mark.parametrize("limit", [1e-9, 0.2, 1.0])
+def test_what_is_cut_off_is_a_whole_network_that_is_not_claimed(dropped, limit):
+    case = dropped(**SHAPE, rows=60)
+    pile = without(case.pile, [case.permutation[4]])
+    anatomy = partial_anatomy(pile, case.records)
+    solution = solve_incomplete(pile, case.records, Options(clock=Clock(limit)), anatomy)
+    assert solution.outcome is Outcome.BUDGET_SPENT
+    assert len(solution.layers) == len({*solution.layers})
+    assert np.isfinite(solution.mse)

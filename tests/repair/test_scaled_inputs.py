@@ -1,11 +1,17 @@
 """Scales of the inputs are found by least squares, and said."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
 from unshuffle import Outcome, Records, read_solution, solve, write_solution
-from unshuffle.repair.scaled_inputs import fit_scaling
+from unshuffle.pieces.clock import Clock
+from unshuffle.repair.scaled_inputs import arrange_on, fit_scaling
+from unshuffle.repair.vain import DoubtParameters, WrongRecord
+from unshuffle.solution.arranging import Searching
+from unshuffle.solution.findings import Findings
+from unshuffle.solution.options import Options
 
 SHAPE = {"blocks": 4, "width": 8, "hidden": 12}
 
@@ -19,30 +25,41 @@ def scaled(records, rng):
 def test_scales_are_fitted_to_the_true_arrangement(dropped, rng):
     case = dropped(**SHAPE, rows=400)
     records, scale, shift = scaled(case.records, np.random.default_rng(6))
-    found = fit_scaling(case.network, records)
+    found = fit_scaling(case.network, records, Clock())
     np.testing.assert_allclose(found.scale, scale, rtol=1e-3)
     np.testing.assert_allclose(found.shift, shift, atol=1e-3)
 
 
 def test_too_few_rows_are_fitted_to_nothing(dropped):
     case = dropped(**SHAPE, rows=23)
-    assert fit_scaling(case.network, case.records) is None
+    assert fit_scaling(case.network, case.records, Clock()) is None
 
 
 def test_standardised_inputs_that_are_not_fitted_are_no_proof_of_a_wrong_record(
     dropped, monkeypatch
 ):
-    doubt = "unshuffle.repair.doubt.Doubt"
-    monkeypatch.setattr(f"{doubt}.refutes", lambda *_: True)
-    monkeypatch.setattr(f"{doubt}.refuted", lambda _, found: replace(found, outcome=Outcome.NO_FIT))
+    follows = SimpleNamespace(significant=True)
+    monkeypatch.setattr("unshuffle.repair.vain.find_pattern", lambda *_: follows)
     monkeypatch.setattr("unshuffle.repair.scaled_inputs.fit_scaling", lambda *_: None)
     case = dropped(**{**SHAPE, "blocks": 2}, rows=120)
-    inputs = (case.records.inputs - case.records.inputs.mean(axis=0)) * np.float32(3)
-    assert solve(case.pile, Records(inputs, case.records.predictions)).outcome is Outcome.NO_FIT
-    inputs /= inputs.std(axis=0)
-    solution = solve(case.pile, Records(inputs, case.records.predictions))
-    assert solution.outcome is not Outcome.NO_FIT
-    assert any("standardised" in note for note in solution.findings.notes)
+    offset, spread = case.records.inputs.mean(axis=0), case.records.inputs.std(axis=0)
+    for unit, told in ((3 / spread, False), (1 / spread, True)):
+        record = Records((case.records.inputs - offset) * unit, case.records.predictions)
+        solution = solve(case.pile, record)
+        notes = (solution.findings or Findings()).notes
+        assert any("standardised" in note for note in notes) is told
+        doubt = WrongRecord(Searching.of(case.pile, record, Options()), DoubtParameters())
+        far = replace(solution, outcome=Outcome.LOCAL_OPTIMUM, mse=0.5 * record.variance)
+        assert doubt._refutes(far) is not told
+
+
+def test_a_search_goes_on_only_from_what_is_of_the_same_pieces(dropped):
+    case, other = dropped(**SHAPE, rows=100), dropped(**{**SHAPE, "blocks": 5}, rows=100)
+    wrong = Records(case.records.inputs, case.records.predictions[::-1])
+    first = arrange_on(case.pile, wrong, Options(), 3)
+    again = arrange_on(case.pile, wrong, Options(), 3, first)
+    assert (len(first.trace), len(again.trace)) == (3, 6)
+    assert len(arrange_on(other.pile, wrong, Options(), 3, first).trace) == 3
 
 
 def test_a_record_with_standardised_inputs_is_solved_with_its_scales(dropped, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from unshuffle import Outcome, Pile, read_solution, solve
 from unshuffle.errors import PileError
 from unshuffle.files import write_network, write_records
+from unshuffle.ordering.trace import Trace
 from unshuffle.repair.separation import claimed_twice, separate
 
 SHAPE = {"blocks": 2, "width": 12, "hidden": 20, "rows": 400}
@@ -112,15 +113,16 @@ def test_a_record_is_tried_again_without_what_another_one_took(two, pile, found)
 
 
 def test_networks_that_share_some_pieces_contradict_each_other(two, pile, found):
-    shared = found[0].permutation[0]
-    pairs = ((shared, found[1].pairs[0][1]), *found[1].pairs[1:])
+    shared, claimed = found[0].permutation[0], found[1].permutation[0]
+    ids = (shared if name == claimed else name for name in found[1].trace.ids)
+    claiming_it = replace(found[1], trace=Trace([*ids]))
 
     def claiming(part, records, _):
         if records is two[0].records:
             return found[0]
         if len(part) < len(pile):
             raise PileError("no network")
-        return replace(found[1], pairs=pairs)
+        return claiming_it
 
     solutions = separate(pile, [case.records for case in two], claiming)
     assert claimed_twice(solutions)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from unshuffle import Outcome, Pile, Records, read_solution, write_solution
+from unshuffle.pieces.clock import Clock
 from unshuffle.repair.shuffled_columns import (
     Moments,
     exchange_columns,
     match_columns,
     solve_shuffled,
 )
-from unshuffle.solution.arranging import Options
+from unshuffle.solution.options import Options
 
 
 def test_moments_tell_the_columns_apart(rng):
@@ -22,9 +23,8 @@ def test_moments_tell_the_columns_apart(rng):
     assert not ours.singles.any()
     others = rng.normal(size=(4000, 9))  # other inputs of the same distribution
     answers = np.einsum("ni,ij,nj->n", others, couples, others)[:, None] + others[:, :1]
-    columns = match_columns(
-        Moments.of(others, answers), Moments.of(inputs[:, shuffled], predictions), rng
-    )[0]
+    ours, theirs = Moments.of(others, answers), Moments.of(inputs[:, shuffled], predictions)
+    columns = match_columns(ours, theirs, rng, Clock())[0]
     assert shuffled[columns].tolist() == [*range(9)]
 
 
@@ -35,9 +35,10 @@ def test_exchanges_mend_what_is_wrong(dropped, rng):
     right = np.argsort(shuffled)
     wrong = right.copy()
     wrong[[1, 4, 6]] = right[[4, 6, 1]]
-    error, columns = exchange_columns(case.network, record, wrong)
+    error, columns = exchange_columns(case.network, record, wrong, Clock())
     assert columns.tolist() == right.tolist()
     assert error < 1e-10
+    assert exchange_columns(case.network, record, wrong, Clock(-1.0))[1] is wrong
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

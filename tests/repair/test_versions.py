@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from unshuffle import Outcome, Piece, Pile, Records, solve
-from unshuffle.repair.copies import ALIKE, near_copies
+from unshuffle.repair.copies import STANDARD, near_copies
 
 SHAPE = {"blocks": 6, "width": 12, "hidden": 20}
 
@@ -22,7 +22,7 @@ def near(piece: Piece, name: int, rng: np.random.Generator, share: float = 0.02)
         noise *= share * np.linalg.norm(values) / np.linalg.norm(noise)
         return (values + noise).astype(values.dtype)
 
-    return replace(piece, id=name, weight=moved(piece.weight), bias=moved(piece.bias))
+    return Piece.linear(name, moved(piece.weight), moved(piece.bias))
 
 
 def with_versions(pile: Pile, names: Sequence[int], rng: np.random.Generator) -> Pile:
@@ -76,19 +76,19 @@ def test_noise_hides_which_version_belongs(dropped, rng):
 def test_near_copies_are_those_that_differ_by_little(rng):
     """Against the definition, over shares of the norm on both sides of the bound."""
     pieces = [
-        Piece(number, rng.normal(size=(3, 5)).astype(np.float32), np.zeros(3, np.float32))
+        Piece.linear(number, rng.normal(size=(3, 5)).astype(np.float32), np.zeros(3, np.float32))
         for number in range(3)
     ]
     for number, share in enumerate((1e-5, 0.03, 0.049, 0.051, 0.09, 0.3), start=3):
         pieces.append(near(pieces[number % 3], number, rng, share))
-    pieces.append(replace(pieces[0], id=9, bias=np.ones(3, np.float32)))
+    pieces.append(Piece.linear(9, pieces[0].weight, np.ones(3, np.float32)))
     pile = Pile(pieces)
     numbers = [np.append(piece.weight, piece.bias).astype(np.float64) for piece in pile]
     expected = {}
     for a, b in combinations(range(len(pile)), 2):
         larger = max(np.linalg.norm(numbers[a]), np.linalg.norm(numbers[b]))
         expected[a, b] = np.linalg.norm(numbers[a] - numbers[b]) / larger
-    expected = {pair: share for pair, share in expected.items() if share <= ALIKE}
+    expected = {pair: share for pair, share in expected.items() if share <= STANDARD.alike}
     found = {(a, b): share for a, b, share in near_copies(pile)}
     assert found == pytest.approx(expected)
     assert 2 <= len(found) < 10

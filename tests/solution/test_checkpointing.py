@@ -4,21 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import unshuffle.solution.checkpointing
 from unshuffle import Outcome, Pile, Records, checkpoint, read_solution, solve
 from unshuffle.commands import main
 from unshuffle.errors import FileError
 from unshuffle.files import write_network, write_npz
+from unshuffle.files.npz_file import ANYTHING, open_npz
 from unshuffle.oracle.dropping import Hardening, drop
-from unshuffle.ordering import descent
-from unshuffle.ordering.journal import Entry, Journal
-from unshuffle.solution.checkpointing import read_checkpoint, write_checkpoint
+from unshuffle.ordering import attempts
+from unshuffle.solution.checkpointing import Checkpoint
 
 
 def wrong_record(make):
@@ -73,26 +71,24 @@ CASES = {
     "square": (square, {"seeds", "descent"}),
     "classic": (classic, {"greedy insertion", "2-opt", "or-opt"}),
     "permuted units": (permuted_units, {"units"}),
-    "a lost layer": (a_lost_layer, {"gaps", "around", "estimate", "descent"}),
+    "a lost layer": (a_lost_layer, {"around", "estimate", "descent"}),
     "standardised": (standardised, {"descent"}),
 }
 
 
 @pytest.fixture(scope="module", params=CASES)
 def whole(request, make_dropped):
-    """What is solved, the solution of a search that nothing cut off, and its journal."""
+    """What is solved, and the solution of a search that nothing cut off."""
     make, phases = CASES[request.param]
     pile, records, options = make(make_dropped)
-    journal = Journal()
     met: set[str] = set()
 
     def meet(trace):
         met.add(trace.steps[-1].phase)
 
-    solution = solve(pile, records, journal=journal, on_step=meet, **options)
+    solution = solve(pile, records, on_step=meet, **options)
     assert phases <= met
-    assert len(journal.entries) > 3
-    return pile, records, options, solution, journal
+    return pile, records, options, solution
 
 
 def assert_same(one, other):
@@ -106,58 +102,61 @@ def assert_same(one, other):
         np.testing.assert_array_equal(values, other.network.tensors()[name])
 
 
+def cut_off(path, pile, records, options, steps):
+    """Solve until so many steps were taken; the file is written after every round."""
+    kept, count = Checkpoint(path, pause=0.0), 0
+
+    def interrupt(_):
+        nonlocal count
+        count += 1
+        if count == steps:
+            raise KeyboardInterrupt
+
+    solution = solve(pile, records, checkpoint=kept, on_step=interrupt, **options)
+    kept.write()
+    return solution
+
+
 def test_from_wherever_it_was_cut_off(whole, tmp_path):
-    pile, records, options, solution, journal = whole
-    rounds = len(journal.entries)
-    for done in sorted({1, rounds // 2, rounds - 1}):
+    pile, records, options, solution = whole
+    steps = len(solution.trace)
+    for done in sorted({1, steps // 3, steps - 1} - {0}):
         path = tmp_path / f"{done}.npz"
-        part = Journal(journal.entries[:done], journal.key)
-        write_checkpoint(path, part)
-        with checkpoint(path) as resumed:
-            assert_same(solve(pile, records, journal=resumed, **options), solution)
-        for mine, theirs in zip(read_checkpoint(path).entries, journal.entries, strict=True):
-            np.testing.assert_array_equal(mine.numbers, theirs.numbers)
-            np.testing.assert_array_equal(mine.errors, theirs.errors)
+        cut_off(path, pile, records, options, done)
+        with checkpoint(path) as kept:
+            assert_same(solve(pile, records, checkpoint=kept, **options), solution)
 
 
-def test_what_is_written_down_is_not_worked_out_again(make_dropped, monkeypatch):
-    pile, records, _ = square(make_dropped)
-    journal = Journal()
-    solution = solve(pile, records, journal=journal)
+def test_what_was_done_is_not_done_again(make_dropped, tmp_path, monkeypatch):
+    pile, records, options = wrong_record(make_dropped)
+    rounds = []
+    descended = attempts.descended
 
-    def worked(*_, **__):
-        raise AssertionError("worked out")
+    def counted(*arguments):
+        rounds.append(1)
+        return descended(*arguments)
 
-    monkeypatch.setattr(descent, "_round", worked)
-    assert_same(solve(pile, records, journal=journal), solution)
-    with pytest.raises(AssertionError, match="worked out"):
-        solve(pile, records)
+    monkeypatch.setattr(attempts, "descended", counted)
+    with checkpoint(tmp_path / "a") as kept:
+        whole = solve(pile, records, checkpoint=kept, **options)
+    all_rounds = len(rounds)
+    with checkpoint(tmp_path / "a") as kept:
+        assert_same(solve(pile, records, checkpoint=kept, **options), whole)
+    assert len(rounds) - all_rounds < all_rounds / 2
 
 
-def test_a_time_limit_counts_the_seconds_before(make_dropped, monkeypatch):
+def test_a_time_limit_counts_the_seconds_before(make_dropped, tmp_path):
     pile, records, _ = wrong_record(make_dropped)
-    journal = Journal()
-    scaled: list[object] = []
-    monkeypatch.setattr(
-        "unshuffle.repair.scaled_inputs.solve_scaled", lambda *given: scaled.append(given)
-    )
-    solve(pile, records, journal=journal)
-    assert len(scaled) == 1
-    rounds = len(journal.entries)
-    for n, entry in enumerate(journal.entries):
-        journal.entries[n] = replace(entry, seconds=10.0 * (n + 1))
-    quarter = rounds // 4  # which is in the first of its searches
-    solution = solve(pile, records, journal=journal, time_limit=10.0 * quarter)
+    cut_off(tmp_path / "a", pile, records, {}, 20)
+    kept = Checkpoint(tmp_path / "a")
+    assert kept.seconds > 0
+    kept.seconds = 10.0
+    solution = solve(pile, records, checkpoint=kept, time_limit=9.0)
     assert solution.outcome is Outcome.BUDGET_SPENT
-    # Steps that judge one run are no rounds of the journal and take the second of the one before.
-    assert {*solution.trace.seconds} <= {10.0 * (n + 1) for n in range(quarter)}
-    assert solution.trace.seconds[-1] == 10.0 * quarter
-    # Whichever search is cut off, none is begun after it, which would ask for other rounds.
-    for done in (rounds // 2, rounds - 5):
-        solution = solve(pile, records, journal=journal, time_limit=10.0 * done)
-        assert solution.outcome is Outcome.BUDGET_SPENT
-    assert len(scaled) == 1
-    assert solve(pile, records, journal=journal, time_limit=1e9).outcome is Outcome.LOCAL_OPTIMUM
+    assert len(solution.trace) <= 21
+    assert solution.seconds["total"] < 9
+    solution = solve(pile, records, checkpoint=Checkpoint(tmp_path / "a"), time_limit=1e9)
+    assert solution.outcome is Outcome.LOCAL_OPTIMUM
 
 
 @pytest.mark.parametrize(
@@ -171,8 +170,8 @@ def test_a_time_limit_counts_the_seconds_before(make_dropped, monkeypatch):
 )
 def test_a_checkpoint_of_another_search_is_refused(make_dropped, tmp_path, change, says):
     pile, records, _ = square(make_dropped)
-    with checkpoint(tmp_path / "a") as journal:
-        solve(pile, records, journal=journal)
+    with checkpoint(tmp_path / "a") as kept:
+        solve(pile, records, checkpoint=kept)
     before = (tmp_path / "a").read_bytes()
     other = make_dropped(np.random.default_rng(2), blocks=6, width=16, hidden=16)
     pile = other.pile if "pile" in change else pile
@@ -180,17 +179,17 @@ def test_a_checkpoint_of_another_search_is_refused(make_dropped, tmp_path, chang
     options = {name: value for name, value in change.items() if name in ("seed", "rows")}
     with (
         pytest.raises(FileError, match=f"a: is the checkpoint of a search with {says}; "),
-        checkpoint(tmp_path / "a") as journal,
+        checkpoint(tmp_path / "a") as kept,
     ):
-        solve(pile, records, journal=journal, **options)
+        solve(pile, records, checkpoint=kept, **options)
     assert (tmp_path / "a").read_bytes() == before
 
 
-def test_the_options_that_count_are_all_but_three(make_dropped):
+def test_the_options_that_count_are_all_but_two(make_dropped, tmp_path):
     pile, records, _ = square(make_dropped)
-    journal = Journal()
-    solve(pile, records, journal=journal)
-    solve(pile, records, journal=journal, time_limit=1e9, on_step=lambda _: None)
+    kept = Checkpoint(tmp_path / "a")
+    solve(pile, records, checkpoint=kept)
+    solve(pile, records, checkpoint=kept, time_limit=1e9, on_step=lambda _: None)
     for name, value in {
         "strategy": "classic",
         "signal": "trace",
@@ -201,79 +200,71 @@ def test_the_options_that_count_are_all_but_three(make_dropped):
         "seed": 5,
     }.items():
         with pytest.raises(FileError, match="another set of options"):
-            solve(pile, records, journal=journal, **{name: value})
+            solve(pile, records, checkpoint=kept, **{name: value})
 
 
-def test_forged_rounds_are_refused_or_lead_to_an_answer(whole):
+@pytest.fixture(scope="module")
+def stored(make_dropped, tmp_path_factory):
+    """What is solved, and the arrays of a checkpoint of it."""
+    path = tmp_path_factory.mktemp("stored") / "a.npz"
+    pile, records, options = wrong_record(make_dropped)
+    cut_off(path, pile, records, options, 40)
+    arrays = {name: array.read() for name, array in open_npz(path, ANYTHING).items()}
+    return pile, records, options, arrays
+
+
+def test_a_forged_state_is_refused_or_leads_to_an_answer(stored, tmp_path):
     """Whatever a checkpoint holds, each piece is used once, or one line says what is wrong."""
-    pile, records, options, _, journal = whole
+    pile, records, options, arrays = stored
     rng = np.random.default_rng(5)
-    refused = 0
+    said: list[str] = []
 
     def stop(trace):
-        if len(trace) > 12:
+        if len(trace) > 60:
             raise KeyboardInterrupt
 
-    for _ in range(15):
-        entries = journal.entries[: int(rng.integers(1, 12))]
-        entry = entries[-1]
-        numbers, errors = entry.numbers.copy(), entry.errors.copy()
-        match int(rng.integers(5)):
-            case 0 if len(numbers):
-                numbers[rng.integers(len(numbers))] = rng.choice([-1, 0, 7, 2**31 - 1])
+    names = [name for name in arrays if arrays[name].dtype.kind in "if" and arrays[name].size]
+    for _ in range(30):
+        name = str(rng.choice(names))
+        forged = arrays[name].copy()
+        flat = forged.reshape(-1)
+        match int(rng.integers(4)):
+            case 0:
+                flat[rng.integers(len(flat))] = rng.choice([-1, 0, 7, 2**31 - 1])
             case 1:
-                numbers = np.append(numbers, np.int32(1))
+                forged = np.append(flat, flat[:1])
             case 2:
-                errors = errors[:-1]
-            case 3:
-                errors = rng.choice([0.0, np.inf, 1e-300, 3.0], len(errors))
+                forged = flat[:-1]
             case _:
-                numbers = rng.permutation(numbers)
-        forged = Journal([*entries[:-1], Entry(numbers, errors, entry.seconds)], journal.key)
-        said = ""
+                flat[:] = rng.permutation(flat)
+        write_npz(tmp_path / "a.npz", arrays | {name: forged}, force=True)
         try:
-            solution = solve(pile, records, journal=forged, on_step=stop, **options)
-            assert len({*solution.permutation}) == len(solution.permutation)
-            estimated = () if solution.findings is None else solution.findings.stand_ins
-            assert {*solution.permutation} <= {*pile.ids, *estimated}
+            kept = Checkpoint(tmp_path / "a.npz")
+            solution = solve(pile, records, checkpoint=kept, on_step=stop, **options)
+            assert sorted(solution.permutation) == sorted(pile.ids)
         except FileError as error:
-            said, refused = str(error), refused + 1
-        assert not said or (said.isprintable() and "remove it to begin anew" in said)
-    assert refused > 1
+            said.append(str(error))
+    assert len(said) > 5
+    assert all(each.isprintable() and "remove it to begin anew" in each for each in said)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"number": np.zeros(3, np.int64)},
-        {"errors": np.array([-1, 1])},
-        {"numbers": np.array([2**60, 1 - 2**60])},
-        {"error": np.array([np.nan])},
-        {"error": np.array([-1.0])},
-        {"seconds": np.array([2.0, 1.0])},
-        {"seconds": np.array([1.0, np.inf])},
-        {"seconds": np.array([1.0])},
-        {"of": np.array(["\x1b[2J"])},
-        {"part": np.array(["a", "b"])},
-        {"error": np.zeros((1, 1))},
+        {"head": np.array("{}")},
+        {"head": np.array('{"key": {"a": "\\u001b"}, "number": 1, "seconds": 1.0}')},
+        {"head": np.array('{"key": {}, "number": 1, "seconds": -1.0}')},
+        {"head": np.array('{"key": {}, "number": "x", "seconds": 1.0}')},
+        {"values": np.array("[]")},
+        {"values": np.array("{")},
+        {"values": np.array('{"best": 1}')},
+        {"values": np.zeros(3)},
     ],
 )
-def test_arrays_that_make_no_checkpoint_are_refused(tmp_path, change):
-    path = tmp_path / "a.npz"
-    sound = {
-        "part": np.array(["a"]),
-        "of": np.array(["b"]),
-        "number": np.zeros(1, np.int32),
-        "numbers": np.array([1, 0]),
-        "error": np.array([0.5]),
-        "errors": np.array([0, 1]),
-        "seconds": np.array([1.0, 2.0]),
-    }
-    write_npz(path, sound)
-    assert len(read_checkpoint(path).entries) == 2
-    write_npz(path, sound | change, force=True)
+def test_arrays_that_make_no_checkpoint_are_refused(stored, tmp_path, change):
+    write_npz(tmp_path / "a.npz", stored[-1] | change)
     with pytest.raises(FileError, match=r"a\.npz.*remove it to begin anew"):
-        read_checkpoint(path)
+        Checkpoint(tmp_path / "a.npz")
 
 
 def test_a_file_that_is_no_checkpoint_stays(make_dropped, tmp_path):
@@ -287,46 +278,25 @@ def test_a_file_that_is_no_checkpoint_stays(make_dropped, tmp_path):
 def test_a_checkpoint_that_cannot_be_written_costs_no_search(make_dropped, tmp_path, monkeypatch):
     """The disk is full all the time: the search ends as ever, and only then the file is missed."""
     pile, records, _ = square(make_dropped)
-    monkeypatch.setattr(unshuffle.solution.checkpointing, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
-    solution = None
-    with (
-        pytest.raises(FileError, match=r"cannot be written \(No space left"),
-        checkpoint(tmp_path / "a") as journal,
-    ):
-        solution = solve(pile, records, journal=journal)
-    assert solution.exact
+    kept = Checkpoint(tmp_path / "a", pause=0.0)
+    assert solve(pile, records, checkpoint=kept).exact
+    with pytest.raises(FileError, match=r"cannot be written \(No space left"):
+        kept.write()
     assert [*tmp_path.iterdir()] == []
-
-
-def test_an_interrupt_keeps_the_rounds(make_dropped, tmp_path):
-    pile, records, options = classic(make_dropped)
-    whole = solve(pile, records, **options)
-
-    def interrupt(trace):
-        if len(trace) == 10:
-            raise KeyboardInterrupt
-
-    with checkpoint(tmp_path / "a") as journal:
-        stopped = solve(pile, records, journal=journal, on_step=interrupt, **options)
-    assert stopped.outcome is Outcome.INTERRUPTED
-    assert 10 <= len(read_checkpoint(tmp_path / "a").entries) < len(whole.trace)
-    with checkpoint(tmp_path / "a") as journal:
-        assert_same(solve(pile, records, journal=journal, **options), whole)
 
 
 KILLED = """
 import os, random, signal, sys
-import unshuffle.solution.checkpointing
 from unshuffle.commands import main
-from unshuffle.ordering.journal import Journal
+from unshuffle.solution import checkpointing
 
 # A writing a round, so that few rounds are enough.
-unshuffle.solution.checkpointing.LEAST_SECONDS = 0.0
-unshuffle.solution.checkpointing.SHARE = 1e9
+checkpointing.LEAST_SECONDS = 0.0
+checkpointing.SHARE = 1e9
 moment = random.Random(int(sys.argv[1]))
 left = moment.randint(2, 5)
-module, name = moment.choice([(os, "fsync"), (os, "replace"), (Journal, "keep")])
+module, name = moment.choice([(os, "fsync"), (os, "replace"), (checkpointing.Checkpoint, "write")])
 real = getattr(module, name)
 
 def last(*args):
@@ -388,9 +358,9 @@ def test_kill_nine(piles, tmp_path: Path, pile, kills):
             break
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         if (tmp_path / "search.npz").exists():
-            seen.append(len(read_checkpoint(tmp_path / "search.npz").entries))
+            seen.append(Checkpoint(tmp_path / "search.npz").seconds)
     assert seen == sorted(seen)
-    assert seen
+    assert seen or pile != "classic"
     assert run("-m", "unshuffle", *resumable, "--force").returncode == ends
     whole, resumed = (read_solution(tmp_path / name) for name in ("whole", "resumed"))
     assert_same(resumed, whole)

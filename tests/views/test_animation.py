@@ -18,12 +18,15 @@ pytest.importorskip("matplotlib")
 @pytest.fixture
 def trace():
     """Two blocks are placed and exchanged; then their out layers are."""
-    trace = Trace(["a", "b"], ["x", "y"])
-    trace.add(Step("build", np.array([9.0, 8.0]), True, (0,), 8.0, 5), 0.1)
-    trace.add(Step("build", np.array([7.0, 6.0]), True, (0, 3), 6.0, 5), 0.2)
-    trace.add(Step("swap", np.array([np.inf, 7.0]), False, (0, 3), 6.0, 5), 0.3)
-    trace.add(Step("swap", np.array([4.0, 5.0]), True, (3, 0), 4.0, 5), 0.4)
-    trace.add(Step("repair", np.array([0.1]), True, (2, 1), 0.1, 5), 0.5)
+    trace = Trace(["a", "b", "x", "y"])
+    first, both, back, last = map(
+        np.array, ([[0, 2]], [[0, 2], [1, 3]], [[1, 3], [0, 2]], [[1, 2], [0, 3]])
+    )
+    trace.add(Step("build", np.array([9.0, 8.0]), True, first, 8.0, 5), 0.1)
+    trace.add(Step("build", np.array([7.0, 6.0]), True, both, 6.0, 5), 0.2)
+    trace.add(Step("swap", np.array([np.inf, 7.0]), False, both, 6.0, 5), 0.3)
+    trace.add(Step("swap", np.array([4.0, 5.0]), True, back, 4.0, 5), 0.4)
+    trace.add(Step("repair", np.array([0.1]), True, last, 0.1, 5), 0.5)
     return trace
 
 

@@ -13,8 +13,8 @@ from unshuffle.views.progress import Display, fill, show_progress
 def trace():
     trace = Trace()
     for k in range(30):
-        order = tuple(range(48))
-        trace.add(Step("greedy insertion", np.ones(4), k % 3 == 0, order, 10.0**-k, 500), 0.1 * k)
+        blocks = np.arange(96).reshape(48, 2)
+        trace.add(Step("greedy insertion", np.ones(4), k % 3 == 0, blocks, 10.0**-k, 500), 0.1 * k)
     return trace
 
 

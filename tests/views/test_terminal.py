@@ -76,7 +76,7 @@ def odd(dropped):
     case = dropped(blocks=3, width=8, hidden=12)
     names = ["[red]a", "b[/]", "$c$", "<b>d</b>", "e & f", "[link=x]g", "h" * 150]
     pieces = [
-        Piece(name, piece.weight, piece.bias)
+        Piece.linear(name, piece.weight, piece.bias)
         for name, piece in zip(names, sorted(case.pile, key=lambda p: p.id), strict=True)
     ]
     return replace(case, pile=Pile(pieces))

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from unshuffle.blocks.activations import RELU, Activation
-from unshuffle.blocks.network import Blocks, Layers, Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpBank, MlpNetwork, MlpStack
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.pile import Floats, PieceId, Pile
 
 
-def stack_layers(pile: Pile, anatomy: Anatomy, activation: Activation = RELU) -> Layers:
+def mlp_bank(pile: Pile, anatomy: Anatomy, activation: Activation = RELU) -> MlpBank:
     """Stack the pieces that can be inp and those that can be out, by the sequence in `anatomy`."""
     dtype = pile.dtype
 
@@ -19,17 +20,19 @@ def stack_layers(pile: Pile, anatomy: Anatomy, activation: Activation = RELU) ->
         bias = np.stack([pile[i].bias for i in positions]).astype(dtype, copy=False)
         return weight, bias
 
-    return Layers(*stacked(anatomy.inp), *stacked(anatomy.out), activation)
+    return MlpBank(
+        *stacked(anatomy.inp), *stacked(anatomy.out), activation, anatomy.inp, anatomy.out
+    )
 
 
 def stack_blocks(
     pile: Pile, pairs: Iterable[tuple[PieceId, PieceId]], activation: Activation = RELU
-) -> Blocks:
+) -> MlpStack:
     """Stack blocks from the ids of their inp and out layers, in the pile's dtype."""
     pairs = list(pairs)
     inp = [pile[pile.index[inp]] for inp, _ in pairs]
     out = [pile[pile.index[out]] for _, out in pairs]
-    return Blocks(
+    return MlpStack(
         np.stack([piece.weight for piece in inp]).astype(pile.dtype, copy=False),
         np.stack([piece.bias for piece in inp]).astype(pile.dtype, copy=False),
         np.stack([piece.weight for piece in out]).astype(pile.dtype, copy=False),
@@ -46,10 +49,10 @@ def last_layer(pile: Pile, name: PieceId) -> Linear:
 
 def build_network(
     pile: Pile, permutation: Sequence[PieceId], activation: Activation = RELU
-) -> Network:
+) -> MlpNetwork:
     """The network whose layers are applied in the given sequence: inp, out, inp, out, …, last.
 
     The permutation is taken as it is; `check_answer` makes sure that it fits the pile.
     """
     pairs = zip(permutation[:-1:2], permutation[1::2], strict=True)
-    return Network(stack_blocks(pile, pairs, activation), last_layer(pile, permutation[-1]))
+    return MlpNetwork(stack_blocks(pile, pairs, activation), last_layer(pile, permutation[-1]))

@@ -1,5 +1,6 @@
 """The assembled network as a PyTorch module; needs the extra `torch`."""
 
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.blocks.network import Network
 from unshuffle.errors import MissingExtraError
 
@@ -39,6 +40,7 @@ class ResidualNetwork(nn.Module):
 
 def to_torch(network: Network) -> ResidualNetwork:
     """Copy a network into a module of the same dtype on the CPU, in evaluation mode."""
+    network = as_mlp(network)
     blocks = network.blocks
     module = ResidualNetwork(
         blocks.width,

@@ -2,55 +2,47 @@
 
 Exit statuses: 0 the record is reproduced exactly, 3 finished but not exactly, 4 no arrangement of
 the pieces fits the record, 2 a user's mistake, 130 interrupted, 143 ended by SIGTERM. Each command
-is a module with `add_arguments(parser)` and `run(args) -> int`; whatever takes long to import is
-imported inside `run`.
+is a module with `add_arguments(parser)` and `run(args) -> int`, imported only where it is called;
+whatever takes long to import is imported inside `run`.
 """
 
 import argparse
+import atexit
+import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
 import unshuffle
-from unshuffle.commands import (
-    animate,
-    assemble,
-    drop,
-    inspect,
-    lab,
-    oracle,
-    pair,
-    plot,
-    report,
-    solve,
-    verify,
-)
 from unshuffle.commands.arguments import add_commands
 from unshuffle.errors import UnshuffleError
 
 EXACT, MISTAKE, NOT_EXACT = 0, 2, 3
 
 COMMANDS = {
-    "inspect": (inspect, "show what lies on the floor"),
-    "pair": (pair, "find which inp layer belongs to which out layer, by weights alone"),
-    "solve": (solve, "put the network back together and prove it"),
-    "verify": (verify, "compute the error of an arrangement"),
-    "assemble": (assemble, "write the network that an answer describes"),
-    "report": (report, "make a page for the browser of what solve --out kept"),
-    "plot": (plot, "draw figures of a solution that was kept"),
-    "animate": (animate, "film the search of a solution that was kept"),
-    "drop": (drop, "break a network into shuffled pieces and a record"),
-    "lab": (lab, "run experiments, keep what they found, render the plan"),
-    "oracle": (oracle, "train networks whose answer is known, and judge every method on them"),
+    "inspect": "show what lies on the floor",
+    "pair": "find which inp layer belongs to which out layer, by weights alone",
+    "solve": "put the network back together and prove it",
+    "verify": "compute the error of an arrangement",
+    "assemble": "write the network that an answer describes",
+    "report": "make a page for the browser of what solve --out kept",
+    "plot": "draw figures of a solution that was kept",
+    "animate": "film the search of a solution that was kept",
+    "drop": "break a network into shuffled pieces and a record",
+    "lab": "run experiments, keep what they found, render the plan",
+    "oracle": "train networks whose answer is known, and judge every method on them",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    args = build_parser().parse_args(argv)
+    # At its end the interpreter looks for garbage among all objects, some 40 ms after a solve.
+    atexit.register(gc.freeze)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(words).parse_args(words)
     try:
         status: int = args.run(args)
         sys.stdout.flush()
@@ -85,8 +77,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(MISTAKE, f"unshuffle: {text}; see {self.prog} --help\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def build_parser(words: Collection[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; only those among the words, if given, know their arguments."""
     parser = _Parser(
         prog="unshuffle",
         description="Puts a dropped neural network back together.",
@@ -94,5 +86,5 @@ def build_parser() -> argparse.ArgumentParser:
         "mistake, 130 interrupted, 143 terminated.",
     )
     parser.add_argument("--version", action="version", version=f"unshuffle {unshuffle.__version__}")
-    add_commands(parser, COMMANDS, "run")
+    add_commands(parser, COMMANDS, "unshuffle.commands.", "run", words)
     return parser

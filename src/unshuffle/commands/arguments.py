@@ -2,8 +2,8 @@
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
-from types import ModuleType
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,16 +75,26 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def add_commands(
-    parser: argparse.ArgumentParser, commands: Mapping[str, tuple[ModuleType, str]], dest: str
+    parser: argparse.ArgumentParser,
+    commands: Mapping[str, str],
+    prefix: str,
+    dest: str,
+    words: Collection[str] | None = None,
 ) -> None:
-    """Declare commands, each a module with a summary; `dest` is the argument that runs one."""
+    """Declare commands, each with a summary, whose modules are called `<prefix><name>`.
+
+    `dest` is the argument that runs one. Where `words` are given, as they are to be parsed, only
+    commands among them are imported, since no other can be called.
+    """
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (module, summary) in commands.items():
+    for name, summary in commands.items():
         command = chosen.add_parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
         )
-        module.add_arguments(command)
-        command.set_defaults(**{dest: module.run})
+        if words is None or name in words:
+            module = import_module(f"{prefix}{name}")
+            module.add_arguments(command)
+            command.set_defaults(**{dest: module.run})
 
 
 def number(

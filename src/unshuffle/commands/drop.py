@@ -9,7 +9,8 @@ from unshuffle.commands.arguments import add_force, number
 if TYPE_CHECKING:
     import numpy as np
 
-    from unshuffle.blocks.network import Linear, Network
+    from unshuffle.blocks.ends import Linear
+    from unshuffle.blocks.mlp import MlpNetwork
     from unshuffle.pieces.records import Records
 
 
@@ -241,7 +242,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _model(
     args: argparse.Namespace, model: str, rng: "np.random.Generator"
-) -> "tuple[Network, Records]":
+) -> "tuple[MlpNetwork, Records]":
     """The network, and the rows that its record can be drawn from."""
     import numpy as np
 
@@ -264,7 +265,7 @@ def _model(
     return network, data
 
 
-def _read(model: str, activation: str | None) -> "tuple[Network, Records | None]":
+def _read(model: str, activation: str | None) -> "tuple[MlpNetwork, Records | None]":
     """A network with the data that it learned from, where that is known."""
     from unshuffle.blocks.activations import find_activation
     from unshuffle.errors import UsageError
@@ -282,7 +283,7 @@ def _read(model: str, activation: str | None) -> "tuple[Network, Records | None]
 
 
 def _decoys(
-    args: argparse.Namespace, network: "Network", rng: "np.random.Generator"
+    args: argparse.Namespace, network: "MlpNetwork", rng: "np.random.Generator"
 ) -> "list[Linear]":
     """Layers of another network."""
     from unshuffle.oracle.dropping import draw_decoys

@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run what the ledger lacks, then print the verdicts."""
-    from unshuffle.blocks.network import cores
+    from unshuffle.blocks.threads import cores
     from unshuffle.errors import UsageError
     from unshuffle.lab.experiment import read_experiments, subjects_of
     from unshuffle.lab.ledger import TEXT, Run, read_runs

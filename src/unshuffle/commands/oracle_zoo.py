@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train what the zoo lacks."""
-    from unshuffle.blocks.network import cores
+    from unshuffle.blocks.threads import cores
     from unshuffle.oracle.recipe import find_recipes
     from unshuffle.oracle.zoo import Arrival, grid, oracle_folder, train_zoo
     from unshuffle.views.work_progress import show_work

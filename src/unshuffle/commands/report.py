@@ -25,5 +25,5 @@ def run(args: argparse.Namespace) -> int:
     check_free(path, force=args.force)
     solution = read_solution(args.folder)
     write_text(path, report_page(solution), force=args.force)
-    print(f"{shown(path)}: {solution.outcome}, {len(solution.order)} blocks")
+    print(f"{shown(path)}: {solution.outcome}, {len(solution.blocks)} blocks")
     return 0

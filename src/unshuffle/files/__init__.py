@@ -1,43 +1,60 @@
 """Readers and writers: the only place of the package that opens files."""
 
-from unshuffle.files.atomic import (
-    check_folder,
-    check_free,
-    make_folder,
-    write_bytes,
-    write_files,
-    write_text,
-)
-from unshuffle.files.network_reader import read_network
-from unshuffle.files.network_writer import (
-    pack_network,
-    pack_npz,
-    pack_safetensors,
-    write_network,
-    write_npz,
-)
-from unshuffle.files.opening import read_text, shown
-from unshuffle.files.pile_reader import read_pile
-from unshuffle.files.records_reader import read_records
-from unshuffle.files.records_writer import records_text, write_records
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "check_folder",
-    "check_free",
-    "make_folder",
-    "pack_network",
-    "pack_npz",
-    "pack_safetensors",
-    "read_network",
-    "read_pile",
-    "read_records",
-    "read_text",
-    "records_text",
-    "shown",
-    "write_bytes",
-    "write_files",
-    "write_network",
-    "write_npz",
-    "write_records",
-    "write_text",
-]
+if TYPE_CHECKING:
+    from unshuffle.files.atomic import check_folder as check_folder
+    from unshuffle.files.atomic import check_free as check_free
+    from unshuffle.files.atomic import make_folder as make_folder
+    from unshuffle.files.atomic import write_bytes as write_bytes
+    from unshuffle.files.atomic import write_files as write_files
+    from unshuffle.files.atomic import write_text as write_text
+    from unshuffle.files.network_reader import read_network as read_network
+    from unshuffle.files.network_writer import pack_network as pack_network
+    from unshuffle.files.network_writer import pack_npz as pack_npz
+    from unshuffle.files.network_writer import pack_safetensors as pack_safetensors
+    from unshuffle.files.network_writer import write_network as write_network
+    from unshuffle.files.network_writer import write_npz as write_npz
+    from unshuffle.files.opening import read_text as read_text
+    from unshuffle.files.opening import shown as shown
+    from unshuffle.files.pile_reader import read_pile as read_pile
+    from unshuffle.files.records_reader import read_records as read_records
+    from unshuffle.files.records_writer import records_text as records_text
+    from unshuffle.files.records_writer import write_records as write_records
+
+# Names are imported when first used, so that who reads need not wait for what writes.
+_HOME = {
+    "check_folder": "atomic",
+    "check_free": "atomic",
+    "make_folder": "atomic",
+    "pack_network": "network_writer",
+    "pack_npz": "network_writer",
+    "pack_safetensors": "network_writer",
+    "read_network": "network_reader",
+    "read_pile": "pile_reader",
+    "read_records": "records_reader",
+    "read_text": "opening",
+    "records_text": "records_writer",
+    "shown": "opening",
+    "write_bytes": "atomic",
+    "write_files": "atomic",
+    "write_network": "network_writer",
+    "write_npz": "network_writer",
+    "write_records": "records_writer",
+    "write_text": "atomic",
+}
+
+__all__ = [*_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from unshuffle.blocks.activations import RELU, Activation
-from unshuffle.blocks.network import Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError
 from unshuffle.files.opening import shown
 from unshuffle.files.pile_reader import read_layers
 
 
-def read_network(path: str | os.PathLike[str], activation: Activation = RELU) -> Network:
+def read_network(path: str | os.PathLike[str], activation: Activation = RELU) -> MlpNetwork:
     """Read a network whose layers lie in the file in the order in which they are applied.
 
     Parameters
@@ -29,7 +30,7 @@ def read_network(path: str | os.PathLike[str], activation: Activation = RELU) ->
 
     Returns
     -------
-    Network
+    MlpNetwork
         float64 if any layer is float64, else float32.
 
     Raises
@@ -47,7 +48,9 @@ def read_network(path: str | os.PathLike[str], activation: Activation = RELU) ->
         for candidate in (layers, _exchanged(layers), turned, _exchanged(turned)):
             if _is_residual(candidate):
                 dtype = np.result_type(*(layer.weight for layer in layers))
-                return Network.from_layers([layer.astype(dtype) for layer in candidate], activation)
+                return MlpNetwork.from_layers(
+                    [layer.astype(dtype) for layer in candidate], activation
+                )
     shapes = ", ".join(" × ".join(map(str, layer.weight.shape)) for layer in layers[:5])
     raise FileError(
         f"{shown(path)}: holds {len(layers)} layers of shapes {shapes}{', …' * (len(layers) > 5)}; "

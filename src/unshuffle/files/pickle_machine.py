@@ -10,6 +10,7 @@ The opcodes are those of pickle protocols 2 to 5, described in Python's `picklet
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeGuard
 
 from unshuffle.errors import FileError
@@ -17,6 +18,9 @@ from unshuffle.files import limits
 from unshuffle.files.opening import shown
 
 _ADVICE = "save the state dict alone: torch.save(module.state_dict(), path)"
+
+_SHORT = 4096
+"""Bytes of a pickle that is remembered: that of a piece has 300."""
 
 _STORAGES = {
     "torch.DoubleStorage": "float64",
@@ -57,18 +61,31 @@ def read_state_dict(program: bytes, source: str) -> dict[str, "StoredTensor"]:
         If the pickle uses an opcode or name that a state dict of tensors has no need of, is cut
         short, exceeds a limit, or holds anything but tensors.
     """
-    found = _Machine(program, source).run()
+    describe = _described if len(program) <= _SHORT else _described.__wrapped__
+    try:
+        return {**describe(program)}
+    except FileError as error:
+        raise FileError(f"{source}: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _described(program: bytes) -> dict[str, "StoredTensor"]:
+    """Work through a pickle; the errors do not name its file.
+
+    The last few are remembered, since those of a pile's pieces differ by their shapes alone.
+    """
+    found = _Machine(program).run()
     if isinstance(found, dict) and len(found) == 1:
         (inner,) = found.values()
         found = inner if isinstance(inner, dict) else found
     if not isinstance(found, dict):
-        raise FileError(f"{source}: holds {_kind(found)}, not a dictionary of tensors; {_ADVICE}")
+        raise FileError(f"holds {_kind(found)}, not a dictionary of tensors; {_ADVICE}")
     tensors = {}
     for name, value in found.items():
         if not isinstance(value, StoredTensor):
             raise FileError(
-                f"{source}: {shown(name)} is {_kind(value)}, but every entry of a state dict must "
-                f"be a tensor; {_ADVICE}"
+                f"{shown(name)} is {_kind(value)}, but every entry of a state dict must be a "
+                f"tensor; {_ADVICE}"
             )
         tensors[name] = value
     return tensors
@@ -138,9 +155,8 @@ class _Symbol:
 class _Machine:
     """The state of a run: the program and a position in it, a stack, its marks, and a memo."""
 
-    def __init__(self, program: bytes, source: str) -> None:
+    def __init__(self, program: bytes) -> None:
         self.program = program
-        self.source = source
         self.position = 0
         self.stack: list[object] = []
         self.marks: list[int] = []  # heights of the stack at which a tuple or entries begin
@@ -162,8 +178,8 @@ class _Machine:
 
     def refusal(self, what: str) -> FileError:
         return FileError(
-            f"{self.source}: its pickle {what} at byte {self.position}, which a state dict of "
-            f"tensors does not; nothing was run; {_ADVICE}"
+            f"its pickle {what} at byte {self.position}, which a state dict of tensors does not; "
+            f"nothing was run; {_ADVICE}"
         )
 
     # What steps are made of.

@@ -11,21 +11,12 @@ import numpy as np
 
 from unshuffle.errors import FileError, PileError
 from unshuffle.files import limits
-from unshuffle.files.npz_file import read_npz
 from unshuffle.files.opening import listed, shown
 from unshuffle.files.quantised import restore
-from unshuffle.files.safetensors_file import read_safetensors
 from unshuffle.files.tensors import Tensor
-from unshuffle.files.torch_zip import read_torch
 from unshuffle.pieces.pile import ID_DIGITS, QUANTISED, Bias, Piece, PieceId, Pile, may_be_id
 
-_READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
-    ".pth": read_torch,
-    ".pt": read_torch,
-    ".safetensors": read_safetensors,
-    ".npz": read_npz,
-}
-_SUFFIXES = ", ".join(_READERS)
+_SUFFIXES = (".pth", ".pt", ".safetensors", ".npz")
 
 _PART = re.compile(r"(?P<prefix>.*[./_])?(?P<part>weight|bias)", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]+")
@@ -80,7 +71,7 @@ def _folder(folder: Path) -> list[tuple[str, Layer, Path]]:
     layers = []
     taken = 0
     for file in files:
-        tensors = restore(_READERS[file.suffix.lower()](file), file)
+        tensors = restore(_reader(file)(file), file)
         layer, *others = _layers(tensors).values() or [{}]
         if others or len(layer) != len(tensors) or not layer:
             raise FileError(
@@ -92,6 +83,22 @@ def _folder(folder: Path) -> list[tuple[str, Layer, Path]]:
         limits.check_growth(taken, limits.TOTAL_BYTES, shown(folder))
         layers.append((file.stem, layer, file))
     return layers
+
+
+def _reader(file: Path) -> Callable[[Path], dict[str, Tensor]]:
+    """What reads files of that suffix; no pile waits for the formats that it is not kept in."""
+    match file.suffix.lower():
+        case ".safetensors":
+            from unshuffle.files.safetensors_file import read_safetensors
+
+            return read_safetensors
+        case ".npz":
+            from unshuffle.files.npz_file import read_npz
+
+            return read_npz
+    from unshuffle.files.torch_zip import read_torch
+
+    return read_torch
 
 
 def _piece_files(folder: Path) -> list[Path]:
@@ -107,10 +114,11 @@ def _piece_files(folder: Path) -> list[Path]:
             f"{shown(folder)}: holds more than {limits.MEMBERS} files; is it the right folder?"
         )
     visible = sorted(name for name in names if not name.startswith("."))
-    files = [folder / name for name in visible if Path(name).suffix.lower() in _READERS]
+    files = [folder / name for name in visible if Path(name).suffix.lower() in _SUFFIXES]
     if not files:
         raise FileError(
-            f"{shown(folder)}: has no piece files: looked for {_SUFFIXES}, found {listed(visible)}"
+            f"{shown(folder)}: has no piece files: looked for {', '.join(_SUFFIXES)}, "
+            f"found {listed(visible)}"
         )
     return files
 
@@ -146,15 +154,14 @@ def read_layers(file: Path) -> list[tuple[str, Layer, Path]]:
 
 def _layers_of(file: Path) -> list[tuple[str, Layer, Path]]:
     """Read the layers of a file that holds several, whole or detached."""
-    reader = _READERS.get(file.suffix.lower())
-    if reader is None:
+    if file.suffix.lower() not in _SUFFIXES:
         if not os.path.lexists(file):
             raise FileError(f"{shown(file)}: there is no such file or folder; check the path")
         raise FileError(
-            f"{shown(file)}: is neither a folder of pieces nor a file of pieces ({_SUFFIXES}); "
-            "check the path"
+            f"{shown(file)}: is neither a folder of pieces nor a file of pieces "
+            f"({', '.join(_SUFFIXES)}); check the path"
         )
-    tensors = restore(reader(file), file)
+    tensors = restore(_reader(file)(file), file)
     strangers = [name for name in tensors if not _PART.fullmatch(name)]
     if strangers:
         raise FileError(
@@ -204,8 +211,7 @@ def _piece(name: PieceId, layer: Layer, file: Path) -> Piece | Bias:
             return Bias(name, layer["bias"].values, layer["bias"].stored_as)
         weight = layer["weight"]
         if "bias" not in layer:
-            nothing = np.zeros(weight.values.shape[:1], weight.values.dtype)
-            return Piece(name, weight.values, nothing, weight.stored_as, detached=True)
+            return Piece.linear(name, weight.values, None, weight.stored_as)
         return _whole_piece(name, weight, layer["bias"], file)
     except PileError as error:
         raise PileError(f"{shown(file)}: {error}") from error
@@ -219,4 +225,4 @@ def _whole_piece(name: PieceId, weight: Tensor, bias: Tensor, file: Path) -> Pie
             f"{shown(file)}: piece {name} has a weight of {weight.stored_as} and a bias of "
             f"{bias.stored_as}; convert one of them"
         )
-    return Piece(name, weight.values, bias.values, weight.stored_as)
+    return Piece.linear(name, weight.values, bias.values, weight.stored_as)

@@ -3,26 +3,16 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from unshuffle.errors import FileError, RecordError
-from unshuffle.files.array_table import open_arrays
-from unshuffle.files.csv_file import open_csv
 from unshuffle.files.opening import listed, shown
-from unshuffle.files.parquet_file import open_parquet
 from unshuffle.files.table import Columns, Table, check_known
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
-
-_OPENERS: dict[str, Callable[[Path], Table]] = {
-    ".csv": open_csv,
-    ".csv.gz": open_csv,
-    ".parquet": open_parquet,
-    ".npz": open_arrays,
-}
 
 _PREDICTION = re.compile(r"pred(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
 _TARGET = re.compile(r"true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
@@ -94,12 +84,23 @@ def read_records(
 
 
 def _open(path: Path) -> Table:
+    """Open a table as its suffix says; no record waits for the formats that it is not kept in."""
     name = path.name.lower()
-    for suffix, opener in _OPENERS.items():
-        if name.endswith(suffix):
-            return opener(path)
+    if name.endswith((".csv", ".csv.gz")):
+        from unshuffle.files.csv_file import open_csv
+
+        return open_csv(path)
+    if name.endswith(".parquet"):
+        from unshuffle.files.parquet_file import open_parquet
+
+        return open_parquet(path)
+    if name.endswith(".npz"):
+        from unshuffle.files.array_table import open_arrays
+
+        return open_arrays(path)
     raise FileError(
-        f"{shown(path)}: is no file of records by its name, which must end in {', '.join(_OPENERS)}"
+        f"{shown(path)}: is no file of records by its name, which must end in "
+        ".csv, .csv.gz, .parquet, .npz"
     )
 
 

@@ -9,13 +9,13 @@ matching would confirm itself.
 
 import numpy as np
 
-from unshuffle.blocks.network import Layers
+from unshuffle.blocks.mlp import MlpBank
 from unshuffle.grouping.matching import Pairs
 from unshuffle.grouping.signals import Scores
 from unshuffle.pieces.pile import Floats
 
 
-def template(layers: Layers, pairs: Pairs) -> Scores:
+def template(layers: MlpBank, pairs: Pairs) -> Scores:
     """Cosine of each pair's product with the sum of the other matched ones, shape (I, J).
 
     A learned coupling template S, scored as ⟨S, W_out W_in⟩ for all pairs in a few matrix products;
@@ -43,7 +43,7 @@ def template(layers: Layers, pairs: Pairs) -> Scores:
     return cosines
 
 
-def consensus(layers: Layers, pairs: Pairs) -> Scores:
+def consensus(layers: MlpBank, pairs: Pairs) -> Scores:
     """Sum of signed squared cosines of each pair's product with the other matched ones, (I, J).
 
     Sharper than `template` where blocks fall into kinds, for time that grows with the cube of the
@@ -71,7 +71,7 @@ _SAME = 1e-6
 """Relative difference from the mean of all layers up to which a layer says nothing of its own."""
 
 
-def _centred(layers: Layers) -> tuple[Floats, Floats]:
+def _centred(layers: MlpBank) -> tuple[Floats, Floats]:
     """Weights minus their means over the pile: their products are the double-centred products."""
     return _deviations(layers.inp_weight), _deviations(layers.out_weight)
 

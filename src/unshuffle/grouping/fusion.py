@@ -17,10 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Layers
+from unshuffle.blocks.mlp import MlpBank
 from unshuffle.grouping.consensus import consensus, template
 from unshuffle.grouping.matching import Pairs
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, ratio
+from unshuffle.pieces.clock import Clock
 
 WORTH = {
     "trace": 0.7,
@@ -52,8 +53,8 @@ on no other evidence is gathered: wrong ratios do not reach so far in any networ
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What is known about the pairs.
+class Fusion:
+    """All signals as one log-odds for each pair.
 
     Parameters
     ----------
@@ -70,18 +71,27 @@ class Evidence:
     weights: Mapping[str, float]
 
 
-def fuse(clues: Clues, match: Callable[[Scores], Pairs], *, square: bool = False) -> Evidence:
+def fuse(
+    clues: Clues,
+    match: Callable[[Scores], Pairs],
+    *,
+    square: bool = False,
+    clock: Clock | None = None,
+) -> Fusion:
     """Fuse all signals that the clues allow.
 
     Parameters
     ----------
     clues
-        Layers, and the last layer and record if there are any.
+        MlpBank, and the last layer and record if there are any.
     match
         Finds the best matching of scores.
     square
         Whether inp and out layers are the same pieces, so that no layer pairs with itself.
+    clock
+        Signals and rounds are left out where no time is left.
     """
+    clock = clock or Clock()
     itself = np.eye(*_shape(clues.layers), dtype=bool) if square else None
     by_ratio = ratio(clues)
     if itself is None:
@@ -92,16 +102,19 @@ def fuse(clues: Clues, match: Callable[[Scores], Pairs], *, square: bool = False
         name: signal.score(clues)
         for name, signal in SIGNALS.items()
         if name in WORTH and name != "ratio" and (clues.has_record or not signal.needs_record)
+        if not clock.out
     }
     fixed = {name: _standardised(values, itself) for name, values in scores.items()}
     fixed = {name: values for name, values in fixed.items() if values.any()}
 
     if not fixed:  # nothing tells any pair from another, as with a single block
         nothing = np.zeros(_shape(clues.layers))
-        return Evidence(nothing, match(nothing), {})
+        return Fusion(nothing, match(nothing), {})
     names, signals = list(fixed), np.stack(list(fixed.values()))
     pairs, separations, white = _match(signals, _worth(names), match)
     for _ in range(ROUNDS):
+        if clock.out:
+            break
         names = [*fixed, *_followers(clues.layers)]
         followers = [
             _standardised(score(clues.layers, pairs), itself)
@@ -120,7 +133,7 @@ def fuse(clues: Clues, match: Callable[[Scores], Pairs], *, square: bool = False
     log_odds -= np.log(max(len(pairs), 2))
     if itself is not None:
         log_odds[itself] = log_odds.min()
-    return Evidence(log_odds, pairs, dict(zip(names, separations.tolist(), strict=True)))
+    return Fusion(log_odds, pairs, dict(zip(names, separations.tolist(), strict=True)))
 
 
 def _match(
@@ -151,14 +164,14 @@ def _match(
     return match(np.tensordot(separations, white, 1)), separations, white
 
 
-def _followers(layers: Layers) -> dict[str, Callable[[Layers, Pairs], Scores]]:
+def _followers(layers: MlpBank) -> dict[str, Callable[[MlpBank, Pairs], Scores]]:
     """Signals that follow from a matching."""
     if min(_shape(layers)) > CONSENSUS_BLOCKS:
         return {"template": template}
     return {"consensus": consensus, "template": template}
 
 
-def _by_ratio_alone(scores: Scores) -> Evidence | None:
+def _by_ratio_alone(scores: Scores) -> Fusion | None:
     """Evidence from ratios that leave no doubt; None where they do."""
     if scores.shape[0] != scores.shape[1] or len(scores) < 2:
         return None
@@ -177,7 +190,7 @@ def _by_ratio_alone(scores: Scores) -> Evidence | None:
     log_odds = separation * standard - separation**2 / 2 - np.log(len(scores))
     # Each row's best is a column of its own, so no other matching has a larger sum.
     pairs = np.column_stack([rows, best]).astype(np.intp)
-    return Evidence(log_odds, pairs, {"ratio": separation})
+    return Fusion(log_odds, pairs, {"ratio": separation})
 
 
 def _standardised(scores: Scores, itself: NDArray[np.bool_] | None) -> Scores:
@@ -205,5 +218,5 @@ def _worth(names: list[str]) -> NDArray[np.float64]:
     return np.array([WORTH[name] for name in names])
 
 
-def _shape(layers: Layers) -> tuple[int, int]:
+def _shape(layers: MlpBank) -> tuple[int, int]:
     return len(layers.inp_weight), len(layers.out_weight)

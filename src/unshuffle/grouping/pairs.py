@@ -4,17 +4,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from unshuffle.blocks.activations import RELU, Activation
-from unshuffle.blocks.assembly import last_layer, stack_layers
+from unshuffle.blocks.assembly import last_layer, mlp_bank
+from unshuffle.blocks.mlp import INP, OUT, MlpBank
 from unshuffle.errors import UsageError
-from unshuffle.grouping.fusion import Evidence, fuse
+from unshuffle.files.schema import BESIDE, Key, OrInfinite, Word, encode
+from unshuffle.grouping.evidence import EdgeOdds, Evidence
+from unshuffle.grouping.fusion import Fusion, fuse
 from unshuffle.grouping.matching import Pairs, find_matching
 from unshuffle.grouping.signals import Clues, Scores, find_signal, log_norm_correlation
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
+from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 
@@ -47,7 +52,7 @@ class Match:
     out: PieceId
     score: float
     rival: PieceId | None
-    margin: float
+    margin: OrInfinite
     confidence: float | None = None
 
 
@@ -67,41 +72,49 @@ class Pairing:
         How the pairs were scored and matched.
     scores
         Shape (I, J): scores of all pairs, in the sequence of `anatomy.inp` and `anatomy.out`.
-    evidence
+    fusion
         How the signals were fused, where they were.
     """
 
-    anatomy: Anatomy
-    matches: tuple[Match, ...]
+    anatomy: Annotated[Anatomy, BESIDE]
+    matches: Annotated[tuple[Match, ...], Key("pairs")]
     last: PieceId
-    signal: str
-    matching: str
-    scores: Scores
-    evidence: Evidence | None = None
+    signal: Word
+    matching: Word
+    scores: Annotated[Scores, BESIDE]
+    fusion: Annotated[Fusion | None, BESIDE] = None
 
     @property
     def pairs(self) -> tuple[tuple[PieceId, PieceId], ...]:
         """Ids of the inp and the out layer of each block."""
         return tuple((match.inp, match.out) for match in self.matches)
 
+    def grouped(self, pile: Pile) -> Arrangement:
+        """The pairs as blocks in any order: shape (blocks, 2)."""
+        blocks = [[pile.index[name] for name in pair] for pair in self.pairs]
+        return np.array(blocks, np.intp).reshape(-1, 2)
+
+    def evidence(self, pile: Pile, bank: MlpBank) -> Evidence:
+        """Log-odds of all pairs of layers in a bank of the same pile.
+
+        Layers that the pairing does not know are ruled out. Without fused log-odds all pairs but
+        the matched ones are.
+        """
+        log_odds = np.full((len(bank.inp_weight), len(bank.out_weight)), -np.inf)
+        if self.fusion is None:
+            blocks = self.grouped(pile)
+            log_odds[bank.rows[blocks[:, INP]], bank.columns[blocks[:, OUT]]] = 0.0
+            if self.anatomy.interchangeable:
+                log_odds[bank.rows[blocks[:, OUT]], bank.columns[blocks[:, INP]]] = 0.0
+        else:
+            rows = bank.rows[[*self.anatomy.inp]]
+            columns = bank.columns[[*self.anatomy.out]]
+            log_odds[np.ix_(rows, columns)] = self.scores
+        return Evidence((EdgeOdds(INP, OUT, log_odds, bank.rows, bank.columns),))
+
     def summary(self) -> dict[str, Any]:
         """The pairing as plain values, ready for JSON; an infinite margin is None."""
-        return {
-            "signal": self.signal,
-            "matching": self.matching,
-            "last": self.last,
-            "pairs": [
-                {
-                    "inp": match.inp,
-                    "out": match.out,
-                    "score": match.score,
-                    "rival": match.rival,
-                    "margin": match.margin if math.isfinite(match.margin) else None,
-                    "confidence": match.confidence,
-                }
-                for match in self.matches
-            ],
-        }
+        return encode(self)
 
     def __repr__(self) -> str:
         weakest = min(self.matches, key=lambda match: match.margin)
@@ -119,6 +132,7 @@ def pair(
     matching: str = "optimal",
     anatomy: Anatomy | None = None,
     activation: Activation = RELU,
+    clock: Clock | None = None,
 ) -> Pairing:
     """Find which inp layer belongs to which out layer.
 
@@ -136,6 +150,8 @@ def pair(
         The pile's anatomy, if it is known already.
     activation
         What the hidden layers apply; only signals that need the record use it.
+    clock
+        Ends the fusion with the signals that there was time for.
 
     Raises
     ------
@@ -154,17 +170,17 @@ def pair(
     anatomy = anatomy or read_anatomy(pile, records)
     match_sets, match_members = find_matching(matching)
     clues = Clues(
-        stack_layers(pile, anatomy, activation),
+        mlp_bank(pile, anatomy, activation),
         last_layer(pile, pile[anatomy.last[0]].id) if len(anatomy.last) == 1 else None,
         records.predicted() if records is not None else None,
     )
     match = match_sets
     if anatomy.interchangeable:
         match = partial(_directed, match_members, log_norm_correlation(clues))
-    evidence = None
+    fusion = None
     if signal == FUSED:
-        evidence = fuse(clues, match, square=anatomy.interchangeable)
-        scores, pairs = evidence.log_odds, evidence.pairs
+        fusion = fuse(clues, match, square=anatomy.interchangeable, clock=clock or Clock())
+        scores, pairs = fusion.log_odds, fusion.pairs
     else:
         found = find_signal(signal)
         if found.needs_record and not clues.has_record:
@@ -177,8 +193,8 @@ def pair(
     rivals = np.maximum(scores, scores.T) if anatomy.interchangeable else scores
     used = {anatomy.inp[i] for i in pairs[:, 0]} | {anatomy.out[j] for j in pairs[:, 1]}
     last = next(position for position in anatomy.last if position not in used)
-    matches = _matches(pile, anatomy, pairs, rivals, calibrated=evidence is not None)
-    return Pairing(anatomy, matches, pile[last].id, signal, matching, scores, evidence)
+    matches = _matches(pile, anatomy, pairs, rivals, calibrated=fusion is not None)
+    return Pairing(anatomy, matches, pile[last].id, signal, matching, scores, fusion)
 
 
 def _directed(match_members: Callable[[Scores], Pairs], direction: Scores, scores: Scores) -> Pairs:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Layers, Linear
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpBank
 from unshuffle.errors import UsageError
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
@@ -45,7 +46,7 @@ class Clues:
         Rows with predictions, where there are any.
     """
 
-    layers: Layers
+    layers: MlpBank
     last: Linear | None = None
     records: Records | None = None
 
@@ -80,7 +81,7 @@ class Signal:
     needs_record: bool = False
 
 
-def traces(layers: Layers) -> Scores:
+def traces(layers: MlpBank) -> Scores:
     """trace(W_out W_in) of every pair, shape (I, J).
 
     The trace is the inner product of W_in with the transpose of W_out, so all of them are one
@@ -91,7 +92,7 @@ def traces(layers: Layers) -> Scores:
     return (inp @ out.T).astype(np.float64)
 
 
-def product_norms(layers: Layers) -> Scores:
+def product_norms(layers: MlpBank) -> Scores:
     """Frobenius norm of W_out W_in of every pair, shape (I, J).
 
     ‖W_out W_in‖² = ⟨W_outᵀ W_out, W_in W_inᵀ⟩, an inner product of hidden Gram matrices.

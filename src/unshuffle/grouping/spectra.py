@@ -5,29 +5,27 @@ contracts along an eigenvector of W_out W_in whose eigenvalue λ has ``|1 + λ| 
 in the disc of radius 1 around −1.
 """
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Blocks, Layers, Network
-from unshuffle.errors import UsageError
+from unshuffle.blocks.mlp import MlpBank, MlpStack
+from unshuffle.blocks.network import Network
 from unshuffle.grouping.signals import traces
 from unshuffle.pieces.pile import Floats
 
 
-def product(blocks: Blocks, inp: int, out: int) -> Floats:
+def product(blocks: MlpStack, inp: int, out: int) -> Floats:
     """W_out W_in of one block's inp layer and another's, or its own, out layer: (width, width)."""
     weight: Floats = blocks.out_weight[out] @ blocks.inp_weight[inp]
     return weight
 
 
-def all_traces(blocks: Blocks) -> NDArray[np.float64]:
+def all_traces(blocks: MlpStack) -> NDArray[np.float64]:
     """trace(W_out W_in) of every inp with every out layer of K blocks: shape (K, K)."""
-    return traces(Layers(*blocks.inp, *blocks.out))
+    return traces(MlpBank(*blocks.inp, *blocks.out))
 
 
-def eigenvalues(blocks: Blocks) -> NDArray[np.complex128]:
+def eigenvalues(blocks: MlpStack) -> NDArray[np.complex128]:
     """Eigenvalues of each block's W_out W_in.
 
     Parameters
@@ -53,7 +51,7 @@ def stream_norms(network: Network, inputs: Floats) -> tuple[Floats, Floats]:
     network
         A network of K blocks.
     inputs
-        Shape (rows, width).
+        Shape (rows, columns).
 
     Returns
     -------
@@ -63,17 +61,7 @@ def stream_norms(network: Network, inputs: Floats) -> tuple[Floats, Floats]:
     Raises
     ------
     UsageError
-        If the inputs have another width than the network.
+        If the network reads rows of another length.
     """
-    if inputs.shape[1] != network.blocks.width:
-        raise UsageError(
-            f"the network reads rows of {network.blocks.width} inputs, but the record has "
-            f"{inputs.shape[1]}; name the record that the network was solved with"
-        )
-    states = list(network.states(inputs.astype(network.last.weight.dtype)))
-    steps = [after - before for before, after in pairwise(states)]
-    rows = len(inputs)
-    return (
-        np.array([np.linalg.norm(state, axis=1) for state in states]),
-        np.array([np.linalg.norm(step, axis=1) for step in steps]).reshape(len(steps), rows),
-    )
+    states = network.states(inputs)
+    return np.linalg.norm(states, axis=2), np.linalg.norm(np.diff(states, axis=0), axis=2)

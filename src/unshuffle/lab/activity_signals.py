@@ -4,7 +4,7 @@ The inputs are those of the record, which only the first block saw in truth, or 
 did. The write-up "dropped" tried such profiles before it found the trace.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -63,33 +63,36 @@ def step_against_input(clues: Clues) -> Scores:
 
     A black-box signal: it runs candidate blocks and looks at no weight.
     """
-    layers = clues.layers
     x = _inputs(clues, noise=False)
     norms = np.linalg.norm(x, axis=1)
-    outs = np.arange(len(layers.out_weight))
-    scores = np.empty((len(layers.inp_weight), len(outs)))
-    for i in range(len(scores)):
-        steps = layers.take(i * len(outs) + outs).steps_with_each_out(0, x)
+    scores = []
+    for steps in _steps(clues):
         lengths = np.maximum(np.linalg.norm(steps, axis=2) * norms[:, None], 1e-30)
-        scores[i] = -(np.einsum("njd,nd->nj", steps, x) / lengths).mean(axis=0)
-    return scores
+        scores.append(-(np.einsum("njd,nd->nj", steps, x) / lengths).mean(axis=0))
+    return np.array(scores, np.float64)
 
 
 def prediction_error(clues: Clues) -> Scores:
     """Minus the mean squared error of the network that has this one block only."""
-    layers, last, records = clues.layers, clues.last, clues.records
+    last, records = clues.last, clues.records
     assert last is not None
     assert records is not None
     x = _inputs(clues, noise=False)
     wanted = records.predictions[:PROFILED_ROWS]
-    outs = np.arange(len(layers.out_weight))
-    scores = np.empty((len(layers.inp_weight), len(outs)))
-    for i in range(len(scores)):
-        steps = layers.take(i * len(outs) + outs).steps_with_each_out(0, x)
+    scores = []
+    for steps in _steps(clues):
         predictions = (steps + x[:, None]) @ last.weight.T + last.bias
         errors = np.square(predictions - wanted[:, None], dtype=np.float64)
-        scores[i] = -errors.mean(axis=(0, 2))
-    return scores
+        scores.append(-errors.mean(axis=(0, 2)))
+    return np.array(scores)
+
+
+def _steps(clues: Clues) -> Iterator[Floats]:
+    """What each inp layer's blocks with every out layer add to the inputs: (rows, outs, width)."""
+    weight, bias = clues.layers.out_weight, clues.layers.out_bias
+    for activations in _activations(clues, noise=False):
+        steps = activations @ weight.reshape(-1, weight.shape[2]).T
+        yield steps.reshape(len(steps), *bias.shape) + bias
 
 
 def _activations(clues: Clues, *, noise: bool) -> list[Floats]:

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.assembly import build_network, last_layer, stack_blocks
-from unshuffle.blocks.network import Layers, Network
+from unshuffle.blocks.mlp import MlpBank, MlpNetwork
 from unshuffle.grouping.matching import Pairs
 from unshuffle.grouping.signals import Clues, Scores
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.subjects import Subject, load
 from unshuffle.oracle.evaluation import Case, count_inversions
 from unshuffle.ordering.judge import Judge
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import PieceId
 from unshuffle.pieces.records import Records
 
@@ -76,23 +77,23 @@ class Task:
         Of whatever is drawn.
     """
 
-    network: Network
+    network: MlpNetwork
     records: Records
     rng: np.random.Generator
 
     def judge(self, rows: int) -> Judge:
-        """A judge of orders on the first rows; block k is number k times one more than the blocks.
-
-        `Layers` numbers all blocks that loose layers could make, the true ones on its diagonal.
-        """
+        """A judge of arrangements on the first rows."""
         blocks = self.network.blocks
-        layers = Layers(*blocks.inp, *blocks.out, blocks.activation)
+        bank = MlpBank(*blocks.inp, *blocks.out, blocks.activation)
         some = self.records.take(np.arange(min(rows, len(self.records))))
-        return Judge(layers, self.network.last, some)
+        return Judge(bank, self.network.last, some)
 
-    def numbers(self, order: Order) -> Order:
-        """Numbers of blocks, as the judge calls them."""
-        return order * (len(self.network.blocks) + 1)
+    def arranged(self, order: Order) -> Arrangement:
+        """Orders as arrangements for the judge, who counts inp layers before out layers.
+
+        The shape (…, blocks) becomes (…, blocks, 2). The first role of an arrangement is its order.
+        """
+        return order[..., None] + np.array([0, len(self.network.blocks)], np.intp)
 
 
 def on_pairing(
@@ -138,7 +139,7 @@ def clues_of(case: Case) -> tuple[Clues, Pairs]:
     inps = sorted((inp for inp, _ in case.pairs), key=case.pile.index.__getitem__)
     outs = sorted((out for _, out in case.pairs), key=case.pile.index.__getitem__)
     blocks = stack_blocks(case.pile, zip(inps, outs, strict=True), case.activation)
-    layers = Layers(*blocks.inp, *blocks.out, case.activation)
+    layers = MlpBank(*blocks.inp, *blocks.out, case.activation)
     truth = np.array(sorted((inps.index(i), outs.index(j)) for i, j in case.pairs), np.intp)
     return Clues(layers, last_layer(case.pile, case.answer[-1]), case.records), truth
 
@@ -149,7 +150,7 @@ def task_of(case: Case, rng: np.random.Generator) -> tuple[Task, Order]:
         case.pairs, key=lambda ids: case.pile.index[ids[0]]
     )
     blocks = stack_blocks(case.pile, pairs, case.activation)
-    network = Network(blocks, last_layer(case.pile, case.answer[-1]))
+    network = MlpNetwork(blocks, last_layer(case.pile, case.answer[-1]))
     depth = np.array([case.pairs.index(pair) for pair in pairs], np.intp)
     return Task(network, case.records, rng), depth
 
@@ -164,7 +165,7 @@ def order_found(task: Task, depth: Order, order: Order) -> dict[str, float]:
     """Inversions and error of an order."""
     couples = len(order) * (len(order) - 1) / 2
     inversions = count_inversions(depth[order].tolist())
-    network = Network(task.network.blocks.take(order), task.network.last)
+    network = MlpNetwork(task.network.blocks.take(order), task.network.last)
     return {
         "inversions": inversions / max(couples, 1),
         "order_exact": float(inversions == 0),
@@ -191,7 +192,7 @@ def whole_found(case: Case, permutation: Sequence[PieceId], subject: Subject) ->
     return found
 
 
-def relative_error(network: Network, records: Records) -> float:
+def relative_error(network: MlpNetwork, records: Records) -> float:
     """Mean squared error relative to the variance of the predictions."""
     wanted = records.predictions.astype(np.float64)
     squares = np.square(network.predict(records.inputs) - wanted)

@@ -105,9 +105,7 @@ def _joint(subject: Subject) -> Measurements:
     clues, truth = clues_of(case)
     assert clues.last is not None
     assert clues.records is not None
-    numbers = searches.joint_growth(clues.layers, clues.last, clues.records)
-    pairs = np.column_stack(np.divmod(numbers, len(truth)))
-    return pairs_found(pairs, truth)
+    return pairs_found(searches.joint_growth(clues.layers, clues.last, clues.records), truth)
 
 
 def _from_seed(
@@ -116,9 +114,9 @@ def _from_seed(
     """A search from the better direction of a seed."""
 
     def order(task: Task) -> Order:
-        judge, start = task.judge(searches.ROWS), seed(task)
+        judge, start = task.judge(searches.EFFORT.rows), seed(task)
         ends = [start, start[::-1]]
-        return search(task, min(ends, key=lambda one: judge.run(task.numbers(one).tolist()).error))
+        return search(task, min(ends, key=lambda one: judge.run(task.arranged(one)).error))
 
     return order
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.assembly import build_network
-from unshuffle.blocks.network import Blocks, Network
+from unshuffle.blocks.mlp import MlpNetwork, MlpStack
 from unshuffle.grouping.spectra import eigenvalues
 from unshuffle.lab.metrics import Measurements
 from unshuffle.oracle.evaluation import Case
@@ -21,7 +21,7 @@ GATE_ROWS = 500
 TINY = 1e-30
 
 
-def network_of(case: Case) -> Network:
+def network_of(case: Case) -> MlpNetwork:
     """The true network of a case."""
     return build_network(case.pile, case.answer, case.activation)
 
@@ -39,7 +39,7 @@ def spectrum(case: Case) -> Measurements:
     gates = average_gates(network, case.records.inputs[:GATE_ROWS])
     gated = _gated(blocks, gates)
     wrong = blocks.take(np.roll(np.arange(len(blocks)), 1))
-    mismatched = Blocks(*blocks.inp, *wrong.out, blocks.activation)
+    mismatched = MlpStack(*blocks.inp, *wrong.out, blocks.activation)
     plain_values, gated_values = eigenvalues(blocks), eigenvalues(gated)
     negative, contracting = plain_values.real < 0, abs(1 + plain_values) < 1
     return {
@@ -88,13 +88,13 @@ def balance(case: Case) -> Measurements:
     return {
         "log_norm": log_norm_correlation(blocks),
         "log_norm_wrong": log_norm_correlation(
-            Blocks(*blocks.inp, *blocks.take(np.roll(np.arange(len(blocks)), 1)).out)
+            MlpStack(*blocks.inp, *blocks.take(np.roll(np.arange(len(blocks)), 1)).out)
         ),
         "imbalance": imbalance(blocks),
     }
 
 
-def average_gates(network: Network, inputs: Floats) -> NDArray[np.float64]:
+def average_gates(network: MlpNetwork, inputs: Floats) -> NDArray[np.float64]:
     """Mean derivative of the activation at every hidden unit: shape (blocks, hidden)."""
     blocks = network.blocks
     gates = np.empty((len(blocks), blocks.hidden))
@@ -105,7 +105,7 @@ def average_gates(network: Network, inputs: Floats) -> NDArray[np.float64]:
     return gates
 
 
-def relative_traces(blocks: Blocks) -> NDArray[np.float64]:
+def relative_traces(blocks: MlpStack) -> NDArray[np.float64]:
     """trace(W_out W_in) / ‖W_out W_in‖_F of each block, from −√d to √d: shape (blocks,)."""
     wide = blocks.astype(np.float64)
     products: NDArray[np.float64] = wide.out_weight @ wide.inp_weight
@@ -114,7 +114,7 @@ def relative_traces(blocks: Blocks) -> NDArray[np.float64]:
     return np.asarray(traces / np.maximum(norms, TINY))
 
 
-def invariants(blocks: Blocks) -> NDArray[np.float64]:
+def invariants(blocks: MlpStack) -> NDArray[np.float64]:
     """‖W_in[k, :]‖² + b_in[k]² − ‖W_out[:, k]‖² of each hidden unit: shape (blocks, hidden).
 
     Gradient flow conserves it where the activation is positively homogeneous, as ReLU is (Du, Hu &
@@ -125,13 +125,13 @@ def invariants(blocks: Blocks) -> NDArray[np.float64]:
     return inp - out
 
 
-def imbalance(blocks: Blocks) -> float:
+def imbalance(blocks: MlpStack) -> float:
     """Mean magnitude of the invariants relative to the squared norms: 0 balanced, 1 one-sided."""
     inp, out = squares(blocks)
     return float(np.abs(inp - out).sum() / np.maximum((inp + out).sum(), TINY))
 
 
-def log_norm_correlation(blocks: Blocks) -> float:
+def log_norm_correlation(blocks: MlpStack) -> float:
     """Correlation over hidden units of log ‖W_in[k, :]‖ with log ‖W_out[:, k]‖, mean over blocks.
 
     A unit without any weight on one side counts as tiny.
@@ -144,7 +144,7 @@ def log_norm_correlation(blocks: Blocks) -> float:
     return float(np.mean((a * b).sum(axis=1) / np.maximum(scale, TINY)))
 
 
-def squares(blocks: Blocks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def squares(blocks: MlpStack) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Squared norms on both sides of each hidden unit, the bias with the inp side."""
     wide = blocks.astype(np.float64)
     inp = np.square(wide.inp_weight).sum(axis=2) + np.square(wide.inp_bias)
@@ -152,12 +152,12 @@ def squares(blocks: Blocks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.asarray(inp, np.float64), np.asarray(out, np.float64)
 
 
-def _gated(blocks: Blocks, gates: NDArray[np.float64]) -> Blocks:
+def _gated(blocks: MlpStack, gates: NDArray[np.float64]) -> MlpStack:
     """Blocks whose hidden units pass on what their average gate lets through."""
     return replace(blocks, out_weight=blocks.out_weight * gates[:, None, :])
 
 
-def _distortion(blocks: Blocks) -> float:
+def _distortion(blocks: MlpStack) -> float:
     """Mean |log σ| over the singular values of I + W_out W_in."""
     maps = np.eye(blocks.width) + blocks.out_weight @ blocks.inp_weight
     return float(np.abs(np.log(np.maximum(np.linalg.svd(maps, compute_uv=False), TINY))).mean())

@@ -21,13 +21,14 @@ from typing import Annotated, Any
 
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import shown
+from unshuffle.files.schema import at_least, read_value
+from unshuffle.files.toml_file import read_toml
 from unshuffle.lab.approaches import find_approach
 from unshuffle.lab.criteria import Condition, read_condition
 from unshuffle.lab.ledger import Run, newest
 from unshuffle.lab.metrics import METRICS
 from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
 from unshuffle.oracle.recipe import Recipe, find_recipe, shipped_names
-from unshuffle.oracle.strict import at_least, build, read_toml
 
 FOLDERS = ("puzzle", "example")
 """Subjects that lie in folders, which the command line names."""
@@ -175,7 +176,7 @@ def read_experiment(path: Path) -> Experiment:
         If the file cannot be read, or a key is unknown, lacking or impossible.
     """
     where = f"{shown(path)}:"
-    sheet = build(_Sheet, read_toml(path), where)
+    sheet: _Sheet = read_value(_Sheet, read_toml(path), where)
     values: dict[str, Any] = dict(vars(sheet))
     for name in ("subjects", "methods", "seeds", "metrics"):
         if not values[name] or len(set(values[name])) < len(values[name]):

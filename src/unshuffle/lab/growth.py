@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Blocks, Network
+from unshuffle.blocks.mlp import MlpNetwork, MlpStack
 from unshuffle.errors import UsageError
 from unshuffle.lab.causes import (
     TINY,
@@ -53,7 +53,7 @@ def growth(subject: Subject, prepare: Callable[[Any], None] | None = None) -> Me
         )
     from unshuffle.oracle.training import train
 
-    networks: list[Network] = []
+    networks: list[MlpNetwork] = []
     oracle = train(
         subject.recipe,
         on_network=networks.append,
@@ -96,14 +96,14 @@ def last_turns(traces: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares
 
 
-def drift(before: Blocks, after: Blocks) -> float:
+def drift(before: MlpStack, after: MlpStack) -> float:
     """How much the invariants of gradient flow moved, relative to how much the weights did.
 
     Σ |ΔD_k| / Σ (‖ΔW_in[k, :]‖² + Δb_in[k]² + ‖ΔW_out[:, k]‖²)^½ (‖W_in[k, :]‖² + b_in[k]² +
     ‖W_out[:, k]‖²)^½ over all hidden units: 0 where they are conserved; at most about 2, where
     weights move along themselves on one side only.
     """
-    moved = Blocks(
+    moved = MlpStack(
         after.inp_weight - before.inp_weight,
         after.inp_bias - before.inp_bias,
         after.out_weight - before.out_weight,

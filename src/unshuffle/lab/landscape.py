@@ -1,34 +1,48 @@
 """The landscape of orders: whether it is a funnel, and where local searches end."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.mlp import INP
 from unshuffle.lab.approach import Order, Task
 from unshuffle.lab.metrics import Measurements
 from unshuffle.oracle.evaluation import count_inversions
 from unshuffle.oracle.workers import stop_if_asked
-from unshuffle.ordering.classic import greedy_insertion, or_opt, two_opt
-from unshuffle.ordering.judge import Judge, Run, Search
+from unshuffle.ordering.classic import exchanged, inserted, moved
+from unshuffle.ordering.judge import Judge, Run
+from unshuffle.pieces.blueprint import Arrangement, key
 
-ROWS = 200
-"""Rows on which orders are judged."""
 
-SAMPLED = 400
-"""Orders whose errors are held against their distances."""
+@dataclass(frozen=True)
+class Survey:
+    """How much of a landscape is looked at.
 
-STARTS = 4
-"""Random orders that are descended from."""
+    Parameters
+    ----------
+    rows
+        Rows on which orders are judged.
+    sampled
+        Orders whose errors are held against their distances.
+    starts
+        Random orders that are descended from.
+    most_blocks
+        Blocks up to which there are descents from random orders, since these take cubic time.
+    """
 
-MOST_BLOCKS = 32
-"""Descents take cubic time: deeper networks are spared them."""
+    rows: int = 200
+    sampled: int = 400
+    starts: int = 4
+    most_blocks: int = 32
 
-Pass = Callable[[Judge, Run], Search]
+
+Pass = Callable[[Judge, Run], Run]
 """Tries each move of one kind once, and keeps those that lower the error."""
 
 
-def landscape(task: Task, depth: Order) -> Measurements:
+def landscape(task: Task, depth: Order, by: Survey | None = None) -> Measurements:
     """Error against distance from the truth, and where greedy search and descents end.
 
     Parameters
@@ -37,6 +51,8 @@ def landscape(task: Task, depth: Order) -> Measurements:
         The blocks.
     depth
         The place of each block in the truth.
+    by
+        How much of it is looked at.
 
     Notes
     -----
@@ -45,29 +61,30 @@ def landscape(task: Task, depth: Order) -> Measurements:
     anywhere; a descent tries them until none helps. Greedy search is the published recipe: greedy
     insertion, then both in turn.
     """
-    judge, rng, truth = task.judge(ROWS), task.rng, np.argsort(depth)
+    by = by or Survey()
+    judge, rng, truth = task.judge(by.rows), task.rng, np.argsort(depth)
     most = len(truth) * (len(truth) - 1) // 2
-    orders = [order_at_distance(truth, int(d), rng) for d in rng.integers(0, most + 1, SAMPLED)]
+    orders = [order_at_distance(truth, int(d), rng) for d in rng.integers(0, most + 1, by.sampled)]
     distances = np.array([count_inversions(depth[order].tolist()) for order in orders])
-    errors = judge.errors(judge.run(()), task.numbers(np.array(orders)))
+    none, right = (task.arranged(order) for order in (truth[:0], truth))
+    errors = judge.errors(judge.run(none), task.arranged(np.array(orders)))
     near = distances <= most // 4
     found = {
         "funnel": spearman(distances, errors),
         "funnel_near": spearman(distances[near], errors[near]),
     }
-    numbers = task.numbers(truth)
-    right = tuple(numbers.tolist())
-    inserted = _end(greedy_insertion(judge, sorted(right), "anywhere"))
-    places = [right.index(number) for number in inserted.order]
+    run = insertion(judge, task.arranged(np.arange(len(truth))))
+    places = depth[run.arrangement[:, INP]].tolist()
     found["greedy_inversions"] = count_inversions(places) / max(most, 1)
-    found["greedy_right"] = float(descend(judge, inserted, two_opt, or_opt).order == right)
-    if len(truth) > MOST_BLOCKS:
+    end = descend(judge, run, two_opt, or_opt)
+    found["greedy_right"] = float(np.array_equal(end.arrangement, right))
+    if len(truth) > by.most_blocks:
         return found
-    starts = [judge.run(rng.permutation(numbers).tolist()) for _ in range(STARTS)]
+    starts = [judge.run(task.arranged(rng.permutation(truth))) for _ in range(by.starts)]
     for name, tried in (("exchange", two_opt), ("move", or_opt)):
-        ends = [descend(judge, start, tried) for start in starts]
-        found[f"{name}_right"] = float(np.mean([run.order == right for run in ends]))
-        found[f"{name}_optima"] = len({run.order for run in ends}) / STARTS
+        ends = [key(descend(judge, start, tried).arrangement) for start in starts]
+        found[f"{name}_right"] = float(np.mean([end == key(right) for end in ends]))
+        found[f"{name}_optima"] = len(set(ends)) / by.starts
     return found
 
 
@@ -77,19 +94,37 @@ def descend(judge: Judge, run: Run, *passes: Pass) -> Run:
     while run.error < before:
         before = run.error
         for one in passes:
-            run = _end(one(judge, run))
+            run = one(judge, run)
     return run
 
 
-def _end(search: Search) -> Run:
-    """What a search ends with."""
-    while True:
+def insertion(judge: Judge, blocks: Arrangement) -> Run:
+    """Insert block after block, each time the one and where the error becomes lowest."""
+    run = judge.run(blocks[:0])
+    while len(blocks):
         stop_if_asked()
-        try:
-            next(search)
-        except StopIteration as end:
-            run: Run = end.value
-            return run
+        run, errors = inserted(judge, run, blocks)
+        blocks = np.delete(blocks, int(errors.argmin()) // len(run), axis=0)
+    return run
+
+
+def two_opt(judge: Judge, run: Run) -> Run:
+    """Exchange every two blocks once; keep each exchange that lowers the error."""
+    for at in range(len(run) - 1):
+        to = at + 1
+        while to < len(run):
+            stop_if_asked()
+            run, _, passed = exchanged(judge, run, at, to)
+            to += passed + 1
+    return run
+
+
+def or_opt(judge: Judge, run: Run) -> Run:
+    """Take out every block once and put it where the error is lowest."""
+    for block in run.arrangement if len(run) > 1 else ():
+        stop_if_asked()
+        run, _ = moved(judge, run, block)
+    return run
 
 
 def order_at_distance(truth: Order, distance: int, rng: np.random.Generator) -> Order:

@@ -32,10 +32,9 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from unshuffle.blocks.assembly import last_layer, stack_blocks, stack_layers
-from unshuffle.blocks.network import cores
+from unshuffle.blocks.assembly import last_layer, mlp_bank, stack_blocks
+from unshuffle.blocks.threads import cores, single_threaded_blas
 from unshuffle.errors import UsageError
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.signals import traces
@@ -115,7 +114,7 @@ def pair_by_trace(pile: Pile, records: Records) -> Paired:
         If it has several outputs.
     """
     anatomy = read_anatomy(pile, records)
-    layers = stack_layers(pile, anatomy)
+    layers = mlp_bank(pile, anatomy)
     pairs = optimal_matching(-traces(layers))
     ids = [(pile[anatomy.inp[i]].id, pile[anatomy.out[j]].id) for i, j in pairs.tolist()]
     return stack_pairs(pile, ids, pile[anatomy.last[0]].id)
@@ -423,7 +422,7 @@ class Baseline:
     def solve(self, pile: Pile, records: Records) -> Result:
         """Pair and order."""
         started = perf_counter()
-        with threadpool_limits(1, "blas"):
+        with single_threaded_blas():
             blocks = pair_by_trace(pile, records)
             search = self.search(blocks, records)
         permutation = blocks.permutation(search.order)

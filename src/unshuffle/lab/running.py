@@ -10,9 +10,8 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from unshuffle.blocks.network import cores
+from unshuffle.blocks.threads import cores, single_threaded_blas
 from unshuffle.errors import FileError, MissingExtraError
 from unshuffle.lab.approaches import find_approach
 from unshuffle.lab.ledger import Run, add_runs, begin_ledger, code_version, read_runs, run_key
@@ -99,7 +98,7 @@ def run_trial(trial: Trial) -> Run:
     failure = ""
     try:
         # Many small products, several workers side by side, and the same rounding everywhere.
-        with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
+        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
             found = find_approach(trial.method).measure(trial.subject)
         measurements = {name: float(value) for name, value in found.items()}
     except (FileError, MemoryError, MissingExtraError):

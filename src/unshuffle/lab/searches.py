@@ -4,43 +4,62 @@ Each is given the true blocks (`joint_growth`: loose layers) and a budget of can
 judged exactly. They are written to show what an idea can do, not to be fast.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Layers, Linear
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import INP, OUT, MlpBank
+from unshuffle.grouping.matching import Pairs
 from unshuffle.lab.approach import Order, Task
 from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.moves import shifted
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.records import Records
 
-ROWS = 200
-"""Rows on which candidates are judged."""
 
-COMPARISONS = 4
-"""Contexts in which the order of each two blocks is tried."""
+@dataclass(frozen=True)
+class Effort:
+    """Numbers that steer the searches.
 
-PRIOR_WINS = 0.1
-"""Added to the wins of each of two blocks, so that strengths stay finite (Hunter 2004)."""
+    Parameters
+    ----------
+    rows
+        Rows on which candidates are judged.
+    contexts
+        Random orders in which each two blocks are compared.
+    prior
+        Wins that each of two blocks is given over the other, so that strengths stay finite (Hunter
+        2004).
+    rounds
+        Rounds of the iteration for the strengths.
+    candidates
+        Candidates of an annealing.
+    hot, cold
+        Its first and last temperature, as parts of the error that it starts from.
+    sweeps
+        Sweeps of the bubble repair, at most.
+    beam
+        Partial orders that a beam keeps.
+    joint_rows
+        Rows on which partial networks of loose layers are judged, of which there are many.
+    """
 
-ROUNDS = 200
-"""Of the iteration for the strengths."""
+    rows: int = 200
+    contexts: int = 4
+    prior: float = 0.1
+    rounds: int = 200
+    candidates: int = 4000
+    hot: float = 0.3
+    cold: float = 1e-4
+    sweeps: int = 20
+    beam: int = 8
+    joint_rows: int = 64
 
-COOLING_STEPS = 4000
-"""Candidates of an annealing."""
 
-HOT, COLD = 0.3, 1e-4
-"""Its first and last temperature, relative to the error that it starts from."""
-
-SWEEPS = 20
-"""Of the bubble repair, at most."""
-
-BEAM = 8
-"""Partial orders that a beam keeps."""
-
-JOINT_ROWS = 64
-"""Rows on which partial networks of loose layers are judged, of which there are many."""
+EFFORT = Effort()
 
 
 def random_order(task: Task) -> Order:
@@ -64,103 +83,103 @@ def frobenius(task: Task) -> Order:
     return np.argsort(np.square(task.network.blocks.out_weight).sum(axis=(1, 2)), kind="stable")
 
 
-def bradley_terry(task: Task) -> Order:
+def bradley_terry(task: Task, by: Effort = EFFORT) -> Order:
     """Rank blocks by the strengths that explain which of two should run first.
 
     In random orders, two blocks are exchanged: the one that ran first in the better order wins.
     The strengths are the maximum likelihood of Bradley & Terry (1952), found by the iteration of
     Hunter (2004).
     """
-    judge = task.judge(ROWS)
+    judge = task.judge(by.rows)
     count = len(task.network.blocks)
-    wins = np.full((count, count), PRIOR_WINS)
-    for _ in range(COMPARISONS):
+    wins = np.full((count, count), by.prior)
+    for _ in range(by.contexts):
         order = random_order(task)
-        run = judge.run(task.numbers(order).tolist())
+        run = judge.run(task.arranged(order))
         couples = [(s, t) for s in range(count) for t in range(s + 1, count)]
         candidates = np.tile(order, (len(couples), 1))
         for candidate, (s, t) in zip(candidates, couples, strict=True):
             candidate[[s, t]] = candidate[[t, s]]
-        errors = judge.errors(run, task.numbers(candidates))
+        errors = judge.errors(run, task.arranged(candidates))
         for (s, t), error in zip(couples, errors.tolist(), strict=True):
             first, second = (order[s], order[t]) if run.error <= error else (order[t], order[s])
             wins[first, second] += 1
-    return np.argsort(-strengths(wins), kind="stable")
+    return np.argsort(-strengths(wins, by.rounds), kind="stable")
 
 
-def strengths(wins: NDArray[np.float64]) -> NDArray[np.float64]:
+def strengths(wins: NDArray[np.float64], rounds: int = EFFORT.rounds) -> NDArray[np.float64]:
     """Bradley-Terry strengths, of sum one, from how often each has beaten each: (n, n) → (n,)."""
     wins = wins * ~np.eye(len(wins), dtype=bool)
     games, won = wins + wins.T, wins.sum(axis=1)
     found = np.full(len(wins), 1 / len(wins))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         found = won / (games / (found[:, None] + found)).sum(axis=1)
         found /= found.sum()
     return found
 
 
-def bubble(task: Task, start: Order) -> Order:
+def bubble(task: Task, start: Order, by: Effort = EFFORT) -> Order:
     """Sweep adjacent swaps, each kept if it lowers the error, until a sweep keeps none."""
-    judge = task.judge(ROWS)
-    run = judge.run(task.numbers(start).tolist())
-    for _ in range(SWEEPS):
+    judge = task.judge(by.rows)
+    run = judge.run(task.arranged(start))
+    for _ in range(by.sweeps):
         before = run.error
         for t in range(len(start) - 1):
-            candidate = list(run.order)
-            candidate[t], candidate[t + 1] = candidate[t + 1], candidate[t]
-            swapped = judge.run(candidate, after=run)
+            swapped = judge.run(shifted(run.arrangement, t, t + 1), after=run)
             run = swapped if swapped.error < run.error else run
         if not run.error < before:
             break
-    return _blocks(run, task)
+    return run.arrangement[:, INP]
 
 
-def annealing(task: Task, start: Order) -> Order:
+def annealing(task: Task, start: Order, by: Effort = EFFORT) -> Order:
     """Anneal: exchange two blocks or move one, and take worse orders while it is hot.
 
     Kirkpatrick, Gelatt & Vecchi 1983; the temperature falls geometrically. Returns the best order
     that it has seen.
     """
-    judge, rng = task.judge(ROWS), task.rng
-    run = best = judge.run(task.numbers(start).tolist())
+    judge, rng = task.judge(by.rows), task.rng
+    run = best = judge.run(task.arranged(start))
     scale = min(run.error, float(np.mean(np.square(judge.predictions))))
-    for step in range(COOLING_STEPS):
+    for step in range(by.candidates):
         stop_if_asked()
-        temperature = scale * HOT * (COLD / HOT) ** (step / COOLING_STEPS)
+        temperature = scale * by.hot * (by.cold / by.hot) ** (step / by.candidates)
         s, t = (int(place) for place in rng.choice(len(start), 2, replace=False))
-        candidate = list(run.order)
         if rng.random() < 0.5:
-            candidate[s], candidate[t] = candidate[t], candidate[s]
+            candidate = run.arrangement.copy()
+            candidate[[s, t]] = candidate[[t, s]]
         else:
-            candidate.insert(t, candidate.pop(s))
+            candidate = shifted(run.arrangement, s, t)
         other = judge.run(candidate, after=run)
         if other.error - run.error < temperature * rng.exponential():
             run = other
             best = min(run, best, key=lambda one: one.error)
-    return _blocks(best, task)
+    return best.arrangement[:, INP]
 
 
-def beam_from_scratch(task: Task) -> Order:
+def beam_from_scratch(task: Task, by: Effort = EFFORT) -> Order:
     """Append blocks to partial orders, of which the best few survive; all true pairs are given."""
-    blocks = task.numbers(np.arange(len(task.network.blocks)))
-    run = grow(task.judge(ROWS), blocks.tolist(), len(task.network.blocks), BEAM)
-    return _blocks(run, task)
+    blocks = task.arranged(np.arange(len(task.network.blocks)))
+    run = grow(task.judge(by.rows), blocks, len(blocks), by.beam)
+    return run.arrangement[:, INP]
 
 
-def joint_growth(layers: Layers, last: Linear, records: Records) -> list[int]:
+def joint_growth(layers: MlpBank, last: Linear, records: Records, by: Effort = EFFORT) -> Pairs:
     """Append pairs of loose layers to a partial network: pairs and order in one search.
 
     Returns
     -------
-    list[int]
-        Numbers of blocks, as `Layers` numbers them.
+    Pairs
+        Numbers of the inp and the out layer of each block, in order.
     """
-    judge = Judge(layers, last, records.take(np.arange(min(JOINT_ROWS, len(records)))))
-    count = len(layers.inp_weight)
-    return list(grow(judge, range(count * count), count, 1).order)
+    judge = Judge(layers, last, records.take(np.arange(min(by.joint_rows, len(records)))))
+    shape = len(layers.inp_weight), len(layers.out_weight)
+    every = layers.arranged(np.indices(shape).reshape(2, -1).T)
+    found = grow(judge, every, shape[0], 1).arrangement
+    return np.column_stack([layers.rows[found[:, INP]], layers.columns[found[:, OUT]]])
 
 
-def grow(judge: Judge, blocks: Sequence[int], count: int, width: int) -> Run:
+def grow(judge: Judge, blocks: Arrangement, count: int, width: int) -> Run:
     """Append blocks one by one to the best partial orders; no layer is used twice.
 
     Parameters
@@ -168,29 +187,25 @@ def grow(judge: Judge, blocks: Sequence[int], count: int, width: int) -> Run:
     judge
         Judges partial orders by the error of the network that has only those blocks.
     blocks
-        The numbers to choose from, inp layer times `count` plus out layer.
+        Those to choose from.
     count
         How many blocks an order takes.
     width
         How many partial orders survive each step.
     """
-    beam = [judge.run(())]
-    inp, out = np.divmod(np.array(blocks, np.intp), count)
+    beam = [judge.run(blocks[:0])]
     for _ in range(count):
         found: list[tuple[float, int, int]] = []
         for which, run in enumerate(beam):
-            used_inp, used_out = np.divmod(np.array(run.order, np.intp), count)
-            free = ~np.isin(inp, used_inp) & ~np.isin(out, used_out)
-            numbers = np.array(blocks, np.intp)[free]
-            candidates = np.column_stack([np.tile(run.order, (len(numbers), 1)), numbers])
-            errors = judge.errors(run, candidates.astype(np.intp))
-            found += [(e, which, n) for e, n in zip(errors.tolist(), numbers.tolist(), strict=True)]
+            free = np.flatnonzero(~np.isin(blocks, run.arrangement).any(axis=1))
+            standing = np.tile(run.arrangement, (len(free), 1, 1))
+            candidates = np.concatenate([standing, blocks[free, None]], axis=1)
+            errors = judge.errors(run, candidates)
+            found += [(e, which, n) for e, n in zip(errors.tolist(), free.tolist(), strict=True)]
         # Orders of the same blocks may both survive: they are different states.
         best = sorted(found)[:width]
-        beam = [judge.run([*beam[which].order, n], after=beam[which]) for _, which, n in best]
+        beam = [
+            judge.run(np.concatenate([beam[which].arrangement, blocks[n, None]]), after=beam[which])
+            for _, which, n in best
+        ]
     return beam[0]
-
-
-def _blocks(run: Run, task: Task) -> Order:
-    """An order in the judge's numbers as one of block indices."""
-    return np.array(run.order, np.intp) // (len(task.network.blocks) + 1)

@@ -5,10 +5,12 @@ Sinkhorn's iteration (1967) makes of free scores. The error's gradient by the sc
 adjoint of the mixed network and of the iteration; Adam (Kingma & Ba 2015) follows it.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.lab.approach import Order, Task
 from unshuffle.oracle.workers import stop_if_asked
@@ -17,46 +19,67 @@ from unshuffle.pieces.records import Records
 
 Matrix = NDArray[np.float64]
 
-ROWS = 64
 
-NORMALISATIONS = 20
-"""Of rows and then columns."""
+@dataclass(frozen=True)
+class Learning:
+    """Numbers that steer the learning.
 
-STEPS = 60
+    Parameters
+    ----------
+    rows
+        Rows of the record that are learned from.
+    normalisations
+        Normalisations of the rows of a matrix, each followed by one of its columns.
+    steps
+        Steps along the gradient.
+    hot, cold
+        First and last temperature of the softness.
+    rate
+        Learning rate.
+    decays
+        Of the gradients' first and second moments.
+    """
 
-HOT, COLD = 1.0, 0.1
-"""First and last temperature of the softness."""
+    rows: int = 64
+    normalisations: int = 20
+    steps: int = 60
+    hot: float = 1.0
+    cold: float = 0.1
+    rate: float = 0.1
+    decays: tuple[float, float] = (0.9, 0.999)
 
-LEARNING_RATE = 0.1
 
-DECAYS = 0.9, 0.999
-"""Of the gradients' first and second moments."""
+LEARNING = Learning()
 
 
-def learned_order(task: Task) -> Order:
+def learned_order(task: Task, by: Learning = LEARNING) -> Order:
     """Learn a soft permutation and round it to the nearest order."""
     count = len(task.network.blocks)
-    rows = task.records.take(np.arange(min(ROWS, len(task.records))))
+    rows = task.records.take(np.arange(min(by.rows, len(task.records))))
     scores = 0.01 * task.rng.standard_normal((count, count))
     first, second = np.zeros_like(scores), np.zeros_like(scores)
-    for step in range(STEPS):
+    for step in range(by.steps):
         stop_if_asked()
-        temperature = HOT * (COLD / HOT) ** (step / (STEPS - 1))
-        gradient = soft_error_gradient(scores, temperature, task.network, rows)[1]
+        temperature = by.hot * (by.cold / by.hot) ** (step / (by.steps - 1))
+        gradient = soft_error_gradient(scores, temperature, task.network, rows, by)[1]
         if not np.isfinite(gradient).all():
             break
-        first += (1 - DECAYS[0]) * (gradient - first)
-        second += (1 - DECAYS[1]) * (np.square(gradient) - second)
+        first += (1 - by.decays[0]) * (gradient - first)
+        second += (1 - by.decays[1]) * (np.square(gradient) - second)
         mean, square = (
             moment / (1 - decay ** (step + 1))
-            for moment, decay in zip((first, second), DECAYS, strict=True)
+            for moment, decay in zip((first, second), by.decays, strict=True)
         )
-        scores -= LEARNING_RATE * mean / (np.sqrt(square) + 1e-12)
+        scores -= by.rate * mean / (np.sqrt(square) + 1e-12)
     return optimal_matching(scores)[:, 1]
 
 
 def soft_error_gradient(
-    scores: Matrix, temperature: float, network: Network, records: Records
+    scores: Matrix,
+    temperature: float,
+    network: MlpNetwork,
+    records: Records,
+    by: Learning = LEARNING,
 ) -> tuple[float, Matrix]:
     """Error of the softly ordered network, and its gradient by the scores.
 
@@ -70,8 +93,10 @@ def soft_error_gradient(
         Blocks and last layer.
     records
         Rows with predictions.
+    by
+        What steers it.
     """
-    logs, trail = sinkhorn(scores / temperature)
+    logs, trail = sinkhorn(scores / temperature, by.normalisations)
     weights = np.exp(logs)
     x = records.inputs.astype(np.float64)
     blocks, last = network.blocks.astype(np.float64), network.last.astype(np.float64)
@@ -93,10 +118,12 @@ def soft_error_gradient(
     return float(np.mean(np.square(residual))), gradient
 
 
-def sinkhorn(logs: Matrix) -> tuple[Matrix, list[Matrix]]:
+def sinkhorn(
+    logs: Matrix, normalisations: int = LEARNING.normalisations
+) -> tuple[Matrix, list[Matrix]]:
     """Logarithms of a doubly stochastic matrix, and those on the way, which its adjoint needs."""
     trail = []
-    for step in range(2 * NORMALISATIONS):
+    for step in range(2 * normalisations):
         logs = logs - _log_sum(logs, axis=1 - step % 2)
         trail.append(logs)
     return logs, trail

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import read_pile, read_records, shown
 from unshuffle.files.opening import read_bytes
@@ -107,7 +108,7 @@ def _load_folder(folder: Path) -> Case:
             f"{shown(folder)}: its record is not reproduced exactly ({solution.outcome}), so "
             "nobody knows what is right; experiment on a folder that `unshuffle solve` solves"
         )
-    activation = solution.network.blocks.activation
+    activation = as_mlp(solution.network).blocks.activation
     return Case(folder.name, 0, pile, records, solution.permutation, activation)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Layers
+from unshuffle.blocks.mlp import MlpBank
 from unshuffle.grouping.signals import Clues, Scores, Signal, correlations, product_norms
 from unshuffle.pieces.pile import Floats
 
@@ -105,7 +105,7 @@ def column_variance(clues: Clues) -> Scores:
     return correlations(inp.var(axis=2), out.var(axis=1))
 
 
-def _weights(layers: Layers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _weights(layers: MlpBank) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return layers.inp_weight.astype(np.float64), layers.out_weight.astype(np.float64)
 
 
@@ -123,7 +123,7 @@ def _overlap(inp: Floats, out: Floats) -> Scores:
 
 
 def _of_products(
-    layers: Layers, score: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    layers: MlpBank, score: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 ) -> Scores:
     """A score of W_out W_in for all pairs, those of one inp layer at a time."""
     inp, out = _weights(layers)

@@ -12,7 +12,7 @@ import numpy as np
 from unshuffle.errors import UsageError
 from unshuffle.files import read_records
 from unshuffle.files.opening import shown
-from unshuffle.oracle.strict import at_least, more_than, share
+from unshuffle.files.schema import at_least, more_than, share
 from unshuffle.pieces.pile import Floats
 
 Count = Annotated[int, at_least(1)]

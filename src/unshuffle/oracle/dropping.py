@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from unshuffle.blocks.network import Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import UsageError
 from unshuffle.files.quantised import quantise, restored
 from unshuffle.files.tensors import ITEM_BYTES, decode, encode
@@ -144,12 +145,11 @@ class Dropped:
         numbered = [*enumerate(self.pieces)]
         return Pile(
             [
-                Piece(
+                Piece.linear(
                     number,
                     tensors["weight"],
-                    tensors.get("bias", np.zeros_like(tensors["weight"][:, 0])),
+                    tensors.get("bias"),
                     self.stored_as,
-                    detached="bias" not in tensors,
                 )
                 for number, tensors in numbered
                 if "weight" in tensors
@@ -163,14 +163,14 @@ class Dropped:
 
 
 def drop(
-    network: Network,
+    network: MlpNetwork,
     data: Records,
     *,
     rng: np.random.Generator,
     rows: int | None = None,
     hardening: Hardening = Hardening(),
     decoys: Sequence[Linear] = (),
-    second: tuple[Network, Records] | None = None,
+    second: tuple[MlpNetwork, Records] | None = None,
 ) -> Dropped:
     """Break a network into shuffled numbered pieces, and record what it predicts.
 
@@ -233,7 +233,7 @@ def drop(
 
 
 def _record(
-    network: Network,
+    network: MlpNetwork,
     data: Records,
     hardening: Hardening,
     noise_rng: np.random.Generator,
@@ -244,7 +244,7 @@ def _record(
     return Records(_recorded(data.inputs, hardening, column_rng), predictions, data.targets)
 
 
-def _pieces(network: Network, hardening: Hardening, rng: np.random.Generator) -> list[Tensors]:
+def _pieces(network: MlpNetwork, hardening: Hardening, rng: np.random.Generator) -> list[Tensors]:
     """The parts of all layers, in the order in which they are applied."""
     if hardening.permute_hidden:
         network = permute_hidden_units(network, rng)
@@ -254,7 +254,7 @@ def _pieces(network: Network, hardening: Hardening, rng: np.random.Generator) ->
 
 
 def draw_decoys(
-    other: Network, network: Network, count: int, rng: np.random.Generator
+    other: MlpNetwork, network: MlpNetwork, count: int, rng: np.random.Generator
 ) -> list[Linear]:
     """Draw layers of another network that could be taken for layers of this one.
 
@@ -273,7 +273,7 @@ def draw_decoys(
     return [layers[i] for i in np.sort(rng.choice(len(layers), count, replace=False)).tolist()]
 
 
-def _check_dimensions(other: Network, network: Network) -> None:
+def _check_dimensions(other: MlpNetwork, network: MlpNetwork) -> None:
     """Refuse another network whose layers could not be taken for those of the first one."""
     found, expected = (
         (net.blocks.width, net.blocks.hidden, len(net.last.bias)) for net in (other, network)
@@ -286,7 +286,7 @@ def _check_dimensions(other: Network, network: Network) -> None:
         )
 
 
-def permute_hidden_units(network: Network, rng: np.random.Generator) -> Network:
+def permute_hidden_units(network: MlpNetwork, rng: np.random.Generator) -> MlpNetwork:
     """Shuffle the hidden units of every block: rows of inp and columns of out alike."""
     layers = network.layers()
     for inp in range(0, len(layers) - 1, 2):
@@ -294,10 +294,10 @@ def permute_hidden_units(network: Network, rng: np.random.Generator) -> Network:
         before, after = layers[inp], layers[inp + 1]
         layers[inp] = Linear(before.weight[order], before.bias[order])
         layers[inp + 1] = Linear(after.weight[:, order], after.bias)
-    return Network.from_layers(layers, network.blocks.activation)
+    return MlpNetwork.from_layers(layers, network.blocks.activation)
 
 
-def scramble_hidden_units(network: Network, rng: np.random.Generator) -> Network:
+def scramble_hidden_units(network: MlpNetwork, rng: np.random.Generator) -> MlpNetwork:
     """Shuffle the columns of every out layer, and leave its inp layer as it is.
 
     Two independent shuffles would differ from this one only by a consistent one of both layers.
@@ -306,7 +306,7 @@ def scramble_hidden_units(network: Network, rng: np.random.Generator) -> Network
     for out in range(1, len(layers) - 1, 2):
         order = rng.permutation(network.blocks.hidden)
         layers[out] = Linear(layers[out].weight[:, order], layers[out].bias)
-    return Network.from_layers(layers, network.blocks.activation)
+    return MlpNetwork.from_layers(layers, network.blocks.activation)
 
 
 def round_weights(values: Floats, rounding: str) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.assembly import last_layer, stack_blocks
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.grouping import SIGNALS, pair
 from unshuffle.grouping.matching import MATCHINGS
 from unshuffle.grouping.pairs import FUSED
@@ -24,7 +24,7 @@ from unshuffle.ordering.seeds import SEEDS
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
-from unshuffle.solution.arranging import STRATEGIES
+from unshuffle.solution.options import STRATEGIES
 from unshuffle.solver import solve
 
 
@@ -137,7 +137,7 @@ class Score:
     remark: str
 
 
-def make_case(recipe: Recipe, network: Network, data: Records, rows: int) -> Case:
+def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> Case:
     """Drop an oracle, with all its layers and predictions as they are.
 
     Parameters
@@ -218,10 +218,10 @@ def _rank(seed: str, case: Case) -> Finding:
     pairs = sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
     blocks = stack_blocks(case.pile, pairs, case.activation)
     last = last_layer(case.pile, case.answer[-1])
-    ranking = SEEDS[seed].rank(Network(blocks, last), case.records.inputs).tolist()
+    ranking = SEEDS[seed].rank(MlpNetwork(blocks, last), case.records.inputs).tolist()
     found = []
     for order in (ranking, ranking[::-1]):
-        predictions = Network(blocks.take(order), last).predict(case.records.inputs)
+        predictions = MlpNetwork(blocks.take(order), last).predict(case.records.inputs)
         error = float(np.mean(np.square(predictions - case.records.predictions, dtype=np.float64)))
         found.append((error, count_inversions([case.pairs.index(pairs[block]) for block in order])))
     error, inversions = min(found)
@@ -234,15 +234,13 @@ def _solve(strategy: str, time_limit: float | None, case: Case) -> Finding:
     solution = solve(case.pile, case.records, strategy=strategy, time_limit=time_limit)
     if solution.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt  # which `solve` has turned into a result
-    pairs = len(set(case.pairs).intersection(solution.pairs))
-    inversions = None
-    if pairs == len(case.pairs):
-        ran = [solution.pairs[block] for block in solution.order]
-        inversions = count_inversions([case.pairs.index(ids) for ids in ran])
+    places = {pair: place for place, pair in enumerate(case.pairs)}
+    ran = [places[inp, out] for inp, out in solution.blocks if (inp, out) in places]
+    inversions = count_inversions(ran) if len(ran) == len(places) else None
     return Finding(
         solution.exact,
         str(solution.outcome),
-        pairs=pairs,
+        pairs=len(ran),
         inversions=inversions,
         error=solution.mse,
         rows=solution.trace.rows,

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from unshuffle.blocks.activations import Activation
-from unshuffle.blocks.network import Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.pieces.pile import Floats
 
 Draw = Callable[[np.random.Generator, int, int], Floats]
@@ -43,7 +44,7 @@ def initial_network(
     outputs: int,
     activation: Activation,
     rng: np.random.Generator,
-) -> Network:
+) -> MlpNetwork:
     """Draw a network.
 
     Parameters
@@ -59,7 +60,7 @@ def initial_network(
 
     Returns
     -------
-    Network
+    MlpNetwork
         float32. Biases are uniform within ±1/√columns, PyTorch's default, but for zeroed layers.
     """
     draw, zero_out = INITIALISATIONS[name]
@@ -72,4 +73,4 @@ def initial_network(
     layers = []
     for _ in range(blocks):
         layers += [linear(hidden, width), linear(width, hidden, zero=zero_out)]
-    return Network.from_layers([*layers, linear(outputs, width)], activation)
+    return MlpNetwork.from_layers([*layers, linear(outputs, width)], activation)

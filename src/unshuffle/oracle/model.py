@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.oracle.data import Examples
 from unshuffle.oracle.recipe import TRAINER, Recipe
 
@@ -30,7 +30,7 @@ class Oracle:
     """
 
     recipe: Recipe
-    network: Network
+    network: MlpNetwork
     examples: Examples
     losses: tuple[float, ...]
     seconds: float

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
@@ -12,17 +12,19 @@ from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import limits
 from unshuffle.files.opening import listed, read_bytes, shown
-from unshuffle.oracle.data import DATA, Data, OwnTable
-from unshuffle.oracle.initialisation import INITIALISATIONS
-from unshuffle.oracle.strict import (
+from unshuffle.files.schema import (
+    BESIDE,
+    Kinds,
     at_least,
-    build,
-    check_keys,
+    encode,
     more_than,
     one_of,
-    read_toml,
+    read_fields,
     share,
 )
+from unshuffle.files.toml_file import read_toml
+from unshuffle.oracle.data import DATA, Data, OwnTable
+from unshuffle.oracle.initialisation import INITIALISATIONS
 
 TRAINER = 1
 """Version of the trainer: raised whenever a recipe comes to mean another network."""
@@ -109,11 +111,11 @@ class Recipe:
         The file's tables.
     """
 
-    name: str
+    name: Annotated[str, BESIDE]
     summary: str
-    seed: int
+    seed: Annotated[int, at_least(0)] = field(default=0, kw_only=True)
     network: NetworkPlan
-    data: Data
+    data: Annotated[Data, Kinds(DATA)]
     training: TrainingPlan
 
     def with_seed(self, seed: int) -> "Recipe":
@@ -122,15 +124,12 @@ class Recipe:
 
     def content(self) -> dict[str, Any]:
         """All that decides which network comes out, as plain values; neither name nor summary."""
-        data = {"kind": self.data.kind, **asdict(self.data)}  # type: ignore[call-overload]
+        content = encode(self)
+        del content["summary"]
         if isinstance(self.data, OwnTable):  # the table decides, not where it lies
-            data["file"] = hashlib.sha256(read_bytes(Path(self.data.file))).hexdigest()
-        return {
-            "seed": self.seed,
-            "network": asdict(self.network),
-            "data": data,
-            "training": asdict(self.training),
-        }
+            table = read_bytes(Path(self.data.file))
+            content["data"]["file"] = hashlib.sha256(table).hexdigest()
+        return content
 
     def key(self) -> str:
         """Name of the network that this recipe becomes in the hands of this version's trainer."""
@@ -192,31 +191,18 @@ def read_recipe(path: Path) -> Recipe:
         If a key is unknown or lacking or has an impossible value.
     """
     file = shown(path)
-    tables = ("network", "data", "training")
-    whole = check_keys(read_toml(path), dict.fromkeys(["summary", "seed", *tables]), f"{file}:")
-    for name in tables:
-        if name not in whole:
-            raise UsageError(f"{file}: lacks the table [{name}]; add it")
-    head = {name: value for name, value in whole.items() if name not in tables}
-    front = build(_Front, head, f"{file}:")
-    network = build(NetworkPlan, whole["network"], f"{file}: [network]")
-    training = build(TrainingPlan, whole["training"], f"{file}: [training]")
+    fields = read_fields(read_toml(path), f"{file}:", Recipe)
+    recipe = Recipe(path.stem, **fields)
+    training = recipe.training
     if training.momentum and training.optimiser != "sgd":
         raise UsageError(
-            f"{file}: [training] momentum is {training.momentum}, but {training.optimiser} has "
+            f"{file}: training.momentum is {training.momentum}, but {training.optimiser} has "
             "none; leave it out, or choose the optimiser sgd"
         )
-    data = _data(whole["data"], path)
-    _check_size(network, data, file)
-    return Recipe(path.stem, front.summary, front.seed, network, data, training)
-
-
-@dataclass(frozen=True)
-class _Front:
-    """What stands above the tables."""
-
-    summary: str
-    seed: Annotated[int, at_least(0)] = 0
+    _check_size(recipe.network, recipe.data, file)
+    if isinstance(recipe.data, OwnTable):
+        return replace(recipe, data=_found(recipe.data, path))
+    return recipe
 
 
 def _check_size(network: NetworkPlan, data: Data, file: str) -> None:
@@ -233,22 +219,12 @@ def _check_size(network: NetworkPlan, data: Data, file: str) -> None:
             )
 
 
-def _data(table: object, path: Path) -> Data:
-    where = f"{shown(path)}: [data]"
-    if not isinstance(table, dict) or "kind" not in table:
-        raise UsageError(f"{where} lacks the key kind; it is one of {', '.join(DATA)}")
-    kind, rest = table["kind"], {name: table[name] for name in table if name != "kind"}
-    if not isinstance(kind, str) or kind not in DATA:
-        raise UsageError(
-            f"{where} kind is {shown(repr(kind))}, but one of {', '.join(DATA)} is expected"
+def _found(data: OwnTable, path: Path) -> OwnTable:
+    """The same table, its file looked up from the folder of the recipe."""
+    file = path.parent.resolve() / data.file
+    if not file.is_file():
+        raise FileError(
+            f"{shown(path)}: data.file is {shown(data.file)}, but there is no file {shown(file)}; "
+            "a relative path starts at the recipe's folder"
         )
-    data = build(DATA[kind], rest, where)
-    if isinstance(data, OwnTable):
-        file = path.parent.resolve() / data.file
-        if not file.is_file():
-            raise FileError(
-                f"{where} file is {shown(data.file)}, but there is no file {shown(file)}; a "
-                "relative path starts at the recipe's folder"
-            )
-        data = replace(data, file=str(file))
-    return data
+    return replace(data, file=str(file))

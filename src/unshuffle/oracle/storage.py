@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from unshuffle.blocks.activations import ACTIVATIONS
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError
 from unshuffle.files import (
     make_folder,
@@ -69,7 +69,7 @@ def clear(folder: Path) -> None:
             ) from error
 
 
-def read_oracle(folder: Path) -> tuple[Network, Records]:
+def read_oracle(folder: Path) -> tuple[MlpNetwork, Records]:
     """Read an oracle.
 
     Returns

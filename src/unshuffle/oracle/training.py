@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from unshuffle.blocks.activations import find_activation
-from unshuffle.blocks.network import Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError, MissingExtraError, UsageError
 from unshuffle.files.opening import shown
 from unshuffle.oracle.data import Examples
@@ -69,7 +70,7 @@ def train(
     *,
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
-    on_network: Callable[[Network], None] | None = None,
+    on_network: Callable[[MlpNetwork], None] | None = None,
     prepare: Callable[[torch.nn.Module], None] | None = None,
 ) -> Oracle:
     """Train a network.
@@ -230,10 +231,10 @@ def _initial_module(plan: NetworkPlan, rng: np.random.Generator) -> ResidualNetw
     return to_torch(network)
 
 
-def _to_numpy(module: ResidualNetwork, plan: NetworkPlan) -> Network:
+def _to_numpy(module: ResidualNetwork, plan: NetworkPlan) -> MlpNetwork:
     tensors = [tensor.numpy().copy() for tensor in module.state_dict().values()]
     layers = [Linear(w, b) for w, b in zip(tensors[::2], tensors[1::2], strict=True)]
-    return Network.from_layers(layers, find_activation(plan.activation))
+    return MlpNetwork.from_layers(layers, find_activation(plan.activation))
 
 
 def _moments(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

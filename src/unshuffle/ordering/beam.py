@@ -12,149 +12,191 @@ the right one should fit better than a typical wrong swap would spoil it, so a s
 counts all smaller errors alike. Only an exact fit tells the answer for certain.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.ordering.adjoint import linearize, shift_effects, shifts
-from unshuffle.ordering.journal import Errors, Numbers
-from unshuffle.ordering.judge import Judge, Order, Run, Search
+from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.linearization import linearize, shift_effects, shifts
+from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.precedence import Precedence
 from unshuffle.ordering.selection import NOTHING
-from unshuffle.ordering.trace import Step
-
-WIDTH = 60
-"""Orders in the first beam,"""
-WIDER = 240
-"""and in the second."""
-
-WINDOW = 2
-"""Places by which a block is moved."""
-
-JUDGED = 12
-"""Moves from each order that are judged, the most promising ones."""
+from unshuffle.pieces.blueprint import Arrangement, key
 
 
 @dataclass(frozen=True)
-class _Cost:
-    """What an order costs, in nats.
+class BeamParameters:
+    """Numbers that steer a beam search.
 
     Parameters
     ----------
-    strength
-        Predictions that count: all, but no more than there are blocks.
-    floor
-        Errors far below this count alike.
+    widths
+        Orders in the first beam, and in the second.
+    window
+        Places by which a block is moved.
+    judged
+        Moves from each order that are judged, the most promising ones.
     """
 
-    strength: int
-    floor: float
-
-    def of(self, errors: NDArray[np.float64], lost: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Costs of orders with these errors, to which moves have lost these log-odds."""
-        costs: NDArray[np.float64] = self.strength / 2 * np.log(errors + self.floor) + lost
-        return costs
+    widths: tuple[int, int] = (60, 240)
+    window: int = 2
+    judged: int = 12
 
 
-def beam(judge: Judge, start: Run, known: Precedence, *, done: Callable[[Run], bool]) -> Search:
-    """Move on from the likeliest orders met, until each of them has been moved on from.
+@dataclass(frozen=True, eq=False)
+class Beam:
+    """A beam search between two rounds: all M orders met so far.
 
     An order costs ``E / 2 * log(mean squared error)``, where E is the number of predictions, or of
     blocks if that is smaller, plus the log-odds that moves have lost from the start to it.
 
     Parameters
     ----------
-    judge
-        Judges orders.
-    start
-        Where to start.
+    met
+        Shape (M, blocks, roles).
+    errors, lost
+        Shape (M,): mean squared errors, and the log-odds that moves have lost.
+    expanded
+        Shape (M,): whether it has been moved on from.
+    wide
+        Which of the two beams this is.
+    floor
+        Errors far below this count alike in the second beam.
     known
         What is known of the blocks without predictions.
-    done
-        Whether a run is as good as any can be.
     """
-    strength = min(judge.predictions.size, len(start.order))
-    errors, lost = {start.order: start.error}, {start.order: 0.0}
-    steps = [(int(source), int(target)) for source, target in shifts(len(start.order), WINDOW)]
-    expanded: set[Order] = set()
-    best = start
-    for width, floor in ((WIDTH, 0.0), (WIDER, _typical_effect(judge, start))):
-        cost = _Cost(strength, max(floor, NOTHING))
-        while not done(best):
-            costs = cost.of(np.array(list(errors.values())), np.array(list(lost.values())))
-            met = list(errors)
-            front = (met[k] for k in np.argsort(costs, kind="stable")[:width].tolist())
-            ahead = [order for order in front if order not in expanded]
-            if not ahead:
+
+    met: NDArray[np.intp]
+    errors: NDArray[np.float64]
+    lost: NDArray[np.float64]
+    expanded: NDArray[np.bool_]
+    wide: int
+    floor: float
+    known: Precedence
+
+    @classmethod
+    def begun(cls, judge: Judge, start: Run, known: Precedence) -> "Beam":
+        """A beam that has met one order."""
+        met = start.arrangement[None]
+        floor = max(_typical_effect(judge, start), NOTHING)
+        nothing = np.zeros(1, bool)
+        return cls(met, np.array([start.error]), np.zeros(1), nothing, 0, floor, known)
+
+    def check(self, grouped: Arrangement) -> None:
+        """Refuse a beam over other blocks.
+
+        Raises
+        ------
+        ValueError
+            If it is one.
+        """
+        count, blocks = len(self.met), {*map(tuple, grouped.tolist())}
+        sizes = {len(self.errors), len(self.lost), len(self.expanded), count}
+        same = all({*map(tuple, each)} == blocks for each in self.met.tolist())
+        same &= {*map(tuple, self.known.arrangement.tolist())} == blocks
+        if not same or sizes != {count} or self.wide not in (0, 1) or not count:
+            raise ValueError("it has a beam over other blocks")
+
+    @property
+    def best(self) -> int:
+        """Number of the order with the lowest error."""
+        return int(self.errors.argmin())
+
+    def ahead(self, judge: Judge, by: BeamParameters) -> "Beam | None":
+        """The same, or its second beam, where there is an order to move on from; else None."""
+        if len(self._front(_strength(judge, self.met.shape[1]), by)):
+            return self
+        if self.wide:
+            return None
+        return replace(self, wide=1).ahead(judge, by)
+
+    def advance(self, judge: Judge, by: BeamParameters) -> "Beam":
+        """Move on from each of the likeliest orders that has not been moved on from."""
+        strength = _strength(judge, self.met.shape[1])
+        front = self._front(strength, by)
+        expanded = self.expanded.copy()
+        expanded[front] = True
+        near = judge.run(self.met[self.best])
+        names = {key(each) for each in self.met}
+        children: list[tuple[Arrangement, float, float]] = []
+        for number in front:
+            losses = self.lost[number] + self.known.lost(self.met[number], by.window)
+            for child, move, error in self._expanded(
+                judge, number, losses, near, names=names, by=by
+            ):
+                names.add(key(child))
+                children.append((child, error, float(losses[move])))
+        if not children:
+            return replace(self, expanded=expanded)
+        met, errors, lost = zip(*children, strict=True)
+        return replace(
+            self,
+            met=np.concatenate([self.met, np.stack(met)]),
+            errors=np.concatenate([self.errors, errors]),
+            lost=np.concatenate([self.lost, lost]),
+            expanded=np.concatenate([expanded, np.zeros(len(met), bool)]),
+        )
+
+    def _costs(
+        self, errors: NDArray[np.float64], lost: NDArray[np.float64], strength: int
+    ) -> NDArray[np.float64]:
+        """What orders cost, in nats."""
+        floor = self.floor if self.wide else NOTHING
+        costs: NDArray[np.float64] = strength / 2 * np.log(errors + floor) + lost
+        return costs
+
+    def _front(self, strength: int, by: BeamParameters) -> NDArray[np.intp]:
+        """Numbers of the likeliest orders that have not been moved on from."""
+        costs = self._costs(self.errors, self.lost, strength)
+        likeliest = np.argsort(costs, kind="stable")[: by.widths[self.wide]]
+        front: NDArray[np.intp] = likeliest[~self.expanded[likeliest]]
+        return front
+
+    def _expanded(
+        self,
+        judge: Judge,
+        number: int,
+        lost: NDArray[np.float64],
+        near: Run,
+        *,
+        names: Collection[bytes],
+        by: BeamParameters,
+    ) -> list[tuple[Arrangement, int, float]]:
+        """The most promising shifts to orders not met yet: where each leads, its number, error."""
+        arrangement = self.met[number]
+        run = judge.run(arrangement, after=near)
+        at = linearize(judge, run)
+        after = shift_effects(judge, at, by.window)
+        after += at.residual
+        errors = np.mean(np.square(after, dtype=np.float64), axis=1)
+        costs = self._costs(errors, lost, _strength(judge, len(arrangement)))
+        moves = shifts(len(arrangement), by.window)
+        children: dict[bytes, tuple[Arrangement, int]] = {}
+        for move in np.argsort(costs, kind="stable").tolist():
+            child = shifted(arrangement, *moves[move].tolist())
+            if key(child) not in names:
+                children[key(child)] = child, move
+            if len(children) == by.judged:
                 break
-            tested: list[float] = []
-            for order in ahead:
-                expanded.add(order)
-                losses = lost[order] + known.lost(order, WINDOW)
-                moves, found = judge.journal.result(
-                    partial(_expand, judge, order, losses, cost, near=best, met=errors),
-                    lambda moves_and_errors: moves_and_errors,
-                    partial(_unpack, len(losses)),
-                )
-                children = [_moved(order, *steps[move]) for move in moves]
-                errors |= zip(children, found, strict=True)
-                lost |= zip(children, losses[moves].tolist(), strict=True)
-                tested += found
-            first = min(errors, key=errors.__getitem__)
-            kept = errors[first] < best.error
-            if kept:
-                best = judge.run(first, after=best)
-            yield Step("beam", np.array(tested), kept, best.order, best.error, len(judge.inputs))
-    return best
+        if not children:
+            return []
+        found = judge.errors(run, np.stack([child for child, _ in children.values()]))
+        return [
+            (child, move, error)
+            for (child, move), error in zip(children.values(), found.tolist(), strict=True)
+        ]
+
+
+def _strength(judge: Judge, blocks: int) -> int:
+    """Predictions that count: all, but no more than there are blocks."""
+    return min(judge.predictions.size, blocks)
 
 
 def _typical_effect(judge: Judge, run: Run) -> float:
     """The error that one swap of neighbours makes in the median."""
-    if len(run.order) < 2:
+    if len(run) < 2:
         return 0.0
     effects = shift_effects(judge, linearize(judge, run), 1)
     return float(np.median(np.mean(np.square(effects, dtype=np.float64), axis=1)))
-
-
-def _expand(
-    judge: Judge,
-    order: Order,
-    lost: NDArray[np.float64],
-    cost: _Cost,
-    *,
-    near: Run,
-    met: Collection[Order],
-) -> tuple[list[int], list[float]]:
-    """The most promising shifts to orders not met yet, and the errors of where they lead."""
-    run = judge.run(order, after=near)
-    at = linearize(judge, run)
-    after = shift_effects(judge, at, WINDOW)
-    after += at.residual
-    errors = np.mean(np.square(after, dtype=np.float64), axis=1)
-    moves = shifts(len(order), WINDOW)
-    children: dict[Order, int] = {}
-    for move in np.argsort(cost.of(errors, lost), kind="stable").tolist():
-        if (child := _moved(order, *moves[move].tolist())) not in met:
-            children[child] = move
-        if len(children) == JUDGED:
-            break
-    if not children:
-        return [], []
-    found = judge.errors(run, np.array(list(children), np.intp))
-    return list(children.values()), found.tolist()
-
-
-def _unpack(moves: int, numbers: Numbers, errors: Errors) -> tuple[list[int], list[float]]:
-    if len(numbers) != len(errors) or any(not 0 <= move < moves for move in numbers.tolist()):
-        raise ValueError("it moves blocks otherwise")
-    return numbers.tolist(), errors.tolist()
-
-
-def _moved(order: Order, source: int, target: int) -> Order:
-    """The order after the block of one place was taken to another."""
-    places = list(order)
-    places.insert(target, places.pop(source))
-    return tuple(places)

@@ -5,135 +5,208 @@ or-opt to Or (1976); on an order of blocks, where direction matters, the write-u
 two blocks instead of reversing what lies between them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.ordering.journal import Errors, Numbers
-from unshuffle.ordering.judge import Judge, Run, Search
+from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.stages import Stage
+from unshuffle.ordering.state import State
 from unshuffle.ordering.trace import Step
+from unshuffle.ordering.workbench import Workbench
+from unshuffle.pieces.blueprint import Arrangement
+
+Errors = NDArray[np.float64]
 
 PLACEMENTS = ("ends", "anywhere")
 """Where greedy insertion may put a block: before or after what stands, or at every position."""
 
-Turn = Callable[[NDArray[np.intp]], NDArray[np.intp]]
-"""Maps numbers of blocks to those of the blocks with inp and out exchanged."""
+SWEEPS = ("2-opt", "or-opt", "roles")
 
 
-def classic(
-    judge: Judge,
-    blocks: Sequence[int],
-    *,
-    placement: str = "anywhere",
-    turn: Turn | None = None,
-) -> Search:
+@dataclass(frozen=True)
+class Insertion:
+    """Start from the single block of lowest error; insert the block that lowers it most.
+
+    Parameters
+    ----------
+    placement
+        One of `PLACEMENTS`.
+    """
+
+    placement: str = "anywhere"
+    name: str = "greedy insertion"
+
+    def wanted(self, state: State, bench: Workbench) -> bool:
+        """At the beginning."""
+        return self.name not in state.ended
+
+    def advance(self, state: State, bench: Workbench) -> State:
+        """Insert one block."""
+        standing = state.best.arrangement if state.stage else bench.problem(0).grouped[:0]
+        run = bench.run(0, state.rows, standing)
+        judge, left = bench.judge(0, state.rows), self._left(run, bench)
+        run, errors = inserted(judge, run, left, self.placement)
+        after = _taken(replace(state, stage=self.name), bench, run, self.name, errors, kept=True)
+        return after.after(self.name) if len(run) == bench.blocks else after
+
+    def _left(self, run: Run, bench: Workbench) -> Arrangement:
+        placed = {*map(tuple, run.arrangement.tolist())}
+        grouped = bench.problem(0).grouped
+        return grouped[[tuple(block) not in placed for block in grouped.tolist()]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Try all moves of one kind once, in one sequence; keep those that lower the error.
+
+    Parameters
+    ----------
+    name
+        "2-opt" exchanges two blocks, "or-opt" moves one anywhere, "roles" turns one around.
+    """
+
+    name: str
+
+    def wanted(self, state: State, bench: Workbench) -> bool:
+        """In turn; all of them again as long as one has lowered the error."""
+        return self.name not in state.ended
+
+    def advance(self, state: State, bench: Workbench) -> State:
+        """Try one batch of moves."""
+        if not state.stage:
+            before = state.best.error if self.name == SWEEPS[0] else state.before
+            sweep = state.best.arrangement
+            state = replace(state, stage=self.name, sweep=sweep, cursor=(0, 1), before=before)
+        at, to = state.cursor
+        assert state.sweep is not None
+        judge, run = bench.judge(0, state.rows), bench.run(0, state.rows, state.best.arrangement)
+        last = len(run) - 1
+        over = at > (last - 1 if self.name == "2-opt" else last)
+        if over or (self.name == "or-opt" and last < 1):
+            return self._ended(state, bench)
+        if self.name == "2-opt":
+            better, errors, first = exchanged(judge, run, at, to)
+            to += first + 1
+            cursor = (at, to) if to <= last else (at + 1, at + 2)
+        elif self.name == "or-opt":
+            better, errors = moved(judge, run, state.sweep[at])
+            cursor = (at + 1, 0)
+        else:
+            better, errors, first = turned(judge, run, at)
+            cursor = (at + first + 1, 0)
+        kept = better is not run
+        return _taken(replace(state, cursor=cursor), bench, better, self.name, errors, kept=kept)
+
+    def _ended(self, state: State, bench: Workbench) -> State:
+        after = state.after(self.name)
+        if self.name == sweeps_of(bench)[-1].name and state.best.error < state.before:
+            return replace(after, ended=(Insertion.name,))
+        return after
+
+
+def sweeps_of(bench: Workbench) -> list[Sweep]:
+    """The sweeps for the kind of blocks: roles are turned only where they are uncertain."""
+    turns = bench.problem(0).bank.kind.turns()
+    return [Sweep(name) for name in SWEEPS if turns or name != "roles"]
+
+
+def classic(state: State, bench: Workbench, placement: str) -> Iterator[State]:
     """Build an order greedily and improve it until no move lowers the error.
 
     Parameters
     ----------
-    judge
-        Judges orders.
-    blocks
-        Numbers of the blocks to order.
+    state, bench
+        As for `unshuffle.ordering.auto.advance`.
     placement
         One of `PLACEMENTS`.
-    turn
-        Given where the roles of a block's two layers are uncertain: a block may turn around.
     """
-    run = yield from greedy_insertion(judge, blocks, placement)
-    improved = True
-    while improved:
-        before = run.error
-        run = yield from two_opt(judge, run)
-        run = yield from or_opt(judge, run)
-        if turn is not None:
-            run = yield from exchange_roles(judge, run, turn)
-        improved = run.error < before
-    return run
+    stages: list[Stage] = [Insertion(placement), *sweeps_of(bench)]
+    while not bench.done(state.best, state.rows):
+        wanted = (stage for stage in stages if stage.wanted(state, bench))
+        under_way = (stage for stage in stages if stage.name == state.stage)
+        stage = next(under_way if state.stage else wanted, None)
+        if stage is None:
+            return
+        state = stage.advance(state, bench)
+        yield state
 
 
-def greedy_insertion(judge: Judge, blocks: Sequence[int], placement: str) -> Search:
-    """Start from the single block of lowest error; insert the block that lowers it most.
+def inserted(
+    judge: Judge, run: Run, blocks: Arrangement, placement: str = "anywhere"
+) -> tuple[Run, Errors]:
+    """Insert the block that lowers the error most, or raises it least.
 
     Ties go to the block, then to the position, that comes first.
+
+    Returns
+    -------
+    tuple
+        The run with it, and the errors of all candidates.
     """
-    run = judge.run(())
-    remaining = list(blocks)
-    while remaining:
-        stands = len(run.order)
-        positions = range(stands + 1) if placement == "anywhere" else sorted({0, stands})
-        candidates = np.array(
-            [
-                (*run.order[:position], block, *run.order[position:])
-                for block in remaining
-                for position in positions
-            ],
-            dtype=np.intp,
-        )
-        errors = _errors(judge, run, candidates)
-        best = int(errors.argmin())
-        run = judge.run(candidates[best].tolist(), after=run)
-        remaining.pop(best // len(positions))
-        yield Step("greedy insertion", errors, True, run.order, run.error, len(judge.inputs))
-    return run
+    stands, arrangement = len(run), run.arrangement
+    positions = range(stands + 1) if placement == "anywhere" else sorted({0, stands})
+    candidates = np.stack(
+        [
+            np.insert(arrangement, position, block, axis=0)
+            for block in blocks
+            for position in positions
+        ]
+    )
+    errors = judge.errors(run, candidates)
+    return judge.run(candidates[int(errors.argmin())], after=run), errors
 
 
-def two_opt(judge: Judge, run: Run) -> Search:
-    """Exchange every pair of blocks once; keep each exchange that lowers the error."""
-    length = len(run.order)
-    for i in range(length - 1):
-        j = i + 1
-        while j < length:
-            candidates = np.tile(np.array(run.order, dtype=np.intp), (length - j, 1))
-            swapped = np.arange(j, length)
-            candidates[:, i] = candidates[0, swapped]
-            candidates[np.arange(length - j), swapped] = run.order[i]
-            before = run
-            run, errors, first = _keep_first(judge, run, candidates)
-            yield Step("2-opt", errors, run is not before, run.order, run.error, len(judge.inputs))
-            j += first + 1
-    return run
+def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Errors, int]:
+    """Exchange the block of a place with those of later places until one lowers the error.
+
+    Returns
+    -------
+    tuple
+        The run that stands, the errors of what was judged, and how many were passed over.
+    """
+    others = np.arange(start, len(run))
+    candidates = np.tile(run.arrangement, (len(others), 1, 1))
+    candidates[:, at] = run.arrangement[others]
+    candidates[np.arange(len(others)), others] = run.arrangement[at]
+    return _first_better(judge, run, candidates)
 
 
-def or_opt(judge: Judge, run: Run) -> Search:
-    """Take out every block once and put it where the error is lowest."""
-    length = len(run.order)
-    for block in run.order:
-        at = run.order.index(block)
-        rest = run.order[:at] + run.order[at + 1 :]
-        candidates = np.array(
-            [(*rest[:p], block, *rest[p:]) for p in range(length) if p != at], dtype=np.intp
-        )
-        if not len(candidates):
-            return run
-        errors = _errors(judge, run, candidates)
-        best = int(errors.argmin())
-        kept = bool(errors[best] < run.error)
-        if kept:
-            run = judge.run(candidates[best].tolist(), after=run)
-        yield Step("or-opt", errors, kept, run.order, run.error, len(judge.inputs))
-    return run
+def moved(judge: Judge, run: Run, block: NDArray[np.intp]) -> tuple[Run, Errors]:
+    """Take a block out and put it where the error is lowest, if that is lower than it was."""
+    at = int(np.flatnonzero((run.arrangement == block).all(axis=1))[0])
+    places = [place for place in range(len(run)) if place != at]
+    candidates = np.stack([shifted(run.arrangement, at, place) for place in places])
+    errors = judge.errors(run, candidates)
+    best = int(errors.argmin())
+    kept = bool(errors[best] < run.error)
+    return judge.run(candidates[best], after=run) if kept else run, errors
 
 
-def exchange_roles(judge: Judge, run: Run, turn: Turn) -> Search:
-    """Turn every block around once; keep each exchange of roles that lowers the error."""
-    length = len(run.order)
-    at = 0
-    while at < length:
-        candidates = np.tile(np.array(run.order, dtype=np.intp), (length - at, 1))
-        diagonal = np.arange(length - at), np.arange(at, length)
-        candidates[diagonal] = turn(candidates[diagonal])
-        before = run
-        run, errors, first = _keep_first(judge, run, candidates)
-        yield Step("roles", errors, run is not before, run.order, run.error, len(judge.inputs))
-        at += first + 1
-    return run
+def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Errors, int]:
+    """Exchange the roles within one block after the other until that lowers the error."""
+    (one, other), *_ = judge.bank.kind.turns()
+    places = np.arange(start, len(run))
+    candidates = np.tile(run.arrangement, (len(places), 1, 1))
+    each = np.arange(len(places))
+    candidates[each, places, one] = run.arrangement[places, other]
+    candidates[each, places, other] = run.arrangement[places, one]
+    return _first_better(judge, run, candidates)
 
 
-def _keep_first(
-    judge: Judge, run: Run, candidates: NDArray[np.intp]
-) -> tuple[Run, NDArray[np.float64], int]:
+def _taken(
+    state: State, bench: Workbench, run: Run, phase: str, errors: Errors, *, kept: bool
+) -> State:
+    """The state after a batch of candidates."""
+    found = bench.found(0, state.rows, run) if kept else state.best
+    step = Step(phase, errors, kept, found.arrangement, found.error, state.rows)
+    return replace(state, best=found, step=step)
+
+
+def _first_better(judge: Judge, run: Run, candidates: NDArray[np.intp]) -> tuple[Run, Errors, int]:
     """Judge candidates in sequence until one lowers the error.
 
     Returns
@@ -142,29 +215,16 @@ def _keep_first(
         The run that stands, the errors of the candidates judged, and the index of the one kept
         (of the last one, where none was).
     """
-    errors: list[NDArray[np.float64]] = []
+    errors: list[Errors] = []
     for batch in _batches(candidates):
-        errors.append(_errors(judge, run, batch))
+        errors.append(judge.errors(run, batch))
         better = np.flatnonzero(errors[-1] < run.error)
         if len(better):
             first = int(better[0])
             errors[-1] = errors[-1][: first + 1]
             tested = np.concatenate(errors)
-            return judge.run(batch[first].tolist(), after=run), tested, len(tested) - 1
+            return judge.run(batch[first], after=run), tested, len(tested) - 1
     return run, np.concatenate(errors), len(candidates) - 1
-
-
-def _errors(judge: Judge, run: Run, candidates: NDArray[np.intp]) -> Errors:
-    """The judge's word on candidates, from the journal if it was given before."""
-
-    def unpack(_: Numbers, errors: Errors) -> Errors:
-        if len(errors) != len(candidates):
-            raise ValueError("it judges another number of candidates")
-        return errors
-
-    return judge.journal.result(
-        lambda: judge.errors(run, candidates), lambda errors: ((), errors), unpack
-    )
 
 
 def _batches(candidates: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:

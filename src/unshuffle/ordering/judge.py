@@ -1,25 +1,25 @@
-"""The judge: the exact error of an order of blocks, for many orders at a time.
+"""The judge: the exact error of an arrangement, for many arrangements at a time.
 
-Candidates differ from the order that stands in a few places, so they start from its states at the
-first place of difference. From there on most of them run the same block at the same depth: their
-rows are stacked and pass through it in one matrix product. Batches are judged in parallel threads.
+Candidates differ from the arrangement that stands in a few places, so they start from its states at
+the first place of difference. From there on most of them run the same block at the same depth:
+their rows are stacked and pass through it in one matrix product. Batches are judged in parallel
+threads.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import BlockMaps, Linear, cores
-from unshuffle.ordering.journal import Journal
-from unshuffle.ordering.trace import Step
+from unshuffle.blocks.bank import Bank
+from unshuffle.blocks.ends import Ends
+from unshuffle.blocks.network import Network, run_forward
+from unshuffle.blocks.threads import pool
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
-
-Order = tuple[int, ...]
 
 FEW_ROWS = 512
 """With fewer rows, products block by block are so short that threads wait for each other."""
@@ -30,83 +30,78 @@ ROWS_TOGETHER = 2048
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """An order with the states that it passes through.
+    """An arrangement with the states that it passes through.
 
     Parameters
     ----------
-    order
-        Blocks in the order in which they run; any number of them.
+    arrangement
+        Any number of blocks, in the order in which they run.
     states
-        Shape (len(order) + 1, rows, width): the inputs, then the state after each block.
+        Shape (blocks + 1, rows, width): the first state, then the state after each block.
     error
         Mean squared error of its predictions.
     """
 
-    order: Order
+    arrangement: Arrangement
     states: Floats
     error: float
 
-
-Search = Generator[Step, None, Run]
-"""A search yields what it does, step by step, and returns the run that it ends with."""
+    def __len__(self) -> int:
+        return len(self.arrangement)
 
 
 @dataclass(eq=False)
 class Judge:
-    """Judges orders of blocks by exact forward passes.
+    """Judges arrangements by exact forward passes.
 
     Parameters
     ----------
-    blocks
-        The blocks; an order may use any of them, each at most once.
-    last
-        The last layer.
+    bank, ends
+        The blocks that pieces can make, and what stands before and behind them.
     records
-        Rows with predictions, on which orders are judged.
-    journal
-        Keeps what the rounds of a search came to.
+        Rows with predictions, on which arrangements are judged.
     """
 
-    blocks: BlockMaps
-    last: Linear
+    bank: Bank
+    ends: Ends
     records: Records
-    journal: Journal = field(default_factory=Journal)
     inputs: Floats = field(init=False)
     predictions: Floats = field(init=False)
-    threads: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.threads = ThreadPoolExecutor(cores())
-        dtype = self.last.weight.dtype
-        self.inputs = np.ascontiguousarray(self.records.inputs, dtype=dtype)
-        self.predictions = np.ascontiguousarray(self.records.predictions, dtype=dtype)
+        self.inputs = self.ends.enter(self.records.inputs)
+        self.predictions = np.ascontiguousarray(self.records.predictions, dtype=self.ends.dtype)
 
-    def run(self, order: Sequence[int], after: Run | None = None) -> Run:
-        """Run an order and keep its states.
+    def network(self, arrangement: Arrangement) -> Network:
+        """The network of an arrangement."""
+        return Network(self.bank.take(arrangement), self.ends)
+
+    def run(self, arrangement: Arrangement, after: Run | None = None) -> Run:
+        """Run an arrangement and keep its states.
 
         Parameters
         ----------
-        order
+        arrangement
             The blocks.
         after
-            A run whose states are reused as far as the two orders agree.
+            A run whose states are reused as far as the two arrangements agree.
         """
-        states = np.empty((len(order) + 1, *self.inputs.shape), self.inputs.dtype)
+        arrangement = np.asarray(arrangement, np.intp).reshape(-1, len(self.bank.kind.roles))
+        states = np.empty((len(arrangement) + 1, *self.inputs.shape), self.inputs.dtype)
         states[0] = self.inputs
         done = 0
         if after is not None:
-            done = _agreement(order, after.order)
+            done = _agreement(arrangement, after.arrangement)
             states[: done + 1] = after.states[: done + 1]
         with np.errstate(over="ignore", invalid="ignore"):
-            for t in range(done, len(order)):
-                states[t + 1] = self.blocks.apply(order[t], states[t])
+            run_forward(lambda t, x: self.bank.apply(arrangement[t], x), states, done)
             error = self._errors(states[-1:])[0]
-        return Run(tuple(order), states, float(error))
+        return Run(arrangement, states, float(error))
 
-    def runs(self, orders: Sequence[Sequence[int]], after: Run | None = None) -> list[Run]:
-        """Run several orders, in parallel where that pays; see `run`."""
-        each = map if len(self.inputs) < FEW_ROWS else self.threads.map
-        return list(each(lambda order: self.run(order, after), orders))
+    def runs(self, arrangements: Sequence[Arrangement], after: Run | None = None) -> list[Run]:
+        """Run several arrangements, in parallel where that pays; see `run`."""
+        each = map if len(self.inputs) < FEW_ROWS else pool().map
+        return list(each(lambda arrangement: self.run(arrangement, after), arrangements))
 
     def by_rows(self, work: Callable[[slice], None], *, few: int = 0) -> None:
         """Do work on the two halves of the rows in parallel; on all at once if there are so few.
@@ -124,7 +119,7 @@ class Judge:
             quietly(slice(None))
             return
         middle = (len(self.inputs) + 1) // 2
-        for _ in self.threads.map(quietly, (slice(0, middle), slice(middle, None))):
+        for _ in pool().map(quietly, (slice(0, middle), slice(middle, None))):
             pass
 
     def errors(
@@ -135,9 +130,9 @@ class Judge:
         Parameters
         ----------
         base
-            The order that stands; its states are reused.
+            The arrangement that stands; its states are reused.
         candidates
-            Shape (candidates, length): block indices, in the order in which they run.
+            Shape (candidates, blocks, roles).
         at_once
             Rows, over all candidates of a batch, that pass through a block together. The more the
             candidates differ, the larger a batch must be for them to share a block.
@@ -145,12 +140,12 @@ class Judge:
         Returns
         -------
         NDArray
-            Shape (candidates,); infinite where an order overflows.
+            Shape (candidates,); infinite where an arrangement overflows.
         """
-        count, length = candidates.shape
-        overlap = min(length, len(base.order))
+        count, length = candidates.shape[:2]
+        overlap = min(length, len(base))
         differs = np.ones((count, overlap + 1), bool)  # at the latest where one of them ends
-        differs[:, :overlap] = candidates[:, :overlap] != np.array(base.order[:overlap], np.intp)
+        differs[:, :overlap] = (candidates[:, :overlap] != base.arrangement[:overlap]).any(axis=2)
         start = differs.argmax(axis=1)
         sequence = np.argsort(start, kind="stable")
         errors = np.empty(count)
@@ -160,15 +155,15 @@ class Judge:
         def judge(batch: NDArray[np.intp]) -> None:
             errors[batch] = self._judge(base, candidates[batch], start[batch])
 
-        for _ in self.threads.map(judge, batches):
+        for _ in pool().map(judge, batches):
             pass
         return errors
 
     def _judge(
         self, base: Run, candidates: NDArray[np.intp], start: NDArray[np.intp]
     ) -> NDArray[np.float64]:
-        """Judge candidates that are sorted by the position at which they leave the base."""
-        count, length = candidates.shape
+        """Judge candidates that are sorted by the place at which they leave the base."""
+        count, length = candidates.shape[:2]
         rows, width = self.inputs.shape
         states = np.empty((count, rows, width), self.inputs.dtype)
         active = 0
@@ -178,14 +173,15 @@ class Judge:
                     states[active] = base.states[t]
                     active += 1
                 if t < length:
-                    for block, members in _alike(candidates[:active, t]):
+                    for first, members in _alike(candidates[:active, t]):
                         x = states[members].reshape(-1, width)
-                        states[members] = self.blocks.apply(block, x).reshape(-1, rows, width)
+                        y = self.bank.apply(candidates[first, t], x)
+                        states[members] = y.reshape(-1, rows, width)
             return self._errors(states)
 
     def _errors(self, states: Floats) -> NDArray[np.float64]:
         """Mean squared errors of final states of shape (candidates, rows, width)."""
-        residual = self.last(states.reshape(-1, states.shape[2]))
+        residual = self.ends.leave(states.reshape(-1, states.shape[2]))
         residual = residual.reshape(len(states), *self.predictions.shape)
         residual -= self.predictions
         np.square(residual, out=residual)
@@ -194,19 +190,22 @@ class Judge:
         return errors
 
 
-def _agreement(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the common beginning of two orders."""
-    for t, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return t
-    return min(len(one), len(other))
+def _agreement(one: Arrangement, other: Arrangement) -> int:
+    """Length of the common beginning of two arrangements."""
+    length = min(len(one), len(other))
+    differs = np.flatnonzero((one[:length] != other[:length]).any(axis=1))
+    return int(differs[0]) if len(differs) else length
 
 
-def _alike(ids: NDArray[np.intp]) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
-    """Each block id that occurs, and where: as a slice, which needs no copy, if side by side."""
-    sequence = np.argsort(ids, kind="stable")
-    edges = [0, *(np.flatnonzero(np.diff(ids[sequence])) + 1).tolist(), len(ids)]
+def _alike(blocks: Arrangement) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
+    """The first of each different block, and where it occurs.
+
+    Where it stands side by side it is a slice, which needs no copy.
+    """
+    sequence = np.lexsort(blocks.T[::-1])
+    changes = (np.diff(blocks[sequence], axis=0) != 0).any(axis=1)
+    edges = [0, *(np.flatnonzero(changes) + 1).tolist(), len(blocks)]
     for a, b in pairwise(edges):
         where = sequence[a:b]
         first, last = int(where[0]), int(where[-1])
-        yield int(ids[first]), slice(first, last + 1) if last - first < len(where) else where
+        yield first, slice(first, last + 1) if last - first < len(where) else where

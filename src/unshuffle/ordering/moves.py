@@ -1,27 +1,28 @@
 """Moves: what a search can do to an arrangement, many at a time.
 
-An arrangement is a sequence of block numbers; with loose layers a number names a pair,
-``i * J + j``. A shift takes the block of one place to another. Exchanges act on two places: of
-their out layers, or of their inp layers. A turn exchanges the roles of a block's two layers.
+A shift takes the block of one place to another. A swap exchanges the pieces of two slots of one
+class: of one role in two blocks, or of two roles in one block.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.grouping.evidence import Evidence
+from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.linearization import (
+    Linearization,
+    exchange_effects,
+    replacement_effects,
+    shift_effects,
+    shifts,
+)
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
-
-class Kind(IntEnum):
-    """What a move does to its places."""
-
-    SHIFT = 0
-    OUTS = 1
-    INPS = 2
-    TURN = 3
+NO_ROLE = -1
+"""Stands for the role in a shift, which moves whole blocks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,48 +31,44 @@ class Moves:
 
     Parameters
     ----------
-    kind, first, second
-        Shape (moves,): kinds, and the places that they act on. A shift goes from the first place
-        to the second; a turn acts on one place, given twice.
+    first, second
+        Shape (moves,): the places that they act on. A shift goes from the first place to the
+        second.
+    first_role, second_role
+        Shape (moves,): the roles of the two slots of a swap; −1 for a shift.
     effects
         Shape (moves, equations): first-order changes of the predictions.
     gains
-        Shape (moves,): changes of the log-odds of the pairs.
+        Shape (moves,): changes of the log-odds of the blocks.
     """
 
-    kind: NDArray[np.intp]
     first: NDArray[np.intp]
     second: NDArray[np.intp]
+    first_role: NDArray[np.intp]
+    second_role: NDArray[np.intp]
     effects: Floats
     gains: NDArray[np.float64]
 
-    @classmethod
-    def none(cls, equations: int, dtype: np.typing.DTypeLike) -> "Moves":
-        """No moves at all."""
-        no, effects = np.empty(0, np.intp), np.empty((0, equations), dtype)
-        return cls(no, no, no, effects, np.empty(0))
-
     def __len__(self) -> int:
-        return len(self.kind)
+        return len(self.first)
+
+    @property
+    def swap(self) -> NDArray[np.bool_]:
+        """Which moves are swaps: shape (moves,)."""
+        swaps: NDArray[np.bool_] = self.first_role != NO_ROLE
+        return swaps
 
     def __add__(self, other: "Moves") -> "Moves":
         return Moves(
-            np.concatenate([self.kind, other.kind]),
-            np.concatenate([self.first, other.first]),
-            np.concatenate([self.second, other.second]),
-            np.concatenate([self.effects, other.effects]),
-            np.concatenate([self.gains, other.gains]),
+            *(
+                np.concatenate([getattr(self, name), getattr(other, name)])
+                for name in self.__dataclass_fields__
+            )
         )
 
     def take(self, chosen: NDArray[np.intp]) -> "Moves":
         """Some of the moves."""
-        return Moves(
-            self.kind[chosen],
-            self.first[chosen],
-            self.second[chosen],
-            self.effects[chosen],
-            self.gains[chosen],
-        )
+        return Moves(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
     def with_effects(self, effects: Floats) -> "Moves":
         """The same moves with their effects on other rows."""
@@ -81,12 +78,12 @@ class Moves:
         """Which moves can be made together with one: shape (moves,), that one itself excluded.
 
         Moves whose places do not interleave act on different parts of the network: spans that do
-        not overlap, and exchanges of other places than a shift passes.
+        not overlap, and swaps in other places than a shift passes.
         """
         low, high = np.minimum(self.first, self.second), np.maximum(self.first, self.second)
         a, b = low[move], high[move]
         together: NDArray[np.bool_] = (high < a) | (low > b)
-        shift = self.kind == Kind.SHIFT
+        shift = ~self.swap
         if shift[move]:
             inside = ((low >= a) & (low <= b)) | ((high >= a) & (high <= b))
             together[~shift] = ~inside[~shift]
@@ -100,43 +97,104 @@ class Moves:
         """Which moves run the block of a place after that of the next place: shape (moves,)."""
         forward = (self.first == place) & (self.second > place)
         backward = (self.first == place + 1) & (self.second <= place)
-        reversing: NDArray[np.bool_] = (self.kind == Kind.SHIFT) & (forward | backward)
+        reversing: NDArray[np.bool_] = ~self.swap & (forward | backward)
         return reversing
 
-    def apply(self, chosen: NDArray[np.intp], order: tuple[int, ...], outs: int) -> tuple[int, ...]:
-        """Make compatible moves on an order; `outs` is the number J of out layers."""
-        places = list(order)
+    def apply(self, chosen: NDArray[np.intp], arrangement: Arrangement) -> Arrangement:
+        """Make compatible moves on an arrangement."""
+        made = arrangement.copy()
         for move in chosen.tolist():
             a, b = int(self.first[move]), int(self.second[move])
-            (i, j), (u, v) = divmod(places[a], outs), divmod(places[b], outs)
-            match Kind(int(self.kind[move])):
-                case Kind.SHIFT:
-                    places.insert(b, places.pop(a))
-                case Kind.OUTS:
-                    places[a], places[b] = i * outs + v, u * outs + j
-                case Kind.INPS:
-                    places[a], places[b] = u * outs + j, i * outs + v
-                case Kind.TURN:
-                    places[a] = j * outs + i
-        return tuple(places)
+            if self.first_role[move] == NO_ROLE:
+                made = shifted(made, a, b)
+            else:
+                one, other = (a, self.first_role[move]), (b, self.second_role[move])
+                made[one], made[other] = made[other], made[one]
+        return made
 
 
-def same_layers(one: Sequence[int], other: Sequence[int], *, outs: int, turns: bool) -> bool:
-    """Whether two orders use the same layers, as any moves leave them.
+def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
+    """The arrangement after the block of one place was taken to another."""
+    rest = np.delete(arrangement, source, axis=0)
+    return np.insert(rest, target, arrangement[source], axis=0)
+
+
+def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
+    """Move each block by up to `window` places; adjacent swaps of blocks come first."""
+    first, second = shifts(len(at.run), window).T
+    none = np.full(len(first), NO_ROLE, np.intp)
+    gains = np.zeros(len(first))
+    return Moves(first, second, none, none, shift_effects(judge, at, window), gains)
+
+
+def all_swaps(
+    judge: Judge, at: Linearization, evidence: Evidence, least_gain: float = -np.inf
+) -> Moves:
+    """Exchange the pieces that each two blocks have in a role, for every role.
+
+    All are run as steps of their own, without those that swaps have in common, so this is for few
+    rows.
 
     Parameters
     ----------
-    one, other
-        Block numbers.
-    outs
-        Number J of out layers, which block numbers are made with.
-    turns
-        Whether blocks may be turned, so that each layer may have either role.
+    judge, at
+        The judge and the linearized arrangement; any rows that both have.
+    evidence
+        On which pieces share a block.
+    least_gain
+        Only swaps that change the sum of the log-odds by more than this are considered.
     """
-    used = []
-    for order in (one, other):
-        inp, out = np.divmod(np.array(order, np.intp), outs)
-        used.append(
-            [np.sort(np.concatenate([inp, out]))] if turns else [np.sort(inp), np.sort(out)]
-        )
-    return len(one) == len(other) and all(map(np.array_equal, *used))
+    arrangement = at.run.arrangement
+    length, roles = arrangement.shape
+    every, other = np.triu_indices(length, 1)
+    own = evidence.of(arrangement)
+    moves = _no_moves(len(at.residual), at.residual.dtype)
+    for role in reversed(range(roles)):
+        crossed = evidence.crossed(arrangement, role)
+        with np.errstate(invalid="ignore"):  # what is ruled out stays so
+            gains = crossed[every, other] + crossed[other, every] - own[every] - own[other]
+        admitted = gains > least_gain
+        first, second = every[admitted], other[admitted]
+        if len(first):
+            effects = exchange_effects(judge, at, role)
+            both = (effects + effects.transpose(1, 0, 2))[first, second]
+            kinds = np.full(len(first), role, np.intp)
+            moves += Moves(first, second, kinds, kinds, both, gains[admitted])
+    return moves
+
+
+def with_swap_effects(judge: Judge, at: Linearization, swaps: Moves) -> Moves:
+    """The same swaps with their effects on another sample of rows, block by block."""
+    effects = _changed_effects(judge, at, swaps, first=True)
+    effects += _changed_effects(judge, at, swaps, first=False)
+    return swaps.with_effects(effects)
+
+
+def turn_moves(judge: Judge, at: Linearization, evidence: Evidence) -> Moves:
+    """Exchange the pieces of each block in two roles of one class."""
+    arrangement = at.run.arrangement
+    places = np.arange(len(arrangement))
+    moves = _no_moves(len(at.residual), at.residual.dtype)
+    for one, other in judge.bank.kind.turns():
+        turned = arrangement.copy()
+        turned[:, [one, other]] = turned[:, [other, one]]
+        first, second = (np.full(len(places), role, np.intp) for role in (one, other))
+        effects = replacement_effects(judge, at, places.tolist(), turned)
+        gains = evidence.of(turned) - evidence.of(arrangement)
+        moves += Moves(places, places, first, second, effects, gains)
+    return moves
+
+
+def _no_moves(equations: int, dtype: np.typing.DTypeLike) -> Moves:
+    """No moves at all."""
+    no = np.empty(0, np.intp)
+    return Moves(no, no, no, no, np.empty((0, equations), dtype), np.empty(0))
+
+
+def _changed_effects(judge: Judge, at: Linearization, swaps: Moves, *, first: bool) -> Floats:
+    """Effects of what swaps of one role between two blocks change in one of the two."""
+    here, there = (swaps.first, swaps.second) if first else (swaps.second, swaps.first)
+    blocks = at.run.arrangement[here].copy()
+    each = np.arange(len(blocks))
+    blocks[each, swaps.first_role] = at.run.arrangement[there, swaps.second_role]
+    return replacement_effects(judge, at, here.tolist(), blocks)

@@ -4,249 +4,305 @@ Far from the answer the error is a rugged function of the arrangement, and desce
 next hollow. Averaged over many arrangements it still falls towards the answer. The cross-entropy
 method (Rubinstein 1999; de Boer, Kroese, Mannor & Rubinstein 2005) goes by that average: sample
 arrangements, take the best tenth, fit the distribution to them, and repeat. An arrangement is the
-sorting of the inp layers by places with Gaussian noise on them (a Thurstone model, 1927), with the
-assignment of out layers that is best for log-probabilities with Gumbel noise on them
-(perturb-and-MAP, Papandreou & Yuille 2011). The best count more than the others by the log-ranks
-of evolution strategies (Hansen & Ostermeier 2001).
+sorting of the blocks by places with Gaussian noise on them (a Thurstone model, 1927). The pieces in
+each further role are the assignment that is best for log-probabilities with Gumbel noise on them
+(perturb-and-MAP, Papandreou & Yuille 2011). The best count more than the others by the log-ranks of
+evolution strategies (Hansen & Ostermeier 2001).
 
 Each generation is judged on a few rows that it alone draws: what fits some rows by accident does
 not fit the next ones, so the distribution does not overfit, however few they are.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.matching import optimal_matching
-from unshuffle.ordering.descent import Objective, descend
-from unshuffle.ordering.journal import Errors, Numbers
-from unshuffle.ordering.judge import Judge, Order, Run, Search
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.trace import Step
-
-PREDICTIONS = 32
-"""Predictions (rows times outputs) that a generation is judged on."""
-
-SAMPLES = 40
-"""Arrangements in a generation, for each block,"""
-SAMPLES_OF_ORDERS = 12
-"""and where there are hardly any doubts about the pairs."""
-
-ELITE = 0.1
-"""Share of a generation that the next distribution is fitted to."""
-
-LEARNING = 0.25
-"""Part of the new frequencies in the probabilities of pairs,"""
-NARROWING = 0.5
-"""and of the new spreads in the spreads of places."""
-
-WIDE = 0.25
-"""Spread of places to begin with, as a part of the number of blocks."""
-NARROW = 0.3
-"""The spread, in places, that always stays,"""
-SETTLED = 0.5
-"""and the mean spread at which the order is as good as decided."""
-
-RARE = 1e-3
-"""Probability that always stays for all other partners of a layer together."""
-
-DOUBT = 0.1
-"""Mean entropy of a layer's partners, in nats, below which there are hardly any doubts."""
-
-WARM_UP = 10
-"""Generations before the first descent from the centre of the distribution,"""
-PAUSE = 5
-"""and from one descent to the next."""
-
-GENERATIONS = 40
-"""Generations after which it is better to begin anew."""
-
-AT_ONCE = 16384
-"""Rows, over all arrangements of a batch, that pass through a block together."""
+from unshuffle.pieces.blueprint import Arrangement, Kind
 
 IMPOSSIBLE = -1e9
+"""Stands for the logarithm of a probability of 0 in an assignment."""
+
+
+@dataclass(frozen=True)
+class PopulationParameters:
+    """Numbers that steer a population.
+
+    Parameters
+    ----------
+    predictions
+        Predictions (rows times outputs) that a generation is judged on.
+    samples
+        Arrangements in a generation, for each block.
+    samples_of_orders
+        The same where there are hardly any doubts about which pieces share a block.
+    elite
+        Share of a generation that the next distribution is fitted to.
+    learning
+        Part of the new frequencies in the probabilities of partners.
+    narrowing
+        Part of the new spreads in the spreads of places.
+    wide
+        Spread of places to begin with, as a part of the number of blocks.
+    narrow
+        The spread, in places, that always stays.
+    settled
+        The mean spread, in places, at which the order is as good as decided.
+    rare
+        Probability that always stays for all other partners of a piece together.
+    doubt
+        Mean entropy of a piece's partners, in nats, below which there are hardly any doubts.
+    warm_up
+        Generations before the first descent from the centre of the distribution.
+    pause
+        Generations from one descent to the next.
+    generations
+        Generations after which it is better to begin anew.
+    at_once
+        Rows, over all arrangements of a batch, that pass through a block together.
+    """
+
+    predictions: int = 32
+    samples: int = 40
+    samples_of_orders: int = 12
+    elite: float = 0.1
+    learning: float = 0.25
+    narrowing: float = 0.5
+    wide: float = 0.25
+    narrow: float = 0.3
+    settled: float = 0.5
+    rare: float = 1e-3
+    doubt: float = 0.1
+    warm_up: int = 10
+    pause: int = 5
+    generations: int = 40
+    at_once: int = 16384
 
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """A distribution over the arrangements of K inp and K out layers.
+    """A distribution over the arrangements of K blocks.
 
     Parameters
     ----------
+    pieces
+        Shape (K, roles): the pieces of the blocks that it began with.
+    anchor
+        Number of the role whose piece stands for its block.
+    sets
+        Sets of other roles; the pieces of a set can lie in all of its slots.
     places, spreads
-        Shape (K,): mean and standard deviation of the place of each inp layer.
-    pairs
-        Shape (K, K): for each inp layer, the probability of each out layer; 0 for what cannot be.
+        Shape (K,): mean and standard deviation of the place of each block.
+    partners
+        For each set of n roles, shape (n K, n K): for each slot, role by role, the probability of
+        each piece of the set, role by role too; 0 for what cannot be.
     """
 
+    pieces: Arrangement
+    anchor: int
+    sets: tuple[tuple[int, ...], ...]
     places: NDArray[np.float64]
     spreads: NDArray[np.float64]
-    pairs: NDArray[np.float64]
+    partners: tuple[NDArray[np.float64], ...]
 
     @property
     def doubt(self) -> float:
-        """Mean entropy of an inp layer's partners, in nats."""
-        logs = np.log(self.pairs, where=self.pairs > 0, out=np.zeros_like(self.pairs))
-        return float(-(self.pairs * logs).sum(axis=1).mean())
+        """Mean entropy of the piece in a slot, in nats."""
+        chances = np.concatenate([np.ones(1), *(each.ravel() for each in self.partners)])
+        logs = np.log(chances, where=chances > 0, out=np.zeros_like(chances))
+        return float(-(chances * logs).sum()) / max(sum(map(len, self.partners)), 1)
 
     @property
-    def centre(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The likeliest arrangement: inp layers in the order in which they run, their partners."""
-        inp = np.argsort(self.places, kind="stable")
-        return inp, _matched(self._logs)[inp]
+    def centre(self) -> Arrangement:
+        """The likeliest arrangement."""
+        order = np.argsort(self.places, kind="stable")[None]
+        chosen = [_matched(each)[None] for each in self._logs]
+        likeliest: Arrangement = self.arranged(self._by_role(order, chosen))[0]
+        return likeliest
 
     @property
-    def _logs(self) -> NDArray[np.float64]:
-        possible = self.pairs > 0
-        return np.log(self.pairs, where=possible, out=np.full_like(self.pairs, IMPOSSIBLE))
+    def _logs(self) -> list[NDArray[np.float64]]:
+        return [
+            np.log(each, where=each > 0, out=np.full_like(each, IMPOSSIBLE))
+            for each in self.partners
+        ]
 
-    def sample(
-        self, count: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Draw arrangements.
+    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Draw arrangements, as indices of pieces: shape (count, K, roles)."""
+        length = len(self.places)
+        noisy = self.places + self.spreads * rng.standard_normal((count, length))
+        order = np.argsort(noisy, axis=1, kind="stable")
+        chosen = []
+        for logs in self._logs:
+            noise = rng.gumbel(size=(count, *logs.shape))
+            chosen.append(np.stack([_matched(logs + each) for each in noise]))
+        return self._by_role(order, chosen)
+
+    def _by_role(self, order: NDArray[np.intp], chosen: list[NDArray[np.intp]]) -> NDArray[np.intp]:
+        """Indices of pieces by place and role: of blocks for the anchor, else among their set."""
+        count, length = order.shape
+        indices = np.empty((count, length, self.pieces.shape[1]), np.intp)
+        indices[:, :, self.anchor] = order
+        for roles, slots in zip(self.sets, chosen, strict=True):
+            for role, partners in zip(roles, np.split(slots, len(roles), axis=1), strict=True):
+                indices[:, :, role] = np.take_along_axis(partners, order, axis=1)
+        return indices
+
+    def arranged(self, indices: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Indices, shape (…, K, roles), as pieces."""
+        made = np.empty_like(indices)
+        for roles in ((self.anchor,), *self.sets):
+            members = self.pieces[:, list(roles)].T.ravel()
+            made[..., list(roles)] = members[indices[..., list(roles)]]
+        return made
+
+    def fitted(self, samples: NDArray[np.intp], by: PopulationParameters) -> "Distribution":
+        """The distribution drawn in towards samples, shape (n, K, roles), the best first."""
+        count = len(samples)
+        weights = np.log(count + 0.5) - np.log(np.arange(1, count + 1))
+        weights /= weights.sum()
+        order = samples[:, :, self.anchor]
+        ranks = np.argsort(order, axis=1)
+        places = weights @ ranks
+        spreads = np.sqrt(weights @ np.square(ranks - places))
+        partners = []
+        for roles, chances in zip(self.sets, self.partners, strict=True):
+            frequencies = np.zeros_like(chances)
+            for number, role in enumerate(roles):
+                slots = number * len(places) + order, samples[:, :, role]
+                np.add.at(frequencies, slots, np.broadcast_to(weights[:, None], order.shape))
+            mixed = (1 - by.learning) * chances + by.learning * frequencies
+            mixed = np.where(chances > 0, np.maximum(mixed, by.rare / len(chances)), 0.0)
+            partners.append(mixed / mixed.sum(axis=1, keepdims=True))
+        narrowed = (1 - by.narrowing) * self.spreads
+        narrowed += by.narrowing * np.maximum(spreads, by.narrow)
+        return replace(self, places=places, spreads=narrowed, partners=tuple(partners))
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """A population between two generations.
+
+    Parameters
+    ----------
+    distributions
+        What the next generation is drawn from, in equal parts.
+    generation
+        How many there have been.
+    """
+
+    distributions: tuple[Distribution, ...]
+    generation: int = 0
+
+    @classmethod
+    def around(
+        cls,
+        seeds: list[Arrangement],
+        evidence: Evidence,
+        kind: Kind,
+        by: PopulationParameters,
+    ) -> "Population":
+        """A wide population around orders of the same blocks.
+
+        Far from the answer the errors of seeds say little, so the first generation lies around all
+        of them. Pieces that could stand for a block themselves stay where they are.
+        """
+        pieces = seeds[0]
+        length, roles = pieces.shape
+        anchor = max(range(roles), key=lambda role: (kind.edges_of(role), -role))
+        alike = next(each for each in kind.classes if anchor in each)
+        beside = [(role,) for role in alike if role != anchor]
+        sets = (*beside, *(each for each in kind.classes if anchor not in each))
+        number = {block: k for k, block in enumerate(map(tuple, pieces.tolist()))}
+        partners = tuple(
+            np.eye(length) if each[0] in alike else _chances(pieces, each, evidence, by)
+            for each in sets
+        )
+        spreads = np.full(length, by.wide * length)
+        orders = ([number[block] for block in map(tuple, seed.tolist())] for seed in seeds)
+        return cls(
+            tuple(
+                Distribution(
+                    pieces, anchor, sets, np.argsort(order).astype(float), spreads, partners
+                )
+                for order in orders
+            )
+        )
+
+    def next_generation(
+        self, problem: Problem, rng: np.random.Generator, by: PopulationParameters
+    ) -> tuple["Population", NDArray[np.float64]]:
+        """Draw a generation, judge it on rows of its own, and draw the distribution in.
 
         Returns
         -------
         tuple
-            Two arrays of shape (count, K): inp layers in the order in which they run, and the
-            out layer of each.
+            The population after it, and the mean squared error of each sample.
         """
-        length = len(self.places)
-        noisy = self.places + self.spreads * rng.standard_normal((count, length))
-        inp = np.argsort(noisy, axis=1, kind="stable")
-        logs = self._logs
-        noise = rng.gumbel(size=(count, length, length))
-        partners = np.stack([_matched(logs + each) for each in noise])
-        return inp, np.take_along_axis(partners, inp, axis=1)
+        first = self.distributions[0]
+        per_block = by.samples if first.doubt > by.doubt else by.samples_of_orders
+        count = -(-per_block * len(first.places) // len(self.distributions))
+        samples = np.concatenate([each.sample(count, rng) for each in self.distributions])
+        known = problem.known
+        rows = min(-(-by.predictions // known.outputs), len(known))
+        few = problem.judge(known.take(np.sort(rng.choice(len(known), size=rows, replace=False))))
+        none = few.run(first.pieces[:0])
+        errors = few.errors(none, first.arranged(samples), at_once=by.at_once)
+        elite = np.argsort(errors, kind="stable")[: max(8, int(by.elite * len(errors)))]
+        fitted = first.fitted(samples[elite], by)
+        return Population((fitted,), self.generation + 1), errors
 
-    def fitted(self, inp: NDArray[np.intp], out: NDArray[np.intp]) -> "Distribution":
-        """The distribution drawn in towards samples, of shape (n, K) each, the best first."""
-        count = len(inp)
-        weights = np.log(count + 0.5) - np.log(np.arange(1, count + 1))
-        weights /= weights.sum()
-        ranks = np.argsort(inp, axis=1)
-        places = weights @ ranks
-        spreads = np.sqrt(weights @ np.square(ranks - places))
-        frequencies = np.zeros_like(self.pairs)
-        np.add.at(frequencies, (inp, out), np.broadcast_to(weights[:, None], inp.shape))
-        possible = self.pairs > 0
-        pairs = (1 - LEARNING) * self.pairs + LEARNING * frequencies
-        pairs = np.where(possible, np.maximum(pairs, RARE / len(pairs)), 0.0)
-        return Distribution(
-            places,
-            (1 - NARROWING) * self.spreads + NARROWING * np.maximum(spreads, NARROW),
-            pairs / pairs.sum(axis=1, keepdims=True),
-        )
+    def check(self, blocks: int, roles: int) -> None:
+        """Refuse distributions over other blocks.
 
+        Raises
+        ------
+        ValueError
+            If one is.
+        """
+        for one in self.distributions:
+            others = [role for each in one.sets for role in each]
+            whole = sorted([one.anchor, *others]) == [*range(roles)]
+            sizes = [(len(each) * blocks,) * 2 for each in one.sets]
+            shapes = one.pieces.shape, one.places.shape, one.spreads.shape
+            whole &= shapes == ((blocks, roles), (blocks,), (blocks,))
+            if not whole or [each.shape for each in one.partners] != sizes:
+                raise ValueError("it has a distribution over other blocks")
+            if not all((each >= 0).all() for each in one.partners):
+                raise ValueError("it has a distribution that is none")
+        if not self.distributions:
+            raise ValueError("it has a population without a distribution")
 
-def population(
-    problem: Problem,
-    judge: Judge,
-    seeds: Sequence[Order],
-    rng: np.random.Generator,
-    *,
-    done: Callable[[Run], bool],
-    near: Callable[[Run], bool],
-) -> Search:
-    """Draw a distribution in, and descend from its centre every few generations.
+    def settled(self, by: PopulationParameters) -> bool:
+        """Whether the order is as good as decided."""
+        return float(self.distributions[0].spreads.mean()) < by.settled
 
-    Parameters
-    ----------
-    problem
-        What is to be ordered; generations are judged on rows drawn from all that it knows.
-    judge
-        Judges the descents.
-    seeds
-        Orders of all blocks with the same pairs. The first generation lies around all of them: so
-        far from the answer their own errors say little.
-    rng
-        Draws arrangements and rows.
-    done
-        Whether a run is as good as any can be.
-    near
-        Whether a run is so good that no more generations are needed.
-    """
-    outs = problem.log_odds.shape[1]
-    inp, out = np.divmod(np.array(seeds[0], np.intp), outs)
-    odds = problem.log_odds[np.ix_(inp, out)]
-    number = {int(block): k for k, block in enumerate(seeds[0])}
-    places = [np.argsort([number[block] for block in seed]) for seed in seeds]
-    distributions = [around(odds, each, settled=problem.turns) for each in places]
-    doubting = Objective(problem.log_odds).trusted(0.0)
-    best = judge.run(seeds[0])
-    for generation in range(1, GENERATIONS + 1):
-        per_block = SAMPLES if distributions[0].doubt > DOUBT else SAMPLES_OF_ORDERS
-        count = -(-per_block * len(inp) // len(distributions))
-        samples = [each.sample(count, rng) for each in distributions]
-        i, j = (np.concatenate(each) for each in zip(*samples, strict=True))
-        errors = yield from _judged(problem, judge, inp[i] * outs + out[j], best, rng)
-        elite = np.argsort(errors, kind="stable")[: max(8, int(ELITE * len(errors)))]
-        distribution = distributions[0].fitted(i[elite], j[elite])
-        distributions = [distribution]
-        settled = float(distribution.spreads.mean()) < SETTLED
-        if not settled and (generation < WARM_UP or generation % PAUSE):
-            continue
-        i, j = distribution.centre
-        run = judge.run((inp[i] * outs + out[j]).tolist())
-        run = yield from descend(judge, run, doubting, done=done, turns=problem.turns)
-        best = min(best, run, key=lambda each: each.error)
-        if settled or near(best) or done(best):
-            break
-    return best
+    def pauses(self, by: PopulationParameters) -> bool:
+        """Whether it is time for a descent from the centre."""
+        due = self.generation >= by.warm_up and self.generation % by.pause == 0
+        return self.settled(by) or due
 
 
-def around(
-    log_odds: NDArray[np.float64], places: NDArray[np.intp], *, settled: bool
-) -> Distribution:
-    """A wide distribution around an order of blocks.
-
-    Parameters
-    ----------
-    log_odds
-        Shape (K, K): of the inp and out layers of K blocks; −∞ for what cannot be.
-    places
-        Shape (K,): of these blocks in the order.
-    settled
-        Whether the blocks' own pairs are the only ones.
-    """
-    length = len(log_odds)
-    if settled:
-        pairs = np.eye(length)
-    else:
-        pairs = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
-        pairs /= pairs.sum(axis=1, keepdims=True)
-        pairs = np.where(np.isfinite(log_odds), np.maximum(pairs, RARE / length), 0.0)
-    return Distribution(places.astype(np.float64), np.full(length, WIDE * length), pairs)
-
-
-def _judged(
-    problem: Problem,
-    judge: Judge,
-    orders: NDArray[np.intp],
-    best: Run,
-    rng: np.random.Generator,
-) -> Generator[Step, None, Errors]:
-    """Judge arrangements on rows of their own."""
-    known = problem.known
-    count = min(-(-PREDICTIONS // known.outputs), len(known))
-    rows = known.take(np.sort(rng.choice(len(known), size=count, replace=False)))
-
-    def work() -> Errors:
-        few = Judge(problem.layers, problem.last, rows)
-        return few.errors(few.run(()), orders, at_once=AT_ONCE)
-
-    def unpack(_: Numbers, errors: Errors) -> Errors:
-        if len(errors) != len(orders):
-            raise ValueError("it judges another number of orders")
-        return errors
-
-    errors = judge.journal.result(work, lambda errors: ((), errors), unpack)
-    yield Step("population", errors, False, best.order, best.error, len(judge.inputs))
-    return errors
+def _chances(
+    pieces: Arrangement, roles: tuple[int, ...], evidence: Evidence, by: PopulationParameters
+) -> NDArray[np.float64]:
+    """Probabilities of all pieces of a set of roles in all of its slots."""
+    members = pieces[:, list(roles)].T.ravel()
+    blocks = np.repeat(pieces[:, None], len(members), axis=1)
+    odds = []
+    for role in roles:
+        crossed = blocks.copy()
+        crossed[:, :, role] = members
+        odds.append(evidence.of(crossed))
+    log_odds = np.concatenate(odds)
+    chances = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    return np.where(np.isfinite(log_odds), np.maximum(chances, by.rare / len(members)), 0.0)
 
 
 def _matched(scores: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The out layer of each inp layer in the matching with the largest sum of scores."""
+    """For each block its partner in the matching with the largest sum of scores."""
     return optimal_matching(scores)[:, 1]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import BlockMaps
-from unshuffle.ordering.adjoint import shifts
-from unshuffle.ordering.judge import Order
+from unshuffle.blocks.bank import Bank
+from unshuffle.ordering.linearization import shifts
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
 SPREAD = 1.4826
@@ -26,29 +26,29 @@ class Precedence:
 
     Parameters
     ----------
-    order
+    arrangement
         The blocks.
     log_odds
-        Shape (length, length), antisymmetric: that the block at one place of the order ran before
-        the one at another.
+        Shape (blocks, blocks), antisymmetric: that the block at one place of the arrangement ran
+        before the one at another.
     """
 
-    order: Order
+    arrangement: Arrangement
     log_odds: NDArray[np.float64]
 
-    def lost(self, order: Order, window: int) -> NDArray[np.float64]:
+    def lost(self, arrangement: Arrangement, window: int) -> NDArray[np.float64]:
         """Log-odds lost by each of the `shifts` of an order of the same blocks: shape (shifts,)."""
-        place = {block: t for t, block in enumerate(self.order)}
-        places = [place[block] for block in order]
+        place = {block: t for t, block in enumerate(map(tuple, self.arrangement.tolist()))}
+        places = [place[block] for block in map(tuple, arrangement.tolist())]
         log_odds = self.log_odds[np.ix_(places, places)]
         summed = np.cumsum(log_odds, axis=1)
-        source, target = shifts(len(order), window).T
+        source, target = shifts(len(arrangement), window).T
         # Forward it falls behind the blocks up to its target; back, its target falls behind too.
         lost: NDArray[np.float64] = summed[source, target] - summed[source, source]
         return lost - np.where(target < source, log_odds[source, target], 0.0)
 
 
-def precedence(blocks: BlockMaps, order: Order, inputs: Floats) -> Precedence:
+def precedence(bank: Bank, arrangement: Arrangement, first: Floats) -> Precedence:
     """What the steps of blocks say for an order that is about right, or against it.
 
     The evidence on two blocks is the log of the ratio of their steps from the state at which the
@@ -59,15 +59,15 @@ def precedence(blocks: BlockMaps, order: Order, inputs: Floats) -> Precedence:
 
     Parameters
     ----------
-    blocks
-        The blocks.
-    order
-        Which of them, in about the order in which they ran. Where steps say nothing about that
-        order, the mean is close to 0, and so are the log-odds.
-    inputs
-        Shape (rows, width).
+    bank
+        Makes the blocks.
+    arrangement
+        Blocks in about the order in which they ran. Where steps say nothing about that order, the
+        mean is close to 0, and so are the log-odds.
+    first
+        First states, shape (rows, width).
     """
-    ratios = _step_ratios(blocks, order, inputs)
+    ratios = _step_ratios(bank, arrangement, first)
     neighbours = np.diagonal(ratios, 1)
     log_odds = np.zeros_like(ratios)
     if np.isfinite(ratios).all() and len(neighbours):
@@ -75,16 +75,16 @@ def precedence(blocks: BlockMaps, order: Order, inputs: Floats) -> Precedence:
         deviation = SPREAD * np.median(np.abs(neighbours - mean))
         if deviation > 0:
             log_odds = 2 * mean / deviation**2 * np.triu(ratios, 1)
-    return Precedence(order, log_odds - log_odds.T)
+    return Precedence(arrangement, log_odds - log_odds.T)
 
 
-def _step_ratios(blocks: BlockMaps, order: Order, inputs: Floats) -> NDArray[np.float64]:
+def _step_ratios(bank: Bank, arrangement: Arrangement, first: Floats) -> NDArray[np.float64]:
     """Entry (t, u), t ≤ u: log of the step of block u over that of block t, where that one runs."""
-    ordered = blocks.take(order)
-    ratios = np.zeros((len(order), len(order)))
-    state = inputs
+    ordered = bank.take(arrangement)
+    ratios = np.zeros((len(arrangement), len(arrangement)))
+    state = first
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for t in range(len(order)):
+        for t in range(len(arrangement)):
             rest = ordered[t:]
             after = rest.apply_each(np.broadcast_to(state, (len(rest), *state.shape)))
             steps = after - state

@@ -1,73 +1,93 @@
-"""Reassignment: give many places other out layers, or other inp layers, all at once.
+"""Reassignment: give many places other pieces in one role, all at once.
 
-Exchanges two at a time cannot mend a pairing of which a third is wrong: each must help by itself.
-To first order the prediction is linear in which layer stands in which place, so one ridge
-regression of the residual on the effects of all layers in all places gives each a coefficient:
-near 1 for a layer that the place lacks, near 0 for others. The assignment with the largest sum of
-coefficients and log-odds (Kuhn 1955) is proposed, for several ridges and several degrees of trust
-in the layers that stand.
+Swaps two at a time cannot mend a grouping of which a third is wrong: each must help by itself. To
+first order the prediction is linear in which piece stands in which place, so one ridge regression
+of the residual on the effects of all pieces in all places gives each a coefficient: near 1 for a
+piece that the place lacks, near 0 for others. The assignment with the largest sum of coefficients
+and log-odds (Kuhn 1955) is proposed, for several ridges and several degrees of trust in the pieces
+that stand.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.matching import optimal_matching
-from unshuffle.ordering.adjoint import Linearization, exchange_effects
-from unshuffle.ordering.judge import Judge, Order
+from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.linearization import Linearization, exchange_effects
+from unshuffle.pieces.blueprint import Arrangement, key
 from unshuffle.pieces.pile import Floats
 
-RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0)
-"""Relative to the mean squared norm of an effect."""
 
-STAYING = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Coefficients of the layers that stand: 1 if the regression were exact, less to move more."""
+@dataclass(frozen=True)
+class ReassignmentParameters:
+    """Numbers that steer reassignment.
 
-TRUST = (0.0, 1.0)
-"""Factors on the log-odds."""
+    Parameters
+    ----------
+    ridges
+        Ridges that are tried, relative to the mean squared norm of an effect.
+    staying
+        Coefficients of the pieces that stand: 1 if the regression were exact, less to move more.
+    trust
+        Factors on the log-odds.
+    most_effects
+        Places squared times equations up to which this is done.
+    """
 
-MOST_EFFECTS = 5_000_000
-"""Layers times places times equations up to which this is done."""
+    ridges: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
+    staying: tuple[float, ...] = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+    trust: tuple[float, ...] = (0.0, 1.0)
+    most_effects: int = 5_000_000
 
 
-def reassignments(judge: Judge, at: Linearization, log_odds: NDArray[np.float64]) -> list[Order]:
-    """Orders with other out layers, or other inp layers, in many places.
+def reassignments(
+    judge: Judge, at: Linearization, evidence: Evidence, by: ReassignmentParameters
+) -> list[Arrangement]:
+    """Arrangements with other pieces in many places, in one role each.
 
     Parameters
     ----------
     judge, at
-        The judge and the linearized order.
-    log_odds
-        Shape (I, J): of all pairs; −∞ for those that are ruled out.
+        The judge and the linearized arrangement.
+    evidence
+        On which pieces share a block.
+    by
+        What steers it.
 
     Returns
     -------
     list
-        Different orders, none of them the one that stands.
+        Different arrangements, none of them the one that stands.
     """
-    length, outs = len(at.run.order), log_odds.shape[1]
-    if length < 2 or length**2 * len(at.residual) > MOST_EFFECTS:
+    arrangement = at.run.arrangement
+    length, roles = arrangement.shape
+    if length < 2 or length**2 * len(at.residual) > by.most_effects:
         return []
-    i, j = np.divmod(np.array(at.run.order, np.intp), outs)
-    if np.isfinite(log_odds[np.ix_(i, j)]).sum() <= length:
+    odds = [evidence.crossed(arrangement, role) for role in range(roles)]
+    if all(np.isfinite(each).sum() <= length for each in odds):
         return []
-    other_out, other_inp = exchange_effects(judge, at)
-    # Entry (t, u) is about the layer of place u in place t.
-    odds_out, odds_inp = log_odds[np.ix_(i, j)], log_odds[np.ix_(i, j)].T
-    found: dict[Order, None] = {}
-    for places in _assignments(other_out, at.residual, odds_out):
-        found[tuple((i * outs + j[places]).tolist())] = None
-    for places in _assignments(other_inp, at.residual, odds_inp):
-        found[tuple((i[places] * outs + j).tolist())] = None
-    found.pop(at.run.order, None)
-    return list(found)
+    found: dict[bytes, Arrangement] = {}
+    for role in reversed(range(roles)):
+        effects = exchange_effects(judge, at, role)
+        for places in _assignments(effects, at.residual, odds[role], by):
+            other = arrangement.copy()
+            other[:, role] = arrangement[places, role]
+            found[key(other)] = other
+    found.pop(key(arrangement), None)
+    return list(found.values())
 
 
 def _assignments(
-    effects: Floats, residual: Floats, log_odds: NDArray[np.float64]
+    effects: Floats,
+    residual: Floats,
+    log_odds: NDArray[np.float64],
+    by: ReassignmentParameters,
 ) -> Iterator[NDArray[np.intp]]:
-    """For each place, the place whose layer it gets: one proposal for each choice of trust."""
+    """For each place, the place whose piece it gets: one proposal for each choice of trust."""
     length = len(effects)
     flat = effects.reshape(length**2, -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
@@ -76,12 +96,12 @@ def _assignments(
     odds = np.where(possible, log_odds, 0.0)
     if not wanted.any():
         return
-    for (values,) in ridge_regressions([flat], wanted, RIDGES):
+    for (values,) in ridge_regressions([flat], wanted, by.ridges):
         coefficients = values.reshape(length, length)
         variance = float(np.var(coefficients))
-        for staying in STAYING:
+        for staying in by.staying:
             estimates = coefficients + staying * np.eye(length)
-            for trust in TRUST:
+            for trust in by.trust:
                 scores = estimates / variance + trust * odds
                 scores[~possible] = -1e12
                 yield optimal_matching(scores)[:, 1]

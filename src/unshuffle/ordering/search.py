@@ -1,68 +1,175 @@
-"""Drive a search step by step until it ends or has to stop."""
+"""Drive a search round by round until it ends or a criterion stops it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from time import perf_counter
+from typing import Protocol
 
+from unshuffle.ordering.state import State
 from unshuffle.ordering.trace import OnStep, Step, Trace
+from unshuffle.pieces.clock import Clock
 
 
 class Ending(Enum):
     """Why a search stopped."""
 
     CONVERGED = auto()
+    STOPPED = auto()
     OUT_OF_TIME = auto()
     INTERRUPTED = auto()
 
 
-def until(steps: Iterator[Step], satisfied: Callable[[Step], bool]) -> Iterator[Step]:
-    """Take steps until one keeps an order that satisfies."""
-    for step in steps:
-        yield step
-        if step.kept and satisfied(step):
-            return
+class Stop(Protocol):
+    """A criterion that stops a search."""
+
+    def __call__(self, trace: Trace) -> Ending | None:
+        """Why the search stops after the last step; None where it goes on."""
+        ...
 
 
-def while_kept(steps: Iterator[Step], most: int) -> Iterator[Step]:
-    """Take steps, at most so many, until one keeps nothing."""
-    for count, step in enumerate(steps, start=1):
-        yield step
-        if count == most or not step.kept:
-            return
+@dataclass(frozen=True)
+class Steps:
+    """Stop after so many steps of this search.
+
+    Parameters
+    ----------
+    most
+        How many.
+    before
+        Steps of earlier searches in the same trace.
+    """
+
+    most: int
+    before: int = 0
+
+    def __call__(self, trace: Trace) -> Ending | None:
+        """Whether there have been so many."""
+        return Ending.STOPPED if len(trace) - self.before >= self.most else None
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Stop when no time is left.
+
+    Parameters
+    ----------
+    clock
+        Counts the time of the whole solve.
+    """
+
+    clock: Clock
+
+    def __call__(self, trace: Trace) -> Ending | None:
+        """Whether none is."""
+        return Ending.OUT_OF_TIME if self.clock.out else None
+
+
+@dataclass(eq=False)
+class InVain:
+    """Stop once a search has done so much work and is still far from its record.
+
+    Parameters
+    ----------
+    work
+        Rows of all steps, added up.
+    error
+        Mean squared error from which on it is far.
+    """
+
+    work: float
+    error: float
+    done: int = 0
+    _steps: int = 0
+
+    def __call__(self, trace: Trace) -> Ending | None:
+        """Whether it has."""
+        self.done += sum(step.rows for step in trace.steps[self._steps :])
+        self._steps = len(trace)
+        far = trace.steps[-1].error > self.error
+        return Ending.STOPPED if far and self.done >= self.work else None
+
+
+OnState = Callable[[State], None]
+"""Called with the state after each round of a search: something that keeps it."""
+
+
+def run_states(
+    start: State,
+    states: Iterator[State],
+    trace: Trace,
+    *,
+    stops: Sequence[Stop] = (),
+    on_step: OnStep | None = None,
+    on_state: OnState | None = None,
+) -> tuple[State, Ending]:
+    """Take the rounds of a search until it ends by itself, is stopped or is interrupted.
+
+    Parameters
+    ----------
+    start
+        The state before the first round.
+    states
+        As from `unshuffle.ordering.auto.advance`.
+    trace
+        Where the steps are added.
+    stops
+        Any of them stops the search.
+    on_step
+        Called after every step.
+    on_state
+        Called after every round.
+
+    Returns
+    -------
+    tuple
+        The last state, and why the search stopped.
+    """
+    last = [start]
+
+    def steps() -> Iterator[Step]:
+        for state in states:
+            told = state.step is last[0].step  # a round may do nothing but decide what comes next
+            last[:] = [state]
+            if not told:
+                yield state.step
+            if on_state is not None:
+                on_state(state)
+
+    ending = run_search(steps(), trace, stops=stops, on_step=on_step)
+    return last[0], ending
 
 
 def run_search(
     steps: Iterator[Step],
     trace: Trace,
     *,
-    time_limit: float | None = None,
+    stops: Sequence[Stop] = (),
     on_step: OnStep | None = None,
-    clock: Callable[[], float] = perf_counter,
 ) -> Ending:
-    """Take steps until the search ends by itself, runs out of time or is interrupted.
+    """Take steps until the search ends by itself, is stopped or is interrupted.
 
     Parameters
     ----------
     steps
-        The search; its last step holds the best order so far.
+        The search; its last step holds the best arrangement so far.
     trace
         Where the steps are added; the search goes on where an earlier one ended.
-    time_limit
-        Seconds after which no further step is begun, those of the earlier search included.
+    stops
+        Any of them stops the search.
     on_step
         Called after every step.
-    clock
-        Says what second it is.
     """
-    started = clock() - (trace.seconds[-1] if trace.seconds else 0.0)
+    started = perf_counter() - (trace.seconds[-1] if trace.seconds else 0.0)
     try:
         for step in steps:
-            seconds = clock() - started
-            trace.add(step, seconds)
+            trace.add(step, perf_counter() - started)
             if on_step is not None:
                 on_step(trace)
-            if time_limit is not None and seconds >= time_limit:
-                return Ending.OUT_OF_TIME
+            for stop in stops:
+                ending = stop(trace)
+                if ending is not None:
+                    return ending
     except KeyboardInterrupt:
         return Ending.INTERRUPTED
     return Ending.CONVERGED

@@ -10,9 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.mlp import MlpStack, as_mlp
 from unshuffle.blocks.network import Network
-from unshuffle.ordering import seriation
-from unshuffle.ordering.seriation import agreed_depth, leading, likeness, off_diagonal, views
+from unshuffle.ordering.seriation import (
+    agreed_depth,
+    leading,
+    likeness,
+    off_diagonal,
+    outer_products,
+    views,
+)
 from unshuffle.pieces.pile import Floats
 
 Ranking = NDArray[np.intp]
@@ -36,6 +43,8 @@ class Seed:
         Where the idea comes from.
     quick
         Whether it takes no longer than a few forward passes of few rows.
+    mlp_only
+        Whether it reads the weights of blocks ``x + out(a(inp(x)))``, and serves no other kind.
     """
 
     name: str
@@ -43,55 +52,56 @@ class Seed:
     sees: str
     source: str
     quick: bool = True
+    mlp_only: bool = True
+
+    def serves(self, network: Network) -> bool:
+        """Whether it can rank the blocks of a network."""
+        return not self.mlp_only or isinstance(network.blocks, MlpStack)
 
 
 def smallest_step(network: Network, inputs: Floats) -> Ranking:
     """From the inputs on, run whichever remaining block moves the states least."""
-    blocks = network.blocks
-    state = inputs.astype(blocks.inp_weight.dtype)
+    state = network.ends.enter(inputs)
     # The blocks that remain lie at the front, so that none need be copied at each step.
-    remaining = np.arange(len(blocks))
-    layers = [layer.copy() for layer in (*blocks.inp, *blocks.out)]
-    inp_weight, inp_bias, out_weight, out_bias = layers
+    blocks, remaining = network.blocks.copy(), np.arange(len(network.blocks))
     ranking = []
-    for count in range(len(blocks), 0, -1):
-        z = np.matmul(state, inp_weight[:count].transpose(0, 2, 1))
-        z += inp_bias[:count, None]
-        steps = np.matmul(blocks.activation.apply(z), out_weight[:count].transpose(0, 2, 1))
-        steps += out_bias[:count, None]
+    for count in range(len(remaining), 0, -1):
+        each = blocks[:count].apply_each(np.broadcast_to(state, (count, *state.shape)))
+        steps = each - state
         smallest = int(np.einsum("bnd,bnd->b", steps, steps).argmin())
-        state += steps[smallest]
+        state = each[smallest]
         ranking.append(remaining[smallest])
-        for values in (remaining, *layers):
-            values[smallest] = values[count - 1]
+        blocks.overwrite(smallest, count - 1)
+        remaining[smallest] = remaining[count - 1]
     return np.array(ranking, np.intp)
 
 
-def spectral(network: Network, _: Floats) -> Ranking:
+def by_products(network: Network, _: Floats) -> Ranking:
     """Sort by the leading eigenvector of how alike the blocks' products are.
 
     Likeness is the cosine of the off-diagonal entries of W_out W_in, and of W_out W_outᵀ, less the
     mean over the blocks.
     """
-    blocks = network.blocks
+    blocks = as_mlp(network).blocks
     if len(blocks) < 3:
         return np.arange(len(blocks))
     alike = np.zeros((len(blocks), len(blocks)))
     product = off_diagonal(np.matmul(blocks.out_weight, blocks.inp_weight))
-    for view in (product, seriation.written(blocks)):
+    for view in (product, outer_products(blocks)):
         cosines = likeness(view)
         alike += cosines / max(float(cosines[~np.eye(len(cosines), dtype=bool)].std()), 1e-30)
     return _sorted(leading(alike))
 
 
-def written(network: Network, _: Floats) -> Ranking:
+def by_outer_products(network: Network, _: Floats) -> Ranking:
     """Sort by the leading eigenvector of how alike the off-diagonal entries of W_out W_outᵀ are."""
-    if len(network.blocks) < 3:
-        return np.arange(len(network.blocks))
-    return _sorted(leading(likeness(seriation.written(network.blocks))))
+    blocks = as_mlp(network).blocks
+    if len(blocks) < 3:
+        return np.arange(len(blocks))
+    return _sorted(leading(likeness(outer_products(blocks))))
 
 
-def consensus(network: Network, _: Floats) -> Ranking:
+def by_agreement(network: Network, _: Floats) -> Ranking:
     """Sort by the depth on which all views of the weights agree."""
     if len(network.blocks) < 3:
         return np.arange(len(network.blocks))
@@ -99,14 +109,14 @@ def consensus(network: Network, _: Floats) -> Ranking:
     return _sorted(depth) if len(depth) else np.arange(len(network.blocks))
 
 
-def out_norm(network: Network, _: Floats) -> Ranking:
+def by_out_norm(network: Network, _: Floats) -> Ranking:
     """Sort by the sum of magnitudes of W_out."""
-    return np.argsort(np.abs(network.blocks.out_weight).sum(axis=(1, 2)), kind="stable")
+    return np.argsort(np.abs(as_mlp(network).blocks.out_weight).sum(axis=(1, 2)), kind="stable")
 
 
-def inp_norm(network: Network, _: Floats) -> Ranking:
+def by_inp_norm(network: Network, _: Floats) -> Ranking:
     """Sort by the Frobenius norm of W_in."""
-    return np.argsort(np.square(network.blocks.inp_weight).sum(axis=(1, 2)), kind="stable")
+    return np.argsort(np.square(as_mlp(network).blocks.inp_weight).sum(axis=(1, 2)), kind="stable")
 
 
 def _sorted(depth: NDArray[np.float64]) -> Ranking:
@@ -122,36 +132,38 @@ SEEDS = {
             smallest_step,
             "early blocks move the states least, and later ones least of those that remain",
             'the "delta-norm" of Park, "I Dropped a Neural Net", arXiv:2602.19845, made greedy',
+            mlp_only=False,
         ),
         Seed(
             "spectral",
-            spectral,
+            by_products,
             "blocks at neighbouring depths learn alike products",
             "spectral seriation, Atkins, Boman & Hendrickson 1998",
         ),
         Seed(
             "written",
-            written,
+            by_outer_products,
             "blocks at neighbouring depths write alike; this needs no pairs",
             "spectral seriation, Atkins, Boman & Hendrickson 1998",
             quick=False,
         ),
         Seed(
             "consensus",
-            consensus,
+            by_agreement,
             "blocks at neighbouring depths are alike in many views of their weights, which agree",
             "first used here; see unshuffle.ordering.seriation",
             quick=False,
+            mlp_only=False,
         ),
         Seed(
             "out-norm",
-            out_norm,
+            by_out_norm,
             "the size of what blocks write changes steadily along the depth",
             'norm sort of Park, "I Dropped a Neural Net", arXiv:2602.19845',
         ),
         Seed(
             "inp-norm",
-            inp_norm,
+            by_inp_norm,
             "the size of what blocks read with changes steadily along the depth",
             'norm sort of Park, "I Dropped a Neural Net", arXiv:2602.19845',
         ),

@@ -9,7 +9,7 @@ explains, and goes on.
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.ordering.moves import Kind, Moves
+from unshuffle.ordering.moves import Moves
 from unshuffle.pieces.pile import Floats
 
 RIDGE = 1e-2
@@ -34,7 +34,7 @@ def regression(moves: Moves, residual: Floats) -> NDArray[np.intp]:
     NDArray
         Indices of moves, the surest first.
     """
-    swaps = np.flatnonzero((moves.kind == Kind.SHIFT) & (moves.second == moves.first + 1))
+    swaps = np.flatnonzero(~moves.swap & (moves.second == moves.first + 1))
     effects = moves.effects[swaps]
     gram = (effects @ effects.T).astype(np.float64)
     damping = RIDGE * float(np.trace(gram)) / max(len(gram), 1)

@@ -13,7 +13,9 @@ well it does.
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Blocks, Network
+from unshuffle.blocks.bank import Stack
+from unshuffle.blocks.mlp import MlpStack, as_mlp
+from unshuffle.blocks.network import Network
 from unshuffle.pieces.pile import Floats
 
 RIDGE = 1.0
@@ -72,7 +74,7 @@ def off_diagonal(matrices: Floats) -> Floats:
     return entries
 
 
-def written(blocks: Blocks) -> Floats:
+def outer_products(blocks: MlpStack) -> Floats:
     """W_out W_outᵀ of each block, off its diagonal: which outputs it writes together."""
     return off_diagonal(np.matmul(blocks.out_weight, blocks.out_weight.transpose(0, 2, 1)))
 
@@ -81,9 +83,12 @@ def views(network: Network) -> dict[str, Floats]:
     """What may tell the depth of a block, a vector for each.
 
     Products of weights and their diagonals, what they make of the biases and of the weights of the
-    last layer, and norms by feature of the stream.
+    last layer, and norms by feature of the stream. Of another kind of block, the Gram matrices of
+    every matrix, and every vector.
     """
-    blocks, last = network.blocks, network.last.weight
+    if not isinstance(network.blocks, MlpStack):
+        return _views_of_any(network.blocks)
+    blocks, last = network.blocks, as_mlp(network).last.weight
     inp, out = blocks.inp_weight, blocks.out_weight
     product = np.matmul(out, inp)
     square = np.matmul(out, out.transpose(0, 2, 1))
@@ -104,6 +109,22 @@ def views(network: Network) -> dict[str, Floats]:
         "norms written": np.linalg.norm(out, axis=2),
         "norms read": np.linalg.norm(inp, axis=1),
     }
+
+
+def _views_of_any(blocks: Stack) -> dict[str, Floats]:
+    """Gram matrices of rows and of columns off their diagonals, and vectors, by tensor."""
+    weights = [blocks.weights(place) for place in range(len(blocks))]
+    found: dict[str, Floats] = {}
+    for role, tensors in weights[0].items():
+        for name, values in tensors.items():
+            each = np.stack([block[role][name] for block in weights])
+            if values.ndim == 2:
+                turned = each.transpose(0, 2, 1)
+                found[f"rows of {role}.{name}"] = off_diagonal(np.matmul(each, turned))
+                found[f"columns of {role}.{name}"] = off_diagonal(np.matmul(turned, each))
+            else:
+                found[f"{role}.{name}"] = each.reshape(len(each), -1)
+    return found
 
 
 def agreed_depth(kernels: list[NDArray[np.float64]]) -> NDArray[np.float64]:

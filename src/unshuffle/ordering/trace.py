@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.errors import UsageError
+from unshuffle.pieces.blueprint import Arrangement, names
 from unshuffle.pieces.pile import PieceId
 
 
@@ -22,12 +23,12 @@ class Step:
     tested
         Mean squared error of each candidate, shape (candidates,).
     kept
-        Whether one of them replaced the order.
-    order
-        Block numbers in the order that stands after this step; shorter than the network while it
-        is being built. `Trace.pairs` translates them.
+        Whether one of them replaced the arrangement.
+    arrangement
+        What stands after this step, shape (blocks, roles); of fewer blocks than the network has
+        while it is being built.
     error
-        Mean squared error of that order on the rows of the search.
+        Mean squared error of that arrangement on the rows of the search.
     rows
         Number of rows that the candidates were judged on.
     """
@@ -35,7 +36,7 @@ class Step:
     phase: str
     tested: NDArray[np.float64]
     kept: bool
-    order: tuple[int, ...]
+    arrangement: Arrangement
     error: float
     rows: int
 
@@ -52,14 +53,12 @@ class Trace:
 
     Parameters
     ----------
-    inp, out
-        Ids of the layers that block numbers are made of: number ``i * len(out) + j`` is the block
-        of inp layer i and out layer j.
+    ids
+        Ids of the pieces, by their positions in the pile.
     """
 
-    def __init__(self, inp: Sequence[PieceId] = (), out: Sequence[PieceId] = ()) -> None:
-        self.inp = tuple(inp)
-        self.out = tuple(out)
+    def __init__(self, ids: Sequence[PieceId] = ()) -> None:
+        self.ids = tuple(ids)
         self.steps: list[Step] = []
         self.seconds: list[float] = []
 
@@ -67,6 +66,12 @@ class Trace:
         """Append a step that ended `seconds` after the search began."""
         self.steps.append(step)
         self.seconds.append(seconds)
+
+    def first(self, count: int) -> "Trace":
+        """The first steps only."""
+        trace = Trace(self.ids)
+        trace.steps, trace.seconds = self.steps[:count], self.seconds[:count]
+        return trace
 
     @property
     def tested(self) -> int:
@@ -80,7 +85,7 @@ class Trace:
 
     @property
     def kept(self) -> int:
-        """Number of steps that changed the order."""
+        """Number of steps that changed the arrangement."""
         return sum(step.kept for step in self.steps)
 
     @property
@@ -88,10 +93,9 @@ class Trace:
         """The most rows that candidates were judged on."""
         return max((step.rows for step in self.steps), default=0)
 
-    def pairs(self, order: Sequence[int]) -> tuple[tuple[PieceId, PieceId], ...]:
-        """Ids of the inp and the out layer of each block in an order."""
-        halves = (divmod(block, len(self.out)) for block in order)
-        return tuple((self.inp[i], self.out[j]) for i, j in halves)
+    def names(self, arrangement: Arrangement) -> tuple[tuple[PieceId, ...], ...]:
+        """Ids of the pieces of each block in an arrangement."""
+        return names(arrangement, self.ids)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Lay the whole trace out in flat arrays, for storage.
@@ -100,30 +104,27 @@ class Trace:
         -------
         dict
             Per step: `phase`, `seconds`, `kept`, `error`, `candidates` (how many were tested),
-            `blocks` (how many are in the order) and `rows`. Concatenated over the steps: `tested`
-            (errors, float32) and `order`, the latter for the steps that kept a move. The ids `inp`
-            and `out` translate the block numbers in `order`: number b is the block of inp layer
-            ``inp[b // len(out)]`` and out layer ``out[b % len(out)]``.
+            `blocks` (how many are in the arrangement) and `rows`. Concatenated over the steps:
+            `tested` (errors, float32), and `arrangement`, shape (blocks of all steps that kept a
+            move, roles): positions in the list of ids `ids`.
         """
-        kept = [step for step in self.steps if step.kept]
+        kept = [step.arrangement for step in self.steps if step.kept]
+        roles = kept[0].shape[1] if kept else 0
         return {
             "phase": np.array([step.phase for step in self.steps], dtype=np.str_),
             "seconds": np.array(self.seconds, dtype=np.float64),
             "kept": np.array([step.kept for step in self.steps], dtype=np.bool_),
             "error": np.array([step.error for step in self.steps], dtype=np.float64),
             "candidates": np.array([len(step.tested) for step in self.steps], dtype=np.int64),
-            "blocks": np.array([len(step.order) for step in self.steps], dtype=np.int64),
+            "blocks": np.array([len(step.arrangement) for step in self.steps], dtype=np.int64),
             "rows": np.array([step.rows for step in self.steps], dtype=np.int64),
             "tested": np.array([e for step in self.steps for e in step.tested], dtype=np.float32),
-            "order": np.array([block for step in kept for block in step.order], dtype=np.int64),
-            "inp": np.array(self.inp),
-            "out": np.array(self.out),
+            "arrangement": np.concatenate([np.empty((0, roles), np.int64), *kept]),
+            "ids": np.array(self.ids),
         }
 
     @staticmethod
-    def from_arrays(
-        arrays: Mapping[str, NDArray[Any]], inp: Sequence[PieceId], out: Sequence[PieceId]
-    ) -> "Trace":
+    def from_arrays(arrays: Mapping[str, NDArray[Any]], ids: Sequence[PieceId]) -> "Trace":
         """Make a trace out of what `arrays` laid out; the errors of candidates stay rounded.
 
         Parameters
@@ -131,24 +132,24 @@ class Trace:
         arrays
             As from `arrays`. The ids in them are not used: an array that has both numbers and
             names makes text of all of them.
-        inp, out
+        ids
             The ids.
 
         Raises
         ------
         UsageError
-            If the arrays do not make a trace of blocks of these layers.
+            If the arrays do not make a trace of arrangements of these pieces.
         """
-        _check(arrays, len(inp) * len(out))
-        trace, order = Trace(inp, out), ()
-        tested, orders = arrays["tested"].astype(np.float64), arrays["order"].tolist()
-        read = placed = 0
+        _check(arrays, len(ids))
+        trace = Trace(ids)
+        tested, blocks = arrays["tested"].astype(np.float64), arrays["arrangement"].astype(np.intp)
+        arrangement, read, placed = blocks[:0], 0, 0
         per_step = (arrays[name].tolist() for name in _PER_STEP)
-        for phase, seconds, kept, error, candidates, blocks, rows in zip(*per_step, strict=True):
+        for phase, seconds, kept, error, candidates, size, rows in zip(*per_step, strict=True):
             if kept:
-                order = tuple(orders[placed : placed + blocks])
-                placed += blocks
-            step = Step(phase, tested[read : read + candidates], kept, order, error, rows)
+                arrangement = blocks[placed : placed + size]
+                placed += size
+            step = Step(phase, tested[read : read + candidates], kept, arrangement, error, rows)
             read += candidates
             trace.add(step, seconds)
         return trace
@@ -177,24 +178,28 @@ _PER_STEP = {
 """Arrays with one value a step, in the sequence of `Trace.arrays`, and NumPy's kind of each."""
 
 
-def _check(arrays: Mapping[str, NDArray[Any]], blocks: int) -> None:
-    """Refuse arrays that make no trace over so many block numbers."""
-    for name, kind in {**_PER_STEP, "tested": "f", "order": "i"}.items():
-        if name not in arrays or arrays[name].dtype.kind != kind or arrays[name].ndim != 1:
-            raise UsageError(f"a trace needs a vector {name!r} of NumPy's kind {kind!r}")
-    kept, sizes, order = arrays["kept"], arrays["blocks"], arrays["order"]
+def _check(arrays: Mapping[str, NDArray[Any]], pieces: int) -> None:
+    """Refuse arrays that make no trace over so many pieces."""
+    wanted = {**dict.fromkeys(_PER_STEP, 1), "tested": 1, "arrangement": 2}
+    for name, axes in wanted.items():
+        kind = {**_PER_STEP, "tested": "f", "arrangement": "i"}[name]
+        if name not in arrays or arrays[name].dtype.kind != kind or arrays[name].ndim != axes:
+            raise UsageError(
+                f"a trace needs an array {name!r} of {axes} axes and NumPy's kind {kind!r}"
+            )
+    kept, sizes, blocks = arrays["kept"], arrays["blocks"], arrays["arrangement"]
     standing = np.maximum.accumulate(np.where(kept, np.arange(len(kept)), -1))
     fits = (
         len({len(arrays[name]) for name in _PER_STEP}) == 1
         and min(arrays["candidates"].min(initial=0), sizes.min(initial=0)) >= 0
         and arrays["candidates"].sum() == len(arrays["tested"])
-        and sizes[kept].sum() == len(order)
+        and sizes[kept].sum() == len(blocks)
         and np.array_equal(sizes, np.where(standing < 0, 0, sizes[standing]))
     )
     if not fits:
         raise UsageError("the arrays of this trace contradict each other in their lengths")
-    if order.min(initial=0) < 0 or order.max(initial=0) >= max(blocks, 1):
-        raise UsageError(f"this trace has block numbers outside 0 … {blocks - 1}")
+    if blocks.min(initial=0) < 0 or blocks.max(initial=0) >= max(pieces, 1):
+        raise UsageError(f"this trace has positions outside 0 … {pieces - 1}")
     rows = arrays["rows"]
     if rows.min(initial=0) < 0 or rows.max(initial=0) > MOST_ROWS:
         raise UsageError(f"this trace has steps on less than 0 or more than {MOST_ROWS} rows")

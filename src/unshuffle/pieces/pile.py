@@ -31,43 +31,37 @@ def may_be_id(name: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """One linear layer that lost its place.
+    """A part of a network that lost its place: tensors that belong together.
 
     Parameters
     ----------
     id
         The piece's number or name.
-    weight
-        Shape (rows, columns), float32 or float64: the layer maps `columns` numbers to `rows`.
-    bias
-        Shape (rows,), of the weight's dtype.
+    tensors
+        float32 or float64, by name. A linear layer has a `weight`, which maps as many numbers as it
+        has columns to as many as it has rows, and a `bias`.
     stored_as
         The dtype of the weight in the file: "float64", "float32", "float16", "bfloat16", "int8" or
         "uint8". The two halves are held here as float32, which represents each of their values
         exactly, and so are the integers, multiplied by their scales.
-    detached
-        Whether the bias is a piece of its own, and not known; `bias` is then zero.
+
+    Raises
+    ------
+    PileError
+        If a tensor is empty or holds a number that is not finite.
     """
 
     id: PieceId
-    weight: Floats
-    bias: Floats
+    tensors: Mapping[str, Floats]
     stored_as: str = "float32"
-    detached: bool = False
 
     def __post_init__(self) -> None:
-        if self.weight.ndim != 2 or 0 in self.weight.shape:
-            raise PileError(
-                f"piece {self.id}: its weight has shape {self.weight.shape}, but a linear layer's "
-                "weight is a matrix with at least one row and column; leave this piece out"
-            )
-        if self.bias.shape != self.weight.shape[:1]:
-            raise PileError(
-                f"piece {self.id}: its bias has shape {self.bias.shape}, but a weight of shape "
-                f"{self.weight.shape} needs {self.weight.shape[:1]}; was it paired with another "
-                "layer's weight?"
-            )
-        for name, values in (("weight", self.weight), ("bias", self.bias)):
+        for name, values in self.tensors.items():
+            if not values.size:
+                raise PileError(
+                    f"piece {self.id}: its {name} has shape {values.shape} and holds no number; "
+                    "leave this piece out"
+                )
             if not np.isfinite(values).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
                 raise PileError(
@@ -75,15 +69,62 @@ class Piece:
                     "all numbers of a network are finite; the file is damaged or training diverged"
                 )
 
+    @classmethod
+    def linear(
+        cls, name: PieceId, weight: Floats, bias: Floats | None, stored_as: str = "float32"
+    ) -> "Piece":
+        """A linear layer: weight (rows, columns), bias (rows,); None where it was torn off.
+
+        Raises
+        ------
+        PileError
+            If weight and bias make no linear layer.
+        """
+        if weight.ndim != 2 or 0 in weight.shape:
+            raise PileError(
+                f"piece {name}: its weight has shape {weight.shape}, but a linear layer's "
+                "weight is a matrix with at least one row and column; leave this piece out"
+            )
+        if bias is None:
+            return cls(name, {"weight": weight}, stored_as)
+        if bias.shape != weight.shape[:1]:
+            raise PileError(
+                f"piece {name}: its bias has shape {bias.shape}, but a weight of shape "
+                f"{weight.shape} needs {weight.shape[:1]}; was it paired with another "
+                "layer's weight?"
+            )
+        return cls(name, {"weight": weight, "bias": bias}, stored_as)
+
+    @property
+    def weight(self) -> Floats:
+        """The weight of a linear layer."""
+        return self.tensors["weight"]
+
+    @property
+    def bias(self) -> Floats:
+        """The bias of a linear layer; zeros where it is a piece of its own, and not known."""
+        bias = self.tensors.get("bias")
+        return np.zeros(len(self.weight), self.weight.dtype) if bias is None else bias
+
+    @property
+    def detached(self) -> bool:
+        """Whether the bias is a piece of its own, and not known."""
+        return "bias" not in self.tensors
+
     @property
     def shape(self) -> tuple[int, int]:
         """Shape of the weight: (rows, columns)."""
         rows, columns = self.weight.shape
         return rows, columns
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all tensors by name."""
+        return {name: values.shape for name, values in self.tensors.items()}
+
     def __repr__(self) -> str:
-        rows, columns = self.shape
-        return f"Piece({self.id!r}, {rows}×{columns}, {self.stored_as})"
+        sizes = ", ".join("×".join(map(str, shape)) for shape in self.shapes.values())
+        return f"Piece({self.id!r}, {sizes}, {self.stored_as})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +206,8 @@ class Pile:
     def dtype(self) -> np.dtype[np.floating]:
         """The dtype the network computes in: float64 if any piece is float64, else float32."""
         biases = {bias.values.dtype for bias in self.biases}
-        return np.result_type(*{piece.weight.dtype for piece in self.pieces}, *biases)
+        tensors = {values.dtype for piece in self.pieces for values in piece.tensors.values()}
+        return np.result_type(*tensors, *biases)
 
     @property
     def stored_as(self) -> tuple[str, ...]:
@@ -180,7 +222,7 @@ class Pile:
             bias = biases[piece.id]
             dtype = np.result_type(piece.weight, bias)
             weight = piece.weight.astype(dtype, copy=False)
-            return replace(piece, weight=weight, bias=bias.astype(dtype), detached=False)
+            return replace(piece, tensors={"weight": weight, "bias": bias.astype(dtype)})
 
         pile = self.in_sequence(
             [whole(piece) if piece.detached else piece for piece in self.pieces]
@@ -199,7 +241,8 @@ class Pile:
 
         def changed(piece: Piece) -> Piece:
             weight = piece.weight[:, np.asarray(columns[piece.id], np.intp)]
-            return replace(piece, weight=np.ascontiguousarray(weight))
+            tensors = {**piece.tensors, "weight": np.ascontiguousarray(weight)}
+            return replace(piece, tensors=tensors)
 
         return self.in_sequence(
             [changed(piece) if piece.id in columns else piece for piece in self.pieces]
@@ -215,16 +258,18 @@ class Pile:
         return self.pieces[position]
 
     def __repr__(self) -> str:
-        shapes = Counter(piece.shape for piece in self.pieces)
-        kinds = ", ".join(f"{n} of {rows}×{cols}" for (rows, cols), n in sorted(shapes.items()))
+        shapes = Counter(next(iter(piece.shapes.values())) for piece in self.pieces)
+        kinds = ", ".join(f"{n} of {'×'.join(map(str, one))}" for one, n in sorted(shapes.items()))
         loose = f" and {len(self.biases)} biases" if self.biases else ""
         return f"Pile({len(self)} pieces: {kinds}{loose}; {'/'.join(self.stored_as)})"
 
 
-def _content(piece: Piece) -> tuple[tuple[int, int], bytes, bytes, str, PieceId]:
+def _content(piece: Piece) -> tuple[object, ...]:
     """Sort key: the numbers themselves; identical twins fall back to their ids."""
+    tensors = sorted(piece.tensors.items(), key=lambda each: (each[0] != "weight", each[0]))
+    shapes = tuple((name, values.shape) for name, values in tensors)
     kind = type(piece.id).__name__  # keeps int and str ids comparable
-    return piece.shape, piece.weight.tobytes(), piece.bias.tobytes(), kind, piece.id
+    return shapes, tuple(values.tobytes() for _, values in tensors), kind, piece.id
 
 
 def _numbers(bias: Bias) -> tuple[int, bytes, str, PieceId]:

@@ -71,9 +71,9 @@ class Records:
         return max(float(np.mean(known.var(axis=0))), np.finfo(float).tiny)
 
     def predicted(self) -> "Records":
-        """Only the rows that have all their predictions."""
+        """Only the rows that have all their predictions; the record itself where all have."""
         has_all = ~np.isnan(self.predictions).any(axis=1) & (self.outputs > 0)
-        return self.take(np.flatnonzero(has_all))
+        return self if has_all.all() else self.take(np.flatnonzero(has_all))
 
     def distinct(self) -> "Records":
         """The record without rows that repeat an earlier one; itself where none does.

@@ -14,23 +14,20 @@ not independent from row to row: it counts as so many numbers as the states have
 """
 
 from dataclasses import dataclass, replace
-from math import ceil, exp, isfinite, log
-from typing import Any
+from math import ceil, exp, log
+from operator import attrgetter
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.network import Network
-from unshuffle.ordering.adjoint import linearize
-from unshuffle.ordering.candidates import (
-    all_exchanges,
-    exchange_moves,
-    shift_moves,
-    turn_moves,
-)
-from unshuffle.ordering.judge import Judge, Order
-from unshuffle.ordering.moves import Kind, Moves
+from unshuffle.files.schema import Derived, OrInfinite
+from unshuffle.grouping.evidence import Evidence
+from unshuffle.ordering.linearization import linearize
+from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, with_swap_effects
 from unshuffle.ordering.problem import Problem
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.noise import find_pattern
@@ -69,8 +66,8 @@ class Contest:
 
     Parameters
     ----------
-    first, second
-        Places of the two blocks that it is about, counted from 0.
+    places
+        Of the two blocks that it is about, counted from 0.
     mse
         Mean squared error, to first order, with the two blocks exchanged, or with the exchange of
         layers that fits best.
@@ -81,10 +78,11 @@ class Contest:
         rival changes nothing that rows could show.
     """
 
-    first: int
-    second: int
-    mse: float
-    log_odds: float
+    derived: ClassVar[Derived] = {"confidence": attrgetter("confidence")}
+
+    places: tuple[int, int]
+    mse: OrInfinite
+    log_odds: OrInfinite
     rows_needed: int | None = None
 
     @property
@@ -97,16 +95,6 @@ class Contest:
         """Whether the statement is made."""
         return self.log_odds >= DECIDED
 
-    def summary(self) -> dict[str, Any]:
-        """The contest as plain values, ready for JSON."""
-        return {
-            "places": [self.first, self.second],
-            "mse": self.mse if isfinite(self.mse) else None,
-            "log_odds": self.log_odds if isfinite(self.log_odds) else None,
-            "confidence": self.confidence,
-            "rows_needed": self.rows_needed,
-        }
-
 
 @dataclass(frozen=True)
 class Certificate:
@@ -117,7 +105,7 @@ class Certificate:
     neighbours
         For each two neighbouring places, that their blocks run in this sequence.
     pairs
-        For each place, that its two layers belong together; `second` is the place of the block
+        For each place, that its two layers belong together; the second place is that of the block
         with which the best rival exchanges a layer.
     mse
         Mean squared error of the arrangement on the rows that were looked at.
@@ -130,6 +118,10 @@ class Certificate:
         Expected number of wrong arrangements, among those that were tested, that reproduce the
         record to rounding by chance: next to nothing but for one or two predictions.
     """
+
+    derived: ClassVar[Derived] = {
+        name: attrgetter(name) for name in ("decided", "rows_needed", "groups")
+    }
 
     neighbours: tuple[Contest, ...]
     pairs: tuple[Contest, ...]
@@ -160,7 +152,7 @@ class Certificate:
         for contest in self.neighbours:
             if contest.decided:
                 groups.append([])
-            groups[-1].append(contest.second)
+            groups[-1].append(contest.places[1])
         return tuple(tuple(group) for group in groups)
 
     @property
@@ -169,24 +161,10 @@ class Certificate:
         missing = [c.rows_needed for c in (*self.neighbours, *self.pairs) if c.rows_needed]
         return max(missing, default=None)
 
-    def summary(self) -> dict[str, Any]:
-        """The certificate as plain values, ready for JSON."""
-        return {
-            "decided": self.decided,
-            "mse": self.mse,
-            "floor": self.floor,
-            "rows": self.rows,
-            "chance": self.chance,
-            "rows_needed": self.rows_needed,
-            "groups": [list(group) for group in self.groups],
-            "neighbours": [contest.summary() for contest in self.neighbours],
-            "pairs": [contest.summary() for contest in self.pairs],
-        }
-
 
 def certify(
     problem: Problem,
-    order: Order,
+    arrangement: Arrangement,
     rounding: float,
     tested: NDArray[np.float64] | None = None,
 ) -> Certificate:
@@ -196,8 +174,8 @@ def certify(
     ----------
     problem
         What was ordered; rows with predictions are needed.
-    order
-        The arrangement: one that no move improves.
+    arrangement
+        One that no move improves.
     rounding
         Root mean squared error that rounding explains.
     tested
@@ -211,15 +189,15 @@ def certify(
     """
     known = problem.known
     sample = _spread(known, SURE_ROWS)
-    rivals = _weigh(problem, order, sample, window=1, nearest=1)
+    rivals = _weigh(problem, arrangement, sample, window=1, nearest=1)
     if rivals.mse <= rounding**2:
         certificate = _certificate(rivals, len(sample), rounding**2, rounding**2)
         equations = known.predictions.size
         chance = 0.0 if tested is None else _chance_fits(tested, rounding, equations)
         return replace(certificate, chance=chance)
-    dependence = _dependence(problem.network(order), known)
+    dependence = _dependence(problem.network(arrangement), known)
     for sample in (_spread(known, SOME_ROWS), known):
-        rivals = _weigh(problem, order, sample, window=WINDOW, nearest=RIVALS)
+        rivals = _weigh(problem, arrangement, sample, window=WINDOW, nearest=RIVALS)
         # Dependent rows say as much as a smaller number of independent ones.
         variance = rivals.mse * (1 + dependence * len(sample))
         certificate = _certificate(rivals, len(sample), variance, rounding**2)
@@ -261,7 +239,7 @@ def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float)
             needed = NEEDED * variance * rows / rivals.squares[likeliest]
             rows_needed = max(ceil(needed), rows + 1)
         mse = rivals.mse_after(likeliest if rival is None else rival)
-        return Contest(first, second, mse, log_odds, rows_needed)
+        return Contest((first, second), mse, log_odds, rows_needed)
 
     length = rivals.length
     neighbours = tuple(
@@ -269,7 +247,7 @@ def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float)
     )
     pairs = []
     for place in range(length):
-        breaking = moves.kind != Kind.SHIFT
+        breaking = moves.swap
         breaking &= (moves.first == place) | (moves.second == place)
         if breaking.any():
             rival = nearest(breaking)
@@ -310,24 +288,24 @@ class _Rivals:
         return float(after) / self.equations
 
 
-def _weigh(problem: Problem, order: Order, rows: Records, *, window: int, nearest: int) -> _Rivals:
-    """Sum up the effects of shifts, turns and the nearest exchanges, chunk by chunk."""
-    layers, log_odds = problem.layers, problem.log_odds
-    if not np.isfinite(log_odds).all():
-        log_odds = np.zeros(log_odds.shape)  # only the matched pairs were ever considered
-    few = Judge(layers, problem.last, _spread(rows, SCREENED_ROWS))
-    at = linearize(few, few.run(order))
-    exchanges = _nearest(all_exchanges(few, at, log_odds), at.residual, len(order), nearest)
+def _weigh(
+    problem: Problem, arrangement: Arrangement, rows: Records, *, window: int, nearest: int
+) -> _Rivals:
+    """Sum up the effects of shifts, turns and the nearest swaps, chunk by chunk."""
+    evidence = problem.evidence
+    if any(not np.isfinite(edge.log_odds).all() for edge in evidence.edges):
+        evidence = Evidence(())  # only the blocks that were matched were ever considered
+    few = problem.judge(_spread(rows, SCREENED_ROWS))
+    at = linearize(few, few.run(arrangement))
+    swaps = _nearest(all_swaps(few, at, evidence), at.residual, len(arrangement), nearest)
 
     count = 0
     for start in range(0, len(rows), CHUNK):
         chunk = rows.take(np.arange(start, min(start + CHUNK, len(rows))))
-        judge = Judge(layers, problem.last, chunk)
-        at = linearize(judge, judge.run(order))
-        moves = shift_moves(judge, at, window)
-        moves += exchange_moves(judge, at, exchanges, log_odds.shape[1])
-        if problem.turns:
-            moves += turn_moves(judge, at, log_odds)
+        judge = problem.judge(chunk)
+        at = linearize(judge, judge.run(arrangement))
+        moves = shift_moves(judge, at, window) + with_swap_effects(judge, at, swaps)
+        moves += turn_moves(judge, at, evidence)
         if not count:
             gram, slopes, residual = np.zeros((len(moves), len(moves))), np.zeros(len(moves)), 0.0
         effects, left = moves.effects.astype(np.float64), at.residual.astype(np.float64)
@@ -335,9 +313,8 @@ def _weigh(problem: Problem, order: Order, rows: Records, *, window: int, neares
         slopes += effects @ left
         residual += float(left @ left)
         count += len(left)
-    return _Rivals(
-        len(order), moves.with_effects(moves.effects[:, :0]), gram, slopes, residual, count
-    )
+    without = moves.with_effects(moves.effects[:, :0])
+    return _Rivals(len(arrangement), without, gram, slopes, residual, count)
 
 
 def _spread(rows: Records, most: int) -> Records:

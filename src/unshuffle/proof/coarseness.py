@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unshuffle.blocks.network import Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork, MlpStack, as_mlp
+from unshuffle.blocks.network import Network
 from unshuffle.pieces.pile import QUANTISED, Floats, Pile
 from unshuffle.proof.tolerance import UNIT, Tolerance
 
@@ -162,7 +164,10 @@ def coarse_tolerance(
         From networks whose weights are drawn, evenly, from what those of the lost one can have
         been; None where nothing was kept coarsely.
     """
-    layers = network.layers()
+    if not isinstance(network.blocks, MlpStack):
+        return None
+    known = as_mlp(network)
+    layers = known.layers()
     found = [
         (coarseness(layer.weight, quantised=quantised), coarseness(layer.bias)) for layer in layers
     ]
@@ -184,7 +189,7 @@ def coarse_tolerance(
                 Linear(drawn(layer.weight, weight), drawn(layer.bias, bias))
                 for layer, (weight, bias) in zip(layers, found, strict=True)
             ]
-            lost = Network.from_layers(others, network.blocks.activation)
+            lost = MlpNetwork.from_layers(others, known.blocks.activation)
             differences.append(np.abs(lost.predict(some) - predictions))
         squares = np.mean(np.square(differences), axis=(1, 2))
     largest = float(np.max(differences))

@@ -75,10 +75,9 @@ def find_pattern(network: Network, known: Records) -> Pattern:
 def _states_and_residual(network: Network, known: Records) -> tuple[list[Floats], Floats]:
     """States at some depths, each of shape (rows, width), and what they leave unexplained."""
     depths = np.linspace(0, len(network.blocks), DEPTHS).round().astype(int)
-    inputs = known.inputs.astype(network.last.weight.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        states = [x for depth, x in enumerate(network.states(inputs)) if depth in depths]
-        residual: Floats = known.predictions - network.last(states[-1]).astype(np.float64)
+        states = [x for depth, x in enumerate(network.states(known.inputs)) if depth in depths]
+        residual: Floats = known.predictions - network.ends.leave(states[-1]).astype(np.float64)
     return states, residual
 
 

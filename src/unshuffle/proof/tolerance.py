@@ -8,10 +8,12 @@ Algorithms, 2002, section 3.1), which carries the sample over to float64 arithme
 """
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from unshuffle.blocks.network import Network
+from unshuffle.files.schema import BESIDE, Derived, Key
 from unshuffle.pieces.pile import Floats
 
 SAMPLE_ROWS = 128
@@ -35,8 +37,10 @@ class Tolerance:
         Bounds on the root mean squared and on the maximum absolute error.
     """
 
-    rms: float
-    peak: float
+    derived: ClassVar[Derived] = {"mse": lambda tolerance: tolerance.rms**2}
+
+    rms: Annotated[float, BESIDE]
+    peak: Annotated[float, Key("max_abs_error")]
 
     def admits(self, mse: float, peak: float) -> bool:
         """Whether an arrangement with these errors reproduces the record to rounding."""

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -12,6 +11,7 @@ from unshuffle.blocks.activations import ACTIVATIONS, find_activation
 from unshuffle.blocks.assembly import build_network
 from unshuffle.blocks.network import Network
 from unshuffle.errors import RecordError
+from unshuffle.files.schema import Derived, Key, encode
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, parse_answer
 from unshuffle.pieces.pile import QUANTISED, PieceId, Pile
@@ -53,24 +53,18 @@ class Verdict:
         Of the answer text; empty where a network was judged by itself.
     """
 
+    derived: ClassVar[Derived] = {"exact": lambda verdict: verdict.outcome is Outcome.EXACT}
+
     outcome: Outcome
     mse: float
     max_abs_error: float
     rows: int
-    tolerance: Tolerance
+    tolerance: Annotated[Tolerance, Key("rounding")]
     sha256: str = ""
 
     def summary(self) -> dict[str, Any]:
         """The verdict as plain values, ready for JSON."""
-        return {
-            "outcome": str(self.outcome),
-            "exact": self.outcome is Outcome.EXACT,
-            "mse": self.mse if isfinite(self.mse) else None,
-            "max_abs_error": self.max_abs_error if isfinite(self.max_abs_error) else None,
-            "rows": self.rows,
-            "rounding": {"mse": self.tolerance.rms**2, "max_abs_error": self.tolerance.peak},
-            "sha256": self.sha256,
-        }
+        return encode(self)
 
 
 UNVERIFIED = Verdict(Outcome.INTERRUPTED, np.nan, np.nan, 0, Tolerance(0.0, 0.0))
@@ -155,7 +149,7 @@ def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) 
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
         mse, peak = float(np.mean(np.square(error))), float(error.max())
-    arithmetic = arithmetic_of(network.last.weight.dtype, known.predictions)
+    arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
     rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
     outcome = Outcome.EXACT if rounding.admits(mse, peak) else Outcome.MISFIT
     verdict = Verdict(outcome, mse, peak, len(known), rounding)
@@ -180,7 +174,7 @@ def _kept_coarsely(
 ) -> bool:
     """Whether an error is explained by how coarsely predictions or weights were kept."""
     mse, peak = verdict.mse, verdict.max_abs_error
-    arithmetic = arithmetic_of(network.last.weight.dtype, known.predictions)
+    arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
     storage = storage_tolerance(verdict.tolerance, arithmetic, stored_as, known.predictions)
     if storage.admits(mse, peak):
         return True

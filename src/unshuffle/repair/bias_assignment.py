@@ -10,29 +10,41 @@ chosen together by matching pursuit, place the rest.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Linear
+from unshuffle.blocks.ends import Ends, Linear
+from unshuffle.blocks.mlp import as_mlp_bank
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.signals import Scores
-from unshuffle.ordering.adjoint import Linearization
-from unshuffle.ordering.moves import Kind, Moves
+from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.linearization import Linearization
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.reassignment import ridge_regressions
-from unshuffle.ordering.selection import pursuit
-from unshuffle.pieces.anatomy import Anatomy
+from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, PieceId, Pile
-
-RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""Relative to the mean squared norm of an effect."""
-
-STAYING = (1 / 16, 1 / 4)
-"""Coefficients of the biases that stand: 1 if the regression were exact, less to move more."""
+from unshuffle.repair.unit_exchange import exchanges, swaps
 
 Held = tuple[NDArray[np.intp], ...]
 """For each group, the bias that each of its weights holds; −1 for none, where the mean stands."""
+
+
+@dataclass(frozen=True)
+class BiasAssignmentParameters:
+    """Numbers that steer the assignment."""
+
+    ridges: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
+    """Ridges that are tried, relative to the mean squared norm of an effect."""
+    staying: tuple[float, ...] = (1 / 16, 1 / 4)
+    """Coefficients of the biases that stand: 1 if the regression were exact, less to move more."""
+    trust: tuple[float, ...] = (0.0, 1.0)
+    """Factors on the log-odds by the numbers alone."""
+
+
+STANDARD = BiasAssignmentParameters()
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +54,9 @@ class Group:
     Parameters
     ----------
     pieces
-        Shape (weights,): positions in the pile.
-    ids
-        Ids of the biases.
-    biases
-        Shape (weights, length).
+        Shape (weights,): positions in the pile, ascending.
+    ids, biases
+        Ids of the biases, and their numbers, shape (weights, length).
     odds
         Shape (weights, weights): log-odds of each bias for each weight, by the numbers alone.
     """
@@ -61,144 +71,152 @@ class Group:
         """Whether there is nothing to find out."""
         return len(self.pieces) == 1
 
-    def values(self, held: NDArray[np.intp]) -> Floats:
-        """The bias of each weight, shape (weights, length)."""
+    def values(self, holds: NDArray[np.intp]) -> dict[int, Floats]:
+        """The bias of each weight, by its position."""
         mean = self.biases.mean(axis=0, dtype=np.float64).astype(self.biases.dtype)
-        return np.where(held[:, None] >= 0, self.biases[held], mean)
+        values = np.where(holds[:, None] >= 0, self.biases[holds], mean)
+        return dict(zip(self.pieces.tolist(), values, strict=True))
 
 
-def groups_of(pile: Pile) -> tuple[Group, ...]:
-    """The loose biases of a pile by their lengths, with the weights that each might belong to."""
-    groups = []
-    for length in sorted({len(bias.values) for bias in pile.biases}):
-        biases = [bias for bias in pile.biases if len(bias.values) == length]
-        pieces = [p for p, piece in enumerate(pile) if piece.detached and piece.shape[0] == length]
-        groups.append(
-            Group(
-                np.array(pieces, np.intp),
-                tuple(bias.id for bias in biases),
-                np.stack([bias.values for bias in biases]).astype(pile.dtype),
-                np.zeros((len(pieces), len(biases))),
-            )
+@dataclass(frozen=True, eq=False)
+class Loose:
+    """The loose biases of a pile, in a group for each length."""
+
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, pile: Pile) -> "Loose":
+        """Those of a pile, of which nothing is known."""
+        groups = []
+        for length in sorted({len(bias.values) for bias in pile.biases}):
+            biases = [bias for bias in pile.biases if len(bias.values) == length]
+            pieces = [p for p, one in enumerate(pile) if one.detached and one.shape[0] == length]
+            values = np.stack([bias.values for bias in biases]).astype(pile.dtype)
+            ids, odds = tuple(bias.id for bias in biases), np.zeros((len(pieces), len(biases)))
+            groups.append(Group(np.array(pieces, np.intp), ids, values, odds))
+        return cls(tuple(groups))
+
+    @property
+    def nothing(self) -> Held:
+        """Means everywhere, but where there is one bias for one weight."""
+        return tuple(
+            np.full(len(one.ids), 0 if one.decided else -1, np.intp) for one in self.groups
         )
-    return tuple(groups)
+
+    @property
+    def likeliest(self) -> Held:
+        """What the numbers alone say."""
+        return tuple(optimal_matching(group.odds)[:, 1] for group in self.groups)
+
+    def values(self, held: Held) -> dict[int, Floats]:
+        """The bias of each weight, by its position."""
+        each = (group.values(holds) for group, holds in zip(self.groups, held, strict=True))
+        return {position: bias for values in each for position, bias in values.items()}
+
+    def named(self, pile: Pile, held: Held) -> dict[PieceId, PieceId]:
+        """Ids of biases by those of their weights; what is not held is handed out in sequence."""
+        bias_of = {}
+        for group, holds in zip(self.groups, held, strict=True):
+            free = iter(sorted({*range(len(group.ids))} - {*holds.tolist()}))
+            for piece, bias in zip(group.pieces.tolist(), holds.tolist(), strict=True):
+                bias_of[pile[piece].id] = group.ids[bias if bias >= 0 else next(free)]
+        return bias_of
+
+    def problem(self, problem: Problem, held: Held) -> Problem:
+        """The same problem with the biases that weights hold; what theirs were does not matter."""
+        bank, ends, bias = as_mlp_bank(problem.bank), _linear(problem.ends), self.values(held)
+        inp = [bias.get(at, one) for at, one in zip(bank.inp_positions, bank.inp_bias, strict=True)]
+        out = [bias.get(at, one) for at, one in zip(bank.out_positions, bank.out_bias, strict=True)]
+        last = bias.get(_last(problem.grouped), ends.bias).astype(ends.dtype)
+        bank = replace(bank, inp_bias=np.stack(inp), out_bias=np.stack(out))
+        return replace(problem, bank=bank, ends=Linear(ends.weight, last))
+
+    def effects(self, judge: Judge, at: Linearization, clock: Clock) -> list[Floats]:
+        """Effects of giving each weight each of its biases, in place of what stands.
+
+        Returns
+        -------
+        list
+            For each group, shape (weights, biases, outputs * rows).
+
+        Raises
+        ------
+        OutOfTimeError
+            If the time does not suffice.
+        """
+        bank, states, sensitivities = as_mlp_bank(judge.bank), at.run.states, at.sensitivities
+        shape = sensitivities.shape[1:3]
+        found = [np.zeros((*each.odds.shape, *shape), states.dtype) for each in self.groups]
+        slots = {
+            piece: (group.biases, into)
+            for group, effects in zip(self.groups, found, strict=True)
+            for piece, into in zip(group.pieces.tolist(), effects, strict=True)
+        }
+        for t, (inp, out) in enumerate(at.run.arrangement.tolist()):
+            clock.check()
+            x, g, apply = states[t], sensitivities[t + 1], bank.activation.apply
+            reads, writes = bank.inp_layer(inp), bank.out_layer(out)
+            if out in slots:
+                biases, into = slots[out]
+                into[:] = np.moveaxis(g @ (biases - writes.bias).T, 2, 0)
+            if inp in slots:
+                biases, into = slots[inp]
+                gated, z = g @ writes.weight, x @ reads.weight.T
+                here = apply(z + reads.bias)
+                for k, bias in enumerate(biases):
+                    into[k] = np.einsum("onh,nh->on", gated, apply(z + bias) - here)
+        last = _last(at.run.arrangement)
+        if last in slots:
+            biases, into = slots[last]
+            into[:] = (biases - _linear(judge.ends).bias)[:, :, None]
+        return [effects.reshape(*effects.shape[:2], -1) for effects in found]
 
 
-def nothing_held(groups: Sequence[Group]) -> Held:
-    """Means everywhere, but where there is one bias for one weight."""
-    return tuple(np.full(len(one.pieces), 0 if one.decided else -1, np.intp) for one in groups)
+def _linear(ends: Ends) -> Linear:
+    assert isinstance(ends, Linear)
+    return ends
 
 
-def holding(
-    problem: Problem, anatomy: Anatomy, last: int, groups: Sequence[Group], held: Held
-) -> Problem:
-    """The same problem with the biases that the weights hold.
-
-    Parameters
-    ----------
-    problem
-        Of a pile whose detached pieces have any biases.
-    anatomy
-        The roles of its pieces.
-    last
-        Position of the last layer.
-    groups, held
-        The loose biases, and which weight holds which.
-    """
-    inp_bias, out_bias = problem.layers.inp_bias.copy(), problem.layers.out_bias.copy()
-    last_bias = problem.last.bias
-    rows = {piece: i for i, piece in enumerate(anatomy.inp)}
-    columns = {piece: j for j, piece in enumerate(anatomy.out)}
-    for group, holding in zip(groups, held, strict=True):
-        for piece, value in zip(group.pieces.tolist(), group.values(holding), strict=True):
-            if piece in rows:
-                inp_bias[rows[piece]] = value
-            if piece in columns:
-                out_bias[columns[piece]] = value
-            if piece == last:
-                last_bias = value.astype(last_bias.dtype)
-    layers = replace(problem.layers, inp_bias=inp_bias, out_bias=out_bias)
-    return replace(problem, layers=layers, last=Linear(problem.last.weight, last_bias))
-
-
-def bias_effects(
-    problem: Problem, anatomy: Anatomy, last: int, group: Group, at: Linearization
-) -> Floats:
-    """Effects of giving each weight of a group each of its biases, in place of what stands.
-
-    Returns
-    -------
-    Floats
-        Shape (weights, biases, outputs * rows).
-    """
-    layers = problem.layers
-    states, adjoints = at.run.states, at.sensitivities
-    outputs, rows = adjoints.shape[1:3]
-    effects = np.zeros((len(group.pieces), len(group.biases), outputs, rows), states.dtype)
-    slot = {piece: k for k, piece in enumerate(group.pieces.tolist())}
-    for t, number in enumerate(at.run.order):
-        i, j = divmod(number, len(layers.out_weight))
-        g = adjoints[t + 1]
-        if anatomy.out[j] in slot:
-            changes = group.biases - layers.out_bias[j]
-            effects[slot[anatomy.out[j]]] = np.moveaxis(g @ changes.T, 2, 0)
-        if anatomy.inp[i] in slot:
-            gated = g @ layers.out_weight[j]  # (outputs, rows, hidden)
-            z = states[t] @ layers.inp_weight[i].T
-            here = layers.activation.apply(z + layers.inp_bias[i])
-            into = effects[slot[anatomy.inp[i]]]
-            for k, bias in enumerate(group.biases):
-                change = layers.activation.apply(z + bias)
-                change -= here
-                into[k] = np.einsum("onh,nh->on", gated, change)
-    if last in slot:
-        changes = group.biases - problem.last.bias
-        effects[slot[last]] = changes[:, :, None]
-    return effects.reshape(*effects.shape[:2], outputs * rows)
+def _last(arrangement: Arrangement) -> int:
+    """Position of the last layer, which is in no block of a whole network."""
+    return int(np.setdiff1d(np.arange(arrangement.size + 1), arrangement)[0])
 
 
 def reassigned(
-    effects: Sequence[Floats], residual: Floats, groups: Sequence[Group], held: Held
+    effects: Sequence[Floats],
+    residual: Floats,
+    groups: Sequence[Group],
+    held: Held,
+    by: BiasAssignmentParameters = STANDARD,
 ) -> Iterator[Held]:
     """Propose other biases for many weights at once, by ridge regression and assignment.
 
     Parameters
     ----------
-    effects
-        As from `bias_effects`, for each group.
-    residual
-        Predictions minus the record's.
+    effects, residual
+        As from `Loose.effects`, and predictions minus the record's.
     groups, held
         What there is, and what stands.
+    by
+        What steers it.
     """
     wanted = -residual.astype(np.float64)
-    open_groups = [k for k, group in enumerate(groups) if not group.decided]
-    subsets = [open_groups]
-    if len(open_groups) > 1 and all((holding >= 0).all() for holding in held):
-        subsets += [[k] for k in open_groups]
+    undecided = [k for k, group in enumerate(groups) if not group.decided]
+    subsets = [undecided] if undecided else []
+    if len(undecided) > 1 and all((holds >= 0).all() for holds in held):
+        subsets += [[k] for k in undecided]
     for subset in subsets:
         flat = [effects[k].reshape(-1, len(residual)) for k in subset]
-        for found in ridge_regressions(flat, wanted, RIDGES):
-            coefficients = [
-                values.reshape(effects[k].shape[:2])
-                for k, values in zip(subset, found, strict=True)
-            ]
-            for staying in STAYING:
-                for trust in (0.0, 1.0):
-                    proposal = list(held)
-                    for k, values in zip(subset, coefficients, strict=True):
-                        proposal[k] = _assigned(groups[k], values, held[k], staying, trust)
-                    yield tuple(proposal)
-
-
-def _assigned(
-    group: Group, coefficients: Scores, held: NDArray[np.intp], staying: float, trust: float
-) -> NDArray[np.intp]:
-    variance = max(float(coefficients.var()), np.finfo(float).tiny)
-    scores = coefficients / variance
-    standing = np.flatnonzero(held >= 0)
-    scores[standing, held[standing]] += staying / variance
-    return optimal_matching(scores + trust * group.odds)[:, 1]
+        for found in ridge_regressions(flat, wanted, by.ridges):
+            for staying, trust in product(by.staying, by.trust):
+                proposal = [*held]
+                for k, coefficients in zip(subset, found, strict=True):
+                    variance = max(float(coefficients.var()), np.finfo(float).tiny)
+                    scores = coefficients.reshape(effects[k].shape[:2]) / variance
+                    standing = np.flatnonzero(held[k] >= 0)
+                    scores[standing, held[k][standing]] += staying / variance
+                    proposal[k] = optimal_matching(scores + trust * groups[k].odds)[:, 1]
+                yield tuple(proposal)
 
 
 def exchanged(
@@ -213,26 +231,14 @@ def exchanged(
     strength
         What the logarithm of the error counts; see `unshuffle.ordering.selection.pursuit`.
     """
-    first, second, moves, sizes = [], [], [], [0]
-    for each, holding in zip(effects, held, strict=True):
-        a, b = np.triu_indices(len(holding), 1)
-        given = each[:, holding]  # entry (k, l) gives weight k the bias of weight l
-        moves.append(given[a, b] + given[b, a])
-        first.append(a + sizes[-1])
-        second.append(b + sizes[-1])
-        sizes.append(sizes[-1] + len(holding))
-    count = sum(map(len, first))
-    exchanges = Moves(
-        np.full(count, Kind.OUTS),
-        np.concatenate(first),
-        np.concatenate(second),
-        np.concatenate(moves),
-        np.zeros(count),
-    )
-    chosen = pursuit(exchanges, residual, strength)
-    while len(chosen):
-        flat = np.concatenate(held)
-        for a, b in zip(exchanges.first[chosen], exchanges.second[chosen], strict=True):
-            flat[[a, b]] = flat[[b, a]]
-        yield tuple(np.split(flat, sizes[1:-1]))
-        chosen = chosen[: len(chosen) // 2]
+    first, second, changes, ends = [], [], [], np.cumsum([len(holds) for holds in held])
+    for each, holds, end in zip(effects, held, ends, strict=True):
+        a, b = np.triu_indices(len(holds), 1)
+        given = each[:, holds]  # entry (k, l) gives weight k the bias of weight l
+        changes.append(given[a, b] + given[b, a])
+        first.append(a + end - len(holds))
+        second.append(b + end - len(holds))
+    one, other, effect = map(np.concatenate, (first, second, changes))
+    moves = swaps(one, other, effect, np.zeros(len(one)))
+    for flat in exchanges(moves, np.concatenate(held), residual, strength):
+        yield tuple(np.split(flat, ends[:-1]))

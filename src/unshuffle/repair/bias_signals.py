@@ -9,36 +9,37 @@ anew, repeat (self-training, Scudder 1965; for shuffled labels Pananjady, Wainwr
 explains most wins: only a right one finds more than chance.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Blocks
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.signals import Scores
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
-
-RIDGE = 0.01
-"""Of the regression, relative to the variance of a feature."""
-
-START = 0.1
-"""Coefficient of the one feature that a regression starts from."""
-
-ROUNDS = 30
 
 TINY = 1e-12
 
 
-def unit_features(blocks: Blocks, last: Floats, inputs: Floats) -> NDArray[np.float64]:
-    """What may tell the bias of a hidden unit, one vector for each.
+@dataclass(frozen=True)
+class BiasSignalParameters:
+    """Numbers that steer the self-training."""
 
-    Parameters
-    ----------
-    blocks
-        Blocks whose inp biases are not known.
-    last
-        Weight of the last layer, shape (outputs, width).
-    inputs
-        Shape (rows, width).
+    ridge: float = 0.01
+    """Of the regression, relative to the variance of a feature."""
+    start: float = 0.1
+    """Coefficient of the one feature that a regression starts from."""
+    rounds: int = 30
+    """Rounds of matching and regression in turn, at most."""
+
+
+STANDARD = BiasSignalParameters()
+
+
+def unit_features(network: MlpNetwork, inputs: Floats) -> NDArray[np.float64]:
+    """What may tell the bias of a hidden unit, in a network whose inp biases are not known.
 
     Returns
     -------
@@ -47,21 +48,22 @@ def unit_features(blocks: Blocks, last: Floats, inputs: Floats) -> NDArray[np.fl
         units of a block: norms of what the unit reads and writes with, the mean and spread of its
         pre-activation, the alignment of its two sides, and sums.
     """
-    inp, out = blocks.inp_weight.astype(np.float64), blocks.out_weight.astype(np.float64)
-    x = inputs.astype(np.float64)
+    inp = network.blocks.inp_weight.astype(np.float64)
+    out = network.blocks.out_weight.astype(np.float64)
+    x, last = inputs.astype(np.float64), network.last.weight
     mean, covariance = x.mean(axis=0), np.cov(x.T).reshape(x.shape[1], x.shape[1])
-    importance = np.linalg.norm(last, axis=0)
-    direction = last.sum(axis=0)
+    direction, importance = last.sum(axis=0), np.linalg.norm(last, axis=0)
     aligned = np.einsum("khd,kdh->kh", inp, out)
-    norms = np.linalg.norm(inp, axis=2), np.linalg.norm(out, axis=1)
+    reads, writes = np.linalg.norm(inp, axis=2), np.linalg.norm(out, axis=1)
     spread = np.sqrt(np.maximum(np.einsum("khd,de,khe->kh", inp, covariance, inp), 0))
     features = (
-        *norms,
+        reads,
+        writes,
         inp @ mean,
         spread,
         inp @ mean / np.maximum(spread, TINY),
         aligned,
-        aligned / np.maximum(norms[0] * norms[1], TINY),
+        aligned / np.maximum(reads * writes, TINY),
         inp.sum(axis=2),
         out.sum(axis=1),
         np.einsum("d,kdh->kh", direction, out),
@@ -72,7 +74,9 @@ def unit_features(blocks: Blocks, last: Floats, inputs: Floats) -> NDArray[np.fl
     return np.stack([_standardised(feature) for feature in features], axis=2)
 
 
-def bias_log_odds(features: NDArray[np.float64], biases: Floats) -> Scores:
+def bias_log_odds(
+    features: NDArray[np.float64], biases: Floats, clock: Clock, by: BiasSignalParameters = STANDARD
+) -> Scores:
     """Log-odds, up to a constant, that biases belong to weights with the given features.
 
     Parameters
@@ -81,6 +85,8 @@ def bias_log_odds(features: NDArray[np.float64], biases: Floats) -> Scores:
         Shape (weights, units, features), standardised over the units.
     biases
         Shape (biases, units), as many biases as weights or more.
+    clock, by
+        Ends it with the starts that there was time for, and what steers it.
 
     Returns
     -------
@@ -89,11 +95,13 @@ def bias_log_odds(features: NDArray[np.float64], biases: Floats) -> Scores:
     """
     values = _standardised(biases.astype(np.float64))
     gram = np.einsum("kuf,kug->fg", features, features)
-    gram += RIDGE * features.shape[0] * features.shape[1] * np.eye(len(gram))
+    gram += by.ridge * features.shape[0] * features.shape[1] * np.eye(len(gram))
     best, explained = np.zeros((len(features), len(values))), 0.0
-    for start in np.concatenate([np.eye(len(gram)), -np.eye(len(gram))]) * START:
+    for start in np.concatenate([np.eye(len(gram)), -np.eye(len(gram))]) * by.start:
+        if clock.out:
+            break
         coefficients, matched = start, None
-        for _ in range(ROUNDS):
+        for _ in range(by.rounds):
             scores = _likelihoods(features @ coefficients, values)
             pairs = optimal_matching(scores)
             if matched is not None and np.array_equal(pairs, matched):
@@ -102,7 +110,6 @@ def bias_log_odds(features: NDArray[np.float64], biases: Floats) -> Scores:
             found = np.einsum("kuf,ku->f", features[pairs[:, 0]], values[pairs[:, 1]])
             coefficients = np.linalg.solve(gram, found)
         expected = features @ coefficients
-        pairs = optimal_matching(scores)
         agreement = float(np.mean(expected[pairs[:, 0]] * values[pairs[:, 1]]))
         if agreement > explained:
             best, explained = _likelihoods(expected, values), agreement

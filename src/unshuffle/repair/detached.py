@@ -6,95 +6,93 @@ then a few rounds on the order, and so on until the record is reproduced. The or
 polished before the biases are about right: it would make up for them, and move away from the truth.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
-from time import perf_counter
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from unshuffle.grouping.matching import optimal_matching
-from unshuffle.ordering.adjoint import linearize
-from unshuffle.ordering.auto import NEAR, Stage, disturbed, ranked_seeds
-from unshuffle.ordering.descent import Objective, descend
-from unshuffle.ordering.journal import Errors, Journal, Numbers
-from unshuffle.ordering.judge import Judge, Order, Run
+from unshuffle.blocks.mlp import INP, as_mlp
+from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.ordering.descent import descend
+from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.linearization import linearize
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.search import Ending, run_search, while_kept
+from unshuffle.ordering.search import Ending, run_search
+from unshuffle.ordering.stages import disturbed
 from unshuffle.ordering.trace import Step, Trace
-from unshuffle.pieces.anatomy import check_biases, read_anatomy
+from unshuffle.ordering.workbench import rank_seeds
+from unshuffle.pieces.anatomy import check_biases
 from unshuffle.pieces.answer import answer_hash, with_biases
-from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import OutOfTimeError
+from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
-from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.tolerance import arithmetic_of
-from unshuffle.proof.verification import judge_network
 from unshuffle.repair.bias_assignment import (
+    BiasAssignmentParameters,
     Group,
     Held,
-    bias_effects,
+    Loose,
     exchanged,
-    groups_of,
-    holding,
-    nothing_held,
     reassigned,
 )
-from unshuffle.repair.bias_signals import bias_log_odds, unit_features
-from unshuffle.solution.arranging import Cases, Options, Start, arrange, reproduces_rows
+from unshuffle.repair.bias_signals import BiasSignalParameters, bias_log_odds, unit_features
+from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.arranging import Reproduction, Start, arrange
+from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
-EQUATIONS = 1024
-"""Predictions that the search uses."""
 
-SIGNAL_ROWS = 1000
-"""Inputs whose mean and spread the signals look at."""
+@dataclass(frozen=True)
+class DetachedParameters:
+    """Numbers that steer the search for biases and order."""
 
-STARTS = 4
-"""Seeds that are started from."""
+    equations: int = 1024
+    """Predictions that the search uses."""
+    signal_rows: int = 1000
+    """Inputs whose mean and spread the signals look at."""
+    starts: int = 4
+    """Seeds that are started from."""
+    restarts: int = 16
+    """Restarts without a new best before the search ends."""
+    short: int = 3
+    """Rounds on the order between two rounds on the biases."""
+    slow: float = 1e-3
+    """Rounds that lower the error by a smaller part than this are followed by a whole descent."""
+    assignment: BiasAssignmentParameters = field(default_factory=BiasAssignmentParameters)
+    signals: BiasSignalParameters = field(default_factory=BiasSignalParameters)
 
-RESTARTS = 16
-"""Restarts, without a new best, before the search ends."""
 
-SHORT = 3
-"""Rounds on the order between two rounds on the biases."""
-
-SLOW = 1e-3
-"""Rounds that lower the error by a smaller part than this are followed by a whole descent."""
+STANDARD = DetachedParameters()
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class Joint:
     """An arrangement of weights and biases.
 
     Parameters
     ----------
-    bare
-        What is to be ordered, whatever biases its layers have.
-    held
-        Which weight holds which bias.
-    stage
-        The search for the order with these biases.
-    run
-        The order that stands.
+    held, problem
+        Which weight holds which bias, and what is to be ordered with these.
+    judge, run
+        Who judges orders of it, and the one that stands.
     """
 
-    bare: Problem
     held: Held
-    stage: Stage
+    problem: Problem
+    judge: Judge
     run: Run
 
-    @property
-    def done(self) -> bool:
-        """Whether the rows of the search are reproduced."""
-        return self.stage.done(self.run)
+
+Rounds = Generator[Step, None, Joint]
+"""Rounds yield what they do and return what they end with."""
 
 
-Rounds = Generator[Step, None, State]
-"""Rounds yield what they do and return the state that they end with."""
-
-
-def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
+def solve_detached(
+    pile: Pile, records: Records, options: Options, by: DetachedParameters = STANDARD
+) -> Solution:
     """Put together a network whose biases are pieces of their own.
 
     Parameters
@@ -103,6 +101,8 @@ def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
         A pile with loose biases.
     records, options
         As for `unshuffle.solve`. "classic" orders the blocks once the biases are placed.
+    by
+        What steers the search.
 
     Raises
     ------
@@ -111,261 +111,197 @@ def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
     RecordError
         If the record does not fit the pile.
     """
-    started = perf_counter()
     check_biases(pile)
-    journal = options.journal or Journal()
-    with threadpool_limits(1, "blas"):
-        search = JointSearch(pile, records, options, journal)
-        ending = run_search(
-            search.steps(),
-            search.trace,
-            time_limit=options.time_limit,
-            on_step=options.on_step,
-            clock=lambda: journal.seconds,
-        )
-    best = search.best
-    bias_of = _bias_of(pile, search.groups, best.held)
-    placed = perf_counter()
-    start = None
-    if search.trace.steps:
-        stopped = None if ending is Ending.CONVERGED else ending
-        start = Start(best.run.order, search.trace, stopped)
-    solution = arrange(_joined(pile, bias_of), records, options, start=start)
-    seconds = {"biases": placed - started, **solution.seconds, "total": perf_counter() - started}
-    answer = with_biases(solution.layers, bias_of)
-    return replace(solution, biases=bias_of, sha256=answer_hash(answer), seconds=seconds)
-
-
-def _bias_of(pile: Pile, groups: Iterable[Group], held: Held) -> dict[PieceId, PieceId]:
-    """Ids of the biases by the ids of the weights; those not held are handed out in sequence."""
-    bias_of = {}
-    for group, holds in zip(groups, held, strict=True):
-        free = iter(sorted({*range(len(group.ids))} - {*holds.tolist()}))
-        for piece, bias in zip(group.pieces.tolist(), holds.tolist(), strict=True):
-            bias_of[pile[piece].id] = group.ids[bias if bias >= 0 else next(free)]
-    return bias_of
-
-
-def _joined(pile: Pile, bias_of: Mapping[PieceId, PieceId]) -> Pile:
+    with options.clock.phase("biases"), single_threaded_blas():
+        search = JointSearch(pile, records, options, by)
+        stops, trace = options.stops, search.trace
+        ending = run_search(search.steps(), trace, stops=stops, on_step=options.on_step)
+    start, stopped = None, None if ending is Ending.CONVERGED else ending
+    if trace.steps:
+        start = Start(search.best.run.arrangement, trace, stopped)
+    bias_of = search.loose.named(pile, search.best.held)
     values = {bias.id: bias.values for bias in pile.biases}
-    return pile.joined({weight: values[bias] for weight, bias in bias_of.items()})
+    whole = pile.joined({weight: values[bias] for weight, bias in bias_of.items()})
+    solution = arrange(whole, records, options, start=start)
+    answer = with_biases(solution.layers, bias_of)
+    return replace(solution, biases=bias_of, sha256=answer_hash(answer))
 
 
 class JointSearch:
     """A search for pairs, order and biases together.
 
-    Attributes
-    ----------
-    groups
-        The loose biases, with the weights that each might belong to.
-    trace
-        What was done; block numbers are of the layers that it names.
-    best
-        The best arrangement so far.
+    After it, `best` is the best arrangement, `trace` what was done, and `loose` are the biases.
     """
 
-    def __init__(self, pile: Pile, records: Records, options: Options, journal: Journal) -> None:
-        self.journal = journal
-        groups = groups_of(pile)
-        bare = pile.joined(
-            {
-                pile[piece].id: bias
-                for group, holds in zip(groups, nothing_held(groups), strict=True)
-                for piece, bias in zip(group.pieces.tolist(), group.values(holds), strict=True)
-            }
-        )
-        self.anatomy = read_anatomy(bare, records)
-        self.groups = groups
-        self.cases = Cases(bare, records, self.anatomy, options)
-        self.pile = bare
-        self.rng = np.random.default_rng(options.seed)
-        problem = self.cases.problems[0]
-        self.known = problem.known.take(self.rng.permutation(len(problem.known)))
-        rows = options.rows or -(-EQUATIONS // max(self.known.outputs, 1))
-        self.sample = self.known.take(np.arange(min(rows, len(self.known))))
-        self.arithmetic = arithmetic_of(bare.dtype, self.known.predictions)
-        self.trace = Trace(
-            [bare[i].id for i in self.anatomy.inp], [bare[j].id for j in self.anatomy.out]
-        )
-        self.groups = tuple(self._with_odds(problem, group) for group in groups)
+    def __init__(
+        self, pile: Pile, records: Records, options: Options, by: DetachedParameters
+    ) -> None:
+        self.options, self.by, loose = options, by, Loose.of(pile)
+        means = {pile[p].id: bias for p, bias in loose.values(loose.nothing).items()}
+        self.alternatives = Alternatives(pile.joined(means), records, options)
+        problem, self.rng = self.alternatives.problems[0], np.random.default_rng(options.seed)
+        known = problem.known.take(self.rng.permutation(len(problem.known)))
+        rows = options.rows or -(-by.equations // max(known.outputs, 1))
+        self.sample = known.take(np.arange(min(rows, len(known))))
+        arithmetic = arithmetic_of(pile.dtype, known.predictions)
+        self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as)
+        self.trace = Trace(pile.ids)
+        self.loose = Loose(tuple(self._with_odds(problem, group) for group in loose.groups))
         # Before the record is looked at, what the numbers alone say is the best.
-        held = tuple(optimal_matching(group.odds)[:, 1] for group in self.groups)
-        self.best = self._state(problem, held, tuple(problem.blocks.tolist()))
-
-    def steps(self) -> Iterator[Step]:
-        """Rounds on biases and on the order in turn until the record is reproduced."""
-        if not len(self.known):
-            return
-        waiting: list[tuple[State, list[Order]]] = []
-        for problem in self.cases:
-            state, orders = yield from self._first_round(problem)
-            if not self._near(state):
-                waiting.append((state, orders))
-                continue
-            yield from self._starts(state, orders)
-            if self._settled():
-                return
-        for state, orders in sorted(waiting, key=lambda each: each[0].run.error):
-            yield from self._starts(state, orders)
-            if self._settled():
-                return
-        failures = 0
-        while failures < RESTARTS and not self._settled():
-            before = self.best
-            objective = Objective(before.bare.log_odds)
-            order = disturbed(before.run.order, objective, self.rng, turns=before.bare.turns)
-            # The biases may be what holds the search back, as well as the order.
-            held = nothing_held(self.groups) if failures % 2 else before.held
-            yield from self._alternate(self._state(before.bare, held, order))
-            failures = 0 if self.best is not before else failures + 1
-
-    def _first_round(self, problem: Problem) -> Generator[Step, None, tuple[State, list[Order]]]:
-        """Place biases once in the order of the best seed; return that, and all seeds."""
-        state = self._state(problem, nothing_held(self.groups), self.best.run.order)
-        orders, errors = ranked_seeds(state.stage, quick=False)
-        state = self._state(problem, state.held, orders[0])
-        yield self._step("seeds", errors.tolist(), state)
-        state = yield from self._round(state)
-        return state, orders
-
-    def _starts(self, state: State, orders: list[Order]) -> Iterator[Step]:
-        """Go on from the first round, and begin anew from other seeds."""
-        yield from self._alternate(state)
-        for order in orders[1:STARTS]:
-            if self._settled():
-                return
-            yield from self._alternate(self._state(state.bare, nothing_held(self.groups), order))
-
-    def _alternate(self, state: State) -> Rounds:
-        """Rounds on the biases and on the order in turn, until neither helps."""
-        while not state.done:
-            before = state.run.error
-            state = yield from self._round(state)
-            state = yield from self._descend(state, SHORT)
-            if not (state.done or state.run.error < (1 - SLOW) * before):
-                state = yield from self._descend(state, None)
-                if not state.run.error < (1 - SLOW) * before:
-                    break
-        return state
-
-    def _round(self, state: State) -> Rounds:
-        """Propose biases, judge them exactly, keep the best."""
-
-        def unpack(numbers: Numbers, errors: Errors) -> tuple[Held, list[float]]:
-            if len(numbers) != sum(map(len, state.held)):
-                raise ValueError("it has biases of another number of weights")
-            sizes = np.cumsum([len(holds) for holds in state.held])[:-1]
-            return tuple(np.split(numbers.astype(np.intp), sizes)), errors.tolist()
-
-        held, tested = self.journal.result(
-            lambda: self._better(state),
-            lambda found: (np.concatenate(found[0]).tolist(), found[1]),
-            unpack,
-        )
-        state = self._state(state.bare, held, state.run.order)
-        yield self._step("biases", tested, state)
-        return state
-
-    def _better(self, state: State) -> tuple[Held, list[float]]:
-        """The best of the proposals, or what stands; and the errors of all."""
-        at = linearize(state.stage.judge, state.run)
-        effects = [
-            bias_effects(state.stage.problem, self.anatomy, self._last(state.bare), group, at)
-            for group in self.groups
-        ]
-        best = state
-        tested: list[float] = []
-        seen = set()
-
-        def judged(held: Held) -> bool:
-            """Judge a proposal; whether it is the best so far."""
-            nonlocal best
-            key = np.concatenate(held).tobytes()
-            if key in seen:
-                return False
-            seen.add(key)
-            candidate = self._state(state.bare, held, state.run.order)
-            tested.append(candidate.run.error)
-            if not candidate.run.error < best.run.error:
-                return False
-            best = candidate
-            return True
-
-        if all((holds >= 0).all() for holds in state.held):
-            for held in exchanged(effects, at.residual, state.held, len(state.run.order)):
-                if judged(held):
-                    break
-        for held in reassigned(effects, at.residual, self.groups, state.held):
-            judged(held)
-        return best.held, tested
-
-    def _descend(self, state: State, rounds: int | None) -> Rounds:
-        """Rounds on the order while they help, at most so many; a whole descent without a limit."""
-        stage = state.stage
-        search = descend(
-            stage.judge,
-            state.run,
-            Objective(stage.problem.log_odds),
-            done=stage.done,
-            turns=stage.problem.turns,
-        )
-        for step in search if rounds is None else while_kept(search, rounds):
-            if step.kept:
-                state = replace(state, run=stage.judge.run(step.order))
-            yield self._step(step.phase, step.tested.tolist(), state)
-        return state
-
-    def _step(self, phase: str, tested: list[float], state: State) -> Step:
-        """Report the best arrangement so far, which this may be."""
-        kept = not self.trace.steps or state.run.error < self.best.run.error
-        if kept:
-            self.best = state
-        run = self.best.run
-        return Step(phase, np.array(tested), kept, run.order, run.error, len(self.sample))
-
-    def _state(self, bare: Problem, held: Held, order: Order) -> State:
-        """An order with the biases that the weights hold."""
-        problem = holding(bare, self.anatomy, self._last(bare), self.groups, held)
-        judge = Judge(problem.layers, problem.last, self.sample, self.journal)
-        reproduces = partial(
-            reproduces_rows, judge, blocks=len(bare.blocks), arithmetic=self.arithmetic
-        )
-        stage = Stage(problem, judge, self.rng, reproduces)
-        if not len(self.sample):
-            return State(bare, held, stage, Run(order, judge.inputs[None], np.inf))
-        return State(bare, held, stage, judge.run(order))
-
-    def _settled(self) -> bool:
-        """Whether the best arrangement reproduces its rows, or as well as noise allows."""
-        if self.best.done:
-            return True
-        if not self._near(self.best):
-            return False
-        network = self.best.stage.problem.network(self.best.run.order)
-        verdict = judge_network(network, self.known, self.pile.stored_as)
-        return verdict.outcome is Outcome.APPROXIMATE
-
-    def _near(self, state: State) -> bool:
-        return state.run.error < NEAR * float(np.var(self.sample.predictions))
-
-    def _last(self, problem: Problem) -> int:
-        """Position of the last layer in the pile."""
-        return next(
-            p for p in self.anatomy.last if np.array_equal(self.pile[p].weight, problem.last.weight)
-        )
+        self.best = self._joint(problem, self.loose.likeliest, problem.grouped)
 
     def _with_odds(self, problem: Problem, group: Group) -> Group:
         """The same group with log-odds for the weights that read, by the numbers."""
-        order = problem.blocks
-        readers = [self.anatomy.inp[i] for i in order // len(problem.layers.out_weight)]
-        rows = [int(np.flatnonzero(group.pieces == p)[0]) for p in readers if p in group.pieces]
-        if group.decided or len(rows) < len(readers):
+        readers, inputs = problem.grouped[:, INP], problem.records.inputs
+        if group.decided or not np.isin(readers, group.pieces).all():
             return group
-        network = problem.network(tuple(order.tolist()))
-        inputs = problem.records.inputs
-        some = inputs[:: -(-len(inputs) // SIGNAL_ROWS)]
-        odds = np.zeros(group.odds.shape)
-        odds[rows] = bias_log_odds(
-            unit_features(network.blocks, network.last.weight, some), group.biases
-        )
+        some = inputs[:: -(-len(inputs) // self.by.signal_rows)]
+        features = unit_features(as_mlp(problem.network(problem.grouped)), some)
+        odds, clock, by = np.zeros(group.odds.shape), self.options.clock, self.by.signals
+        rows = np.searchsorted(group.pieces, readers)
+        odds[rows] = bias_log_odds(features, group.biases, clock, by)
         return replace(group, odds=odds)
+
+    def steps(self) -> Iterator[Step]:
+        """Rounds on biases and on the order in turn until the record is reproduced."""
+        if not len(self.sample):
+            return
+        waiting: list[tuple[Joint, list[Arrangement]]] = []
+        for problem in self.alternatives:
+            joint, seeds = yield from self._first_round(problem)
+            if not self._near(joint):
+                waiting.append((joint, seeds))
+                continue
+            yield from self._starts(joint, seeds)
+            if self._settled():
+                return
+        for joint, seeds in sorted(waiting, key=lambda each: each[0].run.error):
+            yield from self._starts(joint, seeds)
+            if self._settled():
+                return
+        failures, by = 0, self.options.parameters
+        while failures < self.by.restarts and not self._settled():
+            before, problem = self.best, self.best.problem
+            made, kind = before.run.arrangement, problem.bank.kind
+            moves, reach = by.moves, by.reach
+            made = disturbed(made, problem.evidence, kind, self.rng, moves=moves, reach=reach)
+            # The biases may be what holds the search back, as well as the order.
+            held = self.loose.nothing if failures % 2 else before.held
+            yield from self._alternate(self._joint(problem, held, made))
+            failures = 0 if self.best is not before else failures + 1
+
+    def _first_round(
+        self, problem: Problem
+    ) -> Generator[Step, None, tuple[Joint, list[Arrangement]]]:
+        """Place biases once in the order of the best seed; return that, and all seeds."""
+        joint = self._joint(problem, self.loose.nothing, problem.grouped)
+        by, inputs = self.options.parameters, problem.records.inputs
+        enough = joint.judge.predictions.size >= by.quick
+        some = self.rng.permutation(len(inputs))[: by.seed_rows if enough else by.many_seed_rows]
+        rows = by.ranked_rows
+        seeds, errors = rank_seeds(joint.problem, joint.judge, inputs[some], rows, quick=False)
+        joint = replace(joint, run=joint.judge.run(seeds[0]))
+        yield self._step("seeds", errors.tolist(), joint)
+        joint = yield from self._round(joint)
+        return joint, seeds
+
+    def _starts(self, joint: Joint, seeds: list[Arrangement]) -> Iterator[Step]:
+        """Go on from the first round, and begin anew from other seeds."""
+        yield from self._alternate(joint)
+        for seed in seeds[1 : self.by.starts]:
+            if self._settled():
+                return
+            yield from self._alternate(self._joint(joint.problem, self.loose.nothing, seed))
+
+    def _alternate(self, joint: Joint) -> Rounds:
+        """Rounds on the biases and on the order in turn, until neither helps."""
+        while not self._done(joint):
+            enough = (1 - self.by.slow) * joint.run.error
+            joint = yield from self._round(joint)
+            joint = yield from self._descend(joint, self.by.short)
+            if not (self._done(joint) or joint.run.error < enough):
+                joint = yield from self._descend(joint, None)
+                if not joint.run.error < enough:
+                    break
+        return joint
+
+    def _round(self, joint: Joint) -> Rounds:
+        """Propose biases, judge them exactly, keep the best."""
+        tested: dict[bytes, float] = {}
+        with suppress(OutOfTimeError):
+            joint = self._better(joint, tested)
+        yield self._step("biases", [*tested.values()], joint)
+        return joint
+
+    def _better(self, joint: Joint, tested: dict[bytes, float]) -> Joint:
+        """The best of all proposals, or what stands."""
+        judge, held, best = joint.judge, joint.held, joint
+        at = linearize(judge, joint.run)
+        effects = self.loose.effects(judge, at, self.options.clock)
+        if all((holds >= 0).all() for holds in held):
+            few = exchanged(effects, at.residual, held, len(joint.run))
+            best = self._lowest(best, few, tested, first=True)
+        groups, by = self.loose.groups, self.by.assignment
+        many = reassigned(effects, at.residual, groups, held, by)
+        return self._lowest(best, many, tested)
+
+    def _lowest(
+        self,
+        best: Joint,
+        others: Iterator[Held],
+        tested: dict[bytes, float],
+        *,
+        first: bool = False,
+    ) -> Joint:
+        """The best of what stands and of proposals, or the first of these that is better."""
+        for held in others:
+            key = np.concatenate(held).tobytes()
+            if key in tested:
+                continue
+            other = self._joint(best.problem, held, best.run.arrangement)
+            tested[key] = other.run.error
+            better = other.run.error < best.run.error
+            best = other if better else best
+            if (better and first) or self.options.clock.out:
+                break
+        return best
+
+    def _descend(self, joint: Joint, rounds: int | None) -> Rounds:
+        """Rounds on the order while they help, at most so many; a whole descent without a limit."""
+        evidence, done = joint.problem.evidence, partial(self.goal.reproduces, joint.judge)
+        for step in descend(joint.judge, joint.run, evidence, done=done, rounds=rounds):
+            if step.kept:
+                joint = replace(joint, run=joint.judge.run(step.arrangement))
+            yield self._step(step.phase, step.tested.tolist(), joint)
+        return joint
+
+    def _step(self, phase: str, tested: list[float], joint: Joint) -> Step:
+        """Report the best arrangement so far, which this may be."""
+        kept = not self.trace.steps or joint.run.error < self.best.run.error
+        if kept:
+            self.best = joint
+        run = self.best.run
+        return Step(phase, np.array(tested), kept, run.arrangement, run.error, len(self.sample))
+
+    def _joint(self, problem: Problem, held: Held, arrangement: Arrangement) -> Joint:
+        """An order with the biases that the weights hold."""
+        problem = self.loose.problem(problem, held)
+        judge = problem.judge(self.sample)
+        if len(self.sample):
+            return Joint(held, problem, judge, judge.run(arrangement))
+        return Joint(held, problem, judge, Run(arrangement, judge.inputs[None], np.inf))
+
+    def _done(self, joint: Joint) -> bool:
+        """Whether the rows of the search are reproduced."""
+        return self.goal.reproduces(joint.judge, joint.run)
+
+    def _near(self, joint: Joint) -> bool:
+        near = self.options.parameters.near * float(np.var(self.sample.predictions))
+        return joint.run.error < near
+
+    def _settled(self) -> bool:
+        """Whether the best arrangement reproduces its rows, or as well as noise allows."""
+        best = self.best
+        if self._done(best):
+            return True
+        return self._near(best) and self.goal.explains(best.problem, best.run.arrangement)

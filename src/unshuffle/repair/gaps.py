@@ -10,14 +10,18 @@ well one half of the rows foretells the other. Where it ran is told by the margi
 the residual, with priors as wide as the layers at hand (MacKay 1992).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
-from unshuffle.blocks.network import Linear, Network
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import INP, OUT, MlpNetwork
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
 from unshuffle.repair.estimation import with_ones
 
 Doubles = NDArray[np.float64]
@@ -25,17 +29,22 @@ Doubles = NDArray[np.float64]
 TINY = 1e-30
 """Added where a logarithm is taken or a matrix factored."""
 
-MOST_EQUATIONS = 1200
-"""Equations that a gap is judged by."""
 
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Relative to the mean diagonal of the kernel."""
+@dataclass(frozen=True)
+class GapParameters:
+    """Numbers that steer how gaps are judged."""
 
-NEAR = 3
-"""Places around a gap that are looked at again with more rows."""
+    equations: int = 1200
+    """Predictions by which a gap is judged."""
+    ridges: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    """Relative to the mean diagonal of the kernel; the best one counts."""
+    near: int = 3
+    """Places around a gap that are looked at again with more rows."""
+    sweeps: int = 2
+    """Rounds over several layers, each located given where the others are."""
 
-SWEEPS = 2
-"""Rounds over several such layers, each located given where the others are."""
+
+STANDARD = GapParameters()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,123 +56,130 @@ class Traces:
     network
         The arrangement, in float64.
     states, pulled
-        At each gap: shapes (rows, width) and (outputs, rows, width).
+        Shapes (gaps, rows, width) and (gaps, outputs, rows, width).
     residual
         Shape (outputs, rows): the record minus what the arrangement predicts.
+    clock, by
+        Who looks at all gaps raises `OutOfTimeError` where no time is left; what steers the look.
     """
 
-    network: Network
-    states: list[Floats]
-    pulled: list[Floats]
+    network: MlpNetwork
+    states: Floats
+    pulled: Floats
     residual: Doubles
+    clock: Clock
+    by: GapParameters
 
     @classmethod
     def of(
-        cls, network: Network, inputs: Floats, predictions: Floats, *, rows: int | None = None
+        cls,
+        network: MlpNetwork,
+        records: Records,
+        clock: Clock,
+        equations: int = STANDARD.equations,
+        by: GapParameters = STANDARD,
     ) -> "Traces":
-        """Follow the first rows through an arrangement, by default as many as are looked at."""
-        some = slice(MOST_EQUATIONS // predictions.shape[1] if rows is None else rows)
-        network = network.astype(np.float64)
-        x, y = inputs[some].astype(np.float64), predictions[some].astype(np.float64)
-        states = [*network.states(x)]
-        residual = (y - network.last(states[-1])).T
-        return cls(network, states, network.sensitivities(states), residual)
+        """Follow the first rows, as many as make so many predictions, through an arrangement."""
+        some, network = slice(equations // records.outputs), network.astype(np.float64)
+        states = network.states(records.inputs[some])
+        residual = (records.predictions[some] - network.last(states[-1])).T
+        return cls(network, states, network.sensitivities(states), residual, clock, by)
 
-    def first_rows(self, rows: int) -> "Traces":
-        """The same on the first rows only."""
-        return Traces(
-            self.network,
-            [x[:rows] for x in self.states],
-            [g[:, :rows] for g in self.pulled],
-            self.residual[:, :rows],
-        )
+    def gaps(self) -> Iterator[int]:
+        """All gaps, as long as there is time."""
+        for gap in range(len(self.states)):
+            self.clock.check()
+            yield gap
 
 
 @dataclass(frozen=True, eq=False)
 class Orphan:
-    """A layer whose partner is missing.
+    """A layer at hand, in float64, whose partner is missing.
 
-    Parameters
-    ----------
-    role
-        Of the missing layer: "inp" or "out".
-    layer
-        The one at hand, in float64.
+    `role` is that of the missing one, and `position` that of the one at hand in the pile.
     """
 
-    role: str
+    role: int
     layer: Linear
+    position: int = -1
 
 
 def locate(
     traces: Traces, orphans: Sequence[Orphan], near: Sequence[int] | None = None
 ) -> list[int]:
-    """The likeliest gap of each layer whose partner is missing.
+    """The likeliest gap of each layer whose partner is missing, by all rows of the traces.
 
-    Parameters
-    ----------
-    traces
-        Of the arrangement that lacks their blocks; all its rows are used.
-    orphans
-        The layers at hand.
-    near
-        Gaps from which none is more than `NEAR` places away; any gap by default.
+    None is far from the gaps `near`, if these are given.
     """
-    count, gaps = traces.residual.size, range(len(traces.states))
+    by, nothing = traces.by, np.zeros((traces.residual.size,) * 2)
     found: list[tuple[int, Doubles]] = []
-    for _ in range(SWEEPS if len(orphans) > 1 else 1):
+    for _ in range(by.sweeps if len(orphans) > 1 else 1):
         for k, orphan in enumerate(orphans):
-            others = [part for at, (_, part) in enumerate(found) if at != k]
-            base = sum(others, np.zeros((count, count)))
-            parts = (
+            base = sum((part for at, (_, part) in enumerate(found) if at != k), nothing)
+            effects = (
                 (gap, missing_effect(traces, gap, orphan))
-                for gap in gaps
-                if near is None or abs(gap - near[k]) <= NEAR
+                for gap in traces.gaps()
+                if near is None or abs(gap - near[k]) <= by.near
             )
-            best = max(parts, key=lambda each: _likeliest(base + each[1], traces.residual)[1])
+            best = max(effects, key=lambda each: _likeliest(traces, base + each[1])[1])
             found[k : k + 1] = [best]
     return [gap for gap, _ in found]
 
 
 def missing_effect(traces: Traces, gap: int, orphan: Orphan) -> Doubles:
-    """Prior covariance of what a block would have added to the predictions.
-
-    Returns
-    -------
-    NDArray
-        Shape (equations, equations), outputs first.
-    """
+    """Prior covariance of what a block would have added to the predictions, outputs first."""
     blocks = traces.network.blocks
     x, left = traces.states[gap], traces.pulled[gap]
-    if orphan.role == "out":
+    times = (len(traces.residual),) * 2
+    if orphan.role == OUT:
         units = blocks.activation.apply(orphan.layer(x))
         columns = np.einsum("bdh,beh->de", blocks.out_weight, blocks.out_weight)
         columns /= len(blocks) * blocks.hidden
         bias = float(np.mean(np.square(blocks.out_bias)))
         left = left.reshape(-1, blocks.width)
-        right = np.tile(units @ units.T, (len(traces.residual),) * 2)
-        effect = (left @ columns @ left.T) * right + bias * (left @ left.T)
-        return np.asarray(effect, np.float64)
+        effect = (left @ columns @ left.T) * np.tile(units @ units.T, times)
+        return np.asarray(effect + bias * (left @ left.T), np.float64)
     spread = float(np.mean(np.square(blocks.inp_weight)))
-    alike = np.tile(_arc_cosine(with_ones(x)), (len(traces.residual),) * 2)
     read = (left @ orphan.layer.weight).reshape(-1, blocks.hidden)
+    alike = np.tile(_arc_cosine(with_ones(x)), times)
     return np.asarray((read @ read.T) * alike * (spread / 2), np.float64)
 
 
-def whitening(kernel: Doubles, residual: Doubles) -> Doubles:
-    """Cholesky factor of a kernel with the noise that makes a residual likeliest."""
-    ridge, _ = _likeliest(kernel, residual)
+def whitening(traces: Traces, kernel: Doubles) -> Doubles:
+    """Cholesky factor of a kernel with the noise that makes the residual likeliest."""
+    ridge, _ = _likeliest(traces, kernel)
     return np.asarray(np.linalg.cholesky(kernel + ridge * np.eye(len(kernel))), np.float64)
 
 
-def _likeliest(kernel: Doubles, residual: Doubles) -> tuple[float, float]:
-    """The ridge under which a residual is likeliest, and the log-likelihood at the best scale."""
-    from scipy.linalg import solve_triangular
+def unexplained(traces: Traces, orphan: Orphan | None = None) -> Doubles:
+    """Part of the residual that a block missing at each gap would leave unexplained: shape (gaps,).
 
-    r = residual.reshape(-1)
+    It is what the best of some ridges leaves of the second half of the rows. Without an orphan both
+    layers of the block are missing.
+    """
+    before = max(float(np.mean(np.square(traces.residual[:, 1::2]))), np.finfo(float).tiny)
+    return np.array([_left(traces, gap, orphan) for gap in traces.gaps()]) / before
+
+
+def fill(traces: Traces, gap: int, inp: Linear) -> Linear:
+    """A first guess of the out layer that is missing at a gap: the smallest that explains most."""
+    left = traces.pulled[gap]
+    right = with_ones(traces.network.blocks.activation.apply(inp(traces.states[gap])))
+    outputs, rows, width = left.shape
+    rights, left = np.tile(right, (outputs, 1)), left.reshape(-1, width)
+    kernel, residual = (left @ left.T) * (rights @ rights.T), traces.residual.reshape(-1)
+    ridge, _ = _best_ridge(kernel, residual, rows, traces.by.ridges)
+    np.fill_diagonal(kernel, kernel.diagonal() + ridge)
+    weights = (left * np.linalg.solve(kernel, residual)[:, None]).T @ rights
+    return Linear(weights[:, :-1], weights[:, -1])
+
+
+def _likeliest(traces: Traces, kernel: Doubles) -> tuple[float, float]:
+    """The ridge under which the residual is likeliest, and the log-likelihood at the best scale."""
+    r = traces.residual.reshape(-1)
     scale = float(np.trace(kernel)) / len(kernel)
     results = []
-    for ridge in RIDGES:
+    for ridge in traces.by.ridges:
         factor = np.linalg.cholesky(kernel + (ridge * scale + TINY) * np.eye(len(kernel)))
         size = float(np.square(solve_triangular(factor, r, lower=True, check_finite=False)).mean())
         evidence = -len(r) / 2 * np.log(size + TINY) - np.log(factor.diagonal()).sum()
@@ -172,74 +188,36 @@ def _likeliest(kernel: Doubles, residual: Doubles) -> tuple[float, float]:
     return ridge, evidence
 
 
-def unexplained(traces: Traces, inp: Linear | None = None, out: Linear | None = None) -> Doubles:
-    """Part of the residual that a block missing at each gap would leave unexplained.
-
-    Parameters
-    ----------
-    traces
-        Of the arrangement that lacks the block.
-    inp, out
-        The layer of the block that is at hand; neither if both are missing.
-
-    Returns
-    -------
-    NDArray
-        Shape (gaps,): mean squared error on the second half of the rows, by the best of some
-        ridges, relative to the mean square of the residual.
-    """
-    return np.array(
-        [_unexplained(traces, gap, inp, out) for gap in range(len(traces.states))], np.float64
-    )
-
-
-def fill(traces: Traces, gap: int, inp: Linear) -> Linear:
-    """A first guess of the out layer that is missing at a gap: the smallest that explains most."""
-    activation = traces.network.blocks.activation
-    left = traces.pulled[gap]
-    right = with_ones(activation.apply(inp(traces.states[gap])))
-    outputs, rows, width = left.shape
-    rights = np.tile(right, (outputs, 1))
-    left = left.reshape(-1, width)
-    kernel = (left @ left.T) * (rights @ rights.T)
-    ridge, _ = _best_ridge(kernel, traces.residual.reshape(-1), rows)
-    np.fill_diagonal(kernel, kernel.diagonal() + ridge)
-    solved = np.linalg.solve(kernel, traces.residual.reshape(-1))
-    weights = (left * solved[:, None]).T @ rights
-    return Linear(weights[:, :-1], weights[:, -1])
-
-
-def _unexplained(traces: Traces, gap: int, inp: Linear | None, out: Linear | None) -> float:
-    activation = traces.network.blocks.activation
+def _left(traces: Traces, gap: int, orphan: Orphan | None) -> float:
+    """Mean squared error that a block missing at a gap would leave."""
     x, left, residual = traces.states[gap], traces.pulled[gap], traces.residual
     outputs, rows, _ = left.shape
-    before = float(np.mean(np.square(residual[:, 1::2])))
-    if inp is not None:
-        right = with_ones(activation.apply(inp(x)))
+    if orphan is not None and orphan.role == OUT:
+        right = with_ones(traces.network.blocks.activation.apply(orphan.layer(x)))
         kernel = right @ right.T
     else:
         kernel = _arc_cosine(with_ones(x))
-    if out is not None:
-        residual = residual - left @ out.bias
-        left = left @ out.weight
+    if orphan is not None and orphan.role == INP:
+        residual = residual - left @ orphan.layer.bias
+        left = left @ orphan.layer.weight
     left = left.reshape(outputs * rows, -1)
     kernel = (left @ left.T) * np.tile(kernel, (outputs, outputs))
-    _, error = _best_ridge(kernel, residual.reshape(-1), rows)
-    return error / max(before, np.finfo(float).tiny)
+    return _best_ridge(kernel, residual.reshape(-1), rows, traces.by.ridges)[1]
 
 
-def _best_ridge(kernel: Doubles, residual: Doubles, rows: int) -> tuple[float, float]:
+def _best_ridge(
+    kernel: Doubles, residual: Doubles, rows: int, ridges: Sequence[float]
+) -> tuple[float, float]:
     """The ridge with which one half of the rows foretells the other best, and its error."""
     even = np.arange(len(residual)) % rows % 2 == 0
-    fit, check = np.flatnonzero(even), np.flatnonzero(~even)
-    inner, across = kernel[np.ix_(fit, fit)], kernel[np.ix_(check, fit)]
+    inner, across = kernel[np.ix_(even, even)], kernel[np.ix_(~even, even)]
     scale = float(np.trace(inner)) / len(inner)
     if not scale > 0:
-        return 1.0, float(np.mean(np.square(residual[check])))
+        return 1.0, float(np.mean(np.square(residual[~even])))
     results = []
-    for ridge in RIDGES:
+    for ridge in ridges:
         damped = inner + ridge * scale * np.eye(len(inner))
-        left = residual[check] - across @ np.linalg.solve(damped, residual[fit])
+        left = residual[~even] - across @ np.linalg.solve(damped, residual[even])
         results.append((float(np.mean(np.square(left))), ridge * scale))
     error, ridge = min(results)
     return ridge, error

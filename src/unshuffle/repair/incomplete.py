@@ -1,22 +1,24 @@
 """Piles in which pieces are missing or do not belong: rebuild, verify, and say what is wrong."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from unshuffle.blocks.activations import find_activation
-from unshuffle.blocks.assembly import last_layer, stack_layers
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.assembly import last_layer, mlp_bank
+from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.grouping import pair
-from unshuffle.ordering.journal import Journal
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.answer import LOST, answer_hash
+from unshuffle.pieces.blueprint import names
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Piece, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
@@ -26,32 +28,29 @@ from unshuffle.repair.copies import near_copies
 from unshuffle.repair.division import likely_networks
 from unshuffle.repair.estimation import estimate_last
 from unshuffle.repair.gaps import Traces, unexplained
-from unshuffle.repair.rebuilding import HOPELESS, SLOTS, Workbench, rebuild
-from unshuffle.solution.arranging import Options, arrange
+from unshuffle.repair.rebuilding import Rebuilding, RebuildingParameters
+from unshuffle.solution.arranging import Reproduction, arrange, given
 from unshuffle.solution.findings import Findings, Gap, Leftover
+from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
-DOUBTFUL = -3.0
-"""Log-odds below which a matched pair is taken for two layers that found no partner."""
 
-EXPLAINED = 0.5
-"""A whole block is said to be missing where one in some gap explains at least this part of what is
-left,"""
-NEAR = 0.1
-"""and what is left is at most this part of the predictions' variance,"""
-LEAST_SHARE = 1e-4
-"""and at least this."""
+@dataclass(frozen=True)
+class IncompleteParameters:
+    """Numbers that say what is doubted, and what is called a gap."""
+
+    doubtful: float = -3.0
+    """Log-odds below which a matched pair is taken for two layers that found no partner."""
+    explained: float = 0.5
+    """Part of what is left that a whole block explains in some gap if it is said to be missing."""
+    near: float = 0.1
+    least: float = 1e-4
+    """Parts of the predictions' variance that are left then, at most and at least."""
+    rebuilding: RebuildingParameters = field(default_factory=RebuildingParameters)
+    """What steers the search."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Rebuilt:
-    """What a search on loose layers came to: the workbench, and names for all its layers."""
-
-    bench: Workbench
-    pile: Pile
-    inp: list[PieceId]
-    out: list[PieceId]
-    ending: Ending
+STANDARD = IncompleteParameters()
 
 
 def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
@@ -73,7 +72,6 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
     Solution
         The one that reproduces the record, or the one with the lowest error.
     """
-    started = options.clock()
     found: list[Solution] = []
     if len(anatomy.last) > 1 and min(len(anatomy.inp), len(anatomy.out)) > 1:
         found.append(_of_two_networks(pile, records, options, anatomy))
@@ -85,13 +83,12 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
         for chosen in (options, alone):
             if chosen is alone and found[-1].activation == likeliest:
                 continue
-            timed = chosen.with_time_left(started)
-            found.append(solve_loose(pile, records, timed, decided))
+            found.append(solve_loose(pile, records, chosen, decided))
             outcome = found[-1].outcome
             if outcome in SETTLED:
                 return found[-1]
             if outcome in FINAL:
-                return replace(min(found, key=lambda each: each.mse), outcome=outcome)
+                return min(found, key=lambda each: each.mse).ended(outcome)
     return min(found, key=lambda each: each.mse)
 
 
@@ -116,239 +113,197 @@ def solve_loose(
     Solution
         With its leftovers and gaps among the findings.
     """
-    return _conclude(_rebuild(pile, records, options, anatomy, start), records, options)
+    return _Loose(pile, records, options, anatomy, start).solution()
 
 
 def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
     """Take the blocks that seem to be of one network for all that it has."""
-    started = options.clock()
-    rebuilt = _rebuild(pile, records, options, anatomy, None, divided=True)
-    solution = _conclude(rebuilt, records, options)
-    findings = solution.findings
+    solution = _Loose(pile, records, options, anatomy, divided=True).solution()
+    findings, by = solution.findings, STANDARD.rebuilding
     assert findings is not None
-    few = len(findings.leftovers) <= 2 * SLOTS  # a search with all pieces at hand does as well
-    if solution.outcome in FINAL or few or findings.unexplained > HOPELESS:
+    few = len(findings.leftovers) <= by.slots  # a search with all pieces at hand does as well
+    if solution.outcome in FINAL or few or findings.unexplained > by.hopeless:
         return solution
     # The blocks may all be right, and only their order be far.
-    own = Pile(piece for piece in pile if piece.id in solution.permutation)
-    arranged = arrange(own, records, options.with_time_left(started))
-    if arranged.mse > solution.mse:
-        cut_off = arranged.outcome in FINAL
-        return replace(solution, outcome=arranged.outcome) if cut_off else solution
-    unexplained_part = arranged.mse / records.variance
-    findings = Findings(_leftovers(pile, own, arranged), unexplained=unexplained_part)
+    own = Pile(piece for piece in pile if piece.id in solution.layers)
+    arranged = arrange(own, records, options)
     stopped = arranged.outcome in FINAL
-    outcome = arranged.outcome if stopped else Outcome.INCOMPLETE
-    return replace(arranged, outcome=outcome, findings=findings)
+    if arranged.mse > solution.mse:
+        return solution.ended(arranged.outcome) if stopped else solution
+    left = arranged.mse / records.variance
+    findings = Findings(_leftovers(pile, own, arranged), unexplained=left)
+    return arranged.ended(arranged.outcome if stopped else Outcome.INCOMPLETE, findings)
 
 
-def _rebuild(
-    pile: Pile,
-    records: Records,
-    options: Options,
-    anatomy: Anatomy,
-    start: Solution | None,
-    *,
-    divided: bool = False,
-) -> _Rebuilt:
-    """Search with layers that may be left out, and slots for those that are missing.
+class _Loose:
+    """A search with layers that may be left out, or estimated, and what it comes to.
 
-    Parameters
-    ----------
-    start
-        An arrangement to begin with.
-    divided
-        Whether to begin with the blocks that seem to be of one of two networks.
+    It is as for `solve_loose`, or begins with the blocks that seem to be of one of two networks.
     """
-    known = records.predicted()
-    guessed_last = not anatomy.last
-    if guessed_last:
-        guess = estimate_last(known.inputs, known.predictions).astype(pile.dtype)
-        pile = Pile([*pile, Piece(_new_name(pile, 0), guess.weight, guess.bias)])
-        completed = partial_anatomy(pile, records)
+
+    def __init__(
+        self,
+        pile: Pile,
+        records: Records,
+        options: Options,
+        anatomy: Anatomy,
+        start: Solution | None = None,
+        *,
+        divided: bool = False,
+    ) -> None:
+        self.records, self.known, self.options = records, records.predicted(), options
+        self.pile, self.anatomy, self.guess = pile, anatomy, ""
+        if not anatomy.last:
+            self._guess_last()
+        pile, by = self.pile, STANDARD.rebuilding
+        self.ids = (*pile.ids, *(_new_name(pile, str(k + 1)) for k in range(by.slots)))
+        if divided:
+            problems = likely_networks(pile, records, self.anatomy, options)
+        else:
+            problems = self._problems(start)
+        with single_threaded_blas(), options.clock.phase("order"):
+            rebuilding = Rebuilding(
+                problems,
+                len(pile),
+                options,
+                Reproduction(arithmetic_of(pile.dtype, self.known.predictions), 1),
+                guessed_last=bool(self.guess),
+                searched=start is not None,
+                divided=divided,
+                by=by,
+            )
+            steps, stops, on_step = rebuilding.steps(), options.stops, options.on_step
+            try:
+                self.ending = run_search(steps, Trace(self.ids), stops=stops, on_step=on_step)
+            except OutOfTimeError:
+                self.ending = Ending.OUT_OF_TIME
+        self.one = rebuilding.standing
+
+    def _guess_last(self) -> None:
+        """Add a piece that may be the last layer."""
+        guess = estimate_last(self.known.inputs, self.known.predictions).astype(self.pile.dtype)
+        self.guess = _new_name(self.pile, "last")
+        self.pile = Pile([*self.pile, Piece.linear(self.guess, guess.weight, guess.bias)])
+        completed = partial_anatomy(self.pile, self.records)
         assert completed is not None
-        anatomy = completed
-    slots = [_new_name(pile, number) for number in range(1, 2 * SLOTS + 1)]
-    inp: list[PieceId] = [*(pile[i].id for i in anatomy.inp), *slots[:SLOTS]]
-    out: list[PieceId] = [*(pile[j].id for j in anatomy.out), *slots[SLOTS:]]
-    found: list[Workbench] = []
-    journal = options.journal or Journal()
-    with threadpool_limits(1, "blas"):
-        steps = rebuild(
-            likely_networks(pile, records, anatomy, options.activations)
-            if divided
-            else _problems(pile, records, anatomy, options, start),
-            found,
-            np.random.default_rng(options.seed),
-            arithmetic_of(pile.dtype, known.predictions),
-            journal=journal,
-            rows=options.rows,
-            guessed_last=guessed_last,
-            searched=start is not None,
-            divided=divided,
+        self.anatomy = completed
+
+    def _problems(self, start: Solution | None) -> Iterator[Problem]:
+        """One problem for each activation; its blocks are the pairs that are not doubtful.
+
+        With an arrangement to begin with there is one, whose blocks stand in their order.
+        """
+        pile, records, anatomy, clock = self.pile, self.records, self.anatomy, self.options.clock
+        activations = self.options.activations
+        if start is not None and start.last is not None:
+            activations = [find_activation(start.activation)]
+            anatomy = anatomy.with_last(pile.index[start.last])
+        for activation in activations:
+            bank = mlp_bank(pile, anatomy, activation)
+            with clock.phase("pair"):
+                pairing = pair(pile, records, anatomy=anatomy, activation=activation, clock=clock)
+            grouped, evidence = pairing.grouped(pile), pairing.evidence(pile, bank)
+            if start is not None:
+                blocks = [[pile.index[name] for name in block] for block in start.blocks]
+                grouped = np.array(blocks, np.intp)
+            elif (evidence.of(grouped) > 0).mean() > SURE_PART:
+                grouped = grouped[evidence.of(grouped) > STANDARD.doubtful]
+            yield Problem(bank, last_layer(pile, pairing.last), grouped, evidence, records)
+
+    def solution(self) -> Solution:
+        """What was rebuilt, verified, with what was left over and what the gaps carry."""
+        pile, known, options, network = self.pile, self.known, self.options, self.one.network()
+        blocks = names(self.one.arrangement, self.ids)
+        applied = [*chain.from_iterable(blocks), self._last()]
+        pieces = [
+            pile[pile.index[name]]
+            if name in pile.index and name != self.guess
+            else Piece.linear(name, layer.weight, layer.bias)
+            for name, layer in zip(applied, network.layers(), strict=True)
+        ]
+        used, activation = Pile(pieces), network.blocks.activation.name
+        silent = replace(options.silent(), activation=activation, signal=None)
+        with options.clock.phase("verify"):
+            solution = given(used, self.records, silent, blocks)
+            gaps, left = self._gaps(blocks, network), solution.mse / known.variance
+            if solution.outcome not in SETTLED and not gaps:
+                gaps = _block_gaps(network, known, left, options.clock)
+            findings = Findings(_leftovers(pile, used, solution), gaps, left)
+        return replace(
+            solution,
+            outcome=_outcome(solution.outcome, self.ending, estimated=bool(gaps)),
+            findings=findings,
+            sha256=answer_hash(findings.answer_names(solution.permutation)),
+            seconds=options.clock.seconds,
         )
-        ending = run_search(
-            steps,
-            Trace(inp, out),
-            time_limit=options.time_limit,
-            on_step=options.on_step,
-            clock=options.clock,
-        )
-    return _Rebuilt(found[0], pile, inp, out, ending)
+
+    def _last(self) -> PieceId:
+        """Id of the last layer: the guess, whatever it was fitted to since, or that of a piece."""
+        weight, bias = self.one.problem.ends.tensors().values()
+        pieces = (self.pile[position] for position in self.anatomy.last)
+        same = (one for one in pieces if np.array_equal(one.weight, weight))
+        return next(one.id for one in same if np.array_equal(one.bias, bias))
+
+    def _gaps(self, blocks: Sequence[Sequence[PieceId]], network: MlpNetwork) -> tuple[Gap, ...]:
+        """The layers that were estimated, in sequence, and what their blocks carry."""
+        inputs, gaps = self.known.inputs, []
+        whole = network.predict(inputs).astype(np.float64)
+        for unknown in sorted(self.one.unknowns(), key=lambda each: each.place):
+            place, role = unknown.place, self.one.bank.kind.roles[unknown.role].name
+            others = network.blocks.take(np.delete(np.arange(len(blocks)), place))
+            lost = MlpNetwork(others, network.last).predict(inputs) - whole
+            share = float(np.mean(np.square(lost))) / self.known.variance
+            gaps.append(Gap(place, role, blocks[place][unknown.role], share))
+        if self.guess:
+            gaps.append(Gap(len(blocks), "last", self.guess, 1.0))
+        return tuple(gaps)
 
 
-def _conclude(rebuilt: _Rebuilt, records: Records, options: Options) -> Solution:
-    """Verify what was rebuilt, name what was left over, and measure the gaps."""
-    bench, pile = rebuilt.bench, rebuilt.pile
-    pairs = [
-        (rebuilt.inp[i], rebuilt.out[j]) for i, j in (divmod(b, bench.outs) for b in bench.order)
-    ]
-    last = _last_of(rebuilt)
-    network = bench.network()
-    pieces = []
-    for name, layer in zip((*chain.from_iterable(pairs), last), network.layers(), strict=True):
-        known_piece = name in pile.index and not (bench.guessed_last and name == last)
-        pieces.append(
-            pile[pile.index[name]] if known_piece else Piece(name, layer.weight, layer.bias)
-        )
-    used = Pile(pieces)
-    given = replace(
-        options,
-        activation=bench.layers.activation.name,
-        signal=None,
-        time_limit=None,
-        on_step=None,
-        journal=None,
-    )
-    solution = arrange(used, records, given, given=pairs)
-    gaps = _gaps(bench, pairs, last, network, records.predicted())
-    unexplained_part = solution.mse / records.variance
-    if solution.outcome not in SETTLED and not gaps:
-        gaps = _block_gaps(network, records.predicted(), unexplained_part)
-    outcome = solution.outcome
-    if gaps and outcome in SETTLED:
+def _outcome(outcome: Outcome, ending: Ending, *, estimated: bool) -> Outcome:
+    """What the verdict on a network comes to where some of its layers may be estimated."""
+    if outcome in SETTLED:
         # An estimated layer takes up whatever pattern there is, so only rounding is proof.
-        exact = outcome is Outcome.EXACT
-        outcome = Outcome.APPROXIMATE if exact else Outcome.INCOMPLETE
-    elif outcome not in SETTLED:
-        outcome = {
-            Ending.OUT_OF_TIME: Outcome.BUDGET_SPENT,
-            Ending.INTERRUPTED: Outcome.INTERRUPTED,
-        }.get(rebuilt.ending, Outcome.INCOMPLETE)
-    findings = Findings(_leftovers(pile, used, solution), gaps, unexplained_part)
-    names = findings.answer_names(solution.permutation)
-    return replace(solution, outcome=outcome, findings=findings, sha256=answer_hash(names))
+        doubt = Outcome.APPROXIMATE if outcome is Outcome.EXACT else Outcome.INCOMPLETE
+        return doubt if estimated else outcome
+    stopped = {Ending.OUT_OF_TIME: Outcome.BUDGET_SPENT, Ending.INTERRUPTED: Outcome.INTERRUPTED}
+    return stopped.get(ending, Outcome.INCOMPLETE)
 
 
-def _last_of(rebuilt: _Rebuilt) -> PieceId:
-    """Id of the last layer on the workbench."""
-    pile, last = rebuilt.pile, rebuilt.bench.last
-    if rebuilt.bench.guessed_last:
-        return next(piece.id for piece in pile if str(piece.id).startswith(LOST))
-    return next(
-        piece.id
-        for piece in pile
-        if piece.shape == last.weight.shape
-        and np.array_equal(piece.weight.astype(last.weight.dtype), last.weight)
-        and np.array_equal(piece.bias.astype(last.bias.dtype), last.bias)
-    )
-
-
-def _gaps(
-    bench: Workbench,
-    pairs: list[tuple[PieceId, PieceId]],
-    last: PieceId,
-    network: Network,
-    known: Records,
-) -> tuple[Gap, ...]:
-    """The layers that were estimated, in sequence, and what their blocks carry."""
-    variance = known.variance
-    whole = network.predict(known.inputs).astype(np.float64)
-    gaps = []
-    for place, block in enumerate(bench.order):
-        role = next((one.role for one in bench.filled if one.block == block), None)
-        if role is None:
-            continue
-        others = [other for other in range(len(pairs)) if other != place]
-        without = Network(network.blocks.take(others), network.last).predict(known.inputs)
-        share = float(np.mean(np.square(without - whole))) / variance
-        gaps.append(Gap(place, role, pairs[place][role == "out"], share))
-    if bench.guessed_last:
-        gaps.append(Gap(len(pairs), "last", last, 1.0))
-    return tuple(gaps)
-
-
-def _block_gaps(network: Network, known: Records, left: float) -> tuple[Gap, ...]:
+def _block_gaps(network: MlpNetwork, known: Records, left: float, clock: Clock) -> tuple[Gap, ...]:
     """The gap in which a block that is missing whole would explain most of what is left."""
-    if not LEAST_SHARE < left < NEAR:
-        return ()
-    rest = unexplained(Traces.of(network, known.inputs, known.predictions))
-    if not rest.min() < 1 - EXPLAINED:
-        return ()
-    return (Gap(int(rest.argmin()), "block", None, left),)
+    by = STANDARD
+    if by.least < left < by.near:
+        with suppress(OutOfTimeError):
+            rest = unexplained(Traces.of(network, known, clock))
+            if rest.min() < 1 - by.explained:
+                return (Gap(int(rest.argmin()), "block", None, left),)
+    return ()
 
 
 def _leftovers(pile: Pile, used: Pile, solution: Solution) -> tuple[Leftover, ...]:
     """The pieces of a pile that are not used, with the reason."""
-    twins: dict[int, list[tuple[int, float]]] = {}
-    for first, second, difference in near_copies(pile):
-        twins.setdefault(first, []).append((second, difference))
-        twins.setdefault(second, []).append((first, difference))
-    roles = {piece.shape for piece in used}
-    leftovers = []
-    for position, piece in enumerate(pile):
-        if piece.id in used.index:
-            continue
-        twin = next((t for t in twins.get(position, ()) if pile[t[0]].id in used.index), None)
-        if twin is not None:
-            verb = "fits better" if solution.outcome in SETTLED else "stands in its place"
-            reason = f"nearly piece {pile[twin[0]].id}, which {verb}"
-        elif piece.shape not in roles:
-            reason = f"fits nowhere with its shape {piece.shape[0]} × {piece.shape[1]}"
-        elif solution.outcome in SETTLED:
-            reason = "not needed: the record is reproduced without it"
-        else:
-            reason = "no place found"
-        leftovers.append(Leftover(piece.id, reason))
-    return tuple(leftovers)
+    twins: dict[PieceId, PieceId] = {}
+    for first, second, _ in near_copies(pile):
+        both = pile.ids[first], pile.ids[second]
+        for one, other in (both, both[::-1]):
+            if other in used.index:
+                twins.setdefault(one, other)
+    roles, settled = {piece.shape for piece in used}, solution.outcome in SETTLED
+
+    def reason(piece: Piece) -> str:
+        if piece.id in twins:
+            verb = "fits better" if settled else "stands in its place"
+            return f"nearly piece {twins[piece.id]}, which {verb}"
+        if piece.shape not in roles:
+            return f"fits nowhere with its shape {piece.shape[0]} × {piece.shape[1]}"
+        return "not needed: the record is reproduced without it" if settled else "no place found"
+
+    return tuple(Leftover(piece.id, reason(piece)) for piece in pile if piece.id not in used.index)
 
 
-def _problems(
-    pile: Pile,
-    records: Records,
-    anatomy: Anatomy,
-    options: Options,
-    start: Solution | None,
-) -> Iterator[Problem]:
-    """One problem for each activation; its pairs are those that are not doubtful.
-
-    With an arrangement to begin with there is one, whose pairs stand in their order.
-    """
-    activations = options.activations
-    if start is not None:
-        activations = [find_activation(start.activation)]
-        anatomy = anatomy.with_last(pile.index[start.last])
-    inp = {pile[i].id: k for k, i in enumerate(anatomy.inp)}
-    out = {pile[j].id: k for k, j in enumerate(anatomy.out)}
-    for activation in activations:
-        pairing = pair(pile, records, anatomy=anatomy, activation=activation)
-        ids = pairing.pairs if start is None else [start.pairs[block] for block in start.order]
-        pairs = np.array([(inp[a], out[b]) for a, b in ids], np.intp)
-        if start is None:
-            odds = pairing.scores[tuple(pairs.T)]
-            pairs = pairs[odds > (DOUBTFUL if (odds > 0).mean() > SURE_PART else -np.inf)]
-        yield Problem(
-            stack_layers(pile, anatomy, activation),
-            last_layer(pile, pairing.last),
-            pairs,
-            pairing.scores,
-            records,
-            turns=False,
-        )
-
-
-def _new_name(pile: Pile, number: int) -> str:
-    name = f"?{number}" if number else "?last"
+def _new_name(pile: Pile, name: str) -> str:
+    """A name that no piece has."""
+    name = f"{LOST}{name}"
     while name in pile.index:
-        name = f"?{name}"
+        name = f"{LOST}{name}"
     return name

@@ -8,77 +8,88 @@ rounds on the order of the blocks that they make on average, go before.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
-from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from unshuffle.blocks.activations import RELU, find_activation
-from unshuffle.blocks.assembly import last_layer, stack_layers
-from unshuffle.blocks.network import Layers
+from unshuffle.blocks.assembly import last_layer, mlp_bank
+from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpStack, as_mlp, as_mlp_bank
+from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
-from unshuffle.grouping.matching import Pairs
-from unshuffle.ordering.auto import Stage, ranked_seeds
-from unshuffle.ordering.descent import Objective, descend
-from unshuffle.ordering.journal import Errors, Journal, Numbers
-from unshuffle.ordering.judge import Judge, Order
+from unshuffle.grouping.evidence import EdgeOdds, Evidence
+from unshuffle.ordering.descent import descend
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.search import Ending, run_search, while_kept
+from unshuffle.ordering.search import Ending, run_search
 from unshuffle.ordering.trace import Step, Trace
+from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
-from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.clock import OutOfTimeError
+from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.proof.verification import require_predictions
-from unshuffle.repair.unit_assignment import doubtful_blocks, reassigned_units
-from unshuffle.repair.unit_descent import EVIDENCE, UnitDescent, mixed
+from unshuffle.repair.unit_assignment import UnitAssignmentParameters, reassigned_units
+from unshuffle.repair.unit_descent import UnitDescent, UnitDescentParameters
 from unshuffle.repair.unit_exchange import (
+    Columns,
+    UnitExchangeParameters,
     Units,
-    columns_from,
     exchanged_units,
     permuted_columns,
 )
-from unshuffle.repair.unit_matching import assigned, likely_pairs, unit_scores
-from unshuffle.solution.arranging import Options, Start, arrange, reproduces_rows
+from unshuffle.repair.unit_matching import (
+    UnitMatch,
+    UnitMatchingParameters,
+    assigned,
+    likely_pairs,
+    unit_scores,
+)
+from unshuffle.solution.arranging import Reproduction, Start, arrange
+from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
-EQUATIONS = 1024
-"""Predictions on which orders are compared and permutations checked,"""
-UNIT_EQUATIONS = 4000
-"""and from which hard permutations are mended."""
 
-STRENGTH = 0.1
-"""Part of these that count as independent, at first,"""
-GAIN = 4.0
-"""and what that is multiplied by from round to round."""
+@dataclass(frozen=True)
+class PermutedParameters:
+    """Numbers that steer the search for units and order."""
 
-DOUBTED = 4
-"""Blocks whose units are all assigned anew in a round."""
+    equations: int = 1024
+    """Predictions on which orders are compared and permutations checked."""
+    unit_equations: int = 4000
+    """Predictions from which hard permutations are mended."""
+    evidence: float = 0.7
+    """Factor on the log-likelihoods by weights: they were matched by what they state."""
+    strength: float = 0.1
+    """Part of the predictions that count as independent at first."""
+    gain: float = 4.0
+    """Factor on that part from round to round."""
+    rounds: int = 4
+    """Rounds on the order in a look at it, at most."""
+    patience: int = 8
+    """Looks without progress before the search ends."""
+    exchanged: int = 3
+    """Looks without progress before columns are exchanged in the hard permutations."""
+    attempts: int = 2
+    """Searches from each matching of the layers, with other rows and batches."""
+    progress: float = 0.98
+    """Part of the best error before that a look leaves at most if it is progress."""
+    matching: UnitMatchingParameters = field(default_factory=UnitMatchingParameters)
+    exchange: UnitExchangeParameters = field(default_factory=UnitExchangeParameters)
+    assignment: UnitAssignmentParameters = field(default_factory=UnitAssignmentParameters)
+    descent: UnitDescentParameters = field(default_factory=UnitDescentParameters)
 
-STEPS = 100
-"""Steps of gradient descent between two looks at the order."""
 
-ROUNDS = 4
-"""Rounds on the order, at most, in such a look."""
-
-PATIENCE = 8
-"""Looks without progress before the search ends."""
-
-EXCHANGED = 3
-"""Looks without progress after which columns are exchanged in the hard permutations."""
-
-ATTEMPTS = 2
-"""Searches from each matching of the layers, with other rows and batches."""
-
-PROGRESS = 0.98
-"""What a look's error may be of the best before, to be progress."""
+STANDARD = PermutedParameters()
 
 
-def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
+def solve_permuted(
+    pile: Pile, records: Records, options: Options, by: PermutedParameters = STANDARD
+) -> Solution:
     """Put together a network whose inp and out layers list hidden units in other sequences.
 
     Parameters
@@ -87,6 +98,8 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
         Whole pieces.
     records, options
         As for `unshuffle.solve`; the activation is ReLU unless it is named.
+    by
+        What steers the search.
 
     Raises
     ------
@@ -96,246 +109,179 @@ def solve_permuted(pile: Pile, records: Records, options: Options) -> Solution:
     RecordError
         If the record does not fit the pile or has no predictions.
     """
-    started, clock = perf_counter(), options.clock()
     anatomy = read_anatomy(pile, records)
     if pile.detached or anatomy.interchangeable or len(anatomy.last) > 1:
         raise PileError(
             "hidden units can only be matched where shapes tell inp, out and last layers apart and "
             "each piece has its bias; solve without looking for permuted units"
         )
-    known = require_predictions(records)
-    with threadpool_limits(1, "blas"):
-        search, ending = _search(pile, anatomy, records, known, options)
-    options = options.with_time_left(clock)
-    found = perf_counter()
-    units = {name: tuple(which.tolist()) for name, which in search.columns().items()}
-    start = Start(search.order, search.trace, None if search.solved else ending)
+    with options.clock.phase("units"), single_threaded_blas():
+        search, start = _search(pile, anatomy, records, options, by)
+    outs = [pile[position].id for position in search.problem.grouped[:, OUT]]
+    units = {name: tuple(which.tolist()) for name, which in zip(outs, search.hard, strict=True)}
     solution = arrange(pile.with_columns(units), records, options, start=start)
-    return replace(
-        solution,
-        units={name: which for name, which in units.items() if which != tuple(range(len(which)))},
-        seconds={
-            "units": found - started,
-            **solution.seconds,
-            "total": perf_counter() - started,
-        },
-    )
+    units = {name: which for name, which in units.items() if which != tuple(range(len(which)))}
+    return replace(solution, units=units)
 
 
 def _search(
-    pile: Pile, anatomy: Anatomy, records: Records, known: Records, options: Options
-) -> "tuple[UnitSearch, Ending]":
+    pile: Pile, anatomy: Anatomy, records: Records, options: Options, by: PermutedParameters
+) -> "tuple[UnitSearch, Start]":
     """Search with each matching that weights suggest, and again with other rows, until one solves.
 
-    The search with the lowest error is returned, and why the last one ended.
+    The search with the lowest error is returned, and what all of them came to.
     """
-    clock = options.clock()
-    journal = options.journal or Journal()
     activation = RELU if options.activation is None else find_activation(options.activation)
-    layers = stack_layers(pile, anatomy, activation)
-    trace = Trace([pile[i].id for i in anatomy.inp], [pile[j].id for j in anatomy.out])
-    matchings, sign = _matchings(layers, journal)
-    best: UnitSearch | None = None
-    ending = Ending.CONVERGED
-    for attempt, pairs in product(range(ATTEMPTS), matchings):
-        left = options.with_time_left(clock).time_limit
-        if best is not None and left is not None and left <= 0:
-            return best, Ending.OUT_OF_TIME
-        try:
-            rng = np.random.default_rng([options.seed, attempt] if attempt else options.seed)
-            search = UnitSearch(
-                pile, anatomy, records, known, options, journal, layers, pairs, sign, trace, rng
-            )
-        except KeyboardInterrupt:
-            if best is None:
-                raise
-            return best, Ending.INTERRUPTED
-        before = trace.seconds[-1] if trace.seconds else 0.0
-        left = options.with_time_left(clock).time_limit
-        ending = run_search(
-            search.steps(),
-            trace,
-            time_limit=None if left is None else before + left,
-            on_step=options.on_step,
-            clock=options.clock,
-        )
+    bank = mlp_bank(pile, anatomy, activation)
+    last = last_layer(pile, pile[anatomy.last[0]].id)
+    arithmetic = arithmetic_of(pile.dtype, require_predictions(records).predictions)
+    goal, trace = Reproduction(arithmetic, anatomy.blocks), Trace(pile.ids)
+    best, ending = None, Ending.CONVERGED
+    for attempt, match in product(range(by.attempts), likely_pairs(bank, options.clock)):
+        grouped, evidence = bank.arranged(match.pairs), _only(bank, match)
+        problem = Problem(bank, last, grouped, evidence, records)
+        rng = np.random.default_rng([options.seed, attempt] if attempt else options.seed)
+        search = UnitSearch(problem, match.sign, goal, options, rng, by)
+        ending = run_search(search.steps(), trace, stops=options.stops, on_step=options.on_step)
         if best is None or search.solved or search.error < best.error:
             best = search
         if search.solved or ending is not Ending.CONVERGED:
             break
     assert best is not None
-    return best, ending
+    return best, Start(best.order, trace, None if best.solved else ending)
 
 
-def _matchings(layers: Layers, journal: Journal) -> tuple[list[Pairs], float]:
-    """The pairs by each signal, and the sign of what is alike, by weights."""
-    count = len(layers.inp_weight)
-
-    def unpack(numbers: Numbers, _: Errors) -> tuple[list[Pairs], float]:
-        *flat, sign = numbers.tolist()
-        matchings = np.array(flat, np.intp).reshape(-1, count, 2)
-        each = np.tile(np.arange(count)[:, None], (len(matchings), 1, 2))
-        if not np.array_equal(np.sort(matchings, axis=1), each) or sign not in (-1, 1):
-            raise ValueError("it has pairs of other layers")
-        return list(matchings), float(sign)
-
-    def work() -> tuple[list[Pairs], float]:
-        matches = likely_pairs(layers)
-        return [match.pairs for match in matches], matches[0].sign
-
-    return journal.result(
-        work, lambda found: ([*np.ravel(found[0]).tolist(), int(found[1])], ()), unpack
-    )
+def _only(bank: MlpBank, match: UnitMatch) -> Evidence:
+    """Evidence that rules out all pairs but the matched ones."""
+    log_odds = np.full(match.scores.shape, -np.inf)
+    log_odds[tuple(match.pairs.T)] = 0.0
+    return Evidence((EdgeOdds(INP, OUT, log_odds, bank.rows, bank.columns),))
 
 
 @dataclass(eq=False)
 class UnitSearch:
     """A search for the units and the order together, the pairs given.
 
-    After it, `order` is the last order, in block numbers, `error` that of its hard permutations,
-    and `solved` whether these reproduce the rows that it compares orders on.
+    After it, `order` is the last order, and `hard` the column of each unit in the blocks as they
+    are grouped. `error` is theirs, and `solved` whether they reproduce the rows that orders are
+    compared on.
+
+    Parameters
+    ----------
+    problem
+        What is to be ordered, with the columns as they are in the pile. The evidence admits only
+        the pairs that are grouped, and these stand in the sequence of their inp layers.
+    sign
+        As of `UnitMatch`.
+    goal, options
+        What is asked of an arrangement, and how to search.
+    rng
+        Draws rows and batches.
+    by
+        What steers it.
     """
 
-    pile: Pile
-    anatomy: Anatomy
-    records: Records
-    known: Records
-    options: Options
-    journal: Journal
-    layers: Layers
-    pairs: Pairs
+    problem: Problem
     sign: float
-    trace: Trace
+    goal: Reproduction
+    options: Options
     rng: np.random.Generator
+    by: PermutedParameters
+    solved: bool = False
+    error: float = np.inf
 
     def __post_init__(self) -> None:
-        pile, anatomy, options = self.pile, self.anatomy, self.options
-        self.last = last_layer(pile, pile[anatomy.last[0]].id)
-        self.numbers = self.pairs @ np.array([len(self.layers.out_weight), 1], np.intp)
-        self.blocks = self.layers.take(self.numbers)
-        self.scores = (EVIDENCE * unit_scores(self.blocks, self.sign)).astype(np.float32)
-        known = self.known.take(self.rng.permutation(len(self.known)))
-        dtype = self.last.weight.dtype
-        self.units = UnitDescent(
-            self.scores.copy(),
-            self.blocks,
-            self.last,
-            known.inputs.astype(dtype),
-            known.predictions.astype(dtype),
-            self.rng,
-        )
-        self.rows = max(options.rows or 0, UNIT_EQUATIONS // known.outputs)
-        rows = options.rows or -(-EQUATIONS // known.outputs)
-        self.sample = known.take(np.arange(min(rows, len(known))))
-        self.arithmetic = arithmetic_of(pile.dtype, known.predictions)
-        self.order: Order = tuple(self.numbers.tolist())
-        self.hard = assigned(self.units.logits)
-        self.solved, self.error = False, np.inf
-
-    def columns(self) -> dict[PieceId, NDArray[np.intp]]:
-        """The column of each unit, by the id of the out layer."""
-        outs = self.pairs[:, 1].tolist()
-        return {self.trace.out[j]: which for j, which in zip(outs, self.hard, strict=True)}
+        self.bank, self.order = as_mlp_bank(self.problem.bank), self.problem.grouped
+        self.blocks = self.bank.take(self.order)
+        self.hard = np.tile(np.arange(self.blocks.hidden), (len(self.blocks), 1))
 
     def steps(self) -> Iterator[Step]:
         """Units and order in turn until the record is reproduced or nothing helps any more."""
-        # What blocks do to the states hardly shows in soft ones, which do too little.
-        orders, errors = ranked_seeds(self._stage(soft=False), quick=False)
-        self.order = orders[0]
-        yield Step("seeds", errors, True, self.order, float(errors[0]), len(self.sample))
+        by = self.by
+        yield self._begin()
         yield from self._mend()
         best, failures = np.inf, 0
-        while not self.solved and failures < PATIENCE:
-            error = self.units.descend(self._running(), STEPS, self.journal)
-            yield from self._descend(soft=True)
-            self.hard = assigned(self.units.logits)
+        while not self.solved and failures < by.patience:
+            error = self.soft.descend(self._running(), self.options.clock)
+            yield from self._descend(self.units.mixed(self.soft.soft()).blocks)
+            self.hard = assigned(self.soft.logits)
             yield self._check()
-            if failures % EXCHANGED == EXCHANGED - 1:
+            if failures % by.exchanged == by.exchanged - 1:
                 yield from self._mend()
-            failures = failures + 1 if error > PROGRESS * best else 0
+            failures = failures + 1 if error > by.progress * best else 0
             best = min(best, error)
+
+    def _begin(self) -> Step:
+        """Guess the units by weights, and the order by seeds."""
+        options, by, last = self.options, self.by, as_mlp(self.problem.network(self.order)).last
+        scores = by.evidence * unit_scores(self.blocks, self.sign, options.clock, by.matching)
+        scores = scores.astype(np.float32)
+        self.hard = assigned(scores)
+        # What blocks do to the states hardly shows in soft ones, which do too little.
+        problem = self._problem(permuted_columns(self.blocks, self.hard))
+        bench = Workbench([problem], self.rng, self.goal, options.parameters)
+        rows = min(options.rows or bench.rows_for(by.equations), len(bench.known))
+        self.sample = bench.known.take(np.arange(rows))
+        orders, errors = bench.ranked_seeds(0, rows, self.rng, quick=False)
+        self.order = orders[0]
+        known = (bench.known.inputs, bench.known.predictions)
+        self.units = Units(self.blocks, last, scores, *(part.astype(last.dtype) for part in known))
+        self.soft = UnitDescent(self.units, self.rng, by.descent)
+        return Step("seeds", errors, True, self.order, float(errors[0]), rows)
 
     def _mend(self) -> Iterator[Step]:
         """The order, many units at once, and exchanges in turn, with hard permutations.
 
         The record gains weight against what weights say from round to round.
         """
-        strength = STRENGTH * self.units.predictions[: self.rows].size
+        by, last = self.by, np.inf
+        rows = max(self.options.rows or 0, by.unit_equations // self.sample.outputs)
+        some = self.units.rows(slice(rows))
+        strength = by.strength * some.predictions.size
         yield self._check()
-        error = np.inf
-        while not self.solved and self.error < PROGRESS * error:
-            error = self.error
-            yield from self._descend(soft=False)
-            running = self._running()
-            units = self._units(running)
-            columns = self.hard[running]
-            self.hard[running] = self.journal.result(
-                partial(_reassigned, units, columns, strength),
-                lambda found: (found.reshape(-1), ()),
-                lambda numbers, _: columns_from(numbers, self.hard),
-            )
-            yield self._check()
-            for columns in exchanged_units(units, self.hard[running], strength, self.journal):
-                self.hard[running] = columns
-                yield self._check()
-                if self.solved:
-                    return
-            strength *= GAIN
-        self.units.prefer(self.hard)
+        while not self.solved and self.error < by.progress * last:
+            last = self.error
+            yield from self._descend(permuted_columns(self.blocks, self.hard))
+            with suppress(OutOfTimeError):
+                running = self._running()
+                for count, columns in enumerate(self._better(some.take(running), strength)):
+                    self.hard[running] = columns
+                    yield self._check()
+                    if self.solved and count:  # weights have had their say too
+                        return
+            strength *= by.gain
+        self.soft.prefer(self.hard)
 
-    def _units(self, running: NDArray[np.intp]) -> Units:
-        """The blocks in their order, with the rows that units are found by."""
-        rows = slice(self.rows)
-        return Units(
-            self.blocks.take(running),
-            self.last,
-            self.scores[running],
-            self.units.inputs[rows],
-            self.units.predictions[rows],
-        )
+    def _better(self, units: Units, strength: float) -> Iterator[Columns]:
+        """Columns of blocks in their order, many assigned anew and then two by two exchanged."""
+        clock, columns = self.options.clock, self.hard[self._running()]
+        others = reassigned_units(units, columns, clock, self.by.assignment)
+        columns = min([columns, *others], key=partial(units.objective, strength=strength))
+        yield columns
+        yield from exchanged_units(units, columns, strength, clock, self.by.exchange)
 
-    def _descend(self, *, soft: bool) -> Iterator[Step]:
-        """Rounds on the order, with hard permutations or what the soft ones make on average."""
-        stage = self._stage(soft=soft)
-        run = stage.judge.run(self.order)
-        search = descend(
-            stage.judge, run, Objective(stage.problem.log_odds), done=stage.done, turns=False
-        )
-        for step in while_kept(search, ROUNDS):
-            self.order = step.order
+    def _descend(self, blocks: MlpStack) -> Iterator[Step]:
+        """Rounds on the order of blocks whose columns are in sequence."""
+        judge = self._problem(blocks).judge(self.sample)
+        done, evidence = partial(self.goal.reproduces, judge), self.problem.evidence
+        run, rounds = judge.run(self.order), self.by.rounds
+        for step in descend(judge, run, evidence, done=done, rounds=rounds):
+            self.order = step.arrangement
             yield step
 
     def _check(self) -> Step:
         """Whether the hard permutations reproduce the rows."""
-        stage = self._stage(soft=False)
-        run = stage.judge.run(self.order)
-        self.solved, self.error = stage.done(run), run.error
+        judge = self._problem(permuted_columns(self.blocks, self.hard)).judge(self.sample)
+        run = judge.run(self.order)
+        self.solved, self.error = self.goal.reproduces(judge, run), run.error
         return Step("units", np.array([run.error]), True, self.order, run.error, len(self.sample))
 
     def _running(self) -> NDArray[np.intp]:
-        """The blocks in their order."""
-        place = {number: block for block, number in enumerate(self.numbers.tolist())}
-        return np.array([place[number] for number in self.order], np.intp)
+        """The blocks, as they are grouped, in their order."""
+        return self.bank.rows[self.order[:, INP]]
 
-    def _stage(self, *, soft: bool) -> Stage:
-        """The search for the order with soft or with hard permutations."""
-        if soft:
-            blocks = mixed(self.blocks, self.units.soft())
-        else:
-            blocks = permuted_columns(self.blocks, self.hard)
-        inps, outs = self.pairs.T
-        weight = self.layers.out_weight.copy()
-        weight[outs] = blocks.out_weight
-        layers = replace(self.layers, out_weight=weight)
-        log_odds = np.full((len(self.layers.inp_weight), len(weight)), -np.inf)
-        log_odds[inps, outs] = 0.0
-        problem = Problem(layers, self.last, self.pairs, log_odds, self.records, turns=False)
-        judge = Judge(layers, self.last, self.sample, self.journal)
-        done = partial(reproduces_rows, judge, blocks=len(self.pairs), arithmetic=self.arithmetic)
-        return Stage(problem, judge, self.rng, done)
-
-
-def _reassigned(units: Units, columns: NDArray[np.intp], strength: float) -> NDArray[np.intp]:
-    """The best of other columns for the blocks in most doubt, or those that stand."""
-    proposals = reassigned_units(units, columns, doubtful_blocks(units, columns, DOUBTED))
-    return min([columns, *proposals], key=lambda each: units.objective(each, strength))
+    def _problem(self, blocks: MlpStack) -> Problem:
+        """The same problem with the columns of some blocks, which are grouped alike."""
+        weight = np.empty_like(self.bank.out_weight)
+        weight[self.bank.columns[self.problem.grouped[:, OUT]]] = blocks.out_weight
+        return replace(self.problem, bank=replace(self.bank, out_weight=weight))

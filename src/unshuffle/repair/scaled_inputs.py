@@ -6,65 +6,67 @@ backward pass: the prediction changes by g x' with the scale of a column of x' a
 shift, g being its sensitivity. It is solved by the method of Levenberg (1944) and Marquardt (1963).
 """
 
-from collections.abc import Iterator
+from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from unshuffle.blocks.network import Network
-from unshuffle.ordering.journal import Errors, Journal, Numbers, bits, from_bits
-from unshuffle.ordering.trace import Step
+from unshuffle.blocks.mlp import MlpNetwork, as_mlp
+from unshuffle.blocks.network import pull_back
+from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.ordering.search import Steps
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
-from unshuffle.solution.arranging import Options, Start, arrange
+from unshuffle.solution.arranging import Start, arrange
 from unshuffle.solution.findings import Findings
+from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
-ROWS = 2048
-"""Rows that scales are fitted to, at most."""
-
-EQUATIONS_PER_UNKNOWN = 1.5
-"""Predictions that are needed for each number that is fitted, so that a fit says something."""
-
-ITERATIONS = 60
-DAMPING, SMALLEST_DAMPING, LARGEST_DAMPING = 1e-2, 1e-12, 1e8
-CONVERGED = 1e-12
-"""An iteration that takes away less of the error than this part of it is the last one."""
+CUT_OFF = (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
 
 
-ENDED = (Outcome.EXACT, Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
-"""Outcomes after which nothing is fitted."""
+@dataclass(frozen=True)
+class ScalingParameters:
+    """Numbers that steer the search for scales and order."""
 
-ROUNDS = 5
-"""Rounds of searching for the order and fitting scales."""
+    rows: int = 2048
+    """Rows that scales are fitted to, at most."""
+    iterations: int = 60
+    """Iterations of a fit, at most."""
+    few_rows: int = 512
+    """Rows where it is only asked whether scales help."""
+    few_iterations: int = 10
+    """Iterations where it is only asked whether scales help."""
+    equations: float = 1.5
+    """Predictions that are needed for each number that is fitted, so that a fit says something."""
+    damping: float = 1e-2
+    """Damping that a fit begins with, relative to the curvature."""
+    least_damping: float = 1e-12
+    """Damping that a fit ends with, at least."""
+    most_damping: float = 1e8
+    """Damping with which a fit gives up."""
+    converged: float = 1e-12
+    """An iteration that takes away less of the error than this part of it is the last one."""
+    rounds: int = 5
+    """Rounds of searching for the order and fitting scales in turn."""
+    steps: int = 120
+    """Steps of a search between two fits."""
+    helpful: float = 0.9
+    """A round helps if it leaves at most this part of the error."""
+    scaled: float = 0.25
+    """Part of the error that scales leave at most where nothing else is wrong: fitted to the record
+    of another network, they left 0.4 to 0.7."""
 
-STEPS = 120
-"""Steps of a search between two fits."""
 
-HELPFUL = 0.9
-"""A round helps if it leaves at most this part of the error."""
-
-SCALED = 0.25
-"""Part of the error that scales leave at most where nothing but the inputs is wrong: fitted to the
-record of another network, they left 0.4 to 0.7. It is asked with fewer rows"""
-FEW_ROWS = 512
-FEW_ITERATIONS = 10
-"""and iterations."""
+STANDARD = ScalingParameters()
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """What the network read, as a map of what the record has: ``x = scale * x' + shift``.
-
-    Parameters
-    ----------
-    scale, shift
-        Shape (width,) each.
-    """
+    """What the network read, as a map of what the record has: ``x = scale * x' + shift``."""
 
     scale: Floats
     shift: Floats
@@ -72,11 +74,15 @@ class Scaling:
     def applied(self, records: Records) -> Records:
         """The record with the inputs that the network read."""
         inputs = records.inputs.astype(np.float64) * self.scale + self.shift
-        return Records(inputs, records.predictions, records.targets, records.name)
+        return replace(records, inputs=inputs)
 
 
 def solve_scaled(
-    pile: Pile, records: Records, options: Options, found: Solution | None = None
+    pile: Pile,
+    records: Records,
+    options: Options,
+    found: Solution | None = None,
+    by: ScalingParameters = STANDARD,
 ) -> Solution | None:
     """Search for the order and fit the scales of the inputs in turn.
 
@@ -86,6 +92,8 @@ def solve_scaled(
         As for `arrange`; the pile is whole.
     found
         What a search without scales came to.
+    by
+        What steers it.
 
     Returns
     -------
@@ -94,73 +102,60 @@ def solve_scaled(
         rounding with scales and shifts, which its findings then hold. Where the first search was
         cut off, that one's; else None.
     """
-    known = records.predicted()
-    if found is not None and found.outcome is Outcome.NO_FIT and not _promises(found, known):
+    known, clock = records.predicted(), options.clock
+    if (
+        found is not None
+        and found.outcome is Outcome.NO_FIT
+        and not _helps(found, known, clock, by)
+    ):
         return None
-    if found is not None and options.time_limit is not None:
-        # The limit is of what is left, but a search goes on from the seconds of its trace.
-        left = options.time_limit + found.trace.seconds[-1]
-        options = replace(options, time_limit=left)
-    first = solution = found or arrange(pile, records, options, watch=_some)
+    first = solution = found or arrange_on(pile, records, options, by.steps)
     error = np.inf
-    for _ in range(ROUNDS):
-        if solution.outcome in ENDED or not solution.mse < HELPFUL * error:
+    for _ in range(by.rounds):
+        ended = solution.exact or solution.outcome in CUT_OFF
+        if ended or not solution.mse < by.helpful * error:
             break
         error = solution.mse
-        with threadpool_limits(1, "blas"):
-            scaling = _fitted(solution.network, known, options.journal or Journal())
+        with clock.phase("scales"), single_threaded_blas():
+            scaling = fit_scaling(as_mlp(solution.network), known, clock, by)
         if scaling is None:
             return None
-        # A search adds to the trace that it begins with; the one that was found stays as it is.
-        start = Start(solution.trace.steps[-1].order, deepcopy(solution.trace))
-        solution = arrange(pile, scaling.applied(records), options, start=start, watch=_some)
+        solution = arrange_on(pile, scaling.applied(records), options, by.steps, solution)
         if solution.exact:
             return _told(solution, scaling)
     if solution.exact:
         return solution
     # Of what was found before there is more to say than that no scales were found in time.
-    return (
-        replace(first, outcome=solution.outcome) if found is None and _cut_off(solution) else None
-    )
+    cut_off = found is None and solution.outcome in CUT_OFF
+    return replace(first, outcome=solution.outcome) if cut_off else None
 
 
-def _cut_off(solution: Solution) -> bool:
-    return solution.outcome in (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
+def arrange_on(
+    pile: Pile, records: Records, options: Options, steps: int, before: Solution | None = None
+) -> Solution:
+    """Search a few steps, from where an earlier search ended unless that was of other pieces."""
+    start = None
+    if before and before.trace.ids == pile.ids and 2 * len(before.arrangement) + 1 == len(pile):
+        # A search adds to the trace that it begins with; the one that was found stays as it is.
+        start = Start(before.arrangement, deepcopy(before.trace))
+    stops = (Steps(steps, before=0 if start is None else len(start.trace)),)
+    return arrange(pile, records, options, start=start, stops=stops)
 
 
-def _fitted(network: Network, known: Records, journal: Journal) -> Scaling | None:
-    """The scales, from the journal if they were fitted before."""
-
-    def pack(found: Scaling | None) -> tuple[Numbers, tuple[()]]:
-        parts = [] if found is None else [found.scale, found.shift]
-        return np.concatenate([np.empty(0, np.int32), *map(bits, parts)]), ()
-
-    def unpack(numbers: Numbers, _: Errors) -> Scaling | None:
-        if not len(numbers):
-            return None
-        return Scaling(*from_bits(numbers, np.empty((2, known.width))))
-
-    return journal.result(lambda: fit_scaling(network, known), pack, unpack)
-
-
-def _promises(found: Solution, known: Records) -> bool:
+def _helps(found: Solution, known: Records, clock: Clock, by: ScalingParameters) -> bool:
     """Whether scales take most of a misfit away."""
     if not found.mse < known.predictions.var():
         return False
-    some = known.take(np.arange(min(FEW_ROWS, len(known))))
-    with threadpool_limits(1, "blas"):
-        scaling = fit_scaling(found.network, some, iterations=FEW_ITERATIONS)
+    some, network = known.take(np.arange(min(by.few_rows, len(known)))), as_mlp(found.network)
+    with clock.phase("scales"), single_threaded_blas():
+        scaling = fit_scaling(network, some, clock, replace(by, iterations=by.few_iterations))
     if scaling is None:
         return False
     before, after = (
-        float(np.mean(np.square(found.network.predict(each.inputs) - each.predictions)))
+        float(np.mean(np.square(network.predict(each.inputs) - each.predictions)))
         for each in (some, scaling.applied(some))
     )
-    return after < SCALED * before
-
-
-def _some(steps: Iterator[Step]) -> Iterator[Step]:
-    return islice(steps, STEPS)
+    return after < by.scaled * before
 
 
 def _told(solution: Solution, scaling: Scaling) -> Solution:
@@ -169,71 +164,55 @@ def _told(solution: Solution, scaling: Scaling) -> Solution:
         "the inputs are not as the network read them: with every column scaled and shifted, by "
         "numbers fitted to the record, all rows are reproduced to rounding"
     )
-    findings = Findings(
-        notes=(note,), scale=tuple(scaling.scale.tolist()), shift=tuple(scaling.shift.tolist())
-    )
+    scale, shift = tuple(scaling.scale.tolist()), tuple(scaling.shift.tolist())
+    findings = Findings(notes=(note,), scale=scale, shift=shift)
     return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
 
 
 def fit_scaling(
-    network: Network, known: Records, *, iterations: int = ITERATIONS
+    network: MlpNetwork, known: Records, clock: Clock, by: ScalingParameters = STANDARD
 ) -> Scaling | None:
-    """Fit the scale and shift of every input column to the record.
+    """Fit the scale and shift of every input column to the record, if there is enough of it.
 
-    Parameters
-    ----------
-    network
-        An arrangement that is near the truth.
-    known
-        Rows that all have predictions. At most 2048 of them, spread evenly, are used.
-    iterations
-        How many at most.
-
-    Returns
-    -------
-    Scaling or None
-        None where there are too few predictions. A column that is constant keeps its scale of 1.
+    Rows that are used are spread evenly over those with predictions. A column that is constant
+    keeps its scale of 1. Time may end it with the best so far.
     """
-    some = known.take(np.arange(0, len(known), -(-len(known) // ROWS)))
-    width = some.width
-    if some.predictions.size < EQUATIONS_PER_UNKNOWN * 2 * width:
+    some = known.take(np.arange(0, len(known), -(-len(known) // by.rows)))
+    if some.predictions.size < by.equations * 2 * some.width:
         return None
     network = network.astype(np.float64)
-    inputs = some.inputs.astype(np.float64)
-    predictions = some.predictions.astype(np.float64)
-    numbers = np.concatenate([np.ones(width), np.zeros(width)])
+    inputs, predictions = some.inputs.astype(np.float64), some.predictions.astype(np.float64)
+    numbers = np.concatenate([np.ones(some.width), np.zeros(some.width)])
     residual, jacobian = _linearized(network, inputs, predictions, numbers)
-    damping = DAMPING
-    for _ in range(iterations):
+    damping = by.damping
+    for _ in range(by.iterations):
         gram, slope = jacobian.T @ jacobian, jacobian.T @ residual
-        before = float(residual @ residual)
-        while damping <= LARGEST_DAMPING:
-            diagonal = damping * (gram.diagonal() + np.finfo(float).eps * np.trace(gram))
-            step = np.linalg.solve(gram + np.diag(diagonal + np.finfo(float).tiny), -slope)
-            found = _linearized(network, inputs, predictions, numbers + step)
+        before = after = float(residual @ residual)
+        curvature = gram.diagonal() + np.finfo(float).eps * np.trace(gram)
+        while damping <= by.most_damping and not clock.out:
+            damped = gram + np.diag(damping * curvature + np.finfo(float).tiny)
+            tried = numbers - np.linalg.solve(damped, slope)
+            found = _linearized(network, inputs, predictions, tried)
             after = float(found[0] @ found[0])
             if after < before:
+                numbers, (residual, jacobian) = tried, found
                 break
             damping *= 10
-        else:
+        damping = max(damping / 10, by.least_damping)
+        if not after < (1 - by.converged) * before or after == 0:
             break
-        numbers, (residual, jacobian) = numbers + step, found
-        damping = max(damping / 10, SMALLEST_DAMPING)
-        if after > (1 - CONVERGED) * before or after == 0:
-            break
-    return Scaling(numbers[:width], numbers[width:])
+    return Scaling(*np.split(numbers, 2))
 
 
 def _linearized(
-    network: Network, inputs: Floats, predictions: Floats, numbers: Floats
+    network: MlpNetwork, inputs: Floats, predictions: Floats, numbers: Floats
 ) -> tuple[Floats, Floats]:
     """Residual, outputs first, and its derivatives by all scales and then by all shifts."""
-    width = inputs.shape[1]
+    scale, shift = np.split(numbers, 2)
     with np.errstate(over="ignore", invalid="ignore"):
-        states = [*network.states(inputs * numbers[:width] + numbers[width:])]
-        sensitivity = np.repeat(network.last.weight[:, None], len(inputs), axis=1)
-        for block in range(len(network.blocks) - 1, -1, -1):
-            sensitivity = network.blocks.pullback(block, states[block], sensitivity)
+        states = network.states(inputs * scale + shift)
+        last = network.last.pull(states[-1])
+        (sensitivity,) = deque(pull_back(network.blocks.pullback, states, last), maxlen=1)
         residual = (network.last(states[-1]) - predictions).T.reshape(-1)
     derivatives = np.concatenate([sensitivity * inputs, sensitivity], axis=2)
-    return residual, derivatives.reshape(len(residual), 2 * width)
+    return residual, derivatives.reshape(len(residual), -1)

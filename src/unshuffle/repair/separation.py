@@ -10,18 +10,20 @@ cannot be, and is said.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from time import perf_counter
 
 from unshuffle.errors import PileError
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
-from unshuffle.solution.arranging import LEAST_SECONDS
 from unshuffle.solution.findings import Findings, Leftover
 from unshuffle.solution.solution import Solution
 
 Solve = Callable[[Pile, Records, float | None], Solution]
 """Solves one record within so many seconds, or without a limit."""
+
+LEAST_SECONDS = 1e-9
+"""Of a search whose time is up before it begins: it takes one step."""
 
 NAMED = 8
 """Pieces that are named where more are claimed twice."""
@@ -55,13 +57,10 @@ def separate(
     PileError, RecordError, UsageError
         As from `unshuffle.solve`.
     """
-    started = perf_counter()
-    found: dict[int, Solution] = {}
+    clock, found = Clock(time_limit), dict[int, Solution]()
     for number, part in _attempts(pile, len(records), found):
-        seconds = None
-        if time_limit is not None:
-            left = time_limit - (perf_counter() - started)
-            seconds = max(left / (len(records) - len(_settled(found))), LEAST_SECONDS)
+        share = clock.left / (len(records) - len(_settled(found)))
+        seconds = None if time_limit is None else max(share, LEAST_SECONDS)
         try:
             solution = solve(part, records[number], seconds)
         except PileError:
@@ -86,19 +85,18 @@ def _attempts(pile: Pile, count: int, found: Mapping[int, Solution]) -> Iterator
     """Which record is to be solved next, among which pieces, by what has been found meanwhile."""
     tried: set[tuple[int, int]] = set()
 
-    def among(part: Pile | None, number: int) -> Iterator[tuple[int, Pile]]:
-        new = part is not None and (number, len(part)) not in tried
-        if part is not None and new and number not in _settled(found):
-            tried.add((number, len(part)))
-            yield number, part
+    def each(part_of: Callable[[], Pile | None]) -> Iterator[tuple[int, Pile]]:
+        for number in range(count):
+            part = None if number in _settled(found) else part_of()
+            if part is not None and (number, len(part)) not in tried:
+                tried.add((number, len(part)))
+                yield number, part
 
     solved = -1
     while solved < len(_settled(found)):
         solved = len(_settled(found))
-        for number in range(count):
-            yield from among(_rest(pile, found), number)
-    for number in range(count):
-        yield from among(pile, number)
+        yield from each(lambda: _rest(pile, found))
+    yield from each(lambda: pile)
 
 
 def _settled(found: Mapping[int, Solution]) -> list[int]:
@@ -110,26 +108,20 @@ def _rest(pile: Pile, found: Mapping[int, Solution]) -> Pile | None:
     """The pieces that no network has which reproduces its record; None where there are none."""
     used = {name for number in _settled(found) for name in found[number].permutation}
     pieces = [piece for piece in pile if piece.id not in used]
-    biases = [bias for bias in pile.biases if bias.id not in used]
-    if not used:
-        return pile
-    return Pile(pieces, biases) if pieces else None
+    if not used or not pieces:
+        return None if used else pile
+    return Pile(pieces, [bias for bias in pile.biases if bias.id not in used])
 
 
 def _told(number: int, pile: Pile, found: Mapping[int, Solution]) -> Solution:
     """A solution with what the other networks mean for it among its findings."""
-    solution = found[number]
-    own = {*solution.permutation}
+    solution, own = found[number], {*found[number].permutation}
     findings = solution.findings or Findings()
     leftovers, notes = {one.id: one for one in findings.leftovers}, [*findings.notes]
-    for other in _settled(found):
-        if other == number:
-            continue
+    for other in (each for each in _settled(found) if each != number):
         theirs = [name for name in pile.ids if name in found[other].permutation]
-        for name in theirs:
-            if name not in own:
-                reason = f"of the network of record {other + 1}"
-                leftovers[name] = Leftover(name, reason)
+        reason = f"of the network of record {other + 1}"
+        leftovers |= {name: Leftover(name, reason) for name in theirs if name not in own}
         shared = [name for name in theirs if name in own]
         if shared and solution.outcome in SETTLED:
             notes.append(_contradiction(other, shared, same=len(shared) == len(own)))

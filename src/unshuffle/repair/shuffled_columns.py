@@ -12,67 +12,69 @@ them judged exactly; and the order of the blocks is searched in turn.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.mlp import MlpNetwork, as_mlp
+from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.grouping import pair
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.seeds import SEEDS
-from unshuffle.ordering.trace import Step
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
-from unshuffle.solution.arranging import Options, Start, arrange, problem_of
+from unshuffle.repair.scaled_inputs import CUT_OFF, arrange_on
+from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.findings import Findings
+from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
 Columns = NDArray[np.intp]
 """For each input of the network, the column of the record that holds it."""
 
-STARTS = 16
-"""Matchings that are begun, all but the first at random, of which the best few go on."""
-
-ITERATIONS = 60
-
-FINALISTS = 3
-"""Matchings, with different seeds, from which columns are exchanged."""
-
-JUDGED_ROWS = 400
-"""Rows on which exchanges are judged, and orders by seeds compared."""
-
-JUDGED, MOST_JUDGED = 16, 64
-"""Exchanges that are judged exactly, and how many if none of those helps."""
-
-SEED_ROWS = 64
-"""Inputs that seeds look at,"""
-SEEDED = 4
-"""and orders by seeds from which columns are matched."""
-
-ROWS_PER_COLUMN = 10
-"""Rows without which the moments are noise."""
-
-IN_SEQUENCE = 0.2
-"""Likeness of the moments of a record and of a network with blocks in the order of a seed, from
-which on the columns are taken to be in sequence: mostly it is 0.9 then, and else below 0.1."""
-
-CUT_OFF = (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
-
-STEPS = 60
-"""Steps of a search for the order between two searches for columns."""
-
-ROUNDS = 6
-
-HELPFUL = 0.9
-"""A round helps if it leaves at most this part of the error."""
-
-NEAR = 0.5
-"""Part of the predictions' variance that must not be left when the order is searched."""
-
 TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class ColumnParameters:
+    """Numbers that steer the search for columns and order."""
+
+    seed_rows: int = 64
+    """Inputs that seeds look at."""
+    seeded: int = 4
+    """Orders by seeds from which columns are matched."""
+    rows_per_column: int = 10
+    """Rows for each column without which the moments are noise."""
+    in_sequence: float = 0.2
+    """Likeness of the moments of a record and of a network in the order of a seed from which on the
+    columns are taken to be in sequence: mostly it is 0.9 then, and else below 0.1."""
+    starts: int = 16
+    """Matchings that are begun, all but the first at random."""
+    iterations: int = 60
+    """Iterations of a matching, at most."""
+    finalists: int = 3
+    """Matchings of each network, and of all, that go on."""
+    judged_rows: int = 400
+    """Rows on which exchanges are judged, and orders by seeds compared."""
+    judged: int = 16
+    """Exchanges that are judged exactly."""
+    most_judged: int = 64
+    """Exchanges that are judged if none of those helps, at most."""
+    widening: int = 4
+    """Factor that leads from the one to the other."""
+    rounds: int = 6
+    """Rounds of searching for the order and for the columns in turn."""
+    steps: int = 60
+    """Steps of a search for the order between two searches for columns."""
+    helpful: float = 0.9
+    """A round helps if it leaves at most this part of the error."""
+    near: float = 0.5
+    """Part of the predictions' variance that must not be left when the order is searched."""
+
+
+STANDARD = ColumnParameters()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +97,8 @@ class Moments:
         """Of rows of inputs, (rows, width), and predictions, (rows, outputs)."""
         x, y = _standard(inputs), _standard(predictions)
         couples = np.stack([(x * column[:, None]).T @ x for column in y.T]) / len(x)
-        squares: NDArray[np.float64] = np.stack([matrix.diagonal() for matrix in couples])
-        for matrix in couples:
-            np.fill_diagonal(matrix, 0)
+        squares = np.diagonal(couples, axis1=1, axis2=2).copy()
+        couples[:, range(x.shape[1]), range(x.shape[1])] = 0
         return cls(np.concatenate([y.T @ x / len(x), squares]), couples)
 
     def likeness(self, other: "Moments") -> float:
@@ -106,29 +107,44 @@ class Moments:
         return float(np.sum(self.couples * other.couples) / max(float(norms), TINY))
 
 
-def match_columns(ours: Moments, theirs: Moments, rng: np.random.Generator) -> list[Columns]:
-    """Matchings of a network's inputs with the columns of a record, by moments.
+def _standard(values: Floats) -> NDArray[np.float64]:
+    """Columns with mean 0 and variance 1; a constant one is 0."""
+    x = values - values.mean(axis=0, dtype=np.float64)
+    spread = x.std(axis=0)
+    standard: NDArray[np.float64] = x / np.where(spread > TINY, spread, np.inf)
+    return standard
 
-    Returns
-    -------
-    list
-        The different ones that were found, the likeliest first.
+
+def match_columns(
+    ours: Moments,
+    theirs: Moments,
+    rng: np.random.Generator,
+    clock: Clock,
+    by: ColumnParameters = STANDARD,
+) -> list[Columns]:
+    """Matchings of a network's inputs with the columns of a record, the likeliest first.
+
+    Raises
+    ------
+    OutOfTimeError
+        If the time does not suffice.
     """
     linear = ours.singles.T @ theirs.singles
     width = len(linear)
     even = np.full((width, width), 1 / width)
     found: dict[tuple[int, ...], float] = {}
-    for start in range(STARTS):
+    for start in range(by.starts):
+        clock.check()
         mixed = even if not start else (even + np.eye(width)[rng.permutation(width)]) / 2
-        for _ in range(ITERATIONS):
+        for _ in range(by.iterations):
             slope = linear + 2 * np.sum(ours.couples @ mixed @ theirs.couples, axis=0)
-            step = np.eye(width)[_assign(slope)] - mixed
+            step = np.eye(width)[_assigned(slope)] - mixed
             gain = float(np.sum(step * slope))
             if gain < TINY:
                 break
             bend = float(np.sum(step * np.sum(ours.couples @ step @ theirs.couples, axis=0)))
             mixed = mixed + (1.0 if bend >= 0 else min(1.0, -gain / (2 * bend))) * step
-        columns = _assign(mixed)
+        columns = _assigned(mixed)
         permuted = theirs.couples[:, columns][:, :, columns]
         alike = float(np.sum(ours.couples * permuted) + linear[np.arange(width), columns].sum())
         found[tuple(columns.tolist())] = alike
@@ -136,91 +152,83 @@ def match_columns(ours: Moments, theirs: Moments, rng: np.random.Generator) -> l
     return [np.array(columns, np.intp) for columns in ranked]
 
 
-def exchange_columns(network: Network, known: Records, columns: Columns) -> tuple[float, Columns]:
+def _assigned(scores: NDArray[np.float64]) -> Columns:
+    return optimal_matching(scores)[:, 1]
+
+
+def exchange_columns(
+    network: MlpNetwork,
+    known: Records,
+    columns: Columns,
+    clock: Clock,
+    by: ColumnParameters = STANDARD,
+) -> tuple[float, Columns]:
     """Exchange two columns after the other until no exchange lowers the error.
 
-    Parameters
-    ----------
-    network
-        An arrangement.
-    known
-        Rows that all have predictions; the first ones are used.
-    columns
-        A sequence that is about right.
-
-    Returns
-    -------
-    tuple
-        The mean squared error on those rows, and the columns.
+    It begins with a sequence that is about right, judges on the first rows, and returns their mean
+    squared error and the columns. Time may end it with the best so far.
     """
-    some = known.take(np.arange(min(JUDGED_ROWS, len(known))))
-    inputs = some.inputs.astype(network.last.weight.dtype)
-    first, second = np.triu_indices(len(columns), 1)
-    error = _error(network, some, columns)
-    judged = JUDGED
-    while judged <= MOST_JUDGED:
-        effects = _effects(network, inputs[:, columns], some.predictions)
-        candidates = []
-        for k in np.argsort(effects, kind="stable")[:judged]:
-            tried = columns.copy()
-            tried[[first[k], second[k]]] = tried[[second[k], first[k]]]
-            candidates.append((_error(network, some, tried), tried))
-        best, better = min(candidates, key=lambda each: each[0])
-        if best < error:
-            error, columns, judged = best, better, JUDGED
+    some = _first(known, by.judged_rows)
+    error, judged = _error(network, some, columns), by.judged
+    while judged <= by.most_judged and not clock.out:
+        candidates = [*_exchanges(network, some, columns, judged)]
+        errors = [_error(network, some, each) for each in candidates]
+        best = int(np.argmin(errors))
+        if errors[best] < error:
+            error, columns, judged = errors[best], candidates[best], by.judged
         else:
-            judged *= 4
+            judged *= by.widening
     return error, columns
 
 
-def _error(network: Network, known: Records, columns: Columns) -> float:
-    """Mean squared error on the first rows with the columns in some sequence."""
-    some = known.take(np.arange(min(JUDGED_ROWS, len(known))))
-    left = network.predict(some.inputs[:, columns]) - some.predictions
+def _exchanges(
+    network: MlpNetwork, some: Records, columns: Columns, most: int
+) -> Iterator[Columns]:
+    """The exchanges of two columns that promise most to first order."""
+    inputs = network.last.enter(some.inputs[:, columns])
+    with np.errstate(over="ignore", invalid="ignore"):
+        states = network.states(inputs)
+        sensitivity = network.sensitivities(states)[0].astype(np.float64)
+        left = (network.last(states[-1]) - some.predictions).T.astype(np.float64)
+    x, errors = inputs.astype(np.float64), []
+    for a in range(len(columns) - 1):
+        apart = x[:, a, None] - x[:, a + 1 :]
+        pull = sensitivity[:, :, a, None] - sensitivity[:, :, a + 1 :]
+        errors.append(np.square(left[:, :, None] - pull * apart).mean(axis=(0, 1)))
+    first, second = np.triu_indices(len(columns), 1)
+    ranked = np.argsort(np.nan_to_num(np.concatenate(errors), nan=np.inf), kind="stable")
+    for k in ranked[:most]:
+        tried = columns.copy()
+        tried[[first[k], second[k]]] = columns[[second[k], first[k]]]
+        yield tried
+
+
+def _error(network: MlpNetwork, some: Records, columns: Columns) -> float:
+    """Mean squared error with the columns in some sequence."""
+    return _mean_square(network.predict(some.inputs[:, columns]) - some.predictions)
+
+
+def _mean_square(left: Floats) -> float:
+    """Infinite where a state overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
         return float(np.nan_to_num(np.square(left, dtype=np.float64).mean(), nan=np.inf))
 
 
-def _effects(network: Network, inputs: Floats, predictions: Floats) -> NDArray[np.float64]:
-    """Squared error, to first order, after the exchange of each two columns."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        states = [*network.states(inputs)]
-        sensitivities = network.sensitivities(states)[0].astype(np.float64)
-        left = (network.last(states[-1]) - predictions).T.astype(np.float64)
-    x = inputs.astype(np.float64)
-    effects = []
-    for a in range(x.shape[1] - 1):
-        apart = x[:, a, None] - x[:, a + 1 :]
-        pull = sensitivities[:, :, a, None] - sensitivities[:, :, a + 1 :]
-        effects.append(np.square(left[:, :, None] - pull * apart).mean(axis=(0, 1)))
-    squares: NDArray[np.float64] = np.nan_to_num(np.concatenate(effects), nan=np.inf)
-    return squares
+def _first(known: Records, rows: int) -> Records:
+    return known.take(np.arange(min(rows, len(known))))
 
 
-def _assign(scores: NDArray[np.float64]) -> Columns:
-    """The best one-to-one assignment: for each row its column."""
-    pairs = optimal_matching(scores)
-    columns = np.empty(len(scores), np.intp)
-    columns[pairs[:, 0]] = pairs[:, 1]
-    return columns
-
-
-def _standard(values: Floats) -> NDArray[np.float64]:
-    """Columns with mean 0 and variance 1; a constant one is 0."""
-    x = values.astype(np.float64)
-    x -= x.mean(axis=0)
-    spread = x.std(axis=0)
-    standard: NDArray[np.float64] = x / np.where(spread > TINY, spread, np.inf)
-    return standard
-
-
-def solve_shuffled(pile: Pile, records: Records, options: Options) -> Solution | None:
+def solve_shuffled(
+    pile: Pile, records: Records, options: Options, by: ColumnParameters = STANDARD
+) -> Solution | None:
     """Search for the sequence of the columns and the order of the blocks in turn.
 
     Parameters
     ----------
     pile, records, options
         As for `arrange`; the pile is whole.
+    by
+        What steers it.
 
     Returns
     -------
@@ -233,31 +241,13 @@ def solve_shuffled(pile: Pile, records: Records, options: Options) -> Solution |
     KeyboardInterrupt
         If the search is interrupted.
     """
-    started = options.clock()
-    known = records.predicted()
-    if len(known) < ROWS_PER_COLUMN * known.width:
+    try:
+        with options.clock.phase("columns"), single_threaded_blas():
+            beginnings = _beginnings(pile, records.predicted(), options, by)
+    except OutOfTimeError:
         return None
-    theirs = Moments.of(known.inputs, known.predictions)
-    with threadpool_limits(1, "blas"):
-        networks = _seeded_networks(pile, known, options)
-        ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
-        if max((one.likeness(theirs) for one in ours), default=1.0) > IN_SEQUENCE:
-            return None
-        rng = np.random.default_rng(options.seed)
-        begun: list[tuple[float, Network, Columns]] = []
-        for network, one in zip(networks, ours, strict=True):
-            if not _time_left(options, started):
-                return None
-            matched = match_columns(one, theirs, rng)[:FINALISTS]
-            begun += [(_error(network, known, columns), network, columns) for columns in matched]
-        beginnings = []
-        for _, network, columns in sorted(begun, key=lambda each: each[0])[:FINALISTS]:
-            if not _time_left(options, started):
-                return None
-            beginnings.append(exchange_columns(network, known, columns))
-        beginnings.sort(key=lambda each: each[0])
     for beginning in beginnings:
-        solution = _in_turn(pile, records, options, started, beginning)
+        solution = _in_turn(pile, records, options, beginning, by)
         if solution is not None and solution.outcome is Outcome.INTERRUPTED:
             raise KeyboardInterrupt
         if solution is not None:
@@ -265,66 +255,80 @@ def solve_shuffled(pile: Pile, records: Records, options: Options) -> Solution |
     return None
 
 
+def _beginnings(
+    pile: Pile, known: Records, options: Options, by: ColumnParameters
+) -> list[tuple[float, Columns]]:
+    """Sequences to begin with, by their errors; none where the columns seem to be in sequence."""
+    if known.width < 2 or len(known) < by.rows_per_column * known.width:
+        return []
+    theirs, clock = Moments.of(known.inputs, known.predictions), options.clock
+    networks = _seeded_networks(pile, known, options, by)
+    ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
+    if max((one.likeness(theirs) for one in ours), default=1.0) > by.in_sequence:
+        return []
+    rng, some = np.random.default_rng(options.seed), _first(known, by.judged_rows)
+    begun: list[tuple[float, MlpNetwork, Columns]] = []
+    for network, one in zip(networks, ours, strict=True):
+        matched = match_columns(one, theirs, rng, clock, by)[: by.finalists]
+        begun += [(_error(network, some, columns), network, columns) for columns in matched]
+    begun.sort(key=lambda each: each[0])
+    mended = []
+    for _, network, columns in begun[: by.finalists]:
+        clock.check()
+        mended.append(exchange_columns(network, known, columns, clock, by))
+    return sorted(mended, key=lambda each: each[0])
+
+
 def _in_turn(
     pile: Pile,
     records: Records,
     options: Options,
-    started: float,
     beginning: tuple[float, Columns],
+    by: ColumnParameters,
 ) -> Solution | None:
     """Search for the order and exchange columns in turn; a solution if it is found or cut off."""
-    error, columns = beginning
-    start = None
-    for _ in range(ROUNDS):
-        if not error < NEAR * records.variance:
+    solution, clock, (error, columns) = None, options.clock, beginning
+    for _ in range(by.rounds):
+        if not error < by.near * records.variance:
             break
         sequenced = replace(records, inputs=records.inputs[:, columns])
-        timed = options.with_time_left(started)
-        solution = arrange(pile, sequenced, timed, start=start, watch=_some)
+        solution = arrange_on(pile, sequenced, options, by.steps, solution)
         if solution.exact:
             return _told(solution, columns)
         if solution.outcome in CUT_OFF:
             return solution
-        with threadpool_limits(1, "blas"):
-            better, exchanged = exchange_columns(solution.network, records.predicted(), columns)
-        if not better < HELPFUL * error:
+        network, known = as_mlp(solution.network), records.predicted()
+        with clock.phase("columns"), single_threaded_blas():
+            better, exchanged = exchange_columns(network, known, columns, clock, by)
+        if not better < by.helpful * error:
             break
         error, columns = better, exchanged
-        start = Start(solution.trace.steps[-1].order, solution.trace)
     return None
 
 
-def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[Network]:
+def _seeded_networks(
+    pile: Pile, known: Records, options: Options, by: ColumnParameters
+) -> list[MlpNetwork]:
     """Networks whose blocks are ordered by seeds, the likeliest few.
 
     A network and its record have the same distribution of predictions, whatever the sequence.
     """
-    few = known.take(np.arange(min(JUDGED_ROWS, len(known))))
-    reference = np.sort(few.predictions, axis=0)
-    networks: list[tuple[float, Network]] = []
+    few = _first(known, by.judged_rows)
+    reference, some = np.sort(few.predictions, axis=0), known.inputs[: by.seed_rows]
+    networks: list[tuple[float, MlpNetwork]] = []
     for activation in options.activations:
-        pairing = pair(pile, known, activation=activation)
+        pairing = pair(pile, known, activation=activation, clock=options.clock)
         problem = problem_of(pile, known, pairing.anatomy, pairing, activation)
-        everything = problem.network(tuple(problem.blocks.tolist()))
-        some = known.inputs[:SEED_ROWS].astype(everything.last.weight.dtype)
+        network = as_mlp(problem.network(problem.grouped))
         with np.errstate(over="ignore", invalid="ignore"):
-            for seed in SEEDS.values():
-                ranking = seed.rank(everything, some)
-                for order in (ranking, ranking[::-1]):
-                    network = Network(everything.blocks.take(order), everything.last)
-                    apart = np.sort(network.predict(few.inputs), axis=0) - reference
-                    distance = float(np.square(apart, dtype=np.float64).mean())
-                    networks.append((np.nan_to_num(distance, nan=np.inf), network))
+            rankings = [seed.rank(network, some) for seed in SEEDS.values()]
+        for order in (order for ranking in rankings for order in (ranking, ranking[::-1])):
+            ordered = replace(network, blocks=network.blocks.take(order))
+            apart = np.sort(ordered.predict(few.inputs), axis=0) - reference
+            networks.append((_mean_square(apart), ordered))
+        options.clock.check()
     networks.sort(key=lambda each: each[0])
-    return [network for distance, network in networks[:SEEDED] if np.isfinite(distance)]
-
-
-def _time_left(options: Options, started: float) -> bool:
-    return options.time_limit is None or options.clock() - started < options.time_limit
-
-
-def _some(steps: Iterator[Step]) -> Iterator[Step]:
-    return islice(steps, STEPS)
+    return [network for distance, network in networks[: by.seeded] if np.isfinite(distance)]
 
 
 def _told(solution: Solution, columns: Columns) -> Solution:

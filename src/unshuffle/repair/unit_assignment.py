@@ -9,27 +9,38 @@ far as the record sees it, weighed against what the weights say.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from unshuffle.grouping.matching import optimal_matching
-from unshuffle.repair.unit_exchange import TINY, Units
-
-RIDGE = 0.1
-"""Of the regression, relative to the mean squared error."""
-
-TRUST = (1.0, 0.1)
-"""Factors on what the record says; units of one block act alike, so it says less than it seems."""
-
-JITTER = 1e-3
-"""Added to the covariance of columns, relative to their mean variance."""
-
-MOST_EQUATIONS = 4000
-"""Equations of the regression."""
+from unshuffle.pieces.clock import Clock
+from unshuffle.pieces.pile import Floats
+from unshuffle.repair.unit_exchange import TINY, Columns, Units
 
 
-def doubtful_blocks(units: Units, columns: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+@dataclass(frozen=True)
+class UnitAssignmentParameters:
+    """Numbers that steer the assignment."""
+
+    doubted: int = 4
+    """Blocks whose units are all assigned anew."""
+    equations: int = 4000
+    """Predictions of the regression, at most."""
+    ridge: float = 0.1
+    """Of the regression, relative to the mean squared error."""
+    jitter: float = 1e-3
+    """Added to the covariance of columns, relative to their mean variance."""
+    trust: tuple[float, ...] = (1.0, 0.1)
+    """Factors on what the record says: since units act alike, that is less than it seems."""
+
+
+STANDARD = UnitAssignmentParameters()
+
+
+def doubtful_blocks(units: Units, columns: Columns, most: int) -> NDArray[np.intp]:
     """The blocks whose columns weights believe in least."""
     odds = (units.scores - units.scores.max(axis=2, keepdims=True)).astype(np.float64)
     likelihoods = np.exp(odds)
@@ -39,58 +50,50 @@ def doubtful_blocks(units: Units, columns: NDArray[np.intp], most: int) -> NDArr
 
 
 def reassigned_units(
-    units: Units, columns: NDArray[np.intp], chosen: NDArray[np.intp]
-) -> Iterator[NDArray[np.intp]]:
-    """Propose other columns for all units of the chosen blocks, by several trusts in the record.
+    units: Units, columns: Columns, clock: Clock, by: UnitAssignmentParameters = STANDARD
+) -> Iterator[Columns]:
+    """Propose other columns for all units of the blocks in most doubt, by several trusts.
 
-    Parameters
-    ----------
-    units
-        The blocks and the rows.
-    columns
-        Shape (blocks, hidden): the column of each unit.
-    chosen
-        The blocks.
+    None are proposed where so little is left that the ridge is below the kernel's rounding. It
+    raises `OutOfTimeError` where the time does not suffice.
     """
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
-
-    rows = slice(MOST_EQUATIONS // len(units.last.bias))
-    blocks, states, pulled, excess = units.linearized(columns, rows)
-    residual = -excess
+    chosen = doubtful_blocks(units, columns, by.doubted)
+    some = units.rows(slice(by.equations // len(units.last.bias)))
+    blocks, effects, residual = some.linearized(columns, chosen)
+    parts = [*effects]
     error = max(float(np.mean(np.square(residual))), TINY)
     kernel = np.zeros((len(residual), len(residual)), residual.dtype)
-    parts = []
-    for block in chosen.tolist():
-        a, g = units.activations(block, states[block]), pulled[block]
+    covariances = []
+    for block, (a, g) in zip(chosen, parts, strict=True):
+        clock.check()
         covariance = np.atleast_2d(np.cov(blocks.out_weight[block])).astype(g.dtype)
-        covariance.flat[:: blocks.width + 1] += JITTER * covariance.diagonal().mean()
+        covariance.flat[:: blocks.width + 1] += by.jitter * covariance.diagonal().mean()
         kernel += (a @ a.T) * (g @ covariance @ g.T)
-        parts.append((block, a, g, covariance))
-    kernel.flat[:: len(kernel) + 1] += RIDGE * error
+        covariances.append(covariance)
+    kernel.flat[:: len(kernel) + 1] += by.ridge * error
     try:
-        solved = cho_solve(cho_factor(kernel, overwrite_a=True, check_finite=False), residual)
-    except LinAlgError:  # so little is left that the ridge is below the kernel's rounding
+        solved = cho_solve(cho_factor(kernel, overwrite_a=True, check_finite=False), -residual)
+    except LinAlgError:
         return
-    distances: list[NDArray[np.float64]] = []
-    for block, a, g, covariance in parts:
+    distances = []
+    for block, (a, g), covariance in zip(chosen, parts, covariances, strict=True):
         wanted = blocks.out_weight[block] + covariance @ ((g * solved[:, None]).T @ a)
-        distances.append(_distances(a, g, wanted, units.blocks.out_weight[block]) / error)
-    for trust in TRUST:
+        own = units.blocks.out_weight[block]
+        distances.append(_distances(a, g, wanted, own, clock) / error)
+    for trust in by.trust:
         proposal = columns.copy()
-        for block, distance in zip(chosen.tolist(), distances, strict=True):
+        for block, distance in zip(chosen, distances, strict=True):
             proposal[block] = optimal_matching(units.scores[block] - trust * distance)[:, 1]
         yield proposal
 
 
 def _distances(
-    a: NDArray[np.floating],
-    g: NDArray[np.floating],
-    wanted: NDArray[np.floating],
-    columns: NDArray[np.floating],
+    a: Floats, g: Floats, wanted: Floats, columns: Floats, clock: Clock
 ) -> NDArray[np.float64]:
     """Half the squared effect of giving each unit each column in place of the wanted one."""
     distances = np.empty((a.shape[1], columns.shape[1]))
     for unit in range(a.shape[1]):
+        clock.check()
         seen = (g * np.square(a[:, unit, None])).T @ g
         change = wanted[:, unit, None] - columns
         distances[unit] = np.einsum("dl,dl->l", change, seen @ change) / 2

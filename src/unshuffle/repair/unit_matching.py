@@ -14,45 +14,55 @@ ridge regression (Saunders, Gammerman & Vovk 1998) foretells each half of the bl
 one: where units of different blocks resemble each other, those that read alike write alike.
 """
 
-from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Blocks, Layers
+from unshuffle.blocks.mlp import MlpBank, MlpStack
 from unshuffle.grouping.matching import Pairs, optimal_matching
 from unshuffle.grouping.pairs import Pairing
 from unshuffle.grouping.signals import Scores
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 
-RIDGE = 0.1
-"""Of the regression, relative to the variance of a feature."""
+Values = NDArray[np.float64]
 
-FLOOR = 0.02
-"""Added to the covariance of its residuals, in units of the variance."""
-
-ROUNDS = 3
-"""Of matching and linear regression in turn."""
-
-REACH = 1.0
-"""Distance of two units, in standard deviations of a feature, over which the kernel falls,"""
-NOISE = 0.3
-"""the ridge of the regression with it,"""
-SAMPLE = 3000
-"""units, at most, that it learns from,"""
-KERNEL_ROUNDS = 10
-"""and rounds, at most."""
-
-CLEAR = 1.0
-"""Spreads of the unmatched scores by which a pair that is clear by weights leads its best rival,"""
-MOST_PART = 0.75
-"""the part of the pairs that is clear where units are permuted (a quarter at most by chance),"""
-LEAST_PAIRS = 8
-"""pairs of which that can be said,"""
-MOST_PAIRS = 64
-"""and as many as are worth the time."""
+USUAL_SIGN = -1.0
+"""Of the inner products of what belongs together: training turns what a unit writes against what
+it reads more often than along it."""
 
 TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class UnitMatchingParameters:
+    """Numbers that steer the matching of units, and the look whether it is needed."""
+
+    ridge: float = 0.1
+    """Of the linear regression, in units of the variance."""
+    floor: float = 0.02
+    """Added to the covariance of its residuals, in units of the variance."""
+    rounds: int = 3
+    """Rounds of matching and linear regression in turn."""
+    kernel_rounds: int = 10
+    """Rounds of matching and regression with a kernel, at most."""
+    reach: float = 1.0
+    """Distance of two units over which the kernel falls, in standard deviations of a feature."""
+    noise: float = 0.3
+    """Ridge of the regression with it, in units of the variance."""
+    sample: int = 3000
+    """Units that it learns from, at most."""
+    clear: float = 1.0
+    """Spreads of the unmatched scores by which a clear pair leads its best rival."""
+    most_part: float = 0.75
+    """Part of the pairs that is clear where units are permuted; by chance it is a quarter."""
+    least_pairs: int = 8
+    """Pairs of which that can be said."""
+    most_pairs: int = 64
+    """Pairs that are worth the time."""
+
+
+STANDARD = UnitMatchingParameters()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +72,11 @@ class UnitMatch:
     Parameters
     ----------
     scores
-        Shape (I, J): sum of inner products under the best permutation, over the norm of the
-        layers' product of sizes.
+        Shape (I, J): how alike layers are under the best permutation, double-centred.
     pairs
         The best matching.
     sign
-        The sign of the inner products that counts as alike, as the matched pairs show it.
+        The sign of inner products that counts as alike, as the matched pairs show it.
     """
 
     scores: Scores
@@ -75,119 +84,107 @@ class UnitMatch:
     sign: float
 
 
-def match_units(layers: Layers) -> UnitMatch:
+def match_units(bank: MlpBank, clock: Clock) -> UnitMatch:
     """Score every pair of layers under its own best permutation of hidden units.
 
     Both signs are tried: training may turn what a unit writes against what it reads, or along it.
+
+    Raises
+    ------
+    OutOfTimeError
+        If the time does not suffice.
     """
-    matching = matching_units(layers)
-    while True:
-        try:
-            next(matching)
-        except StopIteration as end:
-            match: UnitMatch = end.value
-            return match
-
-
-def matching_units(layers: Layers) -> Generator[None, None, UnitMatch]:
-    """The same; it yields after the pairs of each inp layer, so that it can be left."""
     found = []
-    for sign in (-1.0, 1.0):
-        scores = np.empty((len(layers.inp_weight), len(layers.out_weight)))
-        for i, reads in enumerate(layers.inp_weight):
-            for j, writes in enumerate(layers.out_weight):
+    for sign in (USUAL_SIGN, -USUAL_SIGN):
+        scores = np.empty((len(bank.inp_weight), len(bank.out_weight)))
+        for i, reads in enumerate(bank.inp_weight):
+            clock.check()
+            for j, writes in enumerate(bank.out_weight):
                 alike = sign * (reads @ writes).astype(np.float64)
-                columns = optimal_matching(alike)[:, 1]
-                units = np.arange(len(columns))
-                norm = np.linalg.norm(reads) * np.linalg.norm(writes)
-                scores[i, j] = alike[units, columns].sum() / max(norm, TINY)
-            yield
-        centred = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
-        pairs = optimal_matching(centred)
-        match = UnitMatch(centred, pairs, sign)
-        lead = float(centred[tuple(pairs.T)].mean()) / max(float(centred.std()), TINY)
-        found.append((lead, match))
+                best = alike[tuple(optimal_matching(alike).T)].sum()
+                scores[i, j] = best / max(np.linalg.norm(reads) * np.linalg.norm(writes), TINY)
+        scores = _centred(scores)
+        pairs = optimal_matching(scores)
+        lead = float(scores[tuple(pairs.T)].mean()) / max(float(scores.std()), TINY)
+        found.append((lead, UnitMatch(scores, pairs, sign)))
     return max(found, key=lambda each: each[0])[1]
 
 
-def likely_pairs(layers: Layers) -> list[UnitMatch]:
-    """Matchings by three signals that no sequence of the hidden units changes.
+def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
+    """Matchings by three signals that no sequence of the hidden units changes, as they differ.
 
-    Inner products under the best permutation speak where training moved both layers along one line;
-    else what training did to the sizes of units may (sorted norms), or to the directions in which
-    they read and write (spectra of the Gram matrices, here singular values).
-
-    Returns
-    -------
-    list of UnitMatch
-        Those that differ in their pairs, by inner products first.
+    Inner products under the best permutation, if there is time for them, speak where training moved
+    both layers along one line; else what training did to the sizes of units may (sorted norms), or
+    to the directions in which they read and write (spectra of the Gram matrices, here singular
+    values).
     """
-    found = [match_units(layers)]
-    inp = layers.inp_weight.astype(np.float64)
-    out = layers.out_weight.astype(np.float64).transpose(0, 2, 1)
+    found, sign = [], USUAL_SIGN
+    try:
+        found.append(match_units(bank, clock))
+        sign = found[0].sign
+    except OutOfTimeError:
+        pass
+    inp = bank.inp_weight.astype(np.float64)
+    out = bank.out_weight.astype(np.float64).transpose(0, 2, 1)
     for feature in (_sorted_log_norms, _log_spectra):
         scores = _resemblance(feature(inp), feature(out))
         pairs = optimal_matching(scores)
         if not any(np.array_equal(pairs, other.pairs) for other in found):
-            found.append(UnitMatch(scores, pairs, found[0].sign))
+            found.append(UnitMatch(scores, pairs, sign))
     return found
 
 
-def _resemblance(reads: NDArray[np.float64], writes: NDArray[np.float64]) -> Scores:
+def _resemblance(reads: Values, writes: Values) -> Scores:
     """Minus the mean squared difference of features, standardised over layers; double-centred."""
-    one, other = (
-        (each - each.mean(axis=0)) / np.maximum(each.std(axis=0), TINY) for each in (reads, writes)
-    )
+    one, other = _standardised(reads, 0), _standardised(writes, 0)
     scores = one @ other.T * (2 / one.shape[1])
     scores -= np.square(one).mean(axis=1)[:, None] + np.square(other).mean(axis=1)
+    return _centred(scores)
+
+
+def _centred(scores: Scores) -> Scores:
     means = scores.mean(axis=0) + scores.mean(axis=1, keepdims=True)
     return np.asarray(scores - means + scores.mean())
 
 
-def _sorted_log_norms(units: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sorted_log_norms(units: Values) -> Values:
     return np.sort(_log_norms(units)[:, :, 0], axis=1)
 
 
-def _log_spectra(units: NDArray[np.float64]) -> NDArray[np.float64]:
-    values = np.linalg.svd(units, compute_uv=False)
-    return np.asarray(np.log(np.maximum(values, TINY)))
+def _log_spectra(units: Values) -> Values:
+    return np.asarray(np.log(np.maximum(np.linalg.svd(units, compute_uv=False), TINY)))
 
 
-def permuted_units(layers: Layers, pairing: Pairing, in_time: Callable[[], bool]) -> str | None:
+def permuted_units(
+    bank: MlpBank, pairing: Pairing, clock: Clock, by: UnitMatchingParameters = STANDARD
+) -> str | None:
     """Whether weights agree only once their hidden units are matched, in a sentence; else None.
 
     Where time does not suffice for a look, the sentence says that few agree as they are listed.
 
     Parameters
     ----------
-    layers
-        The inp and out layers of a pile.
-    pairing
-        Their pairs by the ordinary signals, which take units as they are listed.
-    in_time
-        Whether there is time left.
+    bank, pairing
+        The layers of a pile, and their pairs by signals that take units as they are listed.
+    clock
+        Says whether there is time for a look.
+    by
+        What steers it.
     """
-    count = len(layers.inp_weight)
-    listed = sum(match.margin > CLEAR for match in pairing.matches)
-    if not LEAST_PAIRS <= count <= MOST_PAIRS or listed > (1 - MOST_PART) * count:
+    count = len(bank.inp_weight)
+    listed = sum(match.margin > by.clear for match in pairing.matches)
+    if not by.least_pairs <= count <= by.most_pairs or listed > (1 - by.most_part) * count:
         return None
-    matching = matching_units(layers)
-    while in_time():
-        try:
-            next(matching)
-        except StopIteration as end:
-            return _word(end.value, listed)
-    return (
-        f"the weights of only {listed} of {count} pairs clearly agree as hidden units are listed, "
-        "and no time was left to look whether the units are permuted; if they may be, "
-        "--permuted-units (permuted_units=True) is for that"
-    )
-
-
-def _word(match: UnitMatch, listed: int) -> str | None:
-    count = len(match.pairs)
-    clear = int((_margins(match.scores, match.pairs) > CLEAR).sum())
-    if clear < MOST_PART * count:
+    try:
+        match = match_units(bank, clock)
+    except OutOfTimeError:
+        return (
+            f"the weights of only {listed} of {count} pairs clearly agree as hidden units are "
+            "listed, and no time was left to look whether the units are permuted; if they may be, "
+            "--permuted-units (permuted_units=True) is for that"
+        )
+    clear = int((_margins(match.scores, match.pairs) > by.clear).sum())
+    if clear < by.most_part * count:
         return None
     return (
         f"the weights of {clear} of {count} pairs clearly agree once their hidden units are "
@@ -196,54 +193,46 @@ def _word(match: UnitMatch, listed: int) -> str | None:
     )
 
 
-def _margins(scores: Scores, pairs: Pairs) -> NDArray[np.float64]:
+def _margins(scores: Scores, pairs: Pairs) -> Values:
     """How far each pair leads its best rival, in spreads of the scores of unmatched pairs."""
     inp, out = pairs.T
     others = scores.copy()
     others[inp, out] = np.nan
     rivals = np.maximum(np.nanmax(others, axis=1)[inp], np.nanmax(others, axis=0)[out])
-    margins: NDArray[np.float64] = (scores[inp, out] - rivals) / max(np.nanstd(others), TINY)
+    margins: Values = (scores[inp, out] - rivals) / max(np.nanstd(others), TINY)
     return margins
 
 
-def unit_scores(blocks: Blocks, sign: float) -> NDArray[np.float64]:
+def unit_scores(
+    blocks: MlpStack, sign: float, clock: Clock, by: UnitMatchingParameters = STANDARD
+) -> Values:
     """Log-likelihoods, but for a constant, that a unit of inp is a column of out, in each block.
 
-    Parameters
-    ----------
-    blocks
-        Pairs of layers whose units are in no common sequence.
-    sign
-        As of `UnitMatch`.
-
-    Returns
-    -------
-    NDArray
-        Shape (blocks, hidden, hidden): entry (b, k, l) is about row k of inp and column l of out.
+    The result has shape (blocks, hidden, hidden): entry (b, k, l) is about row k of inp and column
+    l of out. `sign` is as of `UnitMatch`, and time may end it with the regressions so far.
     """
     inp = blocks.inp_weight.astype(np.float64)
     out = blocks.out_weight.astype(np.float64).transpose(0, 2, 1)
     norms = _log_norms(inp)
     reads = np.concatenate([inp, norms, norms**2, blocks.inp_bias[:, :, None]], axis=2)
     writes = np.concatenate([out, _log_norms(out)], axis=2)
-    reads, writes = _standardised(reads), _standardised(writes)
-    scores: NDArray[np.float64] = sign * (inp @ out.transpose(0, 2, 1))
-    for _ in range(ROUNDS):
-        expected = _linear(reads, _taken(writes, assigned(scores)))
-        scores = _log_likelihoods(expected, writes, assigned(scores))
-    if len(blocks) < 2:
+    reads, writes = _standardised(reads, (0, 1)), _standardised(writes, (0, 1))
+    columns = assigned(sign * (inp @ out.transpose(0, 2, 1)))
+    for _ in range(by.rounds):
+        expected = _linear(reads, _taken(writes, columns), by.ridge)
+        scores = _log_likelihoods(expected, writes, columns, by.floor)
+        columns = assigned(scores)
+    if len(blocks) < 2 or clock.out:
         return scores
-    linear, columns = scores, assigned(scores)
-    misfit = np.square(_taken(writes, columns) - expected).mean()
-    regression = _KernelRegression(reads)
-    for _ in range(KERNEL_ROUNDS):
-        expected = regression.foretold(_taken(writes, columns))
-        scores = _log_likelihoods(expected, writes, columns)
+    linear, misfit = scores, np.square(_taken(writes, columns) - expected).mean()
+    foretell = _KernelRegression(reads, by)
+    for _ in range(by.kernel_rounds):
+        expected = foretell(_taken(writes, columns))
+        scores = _log_likelihoods(expected, writes, columns, by.floor)
         before, columns = columns, assigned(scores)
-        if np.array_equal(before, columns):
+        if np.array_equal(before, columns) or clock.out:
             break
-    better = np.square(_taken(writes, columns) - expected).mean() < misfit
-    return scores if better else linear
+    return scores if np.square(_taken(writes, columns) - expected).mean() < misfit else linear
 
 
 class _KernelRegression:
@@ -252,21 +241,19 @@ class _KernelRegression:
     A unit is not foretold from its own block, whose matching it would confirm.
     """
 
-    def __init__(self, reads: NDArray[np.float64]) -> None:
-        self.shape = reads.shape[:2]
+    def __init__(self, reads: Values, by: UnitMatchingParameters) -> None:
         x = reads.reshape(-1, reads.shape[2]).astype(np.float32)
-        block = np.repeat(np.arange(len(reads)), reads.shape[1])
-        rng = np.random.default_rng(0)
+        block, rng = np.repeat(np.arange(len(reads)), reads.shape[1]), np.random.default_rng(0)
         self.halves = []
         for half in range(2):
             told, others = (np.flatnonzero(block % 2 == k) for k in (half, 1 - half))
-            if len(others) > SAMPLE:
-                others = rng.choice(others, SAMPLE, replace=False)
-            gram = _kernel(x[others], x[others])
-            gram.flat[:: len(gram) + 1] += NOISE
-            self.halves.append((told, others, np.linalg.inv(gram), _kernel(x[told], x[others])))
+            if len(others) > by.sample:
+                others = rng.choice(others, by.sample, replace=False)
+            gram, across = (_kernel(x[each], x[others], by.reach) for each in (others, told))
+            gram.flat[:: len(gram) + 1] += by.noise
+            self.halves.append((told, others, np.linalg.inv(gram), across))
 
-    def foretold(self, writes: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __call__(self, writes: Values) -> Values:
         """What each unit writes with, by what those of the other half do."""
         y = writes.reshape(-1, writes.shape[2])
         expected = np.empty_like(y)
@@ -275,33 +262,33 @@ class _KernelRegression:
         return expected.reshape(writes.shape)
 
 
-def _kernel(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+def _kernel(x: NDArray[np.float32], y: NDArray[np.float32], reach: float) -> NDArray[np.float32]:
     """Gaussian, of the mean squared difference over the features."""
     squares = [np.square(each).mean(axis=1) for each in (x, y)]
     distances = squares[0][:, None] + squares[1] - 2 / x.shape[1] * (x @ y.T)
-    return np.asarray(np.exp(-distances / (2 * REACH**2)), np.float32)
+    return np.asarray(np.exp(-distances / (2 * reach**2)), np.float32)
 
 
-def _linear(reads: NDArray[np.float64], writes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _linear(reads: Values, writes: Values, ridge: float) -> Values:
     """What each unit writes with, by one ridge regression over all units of all blocks."""
     x, y = (values.reshape(-1, values.shape[2]) for values in (reads, writes))
-    gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
+    gram = x.T @ x + ridge * len(x) * np.eye(x.shape[1])
     return (x @ np.linalg.solve(gram, x.T @ y)).reshape(writes.shape)
 
 
 def _log_likelihoods(
-    expected: NDArray[np.float64], writes: NDArray[np.float64], columns: NDArray[np.intp]
-) -> NDArray[np.float64]:
+    expected: Values, writes: Values, columns: NDArray[np.intp], floor: float
+) -> Values:
     """Of each column given each unit, under normal errors as those of the columns matched now."""
     rest = (_taken(writes, columns) - expected).reshape(-1, writes.shape[2])
-    covariance = rest.T @ rest / len(rest) + FLOOR * np.eye(rest.shape[1])
+    covariance = rest.T @ rest / len(rest) + floor * np.eye(rest.shape[1])
     whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
     means = expected @ whiten
     sizes = np.square(means).sum(axis=2)[:, :, None] / 2
     return np.asarray(means @ (writes @ whiten).transpose(0, 2, 1) - sizes)
 
 
-def _taken(writes: NDArray[np.float64], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+def _taken(writes: Values, columns: NDArray[np.intp]) -> Values:
     return np.take_along_axis(writes, columns[:, :, None], axis=1)
 
 
@@ -310,12 +297,11 @@ def assigned(scores: NDArray[np.floating]) -> NDArray[np.intp]:
     return np.stack([optimal_matching(each.astype(np.float64))[:, 1] for each in scores])
 
 
-def _log_norms(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    norms = np.linalg.norm(vectors, axis=2, keepdims=True)
-    return np.asarray(np.log(np.maximum(norms, TINY)))
+def _log_norms(vectors: Values) -> Values:
+    return np.asarray(np.log(np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), TINY)))
 
 
-def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centre and scale each feature over all units of all blocks."""
-    centred = values - values.mean(axis=(0, 1))
-    return np.asarray(centred / np.maximum(centred.std(axis=(0, 1)), TINY))
+def _standardised(values: Values, over: int | tuple[int, ...]) -> Values:
+    """Centre and scale each feature over some axes."""
+    centred = values - values.mean(axis=over)
+    return np.asarray(centred / np.maximum(centred.std(axis=over), TINY))

@@ -6,35 +6,44 @@ ones the order is searched again, and so on in turn.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf, log
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.activations import Activation, find_activation
 from unshuffle.blocks.assembly import build_network
 from unshuffle.errors import PileError
-from unshuffle.ordering.trace import Step
+from unshuffle.ordering.search import Steps
 from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
-from unshuffle.solution.arranging import Options, arrange
+from unshuffle.solution.arranging import arrange
 from unshuffle.solution.findings import Findings, Leftover
+from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
-STEPS = 32
-"""Of each search for the order."""
+Names = Sequence[PieceId]
 
-ROUNDS = 8
-"""Searches for the order, at most."""
 
-EQUATIONS = 2048
-"""Predictions by which versions are compared while the order is not certain."""
+@dataclass(frozen=True)
+class VersionParameters:
+    """Numbers that steer the choice of versions."""
 
-SURE = log(100)
-"""Log-likelihood by which the version that is named has to lead each other one."""
+    rounds: int = 8
+    steps: int = 32
+    """Searches for the order, and steps of each, at most."""
+    equations: int = 2048
+    """Predictions by which versions are compared while the order is not certain."""
+    sure: float = log(100)
+    """Log-likelihood by which the version that is named has to lead each other one."""
+
+
+STANDARD = VersionParameters()
 
 
 def solve_versions(
@@ -56,135 +65,115 @@ def solve_versions(
         ambiguous where the record does not tell two versions apart. None where the pile with one
         version of each layer is no whole network.
     """
-    started, known = options.clock(), records.predicted()
-    some = known.take(np.arange(min(len(known), -(-EQUATIONS // known.outputs))))
-    versions = _versions(pile, copies)
+    known, versions, by = records.predicted(), _versions(pile, copies), STANDARD
+    some = known.take(np.arange(min(len(known), -(-by.equations // known.outputs))))
     chosen = {names[0] for names in versions}
     best = None
-    for _ in range(ROUNDS):
+    for _ in range(by.rounds):
         spare = {name for names in versions for name in names} - chosen
         used = Pile(piece for piece in pile if piece.id not in spare)
         try:
             read_anatomy(used, records)
         except PileError:
             return None
-        timed = options.with_time_left(started)
-        solution = arrange(used, records, timed, watch=_first_steps)
+        solution = arrange(used, records, options, stops=(Steps(by.steps),))
         best = solution if best is None else min(best, solution, key=lambda each: each.mse)
         if solution.outcome in (Outcome.EXACT, Outcome.INTERRUPTED, Outcome.BUDGET_SPENT):
             break
-        names = _best_versions(pile, some, solution, versions)
+        activation = find_activation(solution.activation)
+        contest = _Contest(pile, some, activation, versions, solution.layers)
+        names = contest.winner(options.clock).names
         if chosen == chosen.intersection(names):
             break
         chosen = {name for name in names if name in spare | chosen}
     assert best is not None
-    return _judged(pile, known, replace(best, outcome=solution.outcome), versions)
+    activation = find_activation(best.activation)
+    contest = _Contest(pile, known, activation, versions, best.layers)
+    return _judged(contest, best.ended(solution.outcome))
 
 
-def _first_steps(steps: Iterator[Step]) -> Iterator[Step]:
-    return islice(steps, STEPS)
-
-
-def _versions(pile: Pile, copies: Iterable[tuple[int, int, float]]) -> list[tuple[PieceId, ...]]:
+def _versions(pile: Pile, copies: Iterable[tuple[int, int, float]]) -> list[Names]:
     """The names of all versions of each layer of which there are several."""
     group: dict[int, set[int]] = {}
     for first, second, _ in copies:
         merged = group.get(first, {first}) | group.get(second, {second})
         group.update(dict.fromkeys(merged, merged))
-    members = {min(positions): sorted(positions) for positions in group.values()}
-    return [tuple(pile[k].id for k in members[first]) for first in sorted(members)]
+    groups = {min(positions): sorted(positions) for positions in group.values()}
+    return [tuple(pile[k].id for k in groups[first]) for first in sorted(groups)]
 
 
-def _best_versions(
-    pile: Pile, known: Records, solution: Solution, versions: Sequence[tuple[PieceId, ...]]
-) -> list[PieceId]:
-    """The solution's layers, each in the version that fits best beside the others.
+@dataclass(frozen=True, eq=False)
+class _Contest:
+    """Layers in an order, of some of which there are other versions, compared on some rows."""
 
-    What versions change is small, so their effects on the predictions nearly add up: one
-    regression tells those that belong together. Single ones are then judged exactly.
-    """
-    names = [*solution.permutation]
-    regressed = _regressed(pile, known, solution, versions)
-    names = min(names, regressed, key=lambda each: _error(pile, known, solution, each))
-    least, changed = _error(pile, known, solution, names), True
-    while changed:
-        changed = False
-        for place, rival in _rivals(names, versions):
-            others = _replaced(names, place, rival)
-            error = _error(pile, known, solution, others)
-            if error < least:
-                names, least, changed = others, error, True
-    return names
+    pile: Pile
+    known: Records
+    activation: Activation
+    versions: Sequence[Names]
+    names: Names
+
+    @cached_property
+    def residuals(self) -> NDArray[np.float64]:
+        """What the network with these layers predicts too much, for each output of each row."""
+        network = build_network(self.pile, self.names, self.activation)
+        found = network.predict(self.known.inputs).astype(np.float64)
+        return (found - self.known.predictions).ravel()
+
+    @cached_property
+    def error(self) -> float:
+        """Mean squared error with these layers."""
+        return float(np.mean(np.square(self.residuals)))
+
+    def rivals(self) -> Iterator[tuple[int, PieceId]]:
+        """Each place of a layer that has other versions, with each of these."""
+        for group in self.versions:
+            (place,) = (self.names.index(name) for name in group if name in self.names)
+            yield from ((place, name) for name in group if name != self.names[place])
+
+    def replaced(self, place: int, rival: PieceId) -> "_Contest":
+        """The same with another version in a place."""
+        return replace(self, names=(*self.names[:place], rival, *self.names[place + 1 :]))
+
+    def winner(self, clock: Clock) -> "_Contest":
+        """Each layer in the version that fits best beside the others.
+
+        What versions change is small, so their effects on the predictions nearly add up: one
+        regression tells those that belong together. Single ones are then judged exactly.
+        """
+        best, before = min(self, self._regressed(), key=lambda each: each.error), None
+        while best is not before and not clock.out:
+            before = best
+            for rival in before.rivals():
+                other = best.replaced(*rival)
+                best = other if other.error < best.error else best
+        return best
+
+    def _regressed(self) -> "_Contest":
+        """The versions to which least squares gives most weight; those of a layer add up to 1."""
+        rivals, best = [*self.rivals()], self
+        effects = [self.replaced(*rival).residuals - self.residuals for rival in rivals]
+        weights = np.linalg.lstsq(np.stack(effects, axis=1), -self.residuals, rcond=None)[0]
+        share = dict.fromkeys(self.names, 1.0)
+        for (place, rival), weight in zip(rivals, weights.tolist(), strict=True):
+            share[self.names[place]] -= weight
+            share[rival] = weight
+        for place, rival in rivals:
+            best = best.replaced(place, rival) if share[rival] > share[best.names[place]] else best
+        return best
 
 
-def _regressed(
-    pile: Pile, known: Records, solution: Solution, versions: Sequence[tuple[PieceId, ...]]
-) -> list[PieceId]:
-    """The versions to which least squares gives most weight, those of one layer adding up to 1."""
-    names = [*solution.permutation]
-    rivals = [*_rivals(names, versions)]
-    residual = _residuals(pile, known, solution, names)
-    effects = [
-        _residuals(pile, known, solution, _replaced(names, place, rival)) - residual
-        for place, rival in rivals
-    ]
-    weights = np.linalg.lstsq(np.stack(effects, axis=1), -residual, rcond=None)[0].tolist()
-    share = dict.fromkeys(names, 1.0)
-    for (place, rival), weight in zip(rivals, weights, strict=True):
-        share[names[place]] -= weight
-        share[rival] = weight
-    for group in versions:
-        (place,) = (names.index(name) for name in group if name in names)
-        names[place] = max(group, key=lambda name: share[name])
-    return names
-
-
-def _judged(
-    pile: Pile, known: Records, solution: Solution, versions: Sequence[tuple[PieceId, ...]]
-) -> Solution:
+def _judged(contest: _Contest, solution: Solution) -> Solution:
     """The solution with the versions that have no place, and whether the record decides that."""
-    names = [*solution.permutation]
-    leftovers, outcome = [], solution.outcome
-    least = _error(pile, known, solution, names)
-    for place, rival in _rivals(names, versions):
+    leftovers, outcome, least = [], solution.outcome, contest.error
+    equations = contest.known.predictions.size
+    for place, rival in contest.rivals():
         reason = "stands in its place"
         if solution.outcome in SETTLED:
-            error = _error(pile, known, solution, _replaced(names, place, rival))
-            lead = _log_ratio(error, least)
-            decided = known.predictions.size / 2 * lead > SURE
+            error = contest.replaced(place, rival).error
+            lead = log(error / least) if least else inf if error else 0.0
+            decided = equations / 2 * lead > STANDARD.sure
             reason = "fits better" if decided else "the record does not tell from it"
             outcome = outcome if decided else Outcome.AMBIGUOUS
-        leftovers.append(Leftover(rival, f"nearly piece {names[place]}, which {reason}"))
-    findings = Findings(tuple(leftovers), unexplained=solution.mse / known.variance)
-    return replace(solution, outcome=outcome, findings=findings)
-
-
-def _rivals(
-    names: Sequence[PieceId], versions: Sequence[tuple[PieceId, ...]]
-) -> Iterator[tuple[int, PieceId]]:
-    """Each place of a layer that has other versions, with each of these."""
-    for group in versions:
-        (place,) = (names.index(name) for name in group if name in names)
-        yield from ((place, name) for name in group if name != names[place])
-
-
-def _replaced(names: Sequence[PieceId], place: int, rival: PieceId) -> list[PieceId]:
-    return [*names[:place], rival, *names[place + 1 :]]
-
-
-def _log_ratio(error: float, least: float) -> float:
-    return log(error / least) if least else inf if error else 0.0
-
-
-def _error(pile: Pile, known: Records, solution: Solution, names: Sequence[PieceId]) -> float:
-    """Mean squared error with these layers."""
-    return float(np.mean(np.square(_residuals(pile, known, solution, names))))
-
-
-def _residuals(
-    pile: Pile, known: Records, solution: Solution, names: Sequence[PieceId]
-) -> NDArray[np.float64]:
-    """What the network with these layers predicts too much, for each output of each row."""
-    network = build_network(pile, names, solution.network.blocks.activation)
-    found = network.predict(known.inputs).astype(np.float64)
-    return (found - known.predictions).ravel()
+        leftovers.append(Leftover(rival, f"nearly piece {contest.names[place]}, which {reason}"))
+    findings = Findings(tuple(leftovers), unexplained=solution.mse / contest.known.variance)
+    return solution.ended(outcome, findings)

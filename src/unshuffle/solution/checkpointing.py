@@ -1,50 +1,178 @@
 """A search on disk: the file that `unshuffle solve --checkpoint` goes on from.
 
-An .npz archive of the rounds that are done and of what they are of. It is written as a whole or not
-at all, so whatever ends the program leaves a file that is complete.
+The state of a search is complete, so the file holds the state, the steps so far, and what they are
+of. It is written as a whole or not at all, so whatever ends the program leaves a complete file.
 """
 
+import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unshuffle.errors import FileError
-from unshuffle.files import limits, shown, write_npz
+import unshuffle
+from unshuffle.errors import FileError, UsageError
+from unshuffle.files import shown, write_npz
 from unshuffle.files.npz_file import ANYTHING, open_npz
-from unshuffle.ordering.journal import Entry, Journal
+from unshuffle.ordering.search import OnState
+from unshuffle.ordering.state import State
+from unshuffle.ordering.trace import Trace
+from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.records import Records
+from unshuffle.solution.arranging import Searching
+from unshuffle.solution.options import Options
+from unshuffle.solution.packing import pack, unpack
 
 LEAST_SECONDS = 1.0
 """Between two writings of a checkpoint,"""
 SHARE = 0.05
 """or longer, so that writing takes no more than this part of the time."""
 
-_ADVICE = "choose another file, or remove it to begin anew"
+ADVICE = "choose another file, or remove it to begin anew"
 
-_FORMATS = {
-    "part": "U",
-    "of": "U",
-    "number": "int32",
-    "numbers": "int64",
-    "error": "float64",
-    "errors": "int64",
-    "seconds": "float64",
-}
-"""The vectors of a checkpoint, and the number format of each; U is text."""
+STEPS = "trace."
+"""Precedes the names of the arrays of the trace."""
+
+
+class Checkpoint:
+    """What a search has come to, in memory and in a file.
+
+    A solve may begin several searches of whole piles, one after the other. The file holds the last
+    of them; those before it are begun anew and come to the same end.
+
+    Parameters
+    ----------
+    path
+        The file; it need not exist.
+    pause
+        Seconds between two writings, at least.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged or is no checkpoint.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, pause: float | None = None) -> None:
+        self.path, self.pause = Path(path), LEAST_SECONDS if pause is None else pause
+        self.seconds = 0.0
+        """Seconds that the search took before it was cut off."""
+        self._key: dict[str, str] = {}
+        self._number, self._begun = 0, 0
+        self._state: State | None = None
+        self._steps: dict[str, np.typing.NDArray[np.generic]] = {}
+        self._due = perf_counter()
+        self._pending: tuple[State, Searching, int] | None = None
+        if os.path.lexists(self.path):
+            self._read()
+
+    def claim(
+        self, pile: Pile, records: Records, options: Options, *, permuted_units: bool
+    ) -> None:
+        """Say what the search is of that begins now.
+
+        Raises
+        ------
+        FileError
+            If the file is of another search.
+        """
+        key = _key(pile, records, options) | {"kind of pile": str(permuted_units)}
+        other = [part for part in key if self._key.get(part, key[part]) != key[part]]
+        if other:
+            raise FileError(
+                f"{shown(self.path)}: is the checkpoint of a search with another "
+                f"{' and another '.join(other)}; {ADVICE}"
+            )
+        self._key, self._begun = key, 0
+
+    def resumed(self, searching: Searching) -> OnState:
+        """Bring a search to where it was cut off; what is returned keeps it from there on.
+
+        Raises
+        ------
+        FileError
+            If the file is of another search.
+        """
+        self._begun += 1
+        if self._state is not None and self._begun == self._number:
+            problem = searching.alternatives.problems[0]
+            try:
+                searching.trace = Trace.from_arrays(self._steps, searching.trace.ids)
+                rows = len(problem.known)
+                self._state.check(problem.grouped, problem.bank.kind, rows)
+            except (UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
+                raise FileError(
+                    f"{shown(self.path)}: its state is of another search ({error}); {ADVICE}"
+                ) from error
+            searching.state = self._state
+        number = self._begun
+
+        def keep(state: State) -> None:
+            self._number = number
+            self._pending = state, searching, len(searching.trace)
+            if perf_counter() >= self._due:
+                self._write_quietly()
+
+        return keep
+
+    def write(self) -> None:
+        """Write what has not been written yet.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written.
+        """
+        if self._pending is None:
+            return
+        state, searching, count = self._pending
+        clock = searching.alternatives.options.clock
+        trace = searching.trace.first(count)
+        # Errors keep all their digits here, since what a search comes to may depend on them.
+        self._state, self._steps = state, {**trace.arrays(), "tested": trace.errors}
+        head = {"key": self._key, "number": self._number, "seconds": clock.used + clock.total}
+        arrays = pack(state)
+        arrays["head"] = np.array(json.dumps(head))
+        arrays |= {STEPS + name: values for name, values in self._steps.items()}
+        write_npz(self.path, arrays, force=True)
+        self._pending = None
+
+    def _write_quietly(self) -> None:
+        began = perf_counter()
+        with suppress(FileError):  # a search of hours is worth more than its checkpoint
+            self.write()
+        self._due = began + max(self.pause, (perf_counter() - began) / SHARE)
+
+    def _read(self) -> None:
+        stored = {name: array.read() for name, array in open_npz(self.path, ANYTHING).items()}
+        try:
+            head = json.loads(str(stored.pop("head")))
+            self._key = {str(part): str(of) for part, of in dict(head["key"]).items()}
+            self._number, self.seconds = int(head["number"]), float(head["seconds"])
+            if not (0 <= self.seconds < np.inf and all(map(str.isprintable, self._key.values()))):
+                raise ValueError("its head is damaged")
+            steps = {name for name in stored if name.startswith(STEPS)}
+            self._steps = {name.removeprefix(STEPS): stored.pop(name) for name in steps}
+            self._state = unpack(State, stored)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise FileError(
+                f"{shown(self.path)}: is no checkpoint of this version ({shown(str(error))}); "
+                f"{ADVICE}"
+            ) from error
 
 
 @contextmanager
-def checkpoint(path: str | os.PathLike[str]) -> Iterator[Journal]:
+def checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
     """Keep a search in a file while it runs, and go on from what the file holds.
 
-    The journal is for `solve`. It is written every second or more rarely, and at the end, however
-    that comes about. The search must be begun with the same pieces, record and options each time,
-    but for the time limit.
+    What it yields is for `solve`. The file is written every second or more rarely, and at the end,
+    however that comes about. The search must be begun with the same pieces, record and options each
+    time, but for the time limit.
 
     Parameters
     ----------
@@ -60,94 +188,33 @@ def checkpoint(path: str | os.PathLike[str]) -> Iterator[Journal]:
 
     Examples
     --------
-    >>> with checkpoint("search.npz") as journal:
-    ...     solution = solve(pile, records, journal=journal)
+    >>> with checkpoint("search.npz") as kept:
+    ...     solution = solve(pile, records, checkpoint=kept)
     """
-    path = Path(path)
-    journal = read_checkpoint(path) if os.path.lexists(path) else Journal(name=shown(path))
-    written = len(journal.entries)
-    due = perf_counter()
-
-    def keep() -> None:
-        nonlocal written, due
-        if (began := perf_counter()) < due:
-            return
-        try:
-            write_checkpoint(path, journal)
-            written = len(journal.entries)
-        except FileError:
-            pass  # a search of hours is worth more than its checkpoint
-        spent = perf_counter() - began
-        due = began + max(LEAST_SECONDS, spent / SHARE)
-
-    journal.on_entry = keep
+    kept = Checkpoint(path)
     try:
-        yield journal
+        yield kept
     finally:
-        journal.on_entry = None
-        if written < len(journal.entries):
-            write_checkpoint(path, journal)
+        kept.write()
 
 
-def write_checkpoint(path: str | os.PathLike[str], journal: Journal) -> None:
-    """Write the rounds of a search over those that were there before.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be written.
-    """
-    entries, key = list(journal.entries), journal.key or {}
-    arrays: dict[str, NDArray[np.generic]] = {
-        "part": np.array(list(key), np.str_),
-        "of": np.array(list(key.values()), np.str_),
-        "number": np.concatenate([np.empty(0, np.int32), *(entry.numbers for entry in entries)]),
-        "numbers": np.array([len(entry.numbers) for entry in entries], np.int64),
-        "error": np.concatenate([np.empty(0), *(entry.errors for entry in entries)]),
-        "errors": np.array([len(entry.errors) for entry in entries], np.int64),
-        "seconds": np.array([entry.seconds for entry in entries], np.float64),
+def _key(pile: Pile, records: Records, options: Options) -> dict[str, str]:
+    """Everything that decides what a search comes to."""
+    pieces, record = sha256(), sha256()
+    for piece in pile:
+        pieces.update(f"{piece.id!r} {piece.shapes} {piece.stored_as}".encode())
+        for values in piece.tensors.values():
+            pieces.update(f"{values.dtype}".encode() + values.tobytes())
+    for bias in pile.biases:
+        pieces.update(f"{bias.id!r} {bias.values.dtype} {bias.stored_as}".encode())
+        pieces.update(bias.values.tobytes())
+    for part in (records.inputs, records.predictions):
+        record.update(f"{part.shape} {part.dtype}".encode() + part.tobytes())
+    chosen = {field.name: getattr(options, field.name) for field in fields(options)}
+    del chosen["clock"], chosen["on_step"]
+    return {
+        "version of unshuffle": unshuffle.__version__,
+        "pile": pieces.hexdigest(),
+        "record": record.hexdigest(),
+        "set of options": json.dumps(chosen, default=str),
     }
-    write_npz(path, arrays, force=True)
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> Journal:
-    """Read the rounds of a search.
-
-    Raises
-    ------
-    FileError
-        If the file is missing or damaged, or is no checkpoint.
-    """
-    path = Path(path)
-    arrays = _arrays(path)
-    numbers, errors, seconds = arrays["number"], arrays["error"], arrays["seconds"]
-    counts = arrays["numbers"], arrays["errors"]
-    parts, of = arrays["part"].tolist(), arrays["of"].tolist()
-    fits = (
-        len(counts[0]) == len(counts[1]) == len(seconds)
-        and len(parts) == len(of)
-        and all(text.isprintable() for text in (*parts, *of))
-        and min(counts[0].min(initial=0), counts[1].min(initial=0)) >= 0
-        and max(counts[0].max(initial=0), counts[1].max(initial=0)) <= limits.CELLS
-        and (counts[0].sum(), counts[1].sum()) == (len(numbers), len(errors))
-        and bool((errors >= 0).all())  # no NaN either
-        and bool(np.isfinite(seconds).all() and (np.diff(seconds, prepend=0.0) >= 0).all())
-    )
-    if not fits:
-        raise FileError(f"{shown(path)}: its arrays make no checkpoint; {_ADVICE}")
-    ends = [np.cumsum(count)[:-1] for count in counts]
-    entries = map(Entry, *map(np.split, (numbers, errors), ends), seconds.tolist())
-    return Journal(
-        list(entries) if len(seconds) else [], dict(zip(parts, of, strict=True)), shown(path)
-    )
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    stored = open_npz(path, ANYTHING)
-    for name, wanted in _FORMATS.items():
-        found = stored.get(name)
-        if found is None or len(found.shape) != 1 or wanted not in (found.dtype.kind, found.dtype):
-            raise FileError(
-                f"{shown(path)}: has no vector {name} of {wanted}, so is no checkpoint; {_ADVICE}"
-            )
-    return {name: stored[name].read() for name in _FORMATS}

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
+from unshuffle.files.schema import Key, Word
 from unshuffle.pieces.answer import LOST
 from unshuffle.pieces.pile import PieceId
 
@@ -20,8 +21,8 @@ class Leftover:
         Why, in words.
     """
 
-    id: PieceId
-    reason: str
+    id: Annotated[PieceId, Key("piece")]
+    reason: Word
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Gap:
     """
 
     place: int
-    missing: str
+    missing: Word
     stand_in: PieceId | None
     share: float
 
@@ -73,7 +74,7 @@ class Findings:
     leftovers: tuple[Leftover, ...] = ()
     gaps: tuple[Gap, ...] = ()
     unexplained: float = 0.0
-    notes: tuple[str, ...] = ()
+    notes: tuple[Word, ...] = ()
     scale: tuple[float, ...] = ()
     shift: tuple[float, ...] = ()
     columns: tuple[int, ...] = ()
@@ -86,23 +87,3 @@ class Findings:
     def answer_names(self, names: Sequence[PieceId]) -> tuple[PieceId, ...]:
         """An answer's ids, with `?` for each layer that was estimated."""
         return tuple(LOST if name in self.stand_ins else name for name in names)
-
-    def summary(self) -> dict[str, Any]:
-        """The findings as plain values, ready for JSON."""
-        return {
-            "leftovers": [{"piece": one.id, "reason": one.reason} for one in self.leftovers],
-            "gaps": [
-                {
-                    "place": gap.place,
-                    "missing": gap.missing,
-                    "stand_in": gap.stand_in,
-                    "share": gap.share,
-                }
-                for gap in self.gaps
-            ],
-            "unexplained": self.unexplained,
-            "notes": list(self.notes),
-            "scale": list(self.scale),
-            "shift": list(self.shift),
-            "columns": list(self.columns),
-        }

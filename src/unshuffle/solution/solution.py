@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.blocks.network import Network
+from unshuffle.errors import UsageError
+from unshuffle.files.schema import BESIDE, Derived, Expected, OrNaN, Word, encode, one_of
 from unshuffle.grouping import Pairing
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.answer import answer_text, with_biases
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import PieceId
 from unshuffle.proof.certificate import Certificate
 from unshuffle.proof.outcome import Outcome
@@ -26,12 +30,11 @@ class Solution:
     ----------
     outcome
         How the solve ended.
-    pairs
-        Ids of the inp and the out layer of each block, sorted by the inp layer.
-    order
-        Indices into `pairs`, in the order in which the blocks run.
+    arrangement
+        Shape (blocks, roles): the position in the pile of the piece in each slot, the blocks in the
+        order in which they run. `trace.ids` names the positions.
     last
-        Id of the last layer.
+        Id of the last layer; None where what stands behind the blocks is no piece of the pile.
     mse, max_abs_error
         Mean squared and maximum absolute error over all rows with predictions.
     rows
@@ -39,13 +42,13 @@ class Solution:
     sha256
         SHA-256 of `answer`, in hexadecimal.
     activation
-        Name of the activation in the hidden layers.
+        Name of the activation in the hidden layers; "" where blocks of that kind have none.
     pairing
-        The evidence for the pairs, with margins.
+        The evidence for the pairs, with margins; None for another kind of block than the puzzle's.
     certificate
         How sure the arrangement is; None where it does not reproduce the record.
     seconds
-        Wall time by phase: `pair`, `order`, `verify` and `total`.
+        Wall time by phase, such as `pair`, `order` and `verify`; the phases add up to `total`.
     trace
         Every step of the search.
     network
@@ -57,25 +60,40 @@ class Solution:
     units
         Of each out layer whose columns are in another sequence than the rows of its inp layer, by
         id, the column of each row; the network's columns are in the sequence of the rows.
+    repairs
+        What came of each repair that was asked, by its name, and why others were not tried.
     """
 
+    derived: ClassVar[Derived] = {
+        "exact": attrgetter("exact"),
+        "advice": attrgetter("outcome.advice"),
+        "permutation": attrgetter("permutation"),
+        "blocks": attrgetter("blocks"),
+        "signal": lambda solution: solution.pairing and solution.pairing.signal,
+        "matching": lambda solution: solution.pairing and solution.pairing.matching,
+        "margins": lambda solution: tuple(solution.margins.values()),
+        "candidates_tested": attrgetter("trace.tested"),
+        "moves_kept": attrgetter("trace.kept"),
+        "rows_searched": attrgetter("trace.rows"),
+    }
+
     outcome: Outcome
-    pairs: tuple[tuple[PieceId, PieceId], ...]
-    order: tuple[int, ...]
-    last: PieceId
-    mse: float
-    max_abs_error: float
+    arrangement: Annotated[Arrangement, BESIDE]
+    last: PieceId | None
+    mse: OrNaN
+    max_abs_error: OrNaN
     rows: int
-    sha256: str
-    activation: str
-    pairing: Pairing
+    sha256: Word
+    activation: Annotated[str, one_of(("", *ACTIVATIONS))]
+    pairing: Annotated[Pairing | None, BESIDE]
     certificate: Certificate | None
-    seconds: Mapping[str, float]
-    trace: Trace
-    network: Network
+    seconds: Annotated[Mapping[Word, float], Expected("with total", lambda held: "total" in held)]
+    trace: Annotated[Trace, BESIDE]
+    network: Annotated[Network, BESIDE]
     biases: Mapping[PieceId, PieceId] = field(default_factory=dict)
     findings: Findings | None = None
     units: Mapping[PieceId, tuple[int, ...]] = field(default_factory=dict)
+    repairs: Mapping[Word, Word] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -83,9 +101,15 @@ class Solution:
         return self.outcome is Outcome.EXACT
 
     @property
+    def blocks(self) -> tuple[tuple[PieceId, ...], ...]:
+        """Ids of the pieces of each block, the blocks in the order in which they run."""
+        return self.trace.names(self.arrangement)
+
+    @property
     def layers(self) -> tuple[PieceId, ...]:
-        """Ids of the layers in the order in which they are applied: inp, out, inp, out, …, last."""
-        return (*(name for block in self.order for name in self.pairs[block]), self.last)
+        """Ids of the pieces in the order in which they are applied: inp, out, inp, out, …, last."""
+        last = () if self.last is None else (self.last,)
+        return (*(name for block in self.blocks for name in block), *last)
 
     @property
     def permutation(self) -> tuple[PieceId, ...]:
@@ -99,13 +123,36 @@ class Solution:
         return answer_text(names if self.findings is None else self.findings.answer_names(names))
 
     @property
-    def margins(self) -> dict[tuple[PieceId, PieceId], float]:
-        """By pair: how far ahead of its best rival it is, in spreads of the unmatched scores.
+    def evidence(self) -> Pairing:
+        """The evidence for the pairs.
+
+        Raises
+        ------
+        UsageError
+            If the blocks are of another kind than the puzzle's.
+        """
+        if self.pairing is None:
+            raise UsageError(
+                "this shows the evidence for blocks x + out(a(inp(x))), and these blocks are of "
+                "another kind"
+            )
+        return self.pairing
+
+    @property
+    def margins(self) -> dict[tuple[PieceId, ...], float]:
+        """By block: how far ahead of its best rival its pair is, in spreads of unmatched scores.
 
         NaN for a pair that the search formed against the pairing by weights.
         """
-        by_pair = {(match.inp, match.out): match.margin for match in self.pairing.matches}
-        return {pair: by_pair.get(pair, float("nan")) for pair in self.pairs}
+        matches = () if self.pairing is None else self.pairing.matches
+        by_pair: dict[tuple[PieceId, ...], float] = {
+            (match.inp, match.out): match.margin for match in matches
+        }
+        return {block: by_pair.get(block, float("nan")) for block in self.blocks}
+
+    def ended(self, outcome: Outcome, findings: Findings | None = None) -> "Solution":
+        """The same solution with another outcome, and with these findings if there are any."""
+        return replace(self, outcome=outcome, findings=findings or self.findings)
 
     def noted(self, *notes: str) -> "Solution":
         """The solution with more notes among its findings."""
@@ -126,37 +173,14 @@ class Solution:
 
     def summary(self) -> dict[str, Any]:
         """The solution as plain values, ready for JSON."""
-        return {
-            "outcome": str(self.outcome),
-            "exact": self.exact,
-            "advice": self.outcome.advice,
-            "permutation": list(self.permutation),
-            "pairs": [list(pair) for pair in self.pairs],
-            "order": list(self.order),
-            "last": self.last,
-            "biases": [list(each) for each in self.biases.items()],
-            "units": [[out, list(columns)] for out, columns in self.units.items()],
-            "mse": self.mse if isfinite(self.mse) else None,
-            "max_abs_error": self.max_abs_error if isfinite(self.max_abs_error) else None,
-            "rows": self.rows,
-            "sha256": self.sha256,
-            "activation": self.activation,
-            "signal": self.pairing.signal,
-            "matching": self.pairing.matching,
-            "findings": None if self.findings is None else self.findings.summary(),
-            "certificate": None if self.certificate is None else self.certificate.summary(),
-            "margins": [m if isfinite(m) else None for m in self.margins.values()],
-            "candidates_tested": self.trace.tested,
-            "moves_kept": self.trace.kept,
-            "rows_searched": self.trace.rows,
-            "seconds": {phase: round(value, 6) for phase, value in self.seconds.items()},
-        }
+        return encode(self)
 
     def __repr__(self) -> str:
         answer = self.answer if len(self.answer) <= 72 else f"{self.answer[:69]}..."
         return (
-            f"Solution({self.outcome}: {len(self.pairs)} blocks, mse {self.mse:.3g}, max abs error "
-            f"{self.max_abs_error:.3g} over {self.rows} rows, {self.seconds['total']:.2f} s)\n"
+            f"Solution({self.outcome}: {len(self.arrangement)} blocks, mse {self.mse:.3g}, "
+            f"max abs error {self.max_abs_error:.3g} over {self.rows} rows, "
+            f"{self.seconds['total']:.2f} s)\n"
             f"  answer  {answer}\n"
             f"  sha256  {self.sha256}"
         )

@@ -8,18 +8,19 @@ trace.npz             every step of the search
 """
 
 import json
-import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import ACTIVATIONS
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import (
     limits,
@@ -32,14 +33,12 @@ from unshuffle.files import (
 )
 from unshuffle.files.json_file import read_json
 from unshuffle.files.npz_file import ANYTHING, open_npz
-from unshuffle.grouping import Match, Pairing
-from unshuffle.grouping.fusion import Evidence
+from unshuffle.files.schema import Word, encode, one_of, read_fields, read_value
+from unshuffle.grouping import Pairing
+from unshuffle.grouping.fusion import Fusion
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.anatomy import Anatomy
-from unshuffle.pieces.pile import ID_DIGITS, PieceId, may_be_id
-from unshuffle.proof.certificate import Certificate, Contest
-from unshuffle.proof.outcome import Outcome
-from unshuffle.solution.findings import Findings, Gap, Leftover
+from unshuffle.pieces.pile import PieceId
 from unshuffle.solution.solution import Solution
 
 ANSWER, SOLUTION, NETWORK, PAIRING, TRACE = FILES = (
@@ -54,7 +53,22 @@ by; the assembled network; the scores of all pairs; every step of the search."""
 
 ADVICE = "solve again with --out"
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class _Beside:
+    """What `solution.json` holds beside the solution's own keys; `ids` are those of the pile."""
+
+    ids: tuple[PieceId, ...]
+    arrangement: tuple[tuple[int, ...], ...]
+    pairing: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """What stands in it beside the pairing's own keys; `weights` are those of the signals."""
+
+    anatomy: Anatomy
+    weights: Mapping[Word, float] | None
 
 
 def write_solution(
@@ -76,23 +90,28 @@ def write_solution(
     FileError
         If a file is there already or cannot be written; then none of them is.
     UsageError
-        If a piece has a name that an answer cannot hold, as none that was read from a file has.
+        If a piece has a name that an answer cannot hold, as none that was read from a file has, or
+        the blocks are of another kind than the puzzle's.
     """
-    for name in (*solution.trace.inp, *solution.trace.out, solution.last):
+    for name in solution.trace.ids:
         try:
-            _id(name)
-        except ValueError as error:
+            read_value(PieceId, name, "its name")
+        except UsageError as error:
             raise UsageError(
                 f"the solution cannot be kept: a piece is called {shown(repr(name))}; give it a "
                 "printable name without commas, or a number from 0 on"
             ) from error
-    values = solution.summary() | {"pairing": _pairing_values(solution)}
+    pairing, trace = solution.evidence, solution.trace
+    weights = None if pairing.fusion is None else pairing.fusion.weights
+    found = encode(pairing) | encode(_Layers(pairing.anatomy, weights))
+    beside = {"ids": trace.ids, "arrangement": solution.arrangement.tolist(), "pairing": found}
+    values = encode(solution) | beside
     contents = {
         ANSWER: f"{solution.answer}\n".encode(),
         SOLUTION: f"{json.dumps(values, indent=1)}\n".encode(),
         NETWORK: pack_safetensors(solution.network.tensors(), _estimated(solution)),
-        PAIRING: pack_npz({"scores": solution.pairing.scores}),
-        TRACE: pack_npz(solution.trace.arrays()),
+        PAIRING: pack_npz({"scores": pairing.scores}),
+        TRACE: pack_npz(trace.arrays()),
     }
     folder = Path(folder)
     make_folder(folder)
@@ -110,8 +129,8 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     Returns
     -------
     Solution
-        The one that was kept, but for what files do not hold: seconds are rounded to microseconds,
-        the errors of tested candidates to float32, and an infinite error of the result is NaN.
+        The one that was kept, but for what files do not hold: the errors of tested candidates are
+        rounded to float32, and an infinite error of the result is NaN.
 
     Raises
     ------
@@ -120,30 +139,25 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     """
     folder = Path(folder)
     path = folder / SOLUTION
-    fields = _Fields(read_json(path, ADVICE, max_bytes=limits.HEADER_BYTES), shown(path))
-    evidence = fields.nested("pairing")
-    inp, out = (tuple(evidence.take(role, _list(_id))) for role in ("inp", "out"))
-    network = read_network(folder / NETWORK, ACTIVATIONS[fields.take("activation", _activation)])
+    where = f"{shown(path)}:"
+    values = read_json(path, ADVICE, max_bytes=limits.HEADER_BYTES)
+    try:
+        fields = read_fields(values, where, Solution, _Beside)
+        evidence = read_fields(fields.pop("pairing"), f"{where} pairing", Pairing, _Layers)
+        ids, blocks = fields.pop("ids"), fields.pop("arrangement")
+        known = Annotated[str, one_of(ACTIVATIONS)]
+        activation = read_value(known, fields["activation"], f"{where} activation")
+    except UsageError as error:
+        raise FileError(f"{error}; {ADVICE}") from error
+    _check([_arranged(ids, blocks)], folder)
     solution = Solution(
-        outcome=fields.take("outcome", _outcome),
-        pairs=tuple(fields.take("pairs", _list(_pair))),
-        order=tuple(fields.take("order", _list(_whole))),
-        last=fields.take("last", _id),
-        mse=fields.take("mse", _or(math.nan, _real)),
-        max_abs_error=fields.take("max_abs_error", _or(math.nan, _real)),
-        rows=fields.take("rows", _whole),
-        sha256=fields.take("sha256", _text),
-        biases=dict(fields.take("biases", _list(_pair))),
-        units=dict(fields.take("units", _list(_units))),
-        activation=network.blocks.activation.name,
-        pairing=_read_pairing(folder / PAIRING, evidence, inp, out),
-        certificate=fields.take("certificate", _or(None, _certificate)),
-        seconds=fields.take("seconds", _seconds),
-        trace=_read_trace(folder / TRACE, inp, out),
-        network=network,
-        findings=fields.take("findings", _or(None, _findings)),
+        **fields,
+        arrangement=np.array(blocks, np.intp),
+        network=read_network(folder / NETWORK, ACTIVATIONS[activation]),
+        pairing=_read_pairing(folder, evidence, ids),
+        trace=_read_trace(folder / TRACE, ids),
     )
-    _check_together(folder, solution)
+    _check(chain(_within(solution), _between(solution)), folder)
     return solution
 
 
@@ -160,50 +174,35 @@ def _estimated(solution: Solution) -> dict[str, str]:
     return {"estimated": ",".join(estimated)} if estimated else {}
 
 
-def _pairing_values(solution: Solution) -> dict[str, Any]:
-    """The evidence for the pairs as plain values; `inp` and `out` name the rows and columns."""
-    pairing, trace = solution.pairing, solution.trace
-    return {
-        **pairing.summary(),
-        "inp": trace.inp,
-        "out": trace.out,
-        "anatomy": asdict(pairing.anatomy),
-        "weights": None if pairing.evidence is None else dict(pairing.evidence.weights),
-    }
-
-
-def _read_pairing(
-    path: Path, fields: "_Fields", inp: tuple[PieceId, ...], out: tuple[PieceId, ...]
-) -> Pairing:
-    scores = _arrays(path).get("scores", np.empty(0))
-    anatomy = fields.take("anatomy", _anatomy)
-    matches = tuple(fields.take("pairs", _list(_match)))
-    weights = fields.take("weights", _or(None, _weights))
-    rows, columns = ({name: i for i, name in enumerate(names)} for names in (inp, out))
+def _read_pairing(folder: Path, fields: dict[str, Any], ids: Sequence[PieceId]) -> Pairing:
+    """The pairing that has these fields and the scores of its file."""
+    scores = _arrays(folder / PAIRING).get("scores", np.empty(0))
+    matches, weights = fields["matches"], fields.pop("weights")
+    anatomy: Anatomy = fields["anatomy"]
+    known = all(0 <= p < len(ids) for p in (*anatomy.inp, *anatomy.out, *anatomy.last))
+    _check([(known, SOLUTION, "its anatomy names positions that it lacks")], folder)
+    rows = {ids[p]: i for i, p in enumerate(anatomy.inp)}
+    columns = {ids[p]: j for j, p in enumerate(anatomy.out)}
     shape = len(rows), len(columns)
-    if scores.shape != shape or scores.dtype != np.float64 or not np.isfinite(scores).all():
-        raise FileError(
-            f"{shown(path)}: holds no finite scores of {shape[0]} inp and {shape[1]} out layers in "
-            f"float64; {ADVICE}"
-        )
-    if (len(anatomy.inp), len(anatomy.out)) != shape or not all(
-        match.inp in rows and match.out in columns for match in matches
-    ):
-        raise FileError(f"{fields.where}: its pairing names layers that it lacks; {ADVICE}")
-    evidence = None
+    finite = scores.shape == shape and scores.dtype == np.float64 and np.isfinite(scores).all()
+    named = all(match.inp in rows and match.out in columns for match in matches)
+    claims = (
+        (finite, PAIRING, f"holds no finite scores of {shape[0]} × {shape[1]} layers in float64"),
+        (named, SOLUTION, "its pairing names layers that it lacks"),
+    )
+    _check(claims, folder)
+    fusion = None
     if weights is not None:
         pairs = [(rows[match.inp], columns[match.out]) for match in matches]
-        evidence = Evidence(scores, np.array(pairs, np.intp).reshape(-1, 2), weights)
-    last, signal = fields.take("last", _id), fields.take("signal", _text)
-    matching = fields.take("matching", _text)
-    return Pairing(anatomy, matches, last, signal, matching, scores, evidence)
+        fusion = Fusion(scores, np.array(pairs, np.intp).reshape(-1, 2), weights)
+    return Pairing(**fields, scores=scores, fusion=fusion)
 
 
-def _read_trace(path: Path, inp: tuple[PieceId, ...], out: tuple[PieceId, ...]) -> Trace:
+def _read_trace(path: Path, ids: Sequence[PieceId]) -> Trace:
     try:
-        trace = Trace.from_arrays(_arrays(path), inp, out)
+        trace = Trace.from_arrays(_arrays(path), ids)
         for phase in {step.phase for step in trace.steps}:
-            _text(phase)
+            read_value(Word, phase, "a phase")
     except (UsageError, ValueError) as error:
         raise FileError(f"{shown(path)}: {shown(error)}; {ADVICE}") from error
     return trace
@@ -213,214 +212,58 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     return {name: array.read() for name, array in open_npz(path, ANYTHING).items()}
 
 
-def _check_together(folder: Path, solution: Solution) -> None:
+Claim = tuple[bool, str, str]
+"""Whether something holds, the file to blame if it does not, and what is wrong then."""
+
+
+def _check(claims: Iterable[Claim], folder: Path) -> None:
     """Refuse files that are each in order but of different solutions."""
-    path, anatomy, network = folder / SOLUTION, solution.pairing.anatomy, solution.network
-    if sorted(solution.order) != list(range(len(solution.pairs))):
-        raise FileError(f"{shown(path)}: its order does not name each of its pairs once; {ADVICE}")
-    layers, names = solution.layers, solution.permutation
-    if len({*names}) != len(names) or not {*layers} <= {
-        *solution.trace.inp,
-        *solution.trace.out,
-        solution.pairing.last,
-    }:
-        raise FileError(f"{shown(path)}: does not name each of its layers once; {ADVICE}")
-    if len(solution.pairing.matches) != len(solution.pairs):
-        raise FileError(
-            f"{shown(path)}: its pairing is not of its {len(solution.pairs)} blocks; {ADVICE}"
-        )
-    sequence = list(range(network.blocks.hidden))
-    if not {*solution.units} <= {*layers} or any(
-        sorted(columns) != sequence for columns in solution.units.values()
-    ):
-        raise FileError(
-            f"{shown(path)}: its units are not the columns of its out layers, each once; {ADVICE}"
-        )
-    if not {*solution.biases} <= {*layers}:
-        raise FileError(f"{shown(path)}: names a bias of a layer that it lacks; {ADVICE}")
-    if solution.sha256 != sha256(solution.answer.encode()).hexdigest():
-        raise FileError(f"{shown(path)}: its sha256 is not that of its answer; {ADVICE}")
-    places = len(solution.order)
-    certificate = solution.certificate
-    if certificate is not None:
+    for holds, name, wrong in claims:
+        if not holds:
+            raise FileError(f"{shown(folder / name)}: {wrong}; {ADVICE}")
+
+
+def _arranged(ids: Sequence[PieceId], blocks: Sequence[Sequence[int]]) -> Claim:
+    """That an arrangement has two pieces of the pile in each block, and none twice."""
+    placed = [position for block in blocks for position in block]
+    sound = len({*ids}) == len(ids) and bool(blocks) and {*map(len, blocks)} == {2}
+    sound &= len({*placed}) == len(placed) and all(0 <= p < len(ids) for p in placed)
+    return sound, SOLUTION, "its arrangement does not name two of its pieces for each block"
+
+
+def _within(solution: Solution) -> Iterator[Claim]:
+    """Claims on what stands in `solution.json`; each may rely on those before it."""
+    count = len(solution.arrangement)
+    places = range(count)
+    layers, names = {*solution.layers}, solution.permutation
+    once = len({*names}) == len(names) and layers <= {*solution.trace.ids}
+    yield once, SOLUTION, "does not name each of its layers once"
+    paired = len(solution.evidence.matches) == count
+    yield paired, SOLUTION, f"its pairing is not of its {count} blocks"
+    sequence = [*range(as_mlp(solution.network).blocks.hidden)]
+    permuted = all(sorted(columns) == sequence for columns in solution.units.values())
+    units = permuted and {*solution.units} <= layers
+    yield units, SOLUTION, "its units are not the columns of its out layers, each once"
+    yield {*solution.biases} <= layers, SOLUTION, "names a bias of a layer that it lacks"
+    hashed = solution.sha256 == sha256(solution.answer.encode()).hexdigest()
+    yield hashed, SOLUTION, "its sha256 is not that of its answer"
+    if (certificate := solution.certificate) is not None:
         contests = (*certificate.neighbours, *certificate.pairs)
-        in_sequence = [(place, place + 1) for place in range(places - 1)]
-        if [(c.first, c.second) for c in certificate.neighbours] != in_sequence or not all(
-            0 <= place < places for c in contests for place in (c.first, c.second)
-        ):
-            raise FileError(
-                f"{shown(path)}: its certificate is not of {places} places in sequence; {ADVICE}"
-            )
-    steps = solution.trace.steps
-    found = solution.trace.pairs(steps[-1].order) if steps else ()
-    if found != tuple(solution.pairs[block] for block in solution.order[: len(found)]):
-        raise FileError(f"{shown(folder / TRACE)}: does not end with the order found; {ADVICE}")
-    blocks = network.blocks
+        neighbours = [contest.places for contest in certificate.neighbours]
+        sound = neighbours == [(place, place + 1) for place in places[:-1]]
+        sound &= all(place in places for contest in contests for place in contest.places)
+        yield sound, SOLUTION, f"its certificate is not of {count} places in sequence"
+
+
+def _between(solution: Solution) -> Iterator[Claim]:
+    """Claims on the trace and the network, which are in files of their own."""
+    trace, network = solution.trace, as_mlp(solution.network)
+    found = trace.steps[-1].arrangement if trace.steps else solution.arrangement[:0]
+    ends = np.array_equal(found, solution.arrangement[: len(found)])
+    yield ends, TRACE, "does not end with the arrangement found"
+    blocks, anatomy = network.blocks, solution.evidence.anatomy
     held = len(blocks), blocks.width, blocks.hidden, len(network.last.bias)
-    expected = len(solution.pairs), anatomy.width, anatomy.hidden, anatomy.outputs
-    if held != expected:
-        raise FileError(
-            f"{shown(folder / NETWORK)}: holds {held[0]} blocks {held[1]} → {held[2]} with "
-            f"{held[3]} outputs, but {SOLUTION} beside it is of {expected[0]} blocks "
-            f"{expected[1]} → {expected[2]} with {expected[3]}; {ADVICE}"
-        )
-
-
-@dataclass(frozen=True)
-class _Fields:
-    """A JSON object whose values are checked as they are taken."""
-
-    values: Mapping[str, Any]
-    where: str
-
-    def take(self, key: str, kind: Callable[[Any], T]) -> T:
-        """The value of a key, made into what `kind` makes of it."""
-        if key not in self.values:
-            raise FileError(f"{self.where}: lacks {key!r}; {ADVICE}")
-        try:
-            return kind(self.values[key])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise FileError(
-                f"{self.where}: its {key!r} is not what a solution holds ({shown(error)}); {ADVICE}"
-            ) from error
-
-    def nested(self, key: str) -> "_Fields":
-        """The object that is the value of a key."""
-        return _Fields(self.take(key, _object), self.where)
-
-
-def _kind(kind: type[T]) -> Callable[[Any], T]:
-    """Of one type, and no other that Python would take for it."""
-
-    def check(value: Any) -> T:
-        if type(value) is not kind:
-            raise TypeError(f"{value!r} where {kind.__name__} is expected")
-        return value
-
-    return check
-
-
-_whole, _object = _kind(int), _kind(dict)
-
-
-def _text(value: Any) -> str:
-    """A word that may be shown as it is."""
-    text = _kind(str)(value)
-    if len(text) > limits.NAME_CHARACTERS or not text.isprintable():
-        raise ValueError(f"{text!r} where a word is expected")
-    return text
-
-
-def _id(value: Any) -> PieceId:
-    """A piece's name or number, as `read_pile` gives them."""
-    if isinstance(value, str):
-        if not may_be_id(_text(value)):
-            raise ValueError(f"{value!r} where a piece is expected")
-        return value
-    if not 0 <= _whole(value) < 10**ID_DIGITS:
-        raise ValueError(f"{value} where a piece is expected")
-    return int(value)
-
-
-def _real(value: Any) -> float:
-    number = float(_whole(value)) if isinstance(value, int) else _kind(float)(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{number} where a finite number is expected")
-    return number
-
-
-def _list(kind: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    return lambda values: [kind(value) for value in _kind(list)(values)]
-
-
-def _or(default: T, kind: Callable[[Any], T]) -> Callable[[Any], T]:
-    """What stands for null, or a value."""
-    return lambda value: default if value is None else kind(value)
-
-
-def _pair(value: Any) -> tuple[PieceId, PieceId]:
-    inp, out = _list(_id)(value)
-    return inp, out
-
-
-def _units(value: Any) -> tuple[PieceId, tuple[int, ...]]:
-    name, columns = value
-    return _id(name), tuple(_list(_whole)(columns))
-
-
-def _outcome(value: Any) -> Outcome:
-    return {str(outcome): outcome for outcome in Outcome}[_text(value)]
-
-
-def _activation(value: Any) -> str:
-    return ACTIVATIONS[_text(value)].name
-
-
-def _seconds(value: Any) -> dict[str, float]:
-    seconds = {_text(phase): _real(seconds) for phase, seconds in _object(value).items()}
-    if "total" not in seconds:
-        raise ValueError("no total")
-    return seconds
-
-
-def _weights(value: Any) -> Mapping[str, float]:
-    return {_text(signal): _real(weight) for signal, weight in _object(value).items()}
-
-
-def _anatomy(value: Any) -> Anatomy:
-    values = _object(value)
-    width, hidden, outputs = (_whole(values[name]) for name in ("width", "hidden", "outputs"))
-    inp, out, last = (tuple(_list(_whole)(values[role])) for role in ("inp", "out", "last"))
-    return Anatomy(width, hidden, outputs, inp, out, last)
-
-
-def _match(value: Any) -> Match:
-    values = _object(value)
-    return Match(
-        inp=_id(values["inp"]),
-        out=_id(values["out"]),
-        score=_real(values["score"]),
-        rival=_or(None, _id)(values["rival"]),
-        margin=_or(math.inf, _real)(values["margin"]),
-        confidence=_or(None, _real)(values["confidence"]),
-    )
-
-
-def _certificate(value: Any) -> Certificate:
-    values = _object(value)
-    neighbours, pairs = (tuple(_list(_contest)(values[name])) for name in ("neighbours", "pairs"))
-    mse, floor, rows = _real(values["mse"]), _real(values["floor"]), _whole(values["rows"])
-    return Certificate(neighbours, pairs, mse, floor, rows, _real(values["chance"]))
-
-
-def _findings(value: Any) -> Findings:
-    values = _object(value)
-    leftovers = [
-        Leftover(_id(one["piece"]), _text(one["reason"]))
-        for one in _list(_object)(values["leftovers"])
-    ]
-    gaps = [
-        Gap(
-            place=_whole(one["place"]),
-            missing=_text(one["missing"]),
-            stand_in=_or(None, _id)(one["stand_in"]),
-            share=_real(one["share"]),
-        )
-        for one in _list(_object)(values["gaps"])
-    ]
-    return Findings(
-        tuple(leftovers),
-        tuple(gaps),
-        _real(values["unexplained"]),
-        notes=tuple(_list(_text)(values["notes"])),
-        scale=tuple(_list(_real)(values["scale"])),
-        shift=tuple(_list(_real)(values["shift"])),
-        columns=tuple(_list(_whole)(values["columns"])),
-    )
-
-
-def _contest(value: Any) -> Contest:
-    values = _object(value)
-    first, second = _list(_whole)(values["places"])
-    mse, log_odds = (_or(math.inf, _real)(values[name]) for name in ("mse", "log_odds"))
-    return Contest(first, second, mse, log_odds, _or(None, _whole)(values["rows_needed"]))
+    expected = len(solution.arrangement), anatomy.width, anatomy.hidden, anatomy.outputs
+    shapes = "{} blocks {} → {} with {} outputs"
+    wrong = f"holds {shapes.format(*held)}, but {SOLUTION} beside it is of "
+    yield held == expected, NETWORK, wrong + shapes.format(*expected)

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.pile import PieceId
 from unshuffle.views.figures.search import search
 from unshuffle.views.figures.style import BLUE, INK, ORANGE, axis, need_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Image = NDArray[np.uint8]
 """Shape (height, width, 3): red, green, blue."""
@@ -151,6 +155,19 @@ def _moments(keys: int) -> list[tuple[int, float]]:
     return [(key, (frame + 1) / between) for key in range(keys) for frame in range(between)]
 
 
+def _set_up(ax: "Axes", blocks: int) -> None:
+    """Prepare an axis for places of so many blocks, the first at the upper left."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_aspect("equal")
+    ax.set_xlim(0, blocks + 1)
+    ax.set_ylim(blocks + 1, 0)
+    for each in (ax.xaxis, ax.yaxis):
+        each.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("place in the order that stands")
+    ax.set_ylabel("place in the last order")
+
+
 class Film:
     """The two axes and what moves in them.
 
@@ -171,7 +188,6 @@ class Film:
         need_matplotlib()
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
 
         if not trace.tested:
             raise UsageError("the search tested no candidate, so there is nothing to animate")
@@ -179,24 +195,17 @@ class Film:
         self.keys = key_steps([step.kept for step in trace.steps], MOST_FRAMES)
         self.moments = _moments(len(self.keys))
         self.ends = np.cumsum([len(step.tested) for step in trace.steps])
-        final = trace.pairs(trace.steps[-1].order)
-        self.final_pairs = set(final)
-        self.final_place = {name: at for at, pair in enumerate(final, 1) for name in pair}
+        final = trace.names(trace.steps[-1].arrangement)
+        self.final_blocks = set(final)
+        self.final_place = {name: at for at, block in enumerate(final, 1) for name in block}
 
         figure = Figure(figsize=(9.0, 4.0), dpi=PIXELS_PER_INCH, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
         search(trace, left)
         self.dots, self.line, *_ = left.lines
         self.errors = [np.array(artist.get_data()) for artist in (self.dots, self.line)]
-        blocks = max(len(step.order) for step in trace.steps)
-        axis(right)
-        right.set_aspect("equal")
-        right.set_xlim(0, blocks + 1)
-        right.set_ylim(blocks + 1, 0)
-        for each in (right.xaxis, right.yaxis):
-            each.set_major_locator(MaxNLocator(integer=True))
-        right.set_xlabel("place in the order that stands")
-        right.set_ylabel("place in the last order")
+        blocks = max(len(step.arrangement) for step in trace.steps)
+        _set_up(axis(right), blocks)
         size = float(np.clip(120 / blocks, 1.5, 6))
         (self.blocks,) = right.plot([], [], "s", color=BLUE, markersize=size, label="block")
         (self.formed,) = right.plot(
@@ -229,12 +238,12 @@ class Film:
         self.line.set_data(line[:, : at + 1 if share == 1 else (earlier or -1) + 1])
 
         step = self.trace.steps[at]
-        pairs = self.trace.pairs(step.order)
+        blocks = self.trace.names(step.arrangement)
         before = {} if earlier is None else self._places(earlier)
         now = self._places(at)
-        x = np.array([(1 - share) * before.get(inp, now[inp]) + share * now[inp] for inp in now])
-        y = np.array([self.final_place.get(inp, np.nan) for inp in now])
-        final = np.array([pair in self.final_pairs for pair in pairs], bool)
+        x = np.array([(1 - share) * before.get(one, at) + share * at for one, at in now.items()])
+        y = np.array([self.final_place.get(first, np.nan) for first in now])
+        final = np.array([block in self.final_blocks for block in blocks], bool)
         self.blocks.set_data(x[final], y[final])
         self.formed.set_data(x[~final], y[~final])
         self.caption.set_text(f"{step.phase}: mean squared error {step.error:.2g}")
@@ -248,6 +257,6 @@ class Film:
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
     def _places(self, step: int) -> dict[PieceId, int]:
-        """Place of each block in the order that stands after a step, by its inp layer."""
-        pairs = self.trace.pairs(self.trace.steps[step].order)
-        return {inp: place for place, (inp, _) in enumerate(pairs, 1)}
+        """Place of each block in the order that stands after a step, by its first piece."""
+        blocks = self.trace.names(self.trace.steps[step].arrangement)
+        return {block[0]: place for place, block in enumerate(blocks, 1)}

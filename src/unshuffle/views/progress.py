@@ -34,7 +34,7 @@ def facts(trace: Trace) -> list[str]:
     """How far a search is, in words that belong together."""
     step = trace.steps[-1]
     return [
-        f"{len(step.order)} blocks placed",
+        f"{len(step.arrangement)} blocks placed",
         f"{trace.tested} tested",
         f"{trace.kept} kept",
         f"{step.rows} rows",

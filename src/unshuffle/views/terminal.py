@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from unshuffle.pieces.clock import OTHER
 from unshuffle.proof.outcome import Outcome
 from unshuffle.views.sparkline import log_sparkline
 
@@ -102,7 +103,8 @@ def print_solution(
     first, so that the rest stays in sight.
     """
     console = Console(highlight=False)
-    seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in solution.seconds.items())
+    phases = sorted(solution.seconds, key=[OTHER, "total"].__contains__)
+    seconds = ", ".join(f"{phase} {solution.seconds[phase]:.2f} s" for phase in phases)
     facts = {
         **_errors(solution),
         **_weakest_pair(solution),
@@ -155,8 +157,8 @@ def _weakest_pair(solution: "Solution") -> dict[str, str]:
     margins = {pair: margin for pair, margin in solution.margins.items() if math.isfinite(margin)}
     if not margins:
         return {}
-    (inp, out), margin = min(margins.items(), key=lambda item: item[1])
-    return {"weakest pair": f"{inp} with {out}, margin {margin:.2f}"}
+    pair, margin = min(margins.items(), key=lambda item: item[1])
+    return {"weakest pair": f"{' with '.join(map(str, pair))}, margin {margin:.2f}"}
 
 
 def _loose_biases(solution: "Solution") -> dict[str, str]:
@@ -193,10 +195,9 @@ def _certificate_facts(solution: "Solution") -> dict[str, str]:
         nearest = {name: min(one.mse for one in each) for name, each in contests.items() if each}
         rivals = ", ".join(f"{name} {mse:.2g}" for name, mse in nearest.items())
         return {"nearest rivals": f"mean squared error {rivals}"}
-    blocks = [solution.pairs[block] for block in solution.order]
-    names = [f"{inp}+{out}" for inp, out in blocks]
+    names = ["+".join(map(str, block)) for block in solution.blocks]
     groups = [group for group in certificate.groups if len(group) > 1]
-    doubtful = [names[one.first] for one in certificate.pairs if not one.decided]
+    doubtful = [names[one.places[0]] for one in certificate.pairs if not one.decided]
     facts = {}
     if certificate.accidental:
         facts["fits by chance"] = f"{certificate.chance:.2g} expected among what was tested"
@@ -242,7 +243,7 @@ def _gap(gap: "Gap", solution: "Solution") -> str:
         before = "the first block" if gap.place == 0 else f"block {gap.place}"
         where = "before" if gap.place == 0 else "after"
         return f"probably a whole block {where} {before}, which {carries}"
-    inp, out = solution.pairs[solution.order[gap.place]]
+    inp, out = solution.blocks[gap.place]
     partner = out if gap.missing == "inp" else inp
     return (
         f"{gap.missing} of block {gap.place + 1}, beside {partner}, estimated as "

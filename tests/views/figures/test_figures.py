@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from unshuffle import Outcome, Piece, Pile, Records, solve
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import RecordError, UsageError
 from unshuffle.grouping.spectra import all_traces, eigenvalues, product, stream_norms
 from unshuffle.ordering.trace import Step, Trace
@@ -96,12 +97,12 @@ def test_products_are_those_of_the_pair_and_of_its_best_rival(solution):
     match = max(solution.pairing.matches, key=lambda match: match.margin)
     ax = figures.products(solution, [match])
     place_of = {}
-    for place, block in enumerate(solution.order):
-        place_of |= dict.fromkeys(solution.pairs[block], place)
+    for place, block in enumerate(solution.blocks):
+        place_of |= dict.fromkeys(block, place)
     true, wrong = (image.get_array() for image in ax.images)
-    blocks = solution.network.blocks
+    blocks = as_mlp(solution.network).blocks
     np.testing.assert_array_equal(true, product(blocks, place_of[match.inp], place_of[match.out]))
-    outs = [out for _, out in solution.pairs]
+    outs = [out for _, out in solution.blocks]
     inp, out = (match.inp, match.rival) if match.rival in outs else (match.rival, match.out)
     np.testing.assert_array_equal(wrong, product(blocks, place_of[inp], place_of[out]))
     assert f"{match.inp} with {match.out}\nmargin {match.margin:.1f}" in texts(ax)
@@ -122,7 +123,7 @@ def test_scores_before_are_the_pairing_and_after_have_the_pairs_on_the_diagonal(
     before, after = (image.get_array() for image in figures.scores(solution).images)
     np.testing.assert_array_equal(before, solution.pairing.scores)
     by_pair = {(match.inp, match.out): match.score for match in solution.pairing.matches}
-    in_order = [by_pair[solution.pairs[block]] for block in solution.order]
+    in_order = [by_pair[block] for block in solution.blocks]
     np.testing.assert_array_equal(np.diag(after), in_order)
     assert sorted(after.ravel()) == sorted(before.ravel())
 
@@ -215,11 +216,11 @@ def test_norms_shows_medians_along_the_depth(solution, records):
 
 
 def search_trace():
-    trace = Trace(range(3), range(3))
-    trace.add(Step("build", np.array([9.0, 4.0]), True, (0,), 4.0, 10), 0.1)
-    trace.add(Step("build", np.array([np.inf, 2.0, 3.0]), True, (0, 4), 2.0, 10), 0.2)
-    trace.add(Step("mend $x$", np.array([5.0, 7.0]), False, (0, 4), 2.0, 10), 0.3)
-    trace.add(Step("mend $x$", np.array([0.5, 6.0]), True, (4, 0), 0.5, 10), 0.4)
+    trace, two = Trace(range(4)), np.array([[0, 2], [1, 3]])
+    trace.add(Step("build", np.array([9.0, 4.0]), True, two[:1], 4.0, 10), 0.1)
+    trace.add(Step("build", np.array([np.inf, 2.0, 3.0]), True, two, 2.0, 10), 0.2)
+    trace.add(Step("mend $x$", np.array([5.0, 7.0]), False, two, 2.0, 10), 0.3)
+    trace.add(Step("mend $x$", np.array([0.5, 6.0]), True, two[::-1], 0.5, 10), 0.4)
     return trace
 
 
@@ -264,6 +265,9 @@ def test_what_a_figure_lacks_is_said(solution):
     without = replace(solution, outcome=Outcome.LOCAL_OPTIMUM, certificate=None)
     with pytest.raises(UsageError, match="no certificate"):
         figures.find_figure("certificate").draw(without, None)
+    for name in ("products", "scores", "rivals", "margins"):
+        with pytest.raises(UsageError, match="another kind"):
+            figures.find_figure(name).draw(replace(solution, pairing=None), None)
 
 
 def test_an_estimate_has_no_errors_to_draw(dropped):
@@ -289,7 +293,7 @@ def test_names_with_markup_appear_as_text(dropped):
     names |= {"&amp;": "&amp;amp;", "[red]e": "[red]e", "%d{}": "%d{}"}
     # The last layer is not in the figure; its name is in letters that no font here has.
     called = dict(zip(case.permutation, [*names, "\u1980" * 30], strict=True))
-    pieces = [Piece(called[piece.id], piece.weight, piece.bias) for piece in case.pile]
+    pieces = [Piece.linear(called[piece.id], piece.weight, piece.bias) for piece in case.pile]
     solution = solve(Pile(pieces), case.records)
     svg = figures.picture(figures.products(solution, solution.pairing.matches), "svg").decode()
     for name in names.values():
@@ -321,5 +325,6 @@ print(*sys.modules)"""
 def test_many_dots_do_not_make_a_vector_file_grow():
     trace = search_trace()
     few = len(figures.picture(figures.search(trace), "svg"))
-    trace.add(Step("more", np.full(30_000, 2.0), False, (4, 0), 0.5, 10), 0.5)
+    standing = trace.steps[-1].arrangement
+    trace.add(Step("more", np.full(30_000, 2.0), False, standing, 0.5, 10), 0.5)
     assert len(figures.picture(figures.search(trace), "svg")) < 3 * few

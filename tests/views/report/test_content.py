@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from unshuffle import Pile, read_solution, solve, write_solution
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.pieces.pile import Piece
 from unshuffle.views.report import content, report_page
 from unshuffle.views.report.content import content_of
@@ -47,7 +48,7 @@ def test_arrays_arrive_as_they_are(solution):
 
 def test_weights_are_off_by_half_a_step_at_most(solution):
     made = content_of(solution)
-    layers = dict(zip(solution.permutation, solution.network.layers(), strict=True))
+    layers = dict(zip(solution.permutation, as_mlp(solution.network).layers(), strict=True))
     for piece, name in enumerate(made.values["ids"][:-1]):
         scale = made.arrays["scales"][piece]
         weight = layers[name].weight
@@ -73,7 +74,7 @@ def test_the_last_frame_is_the_answer(solution):
 def test_a_search_cut_short_ends_with_the_answer_too(dropped):
     case = dropped(blocks=6, width=16, hidden=24)
     short = solve(case.pile, case.records, strategy="classic", time_limit=1e-9)
-    assert len(short.trace.steps[-1].order) < 6
+    assert len(short.trace.steps[-1].arrangement) < 6
     made = content_of(short)
     starts = made.arrays["frameStart"]
     assert made.arrays["frameBlocks"][starts[-2] :].tolist() == made.values["blocks"]
@@ -102,7 +103,8 @@ def test_names_cannot_become_markup(dropped):
     names = ["</script><script>alert(1)</script>", "<!--", "<img src=x onerror=alert(1)>", "&amp;"]
     names.append("\u2028\u2029$title")
     pile = Pile(
-        Piece(name, piece.weight, piece.bias) for name, piece in zip(names, case.pile, strict=True)
+        Piece.linear(name, piece.weight, piece.bias)
+        for name, piece in zip(names, case.pile, strict=True)
     )
     solution = solve(pile, case.records)
     text = content_of(solution).as_json()

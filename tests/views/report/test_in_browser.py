@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def hover(browser, solution, row, column, *, click=False):
     """Point at a pair of the score matrix, by its places in the network."""
     canvas = browser.find_element(By.ID, "scores")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    cell = canvas.size["width"] / len(solution.order)
+    cell = canvas.size["width"] / len(solution.blocks)
     x, y = ((k + 0.5) * cell - canvas.size["width"] / 2 for k in (column, row))
     pointer = ActionChains(browser).move_to_element_with_offset(canvas, round(x), round(y))
     (pointer.click() if click else pointer).perform()
@@ -60,9 +61,15 @@ def name_of(solution, row, column):
 
 
 def score_of(solution, row, column):
+    inps, outs = rows_and_columns(solution)
     inp, out = solution.permutation[2 * row], solution.permutation[2 * column + 1]
-    trace = solution.trace
-    return solution.pairing.scores[trace.inp.index(inp), trace.out.index(out)]
+    return solution.pairing.scores[inps.index(inp), outs.index(out)]
+
+
+def rows_and_columns(solution):
+    """Ids of the layers that the score matrix is about, in its own sequence."""
+    ids, anatomy = solution.trace.ids, solution.pairing.anatomy
+    return [ids[position] for position in anatomy.inp], [ids[position] for position in anatomy.out]
 
 
 def marks(browser, name="accent"):
@@ -138,14 +145,10 @@ def test_the_replay_plays_to_the_final_order(visit, page, solution, dark, device
 
 
 def test_the_replay_steps_slides_and_pauses(visit, page, solution):
-    frames = [solution.trace.steps[0].order]
-    for step in solution.trace.steps:
-        if step.order != frames[-1]:
-            frames.append(step.order)
+    stood = [solution.trace.names(step.arrangement) for step in solution.trace.steps]
     answers = [
-        ",".join(str(name) for pair in solution.trace.pairs(order) for name in pair)
-        + f",{solution.last}"
-        for order in frames
+        ",".join(str(name) for block in blocks for name in block) + f",{solution.last}"
+        for blocks, _ in groupby(stood)
     ]
     assert answers[-1] == solution.answer
     with visit(page) as browser:
@@ -214,11 +217,11 @@ def test_the_score_matrix_answers_to_the_keyboard(visit, page, solution):
 
 
 def test_before_matching_rows_and_columns_are_those_of_the_pile(visit, page, solution):
-    trace = solution.trace
+    inps, outs = rows_and_columns(solution)
     with visit(page) as browser:
         browser.find_element(By.CSS_SELECTOR, "input[value=pile]").click()
         hover(browser, solution, 3, 9)
-        expected = f"inp {trace.inp[3]} with out {trace.out[9]}: score"
+        expected = f"inp {inps[3]} with out {outs[9]}: score"
         assert text(browser, "pair-detail").startswith(expected)
 
 
@@ -298,7 +301,8 @@ def test_names_with_markup_are_text(visit, dropped, tmp_path):
     names = ["<img src=x onerror=document.title='no'>", "</script><script>document.title='no'"]
     names += ["<b>bold</b>", "&lt;", "\u2028"]
     pile = Pile(
-        Piece(name, piece.weight, piece.bias) for name, piece in zip(names, case.pile, strict=True)
+        Piece.linear(name, piece.weight, piece.bias)
+        for name, piece in zip(names, case.pile, strict=True)
     )
     solution = solve(pile, case.records)
     with visit(write(solution, tmp_path)) as browser:
@@ -370,11 +374,12 @@ def test_networks_of_unusual_shapes_are_shown(visit, dropped, tmp_path, shape):
     solution = solve(case.pile, case.records)
     with visit(write(solution, tmp_path)) as browser:
         canvas = browser.find_element(By.ID, "scores")
-        for _ in solution.trace.inp:
+        inps, _ = rows_and_columns(solution)
+        for _ in inps:
             canvas.send_keys(Keys.ENTER, Keys.ARROW_DOWN)
         assert re.match(r"inp \d+ with out \d+: score", text(browser, "pair-detail"))
         shown = browser.find_element(By.ID, "permutation").get_attribute("value")
         assert shown == text(browser, "standing") == solution.answer
-        if solution.last in solution.trace.inp:
+        if solution.last in inps:
             canvas.send_keys(Keys.HOME)
             assert f"{solution.last} is the last layer" in text(browser, "pair-detail")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import RecordError, UsageError
 from unshuffle.pieces.records import Records
 from unshuffle.solution.solution import Solution
@@ -63,7 +64,7 @@ def _certificate(solution: Solution, records: Records | None) -> "Axes":
 
 
 def _margins(solution: Solution, records: Records | None) -> "Axes":
-    if all(math.isinf(margin) for margin in solution.margins.values()):
+    if all(math.isinf(match.margin) for match in solution.evidence.matches):
         raise UsageError("a single pair has no rival, so it has no margin")
     return margins(solution)
 
@@ -105,7 +106,7 @@ FIGURES = {
         FigureKind(
             "traces",
             "trace of each block's W_out W_in against those of wrong pairs",
-            lambda solution, _: traces(solution.network),
+            lambda solution, _: traces(as_mlp(solution.network)),
         ),
         FigureKind(
             "margins",
@@ -115,7 +116,7 @@ FIGURES = {
         FigureKind(
             "spectrum",
             "eigenvalues of each block's W_out W_in, and where it contracts",
-            lambda solution, _: spectrum(solution.network),
+            lambda solution, _: spectrum(as_mlp(solution.network)),
         ),
         FigureKind(
             "norms",

@@ -1,16 +1,17 @@
 """The evidence for the pairs: products, scores, rivals, margins."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, as_mlp
 from unshuffle.grouping import Match
 from unshuffle.grouping.rivals import rival_scores
 from unshuffle.grouping.signals import Scores
 from unshuffle.grouping.spectra import all_traces, product
+from unshuffle.pieces.pile import Floats
 from unshuffle.solution.solution import Solution
 from unshuffle.views.figures.style import (
     BLUE,
@@ -60,26 +61,13 @@ def products(
     Axes
         The axis.
     """
-    blocks = solution.network.blocks
-    inp = {solution.pairs[block][0]: place for place, block in enumerate(solution.order)}
-    out = {solution.pairs[block][1]: place for place, block in enumerate(solution.order)}
     if matches is None:
-        ranked = [match for match in solution.pairing.matches if match.inp in inp]
+        placed = {block[INP] for block in solution.blocks}
+        ranked = [match for match in solution.evidence.matches if match.inp in placed]
         ranked = sorted(ranked, key=lambda match: match.margin)
         matches = [ranked[k] for k in sorted({0, len(ranked) // 2, len(ranked) - 1})]
     ax = axis(ax, 2.1 * len(matches) + 1, 5.0)
-    tiles = []
-    for column, match in enumerate(matches):
-        pairs = [(match.inp, match.out)]
-        if match.rival in out:
-            pairs.append((match.inp, match.rival))
-        elif match.rival in inp:
-            pairs.append((match.rival, match.out))
-        for row, (a, b) in enumerate(pairs):
-            name = f"{short(a)} with {short(b)}"
-            if row == 0:
-                name += "\n" + (f"margin {match.margin:.1f}" if pairs[1:] else "no rival")
-            tiles.append((column, row, product(blocks, inp[a], out[b]), name))
+    tiles = [*_tiles(solution, matches)]
     entries = np.concatenate([np.abs(values).ravel() for _, _, values, _ in tiles])
     bound = float(np.quantile(entries, SHOWN)) or 1.0
     width, height = 1.15, 1.25
@@ -106,6 +94,23 @@ def products(
     return ax
 
 
+def _tiles(solution: Solution, matches: Sequence[Match]) -> Iterator[tuple[int, int, Floats, str]]:
+    """Column, row, product and name of each match, and of its best rival below it."""
+    blocks = as_mlp(solution.network).blocks
+    inp, out = ({ids[role]: at for at, ids in enumerate(solution.blocks)} for role in (INP, OUT))
+    for column, match in enumerate(matches):
+        pairs = [(match.inp, match.out)]
+        if match.rival is not None and match.rival in out:
+            pairs.append((match.inp, match.rival))
+        elif match.rival is not None and match.rival in inp:
+            pairs.append((match.rival, match.out))
+        for row, (a, b) in enumerate(pairs):
+            name = f"{short(a)} with {short(b)}"
+            if row == 0:
+                name += "\n" + (f"margin {match.margin:.1f}" if pairs[1:] else "no rival")
+            yield column, row, product(blocks, inp[a], out[b]), name
+
+
 def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     """The scores of all pairs: in the pile's sequence, and with the network along the diagonal.
 
@@ -124,7 +129,7 @@ def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     ax = axis(ax, 7.4, 3.6)
     from matplotlib.colors import Normalize
 
-    before = solution.pairing.scores
+    before = solution.evidence.scores
     rows, columns = map(list, zip(*_positions(solution), strict=True))
     rows += [i for i in range(before.shape[0]) if i not in set(rows)]
     columns += [j for j in range(before.shape[1]) if j not in set(columns)]
@@ -146,7 +151,7 @@ def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     ax.set_yticks([0.5], [f"{before.shape[0]} inp layers"], rotation=90, va="center")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.figure.colorbar(image, ax=ax, label=_unit(solution.pairing.signal), shrink=0.85)
+    ax.figure.colorbar(image, ax=ax, label=_unit(solution.evidence.signal), shrink=0.85)
     return ax
 
 
@@ -165,13 +170,12 @@ def rivals(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     Axes
         The axis.
     """
-    at, square = _positions(solution), solution.pairing.anatomy.interchangeable
-    return _against_rivals(
-        axis(ax), solution.pairing.scores, at, _unit(solution.pairing.signal), square
-    )
+    at, pairing = _positions(solution), solution.evidence
+    square = pairing.anatomy.interchangeable
+    return _against_rivals(axis(ax), pairing.scores, at, _unit(pairing.signal), square)
 
 
-def traces(network: Network, ax: "Axes | None" = None) -> "Axes":
+def traces(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
     """The trace of each block's W_out W_in against those of wrong pairs, sorted by magnitude.
 
     The trace chart of the write-up "dropped" (gardberg.xyz).
@@ -225,10 +229,11 @@ def _against_rivals(
 
 def _positions(solution: Solution) -> list[tuple[int, int]]:
     """Row and column in the scores of each block, in the order in which they run."""
-    rows = {name: i for i, name in enumerate(solution.trace.inp)}
-    columns = {name: j for j, name in enumerate(solution.trace.out)}
-    pairs = [solution.pairs[block] for block in solution.order]
-    return [(rows[inp], columns[out]) for inp, out in pairs]
+    anatomy = solution.evidence.anatomy
+    return [
+        (anatomy.inp.index(inp), anatomy.out.index(out))
+        for inp, out in solution.arrangement.tolist()
+    ]
 
 
 def _unit(signal: str) -> str:
@@ -263,9 +268,9 @@ def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
         ax.plot(at, np.zeros(len(at)), "x", color=ORANGE, label="formed by the search")
         legend(ax)
     if ranked:
-        (inp, out), margin = ranked[0]
+        pair, margin = ranked[0]
         ax.annotate(
-            f"{short(inp)} with {short(out)}",
+            " with ".join(map(short, pair)),
             (place[0], margin),
             (6, 0),
             textcoords="offset points",

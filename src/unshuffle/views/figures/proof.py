@@ -33,7 +33,7 @@ def certificate(proof: Certificate, ax: "Axes | None" = None) -> "Axes":
             some = [contest for contest in contests if contest.decided is decided]
             if some:
                 ax.plot(
-                    [contest.first + 1 + shift for contest in some],
+                    [contest.places[0] + 1 + shift for contest in some],
                     [contest.mse for contest in some],
                     marker,
                     color=colour,

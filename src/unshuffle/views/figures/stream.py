@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.network import Network
 from unshuffle.grouping.spectra import eigenvalues, stream_norms
 from unshuffle.pieces.pile import Floats
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def spectrum(network: Network, ax: "Axes | None" = None) -> "Axes":
+def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
     """Eigenvalues of each block's W_out W_in, and the disc in which I + W_out W_in contracts.
 
     Parameters

@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.mlp import INP, OUT, as_mlp
+from unshuffle.files.schema import encode
 from unshuffle.ordering.trace import Trace
+from unshuffle.pieces.anatomy import Anatomy
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats, PieceId
 from unshuffle.solution.solution import Solution
 
@@ -72,20 +76,20 @@ class Content:
 
 def content_of(solution: Solution) -> Content:
     """Lay a solution out for the page."""
-    trace = solution.trace
-    ids: tuple[PieceId, ...] = tuple(dict.fromkeys((*trace.inp, *trace.out, solution.last)))
+    trace, pairing = solution.trace, solution.evidence
+    anatomy, last = pairing.anatomy, solution.layers[-1]
+    inp, out = ([trace.ids[position] for position in each] for each in (anatomy.inp, anatomy.out))
+    ids = tuple(dict.fromkeys((*inp, *out, last)))
     number = {name: piece for piece, name in enumerate(ids)}
-    row, column = ({name: i for i, name in enumerate(names)} for names in (trace.inp, trace.out))
-    applied = zip(solution.layers[:-1:2], solution.layers[1::2], strict=True)
-    blocks = [row[inp] * len(column) + column[out] for inp, out in applied]
+    row, column = ({name: i for i, name in enumerate(names)} for names in (inp, out))
     every = -(-trace.tested // DOTS) or 1
     values = {
         "verdict": _verdict(solution),
         "ids": ids,
-        "last": number[solution.last],
-        "rows": [number[name] for name in trace.inp],
-        "columns": [number[name] for name in trace.out],
-        "blocks": blocks,
+        "last": number[last],
+        "rows": [number[name] for name in inp],
+        "columns": [number[name] for name in out],
+        "blocks": _numbers(solution.arrangement, anatomy).tolist(),
         "matches": [
             {
                 "row": row[match.inp],
@@ -94,17 +98,17 @@ def content_of(solution: Solution) -> Content:
                 "margin": _finite(match.margin),
                 "confidence": match.confidence,
             }
-            for match in solution.pairing.matches
+            for match in pairing.matches
         ],
-        "certificate": None if solution.certificate is None else solution.certificate.summary(),
+        "certificate": None if solution.certificate is None else encode(solution.certificate),
         "phases": _phases(trace),
         "every": every,
     }
     arrays = {
-        "scores": solution.pairing.scores.astype(np.float32),
-        **_weights(solution, ids[: len({*trace.inp, *trace.out})]),
+        "scores": pairing.scores.astype(np.float32),
+        **_weights(solution, ids[: len({*inp, *out})]),
         **_steps(trace),
-        **_frames(trace, blocks),
+        **_frames(solution),
         **_tested(trace, every),
     }
     return Content(values, arrays)
@@ -112,24 +116,32 @@ def content_of(solution: Solution) -> Content:
 
 def _verdict(solution: Solution) -> dict[str, Any]:
     """How it ended, and the figures at the head of the page."""
-    anatomy = solution.pairing.anatomy
+    pairing = solution.evidence
     return {
         "outcome": str(solution.outcome),
         "advice": solution.outcome.advice,
         "mse": _finite(solution.mse),
         "maxAbsError": _finite(solution.max_abs_error),
         "rows": solution.rows,
-        "width": anatomy.width,
-        "hidden": anatomy.hidden,
-        "outputs": anatomy.outputs,
+        "width": pairing.anatomy.width,
+        "hidden": pairing.anatomy.hidden,
+        "outputs": pairing.anatomy.outputs,
         "activation": solution.activation,
         "sha256": solution.sha256,
-        "signal": solution.pairing.signal,
-        "matching": solution.pairing.matching,
+        "signal": pairing.signal,
+        "matching": pairing.matching,
         "tested": solution.trace.tested,
         "kept": solution.trace.kept,
         "seconds": round(solution.seconds["total"], 6),
     }
+
+
+def _numbers(arrangement: Arrangement, anatomy: Anatomy) -> NDArray[np.int32]:
+    """Numbers of blocks: row of the score matrix, times its columns, plus column."""
+    positions = max(*anatomy.inp, *anatomy.out) + 1
+    rows, columns = np.zeros((2, positions), np.int32)
+    rows[[*anatomy.inp]], columns[[*anatomy.out]] = range(len(anatomy.inp)), range(len(anatomy.out))
+    return rows[arrangement[:, INP]] * len(anatomy.out) + columns[arrangement[:, OUT]]
 
 
 def _weights(solution: Solution, ids: Sequence[PieceId]) -> dict[str, NDArray[Any]]:
@@ -137,7 +149,7 @@ def _weights(solution: Solution, ids: Sequence[PieceId]) -> dict[str, NDArray[An
 
     Nothing where they are too large for a page.
     """
-    layers = dict(zip(solution.layers, solution.network.layers(), strict=True))
+    layers = dict(zip(solution.layers, as_mlp(solution.network).layers(), strict=True))
     weights: list[Floats] = [layers[name].weight for name in ids]
     if sum(weight.size for weight in weights) > WEIGHT_BYTES:
         return {}
@@ -168,27 +180,28 @@ def _steps(trace: Trace) -> dict[str, NDArray[Any]]:
     }
 
 
-def _frames(trace: Trace, final: Sequence[int]) -> dict[str, NDArray[Any]]:
+def _frames(solution: Solution) -> dict[str, NDArray[Any]]:
     """The orders that stood, one after the other, each with the step that it came with.
 
     The last is the solution's own, which has the blocks too that a search cut short had not placed.
     """
-    orders: list[tuple[int, ...]] = []
+    trace, anatomy, final = solution.trace, solution.evidence.anatomy, solution.arrangement
+    orders: list[Arrangement] = []
     came: list[int] = []
     for k, step in enumerate(trace.steps):
-        if not orders or step.order != orders[-1]:
-            orders.append(step.order)
+        if not orders or not np.array_equal(step.arrangement, orders[-1]):
+            orders.append(step.arrangement)
             came.append(k)
     shown = slice(None, None, -(-len(orders) // FRAMES) or 1)
     orders, came = orders[shown], came[shown]
-    if not orders or orders[-1] != tuple(final):
-        orders.append(tuple(final))
+    if not orders or not np.array_equal(orders[-1], final):
+        orders.append(final)
         came.append(max(len(trace) - 1, 0))
     starts = np.cumsum([0, *(len(order) for order in orders)])
     return {
         "frameStep": np.array(came, np.int32),
         "frameStart": starts.astype(np.int32),
-        "frameBlocks": np.concatenate([np.array(order, np.int32) for order in orders]),
+        "frameBlocks": _numbers(np.concatenate(orders), anatomy),
     }
 
 

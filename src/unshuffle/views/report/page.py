@@ -54,7 +54,7 @@ def report_page(solution: Solution) -> str:
     )
     return Template(_asset("page.html")).substitute(
         policy=escape(policy),
-        title=escape(f"unshuffle: {solution.outcome}, {len(solution.order)} blocks"),
+        title=escape(f"unshuffle: {solution.outcome}, {len(solution.blocks)} blocks"),
         version=escape(unshuffle.__version__),
         style=style,
         library=library,

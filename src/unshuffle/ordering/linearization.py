@@ -1,35 +1,38 @@
 """First-order effects of moves, from one forward and one backward pass.
 
-With the states x_t of an order and the sensitivities g_t = ∂ŷ/∂x_t, replacing the state after some
-place by x_t + δ moves the prediction by about g_t · δ. The local change δ is computed exactly, by
-running the few blocks that a move touches; only what lies behind them is linearized. One forward
+With the states x_t of an arrangement and the sensitivities g_t = ∂ŷ/∂x_t, replacing the state after
+some place by x_t + δ moves the prediction by about g_t · δ. The local change δ is computed exactly,
+by running the few blocks that a move touches; only what lies behind them is linearized. One forward
 and one backward pass thus serve every candidate move. Scoring adjacent swaps in this way is the
 idea of cezarc1/droppedaneuralnet-puzzle.
 
 Effects are vectors of one number for each output and row, outputs first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.network import pull_back
 from unshuffle.ordering.judge import FEW_ROWS, Judge, Run
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Linearization:
-    """An order with its states and sensitivities.
+    """An arrangement with its states and sensitivities.
 
     Parameters
     ----------
     run
-        The order, its states and its error.
+        The arrangement, its states and its error.
     sensitivities
-        Shape (length + 1, outputs, rows, width): derivatives of each output by each state.
+        Shape (blocks + 1, outputs, rows, width): derivatives of each output by each state.
     residual
-        Shape (outputs * rows,): predictions of the order minus those of the record.
+        Shape (outputs * rows,): predictions of the arrangement minus those of the record.
     """
 
     run: Run
@@ -38,27 +41,30 @@ class Linearization:
 
     def first_rows(self, rows: int) -> "Linearization":
         """The same on the first rows only."""
-        run = Run(self.run.order, self.run.states[:, :rows], self.run.error)
+        run = Run(self.run.arrangement, self.run.states[:, :rows], self.run.error)
         sensitivities = self.sensitivities[:, :, :rows]
         residual = self.residual.reshape(sensitivities.shape[1], -1)[:, :rows].reshape(-1)
         return Linearization(run, sensitivities, residual)
 
 
 def linearize(judge: Judge, run: Run) -> Linearization:
-    """Pull the last layer back through an order."""
+    """Pull the sensitivities of the outputs back through an arrangement."""
     length, rows, width = run.states[1:].shape
-    outputs = len(judge.last.weight)
+    outputs = judge.predictions.shape[1]
     sensitivities = np.empty((length + 1, outputs, rows, width), run.states.dtype)
 
-    def pull_back(rows: slice) -> None:
-        sensitivities[length, :, rows] = judge.last.weight[:, None]
-        for t in range(length - 1, -1, -1):
-            sensitivities[t, :, rows] = judge.blocks.pullback(
-                run.order[t], run.states[t, rows], sensitivities[t + 1, :, rows]
-            )
+    def pulled(part: slice) -> None:
+        states = run.states[:, part]
+        gradients = pull_back(
+            lambda t, x, g: judge.bank.pullback(run.arrangement[t], x, g),
+            states,
+            judge.ends.pull(states[-1]),
+        )
+        for t, gradient in zip(range(length, -1, -1), gradients, strict=True):
+            sensitivities[t, :, part] = gradient
 
-    judge.by_rows(pull_back, few=FEW_ROWS)
-    residual = judge.last(run.states[-1]) - judge.predictions
+    judge.by_rows(pulled, few=FEW_ROWS)
+    residual = judge.ends.leave(run.states[-1]) - judge.predictions
     return Linearization(run, sensitivities, residual.T.reshape(-1))
 
 
@@ -80,7 +86,7 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
     Moves forward are run exactly. Moves back would have to be run from every start anew, so there
     the blocks that are passed are linearized too. All moves by one distance are run together.
     """
-    blocks = judge.blocks.take(at.run.order)
+    blocks = judge.bank.take(at.run.arrangement)
     length = len(blocks)
     window = min(window, length - 1)
     outputs, rows = at.sensitivities.shape[1:3]
@@ -94,13 +100,13 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
             passed = blocks[by:].apply_each(passed[: length - by])
             moved = blocks[: length - by].apply_each(passed)
             moved -= states[by + 1 :]
-            effects[done : done + len(moved), :, part] = _project(sensitivities[by + 1 :], moved)
+            effects[done : done + len(moved), :, part] = project(sensitivities[by + 1 :], moved)
             done += len(moved)
 
         if window < 2:
             return
         sensitivity = sensitivities[1:]
-        here = _project(sensitivity, states[1:] - states[:-1])
+        here = project(sensitivity, states[1:] - states[:-1])
         for by in range(1, window + 1):
             before = states[: length - by]
             sensitivity = blocks[: length - by].pullback_each(before, sensitivity[-(length - by) :])
@@ -108,22 +114,24 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
                 continue
             step = blocks[by:].apply_each(before)
             step -= before
-            effects[done : done + len(step), :, part] = _project(sensitivity, step) - here[by:]
+            effects[done : done + len(step), :, part] = project(sensitivity, step) - here[by:]
             done += len(step)
 
     judge.by_rows(work)
     return effects.reshape(len(effects), outputs * rows)
 
 
-def replacement_effects(judge: Judge, at: Linearization, replacements: NDArray[np.intp]) -> Floats:
+def replacement_effects(
+    judge: Judge, at: Linearization, places: Sequence[int], blocks: Arrangement
+) -> Floats:
     """Effects of putting other blocks in single places.
 
     Parameters
     ----------
     judge, at
-        The judge and the linearized order.
-    replacements
-        Shape (replacements, 2): a place and the block to put there.
+        The judge and the linearized arrangement.
+    places, blocks
+        A place, and the pieces of the block to put there, for each replacement.
 
     Returns
     -------
@@ -131,45 +139,40 @@ def replacement_effects(judge: Judge, at: Linearization, replacements: NDArray[n
         Shape (replacements, outputs * rows).
     """
     run, adjoints = at.run, at.sensitivities
-    shape = (len(replacements), adjoints.shape[1], adjoints.shape[2])
+    shape = (len(blocks), adjoints.shape[1], adjoints.shape[2])
     effects = np.empty(shape, adjoints.dtype)
 
     def work(rows: slice) -> None:
-        for k, (place, block) in enumerate(replacements.tolist()):
-            change = judge.blocks.apply(block, run.states[place, rows])
+        for k, (place, parts) in enumerate(zip(places, blocks, strict=True)):
+            change = judge.bank.apply(parts, run.states[place, rows])
             change -= run.states[place + 1, rows]
-            effects[k, :, rows] = _project(adjoints[place + 1, :, rows], change)
+            effects[k, :, rows] = project(adjoints[place + 1, :, rows], change)
 
     judge.by_rows(work)
     return effects.reshape(len(effects), shape[1] * shape[2])
 
 
-def exchange_effects(judge: Judge, at: Linearization) -> tuple[Floats, Floats]:
-    """Effects of giving each place the out layer, or the inp layer, of each other place.
+def exchange_effects(judge: Judge, at: Linearization, role: int) -> Floats:
+    """Effects of giving each place the piece that each other place has in a role.
 
     Returns
     -------
-    tuple
-        Two arrays of shape (length, length, outputs * rows): entry (t, u) puts the out layer (the
-        inp layer) of place u in place t.
+    Floats
+        Shape (places, places, outputs * rows): entry (t, u) puts the piece of place u in place t.
     """
-    blocks = judge.blocks.take(at.run.order)
+    blocks = judge.bank.take(at.run.arrangement)
     states, adjoints = at.run.states, at.sensitivities
     length, outputs, rows = len(blocks), *adjoints.shape[1:3]
-    other_out = np.empty((length, length, outputs * rows), states.dtype)
-    other_inp = np.empty_like(other_out)
+    effects = np.empty((length, length, outputs * rows), states.dtype)
     for t in range(length):
         x, g = states[t], adjoints[t + 1]
-        here = _project(g, states[t + 1] - x).T[:, None]  # (rows, 1, outputs)
-        # (rows, places, width) @ (rows, width, outputs)
-        out = blocks.steps_with_each_out(t, x) @ g.transpose(1, 2, 0)
-        inp = blocks.pulled_steps_with_each_inp(t, x, g)
-        for effects, steps in ((other_out, out), (other_inp, inp)):
-            effects[t] = (steps - here).transpose(1, 2, 0).reshape(length, -1)
-    return other_out, other_inp
+        here = project(g, states[t + 1] - x).T[:, None]  # (rows, 1, outputs)
+        steps = blocks.replaced(t, role, x, g)
+        effects[t] = (steps - here).transpose(1, 2, 0).reshape(length, -1)
+    return effects
 
 
-def _project(sensitivity: Floats, change: Floats) -> Floats:
+def project(sensitivity: Floats, change: Floats) -> Floats:
     """Effect of changes of state, (…, rows, width), on each output: shape (…, outputs, rows)."""
     effect: Floats = np.einsum("...ond,...nd->...on", sensitivity, change)
     return effect

@@ -1,19 +1,23 @@
 """Wrong records end in a clear statement, and right ones never do."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 import pytest
 
 from unshuffle import Outcome, Records, read_solution, solve, write_solution
-from unshuffle.ordering.trace import Step
-from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.ordering.search import Ending, InVain
+from unshuffle.ordering.trace import Step, Trace
 from unshuffle.proof.noise import foretold
-from unshuffle.repair.doubt import FORETOLD, LEAST, SHARE, UNRELATED, VAIN, Doubt
-from unshuffle.repair.trial import Trial, disagreement, strayed
-from unshuffle.solution.arranging import Cases, Options
+from unshuffle.repair import vain
+from unshuffle.repair.controls import Controls, disagreement, strayed
+from unshuffle.repair.vain import DoubtParameters, WrongRecord
+from unshuffle.solution.arranging import Searching
+from unshuffle.solution.options import Options
 
 SHAPE = {"blocks": 4, "width": 12, "hidden": 20}
+BY = DoubtParameters()
 
 
 def with_predictions(records, predictions):
@@ -21,20 +25,31 @@ def with_predictions(records, predictions):
 
 
 @pytest.fixture
-def trials(monkeypatch):
-    """The trials that are made meanwhile."""
+def controls(monkeypatch):
+    """The controls that are made meanwhile."""
     made = []
-    begin = Trial.__init__
 
-    def kept(self, cases):
-        begin(self, cases)
-        made.append(self)
+    class Kept(Controls):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
 
-    monkeypatch.setattr(Trial, "__init__", kept)
+    monkeypatch.setattr(vain, "Controls", Kept)
     return made
 
 
-def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, trials, tmp_path):
+def in_vain(case, records, error, *, rows=1000, steps=20, arrangement=None):
+    """A search that has taken so many steps and ended with an error."""
+    searching = Searching.of(case.pile, records, Options())
+    problem = searching.alternatives.problems[0]
+    standing = problem.grouped if arrangement is None else arrangement
+    step = Step("in vain", np.array([error]), False, standing, error, rows)
+    for _ in range(steps):
+        searching.trace.add(step, 0.0)
+    return searching
+
+
+def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, controls, tmp_path):
     case, other = dropped(**SHAPE, rows=800), dropped(**SHAPE)
     # Networks of one task predict alike; these do for a half.
     predictions, others = (
@@ -46,10 +61,10 @@ def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, trials,
     (note,) = solution.findings.notes
     assert "of the variance stays unexplained" in note
     assert solution.findings.unexplained > 0.1
-    (trial,) = trials
+    (made,) = controls
     work = sum(step.rows for step in solution.trace.steps)
     # The controls were given their share, and nothing but a last look came after them.
-    assert 0 < trial.spent <= SHARE * work
+    assert 0 < made.spent <= BY.share * work
     phases = [step.phase for step in solution.trace.steps]
     assert phases.index("all rows") == len(phases) - 1
     assert work < 200_000
@@ -75,38 +90,41 @@ def test_predictions_that_do_not_follow_from_the_inputs_are_told_at_once(dropped
     assert solution.outcome is Outcome.NO_FIT
     (note,) = solution.findings.notes
     assert note.startswith("the predictions do not follow from the inputs")
-    assert sum(step.rows for step in solution.trace.steps) < 3 * VAIN
+    assert sum(step.rows for step in solution.trace.steps) < 3 * BY.vain
 
 
 def test_nothing_is_said_of_too_few_rows_with_mixed_up_predictions(dropped, rng):
     case = dropped(**SHAPE, rows=100)
     mixed = with_predictions(case.records, rng.permutation(case.records.predictions))
-    doubt = Doubt(Cases(case.pile, mixed, read_anatomy(case.pile), Options()))
-    assert foretold(mixed.inputs, mixed.predictions) < UNRELATED
-    assert foretold(case.records.inputs, case.records.predictions) < FORETOLD
-    error = 2 * float(np.var(case.records.predictions))
-    assert [*doubt.watch(iter([Step("", np.array([error]), False, (), error, 3 * VAIN)]))]
+    assert foretold(mixed.inputs, mixed.predictions) < BY.unrelated
+    assert foretold(case.records.inputs, case.records.predictions) < BY.foretold
+    searching = in_vain(case, mixed, 2 * case.records.variance)
+    doubt = WrongRecord(searching, BY)
+    assert doubt.ask(searching, BY.vain) is None
     assert not doubt.unrelated
 
 
 def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, monkeypatch):
-    monkeypatch.setattr("unshuffle.repair.trial.reproduces_rows", lambda *_, **__: False)
+    monkeypatch.setattr("unshuffle.repair.controls.Reproduction.reproduces", lambda *_: False)
     case = dropped(**SHAPE, rows=300)
-    doubt = Doubt(Cases(case.pile, case.records, read_anatomy(case.pile), Options()))
-    error = 0.5 * float(np.var(case.records.predictions))
-    far = [Step("in vain", np.array([error]), False, (), error, 1000)] * 20
-    assert len([*doubt.watch(iter(far))]) == len(far)
-    assert not doubt.trial.passed
-    assert 0 < doubt.trial.spent <= SHARE * 20 * 1000 + 300
+    searching = in_vain(case, case.records, 0.5 * case.records.variance)
+    doubt = WrongRecord(searching, BY)
+    assert doubt.ask(searching, 20_000) is None
+    assert not doubt.controls.passed
+    assert 0 < doubt.controls.spent <= BY.share * 20_000 + 300
 
 
 def test_a_search_that_comes_near_is_left_alone(dropped):
     case = dropped(**SHAPE, rows=300)
-    doubt = Doubt(Cases(case.pile, case.records, read_anatomy(case.pile), Options()))
-    error = 0.05 * float(np.var(case.records.predictions))
-    near = [Step("near", np.array([error]), True, (), error, 1000)] * 20
-    assert len([*doubt.watch(iter(near))]) == len(near)
-    assert doubt.trial is None
+    far = 0.1 * case.records.variance
+    stop = InVain(BY.vain, far)
+    trace = Trace(case.pile.ids)
+    step = Step("near", np.empty(0), True, np.empty((0, 2), np.intp), 0.5 * far, 1000)
+    for _ in range(20):
+        trace.add(step, 0.0)
+        assert stop(trace) is None
+    trace.add(replace(step, error=2 * far), 0.0)
+    assert stop(trace) is Ending.STOPPED
 
 
 def test_disagreement_counts_couples_and_is_blind_to_the_direction():
@@ -131,15 +149,14 @@ def test_an_arrangement_that_noise_hid_from_few_rows_is_found_with_all(dropped, 
     predictions = case.records.predictions
     noise = 0.4 * predictions.std() * rng.normal(size=predictions.shape)
     noisy = with_predictions(case.records, predictions + noise)
-    doubt = Doubt(Cases(case.pile, noisy, read_anatomy(case.pile), Options()))
-    problem = doubt.cases.problems[0]
-    misled = tuple(problem.blocks[::-1].tolist())
-    error = 0.9 * float(np.var(noisy.predictions))
-    assert not doubt._sees_through_noise()
-    monkeypatch.setattr(Doubt, "_sees_through_noise", lambda _: True)
-    monkeypatch.setattr("unshuffle.repair.trial.Trial.passed", True)
-    step = Step("in vain", np.array([error]), False, misled, error, 2 * LEAST)
-    (_, *_, last) = doubt.watch(iter([step] * 3))
-    assert doubt.hidden
+    searching = in_vain(case, noisy, 0.9 * noisy.variance)
+    misled = searching.alternatives.problems[0].grouped[::-1]
+    searching = in_vain(case, noisy, 0.9 * noisy.variance, arrangement=misled)
+    assert not WrongRecord(searching, BY)._sees_through_noise()
+    monkeypatch.setattr(WrongRecord, "_sees_through_noise", lambda _: True)
+    monkeypatch.setattr(Controls, "passed", True)
+    solution = WrongRecord(searching, BY).ask(searching, 2 * BY.least)
+    assert solution.outcome is not Outcome.NO_FIT
+    last = searching.trace.steps[-1]
     assert last.phase == "all rows"
-    assert last.error < 0.2 * error
+    assert last.error < 0.25 * noisy.variance

@@ -1,0 +1,216 @@
+"""Banks run any pieces as a block; stacks are blocks that a bank has put in a row.
+
+A search asks a bank for nothing but the methods of these two protocols. A kind of block that is
+only known by two functions on its tensors gets them all from `LoopBank`, one block at a time.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+
+from unshuffle.pieces.blueprint import Arrangement, Kind, Parts
+from unshuffle.pieces.pile import Floats
+
+Weights = Mapping[str, Mapping[str, Floats]]
+"""The tensors of one block: by role, then by the name of the tensor."""
+
+
+class Stack(Protocol):
+    """Blocks in a row. States have shape (rows, width), one for each of K blocks a first axis K."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: slice) -> Self:
+        """Consecutive blocks."""
+        ...
+
+    def apply(self, place: int, x: Floats) -> Floats:
+        """Run one block on rows x of shape (n, width); returns a new array of that shape."""
+        ...
+
+    def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
+        ...
+
+    def apply_each(self, x: Floats) -> Floats:
+        """Run each block on rows of its own: x and the result have shape (K, n, width)."""
+        ...
+
+    def pullback_each(self, x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
+        ...
+
+    def replaced(self, place: int, role: int, x: Floats, g: Floats) -> Floats:
+        """Projected steps of one block with the piece that each block of the stack has in a role.
+
+        Parameters
+        ----------
+        place, role
+            Which slot the other pieces are put in.
+        x
+            States before the block, shape (n, width).
+        g
+            Sensitivities behind the block, shape (outputs, n, width).
+
+        Returns
+        -------
+        Floats
+            Shape (n, K, outputs): ``g · (block(x) − x)`` with each piece.
+        """
+        ...
+
+    def weights(self, place: int) -> Weights:
+        """The tensors of one block."""
+        ...
+
+    def copy(self) -> Self:
+        """The same blocks in memory of their own."""
+        ...
+
+    def overwrite(self, place: int, other: int) -> None:
+        """Put another of the blocks in a place; the one that was there is gone."""
+        ...
+
+    def astype(self, dtype: np.typing.DTypeLike) -> Self:
+        """The same blocks with their numbers in another dtype."""
+        ...
+
+
+class Bank(Protocol):
+    """Runs any pieces of a pile as a block."""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the blocks."""
+        ...
+
+    def apply(self, parts: Parts, x: Floats) -> Floats:
+        """Run the block of these pieces on rows x of shape (n, width)."""
+        ...
+
+    def pullback(self, parts: Parts, x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian product of the block of these pieces; see `Stack.pullback`."""
+        ...
+
+    def take(self, arrangement: Arrangement) -> Stack:
+        """The blocks of an arrangement in a row."""
+        ...
+
+
+Apply = Callable[[Weights, Floats], Floats]
+"""Runs a block of given tensors on rows of shape (n, width)."""
+
+Pullback = Callable[[Weights, Floats, Floats], Floats]
+"""Vector-Jacobian product of a block of given tensors, at (n, width), for (outputs, n, width)."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoopStack:
+    """Blocks in a row that are run one by one.
+
+    Parameters
+    ----------
+    kind, run, pull
+        As of `LoopBank`.
+    blocks
+        The tensors of each block.
+    """
+
+    kind: Kind
+    run: Apply
+    pull: Pullback
+    blocks: list[Weights]
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __str__(self) -> str:
+        return self.kind.name
+
+    def __getitem__(self, places: slice) -> "LoopStack":
+        return replace(self, blocks=self.blocks[places])
+
+    def apply(self, place: int, x: Floats) -> Floats:
+        """Run one block on rows x of shape (n, width)."""
+        return self.run(self.blocks[place], x)
+
+    def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian product of one block at x for g (outputs, n, width)."""
+        return self.pull(self.blocks[place], x, g)
+
+    def apply_each(self, x: Floats) -> Floats:
+        """Run each block on rows of its own."""
+        return np.stack([self.apply(k, rows) for k, rows in enumerate(x)]) if len(x) else x
+
+    def pullback_each(self, x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian products of each block at rows of its own."""
+        return np.stack([self.pullback(k, x[k], g[k]) for k in range(len(x))]) if len(x) else g
+
+    def replaced(self, place: int, role: int, x: Floats, g: Floats) -> Floats:
+        """Projected steps of one block with the piece that each block has in a role."""
+        own, name = self.blocks[place], self.kind.roles[role].name
+        steps = [self.run({**own, name: other[name]}, x) - x for other in self.blocks]
+        projected: Floats = np.einsum("ond,knd->nko", g, np.stack(steps))
+        return projected
+
+    def weights(self, place: int) -> Weights:
+        """The tensors of one block."""
+        return self.blocks[place]
+
+    def copy(self) -> "LoopStack":
+        """The same blocks in a list of their own."""
+        return replace(self, blocks=[*self.blocks])
+
+    def overwrite(self, place: int, other: int) -> None:
+        """Put another of the blocks in a place; the one that was there is gone."""
+        self.blocks[place] = self.blocks[other]
+
+    def astype(self, dtype: np.typing.DTypeLike) -> "LoopStack":
+        """The same blocks with their numbers in another dtype."""
+        blocks: list[Weights] = [
+            {
+                role: {name: values.astype(dtype, copy=False) for name, values in tensors.items()}
+                for role, tensors in block.items()
+            }
+            for block in self.blocks
+        ]
+        return replace(self, blocks=blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class LoopBank:
+    """Runs any pieces as a block by two functions on their tensors.
+
+    Parameters
+    ----------
+    kind
+        The roles of a block.
+    run, pull
+        The block itself, and its vector-Jacobian product.
+    tensors
+        The tensors of each piece by its position in the pile.
+    """
+
+    kind: Kind
+    run: Apply
+    pull: Pullback
+    tensors: Sequence[Mapping[str, Floats]]
+
+    def apply(self, parts: Parts, x: Floats) -> Floats:
+        """Run the block of these pieces on rows x of shape (n, width)."""
+        return self.run(self._weights(parts), x)
+
+    def pullback(self, parts: Parts, x: Floats, g: Floats) -> Floats:
+        """Vector-Jacobian product of the block of these pieces at x for g (outputs, n, width)."""
+        return self.pull(self._weights(parts), x, g)
+
+    def take(self, arrangement: Arrangement) -> LoopStack:
+        """The blocks of an arrangement in a row."""
+        blocks = [self._weights(parts) for parts in arrangement]
+        return LoopStack(self.kind, self.run, self.pull, blocks)
+
+    def _weights(self, parts: Parts) -> Weights:
+        roles = zip(self.kind.roles, parts.tolist(), strict=True)
+        return {role.name: self.tensors[position] for role, position in roles}

@@ -1,0 +1,124 @@
+"""Blueprints with what their blocks compute: from the pieces of a pile to a bank and its ends."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from unshuffle.blocks.activations import Activation
+from unshuffle.blocks.assembly import last_layer, mlp_bank
+from unshuffle.blocks.bank import Apply, Bank, LoopBank, Pullback
+from unshuffle.blocks.ends import Ends
+from unshuffle.blocks.mlp import mlp_kind
+from unshuffle.errors import PileError
+from unshuffle.pieces.anatomy import Anatomy
+from unshuffle.pieces.blueprint import Kind
+from unshuffle.pieces.pile import Pile
+
+
+class Blueprint(Protocol):
+    """A network without its weights, and what its blocks compute."""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its blocks."""
+        ...
+
+    def bank(self, pile: Pile) -> Bank:
+        """The blocks that the pieces of a pile can make."""
+        ...
+
+    def ends(self, pile: Pile) -> Ends:
+        """What stands before and behind the blocks."""
+        ...
+
+
+@dataclass(frozen=True)
+class MlpBlueprint:
+    """Blocks ``x + out(a(inp(x)))`` and a last layer, as the shapes of a pile admit them.
+
+    Parameters
+    ----------
+    anatomy
+        Roles of the pieces, the last layer decided.
+    activation
+        The elementwise function a.
+    """
+
+    anatomy: Anatomy
+    activation: Activation
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its blocks."""
+        return mlp_kind(self.anatomy.width, self.anatomy.hidden)
+
+    def bank(self, pile: Pile) -> Bank:
+        """The blocks that the pieces of a pile can make."""
+        return mlp_bank(pile, self.anatomy, self.activation)
+
+    def ends(self, pile: Pile) -> Ends:
+        """The last layer."""
+        (last,) = self.anatomy.last
+        return last_layer(pile, pile[last].id)
+
+
+@dataclass(frozen=True)
+class LoopBlueprint:
+    """Blocks that are known by two functions on their tensors, between two given ends.
+
+    Parameters
+    ----------
+    kind
+        The roles of a block, with the names and shapes of their tensors.
+    apply
+        Runs a block: its tensors by role and name, and rows of shape (n, width), give rows of that
+        shape.
+    pullback
+        Its vector-Jacobian product: tensors, rows, and sensitivities (outputs, n, width) behind the
+        block give sensitivities before it.
+    given_ends
+        What stands before and behind the blocks, with its own weights.
+
+    Examples
+    --------
+    >>> solve(pile, records, blueprint=LoopBlueprint(kind, apply, pullback, Linear(weight, bias)))
+    """
+
+    kind: Kind
+    apply: Apply
+    pullback: Pullback
+    given_ends: Ends
+
+    def bank(self, pile: Pile) -> Bank:
+        """The blocks that the pieces of a pile can make.
+
+        Raises
+        ------
+        PileError
+            If a piece fits no role, or the pieces of a class are not as many as its slots.
+        """
+        kind, dtype = self.kind, pile.dtype
+        fitting = {
+            each: [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(each[0])]
+            for each in kind.classes
+        }
+        blocks = {len(found) / len(each) for each, found in fitting.items()}
+        if len(blocks) > 1 or blocks.pop() % 1 or sum(map(len, fitting.values())) < len(pile):
+            counts = "; ".join(
+                f"{len(found)} pieces fit {' or '.join(kind.roles[role].name for role in each)}"
+                for each, found in fitting.items()
+            )
+            raise PileError(
+                f"the {len(pile)} pieces make no whole number of {kind.name} blocks: {counts}; a "
+                "block needs one piece for each role, so add what is missing or take the rest out"
+            )
+        tensors = [
+            {name: np.ascontiguousarray(values, dtype) for name, values in piece.tensors.items()}
+            for piece in pile
+        ]
+        return LoopBank(kind, self.apply, self.pullback, tensors)
+
+    def ends(self, pile: Pile) -> Ends:
+        """The given ends, in the dtype of the pile."""
+        return self.given_ends.astype(pile.dtype)

@@ -1,0 +1,97 @@
+"""What stands before and behind the blocks: how inputs become a state, and a state predictions."""
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+
+from unshuffle.errors import UsageError
+from unshuffle.pieces.pile import Floats
+
+
+class Ends(Protocol):
+    """The two ends of a network."""
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """The dtype that the network computes in."""
+        ...
+
+    def enter(self, inputs: Floats) -> Floats:
+        """The first state, shape (rows, width), of inputs, shape (rows, columns)."""
+        ...
+
+    def leave(self, state: Floats) -> Floats:
+        """Predictions, shape (rows, outputs), of last states, shape (rows, width)."""
+        ...
+
+    def pull(self, state: Floats) -> Floats:
+        """Derivatives of each output by the last state: shape (outputs, rows, width)."""
+        ...
+
+    def tensors(self) -> dict[str, Floats]:
+        """Every tensor by its name."""
+        ...
+
+    def astype(self, dtype: np.typing.DTypeLike) -> Self:
+        """The same ends with their numbers in another dtype."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """An affine map ``x ↦ x Wᵀ + b`` of rows: weight (rows, columns), bias (rows,).
+
+    As the ends of a network it is the last layer, behind blocks that read the inputs themselves.
+    """
+
+    weight: Floats
+    bias: Floats
+
+    def __call__(self, x: Floats) -> Floats:
+        """Map rows x of shape (n, columns) to shape (n, rows)."""
+        y: Floats = x @ self.weight.T
+        y += self.bias
+        return y
+
+    def __str__(self) -> str:
+        outputs, width = self.weight.shape
+        return f"last {width} → {outputs}"
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """The dtype of the numbers."""
+        return self.weight.dtype
+
+    def enter(self, inputs: Floats) -> Floats:
+        """The inputs themselves, in the dtype of the weights.
+
+        Raises
+        ------
+        UsageError
+            If there are not as many in a row as the layer has columns.
+        """
+        inputs, width = np.ascontiguousarray(inputs, dtype=self.dtype), self.weight.shape[1]
+        if inputs.ndim != 2 or inputs.shape[1] != width:
+            raise UsageError(
+                f"the network reads rows of {width} inputs, but got an array of shape "
+                f"{inputs.shape}; give it one of shape (rows, {width})"
+            )
+        return inputs
+
+    def leave(self, state: Floats) -> Floats:
+        """The map itself."""
+        return self(state)
+
+    def pull(self, state: Floats) -> Floats:
+        """The rows of the weight, the same for each state."""
+        weight = self.weight[:, None]
+        return np.broadcast_to(weight, (len(weight), *state.shape))
+
+    def tensors(self) -> dict[str, Floats]:
+        """Weight and bias under the names of a last layer."""
+        return {"last.weight": self.weight, "last.bias": self.bias}
+
+    def astype(self, dtype: np.typing.DTypeLike) -> "Linear":
+        """The same map with its numbers in another dtype."""
+        return Linear(self.weight.astype(dtype, copy=False), self.bias.astype(dtype, copy=False))

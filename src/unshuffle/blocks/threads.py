@@ -1,0 +1,45 @@
+"""The threads that numerics use: one pool for the whole process, beside a single-threaded BLAS."""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@lru_cache(1)
+def pool() -> ThreadPoolExecutor:
+    """The one pool; its threads must not wait for work that they hand to it."""
+    return ThreadPoolExecutor(cores())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.cache_clear)  # a child has none of the threads
+
+
+@lru_cache(4)
+def _libraries(loaded: tuple[bool, ...]) -> ThreadpoolController:
+    """The thread pools of the libraries that are loaded; to find them takes longest."""
+    return ThreadpoolController()
+
+
+def single_threaded_blas() -> AbstractContextManager[Any]:
+    """Run the BLAS in one thread meanwhile.
+
+    Many small products are faster with whole batches in parallel than with a parallel BLAS, and
+    their rounding then does not depend on the number of cores. A library that is loaded meanwhile
+    is not limited: SciPy has a BLAS of its own.
+    """
+    loaded = tuple(name in sys.modules for name in ("numpy", "scipy.linalg", "torch"))
+    limit: AbstractContextManager[Any] = _libraries(loaded).limit(limits=1, user_api="blas")
+    return limit

@@ -1,0 +1,85 @@
+"""Evidence on which pieces share a block: log-odds for each two roles that share an axis."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.pieces.blueprint import Arrangement
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeOdds:
+    """What is known about the pieces in two roles of one block.
+
+    Parameters
+    ----------
+    first, second
+        Numbers of the roles.
+    log_odds
+        Shape (I, J): natural log-odds that two pieces share a block; −∞ where they cannot.
+    rows, columns
+        Shape (positions,): the row, or the column, of the piece at each position of the pile.
+    """
+
+    first: int
+    second: int
+    log_odds: NDArray[np.float64]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+
+    def of(self, blocks: Arrangement) -> NDArray[np.float64]:
+        """Log-odds of blocks, shape (blocks,)."""
+        rows = self.rows[blocks[..., self.first]]
+        odds: NDArray[np.float64] = self.log_odds[rows, self.columns[blocks[..., self.second]]]
+        return odds
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Log-odds of pieces sharing a block, edge by edge; what has no edge is never in doubt."""
+
+    edges: tuple[EdgeOdds, ...]
+
+    def of(self, blocks: Arrangement) -> NDArray[np.float64]:
+        """Log-odds of blocks, summed over the edges: shape (…, roles) gives shape (…,)."""
+        odds = np.zeros(blocks.shape[:-1])
+        for edge in self.edges:
+            odds = odds + edge.of(blocks)
+        return odds
+
+    def value(self, arrangement: Arrangement) -> float:
+        """Sum over all blocks and edges."""
+        return float(self.of(arrangement).sum())
+
+    def admits(self, arrangement: Arrangement) -> bool:
+        """Whether no block is ruled out."""
+        return bool(np.isfinite(self.of(arrangement)).all())
+
+    def crossed(self, arrangement: Arrangement, role: int) -> NDArray[np.float64]:
+        """Log-odds of each block with the piece that each block has in a role: shape (K, K)."""
+        length = len(arrangement)
+        blocks = np.repeat(arrangement[:, None], length, axis=1)
+        blocks[:, :, role] = arrangement[None, :, role]
+        return self.of(blocks)
+
+    def touches(self, role: int) -> bool:
+        """Whether anything is known about the pieces in a role."""
+        return any(role in (edge.first, edge.second) for edge in self.edges)
+
+    @property
+    def decided(self) -> bool:
+        """Whether each piece has but one partner that is not ruled out."""
+        return all(
+            np.isfinite(edge.log_odds).sum() <= min(edge.log_odds.shape) for edge in self.edges
+        )
+
+    def trusted(self, factor: float) -> "Evidence":
+        """The same with the log-odds multiplied by a factor; what is ruled out stays so."""
+
+        def multiplied(odds: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.multiply(odds, factor, where=np.isfinite(odds), out=odds.copy())
+
+        return Evidence(
+            tuple(replace(edge, log_odds=multiplied(edge.log_odds)) for edge in self.edges)
+        )

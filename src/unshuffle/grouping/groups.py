@@ -1,0 +1,98 @@
+"""Which pieces share a block, for any kind: evidence on each edge, and a first grouping."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.blocks.mlp import MlpBank
+from unshuffle.grouping.evidence import EdgeOdds, Evidence
+from unshuffle.grouping.fusion import fuse
+from unshuffle.grouping.matching import Pairs, optimal_matching
+from unshuffle.grouping.signals import Clues, Scores
+from unshuffle.pieces.blueprint import Arrangement, Edge, Kind
+from unshuffle.pieces.pile import Floats, Pile
+
+
+def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
+    """Group the pieces of a whole pile into blocks, by what the weights of two roles share.
+
+    Parameters
+    ----------
+    pile
+        As many pieces for each class of roles as there are slots.
+    kind
+        The kind of the blocks.
+
+    Returns
+    -------
+    tuple
+        The blocks in any order, and the evidence on them. A role without an edge to a role whose
+        pieces are known by their shapes has pieces in any sequence: the record has to tell.
+    """
+    members = {
+        role: [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(role)]
+        for role in range(len(kind.roles))
+    }
+    alike = {role: len(each) for each in kind.classes for role in each}
+    edges = tuple(
+        _odds(pile, edge, members, max(alike[edge.first], alike[edge.second]))
+        for edge in kind.edges
+        if members[edge.first] != members[edge.second]
+    )
+    anchor = max(alike, key=lambda role: (alike[role] == 1, kind.edges_of(role), -role))
+    blocks = np.empty((len(members[anchor]) // alike[anchor], len(kind.roles)), np.intp)
+    blocks[:, anchor] = members[anchor][: len(blocks)]
+    for each in kind.classes:
+        if anchor not in each or len(each) > 1:
+            _assign(blocks, each, np.array(members[each[0]], np.intp), anchor, edges)
+    return blocks, Evidence(edges)
+
+
+def _odds(pile: Pile, edge: Edge, members: dict[int, list[int]], times: int) -> EdgeOdds:
+    """Log-odds for an edge, from all signals that look at two stacks of matrices."""
+    first, second = members[edge.first], members[edge.second]
+    reads = _facing(pile, first, edge.first_axis)
+    writes = np.swapaxes(_facing(pile, second, edge.second_axis), 1, 2)
+    nothing = np.zeros(reads.shape[:2], reads.dtype), np.zeros(writes.shape[:2], writes.dtype)
+    layers = MlpBank(reads, nothing[0], writes, nothing[1])
+
+    def match(scores: Scores) -> Pairs:
+        """Match one to one, or several of a class to each piece of the other role."""
+        if scores.shape[0] > scores.shape[1]:
+            pairs = optimal_matching(np.tile(scores, (1, times)))
+            return np.column_stack([pairs[:, 0], pairs[:, 1] % scores.shape[1]])
+        pairs = optimal_matching(np.tile(scores, (times, 1)))
+        return np.column_stack([pairs[:, 0] % scores.shape[0], pairs[:, 1]])
+
+    rows, columns = (np.full(len(pile), -1, np.intp) for _ in range(2))
+    rows[first], columns[second] = np.arange(len(first)), np.arange(len(second))
+    log_odds = fuse(Clues(layers), match if times > 1 else optimal_matching).log_odds
+    return EdgeOdds(edge.first, edge.second, log_odds, rows, columns)
+
+
+def _facing(pile: Pile, positions: list[int], axis: int) -> Floats:
+    """Weights with the shared axis first: shape (pieces, shared, other)."""
+    weights = np.stack([pile[p].weight for p in positions]).astype(pile.dtype, copy=False)
+    return weights if axis == 0 else np.swapaxes(weights, 1, 2)
+
+
+def _assign(
+    blocks: Arrangement,
+    roles: tuple[int, ...],
+    pieces: NDArray[np.intp],
+    anchor: int,
+    edges: tuple[EdgeOdds, ...],
+) -> None:
+    """Put the pieces of a class into the slots of its roles, where the evidence is best."""
+    length = len(blocks)
+    scores = np.zeros((len(pieces), len(roles) * length))
+    for number, role in enumerate(roles):
+        for edge in edges:
+            if {edge.first, edge.second} == {role, anchor}:
+                candidates = np.empty((len(pieces), length, blocks.shape[1]), np.intp)
+                candidates[:, :, anchor] = blocks[None, :, anchor]
+                candidates[:, :, role] = pieces[:, None]
+                scores[:, number * length : (number + 1) * length] += edge.of(candidates)
+    slots = optimal_matching(scores)[:, 1]
+    for piece, slot in zip(pieces.tolist(), slots.tolist(), strict=True):
+        number, block = divmod(slot, length)
+        blocks[block, roles[number]] = piece

@@ -1,0 +1,298 @@
+"""What a search works on: the problems, the rows, and judges of them. It does not change."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.ordering.beam import BeamParameters
+from unshuffle.ordering.descent import DescentParameters
+from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.population import PopulationParameters
+from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.seeds import SEEDS
+from unshuffle.ordering.state import Found, State
+from unshuffle.pieces.blueprint import Arrangement, key
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
+
+
+class Goal(Protocol):
+    """What is asked of an arrangement."""
+
+    def reproduces(self, judge: Judge, run: Run) -> bool:
+        """Whether a run reproduces a judge's rows to rounding."""
+        ...
+
+    def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
+        """Whether noise, or coarsely stored numbers, explain what is left of the record."""
+        ...
+
+    def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
+        """Whether rows tell such an arrangement from all that it could be mistaken for."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchParameters:
+    """Numbers that steer the strategy `auto`.
+
+    Parameters
+    ----------
+    quick
+        Predictions (rows times outputs) for a first descent from the best seed.
+    equations
+        Predictions that the search proper begins with.
+    many
+        Predictions without which a search far from the answer makes no headway.
+    growth
+        Factor by which the rows grow when nothing helps on those in use.
+    quick_ranked_rows, ranked_rows
+        Rows on which seeds are compared, for a quick descent and for the search proper.
+    seed_rows, many_seed_rows
+        Inputs that seeds look at, and how many where there are too few predictions to correct them.
+    precedence_rows
+        Inputs on which the steps of blocks are compared.
+    starts
+        Seeds that are descended from.
+    few_blocks
+        Blocks up to which a whole descent takes no time.
+    convincing
+        Part of the error from which on another problem is believed in.
+    near
+        Share of the predictions' variance from which down an error is small.
+    far
+        Share of the predictions' variance from which up an error is large.
+    restarts, restarts_before
+        Restarts in a row without success after which they end, and how many where more rows can be
+        had.
+    trust
+        Factors on the evidence, in turn, in restarts.
+    moves
+        Random moves that a restart begins with, at most.
+    reach
+        Places by which these move a block, at most.
+    populations
+        Populations of one problem.
+    head_start
+        Generations of a population before that of the next problem begins.
+    turn
+        Steps in a turn of the first population; the n-th takes one n-th as many.
+    descent, population, beam
+        What steers these.
+    """
+
+    quick: int = 128
+    equations: int = 256
+    many: int = 1024
+    growth: int = 4
+    quick_ranked_rows: int = 32
+    ranked_rows: int = 256
+    seed_rows: int = 32
+    many_seed_rows: int = 2048
+    precedence_rows: int = 512
+    starts: int = 3
+    few_blocks: int = 8
+    convincing: float = 0.8
+    near: float = 0.03
+    far: float = 0.5
+    restarts: int = 40
+    restarts_before: int = 8
+    trust: tuple[float, ...] = (1.0, 0.5, 0.25, 0.0)
+    moves: int = 4
+    reach: int = 6
+    populations: int = 2
+    head_start: int = 25
+    turn: int = 16
+    descent: DescentParameters = field(default_factory=DescentParameters)
+    population: PopulationParameters = field(default_factory=PopulationParameters)
+    beam: BeamParameters = field(default_factory=BeamParameters)
+
+
+class Workbench:
+    """The problems of which one is the right one, and the record in the sequence of its use.
+
+    Nothing in it decides anything: what it remembers could be worked out anew.
+
+    Parameters
+    ----------
+    problems
+        What is to be ordered, the likeliest first; each is made only when it is needed.
+    rng
+        Shuffles the rows.
+    goal
+        What is asked of an arrangement.
+    by
+        What steers the search.
+    rows
+        How many rows to begin with; None for as many as it takes.
+    """
+
+    def __init__(
+        self,
+        problems: Iterable[Problem],
+        rng: np.random.Generator,
+        goal: Goal,
+        by: SearchParameters | None = None,
+        rows: int | None = None,
+    ) -> None:
+        self._unmade = iter(problems)
+        self._made = [next(self._unmade)]
+        known = self._made[0].known
+        self.known = known.take(rng.permutation(len(known)))
+        self.goal, self.by, self.asked_rows = goal, by or SearchParameters(), rows
+        self._judges: dict[tuple[int, int], Judge] = {}
+        self._runs: dict[tuple[int, int, bytes], Run] = {}
+        self._done: dict[tuple[int, int, bytes], bool] = {}
+
+    def problem(self, alternative: int) -> Problem:
+        """The problem of a number."""
+        assert self.has(alternative)
+        return self._made[alternative]
+
+    def has(self, alternative: int) -> bool:
+        """Whether there is a problem of a number."""
+        while len(self._made) <= alternative:
+            made = next(self._unmade, None)
+            if made is None:
+                return False
+            self._made.append(made)
+        return True
+
+    @cached_property
+    def variance(self) -> float:
+        """The predictions' variance."""
+        return self.known.variance
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks in a complete arrangement."""
+        return len(self._made[0].grouped)
+
+    def rows_for(self, equations: int) -> int:
+        """Rows that make so many predictions, as far as there are any."""
+        return min(-(-equations // self.known.outputs), len(self.known))
+
+    def equations(self, rows: int) -> int:
+        """Predictions that so many rows make."""
+        return rows * self.known.outputs
+
+    def large(self, rows: int) -> bool:
+        """Whether whole descents take long, and short ones have predictions enough to go by."""
+        return self.equations(rows) >= self.by.quick and self.blocks > self.by.few_blocks
+
+    def near(self, error: float) -> bool:
+        """Whether an error is so small that more rows promise more than another beginning."""
+        return error < self.by.near * self.variance
+
+    def far(self, error: float) -> bool:
+        """Whether an error is so large that only a search on many rows can get anywhere."""
+        return error > self.by.far * self.variance
+
+    def judge(self, alternative: int, rows: int) -> Judge:
+        """A judge of one problem on the first rows."""
+        name = alternative, rows
+        if name not in self._judges:
+            sample = self.known.take(np.arange(rows))
+            self._judges[name] = self.problem(alternative).judge(sample)
+        return self._judges[name]
+
+    def run(self, alternative: int, rows: int, arrangement: Arrangement) -> Run:
+        """The run of an arrangement on the first rows; the last few are remembered."""
+        name = alternative, rows, key(arrangement)
+        if name not in self._runs:
+            self.remember(alternative, rows, self.judge(alternative, rows).run(arrangement))
+        return self._runs[name]
+
+    def remember(self, alternative: int, rows: int, run: Run) -> None:
+        """Keep a run, since its states will be asked for again."""
+        self._runs[alternative, rows, key(run.arrangement)] = run
+        while len(self._runs) > 2:
+            del self._runs[next(iter(self._runs))]
+
+    def found(self, alternative: int, rows: int, run: Run) -> Found:
+        """A run as something that was found."""
+        self.remember(alternative, rows, run)
+        return Found(alternative, run.arrangement, run.error)
+
+    def done(self, found: Found, rows: int) -> bool:
+        """Whether what was found reproduces the rows in use."""
+        blocks = len(self.problem(found.alternative).grouped)
+        if len(found.arrangement) < blocks or not np.isfinite(found.error):
+            return False
+        name = found.alternative, rows, key(found.arrangement)
+        if name not in self._done:
+            judge = self.judge(found.alternative, rows)
+            states = judge.inputs[None]
+            run = Run(found.arrangement, states, found.error)
+            self._done[name] = self.goal.reproduces(judge, run)
+            while len(self._done) > 8:
+                del self._done[next(iter(self._done))]
+        return self._done[name]
+
+    def confirmed(self, state: State) -> bool:
+        """Whether the best also reproduces rows that the search has not seen, if there are any."""
+        if not self.done(state.best, state.rows):
+            return False
+        unseen = np.arange(state.rows, min(2 * state.rows, len(self.known)))
+        if not len(unseen):
+            return True
+        check = self.problem(state.best.alternative).judge(self.known.take(unseen))
+        return self.goal.reproduces(check, check.run(state.best.arrangement))
+
+    def some_inputs(self, alternative: int, most: int, rng: np.random.Generator) -> Floats:
+        """Inputs drawn from all rows, those without predictions too."""
+        inputs = self.problem(alternative).records.inputs
+        chosen: Floats = inputs[rng.permutation(len(inputs))[:most]]
+        return chosen
+
+    def ranked_seeds(
+        self, alternative: int, rows: int, rng: np.random.Generator, *, quick: bool
+    ) -> tuple[list[Arrangement], NDArray[np.float64]]:
+        """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
+        problem, judge = self.problem(alternative), self.judge(alternative, rows)
+        enough = judge.predictions.size >= self.by.quick
+        most = self.by.seed_rows if enough else self.by.many_seed_rows
+        inputs = self.some_inputs(alternative, most, rng)
+        few = self.by.quick_ranked_rows if quick else self.by.ranked_rows
+        return rank_seeds(problem, judge, inputs, few, quick=quick)
+
+
+def rank_seeds(
+    problem: Problem, judge: Judge, inputs: Floats, rows: int, *, quick: bool
+) -> tuple[list[Arrangement], NDArray[np.float64]]:
+    """All seeds of a problem, forwards and backwards, the lowest error first.
+
+    Parameters
+    ----------
+    problem
+        Its start, if it has one, is a seed too.
+    judge
+        Its first rows are those on which seeds are compared.
+    inputs
+        What seeds look at.
+    rows
+        How many rows they are compared on.
+    quick
+        Whether only quick seeds are asked.
+    """
+    grouped = problem.grouped
+    network = problem.network(grouped)
+    starts = [] if problem.start is None else [problem.start]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for seed in SEEDS.values():
+            if seed.serves(network) and (seed.quick or not quick):
+                ranking = seed.rank(network, inputs)
+                starts += [grouped[ranking], grouped[ranking[::-1]]]
+        states = np.stack([judge.inputs[:rows]] * len(starts))
+        for blocks in np.stack(starts, axis=1):
+            states = problem.bank.take(blocks).apply_each(states)
+        predicted = [problem.ends.leave(state) for state in states]
+        residuals = np.stack(predicted) - judge.predictions[:rows]
+        squares = np.square(residuals, dtype=np.float64).reshape(len(starts), -1)
+    errors = np.nan_to_num(squares.mean(axis=1), nan=np.inf)
+    ranked = np.argsort(errors, kind="stable")
+    return [starts[k] for k in ranked], errors[ranked]

@@ -1,0 +1,121 @@
+"""Blueprints: what a network is made of, without its weights.
+
+A network is a sequence of blocks of one kind. A kind has roles, such as `inp` and `out`. A slot is
+one role of one block, and an arrangement says which piece lies in which slot.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.pieces.pile import PieceId
+
+Arrangement = NDArray[np.intp]
+"""Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks stand in the
+order in which they run. Nothing else numbers layers."""
+
+Parts = NDArray[np.intp]
+"""Shape (roles,): one row of an arrangement, the pieces of one block."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """What all pieces that can lie in one kind of slot have in common.
+
+    Parameters
+    ----------
+    name
+        Such as "inp" or "out".
+    tensors
+        Shapes of the tensors by their names, such as ``{"weight": (96, 48), "bias": (96,)}``.
+    """
+
+    name: str
+    tensors: Mapping[str, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An axis that two roles share and that nothing else sees: the hidden units of a block.
+
+    Parameters
+    ----------
+    first, second
+        Numbers of the two roles.
+    first_axis, second_axis
+        The shared axis of the weight of each. The weights are matrices, and their other axes face
+        the stream, or both face the same units.
+    """
+
+    first: int
+    second: int
+    first_axis: int
+    second_axis: int
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What all blocks of one form share.
+
+    Parameters
+    ----------
+    name
+        For messages.
+    roles
+        The parts of a block.
+    edges
+        The axes that two roles share: where evidence on which pieces belong together comes from.
+    """
+
+    name: str
+    roles: tuple[Role, ...]
+    edges: tuple[Edge, ...] = ()
+
+    @property
+    def classes(self) -> tuple[tuple[int, ...], ...]:
+        """Numbers of the roles whose pieces cannot be told apart by names and shapes."""
+        classes: list[list[int]] = []
+        for number, role in enumerate(self.roles):
+            alike = (each for each in classes if self.roles[each[0]].tensors == role.tensors)
+            found = next(alike, None)
+            if found is None:
+                classes.append([number])
+            else:
+                found.append(number)
+        return tuple(map(tuple, classes))
+
+    def shapes(self, role: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors in a role, by name."""
+        return dict(self.roles[role].tensors)
+
+    def edges_of(self, role: int) -> int:
+        """How many edges a role has."""
+        return sum(role in (edge.first, edge.second) for edge in self.edges)
+
+    def turns(self) -> list[tuple[int, int]]:
+        """Each two roles of one class: a block's pieces in them may have to change places."""
+        return [(a, b) for each in self.classes for a in each for b in each if a < b]
+
+
+def key(arrangement: Arrangement) -> bytes:
+    """The same for equal arrangements, and hashable."""
+    return np.ascontiguousarray(arrangement, np.intp).tobytes()
+
+
+def names(arrangement: Arrangement, ids: Sequence[PieceId]) -> tuple[tuple[PieceId, ...], ...]:
+    """Ids of the pieces of each block, given those of the pile."""
+    return tuple(tuple(ids[position] for position in row) for row in arrangement.tolist())
+
+
+def same_pieces(one: Arrangement, other: Arrangement, kind: Kind) -> bool:
+    """Whether two arrangements use the same pieces in each class of roles, as moves leave them."""
+    return one.shape == other.shape and all(
+        np.array_equal(np.sort(one[:, list(each)], axis=None), np.sort(other[:, list(each)], None))
+        for each in kind.classes
+    )

@@ -1,0 +1,82 @@
+"""The time that a solve has and takes: counted once, and named phase by phase."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import inf
+from time import perf_counter
+
+OTHER = "other"
+"""The phase of whatever has no name of its own."""
+
+
+class OutOfTimeError(Exception):
+    """The time limit was reached inside a long step; whoever has a result so far catches it."""
+
+
+@dataclass(eq=False)
+class Clock:
+    """Counts the seconds of a solve from the moment it is made.
+
+    Parameters
+    ----------
+    limit
+        Seconds after which no further step is begun; None for no limit.
+    used
+        Seconds that were used before, by a search that was cut off and goes on.
+    """
+
+    limit: float | None = None
+    used: float = 0.0
+    _started: float = field(default_factory=perf_counter)
+    _phases: list[str] = field(default_factory=lambda: [OTHER])
+    _spent: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=perf_counter)
+
+    @property
+    def total(self) -> float:
+        """Seconds of this solve, those before an interruption aside."""
+        return perf_counter() - self._started
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; infinite without a limit."""
+        return inf if self.limit is None else self.limit - self.used - self.total
+
+    @property
+    def out(self) -> bool:
+        """Whether no time is left."""
+        return self.left <= 0
+
+    def check(self) -> None:
+        """End a long step where no time is left.
+
+        Raises
+        ------
+        OutOfTimeError
+            If none is.
+        """
+        if self.out:
+            raise OutOfTimeError
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what happens meanwhile under a name, and under no other."""
+        self._switch()
+        self._phases.append(name)
+        try:
+            yield
+        finally:
+            self._switch()
+            self._phases.pop()
+
+    def _switch(self) -> None:
+        now, name = perf_counter(), self._phases[-1]
+        self._spent[name] = self._spent.get(name, 0.0) + now - self._since
+        self._since = now
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase, which add up to `total`."""
+        self._switch()
+        return {**self._spent, "total": sum(self._spent.values())}

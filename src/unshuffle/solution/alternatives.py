@@ -1,0 +1,119 @@
+"""Alternatives: the blueprints of which one is the right one, and the problem that each makes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+from unshuffle.blocks.activations import Activation
+from unshuffle.blocks.assembly import last_layer, mlp_bank
+from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.mlp import MlpStack
+from unshuffle.blocks.network import Network
+from unshuffle.grouping.groups import group
+from unshuffle.grouping.pairs import Pairing, pair
+from unshuffle.ordering.problem import Problem
+from unshuffle.pieces.anatomy import Anatomy, read_anatomy
+from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.records import Records
+from unshuffle.solution.options import Options
+
+
+class Alternatives:
+    """What there is to order: a problem for each blueprint, the likeliest first.
+
+    Each is made only when the search asks for it, and remembered. Without a blueprint they are the
+    activations, and the pieces that could be the last layer where shapes leave a choice.
+
+    Parameters
+    ----------
+    pile, records, options
+        The pieces, the record, and how to search.
+    anatomy
+        The roles that shapes admit, if they have been read already.
+    blueprint
+        The only one, if it is known.
+    start
+        An arrangement to try before any other, from an earlier search.
+    """
+
+    def __init__(
+        self,
+        pile: Pile,
+        records: Records,
+        options: Options,
+        *,
+        anatomy: Anatomy | None = None,
+        blueprint: Blueprint | None = None,
+        start: Arrangement | None = None,
+    ) -> None:
+        self.pile, self.records, self.options, self.start = pile, records, options, start
+        self.pairing: Pairing | None = None
+        self.anatomy: Anatomy | None = None
+        if blueprint is not None:
+            self._unmade: Iterator[Problem] = iter([self._of(blueprint)])
+        else:
+            self.anatomy = anatomy or read_anatomy(pile, records)
+            self._unmade = self._of_shapes(self.anatomy)
+        self.problems = [next(self._unmade)]
+
+    def __iter__(self) -> Iterator[Problem]:
+        yield from [*self.problems]
+        for problem in self._unmade:
+            self.problems.append(problem)
+            yield problem
+
+    def last_of(self, arrangement: Arrangement) -> PieceId | None:
+        """Id of the piece that is the last layer; None where that is no piece of the pile."""
+        placed = {*arrangement.ravel().tolist()}
+        left = (self.pile[p].id for p in range(len(self.pile)) if p not in placed)
+        return None if self.anatomy is None else next(left)
+
+    def _of(self, blueprint: Blueprint) -> Problem:
+        bank, ends = blueprint.bank(self.pile), blueprint.ends(self.pile)
+        with self.options.clock.phase("pair"):
+            grouped, evidence = group(self.pile, blueprint.kind)
+        return Problem(bank, ends, grouped, evidence, self.records, self.start)
+
+    def _of_shapes(self, anatomy: Anatomy) -> Iterator[Problem]:
+        activations = self.options.activations
+        self.pairing, problem = self._paired(anatomy, anatomy, activations[0])
+        yield problem
+        chosen = self.pile.index[self.pairing.last]
+        lasts = [chosen, *(other for other in anatomy.last if other != chosen)]
+        for last, activation in [*product(lasts, activations)][1:]:
+            yield self._paired(anatomy, anatomy.with_last(last), activation)[1]
+
+    def _paired(
+        self, whole: Anatomy, anatomy: Anatomy, activation: Activation
+    ) -> tuple[Pairing, Problem]:
+        with self.options.clock.phase("pair"):
+            pairing = pair(
+                self.pile,
+                self.records,
+                signal=self.options.chosen_signal,
+                matching=self.options.matching,
+                anatomy=anatomy,
+                activation=activation,
+                clock=self.options.clock,
+            )
+        problem = problem_of(self.pile, self.records, whole, pairing, activation)
+        return pairing, replace(problem, start=self.start)
+
+
+def problem_of(
+    pile: Pile, records: Records, anatomy: Anatomy, pairing: Pairing, activation: Activation
+) -> Problem:
+    """What is to be ordered, in terms of all pieces that can be inp or out layers.
+
+    The pairing may be of an anatomy whose last layer is decided. What it leaves out belongs to no
+    block, and without fused log-odds no pair but the matched ones is considered.
+    """
+    bank = mlp_bank(pile, anatomy, activation)
+    grouped, evidence = pairing.grouped(pile), pairing.evidence(pile, bank)
+    return Problem(bank, last_layer(pile, pairing.last), grouped, evidence, records)
+
+
+def activation_of(network: Network) -> str:
+    """Name of the activation in the hidden layers; "" where blocks of that kind have none."""
+    return network.blocks.activation.name if isinstance(network.blocks, MlpStack) else ""

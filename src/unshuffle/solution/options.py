@@ -1,0 +1,76 @@
+"""How an arrangement is searched for."""
+
+from dataclasses import dataclass, field, replace
+from numbers import Integral
+
+from unshuffle.blocks.activations import ACTIVATIONS, RELU, Activation, find_activation
+from unshuffle.errors import UsageError
+from unshuffle.grouping.pairs import FUSED
+from unshuffle.ordering.classic import PLACEMENTS
+from unshuffle.ordering.search import Deadline, Stop
+from unshuffle.ordering.trace import OnStep
+from unshuffle.ordering.workbench import SearchParameters
+from unshuffle.pieces.clock import Clock
+
+STRATEGIES = ("auto", "classic")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an arrangement is searched for; what each means stands at `unshuffle.solve`.
+
+    Raises
+    ------
+    UsageError
+        If an option has a value that cannot work.
+    """
+
+    strategy: str = "auto"
+    signal: str | None = None
+    matching: str = "optimal"
+    activation: str | None = None
+    placement: str = "anywhere"
+    rows: int | None = None
+    seed: int = 0
+    on_step: OnStep | None = None
+    clock: Clock = field(default_factory=Clock)
+    parameters: SearchParameters = field(default_factory=SearchParameters)
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise UsageError.unknown("strategy", self.strategy, STRATEGIES)
+        if self.placement not in PLACEMENTS:
+            raise UsageError.unknown("placement", self.placement, PLACEMENTS)
+        rows, seed, limit = self.rows, self.seed, self.clock.limit
+        if rows is not None and not (isinstance(rows, Integral) and rows >= 1):
+            raise UsageError(f"the search cannot use {rows} rows; give it a whole number from 1 on")
+        if not (isinstance(seed, Integral) and seed >= 0):
+            raise UsageError(f"the seed cannot be {seed}; give it a whole number from 0 on")
+        if limit is not None and not limit > 0:
+            raise UsageError(f"a time limit of {limit} s leaves no time; give more than 0")
+
+    @property
+    def activations(self) -> list[Activation]:
+        """The activations to try, in sequence."""
+        if self.activation is not None:
+            return [find_activation(self.activation)]
+        return list(ACTIVATIONS.values()) if self.strategy == "auto" else [RELU]
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether a search may leave pieces out and estimate what is missing."""
+        return self.strategy == "auto" and self.chosen_signal == FUSED
+
+    @property
+    def stops(self) -> tuple[Stop, ...]:
+        """What stops every search: the time limit of the whole solve."""
+        return (Deadline(self.clock),)
+
+    @property
+    def chosen_signal(self) -> str:
+        """The signal that pairs."""
+        return self.signal or ("trace" if self.strategy == "classic" else FUSED)
+
+    def silent(self) -> "Options":
+        """The same without a time limit and without reports."""
+        return replace(self, on_step=None, clock=Clock())

@@ -1,0 +1,246 @@
+"""Whose turn it is: among the stages of a search, and among populations of rival problems."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from unshuffle import Records
+from unshuffle.blocks.activations import ACTIVATIONS
+from unshuffle.grouping.evidence import Evidence
+from unshuffle.ordering.auto import advance, begin, next_stage
+from unshuffle.ordering.linearization import shifts
+from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.population import PopulationParameters
+from unshuffle.ordering.stages import FIRST_STAGES, STAGES, Populations, SeedDescents, disturbed
+from unshuffle.ordering.workbench import SearchParameters, Workbench
+from unshuffle.pieces.blueprint import Kind, Role, key, same_pieces
+
+FEW = PopulationParameters(
+    predictions=8, samples=4, samples_of_orders=2, warm_up=2, pause=2, generations=6
+)
+BY = SearchParameters(quick=16, few_blocks=2, populations=2, population=FEW, turn=6, head_start=4)
+
+
+def rivals(net, made=None):
+    """Problems of each activation; what was made of them is noted."""
+    problem = net.problem(np.zeros((4, 4)))
+    for activation in ACTIVATIONS.values():
+        if made is not None:
+            made.append(activation.name)
+        yield replace(problem, bank=replace(problem.bank, activation=activation))
+
+
+@pytest.fixture
+def wrong(loose, rng):
+    """Four blocks and a record of nothing but noise."""
+    net = loose(blocks=4, rows=80)
+    return net.judging(Records(net.judge.inputs, rng.normal(size=net.judge.predictions.shape)))
+
+
+def raced(bench, state):
+    """All states of the stage of populations, and the problem that each step was taken with."""
+    stage, states, diary = Populations(), [state], []
+    while states[-1].stage or len(states) == 1:
+        before, after = states[-1].race, stage.advance(states[-1], bench)
+        states.append(after)
+        if (after.race.turn == before.turn and after.race.taken > before.taken) or (
+            not after.stage and before.contenders and not before.contenders[before.turn].ended
+        ):
+            diary.append(before.contenders[before.turn].alternative)
+    return states, diary
+
+
+def all_rows_in_use(bench, state):
+    """The state with the blocks in any order, judged on all the rows asked for."""
+    rows = bench.asked_rows
+    best = bench.found(0, rows, bench.run(0, rows, bench.problem(0).grouped))
+    return replace(state, best=best, rows=rows)
+
+
+def first_state(bench_of, *problems, rows=40, **given):
+    """A workbench, and a state in which populations are drawn in."""
+    bench, state = bench_of(*problems, rows=rows, **given)
+    return bench, all_rows_in_use(bench, state)
+
+
+def test_each_population_begins_when_those_before_it_have_had_their_chance(bench_of, wrong, fit):
+    bench, start = first_state(bench_of, *rivals(wrong), by=BY, goal=fit(0.0))
+    states, diary = raced(bench, start)
+    races = [state.race for state in states if state.race.contenders]
+    assert [each.alternative for each in races[-1].contenders] == [0, 1, 2, 3]
+    for before, after in pairwise(races):
+        assert len(after.contenders) - len(before.contenders) in (0, 1)
+        if len(after.contenders) > len(before.contenders):
+            assert before.turn + 1 == len(before.contenders)  # all have had their turn
+            assert all(each.ended or each.generations > BY.head_start for each in before.contenders)
+            assert after.turn == 0
+    # In a turn the n-th takes one n-th as many steps as the first, as long as it has any to take.
+    taken = {(race.turn, race.taken) for race in races}
+    for turn in range(4):
+        assert max(steps for each, steps in taken if each == turn) == BY.turn // (turn + 1)
+    assert all(diary.count(each) > BY.head_start for each in range(4))
+    assert diary[: BY.turn + 1] == [0] * (BY.turn + 1)
+
+
+def test_a_population_that_suffices_ends_the_race_and_no_other_is_asked_for(bench_of, wrong, fit):
+    made, rng = [], np.random.default_rng(0)
+    bench = Workbench(rivals(wrong, made), rng, fit(0.0), replace(BY, near=1e9), rows=40)
+    states, diary = raced(bench, all_rows_in_use(bench, begin(bench, rng)))
+    assert {*diary} == {0}
+    assert made == ["relu"]
+    assert [*states[-1].ended] == ["populations"]
+    assert states[-1].race.contenders == ()
+    # It ends with its first descent, which is due after the warm-up.
+    assert max(each.race.contenders[0].generations for each in states[1:-1]) == FEW.warm_up
+
+
+def test_a_population_that_has_ended_makes_room(bench_of, wrong, fit):
+    by = replace(BY, head_start=10**6, populations=1)
+    problems = [*rivals(wrong)][:2]
+    bench, start = first_state(bench_of, *problems, by=by, goal=fit(0.0))
+    states, diary = raced(bench, start)
+    assert diary == sorted(diary)
+    assert {*diary} == {0, 1}
+    races = [state.race for state in states if len(state.race.contenders) == 2]
+    assert all(race.contenders[0].ended for race in races)
+
+
+def test_so_many_populations_are_drawn_in(bench_of, wrong, fit):
+    for populations in (1, 3):
+        by = replace(BY, populations=populations)
+        bench, start = first_state(bench_of, next(rivals(wrong)), by=by, goal=fit(0.0))
+        states, _ = raced(bench, start)
+        begun = [each.race.contenders[0].begun for each in states if each.race.contenders]
+        assert max(begun) == populations
+
+
+def test_a_population_finds_the_right_arrangement(bench_of, loose, fit):
+    net = loose(blocks=4, rows=200)
+    by = SearchParameters(few_blocks=2)
+    problem = net.problem(np.zeros((4, 4)), [(k, (k + 1) % 4) for k in range(4)])
+    bench, start = first_state(bench_of, problem, by=by, goal=fit(), rows=200)
+    states, _ = raced(bench, start)
+    np.testing.assert_array_equal(states[-1].best.arrangement, net.right)
+    assert states[-1].best.error < 1e-20
+
+
+def test_the_stage_under_way_is_asked_first_and_then_the_first_that_is_wanted(bench_of, wrong, fit):
+    bench, start = bench_of(*rivals(wrong), by=BY, goal=fit(0.0))
+    assert next_stage(STAGES, start, bench).name == "quick"
+    for state, _ in zip(advance(start, bench), range(40), strict=False):
+        stage = next_stage(STAGES, state, bench)
+        wanted = [each for each in STAGES if each.wanted(state, bench)]
+        assert stage is (wanted[0] if not state.stage else stage)
+        if state.stage:
+            assert stage.name == state.stage
+    assert next_stage((), start, bench) is None
+
+
+def test_names_of_stages_are_different():
+    names = [stage.name for stage in STAGES]
+    assert len({*names}) == len(names) == 10
+    assert {stage.name for stage in FIRST_STAGES} < {*names}
+
+
+def test_only_the_stages_that_are_given_take_turns(bench_of, wrong, fit):
+    bench, start = bench_of(*rivals(wrong), by=BY, goal=fit(0.0))
+    states = [*advance(start, bench, FIRST_STAGES)]
+    assert {*states[-1].ended} == {stage.name for stage in FIRST_STAGES}
+    assert next_stage(FIRST_STAGES, states[-1], bench) is None
+    assert next_stage(STAGES, states[-1], bench) is not None
+
+
+def test_far_from_the_record_seeds_are_descended_from_only_where_that_is_asked_for(
+    bench_of, wrong, fit
+):
+    bench, start = bench_of(*rivals(wrong), by=BY, goal=fit(0.0))
+    state = replace(start, ended=("quick", "polish"), best=replace(start.best, error=1e9))
+    assert bench.large(state.rows)
+    assert not SeedDescents().wanted(state, bench)
+    assert SeedDescents(always=True).wanted(state, bench)
+    near = replace(state, best=replace(start.best, error=0.0))
+    assert SeedDescents().wanted(near, bench)
+    for done in (SeedDescents(), SeedDescents(always=True)):
+        assert not done.wanted(replace(near, ended=("seeds",)), bench)
+
+
+def test_a_search_begins_with_nothing_found(bench_of, loose):
+    bench, start = bench_of(loose(rows=300).problem(np.zeros((5, 5))))
+    assert start.best.error == np.inf
+    assert (start.rows, start.stage, start.ended) == (128, "", ())
+    _, asked = bench_of(loose(rows=300).problem(np.zeros((5, 5))), rows=7)
+    assert asked.rows == 7
+
+
+def single_moves(arrangement, kind, reach):
+    """All arrangements one random move away, the same one included."""
+    made = [arrangement]
+    length, roles = arrangement.shape
+    made += [shifted(arrangement, *move) for move in shifts(length, reach).tolist()]
+    for a in range(length):
+        for one, other in kind.turns():
+            turned = arrangement.copy()
+            turned[a, [one, other]] = turned[a, [other, one]]
+            made.append(turned)
+        for b in range(a):
+            for role in range(roles):
+                swapped = arrangement.copy()
+                swapped[[a, b], role] = swapped[[b, a], role]
+                made.append(swapped)
+    return {key(each) for each in made}
+
+
+@pytest.mark.parametrize("roles", ["known", "unknown"])
+def test_a_disturbance_is_made_of_single_moves(loose, square, rng, roles):
+    net = loose() if roles == "known" else square(5)
+    evidence = net.evidence(np.zeros((5, 5)) if roles == "known" else np.zeros((10, 10)))
+    kind, near = net.bank.kind, single_moves(net.right, net.bank.kind, 2)
+    found = {key(disturbed(net.right, evidence, kind, rng, moves=1, reach=2)) for _ in range(2000)}
+    assert found <= near
+    # Inp layers change places only together with their blocks, or with the outs of two others.
+    assert len(found) == len(near) - 10
+    for _ in range(50):
+        far = disturbed(net.right, evidence, kind, rng, moves=4, reach=6)
+        assert same_pieces(far, net.right, kind)
+
+
+def test_a_disturbance_keeps_to_what_the_evidence_admits(loose, rng):
+    net = loose()
+    kind = net.bank.kind
+    sure = net.evidence(np.where(np.eye(5), 3.0, -np.inf))
+    for _ in range(100):
+        made = disturbed(net.right, sure, kind, rng, moves=4, reach=6)
+        assert sorted(made.tolist()) == sorted(net.right.tolist())
+    # Two wrong pairs lose the log-odds of two right ones; five blocks admit a loss below five.
+    for log_odds, swaps in ((2.4, True), (2.6, False)):
+        evidence = net.evidence(log_odds * np.eye(5))
+        made = (disturbed(net.right, evidence, kind, rng, moves=1, reach=6) for _ in range(200))
+        assert any(sorted(each.tolist()) != sorted(net.right.tolist()) for each in made) == swaps
+
+
+def test_a_disturbance_reaches_every_role_of_any_kind(rng):
+    square, tall = {"weight": (4, 4)}, {"weight": (6, 4)}
+    kind = Kind("three roles", (Role("a", square), Role("b", tall), Role("c", square)))
+    right = np.arange(15).reshape(5, 3)
+    found = [disturbed(right, Evidence(()), kind, rng, moves=1, reach=2) for _ in range(300)]
+    assert all(same_pieces(made, right, kind) for made in found)
+    changed = {tuple((made != right).any(axis=0).tolist()) for made in found}
+    # Nothing; pieces of one role; the two roles that shapes do not tell apart; whole blocks.
+    assert changed == {
+        (False, False, False),
+        (True, False, False),
+        (False, True, False),
+        (False, False, True),
+        (True, False, True),
+        (True, True, True),
+    }
+
+
+def test_a_disturbance_of_one_block_is_none(loose, rng):
+    net = loose(blocks=1)
+    evidence = net.evidence([[0.0]])
+    for _ in range(20):
+        made = disturbed(net.right, evidence, net.bank.kind, rng, moves=4, reach=6)
+        np.testing.assert_array_equal(made, net.right)
