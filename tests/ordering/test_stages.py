@@ -13,7 +13,14 @@ from unshuffle.ordering.auto import advance, begin, next_stage
 from unshuffle.ordering.linearization import shifts
 from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.population import PopulationParameters
-from unshuffle.ordering.stages import FIRST_STAGES, STAGES, Populations, SeedDescents, disturbed
+from unshuffle.ordering.stages import (
+    FIRST_STAGES,
+    STAGES,
+    Populations,
+    SeedDescents,
+    ShortDescents,
+    disturbed,
+)
 from unshuffle.ordering.workbench import SearchParameters, Workbench
 from unshuffle.pieces.blueprint import Kind, Role, key, same_pieces
 
@@ -166,8 +173,24 @@ def test_far_from_the_record_seeds_are_descended_from_only_where_that_is_asked_f
         assert not done.wanted(replace(near, ended=("seeds",)), bench)
 
 
+def test_far_from_the_record_the_likeliest_problem_goes_on_with_pieces_of_its_own(
+    bench_of, loose, fit
+):
+    """What fits few rows with another piece as the last layer says nothing, and has other blocks."""
+    net = loose(rows=80)
+    likeliest, other = (
+        net.problem(np.zeros((5, 5)), [(k, k) for k in range(first, first + 4)]) for first in (0, 1)
+    )
+    bench, start = bench_of(likeliest, other, by=BY, goal=fit(0.0))
+    best = bench.found(1, start.rows, bench.run(1, start.rows, other.grouped))
+    state = replace(start, ended=("quick", "polish"), best=best)
+    after = ShortDescents().advance(state, bench)
+    assert after.best.alternative == 0
+    assert same_pieces(after.best.arrangement, likeliest.grouped, net.bank.kind)
+
+
 def test_a_search_begins_with_nothing_found(bench_of, loose):
-    bench, start = bench_of(loose(rows=300).problem(np.zeros((5, 5))))
+    _, start = bench_of(loose(rows=300).problem(np.zeros((5, 5))))
     assert start.best.error == np.inf
     assert (start.rows, start.stage, start.ended) == (128, "", ())
     _, asked = bench_of(loose(rows=300).problem(np.zeros((5, 5))), rows=7)

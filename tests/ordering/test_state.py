@@ -150,39 +150,41 @@ def test_every_state_is_known_for_one_of_its_own_search(searches, whole):
         bench, _ = searches[name]()
         problem = bench.problem(0)
         for state in states:
-            state.check(problem.grouped, problem.bank.kind, len(problem.known))
+            state.check(problem.bank, len(problem.grouped), len(problem.known))
 
 
-@pytest.mark.parametrize("rows", [None, 3])
-def test_states_of_a_problem_of_other_pieces_are_known_too(loose, bench_of, fit, rows):
+@pytest.mark.parametrize(
+    ("pairs", "rows"),
+    [([(1, 1), (2, 2), (3, 3), (4, 4)], None), ([(0, 1), (1, 2), (2, 3), (3, 0)], 3)],
+)
+def test_states_of_a_problem_of_other_blocks_are_known_too(make_loose, bench_of, fit, pairs, rows):
     """Where another piece could be the last layer, and where another activation pairs otherwise."""
-    net = noisy(loose(blocks=5, rows=60), 1.0)
+    net = noisy(make_loose(np.random.default_rng(1), blocks=5, rows=60), 1.0)
     odds = np.zeros((5, 5))
     first = net.problem(odds, [(k, k) for k in range(4)])
-    for pairs in ([(k, k) for k in range(1, 5)], [(k, (k + 1) % 4) for k in range(4)]):
-        bench, start = bench_of(
-            first, with_tanh(net.problem(odds, pairs)), by=SHORT, goal=fit(0.0), rows=rows
-        )
-        for state in advance(start, bench):
-            state.check(first.grouped, net.bank.kind, 60)
+    bench, start = bench_of(
+        first, with_tanh(net.problem(odds, pairs)), by=SHORT, goal=fit(0.0), rows=rows
+    )
+    for state in advance(start, bench):
+        state.check(first.bank, len(first.grouped), 60)
 
 
 def test_a_state_of_other_pieces_or_rows_is_refused(whole, searches):
     bench, _ = searches["far"]()
-    grouped, kind = bench.problem(0).grouped, bench.problem(0).bank.kind
+    bank, blocks = bench.problem(0).bank, len(bench.problem(0).grouped)
     state = whole["far"][-1]
     wrong = state.best.arrangement.copy()
     wrong[0, 0] = wrong[1, 0]
-    with pytest.raises(ValueError, match="it arranges other pieces"):
-        replace(state, best=replace(state.best, arrangement=wrong)).check(grouped, kind, 80)
+    with pytest.raises(ValueError, match="it names a piece twice"):
+        replace(state, best=replace(state.best, arrangement=wrong)).check(bank, blocks, 80)
     with pytest.raises(ValueError, match="it uses 80 of 79 rows"):
-        state.check(grouped, kind, 79)
+        state.check(bank, blocks, 79)
+    wide = replace(state.best, arrangement=np.concatenate([wrong, wrong], axis=1))
     with pytest.raises(ValueError, match="blocks of another kind"):
-        wide = np.concatenate([wrong, wrong], axis=1)
-        replace(state, best=replace(state.best, arrangement=wide)).check(grouped, kind, 80)
+        replace(state, best=wide).check(bank, blocks, 80)
     drawn = next(s for s in whole["far"] if any(each.population for each in s.race.contenders))
-    with pytest.raises(ValueError, match="other"):
-        drawn.check(grouped[:3], kind, 80)
+    with pytest.raises(ValueError, match=r"^it "):
+        drawn.check(bank, blocks - 1, 80)
 
 
 @pytest.mark.parametrize("name", NAMES)

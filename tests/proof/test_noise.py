@@ -14,8 +14,8 @@ def case(dropped):
 
 
 def with_noise(records, rng, share):
-    """Add Gaussian noise of a share of the predictions' spread."""
-    spread = share * records.predictions.std()
+    """Add Gaussian noise of a share of the spread of each column of predictions."""
+    spread = share * records.predictions.std(axis=0)
     return replace(
         records, predictions=records.predictions + spread * rng.normal(size=(len(records), 2))
     )

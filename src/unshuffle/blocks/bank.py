@@ -98,6 +98,10 @@ class Bank(Protocol):
         """The blocks of an arrangement in a row."""
         ...
 
+    def positions(self, role: int) -> Sequence[int]:
+        """Positions in the pile of the pieces that can be in a role."""
+        ...
+
 
 Apply = Callable[[Weights, Floats], Floats]
 """Runs a block of given tensors on rows of shape (n, width)."""
@@ -210,6 +214,12 @@ class LoopBank:
         """The blocks of an arrangement in a row."""
         blocks = [self._weights(parts) for parts in arrangement]
         return LoopStack(self.kind, self.run, self.pull, blocks)
+
+    def positions(self, role: int) -> Sequence[int]:
+        """Positions in the pile of the pieces that can be in a role."""
+        wanted = self.kind.shapes(role)
+        shapes = [{name: t.shape for name, t in tensors.items()} for tensors in self.tensors]
+        return [position for position, found in enumerate(shapes) if found == wanted]
 
     def _weights(self, parts: Parts) -> Weights:
         roles = zip(self.kind.roles, parts.tolist(), strict=True)

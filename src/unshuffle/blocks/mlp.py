@@ -247,6 +247,10 @@ class MlpBank:
             self.activation,
         )
 
+    def positions(self, role: int) -> Sequence[int]:
+        """Positions in the pile of the pieces that can be in a role."""
+        return self.out_positions if role == OUT else self.inp_positions
+
     def arranged(self, pairs: NDArray[np.intp]) -> Arrangement:
         """The arrangement of pairs given as indices of inp and out layers: shape (pairs, 2)."""
         inp, out = np.array(self.inp_positions, np.intp), np.array(self.out_positions, np.intp)

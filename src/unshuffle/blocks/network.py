@@ -15,6 +15,13 @@ ROWS_AT_ONCE = 1024
 """Rows pushed through the network together: small enough for the hidden layer to stay in cache."""
 
 
+def mean_square(residual: Floats) -> float:
+    """Mean of squares in double precision; infinite where a number is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = float(np.mean(np.square(residual, dtype=np.float64)))
+    return error if np.isfinite(error) else np.inf
+
+
 def run_forward(apply: Callable[[int, Floats], Floats], states: Floats, start: int = 0) -> None:
     """Fill in the states behind blocks.
 
@@ -100,6 +107,10 @@ class Network:
             if len(parts) < 2:
                 return predict(slice(None))
             return np.concatenate([*pool().map(predict, parts)])
+
+    def error(self, inputs: Floats, predictions: Floats) -> float:
+        """Mean squared error on rows with predictions; infinite where a state overflows."""
+        return mean_square(self.predict(inputs) - predictions)
 
     def states(self, inputs: Floats) -> Floats:
         """The K + 1 states of the stream, shape (K + 1, rows, width), from the first one on."""

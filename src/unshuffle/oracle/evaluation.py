@@ -221,8 +221,8 @@ def _rank(seed: str, case: Case) -> Finding:
     ranking = SEEDS[seed].rank(MlpNetwork(blocks, last), case.records.inputs).tolist()
     found = []
     for order in (ranking, ranking[::-1]):
-        predictions = MlpNetwork(blocks.take(order), last).predict(case.records.inputs)
-        error = float(np.mean(np.square(predictions - case.records.predictions, dtype=np.float64)))
+        network = MlpNetwork(blocks.take(order), last)
+        error = network.error(case.records.inputs, case.records.predictions)
         found.append((error, count_inversions([case.pairs.index(pairs[block]) for block in order])))
     error, inversions = min(found)
     rows = len(case.records)

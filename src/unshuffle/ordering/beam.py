@@ -84,18 +84,18 @@ class Beam:
         nothing = np.zeros(1, bool)
         return cls(met, np.array([start.error]), np.zeros(1), nothing, 0, floor, known)
 
-    def check(self, grouped: Arrangement) -> None:
-        """Refuse a beam over other blocks.
+    def check(self) -> None:
+        """Refuse a beam that is not over orders of the blocks that it knows.
 
         Raises
         ------
         ValueError
             If it is one.
         """
-        count, blocks = len(self.met), {*map(tuple, grouped.tolist())}
-        sizes = {len(self.errors), len(self.lost), len(self.expanded), count}
+        count, blocks = len(self.met), {*map(tuple, self.known.arrangement.tolist())}
+        sizes = {len(self.errors), len(self.lost), len(self.expanded)}
         same = all({*map(tuple, each)} == blocks for each in self.met.tolist())
-        same &= {*map(tuple, self.known.arrangement.tolist())} == blocks
+        same &= self.met.shape[1:] == self.known.arrangement.shape
         if not same or sizes != {count} or self.wide not in (0, 1) or not count:
             raise ValueError("it has a beam over other blocks")
 

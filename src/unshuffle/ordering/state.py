@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from unshuffle.blocks.bank import Bank
 from unshuffle.ordering.beam import Beam
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.trace import Step
-from unshuffle.pieces.blueprint import Arrangement, Kind, same_pieces
+from unshuffle.pieces.blueprint import Arrangement
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,8 +219,8 @@ class State:
             cursor=(),
         )
 
-    def check(self, grouped: Arrangement, kind: Kind, rows: int) -> None:
-        """Refuse a state that is not of given pieces and so many rows.
+    def check(self, bank: Bank, blocks: int, rows: int) -> None:
+        """Refuse a state that is not of so many blocks, of the pieces of a bank, and of these rows.
 
         Raises
         ------
@@ -228,20 +229,21 @@ class State:
         """
         if not 0 < self.rows <= rows:
             raise ValueError(f"it uses {self.rows} of {rows} rows")
-        pieces = {*grouped.ravel().tolist()}
+        roles = range(len(bank.kind.roles))
+        fitting = [{*bank.positions(role)} for role in roles]
         for arrangement in self._arrangements():
-            if arrangement.ndim != 2 or arrangement.shape[1] != grouped.shape[1]:
+            if arrangement.ndim != 2 or arrangement.shape[1] != len(roles):
                 raise ValueError("it has blocks of another kind")
             placed = arrangement.ravel().tolist()
-            if len(arrangement) == len(grouped) and not same_pieces(arrangement, grouped, kind):
+            if not all({*arrangement[:, role].tolist()} <= fitting[role] for role in roles):
                 raise ValueError("it arranges other pieces")
-            if not {*placed} <= pieces or len({*placed}) < len(placed):
-                raise ValueError("it names a piece twice, or one that has no place")
+            if len({*placed}) < len(placed) or len(arrangement) > blocks:
+                raise ValueError("it names a piece twice")
         for contender in self.race.contenders:
             if contender.population is not None:
-                contender.population.check(len(grouped), grouped.shape[1])
+                contender.population.check(blocks, len(roles))
         if self.attempt is not None and self.attempt.beam is not None:
-            self.attempt.beam.check(grouped)
+            self.attempt.beam.check()
         self.generator()
 
     def _arrangements(self) -> list[Arrangement]:
@@ -254,4 +256,6 @@ class State:
         for each in contenders:
             if each.population is not None:
                 arrangements += [one.pieces for one in each.population.distributions]
+        if attempt.beam is not None:
+            arrangements += [attempt.beam.known.arrangement]
         return arrangements

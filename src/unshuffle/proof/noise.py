@@ -116,7 +116,7 @@ def looks_like_noise(network: Network, known: Records) -> bool:
     states, residual = _states_and_residual(network, _some(known))
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.square(residual)
-    if not np.isfinite(squares).all() or squares.mean() > LARGEST_SHARE * known.predictions.var():
+    if not np.isfinite(squares).all() or squares.mean() > LARGEST_SHARE * known.variance:
         return False
     if squares.max() > LARGEST_PEAK**2 * squares.mean():
         return False

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from unshuffle.blocks.activations import ACTIVATIONS, find_activation
 from unshuffle.blocks.assembly import build_network
 from unshuffle.blocks.network import Network
+from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import RecordError
 from unshuffle.files.schema import Derived, Key, encode
 from unshuffle.pieces.anatomy import read_anatomy
@@ -106,7 +106,7 @@ def verify(
     check_answer(pile, read_anatomy(pile, records), answer)
     known = require_predictions(records)
     activations = ACTIVATIONS.values() if activation is None else [find_activation(activation)]
-    with threadpool_limits(1, "blas"):  # rows are predicted in parallel, the same on any machine
+    with single_threaded_blas():  # rows are predicted in parallel, the same on any machine
         network = best_fitting([build_network(pile, answer, one) for one in activations], known)
         verdict = judge_network(network, known, pile.stored_as)
         return replace(verdict, sha256=answer_hash(named))
@@ -117,11 +117,8 @@ def best_fitting(networks: Sequence[Network], known: Records) -> Network:
     if len(networks) == 1 or not len(known):
         return networks[0]
     some = known.take(np.arange(min(len(known), COMPARED_ROWS)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        errors = [
-            np.mean(np.square(net.predict(some.inputs) - some.predictions)) for net in networks
-        ]
-    return networks[int(np.argmin(np.nan_to_num(errors, nan=np.inf)))]
+    errors = [network.error(some.inputs, some.predictions) for network in networks]
+    return networks[int(np.argmin(errors))]
 
 
 def require_predictions(records: Records) -> Records:
@@ -162,7 +159,7 @@ def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) 
 
 def shows_noise(network: Network, known: Records, stored_as: tuple[str, ...]) -> bool:
     """Whether noise in the predictions, and nothing else, explains what a network leaves."""
-    with threadpool_limits(1, "blas"):
+    with single_threaded_blas():
         verdict = judge_network(network, known, stored_as)
         return verdict.outcome is Outcome.APPROXIMATE and not _kept_coarsely(
             network, known, stored_as, verdict
@@ -178,7 +175,7 @@ def _kept_coarsely(
     storage = storage_tolerance(verdict.tolerance, arithmetic, stored_as, known.predictions)
     if storage.admits(mse, peak):
         return True
-    if not mse <= COARSE_SHARE * known.predictions.var():
+    if not mse <= COARSE_SHARE * known.variance:
         return False
     quantised = {*stored_as} <= {*QUANTISED}
     tolerance = coarse_tolerance(network, known.inputs, quantised=quantised)

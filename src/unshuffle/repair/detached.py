@@ -296,7 +296,7 @@ class JointSearch:
         return self.goal.reproduces(joint.judge, joint.run)
 
     def _near(self, joint: Joint) -> bool:
-        near = self.options.parameters.near * float(np.var(self.sample.predictions))
+        near = self.options.parameters.near * self.sample.variance
         return joint.run.error < near
 
     def _settled(self) -> bool:

@@ -215,9 +215,9 @@ class _Fitting:
 
         In units of the layers' spread, the damping is the variance of what a step cannot explain.
         """
-        error, unseen = _error(network, self.x, self.y), np.nan
+        error, unseen = network.error(self.x, self.y), np.nan
         if len(self.unseen_x):
-            unseen = _error(network, self.unseen_x, self.unseen_y)
+            unseen = network.error(self.unseen_x, self.unseen_y)
         return _Fit(network, error, unseen, error if np.isnan(unseen) else unseen)
 
     def step(self, fit: _Fit, least: float, most: float, enough: float) -> _Fit:
@@ -340,10 +340,3 @@ def _moved(
         weight[unknown.place] += change[:, :-1]
         bias[unknown.place] += change[:, -1]
     return replace(network, blocks=MlpStack(*inp, *out, blocks.activation))
-
-
-def _error(network: MlpNetwork, x: Floats, y: Floats) -> float:
-    """Mean squared error; infinite where a state overflows."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = float(np.mean(np.square(network.predict(x) - y)))
-    return error if np.isfinite(error) else np.inf

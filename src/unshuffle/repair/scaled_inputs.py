@@ -144,7 +144,7 @@ def arrange_on(
 
 def _helps(found: Solution, known: Records, clock: Clock, by: ScalingParameters) -> bool:
     """Whether scales take most of a misfit away."""
-    if not found.mse < known.predictions.var():
+    if not found.mse < known.variance:
         return False
     some, network = known.take(np.arange(min(by.few_rows, len(known)))), as_mlp(found.network)
     with clock.phase("scales"), single_threaded_blas():
@@ -152,8 +152,7 @@ def _helps(found: Solution, known: Records, clock: Clock, by: ScalingParameters)
     if scaling is None:
         return False
     before, after = (
-        float(np.mean(np.square(network.predict(each.inputs) - each.predictions)))
-        for each in (some, scaling.applied(some))
+        network.error(each.inputs, each.predictions) for each in (some, scaling.applied(some))
     )
     return after < by.scaled * before
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
+from unshuffle.blocks.network import mean_square
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.grouping import pair
 from unshuffle.grouping.matching import optimal_matching
@@ -205,13 +206,7 @@ def _exchanges(
 
 def _error(network: MlpNetwork, some: Records, columns: Columns) -> float:
     """Mean squared error with the columns in some sequence."""
-    return _mean_square(network.predict(some.inputs[:, columns]) - some.predictions)
-
-
-def _mean_square(left: Floats) -> float:
-    """Infinite where a state overflows."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.nan_to_num(np.square(left, dtype=np.float64).mean(), nan=np.inf))
+    return network.error(some.inputs[:, columns], some.predictions)
 
 
 def _first(known: Records, rows: int) -> Records:
@@ -325,7 +320,7 @@ def _seeded_networks(
         for order in (order for ranking in rankings for order in (ranking, ranking[::-1])):
             ordered = replace(network, blocks=network.blocks.take(order))
             apart = np.sort(ordered.predict(few.inputs), axis=0) - reference
-            networks.append((_mean_square(apart), ordered))
+            networks.append((mean_square(apart), ordered))
         options.clock.check()
     networks.sort(key=lambda each: each[0])
     return [network for distance, network in networks[: by.seeded] if np.isfinite(distance)]

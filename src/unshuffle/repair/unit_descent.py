@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import pull_back
+from unshuffle.blocks.network import mean_square, pull_back
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.repair.unit_exchange import TINY, Columns, Units
@@ -115,7 +115,7 @@ def gradient(units: Units, soft: Floats) -> tuple[float, Floats]:
     for block, (g,) in zip(range(len(soft) - 1, -1, -1), pulled, strict=False):
         reads = g @ units.blocks.out_weight[block]
         slopes[block] = units.activations(block, states[block]).T @ reads
-    return float(np.mean(np.square(residual, dtype=np.float64))), slopes
+    return mean_square(residual), slopes
 
 
 def _through_scaling(soft: Floats, slopes: Floats) -> Floats:

@@ -111,10 +111,7 @@ class Units:
 
     def error(self, columns: Columns) -> float:
         """Mean squared error; infinite where a state overflows."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            left = self.permuted(columns).predict(self.inputs) - self.predictions
-            error = np.mean(np.square(left, dtype=np.float64))
-        return float(np.nan_to_num(error, nan=np.inf))
+        return self.permuted(columns).error(self.inputs, self.predictions)
 
     def objective(self, columns: Columns, strength: float) -> float:
         """What is lowered: the error's logarithm, weighed against the likelihood of the columns."""

@@ -104,7 +104,7 @@ class Checkpoint:
             try:
                 searching.trace = Trace.from_arrays(self._steps, searching.trace.ids)
                 rows = len(problem.known)
-                self._state.check(problem.grouped, problem.bank.kind, rows)
+                self._state.check(problem.bank, len(problem.grouped), rows)
             except (UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
                 raise FileError(
                     f"{shown(self.path)}: its state is of another search ({error}); {ADVICE}"
