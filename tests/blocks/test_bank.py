@@ -177,6 +177,11 @@ def test_layers_are_found_by_their_positions(bank):
     np.testing.assert_array_equal(bank.arranged(pairs), [[4, 6], [7, 1]])
 
 
+def test_each_role_has_its_positions(any_bank):
+    assert {*any_bank.positions(INP)} == {4, 0, 7}
+    assert [*any_bank.positions(OUT)] == [1, 2, 3, 5, 6]
+
+
 def test_inp_layers_come_first_where_no_positions_are_given(bank):
     plain = MlpBank(bank.inp_weight, bank.inp_bias, bank.out_weight, bank.out_bias)
     assert plain.inp_positions == (0, 1, 2)

@@ -169,6 +169,7 @@ def test_a_stored_trace_is_read_as_it_was():
         ({"arrangement": np.zeros((5, 2), np.intp)}, "contradict each other"),
         ({"rows": np.full(6, -1)}, "less than 0 or more than"),
         ({"seconds": np.zeros(5)}, "contradict each other"),
+        ({"blocks": np.array([0, 0, 2, 3, 4, 4])}, "contradict each other"),  # nothing was kept
     ],
 )
 def test_arrays_that_make_no_trace_are_refused(change, message):

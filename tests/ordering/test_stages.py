@@ -176,7 +176,7 @@ def test_far_from_the_record_seeds_are_descended_from_only_where_that_is_asked_f
 def test_far_from_the_record_the_likeliest_problem_goes_on_with_pieces_of_its_own(
     bench_of, loose, fit
 ):
-    """What fits few rows with another piece as the last layer says nothing, and has other blocks."""
+    """With another piece as the last layer there are other blocks."""
     net = loose(rows=80)
     likeliest, other = (
         net.problem(np.zeros((5, 5)), [(k, k) for k in range(first, first + 4)]) for first in (0, 1)

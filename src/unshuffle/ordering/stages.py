@@ -179,7 +179,7 @@ class ShortDescents:
         if not number:
             state = _on_rows(state, bench, bench.rows_for(bench.by.many))
             if state.best.alternative:  # an early fit far from the record says nothing
-                first = bench.run(0, state.rows, state.best.arrangement)
+                first = bench.run(0, state.rows, bench.problem(0).grouped)
                 state = replace(state, best=bench.found(0, state.rows, first))
         if (number and bench.near(state.best.error)) or not bench.has(number):
             return None

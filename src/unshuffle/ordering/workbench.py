@@ -16,6 +16,7 @@ from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
 from unshuffle.ordering.state import Found, State
 from unshuffle.pieces.blueprint import Arrangement, key
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
@@ -129,6 +130,8 @@ class Workbench:
         What steers the search.
     rows
         How many rows to begin with; None for as many as it takes.
+    clock
+        Seeds are left out where no time is left.
     """
 
     def __init__(
@@ -138,12 +141,15 @@ class Workbench:
         goal: Goal,
         by: SearchParameters | None = None,
         rows: int | None = None,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self._unmade = iter(problems)
         self._made = [next(self._unmade)]
         known = self._made[0].known
         self.known = known.take(rng.permutation(len(known)))
         self.goal, self.by, self.asked_rows = goal, by or SearchParameters(), rows
+        self.clock = clock or Clock()
         self._judges: dict[tuple[int, int], Judge] = {}
         self._runs: dict[tuple[int, int, bytes], Run] = {}
         self._done: dict[tuple[int, int, bytes], bool] = {}
@@ -258,11 +264,17 @@ class Workbench:
         most = self.by.seed_rows if enough else self.by.many_seed_rows
         inputs = self.some_inputs(alternative, most, rng)
         few = self.by.quick_ranked_rows if quick else self.by.ranked_rows
-        return rank_seeds(problem, judge, inputs, few, quick=quick)
+        return rank_seeds(problem, judge, inputs, few, quick=quick, clock=self.clock)
 
 
 def rank_seeds(
-    problem: Problem, judge: Judge, inputs: Floats, rows: int, *, quick: bool
+    problem: Problem,
+    judge: Judge,
+    inputs: Floats,
+    rows: int,
+    *,
+    quick: bool,
+    clock: Clock | None = None,
 ) -> tuple[list[Arrangement], NDArray[np.float64]]:
     """All seeds of a problem, forwards and backwards, the lowest error first.
 
@@ -278,12 +290,16 @@ def rank_seeds(
         How many rows they are compared on.
     quick
         Whether only quick seeds are asked.
+    clock
+        Ends with the seeds that there was time for.
     """
     grouped = problem.grouped
     network = problem.network(grouped)
     starts = [] if problem.start is None else [problem.start]
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
+            if starts and clock is not None and clock.out:
+                break
             if seed.serves(network) and (seed.quick or not quick):
                 ranking = seed.rank(network, inputs)
                 starts += [grouped[ranking], grouped[ranking[::-1]]]

@@ -202,7 +202,7 @@ class Pile:
         """Whether any weight's bias is a piece of its own."""
         return bool(self.biases) or any(piece.detached for piece in self.pieces)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[np.floating]:
         """The dtype the network computes in: float64 if any piece is float64, else float32."""
         biases = {bias.values.dtype for bias in self.biases}
@@ -234,6 +234,7 @@ class Pile:
         """The same pile with pieces of the same ids in the same sequence, whatever they hold."""
         pile = copy(self)
         pile.pieces = tuple(pieces)
+        pile.__dict__.pop("dtype", None)  # what the pieces hold may be of another one
         return pile
 
     def with_columns(self, columns: Mapping[PieceId, Sequence[int]]) -> "Pile":

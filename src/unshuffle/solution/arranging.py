@@ -220,7 +220,8 @@ class Searching:
         rows = options.rows
         if options.strategy == "classic":
             rows = min(rows or CLASSIC_ROWS, len(problem.known))
-        return Workbench(self.alternatives, rng, goal, options.parameters, rows)
+        clock = options.clock
+        return Workbench(self.alternatives, rng, goal, options.parameters, rows, clock=clock)
 
     def solution(self) -> Solution:
         """What the search has come to, verified."""
