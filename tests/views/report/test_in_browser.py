@@ -12,6 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from unshuffle import Pile, Records, read_pile, read_records, solve
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.pieces.pile import Piece
 from unshuffle.views.report import report_page
 
@@ -194,7 +195,7 @@ def test_the_score_matrix_answers_to_the_pointer(visit, page, solution, dark, de
         assert matched.text.startswith(f"Matched. {name_of(solution, 2, 2)}: score")
         assert chosen.text.startswith(f"Chosen. {name_of(solution, 2, 7)}: score")
         for side, column in ((matched, 2), (chosen, 7)):
-            layers = solution.network.layers()
+            layers = as_mlp(solution.network).layers()
             trace = np.trace(layers[2 * column + 1].weight @ layers[4].weight)
             stated = float(re.search(r"trace ([−\d.]+)", side.text)[1].replace("−", "-"))
             assert stated == pytest.approx(trace, abs=0.05)
@@ -245,7 +246,7 @@ def test_the_brightest_pairs_lie_on_the_diagonal_after_matching(visit, page):
 
 
 def test_products_are_those_of_the_weights(visit, page, solution):
-    layers = solution.network.layers()
+    layers = as_mlp(solution.network).layers()
     with visit(page) as browser:
         found = browser.execute_async_script(
             """
