@@ -215,7 +215,7 @@ def test_beyond_many_blocks_only_the_template_speaks_for_the_matched_pairs(dropp
 def test_without_time_only_what_is_there_is_fused(dropped):
     layers = layers_of(dropped(blocks=6, hidden=24, **UNDECIDED).network)
     spent = Clock(1e-9)
-    fusion = fuse(Clues(layers), optimal_matching, clock=spent)
+    fusion = fuse(Clues(layers, clock=spent), optimal_matching)
     assert [*fusion.weights] == ["ratio"]
     assert fusion.log_odds.shape == (6, 6)
-    assert len(fuse(Clues(layers), optimal_matching, clock=Clock(1e9)).weights) > 5
+    assert len(fuse(Clues(layers, clock=Clock(1e9)), optimal_matching).weights) > 5

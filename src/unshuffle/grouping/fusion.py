@@ -21,7 +21,7 @@ from unshuffle.blocks.mlp import MlpBank
 from unshuffle.grouping.consensus import consensus, template
 from unshuffle.grouping.matching import Pairs
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, ratio
-from unshuffle.pieces.clock import Clock
+from unshuffle.pieces.clock import OutOfTimeError
 
 WORTH = {
     "trace": 0.7,
@@ -76,92 +76,88 @@ def fuse(
     match: Callable[[Scores], Pairs],
     *,
     square: bool = False,
-    clock: Clock | None = None,
 ) -> Fusion:
     """Fuse all signals that the clues allow.
 
     Parameters
     ----------
     clues
-        MlpBank, and the last layer and record if there are any.
+        The layers, the last layer and record if there are any, and the time: signals and rounds
+        that there is no time for are left out.
     match
         Finds the best matching of scores.
     square
         Whether inp and out layers are the same pieces, so that no layer pairs with itself.
-    clock
-        Signals and rounds are left out where no time is left.
     """
-    clock = clock or Clock()
     itself = np.eye(*_shape(clues.layers), dtype=bool) if square else None
     by_ratio = ratio(clues)
     if itself is None:
         decisive = _by_ratio_alone(by_ratio)
         if decisive is not None:
             return decisive
-    scores = {"ratio": by_ratio} | {
-        name: signal.score(clues)
-        for name, signal in SIGNALS.items()
-        if name in WORTH and name != "ratio" and (clues.has_record or not signal.needs_record)
-        if not clock.out
-    }
-    fixed = {name: _standardised(values, itself) for name, values in scores.items()}
-    fixed = {name: values for name, values in fixed.items() if values.any()}
-
+    fixed = _fixed(clues, by_ratio, itself)
     if not fixed:  # nothing tells any pair from another, as with a single block
         nothing = np.zeros(_shape(clues.layers))
         return Fusion(nothing, match(nothing), {})
-    names, signals = list(fixed), np.stack(list(fixed.values()))
-    pairs, separations, white = _match(signals, _worth(names), match)
+    followers = _followers(clues.layers)
+    names = [*fixed, *followers]
+    separations = worth = np.array([WORTH[name] for name in names])
+    signals = np.empty((len(names), *by_ratio.shape))
+    for at, values in enumerate(fixed.values()):
+        signals[at] = values
+    known = len(fixed)
+    del fixed, values  # with thousands of layers each signal takes 50 MB
+    room = np.empty_like(signals)
+    white = _uncorrelated(signals[:known], room[:known])
+    pairs = match(np.tensordot(worth[:known], white, 1))
     for _ in range(ROUNDS):
-        if clock.out:
+        if clues.clock.out:
             break
-        names = [*fixed, *_followers(clues.layers)]
-        followers = [
-            _standardised(score(clues.layers, pairs), itself)
-            for score in _followers(clues.layers).values()
-        ]
-        signals = np.stack([*fixed.values(), *followers])
-        worth = _worth(names)
-        if len(separations) < len(names):
-            separations = worth
-        before = pairs
-        pairs, separations, white = _match(signals, separations, match, prior=worth)
+        for at, score in enumerate(followers.values(), known):
+            signals[at] = _standardised(score(clues.layers, pairs), itself)
+        white = _uncorrelated(signals, room)
+        separations = _separations(white, separations, match, worth)
+        before, pairs = pairs, match(np.tensordot(separations, white, 1))
         if np.array_equal(pairs, before):
             break
 
+    separations = separations[: len(white)]
     log_odds = np.tensordot(separations, white, 1) - separations @ separations / 2
     log_odds -= np.log(max(len(pairs), 2))
     if itself is not None:
         log_odds[itself] = log_odds.min()
-    return Fusion(log_odds, pairs, dict(zip(names, separations.tolist(), strict=True)))
+    return Fusion(log_odds, pairs, dict(zip(names, separations.tolist(), strict=False)))
 
 
-def _match(
-    signals: Scores,
+def _fixed(clues: Clues, by_ratio: Scores, itself: NDArray[np.bool_] | None) -> dict[str, Scores]:
+    """All signals that need no matching and say something, standardised, as far as time allows."""
+    fixed = {"ratio": _standardised(by_ratio, itself)}
+    try:
+        for name, signal in SIGNALS.items():
+            clues.clock.check()
+            if name in WORTH and name != "ratio" and (clues.has_record or not signal.needs_record):
+                fixed[name] = _standardised(signal.score(clues), itself)
+    except OutOfTimeError:
+        pass
+    return {name: values for name, values in fixed.items() if values.any()}
+
+
+def _separations(
+    white: Scores,
     separations: NDArray[np.float64],
     match: Callable[[Scores], Pairs],
-    prior: NDArray[np.float64] | None = None,
-) -> tuple[Pairs, NDArray[np.float64], Scores]:
-    """Match by the signals, weighed by their separations, then measure the separations anew.
-
-    Returns
-    -------
-    tuple
-        The pairs by the new separations, those separations, and the uncorrelated signals. Without
-        a prior nothing is measured.
-    """
-    white = _uncorrelated(signals)
+    prior: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """How far each signal sets apart the pairs that all the others match, drawn to the prior."""
     fused = np.tensordot(separations, white, 1)
-    if prior is None:
-        return match(fused), separations, white
-    measured = np.empty(len(signals))
+    measured = np.empty(len(white))
     for one, (separation, signal) in enumerate(zip(separations, white, strict=True)):
         i, j = match(fused - separation * signal).T
         measured[one] = signal[i, j].mean()
-    count = min(signals.shape[1:])
-    separations = (count * measured + PRIOR_PAIRS * prior) / (count + PRIOR_PAIRS)
-    separations = np.maximum(separations, 0.0)
-    return match(np.tensordot(separations, white, 1)), separations, white
+    count = min(white.shape[1:])
+    drawn = (count * measured + PRIOR_PAIRS * prior) / (count + PRIOR_PAIRS)
+    positive: NDArray[np.float64] = np.maximum(drawn, 0.0)
+    return positive
 
 
 def _followers(layers: MlpBank) -> dict[str, Callable[[MlpBank, Pairs], Scores]]:
@@ -204,18 +200,14 @@ def _standardised(scores: Scores, itself: NDArray[np.bool_] | None) -> Scores:
     return values / spread if spread > 1e-12 * np.abs(scores).max() else np.zeros_like(values)
 
 
-def _uncorrelated(signals: Scores) -> Scores:
-    """Signals mixed as little as possible so that they are uncorrelated (ZCA)."""
+def _uncorrelated(signals: Scores, out: Scores) -> Scores:
+    """Signals mixed as little as possible so that they are uncorrelated (ZCA), written to `out`."""
     flat = signals.reshape(len(signals), -1)
     variances, directions = np.linalg.eigh(flat @ flat.T / flat.shape[1])
     # Signals that say nearly the same (trace and ratio) must not have their difference blown up.
     mixing = directions / np.sqrt(np.maximum(variances, 0.05)) @ directions.T
-    mixed: Scores = np.tensordot(mixing, signals, 1)
-    return mixed
-
-
-def _worth(names: list[str]) -> NDArray[np.float64]:
-    return np.array([WORTH[name] for name in names])
+    np.matmul(mixing, flat, out=out.reshape(flat.shape))
+    return out
 
 
 def _shape(layers: MlpBank) -> tuple[int, int]:

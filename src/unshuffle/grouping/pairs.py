@@ -173,13 +173,14 @@ def pair(
         mlp_bank(pile, anatomy, activation),
         last_layer(pile, pile[anatomy.last[0]].id) if len(anatomy.last) == 1 else None,
         records.predicted() if records is not None else None,
+        clock or Clock(),
     )
     match = match_sets
     if anatomy.interchangeable:
         match = partial(_directed, match_members, log_norm_correlation(clues))
     fusion = None
     if signal == FUSED:
-        fusion = fuse(clues, match, square=anatomy.interchangeable, clock=clock or Clock())
+        fusion = fuse(clues, match, square=anatomy.interchangeable)
         scores, pairs = fusion.log_odds, fusion.pairs
     else:
         found = find_signal(signal)

@@ -5,8 +5,9 @@ inp layer i and out layer j belong together. Most see the weights only; some nee
 Each names its source and says what it sees; all pairs are scored at once by matrix products.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,22 +15,16 @@ from numpy.typing import NDArray
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpBank
 from unshuffle.errors import UsageError
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
 Scores = NDArray[np.float64]
 
-SAMPLE_ROWS = 1000
-"""Rows, spread evenly over the record, that signals look at."""
-
-REGRESSED = 50_000
-"""Equations of the joint regression, rows times outputs, are so many over the number of layers,"""
-LEAST_REGRESSED = 128
-MOST_REGRESSED = 1024
-"""within these bounds."""
-
-RIDGE = 10.0
-"""Of that regression, relative to the mean squared norm of an effect; the best on the zoo."""
+SAMPLE_ROWS = 1000  # spread evenly over the record, that signals look at
+REGRESSED = 50_000  # equations of the joint regression (rows times outputs) times layers, …
+LEAST_REGRESSED, MOST_REGRESSED = 128, 1024  # … within these bounds of equations
+RIDGE = 10.0  # of that regression, in mean squared norms of an effect; the best on the zoo
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +39,64 @@ class Clues:
         The last layer, where it is known.
     records
         Rows with predictions, where there are any.
+    clock
+        The time that there is; a signal that takes long ends with it.
     """
 
     layers: MlpBank
     last: Linear | None = None
     records: Records | None = None
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def has_record(self) -> bool:
         """Whether signals that need the record can be computed."""
         return self.last is not None and self.records is not None and len(self.records) > 1
+
+    def residual(self, step: int) -> tuple[Floats, Floats]:
+        """Every `step`-th row's inputs, and what the last layer on them leaves unexplained."""
+        assert self.last is not None
+        assert self.records is not None
+        x = self.records.inputs[::step].astype(self.layers.inp_weight.dtype)
+        residual = self.records.predictions[::step].astype(x.dtype) - self.last(x)
+        return x, residual - residual.mean(axis=0)
+
+    @cached_property
+    def reads(self) -> Floats:
+        """What the last layer reads of each hidden unit of the out layers: (J, outputs, hidden)."""
+        assert self.last is not None
+        reads: Floats = np.matmul(self.last.weight, self.layers.out_weight)
+        return reads
+
+    def activations(self, x: Floats) -> Iterator[Floats]:
+        """Hidden units of each inp layer, centred, one layer at a time: shape (rows, hidden).
+
+        Raises
+        ------
+        OutOfTimeError
+            If no time is left.
+        """
+        for weight, bias in zip(self.layers.inp_weight, self.layers.inp_bias, strict=True):
+            self.clock.check()
+            z = x @ weight.T
+            z += bias
+            hidden = self.layers.activation.apply(z)
+            hidden -= hidden.mean(axis=0)
+            yield hidden
+
+    @cached_property
+    def first_order(self) -> tuple[Scores, Scores, float]:
+        """Covariances of effects with the residual, the effects' variances, the residual's norm."""
+        assert self.records is not None
+        x, residual = self.residual(max(1, len(self.records) // SAMPLE_ROWS))
+        reads, flat = self.reads, self.reads.reshape(-1, self.reads.shape[2])
+        covariances = np.empty((len(self.layers.inp_weight), len(reads)))
+        variances = np.empty_like(covariances)
+        for i, hidden in enumerate(self.activations(x)):
+            covariances[i] = np.tensordot(reads, residual.T @ hidden, 2)
+            squares = np.einsum("rh,rh->r", flat @ (hidden.T @ hidden), flat)
+            variances[i] = squares.reshape(reads.shape[:2]).sum(axis=1)
+        return covariances, variances, float(np.linalg.norm(residual))
 
 
 @dataclass(frozen=True)
@@ -164,13 +207,13 @@ def first_order_correlation(clues: Clues) -> Scores:
     To first order the blocks add up on the inputs: prediction − last(x) ≈ Σ w · f(x) over the
     blocks, with w the last layer's rows. So the true blocks' effects correlate with that residual.
     """
-    covariances, variances, scale = _first_order(clues)
+    covariances, variances, scale = clues.first_order
     return _divide(covariances, np.sqrt(variances) * scale).astype(np.float64, copy=False)
 
 
 def first_order_slope(clues: Clues) -> Scores:
     """Slope of that residual on each block's first-order effect: 1 for a block that acts alone."""
-    covariances, variances, _ = _first_order(clues)
+    covariances, variances, _ = clues.first_order
     return _divide(covariances, variances).astype(np.float64, copy=False)
 
 
@@ -180,27 +223,21 @@ def first_order_regression(clues: Clues) -> Scores:
     All I·J effects explain the residual together, so that each need not be uncorrelated with what
     the others do. There are more effects than equations, so the regression is solved for the
     equations (its dual form; Saunders, Gammerman & Vovk 1998): the kernel sums over all pairs, and
-    only that sum is kept.
+    only that sum is kept. It sees the reads of the out layers by their Gram matrix alone, so their
+    QR factor, of at most as many rows as there are hidden units and outputs, stands for them.
     """
-    last, records, layers = clues.last, clues.records, clues.layers
-    assert last is not None
-    assert records is not None
-    outputs, count = len(last.bias), len(layers.inp_weight)
-    equations = np.clip(REGRESSED // count, LEAST_REGRESSED, MOST_REGRESSED)
-    sample = slice(None, None, -(-len(records) * outputs // int(equations)))
-    x = records.inputs[sample].astype(layers.inp_weight.dtype)
-    residual = records.predictions[sample].astype(x.dtype) - last(x)
-    residual -= residual.mean(axis=0)
-    reads = np.matmul(last.weight, layers.out_weight)  # (J, outputs, hidden)
+    assert clues.records is not None
+    reads, count = clues.reads, len(clues.layers.inp_weight)
+    equations = int(np.clip(REGRESSED // count, LEAST_REGRESSED, MOST_REGRESSED))
+    x, residual = clues.residual(-(-len(clues.records) * reads.shape[1] // equations))
+    _, triangle = np.linalg.qr(reads.reshape(len(reads), -1))
+    factor = triangle.reshape(-1, reads.shape[2])
     kernel = np.zeros((residual.size, residual.size))
     activations = []
-    for weight, bias in zip(layers.inp_weight, layers.inp_bias, strict=True):
-        z = x @ weight.T
-        z += bias
-        hidden = layers.activation.apply(z)
-        hidden -= hidden.mean(axis=0)
-        effects = np.matmul(hidden, reads.transpose(0, 2, 1)).reshape(len(reads), -1)
-        kernel += effects.T @ effects
+    for hidden in clues.activations(x):
+        effects = (hidden @ factor.T).reshape(len(x), -1, residual.shape[1])
+        effects = effects.transpose(0, 2, 1).reshape(residual.size, -1)
+        kernel += effects @ effects.T
         activations.append(hidden)
     damping = RIDGE * float(np.trace(kernel)) / (count * len(reads))
     if not damping > 0:  # no block does anything
@@ -209,28 +246,6 @@ def first_order_regression(clues: Clues) -> Scores:
     dual = np.linalg.solve(kernel, residual.reshape(-1).astype(np.float64)).astype(x.dtype)
     weighed = dual.reshape(residual.shape).T @ np.stack(activations)  # (I, outputs, hidden)
     return np.tensordot(weighed, reads, ((1, 2), (1, 2))).astype(np.float64)
-
-
-def _first_order(clues: Clues) -> tuple[Scores, Scores, float]:
-    """Covariances of effects with the residual, the effects' variances, the residual's scale."""
-    last, records, layers = clues.last, clues.records, clues.layers
-    assert last is not None
-    assert records is not None
-    sample = slice(None, None, max(1, len(records) // SAMPLE_ROWS))
-    x = records.inputs[sample].astype(layers.inp_weight.dtype)
-    residual = records.predictions[sample].astype(x.dtype) - last(x)
-    residual -= residual.mean(axis=0)
-    reads = np.matmul(last.weight, layers.out_weight)  # (J, outputs, hidden)
-    covariances = np.empty((len(layers.inp_weight), len(reads)))
-    variances = np.empty_like(covariances)
-    for i, (weight, bias) in enumerate(zip(layers.inp_weight, layers.inp_bias, strict=True)):
-        z = x @ weight.T
-        z += bias
-        hidden = layers.activation.apply(z)
-        hidden -= hidden.mean(axis=0)
-        covariances[i] = np.tensordot(reads, residual.T @ hidden, 2)
-        variances[i] = np.sum((reads @ (hidden.T @ hidden)) * reads, axis=(1, 2))
-    return covariances, variances, float(np.linalg.norm(residual))
 
 
 def correlations(inp: Floats, out: Floats) -> Scores:

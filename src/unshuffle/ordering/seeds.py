@@ -22,8 +22,8 @@ from unshuffle.ordering.seriation import (
 )
 from unshuffle.pieces.pile import Floats
 
-MOST_STEPS = 20_000_000
-"""Blocks squared times rows that are looked at to find the smallest steps."""
+MOST_STEPS = 20_000_000  # blocks squared times rows that are looked at for the smallest steps
+AT_A_TIME = 512  # of so many blocks that remain, one is taken at a time
 
 Ranking = NDArray[np.intp]
 """Shape (blocks,): block indices, the first to run first."""
@@ -65,20 +65,25 @@ class Seed:
 def smallest_step(network: Network, inputs: Floats) -> Ranking:
     """From the inputs on, run whichever remaining block moves the states least.
 
-    The time grows with the square of the number of blocks, so many blocks are shown fewer rows.
+    The time grows with the square of the number of blocks, so many blocks are shown fewer rows,
+    and of twice `AT_A_TIME` blocks two are taken before the others are looked at again.
     """
     state = network.ends.enter(inputs[: max(1, MOST_STEPS // len(network.blocks) ** 2)])
     # The blocks that remain lie at the front, so that none need be copied at each step.
     blocks, remaining = network.blocks.copy(), np.arange(len(network.blocks))
     ranking = []
-    for count in range(len(remaining), 0, -1):
+    count = len(remaining)
+    while count:
         each = blocks[:count].apply_each(np.broadcast_to(state, (count, *state.shape)))
         steps = each - state
-        smallest = int(np.einsum("bnd,bnd->b", steps, steps).argmin())
-        state = each[smallest]
-        ranking.append(remaining[smallest])
-        blocks.overwrite(smallest, count - 1)
-        remaining[smallest] = remaining[count - 1]
+        sizes = np.einsum("bnd,bnd->b", steps, steps)
+        taken = np.argsort(sizes, kind="stable")[: max(1, count // AT_A_TIME)]
+        state = each[taken[0]] + steps[taken[1:]].sum(axis=0)
+        ranking.extend(remaining[taken].tolist())
+        for one in sorted(taken.tolist(), reverse=True):
+            count -= 1
+            blocks.overwrite(one, count)
+            remaining[one] = remaining[count]
     return np.array(ranking, np.intp)
 
 
