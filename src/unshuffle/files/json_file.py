@@ -10,27 +10,7 @@ from unshuffle.files.opening import read_text, shown
 
 
 def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Parameters
-    ----------
-    path
-        The file.
-    advice
-        What to try next where the file is damaged; ends the message.
-    max_bytes
-        Its size is checked against this before memory is taken.
-
-    Returns
-    -------
-    dict
-        What the object holds, unchecked.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read (see `read_text`) or is not a JSON object.
-    """
+    """Read a JSON object, whose values are unchecked; the errors end with the advice."""
     text = read_text(path, max_bytes=max_bytes)
     if text.count("[") + text.count("{") > limits.JSON_PARTS:
         raise FileError(

@@ -30,56 +30,26 @@ _HEADER = re.compile(
 
 
 def read_npz(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of an .npz archive, compressed or not.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    dict[str, Tensor]
-        The tensors by name, in the sequence of the file.
-
-    Raises
-    ------
-    FileError
-        If the file is damaged, of another kind, beyond a limit, or holds another number format.
-    """
+    """Read the tensors of an .npz archive, compressed or not, in the sequence of the file."""
     tensors = {}
     for name, array in open_npz(path).items():
         stored_as = array.dtype.name
-        check_dtype(stored_as, name, path)
+        check_dtype(stored_as, f"{shown(path)}: tensor {shown(name)}")
         kept = stored_as == "float64" or stored_as in INTEGER_BYTES
         values = np.array(array.read(), stored_as if kept else np.float32, order="C")
         tensors[name] = Tensor(values, stored_as)
     return tensors
 
 
+# Kinds of arrays that are read, as NumPy calls them: numbers; also truth values and text.
 NUMBERS, ANYTHING = "fiu", "fiubU"
-"""Kinds of arrays that are read, as NumPy calls them: numbers; also truth values and text."""
 
 
 def open_npz(path: Path, kinds: str = NUMBERS) -> dict[str, "StoredArray"]:
     """Read what the arrays of an .npz archive declare, and none of their numbers.
 
-    Parameters
-    ----------
-    path
-        The file.
-    kinds
-        `NUMBERS` or `ANYTHING`; arrays of other kinds are refused.
-
-    Returns
-    -------
-    dict[str, StoredArray]
-        The arrays by name, in the sequence of the file.
-
-    Raises
-    ------
-    FileError
-        If the file is damaged, beyond a limit, or holds anything but plain arrays.
+    They come by name, in the sequence of the file. Arrays of a kind that is not among `kinds`
+    (`NUMBERS` or `ANYTHING`) are refused.
     """
     archive = open_zip(path, read_bytes(path))
     arrays = {}
@@ -128,21 +98,7 @@ def _declared(archive: Archive, member: str, kinds: str) -> "StoredArray":
 
 @dataclass(frozen=True, eq=False)
 class StoredArray:
-    """An array in an archive that was not read yet.
-
-    Parameters
-    ----------
-    archive, member
-        Where it is.
-    start
-        Bytes of the member before its first number.
-    dtype
-        Of a kind that was asked for, in any byte order.
-    shape
-        Its extent along each axis; agrees with the member's size.
-    fortran
-        Whether the first axis runs fastest.
-    """
+    """An array in an archive that was not read yet; its shape agrees with the member's size."""
 
     archive: Archive
     member: str
@@ -152,18 +108,7 @@ class StoredArray:
     fortran: bool
 
     def read(self) -> NDArray[Any]:
-        """Read the numbers.
-
-        Returns
-        -------
-        NDArray
-            Of `shape` and `dtype`; cannot be written to.
-
-        Raises
-        ------
-        FileError
-            If the member is damaged, or its text is not Unicode.
-        """
+        """Read the numbers, of `shape` and `dtype`; the array cannot be written to."""
         content = self.archive.read(self.member)
         flat = np.frombuffer(content, self.dtype, offset=self.start)
         if self.dtype.kind == "U":

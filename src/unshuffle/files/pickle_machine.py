@@ -19,8 +19,7 @@ from unshuffle.files.opening import shown
 
 _ADVICE = "save the state dict alone: torch.save(module.state_dict(), path)"
 
-_SHORT = 4096
-"""Bytes of a pickle that is remembered: that of a piece has 300."""
+_SHORT = 4096  # bytes of a pickle that is remembered: that of a piece has 300
 
 _STORAGES = {
     "torch.DoubleStorage": "float64",
@@ -42,24 +41,9 @@ _STORAGES = {
 def read_state_dict(program: bytes, source: str) -> dict[str, "StoredTensor"]:
     """Work through the pickle of a state dict without running anything that it names.
 
-    Parameters
-    ----------
-    program
-        The pickle.
-    source
-        Names the file for messages.
-
-    Returns
-    -------
-    dict[str, StoredTensor]
-        The tensors by name, in the sequence of the file. A dictionary that holds nothing but one
-        other dictionary, such as {"state_dict": {...}}, is replaced by the inner one.
-
-    Raises
-    ------
-    FileError
-        If the pickle uses an opcode or name that a state dict of tensors has no need of, is cut
-        short, exceeds a limit, or holds anything but tensors.
+    The tensors come by name, in the sequence of the file. A dictionary that holds nothing but one
+    other dictionary, such as {"state_dict": {...}}, is replaced by the inner one. `source` names
+    the file in messages. A FileError says what a state dict of tensors has no need of.
     """
     describe = _described if len(program) <= _SHORT else _described.__wrapped__
     try:
@@ -106,17 +90,7 @@ def _kind(value: object) -> str:
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers in the file.
-
-    Parameters
-    ----------
-    key
-        Name of its record in the archive.
-    stored_as
-        NumPy's or torch's name of the number format.
-    count
-        How many numbers it holds.
-    """
+    """So many numbers in the record `key` of the archive."""
 
     key: str
     stored_as: str
@@ -125,19 +99,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor described: which numbers of which storage it takes.
-
-    Parameters
-    ----------
-    storage
-        Where its numbers are.
-    offset
-        Position of its first number.
-    shape
-        Its extent along each axis.
-    strides
-        Numbers to step over along each axis.
-    """
+    """A tensor described: which numbers of which storage it takes; strides count numbers."""
 
     storage: Storage
     offset: int

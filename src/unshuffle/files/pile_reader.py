@@ -21,8 +21,8 @@ _SUFFIXES = (".pth", ".pt", ".safetensors", ".npz")
 _PART = re.compile(r"(?P<prefix>.*[./_])?(?P<part>weight|bias)", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]+")
 
+# The tensors "weight" and "bias" of one piece; one of them alone where they were detached.
 Layer = dict[str, Tensor]
-"""The tensors "weight" and "bias" of one piece; one of them alone where they were detached."""
 
 
 def read_pile(path: str | os.PathLike[str]) -> Pile:
@@ -53,11 +53,8 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     """
     path = Path(path)
     layers = _folder(path) if os.path.isdir(path) else _layers_of(path)
-    if len(layers) > limits.PIECES:
-        raise FileError(
-            f"{shown(path)}: holds {len(layers)} pieces, but at most {limits.PIECES} are "
-            "accepted; is it the right path?"
-        )
+    what = f"{shown(path)}: holds {len(layers)} pieces"
+    limits.check_count(len(layers), limits.PIECES, what, "is it the right path?")
     ids = _ids([name for name, _, _ in layers], path)
     pieces = [_piece(name, layer, file) for name, (_, layer, file) in zip(ids, layers, strict=True)]
     return Pile(
@@ -124,23 +121,9 @@ def _piece_files(folder: Path) -> list[Path]:
 
 
 def read_layers(file: Path) -> list[tuple[str, Layer, Path]]:
-    """Read the layers of a file that holds several.
+    """Read the layers of a file that holds a weight and a bias for each: name, tensors and file.
 
-    Parameters
-    ----------
-    file
-        A .pth, .pt, .safetensors or .npz file of tensors called `<layer>.weight` and
-        `<layer>.bias`.
-
-    Returns
-    -------
-    list
-        Name, tensors and file of each layer, in the sequence of the file where its format has one.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read, or does not hold a weight and a bias for each layer.
+    They come in the sequence of the file where its format has one.
     """
     layers = _layers_of(file)
     for name, layer, _ in layers:

@@ -10,14 +10,12 @@ import numpy as np
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files.opening import listed, shown
-from unshuffle.files.table import Columns, Table, check_known
+from unshuffle.files.table import Columns, Table
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
 _PREDICTION = re.compile(r"pred(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
 _TARGET = re.compile(r"true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
-
-_Names = Sequence[str]
 
 
 def read_records(
@@ -64,16 +62,15 @@ def read_records(
     if inputs is None:
         inputs = _guess("input", table.names, predictions, targets)
     wanted = [*inputs, *predictions, *targets]
-    check_known(wanted, table.names, path)
-    twice = [name for name, count in Counter(wanted).items() if count > 1]
-    if twice:
+    known, there = {*table.names}, f"its columns are {listed(table.names)}"
+    if unknown := [name for name in wanted if name not in known]:
+        raise RecordError(f"{shown(path)}: has no column {shown(unknown[0])}; {there}")
+    if twice := [name for name, count in Counter(wanted).items() if count > 1]:
         raise RecordError(
             f"{shown(path)}: column {shown(twice[0])} is named twice, but has one role"
         )
     if not inputs:
-        raise RecordError(
-            f"{shown(path)}: has no column of inputs; its columns are {listed(list(table.names))}"
-        )
+        raise RecordError(f"{shown(path)}: has no column of inputs; {there}")
     columns = table.columns(wanted, {*predictions, *targets})
     return Records(
         _matrix(inputs, columns),
@@ -110,13 +107,13 @@ def _role(name: str) -> str:
     return "target" if _TARGET.fullmatch(name) else "input"
 
 
-def _guess(role: str, names: _Names, *taken: _Names | None) -> list[str]:
+def _guess(role: str, names: Sequence[str], *taken: Sequence[str] | None) -> list[str]:
     """Columns whose names say that they have the role, but for those that were given another."""
     others = {name for given in taken for name in given or ()}
     return [name for name in names if _role(name) == role and name not in others]
 
 
-def _matrix(names: _Names, columns: Columns) -> Floats:
+def _matrix(names: Sequence[str], columns: Columns) -> Floats:
     rows = len(next(iter(columns.values())))
     matrix = np.empty((rows, len(names)))
     for position, name in enumerate(names):

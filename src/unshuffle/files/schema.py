@@ -31,27 +31,19 @@ from unshuffle.pieces.pile import ID_DIGITS, PieceId, may_be_id
 
 T = TypeVar("T")
 
+# Makes an object out of plain values in a named place; None if they cannot be one.
 Make = Callable[[Any, str], Any]
-"""Makes an object out of plain values in a named place; None if they cannot be one."""
 
+# By key, what is written beside the fields of an object, as a function of the object.
 Derived = Mapping[str, Callable[[Any], object]]
-"""By key, what is written beside the fields of an object, as a function of the object."""
 
+# Marks a field that is not among the plain values: it is in another file, or known already.
 BESIDE = "beside"
-"""Marks a field that is not among the plain values: it is in another file, or known already."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a value must be beyond its type.
-
-    Parameters
-    ----------
-    text
-        Completes "but … is expected".
-    admits
-        Whether a value of the right type is that.
-    """
+    """What a value must be beyond its type; the text completes "but … is expected"."""
 
     text: str
     admits: Callable[[Any], bool] = field(repr=False)
@@ -101,6 +93,7 @@ def one_of(names: Iterable[str]) -> Expected:
     return Expected(f"one of {', '.join(known)}", lambda value: value in known)
 
 
+# A text that may be shown as it is.
 Word = Annotated[
     str,
     Expected(
@@ -108,31 +101,17 @@ Word = Annotated[
         lambda text: len(text) <= limits.NAME_CHARACTERS and text.isprintable(),
     ),
 ]
-"""A text that may be shown as it is."""
 
-OrNaN = Annotated[float, Null(nan)]
-"""A number that may be undefined."""
+OrNaN = Annotated[float, Null(nan)]  # a number that may be undefined
 
-OrInfinite = Annotated[float, Null(inf)]
-"""A number that may be infinite."""
+OrInfinite = Annotated[float, Null(inf)]  # a number that may be infinite
 
 
 def read_value(hint: Any, value: object, where: str) -> Any:
-    """Make an object out of plain values.
+    """Make an object of a type that has a form out of plain values.
 
-    Parameters
-    ----------
-    hint
-        A dataclass without fields that are marked `BESIDE`, or any other type that has a form.
-    value
-        What stands in the file.
-    where
-        The file and a colon, or the file and the key of the value, for the message.
-
-    Raises
-    ------
-    UsageError
-        If a table lacks a key or has an unknown one, or a value is impossible.
+    `where` is the file and a colon, or the file and the key of the value. A UsageError names the
+    key that is unknown or lacking, or the value that is impossible.
     """
     noun, expected, null, make = _form(hint)
     if value is None and null is not None:
@@ -145,24 +124,9 @@ def read_value(hint: Any, value: object, where: str) -> Any:
 
 
 def read_fields(table: object, where: str, *kinds: type) -> dict[str, Any]:
-    """Read a table with the keys of one or several dataclasses.
+    """Read a table with the keys of one or several dataclasses, by the names of their fields.
 
-    Parameters
-    ----------
-    table, where
-        As in `read_value`.
-    kinds
-        The dataclasses.
-
-    Returns
-    -------
-    dict
-        By the names of the fields, what the table holds; nothing of a field marked `BESIDE`.
-
-    Raises
-    ------
-    UsageError
-        As in `read_value`.
+    Fields that are marked `BESIDE` are left out. The errors are those of `read_value`.
     """
     values = read_value(dict[str, Any], table, where)
     known = {key: each for kind in kinds for key, each in _schema(kind).items()}
@@ -335,6 +299,7 @@ def _exactly(kind: type) -> Make:
 
 _TABLE = "a table of keys and values"
 
+# By type, what to call its values, and what makes them.
 _LEAVES: dict[Any, tuple[str, Make]] = {
     int: ("a whole number", _exactly(int)),
     float: ("a number", _number),
@@ -342,4 +307,3 @@ _LEAVES: dict[Any, tuple[str, Make]] = {
     PieceId: ("a piece's number or name", _piece),
     dict[str, Any]: (_TABLE, _exactly(dict)),
 }
-"""By type, what to call its values, and what makes them."""

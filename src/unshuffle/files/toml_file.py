@@ -10,20 +10,11 @@ from unshuffle.files.opening import read_text, shown
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises
-    ------
-    FileError
-        If it cannot be read, is not TOML, or has a line that is too long.
-    """
+    """Read a TOML file whose lines are of bounded length."""
     text = read_text(path, max_bytes=limits.TOML_BYTES)
     for number, line in enumerate(text.splitlines(), start=1):
-        if len(line) > limits.TOML_LINE:
-            raise FileError(
-                f"{shown(path)}: line {number} has {len(line)} characters, but at most "
-                f"{limits.TOML_LINE} are accepted; spread it over several lines"
-            )
+        what = f"{shown(path)}: line {number} has {len(line)} characters"
+        limits.check_count(len(line), limits.TOML_LINE, what, "spread it over several lines")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # lists in lists, numbers of thousands of digits

@@ -28,26 +28,7 @@ _DAMAGE = (
 
 
 def open_zip(path: Path, content: bytes) -> "Archive":
-    """Read a zip's directory and check what its members declare.
-
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    content
-        All of it.
-
-    Returns
-    -------
-    Archive
-        Its members, none of them read yet.
-
-    Raises
-    ------
-    FileError
-        If it is not a zip, is damaged, or has members that are encrypted, share a name, use
-        another method than "stored" and "deflated", or would unpack beyond the limits.
-    """
+    """Read a zip's directory and check what its members declare; none of them is read yet."""
     # Python's reader builds an object for each entry: count them before it does.
     if content.count(_ENTRY) > limits.MEMBERS:
         raise FileError(
@@ -73,11 +54,7 @@ def open_zip(path: Path, content: bytes) -> "Archive":
 
 def _check_member(member: zipfile.ZipInfo, where: str) -> None:
     name = f"{where}: member {shown(member.filename)}"
-    if len(member.filename) > limits.NAME_CHARACTERS:
-        raise FileError(
-            f"{name} has a name of {len(member.filename)} characters, but at most "
-            f"{limits.NAME_CHARACTERS} are accepted; rename it"
-        )
+    limits.check_name(member.filename, name)
     if member.flag_bits & 0x1:
         raise FileError(f"{name} is encrypted; save the file again without a password")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -90,19 +67,7 @@ def _check_member(member: zipfile.ZipInfo, where: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """An open zip, held in memory.
-
-    Parameters
-    ----------
-    path
-        Where it came from.
-    size
-        Bytes of the file.
-    zip
-        Python's reader of it.
-    members
-        What it holds, by name.
-    """
+    """An open zip of so many bytes, held in memory, and its members by name."""
 
     path: Path
     size: int
@@ -110,25 +75,7 @@ class Archive:
     members: dict[str, zipfile.ZipInfo]
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
-        """Read a member, or only its beginning.
-
-        Parameters
-        ----------
-        name
-            One of `members`.
-        max_bytes
-            How much of it to read; all by default.
-
-        Returns
-        -------
-        bytes
-            Exactly as many as the directory declares, or `max_bytes` where that is less.
-
-        Raises
-        ------
-        FileError
-            If the member is damaged or does not hold as much as it declares.
-        """
+        """Read a member or its first `max_bytes`: exactly as many bytes as are declared."""
         member = self.members[name]
         size = member.file_size if max_bytes is None else min(max_bytes, member.file_size)
         try:

@@ -58,21 +58,9 @@ class Anatomy:
 
 
 def read_anatomy(pile: Pile, records: Records | None = None) -> Anatomy:
-    """Find the dimensions of a network that uses every piece of a pile.
+    """Find the dimensions of a network that uses every piece of a pile and fits the record.
 
-    Parameters
-    ----------
-    pile
-        The pieces.
-    records
-        If given, its number of inputs and predictions must fit.
-
-    Raises
-    ------
-    PileError
-        If the pieces cannot be the layers of one residual network; names the pieces in the way.
-    RecordError
-        If the record has another number of inputs or predictions than the network.
+    A PileError names the pieces in the way. A RecordError says that the widths differ.
     """
     counts = Counter(piece.shape for piece in pile)
     for hidden, width in counts:
@@ -86,13 +74,7 @@ def read_anatomy(pile: Pile, records: Records | None = None) -> Anatomy:
 
 
 def check_biases(pile: Pile) -> None:
-    """Make sure that there is one loose bias for each weight without one, by their lengths.
-
-    Raises
-    ------
-    PileError
-        If there is not.
-    """
+    """Make sure that there is one loose bias for each weight without one, by their lengths."""
     lengths = Counter(piece.shape[0] for piece in pile if piece.detached)
     found = Counter(len(bias.values) for bias in pile.biases)
     for length in sorted({*lengths, *found}):

@@ -9,8 +9,7 @@ from unshuffle.errors import AnswerError
 from unshuffle.pieces.anatomy import Anatomy, check_biases
 from unshuffle.pieces.pile import Floats, PieceId, Pile
 
-LOST = "?"
-"""Stands in an answer for a piece that is lost."""
+LOST = "?"  # stands in an answer for a piece that is lost
 
 
 def answer_text(permutation: Sequence[PieceId]) -> str:
@@ -24,13 +23,7 @@ def answer_hash(permutation: Sequence[PieceId]) -> str:
 
 
 def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
-    """Read comma-separated ids, with or without blanks and line breaks.
-
-    Raises
-    ------
-    AnswerError
-        If an id is not in the pile.
-    """
+    """Read comma-separated ids, with or without blanks and line breaks."""
     by_text = {str(name): name for name in (*pile.ids, *(bias.id for bias in pile.biases))}
     names = [name.strip() for name in re.split(r"[,\n]", text)]
     names = [name for name in names if name]
@@ -67,18 +60,8 @@ def with_biases(
 def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[PieceId, ...]]:
     """Give each detached weight the bias that follows it in an answer.
 
-    Returns
-    -------
-    tuple
-        The pile of whole pieces, and their part of the answer. Of a pile that has no detached
-        pieces, both as they are.
-
-    Raises
-    ------
-    PileError
-        If the weights and the loose biases are not of equal numbers.
-    AnswerError
-        If a weight is not followed by a bias of its length, or a bias is named elsewhere or twice.
+    The pile of whole pieces and their part of the answer are returned. Both stay as they are where
+    no piece is detached.
     """
     if not pile.detached:
         return pile, tuple(answer)
@@ -113,13 +96,7 @@ def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[Piec
 
 
 def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:
-    """Make sure that a permutation names each piece once and puts none where it cannot go.
-
-    Raises
-    ------
-    AnswerError
-        If it does not.
-    """
+    """Make sure that a permutation names each piece once and puts none where it cannot go."""
     counts = Counter(permutation)
     twice = [name for name, count in counts.items() if count > 1]
     unknown = [name for name in permutation if name not in pile.index]

@@ -11,17 +11,13 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import PileError
 
-Floats = NDArray[np.floating]
-"""A float32 or float64 array."""
+Floats = NDArray[np.floating]  # float32 or float64
 
-PieceId = int | str
-"""The number in a piece's file name where every name has one, else the name."""
+PieceId = int | str  # the number in a piece's file name where every name has one, else the name
 
-QUANTISED = ("int8", "uint8")
-"""Formats of integers in which weights are stored with scales."""
+QUANTISED = ("int8", "uint8")  # formats of integers in which weights are stored with scales
 
-ID_DIGITS = 18
-"""Of a number that is an id: so many fit into 64 bits."""
+ID_DIGITS = 18  # of a number that is an id: so many fit into 64 bits
 
 
 def may_be_id(name: str) -> bool:
@@ -129,15 +125,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """A bias that was torn off its weight: a piece of its own.
-
-    Parameters
-    ----------
-    id, stored_as
-        As of a `Piece`.
-    values
-        Shape (rows,), float32 or float64.
-    """
+    """A bias that was torn off its weight: a piece of its own, with values of shape (rows,)."""
 
     id: PieceId
     values: Floats

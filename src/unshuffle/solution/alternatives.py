@@ -23,18 +23,8 @@ class Alternatives:
     """What there is to order: a problem for each blueprint, the likeliest first.
 
     Each is made only when the search asks for it, and remembered. Without a blueprint they are the
-    activations, and the pieces that could be the last layer where shapes leave a choice.
-
-    Parameters
-    ----------
-    pile, records, options
-        The pieces, the record, and how to search.
-    anatomy
-        The roles that shapes admit, if they have been read already.
-    blueprint
-        The only one, if it is known.
-    start
-        An arrangement to try before any other, from an earlier search.
+    activations, and the pieces that could be the last layer where shapes leave a choice. `start` is
+    an arrangement to try before any other, from an earlier search.
     """
 
     def __init__(

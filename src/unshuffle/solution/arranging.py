@@ -29,29 +29,19 @@ from unshuffle.solution.alternatives import Alternatives, activation_of
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
+# Rows that `classic` judges candidates on: enough for the puzzle, few enough for minutes.
 CLASSIC_ROWS = 500
-"""Rows that `classic` judges candidates on: enough for the puzzle, few enough for minutes."""
 
+# Rows on which the search measures the rounding level; the final word takes more.
 TOLERANCE_ROWS = 16
-"""Rows on which the search measures the rounding level; the final word takes more."""
 
+# Only errors below this fraction of the predictions' scale are compared with rounding.
 PROMISING = 1e-3
-"""Only errors below this fraction of the predictions' scale are compared with rounding."""
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The goal of a search: to reproduce the record to rounding, or as well as noise allows.
-
-    Parameters
-    ----------
-    arithmetic
-        The dtype that the record was computed in.
-    blocks
-        How many blocks a complete arrangement has at least.
-    stored_as
-        The dtypes of the pieces in their files; None where noise is never an explanation.
-    """
+    """The goal of a search: to reproduce the record to rounding, or as well as noise allows."""
 
     arithmetic: str
     blocks: int
@@ -81,17 +71,7 @@ class Reproduction:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """What an earlier search over the same pieces came to.
-
-    Parameters
-    ----------
-    arrangement
-        The best one.
-    trace
-        Its steps, to which those of the next search are added.
-    ending
-        Why no further search is to be begun; None where one may.
-    """
+    """What an earlier search over the same pieces came to; its steps precede those of the next."""
 
     arrangement: Arrangement
     trace: Trace
@@ -109,25 +89,8 @@ def arrange(
 ) -> Solution:
     """Group the pieces of a whole pile into blocks, order the blocks, and verify the result.
 
-    Parameters
-    ----------
-    pile, records
-        The pieces, each of which has its place, and the record.
-    options
-        How to search.
-    alternatives
-        What there is to order, if it has been made already.
-    start
-        What an earlier search found.
-    stops
-        What stops the search beside the time limit.
-
-    Raises
-    ------
-    PileError
-        If the pieces cannot be one residual network.
-    RecordError
-        If the record does not fit the pile.
+    Each piece has its place. `alternatives` are given where they have been made already; `stops`
+    are what stops the search beside the time limit.
     """
     search = Searching.of(pile, records, options, alternatives=alternatives, start=start)
     search.go_on(stops)
@@ -136,19 +99,7 @@ def arrange(
 
 @dataclass(eq=False)
 class Searching:
-    """A search that can go on: what there is to order, what was done, and where it stands.
-
-    Parameters
-    ----------
-    alternatives
-        What there is to order.
-    trace
-        The steps so far.
-    ending
-        Why it stopped; None where it can go on.
-    state
-        Where it stands; None before the first round, and where the record has no predictions.
-    """
+    """A search that can go on: what there is to order, what was done, and where it stands."""
 
     alternatives: Alternatives
     trace: Trace
@@ -235,12 +186,7 @@ def given(
 ) -> Solution:
     """An arrangement that another search has found, verified and certified as it is.
 
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`.
-    blocks
-        Ids of the pieces of each block, in the order in which the blocks run.
+    `blocks` are the ids of the pieces of each block, in the order in which the blocks run.
     """
     with single_threaded_blas():
         alternatives = Alternatives(pile, records, options)
@@ -261,20 +207,9 @@ def conclude(
     *,
     as_it_is: bool = False,
 ) -> Solution:
-    """Verify and certify an arrangement.
+    """Verify and certify a complete arrangement.
 
-    Parameters
-    ----------
-    alternatives
-        What was ordered.
-    trace
-        What the search did.
-    arrangement
-        Its best, complete.
-    ending
-        Why it stopped.
-    as_it_is
-        Whether the arrangement stands although the evidence may rule out some of its blocks.
+    As it is, it stands although the evidence may rule out some of its blocks.
     """
     pile, known = alternatives.pile, alternatives.problems[0].known
     fitting = [one for one in alternatives.problems if as_it_is or one.evidence.admits(arrangement)]

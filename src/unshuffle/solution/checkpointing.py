@@ -28,34 +28,20 @@ from unshuffle.solution.arranging import Searching
 from unshuffle.solution.options import Options
 from unshuffle.solution.packing import pack, unpack
 
-LEAST_SECONDS = 1.0
-"""Between two writings of a checkpoint,"""
-SHARE = 0.05
-"""or longer, so that writing takes no more than this part of the time."""
+LEAST_SECONDS = 1.0  # Between two writings of a checkpoint,
+SHARE = 0.05  # or longer, so that writing takes no more than this part of the time
 
 ADVICE = "choose another file, or remove it to begin anew"
 
-STEPS = "trace."
-"""Precedes the names of the arrays of the trace."""
+STEPS = "trace."  # precedes the names of the arrays of the trace
 
 
 class Checkpoint:
-    """What a search has come to, in memory and in a file.
+    """What a search has come to, in memory and in a file, which need not exist.
 
     A solve may begin several searches of whole piles, one after the other. The file holds the last
-    of them; those before it are begun anew and come to the same end.
-
-    Parameters
-    ----------
-    path
-        The file; it need not exist.
-    pause
-        Seconds between two writings, at least.
-
-    Raises
-    ------
-    FileError
-        If the file is damaged or is no checkpoint.
+    of them; those before it are begun anew and come to the same end. At least `pause` seconds lie
+    between two writings. A FileError says that the file is damaged or is no checkpoint.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, pause: float | None = None) -> None:
@@ -74,13 +60,7 @@ class Checkpoint:
     def claim(
         self, pile: Pile, records: Records, options: Options, *, permuted_units: bool
     ) -> None:
-        """Say what the search is of that begins now.
-
-        Raises
-        ------
-        FileError
-            If the file is of another search.
-        """
+        """Say what the search is of that begins now; a file of another search is refused."""
         key = _key(pile, records, options) | {"kind of pile": str(permuted_units)}
         other = [part for part in key if self._key.get(part, key[part]) != key[part]]
         if other:
@@ -91,13 +71,7 @@ class Checkpoint:
         self._key, self._begun = key, 0
 
     def resumed(self, searching: Searching) -> OnState:
-        """Bring a search to where it was cut off; what is returned keeps it from there on.
-
-        Raises
-        ------
-        FileError
-            If the file is of another search.
-        """
+        """Bring a search to where it was cut off; what is returned keeps it from there on."""
         self._begun += 1
         if self._state is not None and self._begun == self._number:
             problem = searching.alternatives.problems[0]
@@ -121,13 +95,7 @@ class Checkpoint:
         return keep
 
     def write(self) -> None:
-        """Write what has not been written yet.
-
-        Raises
-        ------
-        FileError
-            If the file cannot be written.
-        """
+        """Write what has not been written yet."""
         if self._pending is None:
             return
         state, searching, count = self._pending

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 
-ARRAY = "array"
-"""The key under which plain values name an array."""
+ARRAY = "array"  # the key under which plain values name an array
 
-VALUES = "values"
-"""The name of the array that holds all plain values as JSON."""
+VALUES = "values"  # the name of the array that holds all plain values as JSON
 
 
 def pack(value: object) -> dict[str, NDArray[np.generic]]:

@@ -41,6 +41,8 @@ from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.pile import PieceId
 from unshuffle.solution.solution import Solution
 
+# The answer, as it is published and hashed; how it ended, the order, and what the pairs were
+# found by; the assembled network; the scores of all pairs; every step of the search.
 ANSWER, SOLUTION, NETWORK, PAIRING, TRACE = FILES = (
     "answer.txt",
     "solution.json",
@@ -48,8 +50,6 @@ ANSWER, SOLUTION, NETWORK, PAIRING, TRACE = FILES = (
     "pairing.npz",
     "trace.npz",
 )
-"""The answer, as it is published and hashed; how it ended, the order, and what the pairs were found
-by; the assembled network; the scores of all pairs; every step of the search."""
 
 ADVICE = "solve again with --out"
 
@@ -212,8 +212,8 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     return {name: array.read() for name, array in open_npz(path, ANYTHING).items()}
 
 
+# Whether something holds, the file to blame if it does not, and what is wrong then.
 Claim = tuple[bool, str, str]
-"""Whether something holds, the file to blame if it does not, and what is wrong then."""
 
 
 def _check(claims: Iterable[Claim], folder: Path) -> None:
