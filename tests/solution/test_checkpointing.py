@@ -1,5 +1,6 @@
 """A search that is cut off goes on where it was, and ends where it would have."""
 
+import json
 import os
 import signal
 import subprocess
@@ -251,20 +252,44 @@ def test_a_forged_state_is_refused_or_leads_to_an_answer(stored, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"head": np.array("{}")},
-        {"head": np.array('{"key": {"a": "\\u001b"}, "number": 1, "seconds": 1.0}')},
-        {"head": np.array('{"key": {}, "number": 1, "seconds": -1.0}')},
-        {"head": np.array('{"key": {}, "number": "x", "seconds": 1.0}')},
-        {"values": np.array("[]")},
-        {"values": np.array("{")},
-        {"values": np.array('{"best": 1}')},
-        {"values": np.zeros(3)},
+        {"key": {"a": "\u001b"}},
+        {"seconds": -1.0},
+        {"seconds": float("inf")},
+        {"number": "x"},
+        {"number": None},
+        {"state": {"best": 1}},
+        {"state": {"array": "no such array"}},
+        {"state": {"array": []}},
+        {"state": {"array": "0"}},
+        {"steps": []},
+        {"more": 1},
     ],
 )
-def test_arrays_that_make_no_checkpoint_are_refused(stored, tmp_path, change):
-    write_npz(tmp_path / "a.npz", stored[-1] | change)
+def test_values_that_make_no_checkpoint_are_refused(stored, tmp_path, change):
+    values = json.loads(str(stored[-1]["values"])) | change
+    write_npz(tmp_path / "a.npz", stored[-1] | {"values": np.array(json.dumps(values))})
     with pytest.raises(FileError, match=r"a\.npz.*remove it to begin anew"):
         Checkpoint(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("values", [np.array("[]"), np.array("{}"), np.array("{"), np.zeros(3)])
+def test_arrays_that_make_no_checkpoint_are_refused(stored, tmp_path, values):
+    write_npz(tmp_path / "a.npz", stored[-1] | {"values": values})
+    with pytest.raises(FileError, match=r"a\.npz.*remove it to begin anew"):
+        Checkpoint(tmp_path / "a.npz")
+
+
+def test_errors_beyond_all_numbers_come_back(make_dropped, tmp_path):
+    """A network that overflows on most orders has infinite errors, which JSON does not have."""
+    pile, records, _ = square(make_dropped)
+    with checkpoint(tmp_path / "a") as kept:
+        solve(pile, records, checkpoint=kept)
+    values = {name: array.read() for name, array in open_npz(tmp_path / "a", ANYTHING).items()}
+    changed = json.loads(str(values["values"]))
+    changed["state"]["best"]["error"] = changed["state"]["before"] = None
+    write_npz(tmp_path / "a", values | {"values": np.array(json.dumps(changed))}, force=True)
+    kept = Checkpoint(tmp_path / "a")._kept
+    assert kept.state.best.error == kept.state.before == np.inf
 
 
 def test_a_file_that_is_no_checkpoint_stays(make_dropped, tmp_path):

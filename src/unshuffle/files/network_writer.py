@@ -30,28 +30,13 @@ def write_network(
     stored_as: str | None = None,
     force: bool = False,
 ) -> None:
-    """Write named tensors in the format that the path's suffix says.
+    """Write named tensors in the format that the path's suffix says; see `write_bytes` for `force`.
 
-    Parameters
-    ----------
-    path
-        A path that ends in .safetensors, .npz, .pt or .pth. The folder must exist.
-    tensors
-        float64 or float32 arrays of any shape by name. .safetensors does not keep their sequence.
-    stored_as
-        The number format in the file: "float64", "float32", "float16" or "bfloat16", the last not
-        in .npz; or "int8", which gives each tensor a `<name>_scale`, of one number for each row of
-        a matrix. By default, that of each array.
-    force
-        Whether a file that is there already may be replaced.
-
-    Raises
-    ------
-    FileError
-        If the suffix is another, a file is there already, the number format is not for it, or the
-        file cannot be written.
-    MissingExtraError
-        If the suffix is .pt or .pth and torch is not installed.
+    The suffix is .safetensors, which does not keep the sequence of the tensors, .npz, .pt or .pth.
+    The tensors are float64 or float32, of any shape. `stored_as` is the number format in the file,
+    by default that of each array: "float64", "float32", "float16" or "bfloat16", the last not in
+    .npz; or "int8", which gives each tensor a `<name>_scale`, of one number for each row of a
+    matrix. A MissingExtraError says that torch is lacking, which .pt and .pth need.
     """
     path = Path(path)
     _packer_of(path)  # what can never be written is said before what is in the way

@@ -93,7 +93,7 @@ class Storage:
     """So many numbers in the record `key` of the archive."""
 
     key: str
-    stored_as: str
+    stored_as: str  # NumPy's or torch's name of the number format
     count: int
 
 
@@ -146,12 +146,6 @@ class _Machine:
 
     # What steps are made of.
 
-    def byte(self) -> int:
-        if self.position >= len(self.program):
-            raise self.refusal("is cut short")
-        self.position += 1
-        return self.program[self.position - 1]
-
     def take(self, count: int) -> bytes:
         end = self.position + count
         if end > len(self.program):
@@ -159,6 +153,9 @@ class _Machine:
         taken = self.program[self.position : end]
         self.position = end
         return taken
+
+    def byte(self) -> int:
+        return self.take(1)[0]
 
     def number(self, size: int, *, signed: bool = False) -> int:
         return int.from_bytes(self.take(size), "little", signed=signed)
@@ -204,9 +201,6 @@ class _Machine:
         protocol = self.byte()
         if not 2 <= protocol <= 5:
             raise self.refusal(f"is of protocol {protocol}")
-
-    def frame(self) -> None:
-        self.number(8)  # a size, of use only to a reader that buffers
 
     def push(self, value: object) -> None:
         self.stack.append(value)
@@ -278,10 +272,6 @@ class _Machine:
         self.set_entries([key, value])
 
 
-def _ordered_dict(arguments: tuple[object, ...]) -> object:
-    return {} if arguments == () else None
-
-
 def _tensor(arguments: tuple[object, ...]) -> StoredTensor | None:
     match arguments:
         case (Storage() as storage, int(offset), shape, strides, bool(), hooks, *flags) if (
@@ -308,16 +298,16 @@ def _parameter(arguments: tuple[object, ...]) -> StoredTensor | None:
 
 
 _CALLS: dict[str, Callable[[tuple[object, ...]], object]] = {
-    "collections.OrderedDict": _ordered_dict,
+    "collections.OrderedDict": lambda arguments: None if arguments else {},
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
 }
 
 _STOP = ord(".")
 
-_STEPS: dict[int, Callable[[_Machine], None]] = {
+_STEPS: dict[int, Callable[[_Machine], object]] = {
     0x80: lambda m: m.protocol(),
-    0x95: lambda m: m.frame(),
+    0x95: lambda m: m.take(8),  # the size of a frame, of use only to a reader that buffers
     ord("("): lambda m: m.mark(),
     ord("N"): lambda m: m.push(None),
     0x88: lambda m: m.push(True),

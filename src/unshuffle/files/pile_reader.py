@@ -189,23 +189,18 @@ def _ids(names: Sequence[str], path: Path) -> list[PieceId]:
 
 
 def _piece(name: PieceId, layer: Layer, file: Path) -> Piece | Bias:
+    weight, bias = layer.get("weight"), layer.get("bias")
+    if weight and bias and weight.stored_as != bias.stored_as:
+        scaled = weight.stored_as in QUANTISED  # scales are often kept for weights only
+        if not (scaled and bias.values.dtype == np.float32):
+            raise FileError(
+                f"{shown(file)}: piece {name} has a weight of {weight.stored_as} and a bias of "
+                f"{bias.stored_as}; convert one of them"
+            )
     try:
-        if "weight" not in layer:
+        if weight is None:
             return Bias(name, layer["bias"].values, layer["bias"].stored_as)
-        weight = layer["weight"]
-        if "bias" not in layer:
-            return Piece.linear(name, weight.values, None, weight.stored_as)
-        return _whole_piece(name, weight, layer["bias"], file)
+        numbers = None if bias is None else bias.values
+        return Piece.linear(name, weight.values, numbers, weight.stored_as)
     except PileError as error:
         raise PileError(f"{shown(file)}: {error}") from error
-
-
-def _whole_piece(name: PieceId, weight: Tensor, bias: Tensor, file: Path) -> Piece:
-    # Scales are often kept for weights only.
-    mixed = weight.stored_as in QUANTISED and bias.values.dtype == np.float32
-    if weight.stored_as != bias.stored_as and not mixed:
-        raise FileError(
-            f"{shown(file)}: piece {name} has a weight of {weight.stored_as} and a bias of "
-            f"{bias.stored_as}; convert one of them"
-        )
-    return Piece.linear(name, weight.values, bias.values, weight.stored_as)

@@ -11,7 +11,8 @@ in a table that is read, but nothing is made of them.
 The types that have a form in plain values are these. Numbers, texts and `PieceId` are themselves,
 but a number that is not finite is null. A tuple is a list, an enum is the `str` of its member, and
 a dataclass is a table. A `Mapping` is a table where its keys are texts, else a list of pairs.
-`dict[str, Any]` is a table that somebody else checks. `X | None` is null or the form of X.
+`dict[str, Any]` is a table that somebody else checks. `X | None` is null or the form of X. An array
+is itself, so who writes it keeps it beside the plain values; it holds no NaN.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,9 @@ from operator import or_
 from sys import float_info
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.errors import UsageError
 from unshuffle.files import limits
@@ -155,11 +159,15 @@ def encode(value: object) -> dict[str, Any]:
 
 def _plain(value: Any, hint: Any = None) -> Any:
     """The plain form of a value, which is in a field of a type."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if is_dataclass(value):
         chosen = _mark(Kinds, _parted(hint)[1]) is not None
         return encode(value) | ({"kind": getattr(value, "kind", None)} if chosen else {})
     if isinstance(value, float):
         return value if isfinite(value) else None
+    if _parted(hint)[0] in _LEAVES:
+        return value
     if isinstance(value, Mapping):
         pairs = [[key, _plain(part)] for key, part in value.items()]
         return dict(pairs) if _has_text_keys(_parted(hint)[0]) else pairs
@@ -214,6 +222,8 @@ def _found(value: object) -> str:
             return "a table"
         case list():
             return f"a list of {len(value)}"
+        case np.ndarray():
+            return f"an array of {value.dtype} of shape {value.shape}"
     return shown(repr(value) if isinstance(value, str) else value)
 
 
@@ -232,13 +242,15 @@ def _maker(hint: Any) -> tuple[str, Make]:
     parts = get_args(hint)
     if hint in _LEAVES:
         return _LEAVES[hint]
+    if get_origin(hint) is np.ndarray:
+        dtype = np.dtype(get_args(parts[1])[0])
+        return f"an array of {dtype} without NaN", partial(_array, dtype)
     if get_origin(hint) is tuple:
         length = "" if parts[-1] is Ellipsis else f" of {len(parts)}"
         return f"a list{length}", partial(_tuple, parts)
-    if _has_text_keys(hint):
-        return _TABLE, partial(_mapping, *parts)
     if get_origin(hint) is Mapping:
-        return "a list of pairs, none of them twice", partial(_pairs, parts)
+        pairs = "a list of pairs, none of them twice", partial(_pairs, parts)
+        return (_TABLE, partial(_mapping, *parts)) if _has_text_keys(hint) else pairs
     if issubclass(hint, Enum):
         names = {str(member): member for member in hint}
         return (
@@ -246,6 +258,12 @@ def _maker(hint: Any) -> tuple[str, Make]:
             lambda name, _: names.get(name) if type(name) is str else None,
         )
     return _TABLE, lambda table, where: hint(**read_fields(table, where, hint))
+
+
+def _array(dtype: np.dtype[Any], value: object, _: str) -> NDArray[Any] | None:
+    if not isinstance(value, np.ndarray) or value.dtype != dtype:
+        return None
+    return None if dtype.kind == "f" and np.isnan(value).any() else value
 
 
 def _tuple(hints: tuple[Any, ...], parts: object, where: str) -> tuple[Any, ...] | None:
@@ -301,9 +319,10 @@ _TABLE = "a table of keys and values"
 
 # By type, what to call its values, and what makes them.
 _LEAVES: dict[Any, tuple[str, Make]] = {
+    bool: ("true or false", _exactly(bool)),
     int: ("a whole number", _exactly(int)),
     float: ("a number", _number),
     str: ("text in quotes", _exactly(str)),
     PieceId: ("a piece's number or name", _piece),
-    dict[str, Any]: (_TABLE, _exactly(dict)),
+    **dict.fromkeys((dict[str, Any], Mapping[str, Any]), (_TABLE, _exactly(dict))),
 }

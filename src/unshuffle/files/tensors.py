@@ -43,14 +43,11 @@ def decode(raw: bytes, stored_as: str, byteorder: str = "little") -> NDArray[Any
     `raw` and then cannot be written to.
     """
     order: Literal["<", ">"] = "<" if byteorder == "little" else ">"
-    if stored_as in INTEGER_BYTES:
-        integers = np.frombuffer(raw, np.dtype(stored_as).newbyteorder(order))
-        return integers.astype(stored_as, copy=False)
     if stored_as == "bfloat16":  # the upper half of a float32
         upper = np.frombuffer(raw, f"{order}u2").astype(np.uint32)
         return (upper << 16).view(np.float32)
-    values = np.frombuffer(raw, f"{order}f{ITEM_BYTES[stored_as]}")
-    return values.astype(np.float64 if stored_as == "float64" else np.float32, copy=False)
+    values = np.frombuffer(raw, np.dtype(stored_as).newbyteorder(order))
+    return values.astype("float32" if stored_as == "float16" else stored_as, copy=False)
 
 
 def encode(values: NDArray[Any], stored_as: str) -> bytes:
@@ -58,11 +55,9 @@ def encode(values: NDArray[Any], stored_as: str) -> bytes:
 
     Numbers are rounded to the nearest of the format, ties to even: the inverse of `decode`.
     """
-    if stored_as == "int8":
-        return values.astype(np.int8).tobytes()
     if stored_as != "bfloat16":
         with np.errstate(over="ignore"):
-            return values.astype(f"<f{ITEM_BYTES[stored_as]}").tobytes()
+            return values.astype(np.dtype(stored_as).newbyteorder("<")).tobytes()
     bits = np.ascontiguousarray(values, "<f4").view("<u4")
     finite = np.isfinite(values)
     # Half a unit of the upper half is added, less one bit where that half is even: then it is cut.

@@ -58,12 +58,7 @@ class Piece:
                     f"piece {self.id}: its {name} has shape {values.shape} and holds no number; "
                     "leave this piece out"
                 )
-            if not np.isfinite(values).all():
-                where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-                raise PileError(
-                    f"piece {self.id}: its {name} holds {values[where]} at {list(where)}, but "
-                    "all numbers of a network are finite; the file is damaged or training diverged"
-                )
+            _check_finite(self.id, name, values)
 
     @classmethod
     def linear(
@@ -137,12 +132,16 @@ class Bias:
                 f"piece {self.id}: its bias has shape {self.values.shape}, but a bias is a vector "
                 "with at least one number; leave this piece out"
             )
-        if not np.isfinite(self.values).all():
-            where = int(np.argmin(np.isfinite(self.values)))
-            raise PileError(
-                f"piece {self.id}: its bias holds {self.values[where]} at [{where}], but all "
-                "numbers of a network are finite; the file is damaged or training diverged"
-            )
+        _check_finite(self.id, "bias", self.values)
+
+
+def _check_finite(name: PieceId, tensor: str, values: Floats) -> None:
+    if not np.isfinite(values).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise PileError(
+            f"piece {name}: its {tensor} holds {values[where]} at {list(where)}, but all numbers "
+            "of a network are finite; the file is damaged or training diverged"
+        )
 
 
 class Pile:

@@ -7,8 +7,6 @@ from itertools import product
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.blueprints import Blueprint
-from unshuffle.blocks.mlp import MlpStack
-from unshuffle.blocks.network import Network
 from unshuffle.grouping.groups import group
 from unshuffle.grouping.pairs import Pairing, pair
 from unshuffle.ordering.problem import Problem
@@ -102,8 +100,3 @@ def problem_of(
     bank = mlp_bank(pile, anatomy, activation)
     grouped, evidence = pairing.grouped(pile), pairing.evidence(pile, bank)
     return Problem(bank, last_layer(pile, pairing.last), grouped, evidence, records)
-
-
-def activation_of(network: Network) -> str:
-    """Name of the activation in the hidden layers; "" where blocks of that kind have none."""
-    return network.blocks.activation.name if isinstance(network.blocks, MlpStack) else ""

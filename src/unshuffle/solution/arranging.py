@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
@@ -25,7 +26,7 @@ from unshuffle.proof.certificate import Certificate, certify
 from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.tolerance import arithmetic_of, rounding_tolerance
 from unshuffle.proof.verification import UNVERIFIED, best_fitting, judge_network
-from unshuffle.solution.alternatives import Alternatives, activation_of
+from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
@@ -43,9 +44,9 @@ PROMISING = 1e-3
 class Reproduction:
     """The goal of a search: to reproduce the record to rounding, or as well as noise allows."""
 
-    arithmetic: str
-    blocks: int
-    stored_as: tuple[str, ...] | None = None
+    arithmetic: str  # the dtype that the record was computed in
+    blocks: int  # of a complete arrangement, at least
+    stored_as: tuple[str, ...] | None = None  # None where noise is never an explanation
 
     def reproduces(self, judge: Judge, run: Run) -> bool:
         """Whether a run reproduces a judge's rows to rounding."""
@@ -75,7 +76,7 @@ class Start:
 
     arrangement: Arrangement
     trace: Trace
-    ending: Ending | None = None
+    ending: Ending | None = None  # why no further search is to be begun, if none is
 
 
 def arrange(
@@ -103,8 +104,8 @@ class Searching:
 
     alternatives: Alternatives
     trace: Trace
-    ending: Ending | None = None
-    state: State | None = None
+    ending: Ending | None = None  # None where it can go on
+    state: State | None = None  # None before the first round, and without predictions
     _bench: Workbench | None = None
 
     @classmethod
@@ -149,18 +150,12 @@ class Searching:
             self._bench = self._workbench(problem, rng)
             self.state = self.state or begin(self._bench, rng)
         assert self.state is not None
-        rounds = (
-            advance(self.state, self._bench)
-            if options.strategy == "auto"
-            else classic(self.state, self._bench, options.placement)
-        )
+        if options.strategy == "auto":
+            rounds = advance(self.state, self._bench)
+        else:
+            rounds = classic(self.state, self._bench, options.placement)
         self.state, ending = run_states(
-            self.state,
-            rounds,
-            self.trace,
-            stops=stops,
-            on_step=options.on_step,
-            on_state=on_state,
+            self.state, rounds, self.trace, stops=stops, on_step=options.on_step, on_state=on_state
         )
         return ending
 
@@ -168,10 +163,9 @@ class Searching:
         pile, options = self.alternatives.pile, self.alternatives.options
         arithmetic = arithmetic_of(pile.dtype, problem.known.predictions)
         goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as)
-        rows = options.rows
+        rows, clock = options.rows, options.clock
         if options.strategy == "classic":
             rows = min(rows or CLASSIC_ROWS, len(problem.known))
-        clock = options.clock
         return Workbench(self.alternatives, rng, goal, options.parameters, rows, clock=clock)
 
     def solution(self) -> Solution:
@@ -235,7 +229,7 @@ def conclude(
         max_abs_error=verdict.max_abs_error,
         rows=verdict.rows,
         sha256=answer_hash(applied if last is None else [*applied, last]),
-        activation=activation_of(network),
+        activation=network.blocks.activation.name if isinstance(network.blocks, MlpStack) else "",
         pairing=alternatives.pairing,
         certificate=certificate,
         seconds=alternatives.options.clock.seconds,
@@ -265,7 +259,6 @@ def _outcome(verdict: Outcome, ending: Ending | None, certificate: Certificate |
         return Outcome.AMBIGUOUS
     if verdict is not Outcome.MISFIT:
         return verdict
-    return {
-        Ending.OUT_OF_TIME: Outcome.BUDGET_SPENT,
-        Ending.INTERRUPTED: Outcome.INTERRUPTED,
-    }.get(ending or Ending.CONVERGED, Outcome.LOCAL_OPTIMUM)
+    if ending is Ending.OUT_OF_TIME:
+        return Outcome.BUDGET_SPENT
+    return Outcome.INTERRUPTED if ending is Ending.INTERRUPTED else Outcome.LOCAL_OPTIMUM

@@ -21,22 +21,25 @@ class Leftover:
 class Gap:
     """A place where a layer, or a whole block, is missing."""
 
+    # Of the block, from 0, in the network with its gaps filled; for the last layer, their number.
     place: int
-    missing: Word
-    stand_in: PieceId | None
-    share: float
+    missing: Word  # "inp", "out", "block" or "last"
+    stand_in: PieceId | None  # the layer that was estimated in its place
+    share: float  # mean square of what is lost without the block, over the predictions' variance
 
 
 @dataclass(frozen=True)
 class Findings:
     """What was wrong with a pile or a record, and how much of it is explained nevertheless."""
 
-    leftovers: tuple[Leftover, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()  # pieces that were set aside
     gaps: tuple[Gap, ...] = ()
-    unexplained: float = 0.0
-    notes: tuple[Word, ...] = ()
+    unexplained: float = 0.0  # mean squared error over the predictions' variance
+    notes: tuple[Word, ...] = ()  # whatever else was noticed, a sentence each
+    # What each input column has to be multiplied by, and what then added; empty where nothing.
     scale: tuple[float, ...] = ()
     shift: tuple[float, ...] = ()
+    # For each input the record's column that holds it, from 0; empty where they are in sequence.
     columns: tuple[int, ...] = ()
 
     @property

@@ -31,8 +31,8 @@ from unshuffle.files import (
     shown,
     write_files,
 )
-from unshuffle.files.json_file import read_json
 from unshuffle.files.npz_file import ANYTHING, open_npz
+from unshuffle.files.plain import read_json
 from unshuffle.files.schema import Word, encode, one_of, read_fields, read_value
 from unshuffle.grouping import Pairing
 from unshuffle.grouping.fusion import Fusion
@@ -41,8 +41,6 @@ from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.pile import PieceId
 from unshuffle.solution.solution import Solution
 
-# The answer, as it is published and hashed; how it ended, the order, and what the pairs were
-# found by; the assembled network; the scores of all pairs; every step of the search.
 ANSWER, SOLUTION, NETWORK, PAIRING, TRACE = FILES = (
     "answer.txt",
     "solution.json",

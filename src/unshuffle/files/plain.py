@@ -1,4 +1,4 @@
-"""JSON files that hold one object."""
+"""Plain values from JSON and TOML files; `schema` makes objects out of them."""
 
 import json
 from pathlib import Path
@@ -25,3 +25,17 @@ def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) ->
     if not isinstance(values, dict):
         raise FileError(f"{shown(path)}: is no JSON object; {advice}")
     return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file whose lines are of bounded length."""
+    import tomllib
+
+    text = read_text(path, max_bytes=limits.TOML_BYTES)
+    for number, line in enumerate(text.splitlines(), start=1):
+        what = f"{shown(path)}: line {number} has {len(line)} characters"
+        limits.check_count(len(line), limits.TOML_LINE, what, "spread it over several lines")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # lists in lists, numbers of thousands of digits
+        raise FileError(f"{shown(path)}: is not TOML: {shown(error)}; correct that line") from error
