@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from unshuffle.files.opening import read_text as read_text
     from unshuffle.files.opening import shown as shown
     from unshuffle.files.pile_reader import read_pile as read_pile
-    from unshuffle.files.records_reader import read_records as read_records
-    from unshuffle.files.records_writer import records_text as records_text
-    from unshuffle.files.records_writer import write_records as write_records
+    from unshuffle.files.records_file import read_records as read_records
+    from unshuffle.files.records_file import records_text as records_text
+    from unshuffle.files.records_file import write_records as write_records
 
 # Names are imported when first used, so that who reads need not wait for what writes.
 _NAMES = {
@@ -30,8 +30,7 @@ _NAMES = {
     "network_writer": "pack_network pack_npz pack_safetensors write_network write_npz",
     "opening": "read_text shown",
     "pile_reader": "read_pile",
-    "records_reader": "read_records",
-    "records_writer": "records_text write_records",
+    "records_file": "read_records records_text write_records",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from unshuffle.errors import FileError
 from unshuffle.files import limits
 from unshuffle.files.opening import read_bytes, shown
-from unshuffle.files.tensors import INTEGER_BYTES, Tensor, check_dtype
+from unshuffle.files.tensors import Tensor, check_dtype
 from unshuffle.files.zip_file import Archive, open_zip
+
+# Kinds of arrays that are read, as NumPy calls them: numbers; also truth values and text.
+NUMBERS, ANYTHING = "fiu", "fiubU"
 
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {1: 2, 2: 4, 3: 4}  # of the header's length, by version of the format
@@ -35,14 +38,9 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     for name, array in open_npz(path).items():
         stored_as = array.dtype.name
         check_dtype(stored_as, f"{shown(path)}: tensor {shown(name)}")
-        kept = stored_as == "float64" or stored_as in INTEGER_BYTES
-        values = np.array(array.read(), stored_as if kept else np.float32, order="C")
-        tensors[name] = Tensor(values, stored_as)
+        held_as = "float32" if stored_as == "float16" else stored_as
+        tensors[name] = Tensor(np.array(array.read(), held_as, order="C"), stored_as)
     return tensors
-
-
-# Kinds of arrays that are read, as NumPy calls them: numbers; also truth values and text.
-NUMBERS, ANYTHING = "fiu", "fiubU"
 
 
 def open_npz(path: Path, kinds: str = NUMBERS) -> dict[str, "StoredArray"]:
@@ -64,7 +62,7 @@ def open_npz(path: Path, kinds: str = NUMBERS) -> dict[str, "StoredArray"]:
 
 
 def _declared(archive: Archive, member: str, kinds: str) -> "StoredArray":
-    what = f"{shown(archive.path)}: array {shown(member.removesuffix('.npy'))}"
+    what = f"{archive.where}: array {shown(member.removesuffix('.npy'))}"
     head = archive.read(member, _HEADER_BYTES)
     length = _LENGTH_BYTES.get(head[6]) if len(head) > 12 and head[:6] == _MAGIC else None
     if length is None:
@@ -93,7 +91,7 @@ def _declared(archive: Archive, member: str, kinds: str) -> "StoredArray":
             f"{what} declares shape {shape} of {dtype.name}, but holds {size} bytes; copy or "
             "download the file again"
         )
-    return StoredArray(archive, member, start, dtype, shape, fortran == b"True")
+    return StoredArray(archive, member, what, start, dtype, shape, fortran == b"True")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,25 +100,22 @@ class StoredArray:
 
     archive: Archive
     member: str
-    start: int
+    what: str  # its name for messages
+    start: int  # bytes of the member before its first number
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    fortran: bool
+    fortran: bool  # whether the first axis runs fastest
 
     def read(self) -> NDArray[Any]:
         """Read the numbers, of `shape` and `dtype`; the array cannot be written to."""
         content = self.archive.read(self.member)
         flat = np.frombuffer(content, self.dtype, offset=self.start)
-        if self.dtype.kind == "U":
-            self._check_text(np.frombuffer(content, f"{self.dtype.str[0]}u4", offset=self.start))
+        if self.dtype.kind == "U":  # NumPy would make strings that Python does not have
+            codes = np.frombuffer(content, f"{self.dtype.str[0]}u4", offset=self.start)
+            wrong = codes[(codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))]
+            if len(wrong):
+                raise FileError(
+                    f"{self.what} has text with the code {wrong[0]:#x}, which is no character; "
+                    "copy or download the file again"
+                )
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
-
-    def _check_text(self, codes: NDArray[np.uint32]) -> None:
-        """Refuse what NumPy would make into strings that Python does not have."""
-        wrong = codes[(codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))]
-        if len(wrong):
-            raise FileError(
-                f"{shown(self.archive.path)}: array {shown(self.member.removesuffix('.npy'))} has "
-                f"text with the code {wrong[0]:#x}, which is no character; copy or download the "
-                "file again"
-            )

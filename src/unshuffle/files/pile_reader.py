@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,7 @@ from unshuffle.files import limits
 from unshuffle.files.opening import listed, shown
 from unshuffle.files.quantised import restore
 from unshuffle.files.tensors import Tensor
-from unshuffle.pieces.pile import ID_DIGITS, QUANTISED, Bias, Piece, PieceId, Pile, may_be_id
+from unshuffle.pieces.pile import ID_DIGITS, QUANTISED, Bias, Piece, PieceId, Pile, may_be_id, twice
 
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".npz")
 
@@ -86,16 +85,12 @@ def _reader(file: Path) -> Callable[[Path], dict[str, Tensor]]:
     """What reads files of that suffix; no pile waits for the formats that it is not kept in."""
     match file.suffix.lower():
         case ".safetensors":
-            from unshuffle.files.safetensors_file import read_safetensors
-
-            return read_safetensors
+            from unshuffle.files.safetensors_file import read_safetensors as read
         case ".npz":
-            from unshuffle.files.npz_file import read_npz
-
-            return read_npz
-    from unshuffle.files.torch_zip import read_torch
-
-    return read_torch
+            from unshuffle.files.npz_file import read_npz as read
+        case _:
+            from unshuffle.files.torch_zip import read_torch as read
+    return read
 
 
 def _piece_files(folder: Path) -> list[Path]:
@@ -180,10 +175,10 @@ def _ids(names: Sequence[str], path: Path) -> list[PieceId]:
                 f"{shown(path)}: a piece is called {name!r}, but answers list pieces between "
                 "commas, on one line: rename it without commas, control characters and outer spaces"
             )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    if doubled := twice(names):
         raise FileError(
-            f"{shown(path)}: two pieces are called {shown(twice[0])}; rename or remove one of them"
+            f"{shown(path)}: two pieces are called {shown(doubled[0])}; rename or remove one of "
+            "them"
         )
     return list(names)
 

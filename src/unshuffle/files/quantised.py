@@ -77,10 +77,10 @@ def restore(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
                 f"{shown(f'{name}_scale')}, or save it as float32"
             )
         numbers = _one_or_by_row(scale, tensor, f"{what} has a scale")
-        if not (np.isfinite(numbers).all() and (numbers > 0).all()):
-            wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))][0]
+        wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))]
+        if len(wrong):
             raise FileError(
-                f"{what} has a scale of {wrong:.3g}, but scales are positive and finite in "
+                f"{what} has a scale of {wrong[0]:.3g}, but scales are positive and finite in "
                 "float32; quantise it again, or save it as float32"
             )
         zero = _companion(found, name, "zero_point", what)

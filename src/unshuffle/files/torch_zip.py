@@ -58,13 +58,13 @@ def _root(archive: Archive) -> str:
     roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise FileError(
-            f"{shown(archive.path)}: is a TorchScript archive, which holds a program; load it "
-            f"with torch.jit.load and {_RESAVE}"
+            f"{archive.where}: is a TorchScript archive, which holds a program; load it with "
+            f"torch.jit.load and {_RESAVE}"
         )
     if len(roots) != 1:
         raise FileError(
-            f"{shown(archive.path)}: is a zip with {len(roots)} members called data.pkl, where "
-            f"torch writes one; {_RESAVE}"
+            f"{archive.where}: is a zip with {len(roots)} members called data.pkl, where torch "
+            f"writes one; {_RESAVE}"
         )
     return roots[0]
 
@@ -76,11 +76,11 @@ def _tensors(
     tensors = {}
     taken = 0
     for name, tensor in described.items():
-        storage, what = tensor.storage, f"{shown(archive.path)}: tensor {shown(name)}"
+        storage, what = tensor.storage, f"{archive.where}: tensor {shown(name)}"
         check_dtype(storage.stored_as, what)
         # Repeated numbers and shared storages make tensors larger than their file.
         taken += math.prod(max(extent, 1) for extent in tensor.shape) * 8
-        limits.check_growth(taken, archive.size, shown(archive.path))
+        limits.check_growth(taken, archive.size, archive.where)
         if storage not in storages:
             storages[storage] = _numbers(storage, archive, root, byteorder)
         tensors[name] = Tensor(_view(tensor, storages[storage], what), storage.stored_as)
@@ -88,18 +88,15 @@ def _tensors(
 
 
 def _numbers(storage: Storage, archive: Archive, root: str, byteorder: str) -> NDArray[Any]:
-    member = f"{root}data/{storage.key}"
+    member, what = f"{root}data/{storage.key}", f"{archive.where}: storage {shown(storage.key)}"
     if member not in archive.members:
-        raise FileError(
-            f"{shown(archive.path)}: storage {shown(storage.key)} is missing; copy or download the "
-            "file again"
-        )
+        raise FileError(f"{what} is missing; copy or download the file again")
     size = archive.members[member].file_size
     expected = storage.count * (ITEM_BYTES | INTEGER_BYTES)[storage.stored_as]
     if size != expected:
         raise FileError(
-            f"{shown(archive.path)}: storage {shown(storage.key)} holds {size} bytes, but its "
-            f"{storage.count} numbers of {storage.stored_as} take {expected}; {_RESAVE}"
+            f"{what} holds {size} bytes, but its {storage.count} numbers of {storage.stored_as} "
+            f"take {expected}; {_RESAVE}"
         )
     return decode(archive.read(member), storage.stored_as, byteorder)
 

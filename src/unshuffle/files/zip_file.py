@@ -4,13 +4,13 @@ import io
 import struct
 import zipfile
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
 from unshuffle.files.opening import shown
+from unshuffle.pieces.pile import twice
 
 _ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory
 
@@ -45,11 +45,10 @@ def open_zip(path: Path, content: bytes) -> "Archive":
     members = archive.infolist()
     for member in members:
         _check_member(member, where)
-    twice = [name for name, n in Counter(member.filename for member in members).items() if n > 1]
-    if twice:
-        raise FileError(f"{where}: two members are called {shown(twice[0])}; save it again")
+    if doubled := twice(member.filename for member in members):
+        raise FileError(f"{where}: two members are called {shown(doubled[0])}; save it again")
     limits.check_growth(sum(member.file_size for member in members), len(content), where)
-    return Archive(path, len(content), archive, {member.filename: member for member in members})
+    return Archive(where, len(content), archive, {member.filename: member for member in members})
 
 
 def _check_member(member: zipfile.ZipInfo, where: str) -> None:
@@ -69,26 +68,25 @@ def _check_member(member: zipfile.ZipInfo, where: str) -> None:
 class Archive:
     """An open zip of so many bytes, held in memory, and its members by name."""
 
-    path: Path
+    where: str  # its path, for messages
     size: int
     zip: zipfile.ZipFile
     members: dict[str, zipfile.ZipInfo]
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
         """Read a member or its first `max_bytes`: exactly as many bytes as are declared."""
-        member = self.members[name]
+        member, what = self.members[name], f"{self.where}: member {shown(name)}"
         size = member.file_size if max_bytes is None else min(max_bytes, member.file_size)
         try:
             with self.zip.open(member) as stream:
                 content = stream.read(size)  # a size, so that a lying member cannot unpack more
         except _DAMAGE as error:
             raise FileError(
-                f"{shown(self.path)}: member {shown(name)} is damaged ({shown(error)}); copy or "
-                "download the file again"
+                f"{what} is damaged ({shown(error)}); copy or download the file again"
             ) from error
         if len(content) != size:
             raise FileError(
-                f"{shown(self.path)}: member {shown(name)} holds {len(content)} bytes where "
-                f"{size} are declared; copy or download the file again"
+                f"{what} holds {len(content)} bytes where {size} are declared; copy or download "
+                "the file again"
             )
         return content

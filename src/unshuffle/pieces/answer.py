@@ -1,13 +1,12 @@
 """Answers: ids in the order in which layers are applied, as text, checked against a pile."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from unshuffle.errors import AnswerError
 from unshuffle.pieces.anatomy import Anatomy, check_biases
-from unshuffle.pieces.pile import Floats, PieceId, Pile
+from unshuffle.pieces.pile import Floats, PieceId, Pile, twice
 
 LOST = "?"  # stands in an answer for a piece that is lost
 
@@ -86,30 +85,26 @@ def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[Piec
                     f"{name}, where a bias of {rows} numbers that no other weight has belongs"
                 )
             joined[name] = loose.pop(bias)
-    missing = [n for n in pile.ids if n not in layers]
-    if missing:
+    _check_complete(layers, pile, "weights")
+    return pile.joined(joined), tuple(layers)
+
+
+def _check_complete(named: Sequence[PieceId], pile: Pile, what: str) -> None:
+    there = {*named}
+    if missing := [name for name in pile.ids if name not in there]:
         raise AnswerError(
-            f"the answer names {len(layers)} of {len(pile)} weights: piece "
+            f"the answer names {len(named)} of {len(pile)} {what}: piece "
             f"{min(missing, key=str)} is missing; each piece is used once"
         )
-    return pile.joined(joined), tuple(layers)
 
 
 def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:
     """Make sure that a permutation names each piece once and puts none where it cannot go."""
-    counts = Counter(permutation)
-    twice = [name for name, count in counts.items() if count > 1]
-    unknown = [name for name in permutation if name not in pile.index]
-    if unknown:
+    if unknown := [name for name in permutation if name not in pile.index]:
         raise AnswerError(_no_such_piece(unknown[0], pile))
-    missing = [name for name in pile.ids if name not in counts]
-    if twice:
-        raise AnswerError(f"the answer names piece {twice[0]} twice; each piece is used once")
-    if missing:
-        raise AnswerError(
-            f"the answer names {len(permutation)} of {len(pile)} pieces: piece "
-            f"{min(missing, key=str)} is missing; each piece is used once"
-        )
+    if doubled := twice(permutation):
+        raise AnswerError(f"the answer names piece {doubled[0]} twice; each piece is used once")
+    _check_complete(permutation, pile, "pieces")
     roles = [("inp", anatomy.inp), ("out", anatomy.out)] * anatomy.blocks + [("last", anatomy.last)]
     for place, (name, (role, fitting)) in enumerate(zip(permutation, roles, strict=True), start=1):
         if pile.index[name] not in fitting:

@@ -5,11 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.errors import PileError
+
+T = TypeVar("T")
 
 Floats = NDArray[np.floating]  # float32 or float64
 
@@ -23,6 +26,11 @@ ID_DIGITS = 18  # of a number that is an id: so many fit into 64 bits
 def may_be_id(name: str) -> bool:
     """Whether a text can stand in an answer: on one line, between commas, seen as what it is."""
     return bool(name) and name.isprintable() and name == name.strip() and "," not in name
+
+
+def twice(names: Iterable[T]) -> list[T]:
+    """What occurs more than once, in the sequence of first occurrences."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +178,10 @@ class Pile:
         if not self.pieces:
             raise PileError("the pile is empty: there is no piece to put together")
         names = (*self.ids, *(bias.id for bias in self.biases))
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise PileError(f"two pieces are called {twice[0]}: every piece needs an id of its own")
+        if doubled := twice(names):
+            raise PileError(
+                f"two pieces are called {doubled[0]}: every piece needs an id of its own"
+            )
 
     @cached_property
     def ids(self) -> tuple[PieceId, ...]:
@@ -206,14 +215,14 @@ class Pile:
         """The same pieces, in the same sequence, with biases for the detached ones by their ids."""
 
         def whole(piece: Piece) -> Piece:
+            if not piece.detached:
+                return piece
             bias = biases[piece.id]
             dtype = np.result_type(piece.weight, bias)
             weight = piece.weight.astype(dtype, copy=False)
             return replace(piece, tensors={"weight": weight, "bias": bias.astype(dtype)})
 
-        pile = self.in_sequence(
-            [whole(piece) if piece.detached else piece for piece in self.pieces]
-        )
+        pile = self.in_sequence(map(whole, self.pieces))
         pile.biases = ()
         return pile
 
@@ -228,13 +237,13 @@ class Pile:
         """The same pile with the columns of some pieces in another sequence, by their ids."""
 
         def changed(piece: Piece) -> Piece:
+            if piece.id not in columns:
+                return piece
             weight = piece.weight[:, np.asarray(columns[piece.id], np.intp)]
             tensors = {**piece.tensors, "weight": np.ascontiguousarray(weight)}
             return replace(piece, tensors=tensors)
 
-        return self.in_sequence(
-            [changed(piece) if piece.id in columns else piece for piece in self.pieces]
-        )
+        return self.in_sequence(map(changed, self.pieces))
 
     def __len__(self) -> int:
         return len(self.pieces)

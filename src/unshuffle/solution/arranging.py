@@ -30,14 +30,9 @@ from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
-# Rows that `classic` judges candidates on: enough for the puzzle, few enough for minutes.
-CLASSIC_ROWS = 500
-
-# Rows on which the search measures the rounding level; the final word takes more.
-TOLERANCE_ROWS = 16
-
-# Only errors below this fraction of the predictions' scale are compared with rounding.
-PROMISING = 1e-3
+CLASSIC_ROWS = 500  # that `classic` judges on: enough for the puzzle, few enough for minutes
+TOLERANCE_ROWS = 16  # that the search measures rounding on; the final word takes more
+PROMISING = 1e-3  # only errors below this part of the predictions' scale may be rounding
 
 
 @dataclass(frozen=True)
