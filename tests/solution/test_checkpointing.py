@@ -14,7 +14,7 @@ from unshuffle import Outcome, Pile, Records, checkpoint, read_solution, solve
 from unshuffle.commands import main
 from unshuffle.errors import FileError
 from unshuffle.files import write_network, write_npz
-from unshuffle.files.npz_file import ANYTHING, open_npz
+from unshuffle.files.npz_file import read_arrays
 from unshuffle.oracle.dropping import Hardening, drop
 from unshuffle.ordering import attempts
 from unshuffle.solution.checkpointing import Checkpoint
@@ -210,7 +210,7 @@ def stored(make_dropped, tmp_path_factory):
     path = tmp_path_factory.mktemp("stored") / "a.npz"
     pile, records, options = wrong_record(make_dropped)
     cut_off(path, pile, records, options, 40)
-    arrays = {name: array.read() for name, array in open_npz(path, ANYTHING).items()}
+    arrays = read_arrays(path)
     return pile, records, options, arrays
 
 
@@ -284,7 +284,7 @@ def test_errors_beyond_all_numbers_come_back(make_dropped, tmp_path):
     pile, records, _ = square(make_dropped)
     with checkpoint(tmp_path / "a") as kept:
         solve(pile, records, checkpoint=kept)
-    values = {name: array.read() for name, array in open_npz(tmp_path / "a", ANYTHING).items()}
+    values = read_arrays(tmp_path / "a")
     changed = json.loads(str(values["values"]))
     changed["state"]["best"]["error"] = changed["state"]["before"] = None
     write_npz(tmp_path / "a", values | {"values": np.array(json.dumps(changed))}, force=True)

@@ -43,6 +43,11 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an .npz archive, those of truth values and text too."""
+    return {name: array.read() for name, array in open_npz(path, ANYTHING).items()}
+
+
 def open_npz(path: Path, kinds: str = NUMBERS) -> dict[str, "StoredArray"]:
     """Read what the arrays of an .npz archive declare, and none of their numbers.
 

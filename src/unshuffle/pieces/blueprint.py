@@ -39,7 +39,7 @@ class Edge:
     the stream, or both face the same units.
     """
 
-    first: int
+    first: int  # the number of a role
     second: int
     first_axis: int
     second_axis: int

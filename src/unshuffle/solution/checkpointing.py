@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import unshuffle
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import shown, write_npz
-from unshuffle.files.npz_file import ANYTHING, open_npz
+from unshuffle.files.npz_file import read_arrays
 from unshuffle.files.schema import Expected, at_least, encode, read_value
 from unshuffle.ordering.search import OnState
 from unshuffle.ordering.state import State
@@ -138,7 +138,7 @@ def _arrays(kept: _Kept) -> dict[str, NDArray[np.generic]]:
 
 
 def _read(path: Path) -> _Kept:
-    arrays = {name: array.read() for name, array in open_npz(path, ANYTHING).items()}
+    arrays = read_arrays(path)
 
     def back(table: dict[str, Any]) -> object:
         return arrays[table[ARRAY]] if {*table} == {ARRAY} else table
