@@ -279,6 +279,17 @@ def test_arrays_that_make_no_checkpoint_are_refused(stored, tmp_path, values):
         Checkpoint(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("number", [-1, 2**200, "x", None, []])
+def test_a_generator_that_cannot_be_is_refused(stored, tmp_path, number):
+    pile, records, options, arrays = stored
+    values = json.loads(str(arrays["values"]))
+    values["state"]["draws"]["state"]["state"] = number
+    write_npz(tmp_path / "a.npz", arrays | {"values": np.array(json.dumps(values))})
+    kept = Checkpoint(tmp_path / "a.npz")
+    with pytest.raises(FileError, match=r"its state is of another search .*remove it to begin"):
+        solve(pile, records, checkpoint=kept, **options)
+
+
 def test_errors_beyond_all_numbers_come_back(make_dropped, tmp_path):
     """A network that overflows on most orders has infinite errors, which JSON does not have."""
     pile, records, _ = square(make_dropped)

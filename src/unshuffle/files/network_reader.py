@@ -60,12 +60,11 @@ def _exchanged(layers: Sequence[Linear]) -> list[Linear]:
 
 def _is_residual(layers: Sequence[Linear]) -> bool:
     """Whether the shapes of so many layers are those of inp, out, inp, out, …, last."""
-    if any(layer.weight.ndim != 2 for layer in layers):
-        return False
-    inp, width = layers[0].weight.shape, layers[0].weight.shape[1]
-    alternating = [inp, inp[::-1]] * (len(layers) // 2)
+    *paired, last = [layer.weight.shape for layer in layers]
+    inp = paired[0]
     return (
-        all(layer.weight.shape == s for layer, s in zip(layers[:-1], alternating, strict=True))
-        and layers[-1].weight.shape[1] == width
+        len(inp) == 2
+        and paired == [inp, inp[::-1]] * (len(layers) // 2)
+        and last[1:] == inp[1:]
         and all(layer.bias.shape == layer.weight.shape[:1] for layer in layers)
     )

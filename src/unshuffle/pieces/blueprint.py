@@ -56,15 +56,9 @@ class Kind:
     @property
     def classes(self) -> tuple[tuple[int, ...], ...]:
         """Numbers of the roles whose pieces cannot be told apart by names and shapes."""
-        classes: list[list[int]] = []
-        for number, role in enumerate(self.roles):
-            alike = (each for each in classes if self.roles[each[0]].tensors == role.tensors)
-            found = next(alike, None)
-            if found is None:
-                classes.append([number])
-            else:
-                found.append(number)
-        return tuple(map(tuple, classes))
+        tensors = [role.tensors for role in self.roles]
+        alike = (tuple(n for n, other in enumerate(tensors) if other == one) for one in tensors)
+        return tuple(dict.fromkeys(alike))
 
     def shapes(self, role: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors in a role, by name."""

@@ -39,7 +39,7 @@ VALUES = "values"  # the name of the array that holds all plain values as JSON
 ARRAY = "array"  # the key under which they name an array
 
 # What comes of a file that some other program has written.
-_DAMAGED = (UsageError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_DAMAGED = (UsageError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ def _read(path: Path) -> _Kept:
     try:
         values = json.loads(str(arrays[VALUES]), object_hook=back)
         kept: _Kept = read_value(_Kept, values, "it")
-    except _DAMAGED as error:
+    except (RecursionError, *_DAMAGED) as error:
         raise FileError(
             f"{shown(path)}: is no checkpoint of this version ({shown(str(error))}); {ADVICE}"
         ) from error
