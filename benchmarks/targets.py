@@ -26,8 +26,8 @@ from unshuffle import (
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.files import read_network, read_text, write_network
-from unshuffle.files.json_file import read_json
 from unshuffle.files.pickle_machine import read_state_dict
+from unshuffle.files.plain import read_json
 from unshuffle.lab.experiment import Experiment, read_experiments
 from unshuffle.lab.ledger import add_runs, ledger_text, read_runs
 from unshuffle.lab.plan import comparison, findings, render_plan

@@ -13,9 +13,8 @@ from safetensors.numpy import save
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits, read_pile, read_records
-from unshuffle.files.json_file import read_json
+from unshuffle.files.plain import read_json, read_toml
 from unshuffle.files.thrift import Decoder, ThriftError
-from unshuffle.files.toml_file import read_toml
 
 
 def footer(elements: int, children: int) -> bytes:

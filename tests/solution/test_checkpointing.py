@@ -1,5 +1,6 @@
 """A search that is cut off goes on where it was, and ends where it would have."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from unshuffle import Outcome, Pile, Records, checkpoint, read_solution, solve
 from unshuffle.commands import main
 from unshuffle.errors import FileError
 from unshuffle.files import write_network, write_npz
-from unshuffle.files.npz_file import ANYTHING, open_npz
+from unshuffle.files.npz_file import read_arrays
 from unshuffle.oracle.dropping import Hardening, drop
 from unshuffle.ordering import attempts
 from unshuffle.solution.checkpointing import Checkpoint
@@ -209,7 +210,7 @@ def stored(make_dropped, tmp_path_factory):
     path = tmp_path_factory.mktemp("stored") / "a.npz"
     pile, records, options = wrong_record(make_dropped)
     cut_off(path, pile, records, options, 40)
-    arrays = {name: array.read() for name, array in open_npz(path, ANYTHING).items()}
+    arrays = read_arrays(path)
     return pile, records, options, arrays
 
 
@@ -251,20 +252,55 @@ def test_a_forged_state_is_refused_or_leads_to_an_answer(stored, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"head": np.array("{}")},
-        {"head": np.array('{"key": {"a": "\\u001b"}, "number": 1, "seconds": 1.0}')},
-        {"head": np.array('{"key": {}, "number": 1, "seconds": -1.0}')},
-        {"head": np.array('{"key": {}, "number": "x", "seconds": 1.0}')},
-        {"values": np.array("[]")},
-        {"values": np.array("{")},
-        {"values": np.array('{"best": 1}')},
-        {"values": np.zeros(3)},
+        {"key": {"a": "\u001b"}},
+        {"seconds": -1.0},
+        {"seconds": float("inf")},
+        {"number": "x"},
+        {"number": None},
+        {"state": {"best": 1}},
+        {"state": {"array": "no such array"}},
+        {"state": {"array": []}},
+        {"state": {"array": "0"}},
+        {"steps": []},
+        {"more": 1},
     ],
 )
-def test_arrays_that_make_no_checkpoint_are_refused(stored, tmp_path, change):
-    write_npz(tmp_path / "a.npz", stored[-1] | change)
+def test_values_that_make_no_checkpoint_are_refused(stored, tmp_path, change):
+    values = json.loads(str(stored[-1]["values"])) | change
+    write_npz(tmp_path / "a.npz", stored[-1] | {"values": np.array(json.dumps(values))})
     with pytest.raises(FileError, match=r"a\.npz.*remove it to begin anew"):
         Checkpoint(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("values", [np.array("[]"), np.array("{}"), np.array("{"), np.zeros(3)])
+def test_arrays_that_make_no_checkpoint_are_refused(stored, tmp_path, values):
+    write_npz(tmp_path / "a.npz", stored[-1] | {"values": values})
+    with pytest.raises(FileError, match=r"a\.npz.*remove it to begin anew"):
+        Checkpoint(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("number", [-1, 2**200, "x", None, []])
+def test_a_generator_that_cannot_be_is_refused(stored, tmp_path, number):
+    pile, records, options, arrays = stored
+    values = json.loads(str(arrays["values"]))
+    values["state"]["draws"]["state"]["state"] = number
+    write_npz(tmp_path / "a.npz", arrays | {"values": np.array(json.dumps(values))})
+    kept = Checkpoint(tmp_path / "a.npz")
+    with pytest.raises(FileError, match=r"its state is of another search .*remove it to begin"):
+        solve(pile, records, checkpoint=kept, **options)
+
+
+def test_errors_beyond_all_numbers_come_back(make_dropped, tmp_path):
+    """A network that overflows on most orders has infinite errors, which JSON does not have."""
+    pile, records, _ = square(make_dropped)
+    with checkpoint(tmp_path / "a") as kept:
+        solve(pile, records, checkpoint=kept)
+    values = read_arrays(tmp_path / "a")
+    changed = json.loads(str(values["values"]))
+    changed["state"]["best"]["error"] = changed["state"]["before"] = None
+    write_npz(tmp_path / "a", values | {"values": np.array(json.dumps(changed))}, force=True)
+    kept = Checkpoint(tmp_path / "a")._kept
+    assert kept.state.best.error == kept.state.before == np.inf
 
 
 def test_a_file_that_is_no_checkpoint_stays(make_dropped, tmp_path):

@@ -19,31 +19,20 @@ if TYPE_CHECKING:
     from unshuffle.files.opening import read_text as read_text
     from unshuffle.files.opening import shown as shown
     from unshuffle.files.pile_reader import read_pile as read_pile
-    from unshuffle.files.records_reader import read_records as read_records
-    from unshuffle.files.records_writer import records_text as records_text
-    from unshuffle.files.records_writer import write_records as write_records
+    from unshuffle.files.records_file import read_records as read_records
+    from unshuffle.files.records_file import records_text as records_text
+    from unshuffle.files.records_file import write_records as write_records
 
 # Names are imported when first used, so that who reads need not wait for what writes.
-_HOME = {
-    "check_folder": "atomic",
-    "check_free": "atomic",
-    "make_folder": "atomic",
-    "pack_network": "network_writer",
-    "pack_npz": "network_writer",
-    "pack_safetensors": "network_writer",
-    "read_network": "network_reader",
-    "read_pile": "pile_reader",
-    "read_records": "records_reader",
-    "read_text": "opening",
-    "records_text": "records_writer",
-    "shown": "opening",
-    "write_bytes": "atomic",
-    "write_files": "atomic",
-    "write_network": "network_writer",
-    "write_npz": "network_writer",
-    "write_records": "records_writer",
-    "write_text": "atomic",
+_NAMES = {
+    "atomic": "check_folder check_free make_folder write_bytes write_files write_text",
+    "network_reader": "read_network",
+    "network_writer": "pack_network pack_npz pack_safetensors write_network write_npz",
+    "opening": "read_text shown",
+    "pile_reader": "read_pile",
+    "records_file": "read_records records_text write_records",
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [*_HOME]  # noqa: PLE0604
 

@@ -13,25 +13,10 @@ from unshuffle.files.table import Columns, check_cells, check_names, check_size,
 
 
 def open_arrays(path: Path) -> "ArrayTable":
-    """Read what the arrays of an .npz file declare.
+    """Read what the arrays of an .npz file declare, and none of their numbers.
 
-    Parameters
-    ----------
-    path
-        The file: vectors of shape (rows,), or matrices of shape (rows, width) whose columns are
-        called `<key>_0`, `<key>_1`, …
-
-    Returns
-    -------
-    ArrayTable
-        Its columns, not read yet.
-
-    Raises
-    ------
-    FileError
-        If the file is damaged, beyond a limit, or holds anything but plain arrays.
-    RecordError
-        If an array is neither a vector nor a matrix, or columns cannot be told apart.
+    Vectors have shape (rows,). A matrix of shape (rows, width) stands for the columns `<key>_0`,
+    `<key>_1`, …
     """
     arrays = open_npz(path)
     width = 0
@@ -56,45 +41,14 @@ def _names(key: str, array: StoredArray) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class ArrayTable:
-    """An .npz file with nothing but the headers read.
-
-    Parameters
-    ----------
-    path
-        Where it came from.
-    arrays
-        Its arrays by name.
-    names
-        The columns.
-    """
+    """An .npz file with nothing but the headers of its arrays read."""
 
     path: Path
     arrays: dict[str, StoredArray]
     names: tuple[str, ...]
 
     def columns(self, wanted: Sequence[str], gaps: Collection[str]) -> Columns:
-        """Read columns.
-
-        Parameters
-        ----------
-        wanted
-            Some of `names`.
-        gaps
-            Those of them in which NaN stands for an empty cell.
-
-        Returns
-        -------
-        Columns
-            Finite, but NaN where a cell is empty.
-
-        Raises
-        ------
-        FileError
-            If the file is damaged.
-        RecordError
-            If the arrays differ in their number of rows, or a cell is infinite or, outside `gaps`,
-            NaN. Names the row, counted from 1, and the column.
-        """
+        """Read columns; NaN stands for an empty cell in `gaps`, and is refused elsewhere."""
         asked = set(wanted)
         columns: Columns = {}
         rows: dict[int, str] = {}

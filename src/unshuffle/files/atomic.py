@@ -10,45 +10,17 @@ from unshuffle.files.opening import shown
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
-    """Write a file so that other programs see all of it or nothing.
-
-    The content goes to a hidden file in the same folder, is forced to the disk, and is then moved
-    into place. Whatever goes wrong, that hidden file is removed.
-
-    Parameters
-    ----------
-    path
-        Where to. Its folder must exist.
-    content
-        What to write.
-    force
-        Whether a regular file that is there already may be replaced.
-
-    Raises
-    ------
-    FileError
-        If something is there already, or the file cannot be written.
-    """
+    """Write a file so that other programs see all of it or nothing; see `write_files`."""
     write_files({Path(path): content}, force=force)
 
 
 def write_files(contents: Mapping[Path, bytes], *, force: bool = False) -> None:
     """Write files that belong together: all of them or, unless moving fails, none.
 
-    Each goes to a hidden file first, as in `write_bytes`; only when all are on the disk they are
-    moved into place one after the other, which takes no room.
-
-    Parameters
-    ----------
-    contents
-        What to write, by where to. The folders must exist.
-    force
-        Whether regular files that are there already may be replaced.
-
-    Raises
-    ------
-    FileError
-        If something is there already, or a file cannot be written.
+    Each goes to a hidden file in the same folder, which must exist, and is forced to the disk. Only
+    when all are there they are moved into place one after the other, which takes no room. Whatever
+    goes wrong, the hidden files are removed. `force` lets regular files be replaced. A FileError
+    says what exists already or cannot be written.
     """
     hidden: dict[Path, Path] = {}
     at = Path()
@@ -75,33 +47,12 @@ def write_files(contents: Mapping[Path, bytes], *, force: bool = False) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) -> None:
-    """Write text as UTF-8, with the guarantees of `write_bytes`.
-
-    Parameters
-    ----------
-    path
-        Where to. Its folder must exist.
-    text
-        What to write; line ends are kept as they are.
-    force
-        Whether a regular file that is there already may be replaced.
-
-    Raises
-    ------
-    FileError
-        If something is there already, or the file cannot be written.
-    """
+    """Write text as UTF-8, with the guarantees of `write_bytes`; line ends are kept as they are."""
     write_bytes(path, text.encode(), force=force)
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
-    """Make a folder, and those that it lies in, unless it is there.
-
-    Raises
-    ------
-    FileError
-        If a file is in the way or the folder cannot be made.
-    """
+    """Make a folder, and those that it lies in, unless it is there."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -111,18 +62,7 @@ def make_folder(path: str | os.PathLike[str]) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that could not be written into, or made, without making it.
-
-    Parameters
-    ----------
-    path
-        A folder, there or not yet.
-
-    Raises
-    ------
-    FileError
-        If a file is in the way, or permissions forbid it.
-    """
+    """Refuse a folder that could not be written into, or made, without making it."""
     parent = path
     while not os.path.lexists(parent) and parent != parent.parent:
         parent = parent.parent
@@ -135,20 +75,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Refuse to write over what must stay.
-
-    Parameters
-    ----------
-    path
-        Where something is about to be written.
-    force
-        Whether a regular file may be replaced.
-
-    Raises
-    ------
-    FileError
-        If a file is there and `force` is not given, or a folder, pipe or device is there.
-    """
+    """Refuse to write over a folder, pipe or device, and without `force` over any file."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise FileError(
             f"{shown(path)}: is a folder, pipe or device and cannot be replaced by a file; choose "

@@ -18,7 +18,7 @@ import numpy as np
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
-from unshuffle.files.opening import read_bytes, shown
+from unshuffle.files.opening import incomplete, read_bytes, shown
 from unshuffle.files.table import Columns, check_names, check_size
 
 # Each text matches in one way at most, so that a long cell takes no longer than reading it.
@@ -27,25 +27,7 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
 def open_csv(path: Path) -> "CsvTable":
-    """Read the header of a CSV file.
-
-    Parameters
-    ----------
-    path
-        The file, UTF-8; a name that ends in .gz says that it is packed.
-
-    Returns
-    -------
-    CsvTable
-        Its columns, not read yet.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read or unpacked, exceeds a limit, or is not text.
-    RecordError
-        If it has no header of distinct names.
-    """
+    """Read the header of a CSV file in UTF-8; a name that ends in .gz says that it is packed."""
     content = read_bytes(path)
     if path.suffix.lower() == ".gz":
         content = _unpack(content, path)
@@ -73,10 +55,7 @@ def _unpack(packed: bytes, path: Path) -> bytes:
     try:
         content = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise FileError(
-            f"{shown(path)}: is not a complete gzip file ({shown(error)}); was it copied or "
-            "downloaded completely?"
-        ) from error
+        raise incomplete(path, "gzip", error) from error
     limits.check_growth(len(content), len(packed), shown(path))
     return content
 
@@ -119,19 +98,7 @@ def _is_number(cell: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class CsvTable:
-    """A CSV file, held in memory, with its header read.
-
-    Parameters
-    ----------
-    path
-        Where it came from.
-    content
-        The text, unpacked.
-    names
-        The columns.
-    header_lines
-        Lines up to the end of the header.
-    """
+    """A CSV file, unpacked and held in memory, with its header of so many lines read."""
 
     path: Path
     content: bytes
@@ -139,29 +106,7 @@ class CsvTable:
     header_lines: int
 
     def columns(self, wanted: Sequence[str], gaps: Collection[str]) -> Columns:
-        """Read columns.
-
-        Parameters
-        ----------
-        wanted
-            Some of `names`.
-        gaps
-            Those of them that may have empty cells.
-
-        Returns
-        -------
-        Columns
-            Finite, but NaN where a cell is empty.
-
-        Raises
-        ------
-        FileError
-            If there are more cells than the limit allows.
-        RecordError
-            If there are no rows, or a row has the wrong number of cells, a wanted cell that is no
-            finite number, or an empty one outside `gaps`. Names the row, counted from 1 after the
-            header, the line of the file, and the column.
-        """
+        """Read columns; errors name the row, from 1 after the header, its line and the column."""
         lines = max(self.content.count(b"\n"), self.content.count(b"\r"))
         check_size(lines + 1, len(self.names), self.path)
         quick = self._quick(wanted, gaps)
@@ -175,11 +120,9 @@ class CsvTable:
         try:
             table = arrow_csv.read_csv(
                 pa.BufferReader(self.content),
+                # Threads gain little at this size, and the results are the same either way.
                 read_options=arrow_csv.ReadOptions(
-                    # Threads gain little at this size, and the results are the same either way.
-                    use_threads=False,
-                    skip_rows=self.header_lines,
-                    column_names=list(self.names),
+                    use_threads=False, skip_rows=self.header_lines, column_names=[*self.names]
                 ),
                 parse_options=arrow_csv.ParseOptions(newlines_in_values=b'"' in self.content),
                 convert_options=arrow_csv.ConvertOptions(

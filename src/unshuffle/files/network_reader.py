@@ -18,25 +18,11 @@ from unshuffle.files.pile_reader import read_layers
 def read_network(path: str | os.PathLike[str], activation: Activation = RELU) -> MlpNetwork:
     """Read a network whose layers lie in the file in the order in which they are applied.
 
-    Parameters
-    ----------
-    path
-        A .pth, .pt, .safetensors or .npz file of tensors called `<layer>.weight` and
-        `<layer>.bias`. safetensors keeps no sequence, so there the names decide, numbers in them
-        counted as numbers. Of what a module's author may have registered otherwise, two things are
-        put right where the shapes show it: a last layer that comes first, and out before inp.
-    activation
-        Of the hidden layers, which no file of weights states.
-
-    Returns
-    -------
-    MlpNetwork
-        float64 if any layer is float64, else float32.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read, or its layers are not inp, out, inp, out, …, last.
+    The file is a .pth, .pt, .safetensors or .npz of tensors called `<layer>.weight` and
+    `<layer>.bias`. safetensors keeps no sequence, so there the names decide, numbers in them
+    counted as numbers. Of what a module's author may have registered otherwise, two things are
+    put right where the shapes show it: a last layer that comes first, and out before inp. The
+    network is float64 if any layer is, else float32. No file of weights states its activation.
     """
     path = Path(path)
     found = read_layers(path)
@@ -74,12 +60,11 @@ def _exchanged(layers: Sequence[Linear]) -> list[Linear]:
 
 def _is_residual(layers: Sequence[Linear]) -> bool:
     """Whether the shapes of so many layers are those of inp, out, inp, out, …, last."""
-    if any(layer.weight.ndim != 2 for layer in layers):
-        return False
-    inp, width = layers[0].weight.shape, layers[0].weight.shape[1]
-    alternating = [inp, inp[::-1]] * (len(layers) // 2)
+    *paired, last = [layer.weight.shape for layer in layers]
+    inp = paired[0]
     return (
-        all(layer.weight.shape == s for layer, s in zip(layers[:-1], alternating, strict=True))
-        and layers[-1].weight.shape[1] == width
+        len(inp) == 2
+        and paired == [inp, inp[::-1]] * (len(layers) // 2)
+        and last[1:] == inp[1:]
         and all(layer.bias.shape == layer.weight.shape[:1] for layer in layers)
     )

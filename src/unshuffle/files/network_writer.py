@@ -6,9 +6,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,7 @@ from unshuffle.files.atomic import check_free, write_bytes
 from unshuffle.files.opening import shown
 from unshuffle.files.quantised import quantise
 from unshuffle.files.safetensors_file import FORMAT_NAMES
-from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, encode
+from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Tensor, encode
 from unshuffle.pieces.pile import Floats
 
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the zip format: the time of writing is nobody's business
@@ -32,28 +30,13 @@ def write_network(
     stored_as: str | None = None,
     force: bool = False,
 ) -> None:
-    """Write named tensors in the format that the path's suffix says.
+    """Write named tensors in the format that the path's suffix says; see `write_bytes` for `force`.
 
-    Parameters
-    ----------
-    path
-        A path that ends in .safetensors, .npz, .pt or .pth. The folder must exist.
-    tensors
-        float64 or float32 arrays of any shape by name. .safetensors does not keep their sequence.
-    stored_as
-        The number format in the file: "float64", "float32", "float16" or "bfloat16", the last not
-        in .npz; or "int8", which gives each tensor a `<name>_scale`, of one number for each row of
-        a matrix. By default, that of each array.
-    force
-        Whether a file that is there already may be replaced.
-
-    Raises
-    ------
-    FileError
-        If the suffix is another, a file is there already, the number format is not for it, or the
-        file cannot be written.
-    MissingExtraError
-        If the suffix is .pt or .pth and torch is not installed.
+    The suffix is .safetensors, which does not keep the sequence of the tensors, .npz, .pt or .pth.
+    The tensors are float64 or float32, of any shape. `stored_as` is the number format in the file,
+    by default that of each array: "float64", "float32", "float16" or "bfloat16", the last not in
+    .npz; or "int8", which gives each tensor a `<name>_scale`, of one number for each row of a
+    matrix. A MissingExtraError says that torch is lacking, which .pt and .pth need.
     """
     path = Path(path)
     _packer_of(path)  # what can never be written is said before what is in the way
@@ -64,15 +47,7 @@ def write_network(
 def pack_network(
     path: Path, tensors: Mapping[str, Floats], *, stored_as: str | None = None
 ) -> bytes:
-    """The bytes of the file that `write_network` writes to a path.
-
-    Raises
-    ------
-    FileError
-        If the suffix is none of a network's, or the number format is not for it.
-    MissingExtraError
-        If the suffix is .pt or .pth and torch is not installed.
-    """
+    """The bytes of the file that `write_network` writes to a path."""
     pack = _packer_of(path)
     if stored_as == "bfloat16" and path.suffix.lower() == ".npz":
         raise FileError(f"{shown(path)}: .npz knows no bfloat16; write .safetensors or .pth")
@@ -82,64 +57,33 @@ def pack_network(
 def write_npz(
     path: str | os.PathLike[str], arrays: Mapping[str, NDArray[np.generic]], *, force: bool = False
 ) -> None:
-    """Write named arrays of any dtype but object, with the guarantees of `write_bytes`.
-
-    Parameters
-    ----------
-    path
-        Where to. Its folder must exist.
-    arrays
-        Arrays of any shape by name.
-    force
-        Whether a file that is there already may be replaced.
-
-    Raises
-    ------
-    FileError
-        If something is there already, or the file cannot be written.
-    """
+    """Write named arrays of any dtype but object, with the guarantees of `write_bytes`."""
     write_bytes(path, pack_npz(arrays), force=force)
 
 
-@dataclass(frozen=True, eq=False)
-class _Stored:
-    """An array, and the number format that it is to have in the file."""
-
-    values: NDArray[Any]
-    stored_as: str
-
-
-_Tensors = Mapping[str, _Stored]
-
-
 def pack_safetensors(tensors: Mapping[str, Floats], metadata: Mapping[str, str]) -> bytes:
-    """The bytes of a safetensors file of named arrays, each stored in its own dtype.
-
-    Parameters
-    ----------
-    tensors
-        As for `write_network`.
-    metadata
-        Words about them, which readers may show; the header has none where it is empty.
-    """
+    """The bytes of a safetensors file of arrays, each in its own dtype, and words about them."""
     return _pack_safetensors(_as_stored(tensors, None), metadata)
 
 
-def _as_stored(tensors: Mapping[str, Floats], stored_as: str | None) -> _Tensors:
+def _as_stored(tensors: Mapping[str, Floats], stored_as: str | None) -> Mapping[str, Tensor]:
+    """The arrays, each with the number format that it is to have in the file."""
     if stored_as == "int8":
         stored = {}
         for name, values in tensors.items():
             levels, scale = quantise(values)
-            stored[name] = _Stored(levels, "int8")
-            stored[f"{name}_scale"] = _Stored(scale, "float32")
+            stored[name] = Tensor(levels, "int8")
+            stored[f"{name}_scale"] = Tensor(scale, "float32")
         return stored
     return {
-        name: _Stored(np.asarray(values, order="C"), stored_as or values.dtype.name)
+        name: Tensor(np.asarray(values, order="C"), stored_as or values.dtype.name)
         for name, values in tensors.items()
     }
 
 
-def _pack_safetensors(tensors: _Tensors, metadata: Mapping[str, str] | None = None) -> bytes:
+def _pack_safetensors(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> bytes:
     """Lay a safetensors file out: the header's length, the header as JSON, the numbers.
 
     The library's own packer knows no bfloat16 that comes from NumPy.
@@ -163,10 +107,10 @@ def _pack_safetensors(tensors: _Tensors, metadata: Mapping[str, str] | None = No
     return b"".join([struct.pack("<Q", len(text)), text, *data])
 
 
-def _pack_npz(tensors: _Tensors) -> bytes:
+def _pack_npz(tensors: Mapping[str, Tensor]) -> bytes:
     with np.errstate(over="ignore"):
         return pack_npz(
-            {name: tensor.values.astype(tensor.stored_as) for name, tensor in tensors.items()}
+            {name: each.values.astype(each.stored_as) for name, each in tensors.items()}
         )
 
 
@@ -182,7 +126,7 @@ def pack_npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
     return packed.getvalue()
 
 
-def _pack_torch(tensors: _Tensors) -> bytes:
+def _pack_torch(tensors: Mapping[str, Tensor]) -> bytes:
     try:
         import torch
     except ImportError as error:
@@ -199,7 +143,7 @@ def _pack_torch(tensors: _Tensors) -> bytes:
     return packed.getvalue()
 
 
-def _packer_of(path: Path) -> "Callable[[_Tensors], bytes]":
+def _packer_of(path: Path) -> "Callable[[Mapping[str, Tensor]], bytes]":
     pack = _PACKERS.get(path.suffix.lower())
     if pack is None:
         raise FileError(
@@ -208,7 +152,7 @@ def _packer_of(path: Path) -> "Callable[[_Tensors], bytes]":
     return pack
 
 
-_PACKERS: dict[str, Callable[[_Tensors], bytes]] = {
+_PACKERS: dict[str, Callable[[Mapping[str, Tensor]], bytes]] = {
     ".safetensors": _pack_safetensors,
     ".npz": _pack_npz,
     ".pt": _pack_torch,

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from unshuffle.errors import FileError
 from unshuffle.files import limits
 from unshuffle.files.opening import read_bytes, shown
-from unshuffle.files.tensors import INTEGER_BYTES, Tensor, check_dtype
+from unshuffle.files.tensors import Tensor, check_dtype
 from unshuffle.files.zip_file import Archive, open_zip
+
+# Kinds of arrays that are read, as NumPy calls them: numbers; also truth values and text.
+NUMBERS, ANYTHING = "fiu", "fiubU"
 
 _MAGIC = b"\x93NUMPY"
 _LENGTH_BYTES = {1: 2, 2: 4, 3: 4}  # of the header's length, by version of the format
@@ -30,56 +33,26 @@ _HEADER = re.compile(
 
 
 def read_npz(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of an .npz archive, compressed or not.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    dict[str, Tensor]
-        The tensors by name, in the sequence of the file.
-
-    Raises
-    ------
-    FileError
-        If the file is damaged, of another kind, beyond a limit, or holds another number format.
-    """
+    """Read the tensors of an .npz archive, compressed or not, in the sequence of the file."""
     tensors = {}
     for name, array in open_npz(path).items():
         stored_as = array.dtype.name
-        check_dtype(stored_as, name, path)
-        kept = stored_as == "float64" or stored_as in INTEGER_BYTES
-        values = np.array(array.read(), stored_as if kept else np.float32, order="C")
-        tensors[name] = Tensor(values, stored_as)
+        check_dtype(stored_as, f"{shown(path)}: tensor {shown(name)}")
+        held_as = "float32" if stored_as == "float16" else stored_as
+        tensors[name] = Tensor(np.array(array.read(), held_as, order="C"), stored_as)
     return tensors
 
 
-NUMBERS, ANYTHING = "fiu", "fiubU"
-"""Kinds of arrays that are read, as NumPy calls them: numbers; also truth values and text."""
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an .npz archive, those of truth values and text too."""
+    return {name: array.read() for name, array in open_npz(path, ANYTHING).items()}
 
 
 def open_npz(path: Path, kinds: str = NUMBERS) -> dict[str, "StoredArray"]:
     """Read what the arrays of an .npz archive declare, and none of their numbers.
 
-    Parameters
-    ----------
-    path
-        The file.
-    kinds
-        `NUMBERS` or `ANYTHING`; arrays of other kinds are refused.
-
-    Returns
-    -------
-    dict[str, StoredArray]
-        The arrays by name, in the sequence of the file.
-
-    Raises
-    ------
-    FileError
-        If the file is damaged, beyond a limit, or holds anything but plain arrays.
+    They come by name, in the sequence of the file. Arrays of a kind that is not among `kinds`
+    (`NUMBERS` or `ANYTHING`) are refused.
     """
     archive = open_zip(path, read_bytes(path))
     arrays = {}
@@ -94,7 +67,7 @@ def open_npz(path: Path, kinds: str = NUMBERS) -> dict[str, "StoredArray"]:
 
 
 def _declared(archive: Archive, member: str, kinds: str) -> "StoredArray":
-    what = f"{shown(archive.path)}: array {shown(member.removesuffix('.npy'))}"
+    what = f"{archive.where}: array {shown(member.removesuffix('.npy'))}"
     head = archive.read(member, _HEADER_BYTES)
     length = _LENGTH_BYTES.get(head[6]) if len(head) > 12 and head[:6] == _MAGIC else None
     if length is None:
@@ -123,59 +96,31 @@ def _declared(archive: Archive, member: str, kinds: str) -> "StoredArray":
             f"{what} declares shape {shape} of {dtype.name}, but holds {size} bytes; copy or "
             "download the file again"
         )
-    return StoredArray(archive, member, start, dtype, shape, fortran == b"True")
+    return StoredArray(archive, member, what, start, dtype, shape, fortran == b"True")
 
 
 @dataclass(frozen=True, eq=False)
 class StoredArray:
-    """An array in an archive that was not read yet.
-
-    Parameters
-    ----------
-    archive, member
-        Where it is.
-    start
-        Bytes of the member before its first number.
-    dtype
-        Of a kind that was asked for, in any byte order.
-    shape
-        Its extent along each axis; agrees with the member's size.
-    fortran
-        Whether the first axis runs fastest.
-    """
+    """An array in an archive that was not read yet; its shape agrees with the member's size."""
 
     archive: Archive
     member: str
-    start: int
+    what: str  # its name for messages
+    start: int  # bytes of the member before its first number
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    fortran: bool
+    fortran: bool  # whether the first axis runs fastest
 
     def read(self) -> NDArray[Any]:
-        """Read the numbers.
-
-        Returns
-        -------
-        NDArray
-            Of `shape` and `dtype`; cannot be written to.
-
-        Raises
-        ------
-        FileError
-            If the member is damaged, or its text is not Unicode.
-        """
+        """Read the numbers, of `shape` and `dtype`; the array cannot be written to."""
         content = self.archive.read(self.member)
         flat = np.frombuffer(content, self.dtype, offset=self.start)
-        if self.dtype.kind == "U":
-            self._check_text(np.frombuffer(content, f"{self.dtype.str[0]}u4", offset=self.start))
+        if self.dtype.kind == "U":  # NumPy would make strings that Python does not have
+            codes = np.frombuffer(content, f"{self.dtype.str[0]}u4", offset=self.start)
+            wrong = codes[(codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))]
+            if len(wrong):
+                raise FileError(
+                    f"{self.what} has text with the code {wrong[0]:#x}, which is no character; "
+                    "copy or download the file again"
+                )
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
-
-    def _check_text(self, codes: NDArray[np.uint32]) -> None:
-        """Refuse what NumPy would make into strings that Python does not have."""
-        wrong = codes[(codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))]
-        if len(wrong):
-            raise FileError(
-                f"{shown(self.archive.path)}: array {shown(self.member.removesuffix('.npy'))} has "
-                f"text with the code {wrong[0]:#x}, which is no character; copy or download the "
-                "file again"
-            )

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from unshuffle.errors import FileError
@@ -11,64 +12,22 @@ _SHOWN_CHARACTERS = 200
 
 
 def shown(name: object) -> str:
-    """Text of a name for a message: one line, without control characters, of bounded length.
-
-    Parameters
-    ----------
-    name
-        A path, or a name found in a file; its `str` is taken.
-
-    Returns
-    -------
-    str
-        The name itself where it can be printed, else with escapes and in quotes.
-    """
+    """Text of a name for a message: one line, without control characters, of bounded length."""
     text = str(name)
     if len(text) > _SHOWN_CHARACTERS:
         text = text[:_SHOWN_CHARACTERS] + "…"
     return text if text.isprintable() and text else repr(text)
 
 
-def listed(names: list[str], most: int = 8) -> str:
-    """Names for a message, separated by commas; "none" where there are none.
-
-    Parameters
-    ----------
-    names
-        What to list.
-    most
-        How many to name before only counting the rest.
-
-    Returns
-    -------
-    str
-        One line.
-    """
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names for a message, separated by commas, the rest counted; "none" where there are none."""
     rest = len(names) - most
     text = ", ".join(shown(name) for name in names[:most]) or "none"
     return f"{text} and {rest} more" if rest > 0 else text
 
 
 def read_bytes(path: Path, max_bytes: int = limits.FILE_BYTES) -> bytes:
-    """Read a regular file, or a link to one, as a whole.
-
-    Parameters
-    ----------
-    path
-        The file.
-    max_bytes
-        Its size is checked against this before memory is taken.
-
-    Returns
-    -------
-    bytes
-        Its content.
-
-    Raises
-    ------
-    FileError
-        If it is missing, not a regular file, too large, empty, or cannot be read.
-    """
+    """Read a regular file, or a link to one; its size is checked before memory is taken."""
     try:
         with open(path, "rb", opener=_open_without_waiting) as stream:
             status = os.fstat(stream.fileno())
@@ -76,11 +35,8 @@ def read_bytes(path: Path, max_bytes: int = limits.FILE_BYTES) -> bytes:
                 raise FileError(
                     f"{shown(path)}: is a pipe or device, but a file is needed; save it as one"
                 )
-            if status.st_size > max_bytes:
-                raise FileError(
-                    f"{shown(path)}: holds {status.st_size} bytes, but at most {max_bytes} are "
-                    "accepted; is this the right file?"
-                )
+            what = f"{shown(path)}: holds {status.st_size} bytes"
+            limits.check_count(status.st_size, max_bytes, what, "is this the right file?")
             content = stream.read(status.st_size + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         raise FileError(f"{shown(path)}: {_reason(error)}") from error
@@ -92,25 +48,7 @@ def read_bytes(path: Path, max_bytes: int = limits.FILE_BYTES) -> bytes:
 
 
 def read_text(path: str | os.PathLike[str], *, max_bytes: int = limits.TEXT_BYTES) -> str:
-    """Read a small UTF-8 text file.
-
-    Parameters
-    ----------
-    path
-        The file; a byte order mark at its start is dropped.
-    max_bytes
-        Its size is checked against this before memory is taken.
-
-    Returns
-    -------
-    str
-        Its text.
-
-    Raises
-    ------
-    FileError
-        If it cannot be read (see `read_bytes`) or is not UTF-8.
-    """
+    """Read a small UTF-8 text file; a byte order mark at its start is dropped."""
     content = read_bytes(Path(path), max_bytes)
     try:
         return content.decode("utf-8-sig")
@@ -118,6 +56,14 @@ def read_text(path: str | os.PathLike[str], *, max_bytes: int = limits.TEXT_BYTE
         raise FileError(
             f"{shown(path)}: byte {error.start} is not UTF-8 text; save it as UTF-8"
         ) from error
+
+
+def incomplete(path: Path, format_name: str, reason: object) -> FileError:
+    """The error for a file that is cut short or of another format."""
+    return FileError(
+        f"{shown(path)}: is not a complete {format_name} file ({shown(reason)}); was it copied or "
+        "downloaded completely?"
+    )
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

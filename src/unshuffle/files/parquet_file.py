@@ -7,7 +7,7 @@ from typing import Any
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
-from unshuffle.files.opening import read_bytes, shown
+from unshuffle.files.opening import incomplete, read_bytes, shown
 from unshuffle.files.table import Columns, check_cells, check_names, check_size, widened
 from unshuffle.files.thrift import Decoder, Struct, ThriftError
 
@@ -19,30 +19,12 @@ _COLUMN = 3  # ColumnChunk
 _PACKED, _DATA_PAGE, _DICTIONARY_PAGE = 7, 9, 11  # ColumnMetaData
 _PAGE_UNPACKED, _PAGE_PACKED = 2, 3  # PageHeader
 
+# What comes of a structure that is not what it should be.
 _CONTRADICTIONS = (AttributeError, LookupError, TypeError, ValueError)
-"""What comes of a structure that is not what it should be."""
 
 
 def open_parquet(path: Path) -> "ParquetTable":
-    """Read the schema of a Parquet file.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    ParquetTable
-        Its columns, not read yet.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read, is not a complete Parquet file, or exceeds a limit.
-    RecordError
-        If its columns cannot be told apart.
-    """
+    """Read the schema of a Parquet file."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -54,7 +36,7 @@ def open_parquet(path: Path) -> "ParquetTable":
         )
         names = tuple(file.schema_arrow.names)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise incomplete(path, "Parquet", error) from error
     check_names(names, path)
     return ParquetTable(path, content, footer, file, names)
 
@@ -63,17 +45,14 @@ def _footer(content: bytes, path: Path) -> Struct:
     """What the end of the file says of its columns and of where their pages are."""
     length = int.from_bytes(content[-8:-4], "little")
     if len(content) < 12 or content[-4:] != b"PAR1" or length > len(content) - 12:
-        raise _damaged(path, ValueError("it does not end as one"))
-    if length > limits.FOOTER_BYTES:
-        raise FileError(
-            f"{shown(path)}: its footer holds {length} bytes, but at most {limits.FOOTER_BYTES} "
-            "are accepted; write fewer row groups"
-        )
+        raise incomplete(path, "Parquet", "it does not end as one")
+    what = f"{shown(path)}: its footer holds {length} bytes"
+    limits.check_count(length, limits.FOOTER_BYTES, what, "write fewer row groups")
     try:
         footer = Decoder(content[-8 - length : -8]).struct()
         depth = _depth([element.get(_CHILDREN, 0) for element in footer[_SCHEMA]])
     except _CONTRADICTIONS as error:
-        raise _damaged(path, error) from error
+        raise incomplete(path, "Parquet", error) from error
     if depth > limits.SCHEMA_DEPTH:
         raise FileError(
             f"{shown(path)}: has columns in columns, more than {limits.SCHEMA_DEPTH} deep; leave "
@@ -95,30 +74,9 @@ def _depth(children: Sequence[int]) -> int:
     return depth
 
 
-def _damaged(path: Path, error: Exception) -> FileError:
-    return FileError(
-        f"{shown(path)}: is not a complete Parquet file ({shown(error)}); was it copied or "
-        "downloaded completely?"
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class ParquetTable:
-    """A Parquet file, held in memory, with its schema read.
-
-    Parameters
-    ----------
-    path
-        Where it came from.
-    content
-        All of the file.
-    footer
-        What its end declares.
-    file
-        pyarrow's reader of it.
-    names
-        The columns.
-    """
+    """A Parquet file, held in memory, with its footer and pyarrow's reader of it."""
 
     path: Path
     content: bytes
@@ -127,28 +85,7 @@ class ParquetTable:
     names: tuple[str, ...]
 
     def columns(self, wanted: Sequence[str], gaps: Collection[str]) -> Columns:
-        """Read columns.
-
-        Parameters
-        ----------
-        wanted
-            Some of `names`.
-        gaps
-            Those of them that may have empty cells.
-
-        Returns
-        -------
-        Columns
-            Finite, but NaN where a cell is empty.
-
-        Raises
-        ------
-        FileError
-            If the file is damaged or there are more cells than the limit allows.
-        RecordError
-            If there are no rows, a column does not hold numbers, or a cell is infinite, NaN or,
-            outside `gaps`, empty. Names the row, counted from 1, and the column.
-        """
+        """Read columns; the errors name the row, counted from 1, and the column."""
         import pyarrow as pa
 
         self._check_types(wanted)
@@ -158,7 +95,7 @@ class ParquetTable:
             columns = {name: widened(table.column(name).to_numpy()) for name in wanted}
             empty = {name: table.column(name).is_null().to_numpy() for name in gaps}
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise _damaged(self.path, error) from error
+            raise incomplete(self.path, "Parquet", error) from error
         check_size(len(table), len(wanted), self.path)
         check_cells(columns, empty, self.path)
         return columns
@@ -181,12 +118,12 @@ class ParquetTable:
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         check_size(metadata.num_rows, metadata.num_columns, self.path)
         if metadata.num_rows != sum(group.num_rows for group in groups):
-            raise _damaged(self.path, ValueError("its row groups do not add up"))
+            raise incomplete(self.path, "Parquet", "its row groups do not add up")
         limits.check_growth(metadata.num_rows * len(wanted) * 8, size, where)
         try:
             unpacked = sum(self._page_sizes())
         except _CONTRADICTIONS as error:
-            raise _damaged(self.path, error) from error
+            raise incomplete(self.path, "Parquet", error) from error
         limits.check_growth(unpacked, size, where)
 
     def _page_sizes(self) -> Iterator[int]:

@@ -19,8 +19,7 @@ from unshuffle.files.opening import shown
 
 _ADVICE = "save the state dict alone: torch.save(module.state_dict(), path)"
 
-_SHORT = 4096
-"""Bytes of a pickle that is remembered: that of a piece has 300."""
+_SHORT = 4096  # bytes of a pickle that is remembered: that of a piece has 300
 
 _STORAGES = {
     "torch.DoubleStorage": "float64",
@@ -42,24 +41,9 @@ _STORAGES = {
 def read_state_dict(program: bytes, source: str) -> dict[str, "StoredTensor"]:
     """Work through the pickle of a state dict without running anything that it names.
 
-    Parameters
-    ----------
-    program
-        The pickle.
-    source
-        Names the file for messages.
-
-    Returns
-    -------
-    dict[str, StoredTensor]
-        The tensors by name, in the sequence of the file. A dictionary that holds nothing but one
-        other dictionary, such as {"state_dict": {...}}, is replaced by the inner one.
-
-    Raises
-    ------
-    FileError
-        If the pickle uses an opcode or name that a state dict of tensors has no need of, is cut
-        short, exceeds a limit, or holds anything but tensors.
+    The tensors come by name, in the sequence of the file. A dictionary that holds nothing but one
+    other dictionary, such as {"state_dict": {...}}, is replaced by the inner one. `source` names
+    the file in messages. A FileError says what a state dict of tensors has no need of.
     """
     describe = _described if len(program) <= _SHORT else _described.__wrapped__
     try:
@@ -106,38 +90,16 @@ def _kind(value: object) -> str:
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers in the file.
-
-    Parameters
-    ----------
-    key
-        Name of its record in the archive.
-    stored_as
-        NumPy's or torch's name of the number format.
-    count
-        How many numbers it holds.
-    """
+    """So many numbers in the record `key` of the archive."""
 
     key: str
-    stored_as: str
+    stored_as: str  # NumPy's or torch's name of the number format
     count: int
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor described: which numbers of which storage it takes.
-
-    Parameters
-    ----------
-    storage
-        Where its numbers are.
-    offset
-        Position of its first number.
-    shape
-        Its extent along each axis.
-    strides
-        Numbers to step over along each axis.
-    """
+    """A tensor described: which numbers of which storage it takes; strides count numbers."""
 
     storage: Storage
     offset: int
@@ -184,12 +146,6 @@ class _Machine:
 
     # What steps are made of.
 
-    def byte(self) -> int:
-        if self.position >= len(self.program):
-            raise self.refusal("is cut short")
-        self.position += 1
-        return self.program[self.position - 1]
-
     def take(self, count: int) -> bytes:
         end = self.position + count
         if end > len(self.program):
@@ -197,6 +153,9 @@ class _Machine:
         taken = self.program[self.position : end]
         self.position = end
         return taken
+
+    def byte(self) -> int:
+        return self.take(1)[0]
 
     def number(self, size: int, *, signed: bool = False) -> int:
         return int.from_bytes(self.take(size), "little", signed=signed)
@@ -242,9 +201,6 @@ class _Machine:
         protocol = self.byte()
         if not 2 <= protocol <= 5:
             raise self.refusal(f"is of protocol {protocol}")
-
-    def frame(self) -> None:
-        self.number(8)  # a size, of use only to a reader that buffers
 
     def push(self, value: object) -> None:
         self.stack.append(value)
@@ -316,10 +272,6 @@ class _Machine:
         self.set_entries([key, value])
 
 
-def _ordered_dict(arguments: tuple[object, ...]) -> object:
-    return {} if arguments == () else None
-
-
 def _tensor(arguments: tuple[object, ...]) -> StoredTensor | None:
     match arguments:
         case (Storage() as storage, int(offset), shape, strides, bool(), hooks, *flags) if (
@@ -346,16 +298,16 @@ def _parameter(arguments: tuple[object, ...]) -> StoredTensor | None:
 
 
 _CALLS: dict[str, Callable[[tuple[object, ...]], object]] = {
-    "collections.OrderedDict": _ordered_dict,
+    "collections.OrderedDict": lambda arguments: None if arguments else {},
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
 }
 
 _STOP = ord(".")
 
-_STEPS: dict[int, Callable[[_Machine], None]] = {
+_STEPS: dict[int, Callable[[_Machine], object]] = {
     0x80: lambda m: m.protocol(),
-    0x95: lambda m: m.frame(),
+    0x95: lambda m: m.take(8),  # the size of a frame, of use only to a reader that buffers
     ord("("): lambda m: m.mark(),
     ord("N"): lambda m: m.push(None),
     0x88: lambda m: m.push(True),

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,15 +13,15 @@ from unshuffle.files import limits
 from unshuffle.files.opening import listed, shown
 from unshuffle.files.quantised import restore
 from unshuffle.files.tensors import Tensor
-from unshuffle.pieces.pile import ID_DIGITS, QUANTISED, Bias, Piece, PieceId, Pile, may_be_id
+from unshuffle.pieces.pile import ID_DIGITS, QUANTISED, Bias, Piece, PieceId, Pile, may_be_id, twice
 
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".npz")
 
 _PART = re.compile(r"(?P<prefix>.*[./_])?(?P<part>weight|bias)", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]+")
 
+# The tensors "weight" and "bias" of one piece; one of them alone where they were detached.
 Layer = dict[str, Tensor]
-"""The tensors "weight" and "bias" of one piece; one of them alone where they were detached."""
 
 
 def read_pile(path: str | os.PathLike[str]) -> Pile:
@@ -53,11 +52,8 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     """
     path = Path(path)
     layers = _folder(path) if os.path.isdir(path) else _layers_of(path)
-    if len(layers) > limits.PIECES:
-        raise FileError(
-            f"{shown(path)}: holds {len(layers)} pieces, but at most {limits.PIECES} are "
-            "accepted; is it the right path?"
-        )
+    what = f"{shown(path)}: holds {len(layers)} pieces"
+    limits.check_count(len(layers), limits.PIECES, what, "is it the right path?")
     ids = _ids([name for name, _, _ in layers], path)
     pieces = [_piece(name, layer, file) for name, (_, layer, file) in zip(ids, layers, strict=True)]
     return Pile(
@@ -89,16 +85,12 @@ def _reader(file: Path) -> Callable[[Path], dict[str, Tensor]]:
     """What reads files of that suffix; no pile waits for the formats that it is not kept in."""
     match file.suffix.lower():
         case ".safetensors":
-            from unshuffle.files.safetensors_file import read_safetensors
-
-            return read_safetensors
+            from unshuffle.files.safetensors_file import read_safetensors as read
         case ".npz":
-            from unshuffle.files.npz_file import read_npz
-
-            return read_npz
-    from unshuffle.files.torch_zip import read_torch
-
-    return read_torch
+            from unshuffle.files.npz_file import read_npz as read
+        case _:
+            from unshuffle.files.torch_zip import read_torch as read
+    return read
 
 
 def _piece_files(folder: Path) -> list[Path]:
@@ -124,23 +116,9 @@ def _piece_files(folder: Path) -> list[Path]:
 
 
 def read_layers(file: Path) -> list[tuple[str, Layer, Path]]:
-    """Read the layers of a file that holds several.
+    """Read the layers of a file that holds a weight and a bias for each: name, tensors and file.
 
-    Parameters
-    ----------
-    file
-        A .pth, .pt, .safetensors or .npz file of tensors called `<layer>.weight` and
-        `<layer>.bias`.
-
-    Returns
-    -------
-    list
-        Name, tensors and file of each layer, in the sequence of the file where its format has one.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read, or does not hold a weight and a bias for each layer.
+    They come in the sequence of the file where its format has one.
     """
     layers = _layers_of(file)
     for name, layer, _ in layers:
@@ -197,32 +175,27 @@ def _ids(names: Sequence[str], path: Path) -> list[PieceId]:
                 f"{shown(path)}: a piece is called {name!r}, but answers list pieces between "
                 "commas, on one line: rename it without commas, control characters and outer spaces"
             )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    if doubled := twice(names):
         raise FileError(
-            f"{shown(path)}: two pieces are called {shown(twice[0])}; rename or remove one of them"
+            f"{shown(path)}: two pieces are called {shown(doubled[0])}; rename or remove one of "
+            "them"
         )
     return list(names)
 
 
 def _piece(name: PieceId, layer: Layer, file: Path) -> Piece | Bias:
+    weight, bias = layer.get("weight"), layer.get("bias")
+    if weight and bias and weight.stored_as != bias.stored_as:
+        scaled = weight.stored_as in QUANTISED  # scales are often kept for weights only
+        if not (scaled and bias.values.dtype == np.float32):
+            raise FileError(
+                f"{shown(file)}: piece {name} has a weight of {weight.stored_as} and a bias of "
+                f"{bias.stored_as}; convert one of them"
+            )
     try:
-        if "weight" not in layer:
+        if weight is None:
             return Bias(name, layer["bias"].values, layer["bias"].stored_as)
-        weight = layer["weight"]
-        if "bias" not in layer:
-            return Piece.linear(name, weight.values, None, weight.stored_as)
-        return _whole_piece(name, weight, layer["bias"], file)
+        numbers = None if bias is None else bias.values
+        return Piece.linear(name, weight.values, numbers, weight.stored_as)
     except PileError as error:
         raise PileError(f"{shown(file)}: {error}") from error
-
-
-def _whole_piece(name: PieceId, weight: Tensor, bias: Tensor, file: Path) -> Piece:
-    # Scales are often kept for weights only.
-    mixed = weight.stored_as in QUANTISED and bias.values.dtype == np.float32
-    if weight.stored_as != bias.stored_as and not mixed:
-        raise FileError(
-            f"{shown(file)}: piece {name} has a weight of {weight.stored_as} and a bias of "
-            f"{bias.stored_as}; convert one of them"
-        )
-    return Piece.linear(name, weight.values, bias.values, weight.stored_as)

@@ -18,22 +18,14 @@ from unshuffle.files.opening import listed, shown
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Tensor
 from unshuffle.pieces.pile import QUANTISED, Floats
 
-LARGEST = 127
-"""Levels on either side of zero that are written."""
+LARGEST = 127  # levels on either side of zero that are written
 
 
 def quantise(values: Floats) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Round numbers to 255 equally spaced levels, the outermost at the largest magnitude.
 
-    Parameters
-    ----------
-    values
-        A matrix, whose rows have levels of their own, or a vector.
-
-    Returns
-    -------
-    levels, scale
-        int8 of the shape of `values`; float32 of shape (rows,) for a matrix, () for a vector.
+    A vector has one scale, of shape (). The rows of a matrix have levels of their own and scales of
+    shape (rows,).
     """
     scale = (np.abs(values).max(axis=-1, initial=0.0) / LARGEST).astype(np.float32)
     scale = np.where(scale > 0, scale, np.float32(1))
@@ -44,19 +36,9 @@ def quantise(values: Floats) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
 def restored(
     levels: NDArray[Any], scale: NDArray[np.float32], zero: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """The numbers that levels stand for.
+    """The numbers in float32 that int8 or uint8 levels stand for.
 
-    Parameters
-    ----------
-    levels
-        int8 or uint8, any shape.
-    scale, zero
-        Of one number, or one for each row of `levels`.
-
-    Returns
-    -------
-    NDArray
-        float32, of the shape of `levels`.
+    A scale or zero point is one number, or one for each row of the levels.
     """
     numbers = levels.astype(np.float32)
     by_row = (-1,) + (1,) * max(levels.ndim - 1, 0) if levels.ndim else ()
@@ -70,24 +52,8 @@ def restored(
 def restore(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Replace the quantised tensors of a file, and what belongs to them, by float32 ones.
 
-    Parameters
-    ----------
-    tensors
-        As they lie in the file. The scale of `<name>` is called `<name>_scale` or `<name>.scale`,
-        that of a weight also `scale` in its place, and a zero point likewise.
-    path
-        The file, for messages.
-
-    Returns
-    -------
-    dict[str, Tensor]
-        In the sequence of the file; of integers, only what is no weight or bias.
-
-    Raises
-    ------
-    FileError
-        If a scale is missing, doubled, of another shape, not finite or not positive, a zero point
-        is none of the levels, or there would be more numbers than a pile may hold.
+    The scale of `<name>` is called `<name>_scale` or `<name>.scale`, that of a weight also `scale`
+    in its place, and a zero point likewise. Integers that are no weight or bias stay as they are.
     """
     quantised = [
         name
@@ -111,10 +77,10 @@ def restore(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
                 f"{shown(f'{name}_scale')}, or save it as float32"
             )
         numbers = _one_or_by_row(scale, tensor, f"{what} has a scale")
-        if not (np.isfinite(numbers).all() and (numbers > 0).all()):
-            wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))][0]
+        wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))]
+        if len(wrong):
             raise FileError(
-                f"{what} has a scale of {wrong:.3g}, but scales are positive and finite in "
+                f"{what} has a scale of {wrong[0]:.3g}, but scales are positive and finite in "
                 "float32; quantise it again, or save it as float32"
             )
         zero = _companion(found, name, "zero_point", what)

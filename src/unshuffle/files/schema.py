@@ -11,7 +11,8 @@ in a table that is read, but nothing is made of them.
 The types that have a form in plain values are these. Numbers, texts and `PieceId` are themselves,
 but a number that is not finite is null. A tuple is a list, an enum is the `str` of its member, and
 a dataclass is a table. A `Mapping` is a table where its keys are texts, else a list of pairs.
-`dict[str, Any]` is a table that somebody else checks. `X | None` is null or the form of X.
+`dict[str, Any]` is a table that somebody else checks. `X | None` is null or the form of X. An array
+is itself, so who writes it keeps it beside the plain values; it holds no NaN.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,9 @@ from sys import float_info
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unshuffle.errors import UsageError
 from unshuffle.files import limits
 from unshuffle.files.opening import listed, shown
@@ -31,27 +35,19 @@ from unshuffle.pieces.pile import ID_DIGITS, PieceId, may_be_id
 
 T = TypeVar("T")
 
+# Makes an object out of plain values in a named place; None if they cannot be one.
 Make = Callable[[Any, str], Any]
-"""Makes an object out of plain values in a named place; None if they cannot be one."""
 
+# By key, what is written beside the fields of an object, as a function of the object.
 Derived = Mapping[str, Callable[[Any], object]]
-"""By key, what is written beside the fields of an object, as a function of the object."""
 
+# Marks a field that is not among the plain values: it is in another file, or known already.
 BESIDE = "beside"
-"""Marks a field that is not among the plain values: it is in another file, or known already."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a value must be beyond its type.
-
-    Parameters
-    ----------
-    text
-        Completes "but … is expected".
-    admits
-        Whether a value of the right type is that.
-    """
+    """What a value must be beyond its type; the text completes "but … is expected"."""
 
     text: str
     admits: Callable[[Any], bool] = field(repr=False)
@@ -101,6 +97,7 @@ def one_of(names: Iterable[str]) -> Expected:
     return Expected(f"one of {', '.join(known)}", lambda value: value in known)
 
 
+# A text that may be shown as it is.
 Word = Annotated[
     str,
     Expected(
@@ -108,31 +105,17 @@ Word = Annotated[
         lambda text: len(text) <= limits.NAME_CHARACTERS and text.isprintable(),
     ),
 ]
-"""A text that may be shown as it is."""
 
-OrNaN = Annotated[float, Null(nan)]
-"""A number that may be undefined."""
+OrNaN = Annotated[float, Null(nan)]  # a number that may be undefined
 
-OrInfinite = Annotated[float, Null(inf)]
-"""A number that may be infinite."""
+OrInfinite = Annotated[float, Null(inf)]  # a number that may be infinite
 
 
 def read_value(hint: Any, value: object, where: str) -> Any:
-    """Make an object out of plain values.
+    """Make an object of a type that has a form out of plain values.
 
-    Parameters
-    ----------
-    hint
-        A dataclass without fields that are marked `BESIDE`, or any other type that has a form.
-    value
-        What stands in the file.
-    where
-        The file and a colon, or the file and the key of the value, for the message.
-
-    Raises
-    ------
-    UsageError
-        If a table lacks a key or has an unknown one, or a value is impossible.
+    `where` is the file and a colon, or the file and the key of the value. A UsageError names the
+    key that is unknown or lacking, or the value that is impossible.
     """
     noun, expected, null, make = _form(hint)
     if value is None and null is not None:
@@ -145,24 +128,9 @@ def read_value(hint: Any, value: object, where: str) -> Any:
 
 
 def read_fields(table: object, where: str, *kinds: type) -> dict[str, Any]:
-    """Read a table with the keys of one or several dataclasses.
+    """Read a table with the keys of one or several dataclasses, by the names of their fields.
 
-    Parameters
-    ----------
-    table, where
-        As in `read_value`.
-    kinds
-        The dataclasses.
-
-    Returns
-    -------
-    dict
-        By the names of the fields, what the table holds; nothing of a field marked `BESIDE`.
-
-    Raises
-    ------
-    UsageError
-        As in `read_value`.
+    Fields that are marked `BESIDE` are left out. The errors are those of `read_value`.
     """
     values = read_value(dict[str, Any], table, where)
     known = {key: each for kind in kinds for key, each in _schema(kind).items()}
@@ -191,11 +159,15 @@ def encode(value: object) -> dict[str, Any]:
 
 def _plain(value: Any, hint: Any = None) -> Any:
     """The plain form of a value, which is in a field of a type."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if is_dataclass(value):
         chosen = _mark(Kinds, _parted(hint)[1]) is not None
         return encode(value) | ({"kind": getattr(value, "kind", None)} if chosen else {})
     if isinstance(value, float):
         return value if isfinite(value) else None
+    if _parted(hint)[0] in _LEAVES:
+        return value
     if isinstance(value, Mapping):
         pairs = [[key, _plain(part)] for key, part in value.items()]
         return dict(pairs) if _has_text_keys(_parted(hint)[0]) else pairs
@@ -250,6 +222,8 @@ def _found(value: object) -> str:
             return "a table"
         case list():
             return f"a list of {len(value)}"
+        case np.ndarray():
+            return f"an array of {value.dtype} of shape {value.shape}"
     return shown(repr(value) if isinstance(value, str) else value)
 
 
@@ -268,13 +242,15 @@ def _maker(hint: Any) -> tuple[str, Make]:
     parts = get_args(hint)
     if hint in _LEAVES:
         return _LEAVES[hint]
+    if get_origin(hint) is np.ndarray:
+        dtype = np.dtype(get_args(parts[1])[0])
+        return f"an array of {dtype} without NaN", partial(_array, dtype)
     if get_origin(hint) is tuple:
         length = "" if parts[-1] is Ellipsis else f" of {len(parts)}"
         return f"a list{length}", partial(_tuple, parts)
-    if _has_text_keys(hint):
-        return _TABLE, partial(_mapping, *parts)
     if get_origin(hint) is Mapping:
-        return "a list of pairs, none of them twice", partial(_pairs, parts)
+        pairs = "a list of pairs, none of them twice", partial(_pairs, parts)
+        return (_TABLE, partial(_mapping, *parts)) if _has_text_keys(hint) else pairs
     if issubclass(hint, Enum):
         names = {str(member): member for member in hint}
         return (
@@ -282,6 +258,12 @@ def _maker(hint: Any) -> tuple[str, Make]:
             lambda name, _: names.get(name) if type(name) is str else None,
         )
     return _TABLE, lambda table, where: hint(**read_fields(table, where, hint))
+
+
+def _array(dtype: np.dtype[Any], value: object, _: str) -> NDArray[Any] | None:
+    if not isinstance(value, np.ndarray) or value.dtype != dtype:
+        return None
+    return None if dtype.kind == "f" and np.isnan(value).any() else value
 
 
 def _tuple(hints: tuple[Any, ...], parts: object, where: str) -> tuple[Any, ...] | None:
@@ -335,11 +317,12 @@ def _exactly(kind: type) -> Make:
 
 _TABLE = "a table of keys and values"
 
+# By type, what to call its values, and what makes them.
 _LEAVES: dict[Any, tuple[str, Make]] = {
+    bool: ("true or false", _exactly(bool)),
     int: ("a whole number", _exactly(int)),
     float: ("a number", _number),
     str: ("text in quotes", _exactly(str)),
     PieceId: ("a piece's number or name", _piece),
-    dict[str, Any]: (_TABLE, _exactly(dict)),
+    **dict.fromkeys((dict[str, Any], Mapping[str, Any]), (_TABLE, _exactly(dict))),
 }
-"""By type, what to call its values, and what makes them."""

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
-from unshuffle.files.opening import listed, shown
+from unshuffle.files.opening import shown
 from unshuffle.pieces.pile import Floats
 
+# float64 vectors of one length by column name, NaN where a cell is empty.
 Columns = dict[str, Floats]
-"""float64 vectors of one length by column name, NaN where a cell is empty."""
 
 
 class Table(Protocol):
@@ -24,44 +24,37 @@ class Table(Protocol):
         """The columns in the sequence of the file; may hold a name twice."""
 
     def columns(self, wanted: Sequence[str], gaps: Collection[str]) -> Columns:
-        """Read the wanted columns; only those in `gaps` may have empty cells."""
+        """Read some columns.
+
+        Parameters
+        ----------
+        wanted
+            Some of `names`.
+        gaps
+            Those of them that may have empty cells, which become NaN.
+
+        Raises
+        ------
+        FileError
+            If the file is damaged or there are more cells than the limit allows.
+        RecordError
+            If there are no rows, or a cell is no finite number or, outside `gaps`, empty. Names the
+            row, counted from 1, and the column.
+        """
 
 
 def check_names(names: Sequence[str], path: Path) -> None:
-    """Refuse a table whose columns cannot be told apart.
-
-    Parameters
-    ----------
-    names
-        The columns' names.
-    path
-        The file, for the message.
-
-    Raises
-    ------
-    FileError
-        If there are more columns, or a longer name, than the limits allow.
-    RecordError
-        If there are no columns, one has no name, or two share theirs.
-    """
-    if len(names) > limits.COLUMNS:
-        raise FileError(
-            f"{shown(path)}: has {len(names)} columns, but at most {limits.COLUMNS} are "
-            "accepted; is it the right file?"
-        )
+    """Refuse a table whose columns cannot be told apart."""
+    limits.check_count(len(names), limits.COLUMNS, f"{shown(path)}: has {len(names)} columns")
     if not names:
         raise RecordError(f"{shown(path)}: has no columns; is it the right file?")
     seen = set()
     for position, name in enumerate(names, 1):
-        if len(name) > limits.NAME_CHARACTERS:
-            raise FileError(
-                f"{shown(path)}: column {position} has a name of {len(name)} characters, but at "
-                f"most {limits.NAME_CHARACTERS} are accepted; rename it"
-            )
+        what = f"{shown(path)}: column {position}"
+        limits.check_name(name, what)
         if not name.strip():
             raise RecordError(
-                f"{shown(path)}: column {position} has no name; name it, or leave it out if it "
-                "only numbers the rows"
+                f"{what} has no name; name it, or leave it out if it only numbers the rows"
             )
         if name in seen:
             raise RecordError(f"{shown(path)}: two columns are called {shown(name)}; rename one")
@@ -69,22 +62,7 @@ def check_names(names: Sequence[str], path: Path) -> None:
 
 
 def check_size(rows: int, columns: int, path: Path) -> None:
-    """Refuse a table without rows, or with more cells than the limit allows.
-
-    Parameters
-    ----------
-    rows, columns
-        What is about to be read.
-    path
-        The file, for the message.
-
-    Raises
-    ------
-    FileError
-        If there are more than `limits.CELLS` cells.
-    RecordError
-        If there are no rows.
-    """
+    """Refuse a table without rows, or with more cells than the limit allows."""
     if rows * columns > limits.CELLS:
         raise FileError(
             f"{shown(path)}: has {rows} rows of {columns} columns, but at most {limits.CELLS} "
@@ -104,22 +82,7 @@ def widened(values: NDArray[Any]) -> Floats:
 
 
 def check_cells(columns: Columns, empty: Mapping[str, NDArray[np.bool_]], path: Path) -> None:
-    """Refuse cells that are no finite number.
-
-    Parameters
-    ----------
-    columns
-        What was read.
-    empty
-        By name of a column that may have them: whether each cell is an empty one.
-    path
-        The file, for the message.
-
-    Raises
-    ------
-    RecordError
-        Naming the first such row, counted from 1, and its column.
-    """
+    """Refuse cells that are no finite number, but for the empty ones of some columns."""
     for name, values in columns.items():
         bad = ~np.isfinite(values) & ~empty.get(name, np.False_)
         if bad.any():
@@ -128,29 +91,4 @@ def check_cells(columns: Columns, empty: Mapping[str, NDArray[np.bool_]], path: 
             raise RecordError(
                 f"{shown(path)}: row {row + 1}, column {shown(name)} {found}, but a finite number "
                 "is needed; correct it or leave the row out"
-            )
-
-
-def check_known(asked: Collection[str], names: Sequence[str], path: Path) -> None:
-    """Refuse names that are not among the columns.
-
-    Parameters
-    ----------
-    asked
-        Names of columns.
-    names
-        The columns that there are.
-    path
-        The file, for the message.
-
-    Raises
-    ------
-    RecordError
-        Naming the first unknown one and listing what exists.
-    """
-    known = set(names)
-    for name in asked:
-        if name not in known:
-            raise RecordError(
-                f"{shown(path)}: has no column {shown(name)}; its columns are {listed(list(names))}"
             )

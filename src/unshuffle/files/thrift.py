@@ -13,8 +13,7 @@ from unshuffle.files import limits
 
 _TRUE, _FALSE = 1, 2  # the kinds of value that a field has instead of a value
 
-Struct = dict[int, Any]
-"""A structure's values by the numbers of their fields."""
+Struct = dict[int, Any]  # a structure's values by the numbers of their fields
 
 
 class ThriftError(ValueError):
@@ -23,30 +22,14 @@ class ThriftError(ValueError):
 
 @dataclass
 class Decoder:
-    """A position in bytes that hold structures.
-
-    Parameters
-    ----------
-    content
-        The bytes.
-    position
-        Of the next one to be read.
-    containers
-        How many parts were met so far.
-    """
+    """A position in bytes that hold structures, and the count of parts met so far."""
 
     content: bytes
     position: int = 0
     containers: int = 0
 
     def struct(self, depth: int = 0) -> Struct:
-        """Read a structure.
-
-        Raises
-        ------
-        ThriftError
-            If it is cut short, of another protocol, or has too many parts, or parts in parts.
-        """
+        """Read a structure, by the numbers of its fields."""
         self._enter(depth)
         fields: Struct = {}
         number = 0
@@ -111,6 +94,7 @@ class Decoder:
         return (value >> 1) ^ -(value & 1)
 
 
+# By kind, how a value is read.
 _VALUES: dict[int, Callable[[Decoder, int], Any]] = {
     **dict.fromkeys((_TRUE, _FALSE, 3), lambda at, _: at._byte()),  # in a list, truth is a byte
     **dict.fromkeys((4, 5, 6), lambda at, _: at._integer()),  # of 16, 32, 64 bits
@@ -120,4 +104,3 @@ _VALUES: dict[int, Callable[[Decoder, int], Any]] = {
     11: lambda at, depth: at._map(depth + 1),
     12: lambda at, depth: at.struct(depth + 1),
 }
-"""By kind, how a value is read."""

@@ -26,23 +26,9 @@ _RESAVE = "save it again with torch.save(module.state_dict(), path) in torch 1.6
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a state dict saved by torch 1.6 or later.
+    """Read the tensors of a state dict saved by torch 1.6 or later, in the sequence of the file.
 
-    Parameters
-    ----------
-    path
-        The file. The device its tensors were on does not matter.
-
-    Returns
-    -------
-    dict[str, Tensor]
-        The tensors by name, in the sequence of the file.
-
-    Raises
-    ------
-    FileError
-        If the file is of another kind (older torch, TorchScript, a whole module), damaged, beyond
-        a limit, or its pickle asks for anything but tensors; nothing it names is ever called.
+    The device that its tensors were on does not matter. Nothing its pickle names is ever called.
     """
     content = read_bytes(path)
     if _PICKLE.match(content):
@@ -59,11 +45,9 @@ def read_torch(path: Path) -> dict[str, Tensor]:
             f"{shown(path)}: its byte order is {shown(byteorder)}, not little or big; {_RESAVE}"
         )
     pickle = f"{root}data.pkl"
-    if archive.members[pickle].file_size > limits.HEADER_BYTES:
-        raise FileError(
-            f"{shown(path)}: its data.pkl holds {archive.members[pickle].file_size} bytes, but at "
-            f"most {limits.HEADER_BYTES} are accepted; {_RESAVE}"
-        )
+    size = archive.members[pickle].file_size
+    what = f"{shown(path)}: its data.pkl holds {size} bytes"
+    limits.check_count(size, limits.HEADER_BYTES, what, _RESAVE)
     described = read_state_dict(archive.read(pickle), shown(path))
     return _tensors(described, archive, root, byteorder)
 
@@ -74,13 +58,13 @@ def _root(archive: Archive) -> str:
     roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise FileError(
-            f"{shown(archive.path)}: is a TorchScript archive, which holds a program; load it "
-            f"with torch.jit.load and {_RESAVE}"
+            f"{archive.where}: is a TorchScript archive, which holds a program; load it with "
+            f"torch.jit.load and {_RESAVE}"
         )
     if len(roots) != 1:
         raise FileError(
-            f"{shown(archive.path)}: is a zip with {len(roots)} members called data.pkl, where "
-            f"torch writes one; {_RESAVE}"
+            f"{archive.where}: is a zip with {len(roots)} members called data.pkl, where torch "
+            f"writes one; {_RESAVE}"
         )
     return roots[0]
 
@@ -92,31 +76,27 @@ def _tensors(
     tensors = {}
     taken = 0
     for name, tensor in described.items():
-        storage = tensor.storage
-        check_dtype(storage.stored_as, name, archive.path)
+        storage, what = tensor.storage, f"{archive.where}: tensor {shown(name)}"
+        check_dtype(storage.stored_as, what)
         # Repeated numbers and shared storages make tensors larger than their file.
         taken += math.prod(max(extent, 1) for extent in tensor.shape) * 8
-        limits.check_growth(taken, archive.size, shown(archive.path))
+        limits.check_growth(taken, archive.size, archive.where)
         if storage not in storages:
             storages[storage] = _numbers(storage, archive, root, byteorder)
-        values = _view(tensor, storages[storage], f"{shown(archive.path)}: tensor {shown(name)}")
-        tensors[name] = Tensor(values, storage.stored_as)
+        tensors[name] = Tensor(_view(tensor, storages[storage], what), storage.stored_as)
     return tensors
 
 
 def _numbers(storage: Storage, archive: Archive, root: str, byteorder: str) -> NDArray[Any]:
-    member = f"{root}data/{storage.key}"
+    member, what = f"{root}data/{storage.key}", f"{archive.where}: storage {shown(storage.key)}"
     if member not in archive.members:
-        raise FileError(
-            f"{shown(archive.path)}: storage {shown(storage.key)} is missing; copy or download the "
-            "file again"
-        )
+        raise FileError(f"{what} is missing; copy or download the file again")
     size = archive.members[member].file_size
     expected = storage.count * (ITEM_BYTES | INTEGER_BYTES)[storage.stored_as]
     if size != expected:
         raise FileError(
-            f"{shown(archive.path)}: storage {shown(storage.key)} holds {size} bytes, but its "
-            f"{storage.count} numbers of {storage.stored_as} take {expected}; {_RESAVE}"
+            f"{what} holds {size} bytes, but its {storage.count} numbers of {storage.stored_as} "
+            f"take {expected}; {_RESAVE}"
         )
     return decode(archive.read(member), storage.stored_as, byteorder)
 

@@ -4,13 +4,13 @@ import io
 import struct
 import zipfile
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
 from unshuffle.files.opening import shown
+from unshuffle.pieces.pile import twice
 
 _ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory
 
@@ -28,26 +28,7 @@ _DAMAGE = (
 
 
 def open_zip(path: Path, content: bytes) -> "Archive":
-    """Read a zip's directory and check what its members declare.
-
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    content
-        All of it.
-
-    Returns
-    -------
-    Archive
-        Its members, none of them read yet.
-
-    Raises
-    ------
-    FileError
-        If it is not a zip, is damaged, or has members that are encrypted, share a name, use
-        another method than "stored" and "deflated", or would unpack beyond the limits.
-    """
+    """Read a zip's directory and check what its members declare; none of them is read yet."""
     # Python's reader builds an object for each entry: count them before it does.
     if content.count(_ENTRY) > limits.MEMBERS:
         raise FileError(
@@ -64,20 +45,15 @@ def open_zip(path: Path, content: bytes) -> "Archive":
     members = archive.infolist()
     for member in members:
         _check_member(member, where)
-    twice = [name for name, n in Counter(member.filename for member in members).items() if n > 1]
-    if twice:
-        raise FileError(f"{where}: two members are called {shown(twice[0])}; save it again")
+    if doubled := twice(member.filename for member in members):
+        raise FileError(f"{where}: two members are called {shown(doubled[0])}; save it again")
     limits.check_growth(sum(member.file_size for member in members), len(content), where)
-    return Archive(path, len(content), archive, {member.filename: member for member in members})
+    return Archive(where, len(content), archive, {member.filename: member for member in members})
 
 
 def _check_member(member: zipfile.ZipInfo, where: str) -> None:
     name = f"{where}: member {shown(member.filename)}"
-    if len(member.filename) > limits.NAME_CHARACTERS:
-        raise FileError(
-            f"{name} has a name of {len(member.filename)} characters, but at most "
-            f"{limits.NAME_CHARACTERS} are accepted; rename it"
-        )
+    limits.check_name(member.filename, name)
     if member.flag_bits & 0x1:
         raise FileError(f"{name} is encrypted; save the file again without a password")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -90,58 +66,27 @@ def _check_member(member: zipfile.ZipInfo, where: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """An open zip, held in memory.
+    """An open zip of so many bytes, held in memory, and its members by name."""
 
-    Parameters
-    ----------
-    path
-        Where it came from.
-    size
-        Bytes of the file.
-    zip
-        Python's reader of it.
-    members
-        What it holds, by name.
-    """
-
-    path: Path
+    where: str  # its path, for messages
     size: int
     zip: zipfile.ZipFile
     members: dict[str, zipfile.ZipInfo]
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
-        """Read a member, or only its beginning.
-
-        Parameters
-        ----------
-        name
-            One of `members`.
-        max_bytes
-            How much of it to read; all by default.
-
-        Returns
-        -------
-        bytes
-            Exactly as many as the directory declares, or `max_bytes` where that is less.
-
-        Raises
-        ------
-        FileError
-            If the member is damaged or does not hold as much as it declares.
-        """
-        member = self.members[name]
+        """Read a member or its first `max_bytes`: exactly as many bytes as are declared."""
+        member, what = self.members[name], f"{self.where}: member {shown(name)}"
         size = member.file_size if max_bytes is None else min(max_bytes, member.file_size)
         try:
             with self.zip.open(member) as stream:
                 content = stream.read(size)  # a size, so that a lying member cannot unpack more
         except _DAMAGE as error:
             raise FileError(
-                f"{shown(self.path)}: member {shown(name)} is damaged ({shown(error)}); copy or "
-                "download the file again"
+                f"{what} is damaged ({shown(error)}); copy or download the file again"
             ) from error
         if len(content) != size:
             raise FileError(
-                f"{shown(self.path)}: member {shown(name)} holds {len(content)} bytes where "
-                f"{size} are declared; copy or download the file again"
+                f"{what} holds {len(content)} bytes where {size} are declared; copy or download "
+                "the file again"
             )
         return content

@@ -21,8 +21,8 @@ from typing import Annotated, Any
 
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import shown
+from unshuffle.files.plain import read_toml
 from unshuffle.files.schema import at_least, read_value
-from unshuffle.files.toml_file import read_toml
 from unshuffle.lab.approaches import find_approach
 from unshuffle.lab.criteria import Condition, read_condition
 from unshuffle.lab.ledger import Run, newest

@@ -12,6 +12,7 @@ from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import limits
 from unshuffle.files.opening import listed, read_bytes, shown
+from unshuffle.files.plain import read_toml
 from unshuffle.files.schema import (
     BESIDE,
     Kinds,
@@ -22,7 +23,6 @@ from unshuffle.files.schema import (
     read_fields,
     share,
 )
-from unshuffle.files.toml_file import read_toml
 from unshuffle.oracle.data import DATA, Data, OwnTable
 from unshuffle.oracle.initialisation import INITIALISATIONS
 

@@ -17,8 +17,8 @@ from unshuffle.files import (
     write_npz,
     write_text,
 )
-from unshuffle.files.json_file import read_json
 from unshuffle.files.opening import shown
+from unshuffle.files.plain import read_json
 from unshuffle.oracle.model import Oracle
 from unshuffle.pieces.records import Records
 

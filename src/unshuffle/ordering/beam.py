@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.files.schema import OrInfinite
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import linearize, shift_effects, shifts
 from unshuffle.ordering.moves import shifted
@@ -73,7 +74,7 @@ class Beam:
     lost: NDArray[np.float64]
     expanded: NDArray[np.bool_]
     wide: int
-    floor: float
+    floor: OrInfinite
     known: Precedence
 
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from unshuffle.blocks.bank import Bank
+from unshuffle.files.schema import OrInfinite
 from unshuffle.ordering.beam import Beam
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.trace import Step
@@ -29,7 +30,7 @@ class Found:
 
     alternative: int
     arrangement: Arrangement
-    error: float
+    error: OrInfinite
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +194,7 @@ class State:
     decided: bool = False
     sweep: Arrangement | None = None
     cursor: tuple[int, ...] = ()
-    before: float = np.inf
+    before: OrInfinite = np.inf
 
     def generator(self) -> np.random.Generator:
         """The generator of everything random, as the last round left it."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.errors import UsageError
+from unshuffle.files.schema import OrInfinite
 from unshuffle.pieces.blueprint import Arrangement, names
 from unshuffle.pieces.pile import PieceId
 
@@ -37,7 +38,7 @@ class Step:
     tested: NDArray[np.float64]
     kept: bool
     arrangement: Arrangement
-    error: float
+    error: OrInfinite
     rows: int
 
 

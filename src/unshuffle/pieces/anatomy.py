@@ -58,27 +58,20 @@ class Anatomy:
 
 
 def read_anatomy(pile: Pile, records: Records | None = None) -> Anatomy:
-    """Find the dimensions of a network that uses every piece of a pile.
+    """Find the dimensions of a network that uses every piece of a pile and fits the record.
 
-    Parameters
-    ----------
-    pile
-        The pieces.
-    records
-        If given, its number of inputs and predictions must fit.
-
-    Raises
-    ------
-    PileError
-        If the pieces cannot be the layers of one residual network; names the pieces in the way.
-    RecordError
-        If the record has another number of inputs or predictions than the network.
+    A PileError names the pieces in the way. A RecordError says that the widths differ.
     """
     counts = Counter(piece.shape for piece in pile)
     for hidden, width in counts:
         for outputs, columns in counts:
             if columns == width and counts == _network_shapes(len(pile), width, hidden, outputs):
-                anatomy = _anatomy(pile, width, hidden, outputs)
+                shapes = (hidden, width), (width, hidden), (outputs, width)
+                fitting = (
+                    tuple(i for i, piece in enumerate(pile) if piece.shape == shape)
+                    for shape in shapes
+                )
+                anatomy = Anatomy(width, hidden, outputs, *fitting)
                 if records is not None:
                     _check_record(anatomy, records)
                 return anatomy
@@ -86,13 +79,7 @@ def read_anatomy(pile: Pile, records: Records | None = None) -> Anatomy:
 
 
 def check_biases(pile: Pile) -> None:
-    """Make sure that there is one loose bias for each weight without one, by their lengths.
-
-    Raises
-    ------
-    PileError
-        If there is not.
-    """
+    """Make sure that there is one loose bias for each weight without one, by their lengths."""
     lengths = Counter(piece.shape[0] for piece in pile if piece.detached)
     found = Counter(len(bias.values) for bias in pile.biases)
     for length in sorted({*lengths, *found}):
@@ -114,20 +101,6 @@ def _network_shapes(pieces: int, width: int, hidden: int, outputs: int) -> Count
     shapes[width, hidden] += blocks
     shapes[outputs, width] += 1
     return shapes
-
-
-def _anatomy(pile: Pile, width: int, hidden: int, outputs: int) -> Anatomy:
-    def fitting(shape: Shape) -> tuple[int, ...]:
-        return tuple(i for i, piece in enumerate(pile) if piece.shape == shape)
-
-    return Anatomy(
-        width,
-        hidden,
-        outputs,
-        inp=fitting((hidden, width)),
-        out=fitting((width, hidden)),
-        last=fitting((outputs, width)),
-    )
 
 
 def _check_record(anatomy: Anatomy, records: Records) -> None:
@@ -154,23 +127,21 @@ def _what_is_wrong(pile: Pile, counts: Counter[Shape], records: Records | None) 
             f"has an out layer: {expected}; are these the pieces of a residual network?"
         )
     hidden, width = core
-    if hidden == width:
-        return _wrong_squares(pile, counts, width, expected)
-    inps, outs = counts[hidden, width], counts[width, hidden]
-    lasts = [shape for shape in counts if shape[1] == width and shape not in (core, core[::-1])]
-    strangers = [
-        piece
-        for piece in pile
-        if piece.shape not in (core, core[::-1]) and piece.shape not in lasts
-    ]
-    if strangers:
-        return _fit_nowhere(strangers, f"of width {width} with {hidden} hidden units")
-    candidates = [piece for piece in pile if piece.shape in lasts]
+    others = [piece for piece in pile if piece.shape not in (core, core[::-1])]
+    candidates = [piece for piece in others if piece.shape[1] == width]
+    if len(candidates) < len(others):
+        strangers = [piece for piece in others if piece.shape[1] != width]
+        square = f"whose layers are {_size(core)}"
+        network = square if hidden == width else f"of width {width} with {hidden} hidden units"
+        return _fit_nowhere(strangers, network)
     if len(candidates) > 1:
         return (
             f"{_names(p.id for p in candidates)} could each be the last layer, but a network has "
             "one; take the others out of the pile"
         )
+    if hidden == width:
+        return f"{_wrong_squares(counts[core], core, candidates)}; {expected}"
+    inps, outs = counts[core], counts[core[::-1]]
     if not candidates and inps == outs:
         return (
             f"no last layer: all {len(pile)} pieces are inp or out layers of shapes "
@@ -186,27 +157,16 @@ def _what_is_wrong(pile: Pile, counts: Counter[Shape], records: Records | None) 
     )
 
 
-def _wrong_squares(pile: Pile, counts: Counter[Shape], width: int, expected: str) -> str:
+def _wrong_squares(squares: int, core: Shape, candidates: Sequence[Piece]) -> str:
     """Explain what is wrong with a pile whose inp and out layers are square."""
-    others = [piece for piece in pile if piece.shape != (width, width)]
-    strangers = [piece for piece in others if piece.shape[1] != width]
-    squares = counts[width, width]
-    if strangers:
-        return _fit_nowhere(strangers, f"whose layers are {width} × {width}")
-    if len(others) > 1:
+    if not candidates:
         return (
-            f"{_names(p.id for p in others)} could each be the last layer, but a network has one; "
-            "take the others out of the pile"
-        )
-    if not others:
-        return (
-            f"{squares} pieces are {width} × {width} and there is no other piece: the last layer, "
-            f"or one inp or out layer, is missing; {expected}"
+            f"{squares} pieces are {_size(core)} and there is no other piece: the last layer, or "
+            "one inp or out layer, is missing"
         )
     return (
-        f"{squares} pieces are {width} × {width} and {_names(p.id for p in others)} can be the "
-        "last layer: with inp and out of one shape that leaves one piece without a partner; "
-        f"{expected}"
+        f"{squares} pieces are {_size(core)} and {_names(p.id for p in candidates)} can be the "
+        "last layer: with inp and out of one shape that leaves one piece without a partner"
     )
 
 

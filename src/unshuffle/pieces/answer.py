@@ -1,16 +1,14 @@
 """Answers: ids in the order in which layers are applied, as text, checked against a pile."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from unshuffle.errors import AnswerError
 from unshuffle.pieces.anatomy import Anatomy, check_biases
-from unshuffle.pieces.pile import Floats, PieceId, Pile
+from unshuffle.pieces.pile import Floats, PieceId, Pile, twice
 
-LOST = "?"
-"""Stands in an answer for a piece that is lost."""
+LOST = "?"  # stands in an answer for a piece that is lost
 
 
 def answer_text(permutation: Sequence[PieceId]) -> str:
@@ -24,13 +22,7 @@ def answer_hash(permutation: Sequence[PieceId]) -> str:
 
 
 def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
-    """Read comma-separated ids, with or without blanks and line breaks.
-
-    Raises
-    ------
-    AnswerError
-        If an id is not in the pile.
-    """
+    """Read comma-separated ids, with or without blanks and line breaks."""
     by_text = {str(name): name for name in (*pile.ids, *(bias.id for bias in pile.biases))}
     names = [name.strip() for name in re.split(r"[,\n]", text)]
     names = [name for name in names if name]
@@ -67,18 +59,8 @@ def with_biases(
 def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[PieceId, ...]]:
     """Give each detached weight the bias that follows it in an answer.
 
-    Returns
-    -------
-    tuple
-        The pile of whole pieces, and their part of the answer. Of a pile that has no detached
-        pieces, both as they are.
-
-    Raises
-    ------
-    PileError
-        If the weights and the loose biases are not of equal numbers.
-    AnswerError
-        If a weight is not followed by a bias of its length, or a bias is named elsewhere or twice.
+    The pile of whole pieces and their part of the answer are returned. Both stay as they are where
+    no piece is detached.
     """
     if not pile.detached:
         return pile, tuple(answer)
@@ -103,36 +85,26 @@ def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[Piec
                     f"{name}, where a bias of {rows} numbers that no other weight has belongs"
                 )
             joined[name] = loose.pop(bias)
-    missing = [n for n in pile.ids if n not in layers]
-    if missing:
-        raise AnswerError(
-            f"the answer names {len(layers)} of {len(pile)} weights: piece "
-            f"{min(missing, key=str)} is missing; each piece is used once"
-        )
+    _check_complete(layers, pile, "weights")
     return pile.joined(joined), tuple(layers)
 
 
-def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:
-    """Make sure that a permutation names each piece once and puts none where it cannot go.
-
-    Raises
-    ------
-    AnswerError
-        If it does not.
-    """
-    counts = Counter(permutation)
-    twice = [name for name, count in counts.items() if count > 1]
-    unknown = [name for name in permutation if name not in pile.index]
-    if unknown:
-        raise AnswerError(_no_such_piece(unknown[0], pile))
-    missing = [name for name in pile.ids if name not in counts]
-    if twice:
-        raise AnswerError(f"the answer names piece {twice[0]} twice; each piece is used once")
-    if missing:
+def _check_complete(named: Sequence[PieceId], pile: Pile, what: str) -> None:
+    there = {*named}
+    if missing := [name for name in pile.ids if name not in there]:
         raise AnswerError(
-            f"the answer names {len(permutation)} of {len(pile)} pieces: piece "
+            f"the answer names {len(named)} of {len(pile)} {what}: piece "
             f"{min(missing, key=str)} is missing; each piece is used once"
         )
+
+
+def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:
+    """Make sure that a permutation names each piece once and puts none where it cannot go."""
+    if unknown := [name for name in permutation if name not in pile.index]:
+        raise AnswerError(_no_such_piece(unknown[0], pile))
+    if doubled := twice(permutation):
+        raise AnswerError(f"the answer names piece {doubled[0]} twice; each piece is used once")
+    _check_complete(permutation, pile, "pieces")
     roles = [("inp", anatomy.inp), ("out", anatomy.out)] * anatomy.blocks + [("last", anatomy.last)]
     for place, (name, (role, fitting)) in enumerate(zip(permutation, roles, strict=True), start=1):
         if pile.index[name] not in fitting:

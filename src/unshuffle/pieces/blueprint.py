@@ -13,25 +13,16 @@ from numpy.typing import NDArray
 
 from unshuffle.pieces.pile import PieceId
 
+# Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks stand in the
+# order in which they run. Nothing else numbers layers.
 Arrangement = NDArray[np.intp]
-"""Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks stand in the
-order in which they run. Nothing else numbers layers."""
 
-Parts = NDArray[np.intp]
-"""Shape (roles,): one row of an arrangement, the pieces of one block."""
+Parts = NDArray[np.intp]  # shape (roles,): one row of an arrangement, the pieces of one block
 
 
 @dataclass(frozen=True)
 class Role:
-    """What all pieces that can lie in one kind of slot have in common.
-
-    Parameters
-    ----------
-    name
-        Such as "inp" or "out".
-    tensors
-        Shapes of the tensors by their names, such as ``{"weight": (96, 48), "bias": (96,)}``.
-    """
+    """What all pieces in one kind of slot have in common: the shapes of their tensors by name."""
 
     name: str
     tensors: Mapping[str, tuple[int, ...]]
@@ -44,16 +35,11 @@ class Role:
 class Edge:
     """An axis that two roles share and that nothing else sees: the hidden units of a block.
 
-    Parameters
-    ----------
-    first, second
-        Numbers of the two roles.
-    first_axis, second_axis
-        The shared axis of the weight of each. The weights are matrices, and their other axes face
-        the stream, or both face the same units.
+    It is the given axis of the weight of each. The weights are matrices, and their other axes face
+    the stream, or both face the same units.
     """
 
-    first: int
+    first: int  # the number of a role
     second: int
     first_axis: int
     second_axis: int
@@ -61,17 +47,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Kind:
-    """What all blocks of one form share.
-
-    Parameters
-    ----------
-    name
-        For messages.
-    roles
-        The parts of a block.
-    edges
-        The axes that two roles share: where evidence on which pieces belong together comes from.
-    """
+    """What all blocks of one form share; its edges are where evidence on pairs comes from."""
 
     name: str
     roles: tuple[Role, ...]
@@ -80,15 +56,9 @@ class Kind:
     @property
     def classes(self) -> tuple[tuple[int, ...], ...]:
         """Numbers of the roles whose pieces cannot be told apart by names and shapes."""
-        classes: list[list[int]] = []
-        for number, role in enumerate(self.roles):
-            alike = (each for each in classes if self.roles[each[0]].tensors == role.tensors)
-            found = next(alike, None)
-            if found is None:
-                classes.append([number])
-            else:
-                found.append(number)
-        return tuple(map(tuple, classes))
+        tensors = [role.tensors for role in self.roles]
+        alike = (tuple(n for n, other in enumerate(tensors) if other == one) for one in tensors)
+        return tuple(dict.fromkeys(alike))
 
     def shapes(self, role: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors in a role, by name."""

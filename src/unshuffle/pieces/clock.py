@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
 
-OTHER = "other"
-"""The phase of whatever has no name of its own."""
+OTHER = "other"  # the phase of whatever has no name of its own
 
 
 class OutOfTimeError(Exception):
@@ -18,12 +17,8 @@ class OutOfTimeError(Exception):
 class Clock:
     """Counts the seconds of a solve from the moment it is made.
 
-    Parameters
-    ----------
-    limit
-        Seconds after which no further step is begun; None for no limit.
-    used
-        Seconds that were used before, by a search that was cut off and goes on.
+    No further step is begun after `limit` seconds. `used` counts those of a search that was cut off
+    and goes on.
     """
 
     limit: float | None = None
@@ -49,13 +44,7 @@ class Clock:
         return self.left <= 0
 
     def check(self) -> None:
-        """End a long step where no time is left.
-
-        Raises
-        ------
-        OutOfTimeError
-            If none is.
-        """
+        """End a long step by an `OutOfTimeError` where no time is left."""
         if self.out:
             raise OutOfTimeError
 

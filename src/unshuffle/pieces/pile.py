@@ -5,28 +5,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.errors import PileError
 
-Floats = NDArray[np.floating]
-"""A float32 or float64 array."""
+T = TypeVar("T")
 
-PieceId = int | str
-"""The number in a piece's file name where every name has one, else the name."""
+Floats = NDArray[np.floating]  # float32 or float64
 
-QUANTISED = ("int8", "uint8")
-"""Formats of integers in which weights are stored with scales."""
+PieceId = int | str  # the number in a piece's file name where every name has one, else the name
 
-ID_DIGITS = 18
-"""Of a number that is an id: so many fit into 64 bits."""
+QUANTISED = ("int8", "uint8")  # formats of integers in which weights are stored with scales
+
+ID_DIGITS = 18  # of a number that is an id: so many fit into 64 bits
 
 
 def may_be_id(name: str) -> bool:
     """Whether a text can stand in an answer: on one line, between commas, seen as what it is."""
     return bool(name) and name.isprintable() and name == name.strip() and "," not in name
+
+
+def twice(names: Iterable[T]) -> list[T]:
+    """What occurs more than once, in the sequence of first occurrences."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +66,7 @@ class Piece:
                     f"piece {self.id}: its {name} has shape {values.shape} and holds no number; "
                     "leave this piece out"
                 )
-            if not np.isfinite(values).all():
-                where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-                raise PileError(
-                    f"piece {self.id}: its {name} holds {values[where]} at {list(where)}, but "
-                    "all numbers of a network are finite; the file is damaged or training diverged"
-                )
+            _check_finite(self.id, name, values)
 
     @classmethod
     def linear(
@@ -129,15 +128,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """A bias that was torn off its weight: a piece of its own.
-
-    Parameters
-    ----------
-    id, stored_as
-        As of a `Piece`.
-    values
-        Shape (rows,), float32 or float64.
-    """
+    """A bias that was torn off its weight: a piece of its own, with values of shape (rows,)."""
 
     id: PieceId
     values: Floats
@@ -149,12 +140,16 @@ class Bias:
                 f"piece {self.id}: its bias has shape {self.values.shape}, but a bias is a vector "
                 "with at least one number; leave this piece out"
             )
-        if not np.isfinite(self.values).all():
-            where = int(np.argmin(np.isfinite(self.values)))
-            raise PileError(
-                f"piece {self.id}: its bias holds {self.values[where]} at [{where}], but all "
-                "numbers of a network are finite; the file is damaged or training diverged"
-            )
+        _check_finite(self.id, "bias", self.values)
+
+
+def _check_finite(name: PieceId, tensor: str, values: Floats) -> None:
+    if not np.isfinite(values).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise PileError(
+            f"piece {name}: its {tensor} holds {values[where]} at {list(where)}, but all numbers "
+            "of a network are finite; the file is damaged or training diverged"
+        )
 
 
 class Pile:
@@ -183,9 +178,10 @@ class Pile:
         if not self.pieces:
             raise PileError("the pile is empty: there is no piece to put together")
         names = (*self.ids, *(bias.id for bias in self.biases))
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise PileError(f"two pieces are called {twice[0]}: every piece needs an id of its own")
+        if doubled := twice(names):
+            raise PileError(
+                f"two pieces are called {doubled[0]}: every piece needs an id of its own"
+            )
 
     @cached_property
     def ids(self) -> tuple[PieceId, ...]:
@@ -219,14 +215,14 @@ class Pile:
         """The same pieces, in the same sequence, with biases for the detached ones by their ids."""
 
         def whole(piece: Piece) -> Piece:
+            if not piece.detached:
+                return piece
             bias = biases[piece.id]
             dtype = np.result_type(piece.weight, bias)
             weight = piece.weight.astype(dtype, copy=False)
             return replace(piece, tensors={"weight": weight, "bias": bias.astype(dtype)})
 
-        pile = self.in_sequence(
-            [whole(piece) if piece.detached else piece for piece in self.pieces]
-        )
+        pile = self.in_sequence(map(whole, self.pieces))
         pile.biases = ()
         return pile
 
@@ -241,13 +237,13 @@ class Pile:
         """The same pile with the columns of some pieces in another sequence, by their ids."""
 
         def changed(piece: Piece) -> Piece:
+            if piece.id not in columns:
+                return piece
             weight = piece.weight[:, np.asarray(columns[piece.id], np.intp)]
             tensors = {**piece.tensors, "weight": np.ascontiguousarray(weight)}
             return replace(piece, tensors=tensors)
 
-        return self.in_sequence(
-            [changed(piece) if piece.id in columns else piece for piece in self.pieces]
-        )
+        return self.in_sequence(map(changed, self.pieces))
 
     def __len__(self) -> int:
         return len(self.pieces)

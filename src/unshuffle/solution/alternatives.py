@@ -7,8 +7,6 @@ from itertools import product
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.blueprints import Blueprint
-from unshuffle.blocks.mlp import MlpStack
-from unshuffle.blocks.network import Network
 from unshuffle.grouping.groups import group
 from unshuffle.grouping.pairs import Pairing, pair
 from unshuffle.ordering.problem import Problem
@@ -23,18 +21,8 @@ class Alternatives:
     """What there is to order: a problem for each blueprint, the likeliest first.
 
     Each is made only when the search asks for it, and remembered. Without a blueprint they are the
-    activations, and the pieces that could be the last layer where shapes leave a choice.
-
-    Parameters
-    ----------
-    pile, records, options
-        The pieces, the record, and how to search.
-    anatomy
-        The roles that shapes admit, if they have been read already.
-    blueprint
-        The only one, if it is known.
-    start
-        An arrangement to try before any other, from an earlier search.
+    activations, and the pieces that could be the last layer where shapes leave a choice. `start` is
+    an arrangement to try before any other, from an earlier search.
     """
 
     def __init__(
@@ -112,8 +100,3 @@ def problem_of(
     bank = mlp_bank(pile, anatomy, activation)
     grouped, evidence = pairing.grouped(pile), pairing.evidence(pile, bank)
     return Problem(bank, last_layer(pile, pairing.last), grouped, evidence, records)
-
-
-def activation_of(network: Network) -> str:
-    """Name of the activation in the hidden layers; "" where blocks of that kind have none."""
-    return network.blocks.activation.name if isinstance(network.blocks, MlpStack) else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
@@ -25,37 +26,22 @@ from unshuffle.proof.certificate import Certificate, certify
 from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.tolerance import arithmetic_of, rounding_tolerance
 from unshuffle.proof.verification import UNVERIFIED, best_fitting, judge_network
-from unshuffle.solution.alternatives import Alternatives, activation_of
+from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
-CLASSIC_ROWS = 500
-"""Rows that `classic` judges candidates on: enough for the puzzle, few enough for minutes."""
-
-TOLERANCE_ROWS = 16
-"""Rows on which the search measures the rounding level; the final word takes more."""
-
-PROMISING = 1e-3
-"""Only errors below this fraction of the predictions' scale are compared with rounding."""
+CLASSIC_ROWS = 500  # that `classic` judges on: enough for the puzzle, few enough for minutes
+TOLERANCE_ROWS = 16  # that the search measures rounding on; the final word takes more
+PROMISING = 1e-3  # only errors below this part of the predictions' scale may be rounding
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The goal of a search: to reproduce the record to rounding, or as well as noise allows.
+    """The goal of a search: to reproduce the record to rounding, or as well as noise allows."""
 
-    Parameters
-    ----------
-    arithmetic
-        The dtype that the record was computed in.
-    blocks
-        How many blocks a complete arrangement has at least.
-    stored_as
-        The dtypes of the pieces in their files; None where noise is never an explanation.
-    """
-
-    arithmetic: str
-    blocks: int
-    stored_as: tuple[str, ...] | None = None
+    arithmetic: str  # the dtype that the record was computed in
+    blocks: int  # of a complete arrangement, at least
+    stored_as: tuple[str, ...] | None = None  # None where noise is never an explanation
 
     def reproduces(self, judge: Judge, run: Run) -> bool:
         """Whether a run reproduces a judge's rows to rounding."""
@@ -81,21 +67,11 @@ class Reproduction:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """What an earlier search over the same pieces came to.
-
-    Parameters
-    ----------
-    arrangement
-        The best one.
-    trace
-        Its steps, to which those of the next search are added.
-    ending
-        Why no further search is to be begun; None where one may.
-    """
+    """What an earlier search over the same pieces came to; its steps precede those of the next."""
 
     arrangement: Arrangement
     trace: Trace
-    ending: Ending | None = None
+    ending: Ending | None = None  # why no further search is to be begun, if none is
 
 
 def arrange(
@@ -109,25 +85,8 @@ def arrange(
 ) -> Solution:
     """Group the pieces of a whole pile into blocks, order the blocks, and verify the result.
 
-    Parameters
-    ----------
-    pile, records
-        The pieces, each of which has its place, and the record.
-    options
-        How to search.
-    alternatives
-        What there is to order, if it has been made already.
-    start
-        What an earlier search found.
-    stops
-        What stops the search beside the time limit.
-
-    Raises
-    ------
-    PileError
-        If the pieces cannot be one residual network.
-    RecordError
-        If the record does not fit the pile.
+    Each piece has its place. `alternatives` are given where they have been made already; `stops`
+    are what stops the search beside the time limit.
     """
     search = Searching.of(pile, records, options, alternatives=alternatives, start=start)
     search.go_on(stops)
@@ -136,24 +95,12 @@ def arrange(
 
 @dataclass(eq=False)
 class Searching:
-    """A search that can go on: what there is to order, what was done, and where it stands.
-
-    Parameters
-    ----------
-    alternatives
-        What there is to order.
-    trace
-        The steps so far.
-    ending
-        Why it stopped; None where it can go on.
-    state
-        Where it stands; None before the first round, and where the record has no predictions.
-    """
+    """A search that can go on: what there is to order, what was done, and where it stands."""
 
     alternatives: Alternatives
     trace: Trace
-    ending: Ending | None = None
-    state: State | None = None
+    ending: Ending | None = None  # None where it can go on
+    state: State | None = None  # None before the first round, and without predictions
     _bench: Workbench | None = None
 
     @classmethod
@@ -198,18 +145,12 @@ class Searching:
             self._bench = self._workbench(problem, rng)
             self.state = self.state or begin(self._bench, rng)
         assert self.state is not None
-        rounds = (
-            advance(self.state, self._bench)
-            if options.strategy == "auto"
-            else classic(self.state, self._bench, options.placement)
-        )
+        if options.strategy == "auto":
+            rounds = advance(self.state, self._bench)
+        else:
+            rounds = classic(self.state, self._bench, options.placement)
         self.state, ending = run_states(
-            self.state,
-            rounds,
-            self.trace,
-            stops=stops,
-            on_step=options.on_step,
-            on_state=on_state,
+            self.state, rounds, self.trace, stops=stops, on_step=options.on_step, on_state=on_state
         )
         return ending
 
@@ -217,10 +158,9 @@ class Searching:
         pile, options = self.alternatives.pile, self.alternatives.options
         arithmetic = arithmetic_of(pile.dtype, problem.known.predictions)
         goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as)
-        rows = options.rows
+        rows, clock = options.rows, options.clock
         if options.strategy == "classic":
             rows = min(rows or CLASSIC_ROWS, len(problem.known))
-        clock = options.clock
         return Workbench(self.alternatives, rng, goal, options.parameters, rows, clock=clock)
 
     def solution(self) -> Solution:
@@ -235,12 +175,7 @@ def given(
 ) -> Solution:
     """An arrangement that another search has found, verified and certified as it is.
 
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`.
-    blocks
-        Ids of the pieces of each block, in the order in which the blocks run.
+    `blocks` are the ids of the pieces of each block, in the order in which the blocks run.
     """
     with single_threaded_blas():
         alternatives = Alternatives(pile, records, options)
@@ -261,20 +196,9 @@ def conclude(
     *,
     as_it_is: bool = False,
 ) -> Solution:
-    """Verify and certify an arrangement.
+    """Verify and certify a complete arrangement.
 
-    Parameters
-    ----------
-    alternatives
-        What was ordered.
-    trace
-        What the search did.
-    arrangement
-        Its best, complete.
-    ending
-        Why it stopped.
-    as_it_is
-        Whether the arrangement stands although the evidence may rule out some of its blocks.
+    As it is, it stands although the evidence may rule out some of its blocks.
     """
     pile, known = alternatives.pile, alternatives.problems[0].known
     fitting = [one for one in alternatives.problems if as_it_is or one.evidence.admits(arrangement)]
@@ -300,7 +224,7 @@ def conclude(
         max_abs_error=verdict.max_abs_error,
         rows=verdict.rows,
         sha256=answer_hash(applied if last is None else [*applied, last]),
-        activation=activation_of(network),
+        activation=network.blocks.activation.name if isinstance(network.blocks, MlpStack) else "",
         pairing=alternatives.pairing,
         certificate=certificate,
         seconds=alternatives.options.clock.seconds,
@@ -330,7 +254,6 @@ def _outcome(verdict: Outcome, ending: Ending | None, certificate: Certificate |
         return Outcome.AMBIGUOUS
     if verdict is not Outcome.MISFIT:
         return verdict
-    return {
-        Ending.OUT_OF_TIME: Outcome.BUDGET_SPENT,
-        Ending.INTERRUPTED: Outcome.INTERRUPTED,
-    }.get(ending or Ending.CONVERGED, Outcome.LOCAL_OPTIMUM)
+    if ending is Ending.OUT_OF_TIME:
+        return Outcome.BUDGET_SPENT
+    return Outcome.INTERRUPTED if ending is Ending.INTERRUPTED else Outcome.LOCAL_OPTIMUM

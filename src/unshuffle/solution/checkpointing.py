@@ -6,19 +6,22 @@ of. It is written as a whole or not at all, so whatever ends the program leaves 
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
+from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import unshuffle
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import shown, write_npz
-from unshuffle.files.npz_file import ANYTHING, open_npz
+from unshuffle.files.npz_file import read_arrays
+from unshuffle.files.schema import Expected, at_least, encode, read_value
 from unshuffle.ordering.search import OnState
 from unshuffle.ordering.state import State
 from unshuffle.ordering.trace import Trace
@@ -26,61 +29,51 @@ from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.options import Options
-from unshuffle.solution.packing import pack, unpack
 
-LEAST_SECONDS = 1.0
-"""Between two writings of a checkpoint,"""
-SHARE = 0.05
-"""or longer, so that writing takes no more than this part of the time."""
+LEAST_SECONDS = 1.0  # between two writings of a checkpoint,
+SHARE = 0.05  # or longer, so that writing takes no more than this part of the time
 
 ADVICE = "choose another file, or remove it to begin anew"
 
-STEPS = "trace."
-"""Precedes the names of the arrays of the trace."""
+VALUES = "values"  # the name of the array that holds all plain values as JSON
+ARRAY = "array"  # the key under which they name an array
+
+# What comes of a file that some other program has written.
+_DAMAGED = (UsageError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """A search as the file holds it, and which of the searches of its solve it is."""
+
+    key: Mapping[str, Annotated[str, Expected("that is printable", str.isprintable)]]
+    number: int
+    seconds: Annotated[float, at_least(0)]
+    state: State
+    steps: Mapping[str, Any]  # the arrays of a trace
 
 
 class Checkpoint:
-    """What a search has come to, in memory and in a file.
+    """What a search has come to, in memory and in a file, which need not exist.
 
     A solve may begin several searches of whole piles, one after the other. The file holds the last
-    of them; those before it are begun anew and come to the same end.
-
-    Parameters
-    ----------
-    path
-        The file; it need not exist.
-    pause
-        Seconds between two writings, at least.
-
-    Raises
-    ------
-    FileError
-        If the file is damaged or is no checkpoint.
+    of them; those before it are begun anew and come to the same end. At least `pause` seconds lie
+    between two writings. A FileError says that the file is damaged or is no checkpoint.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, pause: float | None = None) -> None:
         self.path, self.pause = Path(path), LEAST_SECONDS if pause is None else pause
-        self.seconds = 0.0
-        """Seconds that the search took before it was cut off."""
-        self._key: dict[str, str] = {}
-        self._number, self._begun = 0, 0
-        self._state: State | None = None
-        self._steps: dict[str, np.typing.NDArray[np.generic]] = {}
+        self._kept = _read(self.path) if os.path.lexists(self.path) else None
+        self._key = {} if self._kept is None else self._kept.key
+        self.seconds = 0.0 if self._kept is None else self._kept.seconds  # before it was cut off
+        self._begun = 0
         self._due = perf_counter()
-        self._pending: tuple[State, Searching, int] | None = None
-        if os.path.lexists(self.path):
-            self._read()
+        self._pending: tuple[State, Searching, int, int] | None = None
 
     def claim(
         self, pile: Pile, records: Records, options: Options, *, permuted_units: bool
     ) -> None:
-        """Say what the search is of that begins now.
-
-        Raises
-        ------
-        FileError
-            If the file is of another search.
-        """
+        """Say what the search is of that begins now; a file of another search is refused."""
         key = _key(pile, records, options) | {"kind of pile": str(permuted_units)}
         other = [part for part in key if self._key.get(part, key[part]) != key[part]]
         if other:
@@ -91,55 +84,37 @@ class Checkpoint:
         self._key, self._begun = key, 0
 
     def resumed(self, searching: Searching) -> OnState:
-        """Bring a search to where it was cut off; what is returned keeps it from there on.
-
-        Raises
-        ------
-        FileError
-            If the file is of another search.
-        """
+        """Bring a search to where it was cut off; what is returned keeps it from there on."""
         self._begun += 1
-        if self._state is not None and self._begun == self._number:
+        number, kept = self._begun, self._kept
+        if kept is not None and kept.number == number:
             problem = searching.alternatives.problems[0]
             try:
-                searching.trace = Trace.from_arrays(self._steps, searching.trace.ids)
-                rows = len(problem.known)
-                self._state.check(problem.bank, len(problem.grouped), rows)
-            except (UsageError, ValueError, TypeError, KeyError, AttributeError) as error:
+                searching.trace = Trace.from_arrays(kept.steps, searching.trace.ids)
+                kept.state.check(problem.bank, len(problem.grouped), len(problem.known))
+            except _DAMAGED as error:
                 raise FileError(
                     f"{shown(self.path)}: its state is of another search ({error}); {ADVICE}"
                 ) from error
-            searching.state = self._state
-        number = self._begun
+            searching.state = kept.state
 
         def keep(state: State) -> None:
-            self._number = number
-            self._pending = state, searching, len(searching.trace)
+            self._pending = state, searching, number, len(searching.trace)
             if perf_counter() >= self._due:
                 self._write_quietly()
 
         return keep
 
     def write(self) -> None:
-        """Write what has not been written yet.
-
-        Raises
-        ------
-        FileError
-            If the file cannot be written.
-        """
+        """Write what has not been written yet."""
         if self._pending is None:
             return
-        state, searching, count = self._pending
-        clock = searching.alternatives.options.clock
-        trace = searching.trace.first(count)
+        state, searching, number, count = self._pending
+        clock, trace = searching.alternatives.options.clock, searching.trace.first(count)
         # Errors keep all their digits here, since what a search comes to may depend on them.
-        self._state, self._steps = state, {**trace.arrays(), "tested": trace.errors}
-        head = {"key": self._key, "number": self._number, "seconds": clock.used + clock.total}
-        arrays = pack(state)
-        arrays["head"] = np.array(json.dumps(head))
-        arrays |= {STEPS + name: values for name, values in self._steps.items()}
-        write_npz(self.path, arrays, force=True)
+        steps = {**trace.arrays(), "tested": trace.errors}
+        self._kept = _Kept(self._key, number, clock.used + clock.total, state, steps)
+        write_npz(self.path, _arrays(self._kept), force=True)
         self._pending = None
 
     def _write_quietly(self) -> None:
@@ -148,22 +123,34 @@ class Checkpoint:
             self.write()
         self._due = began + max(self.pause, (perf_counter() - began) / SHARE)
 
-    def _read(self) -> None:
-        stored = {name: array.read() for name, array in open_npz(self.path, ANYTHING).items()}
-        try:
-            head = json.loads(str(stored.pop("head")))
-            self._key = {str(part): str(of) for part, of in dict(head["key"]).items()}
-            self._number, self.seconds = int(head["number"]), float(head["seconds"])
-            if not (0 <= self.seconds < np.inf and all(map(str.isprintable, self._key.values()))):
-                raise ValueError("its head is damaged")
-            steps = {name for name in stored if name.startswith(STEPS)}
-            self._steps = {name.removeprefix(STEPS): stored.pop(name) for name in steps}
-            self._state = unpack(State, stored)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise FileError(
-                f"{shown(self.path)}: is no checkpoint of this version ({shown(str(error))}); "
-                f"{ADVICE}"
-            ) from error
+
+def _arrays(kept: _Kept) -> dict[str, NDArray[np.generic]]:
+    """The arrays of the file: those of the search, and all plain values, which name them."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+
+    def aside(array: NDArray[np.generic]) -> dict[str, str]:
+        name = str(len(arrays))
+        arrays[name] = array
+        return {ARRAY: name}
+
+    values = json.dumps(encode(kept), default=aside)
+    return {**arrays, VALUES: np.array(values)}
+
+
+def _read(path: Path) -> _Kept:
+    arrays = read_arrays(path)
+
+    def back(table: dict[str, Any]) -> object:
+        return arrays[table[ARRAY]] if {*table} == {ARRAY} else table
+
+    try:
+        values = json.loads(str(arrays[VALUES]), object_hook=back)
+        kept: _Kept = read_value(_Kept, values, "it")
+    except (RecursionError, *_DAMAGED) as error:
+        raise FileError(
+            f"{shown(path)}: is no checkpoint of this version ({shown(str(error))}); {ADVICE}"
+        ) from error
+    return kept
 
 
 @contextmanager

@@ -11,15 +11,7 @@ from unshuffle.pieces.pile import PieceId
 
 @dataclass(frozen=True)
 class Leftover:
-    """A piece that has no place in the network.
-
-    Parameters
-    ----------
-    id
-        The piece.
-    reason
-        Why, in words.
-    """
+    """A piece that has no place in the network, and why, in words."""
 
     id: Annotated[PieceId, Key("piece")]
     reason: Word
@@ -27,56 +19,27 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Gap:
-    """A place where a layer, or a whole block, is missing.
+    """A place where a layer, or a whole block, is missing."""
 
-    Parameters
-    ----------
-    place
-        Of the block, counted from 0, in the network with its gaps filled; the number of blocks
-        for the last layer.
-    missing
-        "inp", "out", "block" or "last".
-    stand_in
-        Id of the layer that was estimated in its place; None where none was.
-    share
-        How much of the predictions it carries: the mean square of what is lost without the block,
-        over the predictions' variance.
-    """
-
+    # Of the block, from 0, in the network with its gaps filled; for the last layer, their number.
     place: int
-    missing: Word
-    stand_in: PieceId | None
-    share: float
+    missing: Word  # "inp", "out", "block" or "last"
+    stand_in: PieceId | None  # the layer that was estimated in its place
+    share: float  # mean square of what is lost without the block, over the predictions' variance
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was wrong with a pile or a record, and how much of it is explained nevertheless.
+    """What was wrong with a pile or a record, and how much of it is explained nevertheless."""
 
-    Parameters
-    ----------
-    leftovers
-        Pieces that were set aside.
-    gaps
-        Where layers are missing.
-    unexplained
-        Mean squared error over the predictions' variance.
-    notes
-        Whatever else was noticed, a sentence each.
-    scale, shift
-        What each input column of the record has to be multiplied by, and what then added, for the
-        network to reproduce it; empty where nothing.
-    columns
-        For each input of the network the column of the record that holds it, counted from 0; empty
-        where they stand in sequence.
-    """
-
-    leftovers: tuple[Leftover, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()  # pieces that were set aside
     gaps: tuple[Gap, ...] = ()
-    unexplained: float = 0.0
-    notes: tuple[Word, ...] = ()
+    unexplained: float = 0.0  # mean squared error over the predictions' variance
+    notes: tuple[Word, ...] = ()  # whatever else was noticed, a sentence each
+    # What each input column has to be multiplied by, and what then added; empty where nothing.
     scale: tuple[float, ...] = ()
     shift: tuple[float, ...] = ()
+    # For each input the record's column that holds it, from 0; empty where they are in sequence.
     columns: tuple[int, ...] = ()
 
     @property

@@ -17,12 +17,9 @@ STRATEGIES = ("auto", "classic")
 
 @dataclass(frozen=True)
 class Options:
-    """How an arrangement is searched for; what each means stands at `unshuffle.solve`.
+    """How an arrangement is searched for; what each option means stands at `unshuffle.solve`.
 
-    Raises
-    ------
-    UsageError
-        If an option has a value that cannot work.
+    A UsageError refuses values that cannot work.
     """
 
     strategy: str = "auto"

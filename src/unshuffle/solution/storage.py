@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.blocks.mlp import as_mlp
@@ -31,8 +30,8 @@ from unshuffle.files import (
     shown,
     write_files,
 )
-from unshuffle.files.json_file import read_json
-from unshuffle.files.npz_file import ANYTHING, open_npz
+from unshuffle.files.npz_file import read_arrays
+from unshuffle.files.plain import read_json
 from unshuffle.files.schema import Word, encode, one_of, read_fields, read_value
 from unshuffle.grouping import Pairing
 from unshuffle.grouping.fusion import Fusion
@@ -48,8 +47,6 @@ ANSWER, SOLUTION, NETWORK, PAIRING, TRACE = FILES = (
     "pairing.npz",
     "trace.npz",
 )
-"""The answer, as it is published and hashed; how it ended, the order, and what the pairs were found
-by; the assembled network; the scores of all pairs; every step of the search."""
 
 ADVICE = "solve again with --out"
 
@@ -176,7 +173,7 @@ def _estimated(solution: Solution) -> dict[str, str]:
 
 def _read_pairing(folder: Path, fields: dict[str, Any], ids: Sequence[PieceId]) -> Pairing:
     """The pairing that has these fields and the scores of its file."""
-    scores = _arrays(folder / PAIRING).get("scores", np.empty(0))
+    scores = read_arrays(folder / PAIRING).get("scores", np.empty(0))
     matches, weights = fields["matches"], fields.pop("weights")
     anatomy: Anatomy = fields["anatomy"]
     known = all(0 <= p < len(ids) for p in (*anatomy.inp, *anatomy.out, *anatomy.last))
@@ -200,7 +197,7 @@ def _read_pairing(folder: Path, fields: dict[str, Any], ids: Sequence[PieceId]) 
 
 def _read_trace(path: Path, ids: Sequence[PieceId]) -> Trace:
     try:
-        trace = Trace.from_arrays(_arrays(path), ids)
+        trace = Trace.from_arrays(read_arrays(path), ids)
         for phase in {step.phase for step in trace.steps}:
             read_value(Word, phase, "a phase")
     except (UsageError, ValueError) as error:
@@ -208,12 +205,8 @@ def _read_trace(path: Path, ids: Sequence[PieceId]) -> Trace:
     return trace
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    return {name: array.read() for name, array in open_npz(path, ANYTHING).items()}
-
-
+# Whether something holds, the file to blame if it does not, and what is wrong then.
 Claim = tuple[bool, str, str]
-"""Whether something holds, the file to blame if it does not, and what is wrong then."""
 
 
 def _check(claims: Iterable[Claim], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""JSON files that hold one object."""
+"""Plain values from JSON and TOML files; `schema` makes objects out of them."""
 
 import json
 from pathlib import Path
@@ -10,27 +10,7 @@ from unshuffle.files.opening import read_text, shown
 
 
 def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Parameters
-    ----------
-    path
-        The file.
-    advice
-        What to try next where the file is damaged; ends the message.
-    max_bytes
-        Its size is checked against this before memory is taken.
-
-    Returns
-    -------
-    dict
-        What the object holds, unchecked.
-
-    Raises
-    ------
-    FileError
-        If the file cannot be read (see `read_text`) or is not a JSON object.
-    """
+    """Read a JSON object, whose values are unchecked; the errors end with the advice."""
     text = read_text(path, max_bytes=max_bytes)
     if text.count("[") + text.count("{") > limits.JSON_PARTS:
         raise FileError(
@@ -45,3 +25,17 @@ def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) ->
     if not isinstance(values, dict):
         raise FileError(f"{shown(path)}: is no JSON object; {advice}")
     return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file whose lines are of bounded length."""
+    import tomllib
+
+    text = read_text(path, max_bytes=limits.TOML_BYTES)
+    for number, line in enumerate(text.splitlines(), start=1):
+        what = f"{shown(path)}: line {number} has {len(line)} characters"
+        limits.check_count(len(line), limits.TOML_LINE, what, "spread it over several lines")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # lists in lists, numbers of thousands of digits
+        raise FileError(f"{shown(path)}: is not TOML: {shown(error)}; correct that line") from error

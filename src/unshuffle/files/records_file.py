@@ -1,23 +1,21 @@
-"""Records from tables: which columns are inputs, which are predictions, which are targets."""
+"""Records as tables: which columns are inputs, which predictions, which targets."""
 
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from unshuffle.errors import FileError, RecordError
+from unshuffle.files.atomic import write_text
 from unshuffle.files.opening import listed, shown
-from unshuffle.files.table import Columns, Table, check_known
-from unshuffle.pieces.pile import Floats
+from unshuffle.files.table import Columns, Table
+from unshuffle.pieces.pile import Floats, twice
 from unshuffle.pieces.records import Records
 
 _PREDICTION = re.compile(r"pred(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
 _TARGET = re.compile(r"true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
-
-_Names = Sequence[str]
 
 
 def read_records(
@@ -64,16 +62,15 @@ def read_records(
     if inputs is None:
         inputs = _guess("input", table.names, predictions, targets)
     wanted = [*inputs, *predictions, *targets]
-    check_known(wanted, table.names, path)
-    twice = [name for name, count in Counter(wanted).items() if count > 1]
-    if twice:
+    known, there = {*table.names}, f"its columns are {listed(table.names)}"
+    if unknown := [name for name in wanted if name not in known]:
+        raise RecordError(f"{shown(path)}: has no column {shown(unknown[0])}; {there}")
+    if doubled := twice(wanted):
         raise RecordError(
-            f"{shown(path)}: column {shown(twice[0])} is named twice, but has one role"
+            f"{shown(path)}: column {shown(doubled[0])} is named twice, but has one role"
         )
     if not inputs:
-        raise RecordError(
-            f"{shown(path)}: has no column of inputs; its columns are {listed(list(table.names))}"
-        )
+        raise RecordError(f"{shown(path)}: has no column of inputs; {there}")
     columns = table.columns(wanted, {*predictions, *targets})
     return Records(
         _matrix(inputs, columns),
@@ -110,15 +107,43 @@ def _role(name: str) -> str:
     return "target" if _TARGET.fullmatch(name) else "input"
 
 
-def _guess(role: str, names: _Names, *taken: _Names | None) -> list[str]:
+def _guess(role: str, names: Sequence[str], *taken: Sequence[str] | None) -> list[str]:
     """Columns whose names say that they have the role, but for those that were given another."""
     others = {name for given in taken for name in given or ()}
     return [name for name in names if _role(name) == role and name not in others]
 
 
-def _matrix(names: _Names, columns: Columns) -> Floats:
+def _matrix(names: Sequence[str], columns: Columns) -> Floats:
     rows = len(next(iter(columns.values())))
     matrix = np.empty((rows, len(names)))
     for position, name in enumerate(names):
         matrix[:, position] = columns[name]
     return matrix
+
+
+def write_records(path: str | os.PathLike[str], records: Records, *, force: bool = False) -> None:
+    """Write a record as CSV, with the guarantees of `write_bytes`; see `records_text`."""
+    write_text(path, records_text(records), force=force)
+
+
+def records_text(records: Records) -> str:
+    """A record as CSV, each number in its shortest exact decimals.
+
+    The columns are `measurement_0`, …, then `pred` and `true`, or `pred_0`, … and `true_0`, … where
+    there are several. A missing prediction is an empty cell.
+    """
+    names = [f"measurement_{i}" for i in range(records.width)]
+    columns = [_cells(records.inputs)]
+    for name, values in (("pred", records.predictions), ("true", records.targets)):
+        if values is not None:
+            count = values.shape[1]
+            names += [name] if count == 1 else [f"{name}_{i}" for i in range(count)]
+            columns.append(_cells(values))
+    lines = [",".join(cells) for cells in [names, *np.hstack(columns)]]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(values: Floats) -> np.typing.NDArray[np.str_]:
+    cells = values.astype(np.str_)
+    cells[np.isnan(values)] = ""
+    return cells
