@@ -11,16 +11,9 @@ from unshuffle.pieces.pile import Floats
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise function and its derivative.
+    """An elementwise function and its derivative, by its name in `torch.nn.functional`.
 
-    Parameters
-    ----------
-    name
-        As PyTorch calls the function in `torch.nn.functional`.
-    apply
-        Maps an array to the activated array of the same shape; may overwrite its argument.
-    derivative
-        Maps the same argument to the derivative at each element.
+    Both map an array to one of the same shape; `apply` may overwrite its argument.
     """
 
     name: str
@@ -94,18 +87,11 @@ ACTIVATIONS = {
         Activation("silu", _silu, _silu_derivative),
         Activation("tanh", _tanh, _tanh_derivative),
     )
-}
-"""The known ones, in the sequence in which they are tried."""
+}  # in the sequence in which they are tried
 
 
 def find_activation(name: str) -> Activation:
-    """Look an activation function up by its name.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
-    """
+    """Look an activation function up by its name; raises `UsageError` if there is none."""
     if name not in ACTIVATIONS:
         raise UsageError.unknown("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

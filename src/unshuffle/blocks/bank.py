@@ -13,8 +13,8 @@ import numpy as np
 from unshuffle.pieces.blueprint import Arrangement, Kind, Parts
 from unshuffle.pieces.pile import Floats
 
+# The tensors of one block: by role, then by the name of the tensor.
 Weights = Mapping[str, Mapping[str, Floats]]
-"""The tensors of one block: by role, then by the name of the tensor."""
 
 
 class Stack(Protocol):
@@ -103,24 +103,15 @@ class Bank(Protocol):
         ...
 
 
+# Runs a block of given tensors on rows of shape (n, width).
 Apply = Callable[[Weights, Floats], Floats]
-"""Runs a block of given tensors on rows of shape (n, width)."""
-
+# Vector-Jacobian product of a block of given tensors, at (n, width), for (outputs, n, width).
 Pullback = Callable[[Weights, Floats, Floats], Floats]
-"""Vector-Jacobian product of a block of given tensors, at (n, width), for (outputs, n, width)."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoopStack:
-    """Blocks in a row that are run one by one.
-
-    Parameters
-    ----------
-    kind, run, pull
-        As of `LoopBank`.
-    blocks
-        The tensors of each block.
-    """
+    """Blocks in a row that are run one by one, by the two functions of a `LoopBank`."""
 
     kind: Kind
     run: Apply
@@ -185,22 +176,12 @@ class LoopStack:
 
 @dataclass(frozen=True, eq=False)
 class LoopBank:
-    """Runs any pieces as a block by two functions on their tensors.
-
-    Parameters
-    ----------
-    kind
-        The roles of a block.
-    run, pull
-        The block itself, and its vector-Jacobian product.
-    tensors
-        The tensors of each piece by its position in the pile.
-    """
+    """Runs any pieces as a block by two functions on their tensors."""
 
     kind: Kind
     run: Apply
     pull: Pullback
-    tensors: Sequence[Mapping[str, Floats]]
+    tensors: Sequence[Mapping[str, Floats]]  # of each piece, by its position in the pile
 
     def apply(self, parts: Parts, x: Floats) -> Floats:
         """Run the block of these pieces on rows x of shape (n, width)."""

@@ -35,17 +35,9 @@ class Blueprint(Protocol):
 
 @dataclass(frozen=True)
 class MlpBlueprint:
-    """Blocks ``x + out(a(inp(x)))`` and a last layer, as the shapes of a pile admit them.
+    """Blocks ``x + out(a(inp(x)))`` and a last layer, as the shapes of a pile admit them."""
 
-    Parameters
-    ----------
-    anatomy
-        Roles of the pieces, the last layer decided.
-    activation
-        The elementwise function a.
-    """
-
-    anatomy: Anatomy
+    anatomy: Anatomy  # the last layer decided
     activation: Activation
 
     @property
@@ -93,10 +85,7 @@ class LoopBlueprint:
     def bank(self, pile: Pile) -> Bank:
         """The blocks that the pieces of a pile can make.
 
-        Raises
-        ------
-        PileError
-            If a piece fits no role, or the pieces of a class are not as many as its slots.
+        Raises `PileError` if a piece fits no role, or a class has not as many pieces as slots.
         """
         kind, dtype = self.kind, pile.dtype
         fitting = {

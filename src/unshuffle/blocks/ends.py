@@ -64,13 +64,7 @@ class Linear:
         return self.weight.dtype
 
     def enter(self, inputs: Floats) -> Floats:
-        """The inputs themselves, in the dtype of the weights.
-
-        Raises
-        ------
-        UsageError
-            If there are not as many in a row as the layer has columns.
-        """
+        """The inputs in the dtype of the weights; raises `UsageError` for rows of another width."""
         inputs, width = np.ascontiguousarray(inputs, dtype=self.dtype), self.weight.shape[1]
         if inputs.ndim != 2 or inputs.shape[1] != width:
             raise UsageError(
