@@ -51,30 +51,15 @@ class Beam:
 
     An order costs ``E / 2 * log(mean squared error)``, where E is the number of predictions, or of
     blocks if that is smaller, plus the log-odds that moves have lost from the start to it.
-
-    Parameters
-    ----------
-    met
-        Shape (M, blocks, roles).
-    errors, lost
-        Shape (M,): mean squared errors, and the log-odds that moves have lost.
-    expanded
-        Shape (M,): whether it has been moved on from.
-    wide
-        Which of the two beams this is.
-    floor
-        Errors far below this count alike in the second beam.
-    known
-        What is known of the blocks without predictions.
     """
 
-    met: NDArray[np.intp]
-    errors: NDArray[np.float64]
-    lost: NDArray[np.float64]
-    expanded: NDArray[np.bool_]
-    wide: int
-    floor: float
-    known: Precedence
+    met: NDArray[np.intp]  # shape (M, blocks, roles)
+    errors: NDArray[np.float64]  # mean squared errors, shape (M,)
+    lost: NDArray[np.float64]  # log-odds that moves have lost, shape (M,)
+    expanded: NDArray[np.bool_]  # whether it has been moved on from, shape (M,)
+    wide: int  # which of the two beams this is
+    floor: float  # errors far below this count alike in the second beam
+    known: Precedence  # what is known of the blocks without predictions
 
     @classmethod
     def begun(cls, judge: Judge, start: Run, known: Precedence) -> "Beam":
@@ -85,13 +70,7 @@ class Beam:
         return cls(met, np.array([start.error]), np.zeros(1), nothing, 0, floor, known)
 
     def check(self) -> None:
-        """Refuse a beam that is not over orders of the blocks that it knows.
-
-        Raises
-        ------
-        ValueError
-            If it is one.
-        """
+        """Raise `ValueError` for a beam that is not over orders of the blocks that it knows."""
         count, blocks = len(self.met), {*map(tuple, self.known.arrangement.tolist())}
         sizes = {len(self.errors), len(self.lost), len(self.expanded)}
         same = all({*map(tuple, each)} == blocks for each in self.met.tolist())

@@ -21,11 +21,11 @@ from unshuffle.ordering.selection import promising, pursuit, regression
 from unshuffle.ordering.trace import Step
 from unshuffle.pieces.blueprint import Arrangement, key
 
+# A search yields what it does, step by step, and returns the run that it ends with.
 Search = Generator[Step, None, Run]
-"""A search yields what it does, step by step, and returns the run that it ends with."""
 
+# Adjacent swaps of blocks; wider shifts too; swaps of pieces too.
 EFFORTS = 3
-"""Adjacent swaps of blocks; wider shifts too; swaps of pieces too."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,12 @@ class DescentParameters:
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """What one round of a descent came to.
+    """What one round of a descent came to."""
 
-    Parameters
-    ----------
-    run
-        The run that stands now.
-    tested
-        Mean squared errors of all arrangements that were judged.
-    kept
-        Whether one of them replaced the run that stood.
-    effort
-        Of the next round; `EFFORTS` where nothing helps any more.
-    """
-
-    run: Run
-    tested: list[float]
-    kept: bool
-    effort: int
+    run: Run  # that stands now
+    tested: list[float]  # mean squared errors of all arrangements that were judged
+    kept: bool  # whether one of them replaced the run that stood
+    effort: int  # of the next round; `EFFORTS` where nothing helps any more
 
 
 def objective(run: Run, evidence: Evidence) -> float:
@@ -89,18 +77,8 @@ def descent_round(
 ) -> Round:
     """Linearize an arrangement once, propose sets of moves, and keep the best on the judge's word.
 
-    A set that fails is halved.
-
-    Parameters
-    ----------
-    judge, run
-        The judge and the run that stands.
-    evidence
-        On which pieces share a block.
-    effort
-        0: adjacent swaps of blocks. 1: wider shifts too. 2: swaps of pieces too.
-    by
-        What steers it.
+    A set that fails is halved. The effort is 0 for adjacent swaps of blocks, 1 for wider shifts
+    too, 2 for swaps of pieces too.
     """
     at = linearize(judge, run)
     moves = shift_moves(judge, at, by.window if effort else 1)
@@ -111,16 +89,14 @@ def descent_round(
     if effort:
         proposals.append(pursuit(moves, at.residual, strength=len(run)))
     best, tested = _judged(judge, run, moves, proposals, evidence)
-    if best is run and not effort:
-        # As long as adjacent swaps help, their regression nearly always chooses best, so the
-        # pursuit is asked only where that fails.
-        proposals = [pursuit(moves, at.residual, strength=len(run))]
+    if best is run:
+        if effort:
+            proposals = [*promising(moves, at.residual, len(run))[: by.singles, None]]
+        else:
+            # As long as adjacent swaps help, their regression nearly always chooses best, so the
+            # pursuit is asked only where that fails.
+            proposals = [pursuit(moves, at.residual, strength=len(run))]
         best, more = _judged(judge, run, moves, proposals, evidence)
-        tested += more
-    if best is run and effort:
-        ranked = promising(moves, at.residual, len(run))
-        singles = [ranked[k : k + 1] for k in range(min(by.singles, len(ranked)))]
-        best, more = _judged(judge, run, moves, singles, evidence)
         tested += more
     if best is run and effort == 2:
         others = reassignments(judge, at, evidence, by.reassignment)
@@ -143,22 +119,8 @@ def descend(
 ) -> Search:
     """Move blocks, and swap pieces where the evidence admits it, until nothing improves.
 
-    Parameters
-    ----------
-    judge
-        Judges arrangements.
-    run
-        Where to start.
-    evidence
-        On which pieces share a block.
-    done
-        Whether a run is as good as any can be.
-    by
-        What steers it.
-    rounds
-        How many at most; it then ends with the first round that keeps nothing.
-    short
-        Whether to end where adjacent swaps no longer help.
+    It ends early with a run that is done; with a limit of rounds, after so many or the first that
+    keeps nothing; if short, where adjacent swaps no longer help.
     """
     effort, count, by = 0, 0, by or DescentParameters()
     while effort < (1 if short else EFFORTS) and not done(run):
@@ -173,8 +135,7 @@ def descend(
 
 def step_of(made: Round, effort: int, rows: int) -> Step:
     """A round of some effort as a step of a search."""
-    phase = "repair" if effort == 2 else "descent"
-    run = made.run
+    run, phase = made.run, "repair" if effort == 2 else "descent"
     return Step(phase, np.array(made.tested), made.kept, run.arrangement, run.error, rows)
 
 
@@ -182,12 +143,8 @@ def lowest(
     judge: Judge, run: Run, arrangements: Sequence[Arrangement], evidence: Evidence
 ) -> tuple[Run, list[float]]:
     """Judge arrangements exactly; return the best of them, or what stands, and all errors."""
-    best, best_value = run, objective(run, evidence)
     candidates = judge.runs(arrangements, after=run)
-    for candidate in candidates:
-        value = objective(candidate, evidence)
-        if value < best_value:
-            best, best_value = candidate, value
+    best = min([run, *candidates], key=lambda each: objective(each, evidence))
     return best, [candidate.error for candidate in candidates]
 
 

@@ -21,30 +21,20 @@ from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
+# With fewer rows, products block by block are so short that threads wait for each other.
 FEW_ROWS = 512
-"""With fewer rows, products block by block are so short that threads wait for each other."""
 
+# Rows, over all candidates of a batch, that pass through a block together.
 ROWS_TOGETHER = 2048
-"""Rows, over all candidates of a batch, that pass through a block together."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """An arrangement with the states that it passes through.
-
-    Parameters
-    ----------
-    arrangement
-        Any number of blocks, in the order in which they run.
-    states
-        Shape (blocks + 1, rows, width): the first state, then the state after each block.
-    error
-        Mean squared error of its predictions.
-    """
+    """An arrangement of any number of blocks, with the states that it passes through."""
 
     arrangement: Arrangement
-    states: Floats
-    error: float
+    states: Floats  # (blocks + 1, rows, width): the first state, then the state after each block
+    error: float  # mean squared error of its predictions
 
     def __len__(self) -> int:
         return len(self.arrangement)
@@ -52,15 +42,7 @@ class Run:
 
 @dataclass(eq=False)
 class Judge:
-    """Judges arrangements by exact forward passes.
-
-    Parameters
-    ----------
-    bank, ends
-        The blocks that pieces can make, and what stands before and behind them.
-    records
-        Rows with predictions, on which arrangements are judged.
-    """
+    """Judges arrangements by exact forward passes, on rows with predictions."""
 
     bank: Bank
     ends: Ends
@@ -77,15 +59,7 @@ class Judge:
         return Network(self.bank.take(arrangement), self.ends)
 
     def run(self, arrangement: Arrangement, after: Run | None = None) -> Run:
-        """Run an arrangement and keep its states.
-
-        Parameters
-        ----------
-        arrangement
-            The blocks.
-        after
-            A run whose states are reused as far as the two arrangements agree.
-        """
+        """Run an arrangement; states of another run are reused as far as the two agree."""
         arrangement = np.asarray(arrangement, np.intp).reshape(-1, len(self.bank.kind.roles))
         states = np.empty((len(arrangement) + 1, *self.inputs.shape), self.inputs.dtype)
         states[0] = self.inputs
@@ -125,22 +99,10 @@ class Judge:
     def errors(
         self, base: Run, candidates: NDArray[np.intp], *, at_once: int = ROWS_TOGETHER
     ) -> NDArray[np.float64]:
-        """Mean squared error of each candidate.
+        """Mean squared errors of candidates, which have shape (candidates, blocks, roles).
 
-        Parameters
-        ----------
-        base
-            The arrangement that stands; its states are reused.
-        candidates
-            Shape (candidates, blocks, roles).
-        at_once
-            Rows, over all candidates of a batch, that pass through a block together. The more the
-            candidates differ, the larger a batch must be for them to share a block.
-
-        Returns
-        -------
-        NDArray
-            Shape (candidates,); infinite where an arrangement overflows.
+        The states of the base are reused. An error is infinite where an arrangement overflows. The
+        more the candidates differ, the more rows must pass at once for them to share a block.
         """
         count, length = candidates.shape[:2]
         overlap = min(length, len(base))

@@ -23,21 +23,11 @@ from unshuffle.pieces.pile import Floats
 
 @dataclass(frozen=True, eq=False)
 class Linearization:
-    """An arrangement with its states and sensitivities.
-
-    Parameters
-    ----------
-    run
-        The arrangement, its states and its error.
-    sensitivities
-        Shape (blocks + 1, outputs, rows, width): derivatives of each output by each state.
-    residual
-        Shape (outputs * rows,): predictions of the arrangement minus those of the record.
-    """
+    """An arrangement with its states and sensitivities."""
 
     run: Run
-    sensitivities: Floats
-    residual: Floats
+    sensitivities: Floats  # of outputs to states: shape (blocks + 1, outputs, rows, width)
+    residual: Floats  # its predictions minus those of the record: shape (outputs * rows,)
 
     def first_rows(self, rows: int) -> "Linearization":
         """The same on the first rows only."""
@@ -118,29 +108,15 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
             done += len(step)
 
     judge.by_rows(work)
-    return effects.reshape(len(effects), outputs * rows)
+    return effects.reshape(len(effects), len(at.residual))
 
 
 def replacement_effects(
     judge: Judge, at: Linearization, places: Sequence[int], blocks: Arrangement
 ) -> Floats:
-    """Effects of putting other blocks in single places.
-
-    Parameters
-    ----------
-    judge, at
-        The judge and the linearized arrangement.
-    places, blocks
-        A place, and the pieces of the block to put there, for each replacement.
-
-    Returns
-    -------
-    Floats
-        Shape (replacements, outputs * rows).
-    """
+    """Effects of putting each block in its place: shape (replacements, outputs * rows)."""
     run, adjoints = at.run, at.sensitivities
-    shape = (len(blocks), adjoints.shape[1], adjoints.shape[2])
-    effects = np.empty(shape, adjoints.dtype)
+    effects = np.empty((len(blocks), *adjoints.shape[1:3]), adjoints.dtype)
 
     def work(rows: slice) -> None:
         for k, (place, parts) in enumerate(zip(places, blocks, strict=True)):
@@ -149,16 +125,13 @@ def replacement_effects(
             effects[k, :, rows] = project(adjoints[place + 1, :, rows], change)
 
     judge.by_rows(work)
-    return effects.reshape(len(effects), shape[1] * shape[2])
+    return effects.reshape(len(effects), len(at.residual))
 
 
 def exchange_effects(judge: Judge, at: Linearization, role: int) -> Floats:
     """Effects of giving each place the piece that each other place has in a role.
 
-    Returns
-    -------
-    Floats
-        Shape (places, places, outputs * rows): entry (t, u) puts the piece of place u in place t.
+    Entry (t, u), of shape (places, places, outputs * rows), puts the piece of place u in place t.
     """
     blocks = judge.bank.take(at.run.arrangement)
     states, adjoints = at.run.states, at.sensitivities

@@ -18,36 +18,23 @@ from unshuffle.ordering.linearization import (
     shift_effects,
     shifts,
 )
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import Arrangement, Kind, same_pieces
 from unshuffle.pieces.pile import Floats
 
+# Stands for the role in a shift, which moves whole blocks.
 NO_ROLE = -1
-"""Stands for the role in a shift, which moves whole blocks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """Candidate moves, with what each is expected to do.
+    """Candidate moves, with what each is expected to do; arrays have a first axis of moves."""
 
-    Parameters
-    ----------
-    first, second
-        Shape (moves,): the places that they act on. A shift goes from the first place to the
-        second.
-    first_role, second_role
-        Shape (moves,): the roles of the two slots of a swap; −1 for a shift.
-    effects
-        Shape (moves, equations): first-order changes of the predictions.
-    gains
-        Shape (moves,): changes of the log-odds of the blocks.
-    """
-
-    first: NDArray[np.intp]
-    second: NDArray[np.intp]
-    first_role: NDArray[np.intp]
+    first: NDArray[np.intp]  # the places that they act on: a shift goes from the first
+    second: NDArray[np.intp]  # to the second
+    first_role: NDArray[np.intp]  # the roles of the two slots of a swap; `NO_ROLE` for a shift
     second_role: NDArray[np.intp]
-    effects: Floats
-    gains: NDArray[np.float64]
+    effects: Floats  # first-order changes of the predictions: shape (moves, equations)
+    gains: NDArray[np.float64]  # changes of the log-odds of the blocks
 
     def __len__(self) -> int:
         return len(self.first)
@@ -59,12 +46,8 @@ class Moves:
         return swaps
 
     def __add__(self, other: "Moves") -> "Moves":
-        return Moves(
-            *(
-                np.concatenate([getattr(self, name), getattr(other, name)])
-                for name in self.__dataclass_fields__
-            )
-        )
+        names = self.__dataclass_fields__
+        return Moves(*(np.concatenate([getattr(each, n) for each in (self, other)]) for n in names))
 
     def take(self, chosen: NDArray[np.intp]) -> "Moves":
         """Some of the moves."""
@@ -119,6 +102,43 @@ def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
     return np.insert(rest, target, arrangement[source], axis=0)
 
 
+def disturbed(
+    arrangement: Arrangement,
+    evidence: Evidence,
+    kind: Kind,
+    rng: np.random.Generator,
+    *,
+    moves: int,
+    reach: int,
+) -> Arrangement:
+    """A few random moves: blocks shifted, pieces swapped, and roles within a block exchanged.
+
+    There are so many moves at most, which take a block as many places as they reach at most. A swap
+    is made only where the log-odds that it costs do not exceed the number of blocks.
+    """
+    made, turns = arrangement.copy(), kind.turns()
+    length, roles = made.shape
+    for _ in range(int(rng.integers(1, moves + 1))):
+        if roles > 1 and rng.random() < 0.5:
+            a, b = (int(place) for place in rng.integers(length, size=2))
+            role = roles - 1 if roles == 2 else int(rng.integers(roles))
+            swapped = made.copy()
+            swapped[[a, b], role] = made[[b, a], role]
+            gain = evidence.of(swapped[[a, b]]).sum() - evidence.of(made[[a, b]]).sum()
+            if gain > -length:
+                made = swapped
+                continue
+        s = int(rng.integers(length))
+        if turns and rng.random() < 0.5:
+            one, other = turns[0] if len(turns) == 1 else turns[int(rng.integers(len(turns)))]
+            made[s, [one, other]] = made[s, [other, one]]
+            continue
+        t = int(np.clip(s + rng.integers(-reach, reach + 1), 0, length - 1))
+        made = shifted(made, s, t)
+    assert same_pieces(made, arrangement, kind)
+    return made
+
+
 def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
     """Move each block by up to `window` places; adjacent swaps of blocks come first."""
     first, second = shifts(len(at.run), window).T
@@ -133,16 +153,7 @@ def all_swaps(
     """Exchange the pieces that each two blocks have in a role, for every role.
 
     All are run as steps of their own, without those that swaps have in common, so this is for few
-    rows.
-
-    Parameters
-    ----------
-    judge, at
-        The judge and the linearized arrangement; any rows that both have.
-    evidence
-        On which pieces share a block.
-    least_gain
-        Only swaps that change the sum of the log-odds by more than this are considered.
+    rows. Only swaps that change the sum of the log-odds by more than the least gain are considered.
     """
     arrangement = at.run.arrangement
     length, roles = arrangement.shape
@@ -164,10 +175,14 @@ def all_swaps(
 
 
 def with_swap_effects(judge: Judge, at: Linearization, swaps: Moves) -> Moves:
-    """The same swaps with their effects on another sample of rows, block by block."""
-    effects = _changed_effects(judge, at, swaps, first=True)
-    effects += _changed_effects(judge, at, swaps, first=False)
-    return swaps.with_effects(effects)
+    """The same swaps, of one role each, with their effects on other rows, block by block."""
+    arrangement, each = at.run.arrangement, np.arange(len(swaps))
+    changed = []
+    for here, there in ((swaps.first, swaps.second), (swaps.second, swaps.first)):
+        blocks = arrangement[here]
+        blocks[each, swaps.first_role] = arrangement[there, swaps.second_role]
+        changed.append(replacement_effects(judge, at, here.tolist(), blocks))
+    return swaps.with_effects(changed[0] + changed[1])
 
 
 def turn_moves(judge: Judge, at: Linearization, evidence: Evidence) -> Moves:
@@ -189,12 +204,3 @@ def _no_moves(equations: int, dtype: np.typing.DTypeLike) -> Moves:
     """No moves at all."""
     no = np.empty(0, np.intp)
     return Moves(no, no, no, no, np.empty((0, equations), dtype), np.empty(0))
-
-
-def _changed_effects(judge: Judge, at: Linearization, swaps: Moves, *, first: bool) -> Floats:
-    """Effects of what swaps of one role between two blocks change in one of the two."""
-    here, there = (swaps.first, swaps.second) if first else (swaps.second, swaps.first)
-    blocks = at.run.arrangement[here].copy()
-    each = np.arange(len(blocks))
-    blocks[each, swaps.first_role] = at.run.arrangement[there, swaps.second_role]
-    return replacement_effects(judge, at, here.tolist(), blocks)

@@ -23,8 +23,8 @@ from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement, Kind
 
+# Stands for the logarithm of a probability of 0 in an assignment.
 IMPOSSIBLE = -1e9
-"""Stands for the logarithm of a probability of 0 in an assignment."""
 
 
 @dataclass(frozen=True)
@@ -84,28 +84,15 @@ class PopulationParameters:
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """A distribution over the arrangements of K blocks.
+    """A distribution over the arrangements of K blocks."""
 
-    Parameters
-    ----------
-    pieces
-        Shape (K, roles): the pieces of the blocks that it began with.
-    anchor
-        Number of the role whose piece stands for its block.
-    sets
-        Sets of other roles; the pieces of a set can lie in all of its slots.
-    places, spreads
-        Shape (K,): mean and standard deviation of the place of each block.
-    partners
-        For each set of n roles, shape (n K, n K): for each slot, role by role, the probability of
-        each piece of the set, role by role too; 0 for what cannot be.
-    """
-
-    pieces: Arrangement
-    anchor: int
-    sets: tuple[tuple[int, ...], ...]
-    places: NDArray[np.float64]
-    spreads: NDArray[np.float64]
+    pieces: Arrangement  # of the blocks that it began with
+    anchor: int  # number of the role whose piece stands for its block
+    sets: tuple[tuple[int, ...], ...]  # of other roles; their pieces can lie in all their slots
+    places: NDArray[np.float64]  # mean place of each block, shape (K,)
+    spreads: NDArray[np.float64]  # standard deviation of that, shape (K,)
+    # For each set of n roles, shape (n K, n K): for each slot, role by role, the probability of
+    # each piece of the set, role by role too; 0 for what cannot be.
     partners: tuple[NDArray[np.float64], ...]
 
     @property
@@ -184,26 +171,14 @@ class Distribution:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """A population between two generations.
+    """A population between two generations."""
 
-    Parameters
-    ----------
-    distributions
-        What the next generation is drawn from, in equal parts.
-    generation
-        How many there have been.
-    """
-
-    distributions: tuple[Distribution, ...]
-    generation: int = 0
+    distributions: tuple[Distribution, ...]  # the next generation is drawn from all in equal parts
+    generation: int = 0  # how many there have been
 
     @classmethod
     def around(
-        cls,
-        seeds: list[Arrangement],
-        evidence: Evidence,
-        kind: Kind,
-        by: PopulationParameters,
+        cls, seeds: list[Arrangement], evidence: Evidence, kind: Kind, by: PopulationParameters
     ) -> "Population":
         """A wide population around orders of the same blocks.
 
@@ -223,13 +198,9 @@ class Population:
         )
         spreads = np.full(length, by.wide * length)
         orders = ([number[block] for block in map(tuple, seed.tolist())] for seed in seeds)
+        places = (np.argsort(order).astype(float) for order in orders)
         return cls(
-            tuple(
-                Distribution(
-                    pieces, anchor, sets, np.argsort(order).astype(float), spreads, partners
-                )
-                for order in orders
-            )
+            tuple(Distribution(pieces, anchor, sets, each, spreads, partners) for each in places)
         )
 
     def next_generation(
@@ -237,10 +208,7 @@ class Population:
     ) -> tuple["Population", NDArray[np.float64]]:
         """Draw a generation, judge it on rows of its own, and draw the distribution in.
 
-        Returns
-        -------
-        tuple
-            The population after it, and the mean squared error of each sample.
+        With the population after it comes the mean squared error of each sample.
         """
         first = self.distributions[0]
         per_block = by.samples if first.doubt > by.doubt else by.samples_of_orders
@@ -256,13 +224,7 @@ class Population:
         return Population((fitted,), self.generation + 1), errors
 
     def check(self, blocks: int, roles: int) -> None:
-        """Refuse distributions over other blocks.
-
-        Raises
-        ------
-        ValueError
-            If one is.
-        """
+        """Raise `ValueError` where a distribution is over other blocks."""
         for one in self.distributions:
             others = [role for each in one.sets for role in each]
             whole = sorted([one.anchor, *others]) == [*range(roles)]

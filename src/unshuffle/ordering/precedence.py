@@ -16,25 +16,16 @@ from unshuffle.ordering.linearization import shifts
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
+# Standard deviation of a Gaussian, in median absolute deviations.
 SPREAD = 1.4826
-"""Standard deviation of a Gaussian, in median absolute deviations."""
 
 
 @dataclass(frozen=True, eq=False)
 class Precedence:
-    """For each two blocks, how likely the one ran before the other.
-
-    Parameters
-    ----------
-    arrangement
-        The blocks.
-    log_odds
-        Shape (blocks, blocks), antisymmetric: that the block at one place of the arrangement ran
-        before the one at another.
-    """
+    """Log-odds that the block at one place of an arrangement ran before the one at another."""
 
     arrangement: Arrangement
-    log_odds: NDArray[np.float64]
+    log_odds: NDArray[np.float64]  # shape (blocks, blocks), antisymmetric
 
     def lost(self, arrangement: Arrangement, window: int) -> NDArray[np.float64]:
         """Log-odds lost by each of the `shifts` of an order of the same blocks: shape (shifts,)."""
@@ -49,23 +40,14 @@ class Precedence:
 
 
 def precedence(bank: Bank, arrangement: Arrangement, first: Floats) -> Precedence:
-    """What the steps of blocks say for an order that is about right, or against it.
+    """What the steps of blocks from the first states say for an order that is about right.
 
     The evidence on two blocks is the log of the ratio of their steps from the state at which the
     first of them runs. If that is Gaussian with mean m and variance s² for blocks in the right
     order, and with mean −m for others, the log-odds are 2 m / s² times the log ratio (the linear
     discriminant of Fisher 1936). Mean and variance are those of neighbours in the order given, by
-    medians, since some neighbours are wrong and the ends of a network are often peculiar.
-
-    Parameters
-    ----------
-    bank
-        Makes the blocks.
-    arrangement
-        Blocks in about the order in which they ran. Where steps say nothing about that order, the
-        mean is close to 0, and so are the log-odds.
-    first
-        First states, shape (rows, width).
+    medians, since some neighbours are wrong and the ends of a network are often peculiar. Where
+    steps say nothing about the order, the mean is close to 0, and so are the log-odds.
     """
     ratios = _step_ratios(bank, arrangement, first)
     neighbours = np.diagonal(ratios, 1)

@@ -47,22 +47,7 @@ class ReassignmentParameters:
 def reassignments(
     judge: Judge, at: Linearization, evidence: Evidence, by: ReassignmentParameters
 ) -> list[Arrangement]:
-    """Arrangements with other pieces in many places, in one role each.
-
-    Parameters
-    ----------
-    judge, at
-        The judge and the linearized arrangement.
-    evidence
-        On which pieces share a block.
-    by
-        What steers it.
-
-    Returns
-    -------
-    list
-        Different arrangements, none of them the one that stands.
-    """
+    """Different arrangements with other pieces in many places, in one role each."""
     arrangement = at.run.arrangement
     length, roles = arrangement.shape
     if length < 2 or length**2 * len(at.residual) > by.most_effects:
@@ -112,21 +97,9 @@ def ridge_regressions(
 ) -> Iterator[list[NDArray[np.float64]]]:
     """Coefficients of all effects in one ridge regression, for each of several ridges.
 
-    There are more effects than equations, so the regression is solved for the equations.
-
-    Parameters
-    ----------
-    effects
-        Arrays of shape (effects, equations), which explain what is wanted together.
-    wanted
-        Shape (equations,).
-    ridges
-        Relative to the mean squared norm of an effect.
-
-    Yields
-    ------
-    list
-        For each array of effects, their coefficients; nothing where no effect does anything.
+    Arrays of shape (effects, equations) together explain what is wanted, shape (equations,). There
+    are more effects than equations, so the regression is solved for the equations. Ridges are
+    relative to the mean squared norm of an effect; nothing comes where no effect does anything.
     """
     kernel = sum((each.T @ each).astype(np.float64) for each in effects)
     scale = np.trace(kernel) / sum(map(len, effects))

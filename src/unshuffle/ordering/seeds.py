@@ -22,40 +22,23 @@ from unshuffle.ordering.seriation import (
 )
 from unshuffle.pieces.pile import Floats
 
+# Blocks squared times rows that are looked at to find the smallest steps.
 MOST_STEPS = 20_000_000
-"""Blocks squared times rows that are looked at to find the smallest steps."""
 
+# Shape (blocks,): block indices, the first to run first.
 Ranking = NDArray[np.intp]
-"""Shape (blocks,): block indices, the first to run first."""
 
 
 @dataclass(frozen=True)
 class Seed:
-    """A named way to guess the order.
-
-    Parameters
-    ----------
-    name
-        What tables call it.
-    rank
-        Maps a network, whose blocks are in any sequence, and inputs, shape (rows, width), to a
-        ranking of its blocks.
-    sees
-        What in the blocks tells their depth, in a sentence.
-    source
-        Where the idea comes from.
-    quick
-        Whether it takes no longer than a few forward passes of few rows.
-    mlp_only
-        Whether it reads the weights of blocks ``x + out(a(inp(x)))``, and serves no other kind.
-    """
+    """A named way to guess the order from a network, its blocks in any sequence, and inputs."""
 
     name: str
-    rank: Callable[[Network, Floats], Ranking]
-    sees: str
-    source: str
-    quick: bool = True
-    mlp_only: bool = True
+    rank: Callable[[Network, Floats], Ranking]  # inputs have shape (rows, width)
+    sees: str  # what in the blocks tells their depth, in a sentence
+    source: str  # where the idea comes from
+    quick: bool = True  # whether it takes no longer than a few forward passes of few rows
+    mlp_only: bool = True  # whether it reads the weights of blocks x + out(a(inp(x)))
 
     def serves(self, network: Network) -> bool:
         """Whether it can rank the blocks of a network."""

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from unshuffle.ordering.moves import Moves
 from unshuffle.pieces.pile import Floats
 
+# Relative to the mean square of an effect.
 RIDGE = 1e-2
-"""Relative to the mean square of an effect."""
 
+# Stands for a squared error of 0, whose logarithm the objective cannot take.
 NOTHING = 1e-200
-"""Stands for a squared error of 0, whose logarithm the objective cannot take."""
 
+# Moves in one pursuit.
 MOST = 64
-"""Moves in one pursuit."""
 
 
 def regression(moves: Moves, residual: Floats) -> NDArray[np.intp]:
@@ -28,11 +28,6 @@ def regression(moves: Moves, residual: Floats) -> NDArray[np.intp]:
     Damped Gauss-Newton on the permutation: the ridge regression of the residual on the effects of
     all adjacent swaps gives each a coefficient, 1 for a swap that is needed and 0 for one that is
     not. Swaps above ½ are chosen from the largest down, as far as they do not overlap.
-
-    Returns
-    -------
-    NDArray
-        Indices of moves, the surest first.
     """
     swaps = np.flatnonzero(~moves.swap & (moves.second == moves.first + 1))
     effects = moves.effects[swaps]
@@ -65,15 +60,10 @@ def promising(moves: Moves, residual: Floats, strength: float) -> NDArray[np.int
 
 
 def pursuit(moves: Moves, residual: Floats, strength: float) -> NDArray[np.intp]:
-    """Choose moves one after the other, each the best for what the earlier ones leave.
+    """Choose compatible moves, each the best for what the earlier ones leave.
 
     The best lowers ``strength / 2 * log(squared error) − log-odds`` most, the objective of
     `unshuffle.ordering.descent`. Matching pursuit is due to Mallat & Zhang (1993).
-
-    Returns
-    -------
-    NDArray
-        Indices of compatible moves, in the sequence of choice.
     """
     gram = (moves.effects @ moves.effects.T).astype(np.float64)
     slopes = (moves.effects @ residual).astype(np.float64)

@@ -18,13 +18,12 @@ from unshuffle.blocks.mlp import MlpStack, as_mlp
 from unshuffle.blocks.network import Network
 from unshuffle.pieces.pile import Floats
 
+# Of the kernel ridge regression, relative to the mean eigenvalue of the kernel.
 RIDGE = 1.0
-"""Of the kernel ridge regression, relative to the mean eigenvalue of the kernel."""
 
-LEAST_AGREEMENT = 0.1
-"""Correlation with the depth below which a view is not listened to,"""
-MOST_AGREEMENT = 0.98
-"""and above which it counts no more."""
+# Correlation with the depth below which a view is not listened to, and above which it counts no
+# more.
+LEAST_AGREEMENT, MOST_AGREEMENT = 0.1, 0.98
 
 ROUNDS = 10
 
@@ -32,18 +31,7 @@ TINY = 1e-30
 
 
 def likeness(vectors: Floats) -> NDArray[np.float64]:
-    """Cosines between the vectors of blocks, less their mean.
-
-    Parameters
-    ----------
-    vectors
-        One for each block, of any shape.
-
-    Returns
-    -------
-    NDArray
-        Shape (blocks, blocks).
-    """
+    """Cosines between the vectors of blocks, of any shape, less their mean: (blocks, blocks)."""
     flat = vectors.reshape(len(vectors), -1).astype(np.float64)
     flat = flat - flat.mean(axis=0)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
@@ -128,13 +116,7 @@ def _views_of_any(blocks: Stack) -> dict[str, Floats]:
 
 
 def agreed_depth(kernels: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Depth on which several likenesses agree, up to its sign and scale.
-
-    Parameters
-    ----------
-    kernels
-        Likenesses, each of shape (blocks, blocks).
-    """
+    """Depth on which several likenesses (blocks, blocks) agree, up to its sign and scale."""
     kernels = [kernel for kernel in kernels if kernel.any()]
     if not kernels:
         return np.zeros(0)

@@ -41,11 +41,22 @@ class Step:
     rows: int
 
 
+# Of a step: whoever draws it counts in 32 bits.
 MOST_ROWS = 2**31 - 1
-"""Of a step: whoever draws it counts in 32 bits."""
 
+# Called after every step with the trace so far: a progress bar, a logger, a plot.
 OnStep = Callable[["Trace"], None]
-"""Called after every step with the trace so far: a progress bar, a logger, a plot."""
+
+# Arrays with one value a step, in the sequence of `Trace.arrays`, and NumPy's kind of each.
+_PER_STEP = {
+    "phase": "U",
+    "seconds": "f",
+    "kept": "b",
+    "error": "f",
+    "candidates": "i",
+    "blocks": "i",
+    "rows": "i",
+}
 
 
 class Trace:
@@ -164,18 +175,6 @@ class Trace:
             f"Trace({len(self)} steps, {self.tested} candidates tested, {self.kept} moves kept, "
             f"error {self.steps[-1].error:.3g} after {self.seconds[-1]:.1f} s)"
         )
-
-
-_PER_STEP = {
-    "phase": "U",
-    "seconds": "f",
-    "kept": "b",
-    "error": "f",
-    "candidates": "i",
-    "blocks": "i",
-    "rows": "i",
-}
-"""Arrays with one value a step, in the sequence of `Trace.arrays`, and NumPy's kind of each."""
 
 
 def _check(arrays: Mapping[str, NDArray[Any]], pieces: int) -> None:
