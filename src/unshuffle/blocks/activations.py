@@ -79,15 +79,13 @@ def _gelu_derivative(z: Floats) -> Floats:
 
 RELU = Activation("relu", _relu, _relu_derivative)
 
+# In the sequence in which they are tried.
 ACTIVATIONS = {
-    activation.name: activation
-    for activation in (
-        RELU,
-        Activation("gelu", _gelu, _gelu_derivative),
-        Activation("silu", _silu, _silu_derivative),
-        Activation("tanh", _tanh, _tanh_derivative),
-    )
-}  # in the sequence in which they are tried
+    "relu": RELU,
+    "gelu": Activation("gelu", _gelu, _gelu_derivative),
+    "silu": Activation("silu", _silu, _silu_derivative),
+    "tanh": Activation("tanh", _tanh, _tanh_derivative),
+}
 
 
 def find_activation(name: str) -> Activation:

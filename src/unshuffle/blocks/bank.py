@@ -24,23 +24,18 @@ class Stack(Protocol):
 
     def __getitem__(self, places: slice) -> Self:
         """Consecutive blocks."""
-        ...
 
     def apply(self, place: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width); returns a new array of that shape."""
-        ...
 
     def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
-        ...
 
     def apply_each(self, x: Floats) -> Floats:
         """Run each block on rows of its own: x and the result have shape (K, n, width)."""
-        ...
 
     def pullback_each(self, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
-        ...
 
     def replaced(self, place: int, role: int, x: Floats, g: Floats) -> Floats:
         """Projected steps of one block with the piece that each block of the stack has in a role.
@@ -59,23 +54,18 @@ class Stack(Protocol):
         Floats
             Shape (n, K, outputs): ``g · (block(x) − x)`` with each piece.
         """
-        ...
 
     def weights(self, place: int) -> Weights:
         """The tensors of one block."""
-        ...
 
     def copy(self) -> Self:
         """The same blocks in memory of their own."""
-        ...
 
     def overwrite(self, place: int, other: int) -> None:
         """Put another of the blocks in a place; the one that was there is gone."""
-        ...
 
     def astype(self, dtype: np.typing.DTypeLike) -> Self:
         """The same blocks with their numbers in another dtype."""
-        ...
 
 
 class Bank(Protocol):
@@ -84,23 +74,18 @@ class Bank(Protocol):
     @property
     def kind(self) -> Kind:
         """The kind of the blocks."""
-        ...
 
     def apply(self, parts: Parts, x: Floats) -> Floats:
         """Run the block of these pieces on rows x of shape (n, width)."""
-        ...
 
     def pullback(self, parts: Parts, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of the block of these pieces; see `Stack.pullback`."""
-        ...
 
     def take(self, arrangement: Arrangement) -> Stack:
         """The blocks of an arrangement in a row."""
-        ...
 
     def positions(self, role: int) -> Sequence[int]:
         """Positions in the pile of the pieces that can be in a role."""
-        ...
 
 
 # Runs a block of given tensors on rows of shape (n, width).

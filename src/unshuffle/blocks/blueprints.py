@@ -22,15 +22,12 @@ class Blueprint(Protocol):
     @property
     def kind(self) -> Kind:
         """The kind of its blocks."""
-        ...
 
     def bank(self, pile: Pile) -> Bank:
         """The blocks that the pieces of a pile can make."""
-        ...
 
     def ends(self, pile: Pile) -> Ends:
         """What stands before and behind the blocks."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,13 @@ def stacked(layers: Iterable[Linear | Piece], dtype: np.typing.DTypeLike | None 
 
 @dataclass(frozen=True, eq=False)
 class _Layers:
-    """Inp layers and out layers of one kind of block."""
+    """I inp layers and J out layers of blocks of one kind."""
 
-    inp_weight: Floats
-    inp_bias: Floats
-    out_weight: Floats
-    out_bias: Floats
-    activation: Activation = RELU
+    inp_weight: Floats  # shape (I, hidden, width)
+    inp_bias: Floats  # shape (I, hidden)
+    out_weight: Floats  # shape (J, width, hidden)
+    out_bias: Floats  # shape (J, width)
+    activation: Activation = RELU  # of the hidden units
 
     @property
     def width(self) -> int:
@@ -72,17 +72,7 @@ class _Layers:
 
 @dataclass(frozen=True, eq=False)
 class MlpStack(_Layers):
-    """A stack of K residual blocks ``x ↦ x + W_out a(W_in x + b_in) + b_out``.
-
-    Parameters
-    ----------
-    inp_weight, inp_bias
-        Shapes (K, hidden, width) and (K, hidden).
-    out_weight, out_bias
-        Shapes (K, width, hidden) and (K, width).
-    activation
-        The elementwise function a.
-    """
+    """A stack of K residual blocks ``x ↦ x + W_out a(W_in x + b_in) + b_out``."""
 
     def __len__(self) -> int:
         return len(self.inp_weight)
@@ -164,21 +154,9 @@ class MlpStack(_Layers):
 
 @dataclass(frozen=True, eq=False)
 class MlpBank(_Layers):
-    """The inp and out layers of a pile, any two of which can make a block.
+    """The inp and out layers of a pile, any two of which can make a block."""
 
-    Parameters
-    ----------
-    inp_weight, inp_bias
-        Shapes (I, hidden, width) and (I, hidden).
-    out_weight, out_bias
-        Shapes (J, width, hidden) and (J, width).
-    activation
-        The elementwise function of the hidden layer.
-    inp_positions, out_positions
-        The position of each layer in the pile. By default inp layers come first.
-    """
-
-    inp_positions: Sequence[int] = ()
+    inp_positions: Sequence[int] = ()  # of each inp layer in the pile: by default they come first
     out_positions: Sequence[int] = ()
 
     def __post_init__(self) -> None:

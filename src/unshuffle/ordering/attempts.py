@@ -20,13 +20,13 @@ class Attempts(ABC):
         """Take one round of the attempt that is under way, or begin the next."""
         if state.attempt is not None:
             return _advanced(state.attempt, state, bench)
-        begun = self.begin(replace(state, stage=self.name), bench)
+        begun = self._begin(replace(state, stage=self.name), bench)
         if begun is None:
             return state.after(self.name)
         return replace(begun, attempts=state.attempts + 1)
 
     @abstractmethod
-    def begin(self, state: State, bench: Workbench) -> State | None:
+    def _begin(self, state: State, bench: Workbench) -> State | None:
         """Begin the next attempt; None where there is none."""
 
 

@@ -12,7 +12,6 @@ the right one should fit better than a typical wrong swap would spoil it, so a s
 counts all smaller errors alike. Only an exact fit tells the answer for certain.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +22,9 @@ from unshuffle.ordering.linearization import linearize, shift_effects, shifts
 from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.precedence import Precedence
 from unshuffle.ordering.selection import NOTHING
-from unshuffle.pieces.blueprint import Arrangement, key
+from unshuffle.pieces.blueprint import key
+
+Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Beam:
     """
 
     met: NDArray[np.intp]  # shape (M, blocks, roles)
-    errors: NDArray[np.float64]  # mean squared errors, shape (M,)
-    lost: NDArray[np.float64]  # log-odds that moves have lost, shape (M,)
+    errors: Numbers  # mean squared errors, shape (M,)
+    lost: Numbers  # log-odds that moves have lost, shape (M,)
     expanded: NDArray[np.bool_]  # whether it has been moved on from, shape (M,)
     wide: int  # which of the two beams this is
     floor: float  # errors far below this count alike in the second beam
@@ -85,92 +86,59 @@ class Beam:
 
     def ahead(self, judge: Judge, by: BeamParameters) -> "Beam | None":
         """The same, or its second beam, where there is an order to move on from; else None."""
-        if len(self._front(_strength(judge, self.met.shape[1]), by)):
+        if len(self._front(judge, by)):
             return self
-        if self.wide:
-            return None
-        return replace(self, wide=1).ahead(judge, by)
+        return None if self.wide else replace(self, wide=1).ahead(judge, by)
 
     def advance(self, judge: Judge, by: BeamParameters) -> "Beam":
         """Move on from each of the likeliest orders that has not been moved on from."""
-        strength = _strength(judge, self.met.shape[1])
-        front = self._front(strength, by)
-        expanded = self.expanded.copy()
-        expanded[front] = True
-        near = judge.run(self.met[self.best])
+        front, near = self._front(judge, by), judge.run(self.met[self.best])
         names = {key(each) for each in self.met}
-        children: list[tuple[Arrangement, float, float]] = []
-        for number in front:
-            losses = self.lost[number] + self.known.lost(self.met[number], by.window)
-            for child, move, error in self._expanded(
-                judge, number, losses, near, names=names, by=by
-            ):
-                names.add(key(child))
-                children.append((child, error, float(losses[move])))
-        if not children:
-            return replace(self, expanded=expanded)
-        met, errors, lost = zip(*children, strict=True)
-        return replace(
-            self,
-            met=np.concatenate([self.met, np.stack(met)]),
-            errors=np.concatenate([self.errors, errors]),
-            lost=np.concatenate([self.lost, lost]),
-            expanded=np.concatenate([expanded, np.zeros(len(met), bool)]),
-        )
+        found = [self._children(judge, number, near, names, by) for number in front]
+        before = (self.met, self.errors, self.lost)
+        met, errors, lost = map(np.concatenate, zip(before, *found, strict=True))
+        expanded = np.zeros(len(met), bool)
+        expanded[: len(self.met)] = self.expanded
+        expanded[front] = True
+        return replace(self, met=met, errors=errors, lost=lost, expanded=expanded)
 
-    def _costs(
-        self, errors: NDArray[np.float64], lost: NDArray[np.float64], strength: int
-    ) -> NDArray[np.float64]:
-        """What orders cost, in nats."""
-        floor = self.floor if self.wide else NOTHING
-        costs: NDArray[np.float64] = strength / 2 * np.log(errors + floor) + lost
+    def _costs(self, judge: Judge, errors: Numbers, lost: Numbers) -> Numbers:
+        """What orders cost, in nats; all predictions count, but no more than there are blocks."""
+        strength = min(judge.predictions.size, self.met.shape[1])
+        costs: Numbers = (
+            strength / 2 * np.log(errors + (self.floor if self.wide else NOTHING)) + lost
+        )
         return costs
 
-    def _front(self, strength: int, by: BeamParameters) -> NDArray[np.intp]:
+    def _front(self, judge: Judge, by: BeamParameters) -> NDArray[np.intp]:
         """Numbers of the likeliest orders that have not been moved on from."""
-        costs = self._costs(self.errors, self.lost, strength)
+        costs = self._costs(judge, self.errors, self.lost)
         likeliest = np.argsort(costs, kind="stable")[: by.widths[self.wide]]
         front: NDArray[np.intp] = likeliest[~self.expanded[likeliest]]
         return front
 
-    def _expanded(
-        self,
-        judge: Judge,
-        number: int,
-        lost: NDArray[np.float64],
-        near: Run,
-        *,
-        names: Collection[bytes],
-        by: BeamParameters,
-    ) -> list[tuple[Arrangement, int, float]]:
-        """The most promising shifts to orders not met yet: where each leads, its number, error."""
+    def _children(
+        self, judge: Judge, number: int, near: Run, names: set[bytes], by: BeamParameters
+    ) -> tuple[NDArray[np.intp], Numbers, Numbers]:
+        """The most promising shifts of an order to orders not met yet, by name: `met` and so on."""
         arrangement = self.met[number]
         run = judge.run(arrangement, after=near)
         at = linearize(judge, run)
         after = shift_effects(judge, at, by.window)
         after += at.residual
-        errors = np.mean(np.square(after, dtype=np.float64), axis=1)
-        costs = self._costs(errors, lost, _strength(judge, len(arrangement)))
-        moves = shifts(len(arrangement), by.window)
-        children: dict[bytes, tuple[Arrangement, int]] = {}
+        lost = self.lost[number] + self.known.lost(arrangement, by.window)
+        costs = self._costs(judge, np.mean(np.square(after, dtype=np.float64), axis=1), lost)
+        moves, children, chosen = shifts(len(arrangement), by.window), [], []
         for move in np.argsort(costs, kind="stable").tolist():
             child = shifted(arrangement, *moves[move].tolist())
             if key(child) not in names:
-                children[key(child)] = child, move
+                names.add(key(child))
+                children.append(child)
+                chosen.append(move)
             if len(children) == by.judged:
                 break
-        if not children:
-            return []
-        found = judge.errors(run, np.stack([child for child, _ in children.values()]))
-        return [
-            (child, move, error)
-            for (child, move), error in zip(children.values(), found.tolist(), strict=True)
-        ]
-
-
-def _strength(judge: Judge, blocks: int) -> int:
-    """Predictions that count: all, but no more than there are blocks."""
-    return min(judge.predictions.size, blocks)
+        met = np.array(children, np.intp).reshape(-1, *arrangement.shape)
+        return met, judge.errors(run, met), lost[chosen]
 
 
 def _typical_effect(judge: Judge, run: Run) -> float:

@@ -25,20 +25,15 @@ Errors = NDArray[np.float64]
 # Where greedy insertion may put a block: before or after what stands, or at every position.
 PLACEMENTS = ("ends", "anywhere")
 
+# Exchange two blocks, move one anywhere, turn one around.
 SWEEPS = ("2-opt", "or-opt", "roles")
 
 
 @dataclass(frozen=True)
 class Insertion:
-    """Start from the single block of lowest error; insert the block that lowers it most.
+    """Start from the single block of lowest error; insert the block that lowers it most."""
 
-    Parameters
-    ----------
-    placement
-        One of `PLACEMENTS`.
-    """
-
-    placement: str = "anywhere"
+    placement: str = "anywhere"  # one of `PLACEMENTS`
     name: str = "greedy insertion"
 
     def wanted(self, state: State, bench: Workbench) -> bool:
@@ -58,13 +53,7 @@ class Insertion:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Try all moves of one kind once, in one sequence; keep those that lower the error.
-
-    Parameters
-    ----------
-    name
-        "2-opt" exchanges two blocks, "or-opt" moves one anywhere, "roles" turns one around.
-    """
+    """Try all moves of one kind once, in one sequence; keep those that lower the error."""
 
     name: str
 

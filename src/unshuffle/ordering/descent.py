@@ -149,11 +149,7 @@ def lowest(
 
 
 def _judged(
-    judge: Judge,
-    run: Run,
-    moves: Moves,
-    proposals: Sequence[NDArray[np.intp]],
-    evidence: Evidence,
+    judge: Judge, run: Run, moves: Moves, proposals: Sequence[NDArray[np.intp]], evidence: Evidence
 ) -> tuple[Run, list[float]]:
     """Judge proposals exactly; halve those that fail; return the best, or the run that stands."""
     best = run

@@ -65,7 +65,7 @@ class Judge:
         states[0] = self.inputs
         done = 0
         if after is not None:
-            done = _agreement(arrangement, after.arrangement)
+            done = int(_departures(after.arrangement, arrangement[None])[0])
             states[: done + 1] = after.states[: done + 1]
         with np.errstate(over="ignore", invalid="ignore"):
             run_forward(lambda t, x: self.bank.apply(arrangement[t], x), states, done)
@@ -104,15 +104,11 @@ class Judge:
         The states of the base are reused. An error is infinite where an arrangement overflows. The
         more the candidates differ, the more rows must pass at once for them to share a block.
         """
-        count, length = candidates.shape[:2]
-        overlap = min(length, len(base))
-        differs = np.ones((count, overlap + 1), bool)  # at the latest where one of them ends
-        differs[:, :overlap] = (candidates[:, :overlap] != base.arrangement[:overlap]).any(axis=2)
-        start = differs.argmax(axis=1)
+        start = _departures(base.arrangement, candidates)
         sequence = np.argsort(start, kind="stable")
-        errors = np.empty(count)
+        errors = np.empty(len(candidates))
         size = max(1, at_once // len(self.inputs))
-        batches = [sequence[first : first + size] for first in range(0, count, size)]
+        batches = [sequence[first : first + size] for first in range(0, len(candidates), size)]
 
         def judge(batch: NDArray[np.intp]) -> None:
             errors[batch] = self._judge(base, candidates[batch], start[batch])
@@ -152,11 +148,13 @@ class Judge:
         return errors
 
 
-def _agreement(one: Arrangement, other: Arrangement) -> int:
-    """Length of the common beginning of two arrangements."""
-    length = min(len(one), len(other))
-    differs = np.flatnonzero((one[:length] != other[:length]).any(axis=1))
-    return int(differs[0]) if len(differs) else length
+def _departures(base: Arrangement, candidates: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Places at which candidates leave a base, at the latest where one of them ends."""
+    overlap = min(candidates.shape[1], len(base))
+    differs = np.ones((len(candidates), overlap + 1), bool)
+    differs[:, :overlap] = (candidates[:, :overlap] != base[:overlap]).any(axis=2)
+    places: NDArray[np.intp] = differs.argmax(axis=1)
+    return places
 
 
 def _alike(blocks: Arrangement) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:

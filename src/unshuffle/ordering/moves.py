@@ -182,7 +182,9 @@ def with_swap_effects(judge: Judge, at: Linearization, swaps: Moves) -> Moves:
         blocks = arrangement[here]
         blocks[each, swaps.first_role] = arrangement[there, swaps.second_role]
         changed.append(replacement_effects(judge, at, here.tolist(), blocks))
-    return swaps.with_effects(changed[0] + changed[1])
+    effects, more = changed
+    effects += more
+    return swaps.with_effects(effects)
 
 
 def turn_moves(judge: Judge, at: Linearization, evidence: Evidence) -> Moves:

@@ -35,10 +35,9 @@ class PopulationParameters:
     ----------
     predictions
         Predictions (rows times outputs) that a generation is judged on.
-    samples
-        Arrangements in a generation, for each block.
-    samples_of_orders
-        The same where there are hardly any doubts about which pieces share a block.
+    samples, samples_of_orders
+        Arrangements in a generation, for each block; the second where there are hardly any doubts
+        about which pieces share a block.
     elite
         Share of a generation that the next distribution is fitted to.
     learning
@@ -47,18 +46,14 @@ class PopulationParameters:
         Part of the new spreads in the spreads of places.
     wide
         Spread of places to begin with, as a part of the number of blocks.
-    narrow
-        The spread, in places, that always stays.
-    settled
-        The mean spread, in places, at which the order is as good as decided.
+    narrow, settled
+        The spread, in places, that always stays; the mean at which the order is as good as decided.
     rare
         Probability that always stays for all other partners of a piece together.
     doubt
         Mean entropy of a piece's partners, in nats, below which there are hardly any doubts.
-    warm_up
-        Generations before the first descent from the centre of the distribution.
-    pause
-        Generations from one descent to the next.
+    warm_up, pause
+        Generations before the first descent from the centre, and from one descent to the next.
     generations
         Generations after which it is better to begin anew.
     at_once
@@ -106,7 +101,7 @@ class Distribution:
     def centre(self) -> Arrangement:
         """The likeliest arrangement."""
         order = np.argsort(self.places, kind="stable")[None]
-        chosen = [_matched(each)[None] for each in self._logs]
+        chosen = [optimal_matching(each)[None, :, 1] for each in self._logs]
         likeliest: Arrangement = self.arranged(self._by_role(order, chosen))[0]
         return likeliest
 
@@ -125,7 +120,7 @@ class Distribution:
         chosen = []
         for logs in self._logs:
             noise = rng.gumbel(size=(count, *logs.shape))
-            chosen.append(np.stack([_matched(logs + each) for each in noise]))
+            chosen.append(np.stack([optimal_matching(logs + each)[:, 1] for each in noise]))
         return self._by_role(order, chosen)
 
     def _by_role(self, order: NDArray[np.intp], chosen: list[NDArray[np.intp]]) -> NDArray[np.intp]:
@@ -263,8 +258,3 @@ def _chances(
     chances = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)
     return np.where(np.isfinite(log_odds), np.maximum(chances, by.rare / len(members)), 0.0)
-
-
-def _matched(scores: NDArray[np.float64]) -> NDArray[np.intp]:
-    """For each block its partner in the matching with the largest sum of scores."""
-    return optimal_matching(scores)[:, 1]

@@ -67,10 +67,7 @@ def reassignments(
 
 
 def _assignments(
-    effects: Floats,
-    residual: Floats,
-    log_odds: NDArray[np.float64],
-    by: ReassignmentParameters,
+    effects: Floats, residual: Floats, log_odds: NDArray[np.float64], by: ReassignmentParameters
 ) -> Iterator[NDArray[np.intp]]:
     """For each place, the place whose piece it gets: one proposal for each choice of trust."""
     length = len(effects)

@@ -25,7 +25,6 @@ class Stop(Protocol):
 
     def __call__(self, trace: Trace) -> Ending | None:
         """Why the search stops after the last step; None where it goes on."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,12 @@ class Stage(Protocol):
     @property
     def name(self) -> str:
         """What states call it."""
-        ...
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """Whether its turn has come, where no stage is under way."""
-        ...
 
     def advance(self, state: State, bench: Workbench) -> State:
         """Take one round, or find that there is nothing left to do and end."""
-        ...
 
 
 def _on_rows(state: State, bench: Workbench, rows: int) -> State:
@@ -82,10 +79,9 @@ class QuickDescents(Attempts):
         """At the beginning, unless the rows are given."""
         return self.name not in state.ended and bench.asked_rows is None
 
-    def begin(self, state: State, bench: Workbench) -> State | None:
-        """Begin with the next problem."""
-        short = bench.large(state.rows)
-        return _from_problem(state, bench, "quick", short=short, accept="convincing")
+    def _begin(self, state: State, bench: Workbench) -> State | None:
+        short, accept = bench.large(state.rows), "convincing"
+        return _from_problem(state, bench, "quick", short=short, accept=accept)
 
 
 class Polish(Attempts):
@@ -98,23 +94,16 @@ class Polish(Attempts):
         first = "quick" in state.ended and not {self.name, "seeds"} & {*state.ended}
         return first and bench.large(state.rows) and not bench.done(state.best, state.rows)
 
-    def begin(self, state: State, bench: Workbench) -> State | None:
-        """Begin with the best."""
+    def _begin(self, state: State, bench: Workbench) -> State | None:
         return None if state.attempts else _from_best(state)
 
 
 @dataclass(frozen=True)
 class SeedDescents(Attempts):
-    """Descend from several seeds of the likeliest problem, on more rows.
-
-    Parameters
-    ----------
-    always
-        Whether this is done far from the answer too: what lacks pieces may never come near.
-    """
+    """Descend from several seeds of the likeliest problem, on more rows."""
 
     name = "seeds"
-    always: bool = False
+    always: bool = False  # far from the answer too: what lacks pieces may never come near
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """Once, where the answer is near, or whole descents take no time."""
@@ -122,8 +111,7 @@ class SeedDescents(Attempts):
         small = not bench.large(state.rows)
         return self.name not in state.ended and (near or small or self.always)
 
-    def begin(self, state: State, bench: Workbench) -> State | None:
-        """Begin on more rows."""
+    def _begin(self, state: State, bench: Workbench) -> State | None:
         if state.attempts:
             return None
         rows = min(bench.asked_rows or bench.rows_for(bench.by.equations), len(bench.known))
@@ -147,8 +135,7 @@ class ShortDescents(Attempts):
         after = super().advance(state, bench)
         return after if after.stage else replace(after, ended=(*after.ended, "seeds"))
 
-    def begin(self, state: State, bench: Workbench) -> State | None:
-        """Begin with the next problem."""
+    def _begin(self, state: State, bench: Workbench) -> State | None:
         if not state.attempts:
             state = _on_rows(state, bench, bench.rows_for(bench.by.many))
             if state.best.alternative:  # an early fit far from the record says nothing
@@ -168,16 +155,14 @@ class Alternatives(Attempts):
         again = state.ended[-1:] == ("populations",)
         return (first or again) and not bench.done(state.best, state.rows)
 
-    def begin(self, state: State, bench: Workbench) -> State | None:
-        """Begin with the next problem."""
-        number = state.attempts
+    def _begin(self, state: State, bench: Workbench) -> State | None:
+        number, short = state.attempts, bench.large(state.rows)
         if not bench.has(number) or bench.done(state.best, state.rows):
             return None
         if number == state.best.alternative:
             return state
         if "populations" in state.ended or bench.near(state.best.error):
             return _looked_at(state, bench, number)
-        short = bench.large(state.rows)
         attempt = Attempt(number, seeds="all", starts=1, short=short, accept="convincing")
         return replace(state, attempt=attempt)
 
@@ -229,8 +214,7 @@ class WholeDescents(Attempts):
             return False
         return ("short" if bench.near(state.best.error) else "populations") in state.ended
 
-    def begin(self, state: State, bench: Workbench) -> State | None:
-        """Begin with the best, then with the seeds."""
+    def _begin(self, state: State, bench: Workbench) -> State | None:
         if not state.attempts:
             return _from_best(state)
         if state.attempts > 1 or bench.done(state.best, state.rows):
@@ -259,8 +243,7 @@ class Restarts(Attempts):
             after = replace(after, failures=0 if helped else state.failures + 1)
         return after
 
-    def begin(self, state: State, bench: Workbench) -> State | None:
-        """Begin with a disturbance."""
+    def _begin(self, state: State, bench: Workbench) -> State | None:
         by, best = bench.by, state.best
         last = state.rows == len(bench.known)
         patience = by.restarts if last else by.restarts_before
@@ -292,8 +275,7 @@ class MoreRows(Attempts):
             return after
         return replace(after, ended=(*(name for name in after.ended if name in ONCE), self.name))
 
-    def begin(self, state: State, bench: Workbench) -> State | None:
-        """Begin with the best on more rows, then with a seed where that is far."""
+    def _begin(self, state: State, bench: Workbench) -> State | None:
         if state.attempts > 1 or (state.attempts and bench.near(state.best.error)):
             return None
         if state.attempts:

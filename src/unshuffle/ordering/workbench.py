@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,15 +25,12 @@ class Goal(Protocol):
 
     def reproduces(self, judge: Judge, run: Run) -> bool:
         """Whether a run reproduces a judge's rows to rounding."""
-        ...
 
     def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
         """Whether noise, or coarsely stored numbers, explain what is left of the record."""
-        ...
 
     def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
         """Whether rows tell such an arrangement from all that it could be mistaken for."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -63,19 +59,16 @@ class SearchParameters:
         Blocks up to which a whole descent takes no time.
     convincing
         Part of the error from which on another problem is believed in.
-    near
-        Share of the predictions' variance from which down an error is small.
-    far
-        Share of the predictions' variance from which up an error is large.
+    near, far
+        Shares of the predictions' variance: a lower error than the first is small, a higher one
+        than the second is large.
     restarts, restarts_before
-        Restarts in a row without success after which they end, and how many where more rows can be
-        had.
+        Restarts in a row without success after which they end; the second while there are more
+        rows.
     trust
         Factors on the evidence, in turn, in restarts.
-    moves
-        Random moves that a restart begins with, at most.
-    reach
-        Places by which these move a block, at most.
+    moves, reach
+        Random moves that a restart begins with, and places by which these move a block, at most.
     populations
         Populations of one problem.
     head_start
@@ -135,6 +128,7 @@ class Workbench:
         self._made = [next(self._unmade)]
         known = self._made[0].known
         self.known = known.take(rng.permutation(len(known)))
+        self.variance = self.known.variance
         self.goal, self.by, self.asked_rows = goal, by or SearchParameters(), rows
         self.clock = clock or Clock()
         # Judges by problem and rows; the last runs, and what was found of them, by arrangement too.
@@ -155,11 +149,6 @@ class Workbench:
                 return False
             self._made.append(made)
         return True
-
-    @cached_property
-    def variance(self) -> float:
-        """The predictions' variance."""
-        return self.known.variance
 
     @property
     def blocks(self) -> int:
