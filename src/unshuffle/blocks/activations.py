@@ -22,8 +22,7 @@ class Activation:
 
 
 def _relu(z: Floats) -> Floats:
-    out: Floats = np.maximum(z, 0, out=z)
-    return out
+    return np.maximum(z, 0, out=z)
 
 
 def _relu_derivative(z: Floats) -> Floats:
@@ -31,13 +30,11 @@ def _relu_derivative(z: Floats) -> Floats:
 
 
 def _tanh(z: Floats) -> Floats:
-    out: Floats = np.tanh(z, out=z)
-    return out
+    return np.tanh(z, out=z)
 
 
 def _tanh_derivative(z: Floats) -> Floats:
-    out: Floats = 1 - np.tanh(z) ** 2
-    return out
+    return 1 - np.tanh(z) ** 2
 
 
 def _sigmoid(z: Floats) -> Floats:
@@ -55,8 +52,7 @@ def _silu(z: Floats) -> Floats:
 
 def _silu_derivative(z: Floats) -> Floats:
     s = _sigmoid(z)
-    out: Floats = s * (1 + z * (1 - s))
-    return out
+    return s * (1 + z * (1 - s))
 
 
 def _normal_cdf(z: Floats) -> Floats:
@@ -73,8 +69,7 @@ def _gelu(z: Floats) -> Floats:
 
 def _gelu_derivative(z: Floats) -> Floats:
     density = np.exp(-np.square(z) / 2) / np.asarray(np.sqrt(2 * np.pi), z.dtype)
-    out: Floats = _normal_cdf(z) + z * density
-    return out
+    return _normal_cdf(z) + z * density
 
 
 RELU = Activation("relu", _relu, _relu_derivative)

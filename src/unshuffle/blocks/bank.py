@@ -40,19 +40,8 @@ class Stack(Protocol):
     def replaced(self, place: int, role: int, x: Floats, g: Floats) -> Floats:
         """Projected steps of one block with the piece that each block of the stack has in a role.
 
-        Parameters
-        ----------
-        place, role
-            Which slot the other pieces are put in.
-        x
-            States before the block, shape (n, width).
-        g
-            Sensitivities behind the block, shape (outputs, n, width).
-
-        Returns
-        -------
-        Floats
-            Shape (n, K, outputs): ``g · (block(x) − x)`` with each piece.
+        With states x before the block, shape (n, width), and sensitivities g behind it, shape
+        (outputs, n, width), these are ``g · (block(x) − x)`` for each piece: shape (n, K, outputs).
         """
 
     def weights(self, place: int) -> Weights:

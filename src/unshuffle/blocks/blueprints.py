@@ -5,13 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from unshuffle.blocks.activations import Activation
-from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.bank import Apply, Bank, LoopBank, Pullback
 from unshuffle.blocks.ends import Ends
-from unshuffle.blocks.mlp import mlp_kind
 from unshuffle.errors import PileError
-from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.blueprint import Kind
 from unshuffle.pieces.pile import Pile
 
@@ -28,28 +24,6 @@ class Blueprint(Protocol):
 
     def ends(self, pile: Pile) -> Ends:
         """What stands before and behind the blocks."""
-
-
-@dataclass(frozen=True)
-class MlpBlueprint:
-    """Blocks ``x + out(a(inp(x)))`` and a last layer, as the shapes of a pile admit them."""
-
-    anatomy: Anatomy  # the last layer decided
-    activation: Activation
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of its blocks."""
-        return mlp_kind(self.anatomy.width, self.anatomy.hidden)
-
-    def bank(self, pile: Pile) -> Bank:
-        """The blocks that the pieces of a pile can make."""
-        return mlp_bank(pile, self.anatomy, self.activation)
-
-    def ends(self, pile: Pile) -> Ends:
-        """The last layer."""
-        (last,) = self.anatomy.last
-        return last_layer(pile, pile[last].id)
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,7 @@ class MlpStack(_Layers):
             steps = steps.reshape(len(x), *self.out_bias.shape)
             steps += self.out_bias
             # (rows, blocks, width) @ (rows, width, outputs)
-            pushed: Floats = steps @ g.transpose(1, 2, 0)
-            return pushed
+            return steps @ g.transpose(1, 2, 0)
         z = x @ self.inp_weight.reshape(-1, self.width).T
         z = z.reshape(len(x), *self.inp_bias.shape)
         z += self.inp_bias

@@ -33,16 +33,14 @@ def pull_back(
     states: Sequence[Floats] | Floats,
     last: Floats,
 ) -> Iterator[Floats]:
-    """Yield the derivatives of each output by each state, from the last state to the first.
+    """Yield the derivatives of each output by each state, from the given last to the first.
 
-    The states are places + 1 arrays of shape (rows, width). The derivatives, of which those by the
-    last state are given, have shape (outputs, rows, width).
+    Each is of shape (outputs, rows, width), for places + 1 states of shape (rows, width).
     """
-    pulled = last
-    yield pulled
+    yield last
     for place in range(len(states) - 2, -1, -1):
-        pulled = pullback(place, states[place], pulled)
-        yield pulled
+        last = pullback(place, states[place], last)
+        yield last
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,10 +1,9 @@
 """Strategy `auto`: named stages that take turns until the record is reproduced.
 
-The record chooses among the seeds. Descents from the best of them solve most networks within a few
-rounds. Where they stop short, more rows and short descents tell which activation is the right one.
-Far from the answer, populations of arrangements are drawn in. Then the search is iterated: a few
-random moves, another descent, kept if it ends lower (iterated local search, Lourenço, Martin &
-Stützle 2003). When restarts stop helping, rows are added.
+Descents from the best seeds solve most networks within a few rounds. Where they stop short, more
+rows and short descents tell which activation is right. Far from the answer, populations are drawn
+in. Then a few random moves are followed by another descent, kept if it ends lower (iterated local
+search, Lourenço, Martin & Stützle 2003). When such restarts stop helping, rows are added.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,15 +1,12 @@
 """Beam search over moves, for records with so few predictions that descent goes astray.
 
-With few predictions the error has many low places near the answer, some of them lower than all that
-lies on the way to it, and a descent ends in the first. A beam keeps the best orders met so far and
-moves on from each of them once, so that it climbs out of them together. The best are the likeliest:
-what the predictions say counts beside what the steps of the blocks say, each in its own currency,
-as in `unshuffle.ordering.descent`. Moves are chosen by their first-order effects and judged
-exactly.
+With few predictions the error has many low places near the answer, and a descent ends in the first.
+A beam keeps the likeliest orders met so far, by the error and by the steps of the blocks, and moves
+on from each once. Moves are chosen by their first-order effects and judged exactly.
 
-A beam can still be crowded by the neighbours of one wrong order that fits by accident. No order but
-the right one should fit better than a typical wrong swap would spoil it, so a second, wider beam
-counts all smaller errors alike. Only an exact fit tells the answer for certain.
+The neighbours of one wrong order that fits by accident can fill a beam. Only the right order should
+fit better than a typical wrong swap would spoil it, so a second, wider beam counts all smaller
+errors alike. Only an exact fit tells the answer for certain.
 """
 
 from dataclasses import dataclass, replace
@@ -17,19 +14,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Doubles, Indices, Judge, Run
 from unshuffle.ordering.linearization import linearize, shift_effects, shifts
 from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.precedence import Precedence
 from unshuffle.ordering.selection import NOTHING
 from unshuffle.pieces.blueprint import key
 
-Numbers = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class BeamParameters:
-    """Numbers that steer a beam search.
+    """Doubles that steer a beam search.
 
     Parameters
     ----------
@@ -54,9 +49,9 @@ class Beam:
     blocks if that is smaller, plus the log-odds that moves have lost from the start to it.
     """
 
-    met: NDArray[np.intp]  # shape (M, blocks, roles)
-    errors: Numbers  # mean squared errors, shape (M,)
-    lost: Numbers  # log-odds that moves have lost, shape (M,)
+    met: Indices  # shape (M, blocks, roles)
+    errors: Doubles  # mean squared errors, shape (M,)
+    lost: Doubles  # log-odds that moves have lost, shape (M,)
     expanded: NDArray[np.bool_]  # whether it has been moved on from, shape (M,)
     wide: int  # which of the two beams this is
     floor: float  # errors far below this count alike in the second beam
@@ -65,10 +60,12 @@ class Beam:
     @classmethod
     def begun(cls, judge: Judge, start: Run, known: Precedence) -> "Beam":
         """A beam that has met one order."""
-        met = start.arrangement[None]
-        floor = max(_typical_effect(judge, start), NOTHING)
-        nothing = np.zeros(1, bool)
-        return cls(met, np.array([start.error]), np.zeros(1), nothing, 0, floor, known)
+        met, expanded, floor = start.arrangement[None], np.zeros(1, bool), NOTHING
+        if len(start) > 1:  # the error that one swap of neighbours makes in the median
+            effects = shift_effects(judge, linearize(judge, start), 1)
+            typical = np.median(np.mean(np.square(effects, dtype=np.float64), axis=1))
+            floor = max(float(typical), NOTHING)
+        return cls(met, np.array([start.error]), np.zeros(1), expanded, 0, floor, known)
 
     def check(self) -> None:
         """Raise `ValueError` for a beam that is not over orders of the blocks that it knows."""
@@ -102,24 +99,23 @@ class Beam:
         expanded[front] = True
         return replace(self, met=met, errors=errors, lost=lost, expanded=expanded)
 
-    def _costs(self, judge: Judge, errors: Numbers, lost: Numbers) -> Numbers:
+    def _costs(self, judge: Judge, errors: Doubles, lost: Doubles) -> Doubles:
         """What orders cost, in nats; all predictions count, but no more than there are blocks."""
         strength = min(judge.predictions.size, self.met.shape[1])
-        costs: Numbers = (
+        costs: Doubles = (
             strength / 2 * np.log(errors + (self.floor if self.wide else NOTHING)) + lost
         )
         return costs
 
-    def _front(self, judge: Judge, by: BeamParameters) -> NDArray[np.intp]:
-        """Numbers of the likeliest orders that have not been moved on from."""
+    def _front(self, judge: Judge, by: BeamParameters) -> Indices:
+        """Doubles of the likeliest orders that have not been moved on from."""
         costs = self._costs(judge, self.errors, self.lost)
         likeliest = np.argsort(costs, kind="stable")[: by.widths[self.wide]]
-        front: NDArray[np.intp] = likeliest[~self.expanded[likeliest]]
-        return front
+        return likeliest[~self.expanded[likeliest]]
 
     def _children(
         self, judge: Judge, number: int, near: Run, names: set[bytes], by: BeamParameters
-    ) -> tuple[NDArray[np.intp], Numbers, Numbers]:
+    ) -> tuple[Indices, Doubles, Doubles]:
         """The most promising shifts of an order to orders not met yet, by name: `met` and so on."""
         arrangement = self.met[number]
         run = judge.run(arrangement, after=near)
@@ -139,11 +135,3 @@ class Beam:
                 break
         met = np.array(children, np.intp).reshape(-1, *arrangement.shape)
         return met, judge.errors(run, met), lost[chosen]
-
-
-def _typical_effect(judge: Judge, run: Run) -> float:
-    """The error that one swap of neighbours makes in the median."""
-    if len(run) < 2:
-        return 0.0
-    effects = shift_effects(judge, linearize(judge, run), 1)
-    return float(np.median(np.mean(np.square(effects, dtype=np.float64), axis=1)))

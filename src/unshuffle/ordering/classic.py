@@ -9,18 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.ordering.auto import advance
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Doubles, Indices, Judge, Run
 from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.stages import Stage
 from unshuffle.ordering.state import State
 from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.blueprint import Arrangement
-
-Errors = NDArray[np.float64]
 
 # Where greedy insertion may put a block: before or after what stands, or at every position.
 PLACEMENTS = ("ends", "anywhere")
@@ -99,7 +96,7 @@ def _sweeps(bench: Workbench) -> list[Sweep]:
     return [Sweep(name) for name in SWEEPS if turns or name != "roles"]
 
 
-def _taken(state: State, bench: Workbench, run: Run, errors: Errors, *, kept: bool) -> State:
+def _taken(state: State, bench: Workbench, run: Run, errors: Doubles, *, kept: bool) -> State:
     """The state after a batch of candidates."""
     found = bench.found(0, state.rows, run) if kept else state.best
     step = Step(state.stage, errors, kept, found.arrangement, found.error, state.rows)
@@ -117,25 +114,22 @@ def classic(state: State, bench: Workbench, placement: str) -> Iterator[State]:
 
 def inserted(
     judge: Judge, run: Run, blocks: Arrangement, placement: str = "anywhere"
-) -> tuple[Run, Errors]:
+) -> tuple[Run, Doubles]:
     """Insert the block that lowers the error most, or raises it least; with the errors of all.
 
     Ties go to the block, then to the position, that comes first.
     """
     positions = range(len(run) + 1) if placement == "anywhere" else sorted({0, len(run)})
-    candidates = np.stack(
-        [np.insert(run.arrangement, position, block, axis=0)
-         for block in blocks for position in positions]
-    )  # fmt: skip
+    made = [np.insert(run.arrangement, at, block, axis=0) for block in blocks for at in positions]
+    candidates = np.stack(made)
     errors = judge.errors(run, candidates)
     return judge.run(candidates[int(errors.argmin())], after=run), errors
 
 
-def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Errors, int]:
+def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Doubles, int]:
     """Exchange the block of a place with later ones, from a start on, until that lowers the error.
 
-    What comes back is the run that stands, the errors of what was judged, and the index of the last
-    exchange that was.
+    With the run that stands come the errors of what was judged, and the index of the last of these.
     """
     others = np.arange(start, len(run))
     candidates = np.tile(run.arrangement, (len(others), 1, 1))
@@ -144,7 +138,7 @@ def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Errors,
     return _first_better(judge, run, candidates)
 
 
-def moved(judge: Judge, run: Run, block: NDArray[np.intp]) -> tuple[Run, Errors]:
+def moved(judge: Judge, run: Run, block: Indices) -> tuple[Run, Doubles]:
     """Take a block out and put it where the error is lowest, if that is lower than it was."""
     at = int(np.flatnonzero((run.arrangement == block).all(axis=1))[0])
     places = [place for place in range(len(run)) if place != at]
@@ -155,7 +149,7 @@ def moved(judge: Judge, run: Run, block: NDArray[np.intp]) -> tuple[Run, Errors]
     return judge.run(candidates[best], after=run) if kept else run, errors
 
 
-def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Errors, int]:
+def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Doubles, int]:
     """Exchange the roles within one block after the other until that lowers the error."""
     (one, other), *_ = judge.bank.kind.turns()
     places = np.arange(start, len(run))
@@ -166,13 +160,9 @@ def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Errors, int]:
     return _first_better(judge, run, candidates)
 
 
-def _first_better(judge: Judge, run: Run, candidates: NDArray[np.intp]) -> tuple[Run, Errors, int]:
-    """Judge candidates in sequence until one lowers the error.
-
-    What comes back is the run that stands, the errors of the candidates judged, and the index of
-    the last of them.
-    """
-    errors: list[Errors] = []
+def _first_better(judge: Judge, run: Run, candidates: Indices) -> tuple[Run, Doubles, int]:
+    """Judge candidates in sequence until one lowers the error; results as of `exchanged`."""
+    errors: list[Doubles] = []
     for batch in _batches(candidates):
         errors.append(judge.errors(run, batch))
         better = np.flatnonzero(errors[-1] < run.error)
@@ -184,7 +174,7 @@ def _first_better(judge: Judge, run: Run, candidates: NDArray[np.intp]) -> tuple
     return run, np.concatenate(errors), len(candidates) - 1
 
 
-def _batches(candidates: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+def _batches(candidates: Indices) -> Iterator[Indices]:
     """Split candidates into batches that grow, since an early success wastes the batch's rest."""
     size = 4
     while len(candidates):

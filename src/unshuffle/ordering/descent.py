@@ -1,19 +1,17 @@
 """Descent: rounds of many moves at once, each proposed to first order and judged exactly.
 
 What descends is ``K / 2 * log(mean squared error) − Σ log-odds of the blocks``: the record and the
-evidence on which pieces share a block, each in its own currency. Far from the answer a change of
-blocks against the evidence must explain a large part of the error; close to it the error decides
-alone.
+evidence on which pieces share a block. Far from the answer a change of blocks against the evidence
+must explain a large part of the error; close to it the error decides alone.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.grouping.evidence import Evidence
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Indices, Judge, Run
 from unshuffle.ordering.linearization import Linearization, linearize
 from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, with_swap_effects
 from unshuffle.ordering.reassignment import ReassignmentParameters, reassignments
@@ -80,28 +78,13 @@ def descent_round(
     A set that fails is halved. The effort is 0 for adjacent swaps of blocks, 1 for wider shifts
     too, 2 for swaps of pieces too.
     """
-    at = linearize(judge, run)
-    moves = shift_moves(judge, at, by.window if effort else 1)
-    if effort == 2:
-        moves += _swaps(judge, at, evidence, by)
-        moves += turn_moves(judge, at, evidence)
-    proposals = [regression(moves, at.residual)]
-    if effort:
-        proposals.append(pursuit(moves, at.residual, strength=len(run)))
-    best, tested = _judged(judge, run, moves, proposals, evidence)
-    if best is run:
-        if effort:
-            proposals = [*promising(moves, at.residual, len(run))[: by.singles, None]]
-        else:
-            # As long as adjacent swaps help, their regression nearly always chooses best, so the
-            # pursuit is asked only where that fails.
-            proposals = [pursuit(moves, at.residual, strength=len(run))]
-        best, more = _judged(judge, run, moves, proposals, evidence)
-        tested += more
-    if best is run and effort == 2:
-        others = reassignments(judge, at, evidence, by.reassignment)
-        best, more = lowest(judge, run, others, evidence)
-        tested += more
+    best = run
+    tested: list[float] = []
+    for arrangements in _proposed(judge, linearize(judge, run), evidence, effort, by):
+        best, errors = lowest(judge, run, arrangements, evidence)
+        tested += errors
+        if best is not run:
+            break
     before, after = objective(run, evidence), objective(best, evidence)
     slow = not after < before + len(run) / 2 * np.log1p(-by.slow)
     return Round(best, tested, best is not run, effort + 1 if slow else 0)
@@ -148,23 +131,41 @@ def lowest(
     return best, [candidate.error for candidate in candidates]
 
 
-def _judged(
-    judge: Judge, run: Run, moves: Moves, proposals: Sequence[NDArray[np.intp]], evidence: Evidence
-) -> tuple[Run, list[float]]:
-    """Judge proposals exactly; halve those that fail; return the best, or the run that stands."""
-    best = run
-    tested: list[float] = []
-    stands = key(run.arrangement)
-    while proposals and best is run:
+def _proposed(
+    judge: Judge, at: Linearization, evidence: Evidence, effort: int, by: DescentParameters
+) -> Iterator[list[Arrangement]]:
+    """Arrangements to judge together, and others in case that none of them is better."""
+    arrangement, strength = at.run.arrangement, len(at.run)
+    moves = shift_moves(judge, at, by.window if effort else 1)
+    if effort == 2:
+        moves += _swaps(judge, at, evidence, by)
+        moves += turn_moves(judge, at, evidence)
+    linear = [regression(moves, at.residual)]
+    if not effort:
+        yield from _halved(moves, linear, arrangement)
+        # As long as adjacent swaps help, their regression nearly always chooses best, so the
+        # pursuit is asked only where that fails.
+        yield from _halved(moves, [pursuit(moves, at.residual, strength)], arrangement)
+        return
+    yield from _halved(moves, [*linear, pursuit(moves, at.residual, strength)], arrangement)
+    singles = promising(moves, at.residual, strength)[: by.singles, None]
+    yield from _halved(moves, [*singles], arrangement)
+    if effort == 2:
+        yield reassignments(judge, at, evidence, by.reassignment)
+
+
+def _halved(
+    moves: Moves, proposals: Sequence[Indices], arrangement: Arrangement
+) -> Iterator[list[Arrangement]]:
+    """What sets of moves make of an arrangement, then their first halves, down to single moves."""
+    while proposals:
         made = {}
         for chosen in proposals:
-            arrangement = moves.apply(chosen, run.arrangement)
-            made[key(arrangement)] = arrangement, chosen
-        made.pop(stands, None)
-        best, more = lowest(judge, run, [each for each, _ in made.values()], evidence)
-        tested += more
+            other = moves.apply(chosen, arrangement)
+            made[key(other)] = other, chosen
+        made.pop(key(arrangement), None)
+        yield [other for other, _ in made.values()]
         proposals = [chosen[: len(chosen) // 2] for _, chosen in made.values() if len(chosen) > 1]
-    return best, tested
 
 
 def _swaps(judge: Judge, at: Linearization, evidence: Evidence, by: DescentParameters) -> Moves:

@@ -1,9 +1,8 @@
 """The judge: the exact error of an arrangement, for many arrangements at a time.
 
-Candidates differ from the arrangement that stands in a few places, so they start from its states at
-the first place of difference. From there on most of them run the same block at the same depth:
-their rows are stacked and pass through it in one matrix product. Batches are judged in parallel
-threads.
+Candidates start from the states of the arrangement that stands, at the first place of difference.
+Most of them then run the same block at the same depth, so their rows pass through it in one matrix
+product. Batches are judged in parallel threads.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,10 @@ from unshuffle.blocks.threads import pool
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
+
+# Numbers in double precision, and indices.
+Doubles = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 # With fewer rows, products block by block are so short that threads wait for each other.
 FEW_ROWS = 512
@@ -96,9 +99,7 @@ class Judge:
         for _ in pool().map(quietly, (slice(0, middle), slice(middle, None))):
             pass
 
-    def errors(
-        self, base: Run, candidates: NDArray[np.intp], *, at_once: int = ROWS_TOGETHER
-    ) -> NDArray[np.float64]:
+    def errors(self, base: Run, candidates: Indices, *, at_once: int = ROWS_TOGETHER) -> Doubles:
         """Mean squared errors of candidates, which have shape (candidates, blocks, roles).
 
         The states of the base are reused. An error is infinite where an arrangement overflows. The
@@ -110,16 +111,14 @@ class Judge:
         size = max(1, at_once // len(self.inputs))
         batches = [sequence[first : first + size] for first in range(0, len(candidates), size)]
 
-        def judge(batch: NDArray[np.intp]) -> None:
+        def judge(batch: Indices) -> None:
             errors[batch] = self._judge(base, candidates[batch], start[batch])
 
         for _ in pool().map(judge, batches):
             pass
         return errors
 
-    def _judge(
-        self, base: Run, candidates: NDArray[np.intp], start: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
+    def _judge(self, base: Run, candidates: Indices, start: Indices) -> Doubles:
         """Judge candidates that are sorted by the place at which they leave the base."""
         count, length = candidates.shape[:2]
         rows, width = self.inputs.shape
@@ -137,27 +136,27 @@ class Judge:
                         states[members] = y.reshape(-1, rows, width)
             return self._errors(states)
 
-    def _errors(self, states: Floats) -> NDArray[np.float64]:
+    def _errors(self, states: Floats) -> Doubles:
         """Mean squared errors of final states of shape (candidates, rows, width)."""
         residual = self.ends.leave(states.reshape(-1, states.shape[2]))
         residual = residual.reshape(len(states), *self.predictions.shape)
         residual -= self.predictions
         np.square(residual, out=residual)
-        errors: NDArray[np.float64] = residual.mean(axis=(1, 2), dtype=np.float64)
+        errors: Doubles = residual.mean(axis=(1, 2), dtype=np.float64)
         errors[np.isnan(errors)] = np.inf
         return errors
 
 
-def _departures(base: Arrangement, candidates: NDArray[np.intp]) -> NDArray[np.intp]:
+def _departures(base: Arrangement, candidates: Indices) -> Indices:
     """Places at which candidates leave a base, at the latest where one of them ends."""
     overlap = min(candidates.shape[1], len(base))
     differs = np.ones((len(candidates), overlap + 1), bool)
     differs[:, :overlap] = (candidates[:, :overlap] != base[:overlap]).any(axis=2)
-    places: NDArray[np.intp] = differs.argmax(axis=1)
+    places: Indices = differs.argmax(axis=1)
     return places
 
 
-def _alike(blocks: Arrangement) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
+def _alike(blocks: Arrangement) -> Iterator[tuple[int, slice | Indices]]:
     """The first of each different block, and where it occurs.
 
     Where it stands side by side it is a slice, which needs no copy.

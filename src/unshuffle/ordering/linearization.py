@@ -1,10 +1,9 @@
 """First-order effects of moves, from one forward and one backward pass.
 
 With the states x_t of an arrangement and the sensitivities g_t = ∂ŷ/∂x_t, replacing the state after
-some place by x_t + δ moves the prediction by about g_t · δ. The local change δ is computed exactly,
-by running the few blocks that a move touches; only what lies behind them is linearized. One forward
-and one backward pass thus serve every candidate move. Scoring adjacent swaps in this way is the
-idea of cezarc1/droppedaneuralnet-puzzle.
+some place by x_t + δ moves the prediction by about g_t · δ. The change δ is computed exactly, by
+running the few blocks that a move touches; only what lies behind them is linearized. Scoring
+adjacent swaps in this way is the idea of cezarc1/droppedaneuralnet-puzzle.
 
 Effects are vectors of one number for each output and row, outputs first.
 """
@@ -13,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.blocks.network import pull_back
-from unshuffle.ordering.judge import FEW_ROWS, Judge, Run
+from unshuffle.ordering.judge import FEW_ROWS, Indices, Judge, Run
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
@@ -57,7 +55,7 @@ def linearize(judge: Judge, run: Run) -> Linearization:
     return Linearization(run, sensitivities, residual.T.reshape(-1))
 
 
-def shifts(length: int, window: int) -> NDArray[np.intp]:
+def shifts(length: int, window: int) -> Indices:
     """All moves of a block by up to `window` places, as (from, to); adjacent swaps come first.
 
     Moving a block one place back is the swap that moves its neighbour one place forward, and is

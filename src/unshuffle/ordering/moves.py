@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.grouping.evidence import Evidence
-from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.judge import Doubles, Indices, Judge
 from unshuffle.ordering.linearization import (
     Linearization,
     exchange_effects,
@@ -29,12 +29,12 @@ NO_ROLE = -1
 class Moves:
     """Candidate moves, with what each is expected to do; arrays have a first axis of moves."""
 
-    first: NDArray[np.intp]  # the places that they act on: a shift goes from the first
-    second: NDArray[np.intp]  # to the second
-    first_role: NDArray[np.intp]  # the roles of the two slots of a swap; `NO_ROLE` for a shift
-    second_role: NDArray[np.intp]
+    first: Indices  # the places that they act on: a shift goes from the first
+    second: Indices  # to the second
+    first_role: Indices  # the roles of the two slots of a swap; `NO_ROLE` for a shift
+    second_role: Indices
     effects: Floats  # first-order changes of the predictions: shape (moves, equations)
-    gains: NDArray[np.float64]  # changes of the log-odds of the blocks
+    gains: Doubles  # changes of the log-odds of the blocks
 
     def __len__(self) -> int:
         return len(self.first)
@@ -49,7 +49,7 @@ class Moves:
         names = self.__dataclass_fields__
         return Moves(*(np.concatenate([getattr(each, n) for each in (self, other)]) for n in names))
 
-    def take(self, chosen: NDArray[np.intp]) -> "Moves":
+    def take(self, chosen: Indices) -> "Moves":
         """Some of the moves."""
         return Moves(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
@@ -58,10 +58,9 @@ class Moves:
         return replace(self, effects=effects)
 
     def compatible(self, move: int) -> NDArray[np.bool_]:
-        """Which moves can be made together with one: shape (moves,), that one itself excluded.
+        """Which other moves can be made together with one: those whose places do not interleave.
 
-        Moves whose places do not interleave act on different parts of the network: spans that do
-        not overlap, and swaps in other places than a shift passes.
+        These are spans that do not overlap, and swaps in other places than a shift passes.
         """
         low, high = np.minimum(self.first, self.second), np.maximum(self.first, self.second)
         a, b = low[move], high[move]
@@ -83,7 +82,7 @@ class Moves:
         reversing: NDArray[np.bool_] = ~self.swap & (forward | backward)
         return reversing
 
-    def apply(self, chosen: NDArray[np.intp], arrangement: Arrangement) -> Arrangement:
+    def apply(self, chosen: Indices, arrangement: Arrangement) -> Arrangement:
         """Make compatible moves on an arrangement."""
         made = arrangement.copy()
         for move in chosen.tolist():
@@ -152,8 +151,8 @@ def all_swaps(
 ) -> Moves:
     """Exchange the pieces that each two blocks have in a role, for every role.
 
-    All are run as steps of their own, without those that swaps have in common, so this is for few
-    rows. Only swaps that change the sum of the log-odds by more than the least gain are considered.
+    All are run as steps of their own, so this is for few rows. Only swaps that change the sum of
+    the log-odds by more than the least gain are considered.
     """
     arrangement = at.run.arrangement
     length, roles = arrangement.shape

@@ -1,25 +1,24 @@
 """Population: a distribution over arrangements, drawn in towards the best of its samples.
 
-Far from the answer the error is a rugged function of the arrangement, and descent ends in the
-next hollow. Averaged over many arrangements it still falls towards the answer. The cross-entropy
-method (Rubinstein 1999; de Boer, Kroese, Mannor & Rubinstein 2005) goes by that average: sample
-arrangements, take the best tenth, fit the distribution to them, and repeat. An arrangement is the
-sorting of the blocks by places with Gaussian noise on them (a Thurstone model, 1927). The pieces in
-each further role are the assignment that is best for log-probabilities with Gumbel noise on them
-(perturb-and-MAP, Papandreou & Yuille 2011). The best count more than the others by the log-ranks of
-evolution strategies (Hansen & Ostermeier 2001).
+Far from the answer the error is a rugged function of the arrangement, and descent ends early; its
+mean over many arrangements still falls towards the answer. The cross-entropy method (Rubinstein
+1999; de Boer, Kroese, Mannor & Rubinstein 2005) samples arrangements, fits the distribution to the
+best tenth, and repeats. An arrangement sorts the blocks by places with Gaussian noise (Thurstone
+1927). The pieces in each further role are the best assignment of log-probabilities with Gumbel
+noise (perturb-and-MAP, Papandreou & Yuille 2011). The best count more by the log-ranks of evolution
+strategies (Hansen & Ostermeier 2001).
 
-Each generation is judged on a few rows that it alone draws: what fits some rows by accident does
-not fit the next ones, so the distribution does not overfit, however few they are.
+Each generation is judged on a few rows that it alone draws. What fits some rows by accident does
+not fit the next ones, so the distribution does not overfit.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.matching import optimal_matching
+from unshuffle.ordering.judge import Doubles, Indices
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement, Kind
 
@@ -84,11 +83,11 @@ class Distribution:
     pieces: Arrangement  # of the blocks that it began with
     anchor: int  # number of the role whose piece stands for its block
     sets: tuple[tuple[int, ...], ...]  # of other roles; their pieces can lie in all their slots
-    places: NDArray[np.float64]  # mean place of each block, shape (K,)
-    spreads: NDArray[np.float64]  # standard deviation of that, shape (K,)
+    places: Doubles  # mean place of each block, shape (K,)
+    spreads: Doubles  # standard deviation of that, shape (K,)
     # For each set of n roles, shape (n K, n K): for each slot, role by role, the probability of
     # each piece of the set, role by role too; 0 for what cannot be.
-    partners: tuple[NDArray[np.float64], ...]
+    partners: tuple[Doubles, ...]
 
     @property
     def doubt(self) -> float:
@@ -102,17 +101,16 @@ class Distribution:
         """The likeliest arrangement."""
         order = np.argsort(self.places, kind="stable")[None]
         chosen = [optimal_matching(each)[None, :, 1] for each in self._logs]
-        likeliest: Arrangement = self.arranged(self._by_role(order, chosen))[0]
-        return likeliest
+        return self.arranged(self._by_role(order, chosen)[0])
 
     @property
-    def _logs(self) -> list[NDArray[np.float64]]:
+    def _logs(self) -> list[Doubles]:
         return [
             np.log(each, where=each > 0, out=np.full_like(each, IMPOSSIBLE))
             for each in self.partners
         ]
 
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    def sample(self, count: int, rng: np.random.Generator) -> Indices:
         """Draw arrangements, as indices of pieces: shape (count, K, roles)."""
         length = len(self.places)
         noisy = self.places + self.spreads * rng.standard_normal((count, length))
@@ -123,7 +121,7 @@ class Distribution:
             chosen.append(np.stack([optimal_matching(logs + each)[:, 1] for each in noise]))
         return self._by_role(order, chosen)
 
-    def _by_role(self, order: NDArray[np.intp], chosen: list[NDArray[np.intp]]) -> NDArray[np.intp]:
+    def _by_role(self, order: Indices, chosen: list[Indices]) -> Indices:
         """Indices of pieces by place and role: of blocks for the anchor, else among their set."""
         count, length = order.shape
         indices = np.empty((count, length, self.pieces.shape[1]), np.intp)
@@ -133,7 +131,7 @@ class Distribution:
                 indices[:, :, role] = np.take_along_axis(partners, order, axis=1)
         return indices
 
-    def arranged(self, indices: NDArray[np.intp]) -> NDArray[np.intp]:
+    def arranged(self, indices: Indices) -> Indices:
         """Indices, shape (…, K, roles), as pieces."""
         made = np.empty_like(indices)
         for roles in ((self.anchor,), *self.sets):
@@ -141,7 +139,7 @@ class Distribution:
             made[..., list(roles)] = members[indices[..., list(roles)]]
         return made
 
-    def fitted(self, samples: NDArray[np.intp], by: PopulationParameters) -> "Distribution":
+    def fitted(self, samples: Indices, by: PopulationParameters) -> "Distribution":
         """The distribution drawn in towards samples, shape (n, K, roles), the best first."""
         count = len(samples)
         weights = np.log(count + 0.5) - np.log(np.arange(1, count + 1))
@@ -200,7 +198,7 @@ class Population:
 
     def next_generation(
         self, problem: Problem, rng: np.random.Generator, by: PopulationParameters
-    ) -> tuple["Population", NDArray[np.float64]]:
+    ) -> tuple["Population", Doubles]:
         """Draw a generation, judge it on rows of its own, and draw the distribution in.
 
         With the population after it comes the mean squared error of each sample.
@@ -245,7 +243,7 @@ class Population:
 
 def _chances(
     pieces: Arrangement, roles: tuple[int, ...], evidence: Evidence, by: PopulationParameters
-) -> NDArray[np.float64]:
+) -> Doubles:
     """Probabilities of all pieces of a set of roles in all of its slots."""
     members = pieces[:, list(roles)].T.ravel()
     blocks = np.repeat(pieces[:, None], len(members), axis=1)

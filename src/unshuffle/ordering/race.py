@@ -16,10 +16,9 @@ from unshuffle.pieces.blueprint import Arrangement
 class Populations:
     """Draw populations in, one for each problem, until one leads near.
 
-    Which problem is the right one shows only when its population has been drawn in: before that, a
-    wrong activation may well fit better. The likeliest one begins; each of the others begins when
-    those before it have had their chance. So the others cost nothing where the likeliest soon
-    succeeds, and none of them waits for one that leads nowhere.
+    Before the population of the right problem has been drawn in, a wrong activation may well fit
+    better. The likeliest problem begins; each of the others begins when those before it have had
+    their chance. So the others cost nothing where the likeliest soon succeeds.
     """
 
     name = "populations"

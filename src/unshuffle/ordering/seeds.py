@@ -66,11 +66,7 @@ def smallest_step(network: Network, inputs: Floats) -> Ranking:
 
 
 def by_products(network: Network, _: Floats) -> Ranking:
-    """Sort by the leading eigenvector of how alike the blocks' products are.
-
-    Likeness is the cosine of the off-diagonal entries of W_out W_in, and of W_out W_outᵀ, less the
-    mean over the blocks.
-    """
+    """Sort by the leading eigenvector of how alike W_out W_in are, and W_out W_outᵀ."""
     blocks = as_mlp(network).blocks
     if len(blocks) < 3:
         return np.arange(len(blocks))

@@ -1,14 +1,13 @@
 """Choose moves that fit together, from their first-order effects.
 
-Effects add up to first order, so the error after any set of moves is known from the Gram matrix of
-the effects. Two ways to choose complement each other: a joint regression sees how overlapping
-swaps explain the residual together, and matching pursuit takes the best move, subtracts what it
-explains, and goes on.
+Effects add up to first order, so their Gram matrix tells the error after any set of moves. A joint
+regression sees how overlapping swaps explain the residual together; matching pursuit takes the best
+move, subtracts what it explains, and goes on.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from unshuffle.ordering.judge import Indices
 from unshuffle.ordering.moves import Moves
 from unshuffle.pieces.pile import Floats
 
@@ -22,7 +21,7 @@ NOTHING = 1e-200
 MOST = 64
 
 
-def regression(moves: Moves, residual: Floats) -> NDArray[np.intp]:
+def regression(moves: Moves, residual: Floats) -> Indices:
     """Choose adjacent swaps by how much of each the residual asks for.
 
     Damped Gauss-Newton on the permutation: the ridge regression of the residual on the effects of
@@ -49,7 +48,7 @@ def regression(moves: Moves, residual: Floats) -> NDArray[np.intp]:
     return np.array(chosen, np.intp)
 
 
-def promising(moves: Moves, residual: Floats, strength: float) -> NDArray[np.intp]:
+def promising(moves: Moves, residual: Floats, strength: float) -> Indices:
     """Rank single moves by the objective that `pursuit` states, the most promising first."""
     effects = moves.effects
     error = max(float(residual.astype(np.float64) @ residual), NOTHING)
@@ -59,7 +58,7 @@ def promising(moves: Moves, residual: Floats, strength: float) -> NDArray[np.int
     return np.argsort(change, kind="stable")
 
 
-def pursuit(moves: Moves, residual: Floats, strength: float) -> NDArray[np.intp]:
+def pursuit(moves: Moves, residual: Floats, strength: float) -> Indices:
     """Choose compatible moves, each the best for what the earlier ones leave.
 
     The best lowers ``strength / 2 * log(squared error) − log-odds`` most, the objective of

@@ -1,13 +1,11 @@
 """Seriation: the depth of blocks from how alike they are, in many views at once.
 
-What neighbouring blocks learn is alike, but in which part of the weights that shows depends on how
-the network was trained. A view is one such part, a vector for each block. Each view alone is
-seriated by the leading eigenvector of its likeness (Atkins, Boman & Hendrickson 1998). Views that
-see the depth agree with each other, and those that do not agree with none, so the leading singular
-vector of all the rankings is near the depth. It is then refined by self-training (Scudder 1965):
-each view predicts it for every block from the other blocks, by kernel ridge regression with
-Allen's formula for what is left out (1974), and the predictions are averaged, each weighed by how
-well it does.
+What neighbouring blocks learn is alike; in which part of the weights that shows depends on how the
+network was trained. A view is one such part, a vector for each block. Each is seriated by the
+leading eigenvector of its likeness (Atkins, Boman & Hendrickson 1998). Views that see the depth
+agree, so the leading singular vector of all rankings is near it. Self-training (Scudder 1965)
+refines it: each view predicts it for every block from the others, by kernel ridge regression with
+Allen's formula for what is left out (1974), and predictions are weighed by how well they do.
 """
 
 import numpy as np
@@ -58,8 +56,7 @@ def leading(alike: NDArray[np.float64]) -> NDArray[np.float64]:
 def off_diagonal(matrices: Floats) -> Floats:
     """The entries off the diagonals of square matrices: shape (matrices, width² − width)."""
     across = ~np.eye(matrices.shape[1], dtype=bool)
-    entries: Floats = matrices[:, across]
-    return entries
+    return matrices[:, across]
 
 
 def outer_products(blocks: MlpStack) -> Floats:
@@ -68,12 +65,7 @@ def outer_products(blocks: MlpStack) -> Floats:
 
 
 def views(network: Network) -> dict[str, Floats]:
-    """What may tell the depth of a block, a vector for each.
-
-    Products of weights and their diagonals, what they make of the biases and of the weights of the
-    last layer, and norms by feature of the stream. Of another kind of block, the Gram matrices of
-    every matrix, and every vector.
-    """
+    """What may tell the depth of a block, a vector for each."""
     if not isinstance(network.blocks, MlpStack):
         return _views_of_any(network.blocks)
     blocks, last = network.blocks, as_mlp(network).last.weight

@@ -302,9 +302,4 @@ STAGES: tuple[Stage, ...] = (
 
 # Enough to come near an arrangement that cannot reproduce the record, because pieces are missing
 # or do not belong.
-FIRST_STAGES: tuple[Stage, ...] = (
-    QuickDescents(),
-    Polish(),
-    SeedDescents(always=True),
-    Alternatives(),
-)
+FIRST_STAGES = (QuickDescents(), Polish(), SeedDescents(always=True), Alternatives())

@@ -102,17 +102,8 @@ class State:
 
     def after(self, *names: str) -> "State":
         """The state after a stage has ended."""
-        return replace(
-            self,
-            stage="",
-            ended=(*self.ended, *names),
-            attempt=None,
-            attempts=0,
-            failures=0,
-            race=Race(),
-            sweep=None,
-            cursor=(),
-        )
+        fresh = State(self.best, self.rows, self.draws, self.step, ended=(*self.ended, *names))
+        return replace(fresh, noisy=self.noisy, decided=self.decided, before=self.before)
 
     def check(self, bank: Bank, blocks: int, rows: int) -> None:
         """Raise `ValueError` for a state of other blocks, other pieces, or more rows."""

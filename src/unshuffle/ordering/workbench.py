@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.ordering.beam import BeamParameters
 from unshuffle.ordering.descent import DescentParameters
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Doubles, Judge, Run
 from unshuffle.ordering.population import PopulationParameters
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
@@ -229,12 +228,11 @@ class Workbench:
     def some_inputs(self, alternative: int, most: int, rng: np.random.Generator) -> Floats:
         """Inputs drawn from all rows, those without predictions too."""
         inputs = self.problem(alternative).records.inputs
-        chosen: Floats = inputs[rng.permutation(len(inputs))[:most]]
-        return chosen
+        return inputs[rng.permutation(len(inputs))[:most]]
 
     def ranked_seeds(
         self, alternative: int, rows: int, rng: np.random.Generator, *, quick: bool
-    ) -> tuple[list[Arrangement], NDArray[np.float64]]:
+    ) -> tuple[list[Arrangement], Doubles]:
         """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
         problem, judge = self.problem(alternative), self.judge(alternative, rows)
         enough = judge.predictions.size >= self.by.quick
@@ -259,7 +257,7 @@ def rank_seeds(
     *,
     quick: bool,
     clock: Clock | None = None,
-) -> tuple[list[Arrangement], NDArray[np.float64]]:
+) -> tuple[list[Arrangement], Doubles]:
     """All seeds of a problem, or the quick ones, forwards and backwards, the lowest error first.
 
     Seeds look at the inputs, and are compared on so many of the judge's first rows. The start of
@@ -277,8 +275,8 @@ def rank_seeds(
         states = np.stack([judge.inputs[:rows]] * len(starts))
         for blocks in np.stack(starts, axis=1):
             states = problem.bank.take(blocks).apply_each(states)
-        predicted = [problem.ends.leave(state) for state in states]
-        residuals = np.stack(predicted) - judge.predictions[:rows]
+        predicted = np.stack([problem.ends.leave(state) for state in states])
+        residuals = predicted - judge.predictions[:rows]
         squares = np.square(residuals, dtype=np.float64).reshape(len(starts), -1)
     errors = np.nan_to_num(squares.mean(axis=1), nan=np.inf)
     ranked = np.argsort(errors, kind="stable")
