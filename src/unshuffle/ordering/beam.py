@@ -24,7 +24,7 @@ from unshuffle.pieces.blueprint import key
 
 @dataclass(frozen=True)
 class BeamParameters:
-    """Doubles that steer a beam search.
+    """Numbers that steer a beam search.
 
     Parameters
     ----------
@@ -102,13 +102,12 @@ class Beam:
     def _costs(self, judge: Judge, errors: Doubles, lost: Doubles) -> Doubles:
         """What orders cost, in nats; all predictions count, but no more than there are blocks."""
         strength = min(judge.predictions.size, self.met.shape[1])
-        costs: Doubles = (
-            strength / 2 * np.log(errors + (self.floor if self.wide else NOTHING)) + lost
-        )
+        floor = self.floor if self.wide else NOTHING
+        costs: Doubles = strength / 2 * np.log(errors + floor) + lost
         return costs
 
     def _front(self, judge: Judge, by: BeamParameters) -> Indices:
-        """Doubles of the likeliest orders that have not been moved on from."""
+        """Numbers of the likeliest orders that have not been moved on from."""
         costs = self._costs(judge, self.errors, self.lost)
         likeliest = np.argsort(costs, kind="stable")[: by.widths[self.wide]]
         return likeliest[~self.expanded[likeliest]]
@@ -116,7 +115,7 @@ class Beam:
     def _children(
         self, judge: Judge, number: int, near: Run, names: set[bytes], by: BeamParameters
     ) -> tuple[Indices, Doubles, Doubles]:
-        """The most promising shifts of an order to orders not met yet, by name: `met` and so on."""
+        """The most promising shifts of an order to others not met: `met`, `errors` and `lost`."""
         arrangement = self.met[number]
         run = judge.run(arrangement, after=near)
         at = linearize(judge, run)
