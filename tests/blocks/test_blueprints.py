@@ -5,7 +5,8 @@ import pytest
 
 from unshuffle import Piece, Pile
 from unshuffle.blocks.activations import find_activation
-from unshuffle.blocks.blueprints import LoopBlueprint, MlpBlueprint
+from unshuffle.blocks.assembly import last_layer, mlp_bank
+from unshuffle.blocks.blueprints import LoopBlueprint
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import mlp_kind
 from unshuffle.blocks.network import Network
@@ -22,9 +23,11 @@ KIND = Kind(
 
 def test_the_puzzles_kind_is_built_as_its_anatomy_says(dropped):
     case = dropped(blocks=3, activation="tanh", outputs=2)
-    blueprint = MlpBlueprint(read_anatomy(case.pile), find_activation("tanh"))
-    assert blueprint.kind == mlp_kind(6, 10)
-    bank, ends = blueprint.bank(case.pile), blueprint.ends(case.pile)
+    anatomy = read_anatomy(case.pile)
+    bank = mlp_bank(case.pile, anatomy, find_activation("tanh"))
+    assert bank.kind == mlp_kind(6, 10)
+    (last,) = anatomy.last
+    ends = last_layer(case.pile, case.pile[last].id)
     arrangement = np.array([[case.pile.index[name] for name in block] for block in case.blocks])
     network = Network(bank.take(arrangement), ends)
     for name, values in case.network.tensors().items():

@@ -11,7 +11,7 @@ from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.auto import advance, begin, next_stage
 from unshuffle.ordering.linearization import shifts
-from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.moves import disturbed, shifted
 from unshuffle.ordering.population import PopulationParameters
 from unshuffle.ordering.stages import (
     FIRST_STAGES,
@@ -19,7 +19,6 @@ from unshuffle.ordering.stages import (
     Populations,
     SeedDescents,
     ShortDescents,
-    disturbed,
 )
 from unshuffle.ordering.workbench import SearchParameters, Workbench
 from unshuffle.pieces.blueprint import Kind, Role, key, same_pieces

@@ -11,16 +11,9 @@ from unshuffle.pieces.pile import Floats
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise function and its derivative.
+    """An elementwise function and its derivative, by its name in `torch.nn.functional`.
 
-    Parameters
-    ----------
-    name
-        As PyTorch calls the function in `torch.nn.functional`.
-    apply
-        Maps an array to the activated array of the same shape; may overwrite its argument.
-    derivative
-        Maps the same argument to the derivative at each element.
+    Both map an array to one of the same shape; `apply` may overwrite its argument.
     """
 
     name: str
@@ -29,8 +22,7 @@ class Activation:
 
 
 def _relu(z: Floats) -> Floats:
-    out: Floats = np.maximum(z, 0, out=z)
-    return out
+    return np.maximum(z, 0, out=z)
 
 
 def _relu_derivative(z: Floats) -> Floats:
@@ -38,13 +30,11 @@ def _relu_derivative(z: Floats) -> Floats:
 
 
 def _tanh(z: Floats) -> Floats:
-    out: Floats = np.tanh(z, out=z)
-    return out
+    return np.tanh(z, out=z)
 
 
 def _tanh_derivative(z: Floats) -> Floats:
-    out: Floats = 1 - np.tanh(z) ** 2
-    return out
+    return 1 - np.tanh(z) ** 2
 
 
 def _sigmoid(z: Floats) -> Floats:
@@ -62,8 +52,7 @@ def _silu(z: Floats) -> Floats:
 
 def _silu_derivative(z: Floats) -> Floats:
     s = _sigmoid(z)
-    out: Floats = s * (1 + z * (1 - s))
-    return out
+    return s * (1 + z * (1 - s))
 
 
 def _normal_cdf(z: Floats) -> Floats:
@@ -80,32 +69,22 @@ def _gelu(z: Floats) -> Floats:
 
 def _gelu_derivative(z: Floats) -> Floats:
     density = np.exp(-np.square(z) / 2) / np.asarray(np.sqrt(2 * np.pi), z.dtype)
-    out: Floats = _normal_cdf(z) + z * density
-    return out
+    return _normal_cdf(z) + z * density
 
 
 RELU = Activation("relu", _relu, _relu_derivative)
 
+# In the sequence in which they are tried.
 ACTIVATIONS = {
-    activation.name: activation
-    for activation in (
-        RELU,
-        Activation("gelu", _gelu, _gelu_derivative),
-        Activation("silu", _silu, _silu_derivative),
-        Activation("tanh", _tanh, _tanh_derivative),
-    )
+    "relu": RELU,
+    "gelu": Activation("gelu", _gelu, _gelu_derivative),
+    "silu": Activation("silu", _silu, _silu_derivative),
+    "tanh": Activation("tanh", _tanh, _tanh_derivative),
 }
-"""The known ones, in the sequence in which they are tried."""
 
 
 def find_activation(name: str) -> Activation:
-    """Look an activation function up by its name.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
-    """
+    """Look an activation function up by its name; raises `UsageError` if there is none."""
     if name not in ACTIVATIONS:
         raise UsageError.unknown("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

@@ -1,48 +1,33 @@
-"""From pieces to layers, blocks and the whole network."""
+"""From pieces to layers, blocks and the whole network, in the dtype of the pile."""
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from unshuffle.blocks.activations import RELU, Activation
 from unshuffle.blocks.ends import Linear
-from unshuffle.blocks.mlp import MlpBank, MlpNetwork, MlpStack
+from unshuffle.blocks.mlp import MlpBank, MlpNetwork, MlpStack, stacked
 from unshuffle.pieces.anatomy import Anatomy
-from unshuffle.pieces.pile import Floats, PieceId, Pile
+from unshuffle.pieces.pile import PieceId, Pile
 
 
 def mlp_bank(pile: Pile, anatomy: Anatomy, activation: Activation = RELU) -> MlpBank:
     """Stack the pieces that can be inp and those that can be out, by the sequence in `anatomy`."""
-    dtype = pile.dtype
-
-    def stacked(positions: tuple[int, ...]) -> tuple[Floats, Floats]:
-        weight = np.stack([pile[i].weight for i in positions]).astype(dtype, copy=False)
-        bias = np.stack([pile[i].bias for i in positions]).astype(dtype, copy=False)
-        return weight, bias
-
-    return MlpBank(
-        *stacked(anatomy.inp), *stacked(anatomy.out), activation, anatomy.inp, anatomy.out
-    )
+    inp, out = (stacked((pile[i] for i in role), pile.dtype) for role in (anatomy.inp, anatomy.out))
+    return MlpBank(*inp, *out, activation, anatomy.inp, anatomy.out)
 
 
 def stack_blocks(
     pile: Pile, pairs: Iterable[tuple[PieceId, PieceId]], activation: Activation = RELU
 ) -> MlpStack:
-    """Stack blocks from the ids of their inp and out layers, in the pile's dtype."""
-    pairs = list(pairs)
-    inp = [pile[pile.index[inp]] for inp, _ in pairs]
-    out = [pile[pile.index[out]] for _, out in pairs]
-    return MlpStack(
-        np.stack([piece.weight for piece in inp]).astype(pile.dtype, copy=False),
-        np.stack([piece.bias for piece in inp]).astype(pile.dtype, copy=False),
-        np.stack([piece.weight for piece in out]).astype(pile.dtype, copy=False),
-        np.stack([piece.bias for piece in out]).astype(pile.dtype, copy=False),
-        activation,
+    """Stack blocks from the ids of their inp and out layers."""
+    inp, out = (
+        stacked((pile[pile.index[name]] for name in role), pile.dtype)
+        for role in zip(*pairs, strict=True)
     )
+    return MlpStack(*inp, *out, activation)
 
 
 def last_layer(pile: Pile, name: PieceId) -> Linear:
-    """The piece of that id as the last layer, in the pile's dtype."""
+    """The piece of that id as the last layer."""
     piece = pile[pile.index[name]]
     return Linear(piece.weight, piece.bias).astype(pile.dtype)
 

@@ -13,8 +13,8 @@ import numpy as np
 from unshuffle.pieces.blueprint import Arrangement, Kind, Parts
 from unshuffle.pieces.pile import Floats
 
+# The tensors of one block: by role, then by the name of the tensor.
 Weights = Mapping[str, Mapping[str, Floats]]
-"""The tensors of one block: by role, then by the name of the tensor."""
 
 
 class Stack(Protocol):
@@ -24,58 +24,37 @@ class Stack(Protocol):
 
     def __getitem__(self, places: slice) -> Self:
         """Consecutive blocks."""
-        ...
 
     def apply(self, place: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width); returns a new array of that shape."""
-        ...
 
     def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
-        ...
 
     def apply_each(self, x: Floats) -> Floats:
         """Run each block on rows of its own: x and the result have shape (K, n, width)."""
-        ...
 
     def pullback_each(self, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
-        ...
 
     def replaced(self, place: int, role: int, x: Floats, g: Floats) -> Floats:
         """Projected steps of one block with the piece that each block of the stack has in a role.
 
-        Parameters
-        ----------
-        place, role
-            Which slot the other pieces are put in.
-        x
-            States before the block, shape (n, width).
-        g
-            Sensitivities behind the block, shape (outputs, n, width).
-
-        Returns
-        -------
-        Floats
-            Shape (n, K, outputs): ``g · (block(x) − x)`` with each piece.
+        With states x before the block, shape (n, width), and sensitivities g behind it, shape
+        (outputs, n, width), these are ``g · (block(x) − x)`` for each piece: shape (n, K, outputs).
         """
-        ...
 
     def weights(self, place: int) -> Weights:
         """The tensors of one block."""
-        ...
 
     def copy(self) -> Self:
         """The same blocks in memory of their own."""
-        ...
 
     def overwrite(self, place: int, other: int) -> None:
         """Put another of the blocks in a place; the one that was there is gone."""
-        ...
 
     def astype(self, dtype: np.typing.DTypeLike) -> Self:
         """The same blocks with their numbers in another dtype."""
-        ...
 
 
 class Bank(Protocol):
@@ -84,43 +63,29 @@ class Bank(Protocol):
     @property
     def kind(self) -> Kind:
         """The kind of the blocks."""
-        ...
 
     def apply(self, parts: Parts, x: Floats) -> Floats:
         """Run the block of these pieces on rows x of shape (n, width)."""
-        ...
 
     def pullback(self, parts: Parts, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of the block of these pieces; see `Stack.pullback`."""
-        ...
 
     def take(self, arrangement: Arrangement) -> Stack:
         """The blocks of an arrangement in a row."""
-        ...
 
     def positions(self, role: int) -> Sequence[int]:
         """Positions in the pile of the pieces that can be in a role."""
-        ...
 
 
+# Runs a block of given tensors on rows of shape (n, width).
 Apply = Callable[[Weights, Floats], Floats]
-"""Runs a block of given tensors on rows of shape (n, width)."""
-
+# Vector-Jacobian product of a block of given tensors, at (n, width), for (outputs, n, width).
 Pullback = Callable[[Weights, Floats, Floats], Floats]
-"""Vector-Jacobian product of a block of given tensors, at (n, width), for (outputs, n, width)."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoopStack:
-    """Blocks in a row that are run one by one.
-
-    Parameters
-    ----------
-    kind, run, pull
-        As of `LoopBank`.
-    blocks
-        The tensors of each block.
-    """
+    """Blocks in a row that are run one by one, by the two functions of a `LoopBank`."""
 
     kind: Kind
     run: Apply
@@ -185,22 +150,12 @@ class LoopStack:
 
 @dataclass(frozen=True, eq=False)
 class LoopBank:
-    """Runs any pieces as a block by two functions on their tensors.
-
-    Parameters
-    ----------
-    kind
-        The roles of a block.
-    run, pull
-        The block itself, and its vector-Jacobian product.
-    tensors
-        The tensors of each piece by its position in the pile.
-    """
+    """Runs any pieces as a block by two functions on their tensors."""
 
     kind: Kind
     run: Apply
     pull: Pullback
-    tensors: Sequence[Mapping[str, Floats]]
+    tensors: Sequence[Mapping[str, Floats]]  # of each piece, by its position in the pile
 
     def apply(self, parts: Parts, x: Floats) -> Floats:
         """Run the block of these pieces on rows x of shape (n, width)."""

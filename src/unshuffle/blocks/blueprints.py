@@ -5,13 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from unshuffle.blocks.activations import Activation
-from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.bank import Apply, Bank, LoopBank, Pullback
 from unshuffle.blocks.ends import Ends
-from unshuffle.blocks.mlp import mlp_kind
 from unshuffle.errors import PileError
-from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.blueprint import Kind
 from unshuffle.pieces.pile import Pile
 
@@ -22,45 +18,12 @@ class Blueprint(Protocol):
     @property
     def kind(self) -> Kind:
         """The kind of its blocks."""
-        ...
 
     def bank(self, pile: Pile) -> Bank:
         """The blocks that the pieces of a pile can make."""
-        ...
 
     def ends(self, pile: Pile) -> Ends:
         """What stands before and behind the blocks."""
-        ...
-
-
-@dataclass(frozen=True)
-class MlpBlueprint:
-    """Blocks ``x + out(a(inp(x)))`` and a last layer, as the shapes of a pile admit them.
-
-    Parameters
-    ----------
-    anatomy
-        Roles of the pieces, the last layer decided.
-    activation
-        The elementwise function a.
-    """
-
-    anatomy: Anatomy
-    activation: Activation
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of its blocks."""
-        return mlp_kind(self.anatomy.width, self.anatomy.hidden)
-
-    def bank(self, pile: Pile) -> Bank:
-        """The blocks that the pieces of a pile can make."""
-        return mlp_bank(pile, self.anatomy, self.activation)
-
-    def ends(self, pile: Pile) -> Ends:
-        """The last layer."""
-        (last,) = self.anatomy.last
-        return last_layer(pile, pile[last].id)
 
 
 @dataclass(frozen=True)
@@ -93,10 +56,7 @@ class LoopBlueprint:
     def bank(self, pile: Pile) -> Bank:
         """The blocks that the pieces of a pile can make.
 
-        Raises
-        ------
-        PileError
-            If a piece fits no role, or the pieces of a class are not as many as its slots.
+        Raises `PileError` if a piece fits no role, or a class has not as many pieces as slots.
         """
         kind, dtype = self.kind, pile.dtype
         fitting = {

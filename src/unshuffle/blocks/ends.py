@@ -15,27 +15,21 @@ class Ends(Protocol):
     @property
     def dtype(self) -> np.dtype[np.floating]:
         """The dtype that the network computes in."""
-        ...
 
     def enter(self, inputs: Floats) -> Floats:
         """The first state, shape (rows, width), of inputs, shape (rows, columns)."""
-        ...
 
     def leave(self, state: Floats) -> Floats:
         """Predictions, shape (rows, outputs), of last states, shape (rows, width)."""
-        ...
 
     def pull(self, state: Floats) -> Floats:
         """Derivatives of each output by the last state: shape (outputs, rows, width)."""
-        ...
 
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name."""
-        ...
 
     def astype(self, dtype: np.typing.DTypeLike) -> Self:
         """The same ends with their numbers in another dtype."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +58,7 @@ class Linear:
         return self.weight.dtype
 
     def enter(self, inputs: Floats) -> Floats:
-        """The inputs themselves, in the dtype of the weights.
-
-        Raises
-        ------
-        UsageError
-            If there are not as many in a row as the layer has columns.
-        """
+        """The inputs in the dtype of the weights; raises `UsageError` for rows of another width."""
         inputs, width = np.ascontiguousarray(inputs, dtype=self.dtype), self.weight.shape[1]
         if inputs.ndim != 2 or inputs.shape[1] != width:
             raise UsageError(
@@ -79,9 +67,7 @@ class Linear:
             )
         return inputs
 
-    def leave(self, state: Floats) -> Floats:
-        """The map itself."""
-        return self(state)
+    leave = __call__
 
     def pull(self, state: Floats) -> Floats:
         """The rows of the weight, the same for each state."""

@@ -3,8 +3,9 @@
 Products of many blocks are stacked, and all layers are tried in one place at once.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,13 @@ from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.network import Network
 from unshuffle.errors import UsageError
 from unshuffle.pieces.blueprint import Arrangement, Edge, Kind, Parts, Role
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import Floats, Piece
 
+# Numbers of the two roles.
 INP, OUT = 0, 1
-"""Numbers of the two roles."""
+
+# Weights and biases, of one layer or of several.
+Affine = tuple[Floats, Floats]
 
 
 def mlp_kind(width: int, hidden: int) -> Kind:
@@ -28,31 +32,22 @@ def mlp_kind(width: int, hidden: int) -> Kind:
     return Kind("mlp", (inp, out), (Edge(INP, OUT, 0, 1),))
 
 
+def stacked(layers: Iterable[Linear | Piece], dtype: np.typing.DTypeLike | None = None) -> Affine:
+    """Weights (layers, rows, columns) and biases (layers, rows) of layers of one shape."""
+    each = list(layers)
+    weights = np.stack([layer.weight for layer in each], dtype=dtype)
+    return weights, np.stack([layer.bias for layer in each], dtype=dtype)
+
+
 @dataclass(frozen=True, eq=False)
-class MlpStack:
-    """A stack of K residual blocks ``x ↦ x + W_out a(W_in x + b_in) + b_out``.
+class _Layers:
+    """I inp layers and J out layers of blocks of one kind."""
 
-    Parameters
-    ----------
-    inp_weight, inp_bias
-        Shapes (K, hidden, width) and (K, hidden).
-    out_weight, out_bias
-        Shapes (K, width, hidden) and (K, width).
-    activation
-        The elementwise function a.
-    """
-
-    inp_weight: Floats
-    inp_bias: Floats
-    out_weight: Floats
-    out_bias: Floats
-    activation: Activation = RELU
-
-    def __len__(self) -> int:
-        return len(self.inp_weight)
-
-    def __str__(self) -> str:
-        return f"{self.width} → {self.hidden} {self.activation.name} → {self.width}"
+    inp_weight: Floats  # shape (I, hidden, width)
+    inp_bias: Floats  # shape (I, hidden)
+    out_weight: Floats  # shape (J, width, hidden)
+    out_bias: Floats  # shape (J, width)
+    activation: Activation = RELU  # of the hidden units
 
     @property
     def width(self) -> int:
@@ -65,39 +60,54 @@ class MlpStack:
         return int(self.inp_weight.shape[1])
 
     @property
-    def inp(self) -> tuple[Floats, Floats]:
+    def inp(self) -> Affine:
         """Weights and biases of the inp layers."""
         return self.inp_weight, self.inp_bias
 
     @property
-    def out(self) -> tuple[Floats, Floats]:
+    def out(self) -> Affine:
         """Weights and biases of the out layers."""
         return self.out_weight, self.out_bias
+
+
+@dataclass(frozen=True, eq=False)
+class MlpStack(_Layers):
+    """A stack of K residual blocks ``x ↦ x + W_out a(W_in x + b_in) + b_out``."""
+
+    def __len__(self) -> int:
+        return len(self.inp_weight)
+
+    def __str__(self) -> str:
+        return f"{self.width} → {self.hidden} {self.activation.name} → {self.width}"
+
+    def __getitem__(self, places: slice) -> "MlpStack":
+        """Consecutive blocks, without a copy."""
+        return self._mapped(lambda values: values[places])
+
+    def take(self, order: Sequence[int] | NDArray[np.intp]) -> "MlpStack":
+        """The blocks of the given indices, stacked in that sequence."""
+        indices = np.asarray(order, np.intp)
+        return self._mapped(lambda values: values[indices])
+
+    def copy(self) -> "MlpStack":
+        """The same blocks in memory of their own."""
+        return self.take(range(len(self)))
+
+    def astype(self, dtype: np.typing.DTypeLike) -> "MlpStack":
+        """The same blocks with their numbers in another dtype."""
+        return self._mapped(lambda values: values.astype(dtype, copy=False))
+
+    def _mapped(self, change: Callable[[Floats], Floats]) -> "MlpStack":
+        (inp, inp_bias), (out, out_bias) = map(change, self.inp), map(change, self.out)
+        return MlpStack(inp, inp_bias, out, out_bias, self.activation)
 
     def apply(self, place: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width); returns a new array of that shape."""
         inp = self.inp_weight[place], self.inp_bias[place]
-        out = self.out_weight[place], self.out_bias[place]
-        return _apply(inp, out, self.activation, x)
+        return _apply(inp, (self.out_weight[place], self.out_bias[place]), self.activation, x)
 
     def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
-        """Vector-Jacobian product of one block.
-
-        Parameters
-        ----------
-        place
-            Which block.
-        x
-            States before the block, shape (n, width).
-        g
-            Sensitivities ∂ŷ/∂(state after the block), shape (…, n, width): one set of rows for
-            each output.
-
-        Returns
-        -------
-        Floats
-            Sensitivities ∂ŷ/∂x, of the shape of g.
-        """
+        """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
         inp = self.inp_weight[place], self.inp_bias[place]
         return _pullback(inp, self.out_weight[place], self.activation, x, g)
 
@@ -106,10 +116,7 @@ class MlpStack:
         return _apply(self.inp, self.out, self.activation, x)
 
     def pullback_each(self, x: Floats, g: Floats) -> Floats:
-        """Vector-Jacobian products of each block at rows of its own; x as in `apply_each`.
-
-        Sensitivities g and the result have shape (K, outputs, n, width).
-        """
+        """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
         inp = self.inp_weight[:, None], self.inp_bias[:, None]
         return _pullback(inp, self.out_weight[:, None], self.activation, x[:, None], g)
 
@@ -121,8 +128,7 @@ class MlpStack:
             steps = steps.reshape(len(x), *self.out_bias.shape)
             steps += self.out_bias
             # (rows, blocks, width) @ (rows, width, outputs)
-            pushed: Floats = steps @ g.transpose(1, 2, 0)
-            return pushed
+            return steps @ g.transpose(1, 2, 0)
         z = x @ self.inp_weight.reshape(-1, self.width).T
         z = z.reshape(len(x), *self.inp_bias.shape)
         z += self.inp_bias
@@ -132,23 +138,6 @@ class MlpStack:
         projected += (g @ self.out_bias[place]).T[:, None]
         return projected
 
-    def __getitem__(self, places: slice) -> "MlpStack":
-        """Consecutive blocks, without a copy."""
-        return self._indexed(places)
-
-    def take(self, order: Sequence[int] | NDArray[np.intp]) -> "MlpStack":
-        """The blocks of the given indices, stacked in that sequence."""
-        return self._indexed(np.asarray(order, dtype=np.intp))
-
-    def _indexed(self, index: slice | NDArray[np.intp]) -> "MlpStack":
-        return MlpStack(
-            self.inp_weight[index],
-            self.inp_bias[index],
-            self.out_weight[index],
-            self.out_bias[index],
-            self.activation,
-        )
-
     def weights(self, place: int) -> Weights:
         """The tensors of one block."""
         return {
@@ -156,96 +145,64 @@ class MlpStack:
             "out": {"weight": self.out_weight[place], "bias": self.out_bias[place]},
         }
 
-    def copy(self) -> "MlpStack":
-        """The same blocks in memory of their own."""
-        return self._indexed(np.arange(len(self)))
-
     def overwrite(self, place: int, other: int) -> None:
         """Put another of the blocks in a place; the one that was there is gone."""
         for values in (*self.inp, *self.out):
             values[place] = values[other]
 
-    def astype(self, dtype: np.typing.DTypeLike) -> "MlpStack":
-        """The same blocks with their numbers in another dtype."""
-        return MlpStack(
-            self.inp_weight.astype(dtype, copy=False),
-            self.inp_bias.astype(dtype, copy=False),
-            self.out_weight.astype(dtype, copy=False),
-            self.out_bias.astype(dtype, copy=False),
-            self.activation,
-        )
-
 
 @dataclass(frozen=True, eq=False)
-class MlpBank:
-    """The inp and out layers of a pile, any two of which can make a block.
+class MlpBank(_Layers):
+    """The inp and out layers of a pile, any two of which can make a block."""
 
-    Parameters
-    ----------
-    inp_weight, inp_bias
-        Shapes (I, hidden, width) and (I, hidden).
-    out_weight, out_bias
-        Shapes (J, width, hidden) and (J, width).
-    activation
-        The elementwise function of the hidden layer.
-    inp_positions, out_positions
-        The position of each layer in the pile. By default inp layers come first.
-    """
-
-    inp_weight: Floats
-    inp_bias: Floats
-    out_weight: Floats
-    out_bias: Floats
-    activation: Activation = RELU
-    inp_positions: Sequence[int] = ()
+    inp_positions: Sequence[int] = ()  # of each inp layer in the pile: by default they come first
     out_positions: Sequence[int] = ()
-    rows: NDArray[np.intp] = field(init=False)
-    columns: NDArray[np.intp] = field(init=False)
 
     def __post_init__(self) -> None:
         inps, outs = len(self.inp_weight), len(self.out_weight)
-        positions = (
-            np.array(self.inp_positions or range(inps), np.intp),
-            np.array(self.out_positions or range(inps, inps + outs), np.intp),
-        )
-        size = max((int(each.max(initial=-1)) for each in positions), default=-1) + 1
-        for name, listed in zip(("rows", "columns"), positions, strict=True):
-            numbers = np.full(size, -1, np.intp)
-            numbers[listed] = np.arange(len(listed))
-            object.__setattr__(self, name, numbers)
-        object.__setattr__(self, "inp_positions", tuple(positions[INP].tolist()))
-        object.__setattr__(self, "out_positions", tuple(positions[OUT].tolist()))
+        inp, out = self.inp_positions or range(inps), self.out_positions or range(inps, inps + outs)
+        object.__setattr__(self, "inp_positions", tuple(map(int, inp)))
+        object.__setattr__(self, "out_positions", tuple(map(int, out)))
+
+    @cached_property
+    def rows(self) -> NDArray[np.intp]:
+        """The index of the inp layer at each position of the pile; −1 where there is none."""
+        return self._indices(self.inp_positions)
+
+    @cached_property
+    def columns(self) -> NDArray[np.intp]:
+        """The index of the out layer at each position of the pile; −1 where there is none."""
+        return self._indices(self.out_positions)
+
+    def _indices(self, positions: Sequence[int]) -> NDArray[np.intp]:
+        size = max((*self.inp_positions, *self.out_positions), default=-1) + 1
+        indices = np.full(size, -1, np.intp)
+        indices[np.array(positions, np.intp)] = np.arange(len(positions))
+        return indices
 
     @property
     def kind(self) -> Kind:
         """The kind of the blocks."""
-        return mlp_kind(self.inp_weight.shape[2], self.inp_weight.shape[1])
+        return mlp_kind(self.width, self.hidden)
 
     def apply(self, parts: Parts, x: Floats) -> Floats:
         """Run the block of two layers on rows x of shape (n, width)."""
-        i, j = self.rows[parts[INP]], self.columns[parts[OUT]]
-        inp, out = (
-            (self.inp_weight[i], self.inp_bias[i]),
-            (self.out_weight[j], self.out_bias[j]),
-        )
+        inp, out = self._tensors(parts)
         return _apply(inp, out, self.activation, x)
 
     def pullback(self, parts: Parts, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of the block of two layers; see `MlpStack.pullback`."""
-        i, j = self.rows[parts[INP]], self.columns[parts[OUT]]
-        inp = self.inp_weight[i], self.inp_bias[i]
-        return _pullback(inp, self.out_weight[j], self.activation, x, g)
+        inp, out = self._tensors(parts)
+        return _pullback(inp, out[0], self.activation, x, g)
 
     def take(self, arrangement: Arrangement) -> MlpStack:
         """The blocks of an arrangement in a row."""
-        i, j = self.rows[arrangement[:, INP]], self.columns[arrangement[:, OUT]]
-        return MlpStack(
-            self.inp_weight[i],
-            self.inp_bias[i],
-            self.out_weight[j],
-            self.out_bias[j],
-            self.activation,
-        )
+        inp, out = self._tensors(arrangement)
+        return MlpStack(*inp, *out, self.activation)
+
+    def _tensors(self, parts: Arrangement | Parts) -> tuple[Affine, Affine]:
+        i, j = self.rows[parts.T[INP]], self.columns[parts.T[OUT]]
+        return (self.inp_weight[i], self.inp_bias[i]), (self.out_weight[j], self.out_bias[j])
 
     def positions(self, role: int) -> Sequence[int]:
         """Positions in the pile of the pieces that can be in a role."""
@@ -286,14 +243,7 @@ class MlpNetwork(Network):
         All inp layers must be of one shape, and all out layers.
         """
         *paired, last = layers
-        inps, outs = paired[::2], paired[1::2]
-        blocks = MlpStack(
-            np.stack([layer.weight for layer in inps]),
-            np.stack([layer.bias for layer in inps]),
-            np.stack([layer.weight for layer in outs]),
-            np.stack([layer.bias for layer in outs]),
-            activation,
-        )
+        blocks = MlpStack(*stacked(paired[::2]), *stacked(paired[1::2]), activation)
         return MlpNetwork(blocks, last)
 
     @property
@@ -310,13 +260,7 @@ class MlpNetwork(Network):
 
 
 def as_mlp(network: Network) -> MlpNetwork:
-    """The network, if it is of this kind.
-
-    Raises
-    ------
-    UsageError
-        If it is not.
-    """
+    """The network, if it is of this kind; raises `UsageError` if it is not."""
     if isinstance(network.blocks, MlpStack) and isinstance(network.ends, Linear):
         return MlpNetwork(network.blocks, network.ends)
     raise UsageError(
@@ -325,13 +269,7 @@ def as_mlp(network: Network) -> MlpNetwork:
 
 
 def as_mlp_bank(bank: Bank) -> MlpBank:
-    """The bank, if it is of this kind.
-
-    Raises
-    ------
-    UsageError
-        If it is not.
-    """
+    """The bank, if it is of this kind; raises `UsageError` if it is not."""
     if isinstance(bank, MlpBank):
         return bank
     raise UsageError(
@@ -339,16 +277,14 @@ def as_mlp_bank(bank: Bank) -> MlpBank:
     )
 
 
-def _read(inp: tuple[Floats, Floats], x: Floats) -> Floats:
+def _read(inp: Affine, x: Floats) -> Floats:
     """What hidden units read, before their activation."""
     z: Floats = x @ np.swapaxes(inp[0], -1, -2)
     z += inp[1][..., None, :]
     return z
 
 
-def _apply(
-    inp: tuple[Floats, Floats], out: tuple[Floats, Floats], activation: Activation, x: Floats
-) -> Floats:
+def _apply(inp: Affine, out: Affine, activation: Activation, x: Floats) -> Floats:
     """Run a block; with weights and rows stacked along a first axis, each on its own rows."""
     y: Floats = activation.apply(_read(inp, x)) @ np.swapaxes(out[0], -1, -2)
     y += out[1][..., None, :]
@@ -357,7 +293,7 @@ def _apply(
 
 
 def _pullback(
-    inp: tuple[Floats, Floats], out_weight: Floats, activation: Activation, x: Floats, g: Floats
+    inp: Affine, out_weight: Floats, activation: Activation, x: Floats, g: Floats
 ) -> Floats:
     """Pull sensitivities back through a block; leading axes are broadcast."""
     gated = g @ out_weight

@@ -11,8 +11,8 @@ from unshuffle.blocks.ends import Ends
 from unshuffle.blocks.threads import pool, single_threaded_blas
 from unshuffle.pieces.pile import Floats
 
+# Rows pushed through the network together: few enough for the hidden layer to stay in cache.
 ROWS_AT_ONCE = 1024
-"""Rows pushed through the network together: small enough for the hidden layer to stay in cache."""
 
 
 def mean_square(residual: Floats) -> float:
@@ -23,17 +23,7 @@ def mean_square(residual: Floats) -> float:
 
 
 def run_forward(apply: Callable[[int, Floats], Floats], states: Floats, start: int = 0) -> None:
-    """Fill in the states behind blocks.
-
-    Parameters
-    ----------
-    apply
-        Runs the block of a place on rows.
-    states
-        Shape (places + 1, rows, width); those up to `start` are given, the others are filled in.
-    start
-        The first place that is run.
-    """
+    """Fill in the states behind the blocks from a start on: shape (places + 1, rows, width)."""
     for place in range(start, len(states) - 1):
         states[place + 1] = apply(place, states[place])
 
@@ -43,22 +33,14 @@ def pull_back(
     states: Sequence[Floats] | Floats,
     last: Floats,
 ) -> Iterator[Floats]:
-    """Yield the derivatives of each output by each state, from the last state to the first.
+    """Yield the derivatives of each output by each state, from the given last to the first.
 
-    Parameters
-    ----------
-    pullback
-        The vector-Jacobian product of the block of a place.
-    states
-        places + 1 arrays of shape (rows, width).
-    last
-        Shape (outputs, rows, width): the derivatives by the last state.
+    Each is of shape (outputs, rows, width), for places + 1 states of shape (rows, width).
     """
-    pulled = last
-    yield pulled
+    yield last
     for place in range(len(states) - 2, -1, -1):
-        pulled = pullback(place, states[place], pulled)
-        yield pulled
+        last = pullback(place, states[place], last)
+        yield last
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -43,11 +43,7 @@ def to_torch(network: Network) -> ResidualNetwork:
     network = as_mlp(network)
     blocks = network.blocks
     module = ResidualNetwork(
-        blocks.width,
-        blocks.hidden,
-        len(blocks),
-        len(network.last.bias),
-        blocks.activation.name,
+        blocks.width, blocks.hidden, len(blocks), len(network.last.bias), blocks.activation.name
     )
     tensors = {name: torch.tensor(values) for name, values in network.tensors().items()}
     module.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)

@@ -1,13 +1,12 @@
 """Strategy `auto`: named stages that take turns until the record is reproduced.
 
-The record chooses among the seeds. Descents from the best of them solve most networks within a few
-rounds. Where they stop short, more rows and short descents tell which activation is the right one.
-Far from the answer, populations of arrangements are drawn in. Then the search is iterated: a few
-random moves, another descent, kept if it ends lower (iterated local search, Lourenço, Martin &
-Stützle 2003). When restarts stop helping, rows are added.
+Descents from the best seeds solve most networks within a few rounds. Where they stop short, more
+rows and short descents tell which activation is right. Far from the answer, populations are drawn
+in. Then a few random moves are followed by another descent, kept if it ends lower (iterated local
+search, Lourenço, Martin & Stützle 2003). When such restarts stop helping, rows are added.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -33,19 +32,19 @@ def next_stage(stages: Sequence[Stage], state: State, bench: Workbench) -> Stage
     return next(under_way if state.stage else wanted, None)
 
 
-def advance(state: State, bench: Workbench, stages: Sequence[Stage] = STAGES) -> Iterator[State]:
+def advance(
+    state: State,
+    bench: Workbench,
+    stages: Sequence[Stage] = STAGES,
+    met: Callable[[State], bool] | None = None,
+) -> Iterator[State]:
     """Yield the state after each round, until the goal is met or no stage is wanted any more.
 
-    Parameters
-    ----------
-    state
-        Where to begin: as from `begin`, or any state that was yielded.
-    bench
-        What is worked on.
-    stages
-        In the sequence in which they are asked.
+    The search begins with the state of `begin`, or with any that was yielded. Unless `met` says
+    otherwise, the goal is met where the best reproduces rows that the search has not seen.
     """
-    while not (state.decided or bench.confirmed(state)):
+    met = met or bench.confirmed
+    while not (state.decided or met(state)):
         stage = next_stage(stages, state, bench)
         if stage is None:
             return

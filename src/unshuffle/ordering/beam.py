@@ -1,30 +1,26 @@
 """Beam search over moves, for records with so few predictions that descent goes astray.
 
-With few predictions the error has many low places near the answer, some of them lower than all that
-lies on the way to it, and a descent ends in the first. A beam keeps the best orders met so far and
-moves on from each of them once, so that it climbs out of them together. The best are the likeliest:
-what the predictions say counts beside what the steps of the blocks say, each in its own currency,
-as in `unshuffle.ordering.descent`. Moves are chosen by their first-order effects and judged
-exactly.
+With few predictions the error has many low places near the answer, and a descent ends in the first.
+A beam keeps the likeliest orders met so far, by the error and by the steps of the blocks, and moves
+on from each once. Moves are chosen by their first-order effects and judged exactly.
 
-A beam can still be crowded by the neighbours of one wrong order that fits by accident. No order but
-the right one should fit better than a typical wrong swap would spoil it, so a second, wider beam
-counts all smaller errors alike. Only an exact fit tells the answer for certain.
+The neighbours of one wrong order that fits by accident can fill a beam. Only the right order should
+fit better than a typical wrong swap would spoil it, so a second, wider beam counts all smaller
+errors alike. Only an exact fit tells the answer for certain.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.files.schema import OrInfinite
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Doubles, Indices, Judge, Run
 from unshuffle.ordering.linearization import linearize, shift_effects, shifts
 from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.precedence import Precedence
 from unshuffle.ordering.selection import NOTHING
-from unshuffle.pieces.blueprint import Arrangement, key
+from unshuffle.pieces.blueprint import key
 
 
 @dataclass(frozen=True)
@@ -52,47 +48,28 @@ class Beam:
 
     An order costs ``E / 2 * log(mean squared error)``, where E is the number of predictions, or of
     blocks if that is smaller, plus the log-odds that moves have lost from the start to it.
-
-    Parameters
-    ----------
-    met
-        Shape (M, blocks, roles).
-    errors, lost
-        Shape (M,): mean squared errors, and the log-odds that moves have lost.
-    expanded
-        Shape (M,): whether it has been moved on from.
-    wide
-        Which of the two beams this is.
-    floor
-        Errors far below this count alike in the second beam.
-    known
-        What is known of the blocks without predictions.
     """
 
-    met: NDArray[np.intp]
-    errors: NDArray[np.float64]
-    lost: NDArray[np.float64]
-    expanded: NDArray[np.bool_]
-    wide: int
-    floor: OrInfinite
-    known: Precedence
+    met: Indices  # shape (M, blocks, roles)
+    errors: Doubles  # mean squared errors, shape (M,)
+    lost: Doubles  # log-odds that moves have lost, shape (M,)
+    expanded: NDArray[np.bool_]  # whether it has been moved on from, shape (M,)
+    wide: int  # which of the two beams this is
+    floor: OrInfinite  # errors far below this count alike in the second beam
+    known: Precedence  # what is known of the blocks without predictions
 
     @classmethod
     def begun(cls, judge: Judge, start: Run, known: Precedence) -> "Beam":
         """A beam that has met one order."""
-        met = start.arrangement[None]
-        floor = max(_typical_effect(judge, start), NOTHING)
-        nothing = np.zeros(1, bool)
-        return cls(met, np.array([start.error]), np.zeros(1), nothing, 0, floor, known)
+        met, expanded, floor = start.arrangement[None], np.zeros(1, bool), NOTHING
+        if len(start) > 1:  # the error that one swap of neighbours makes in the median
+            effects = shift_effects(judge, linearize(judge, start), 1)
+            typical = np.median(np.mean(np.square(effects, dtype=np.float64), axis=1))
+            floor = max(float(typical), NOTHING)
+        return cls(met, np.array([start.error]), np.zeros(1), expanded, 0, floor, known)
 
     def check(self) -> None:
-        """Refuse a beam that is not over orders of the blocks that it knows.
-
-        Raises
-        ------
-        ValueError
-            If it is one.
-        """
+        """Raise `ValueError` for a beam that is not over orders of the blocks that it knows."""
         count, blocks = len(self.met), {*map(tuple, self.known.arrangement.tolist())}
         sizes = {len(self.errors), len(self.lost), len(self.expanded)}
         same = all({*map(tuple, each)} == blocks for each in self.met.tolist())
@@ -107,97 +84,54 @@ class Beam:
 
     def ahead(self, judge: Judge, by: BeamParameters) -> "Beam | None":
         """The same, or its second beam, where there is an order to move on from; else None."""
-        if len(self._front(_strength(judge, self.met.shape[1]), by)):
+        if len(self._front(judge, by)):
             return self
-        if self.wide:
-            return None
-        return replace(self, wide=1).ahead(judge, by)
+        return None if self.wide else replace(self, wide=1).ahead(judge, by)
 
     def advance(self, judge: Judge, by: BeamParameters) -> "Beam":
         """Move on from each of the likeliest orders that has not been moved on from."""
-        strength = _strength(judge, self.met.shape[1])
-        front = self._front(strength, by)
-        expanded = self.expanded.copy()
-        expanded[front] = True
-        near = judge.run(self.met[self.best])
+        front, near = self._front(judge, by), judge.run(self.met[self.best])
         names = {key(each) for each in self.met}
-        children: list[tuple[Arrangement, float, float]] = []
-        for number in front:
-            losses = self.lost[number] + self.known.lost(self.met[number], by.window)
-            for child, move, error in self._expanded(
-                judge, number, losses, near, names=names, by=by
-            ):
-                names.add(key(child))
-                children.append((child, error, float(losses[move])))
-        if not children:
-            return replace(self, expanded=expanded)
-        met, errors, lost = zip(*children, strict=True)
-        return replace(
-            self,
-            met=np.concatenate([self.met, np.stack(met)]),
-            errors=np.concatenate([self.errors, errors]),
-            lost=np.concatenate([self.lost, lost]),
-            expanded=np.concatenate([expanded, np.zeros(len(met), bool)]),
-        )
+        found = [self._children(judge, number, near, names, by) for number in front]
+        before = (self.met, self.errors, self.lost)
+        met, errors, lost = map(np.concatenate, zip(before, *found, strict=True))
+        expanded = np.zeros(len(met), bool)
+        expanded[: len(self.met)] = self.expanded
+        expanded[front] = True
+        return replace(self, met=met, errors=errors, lost=lost, expanded=expanded)
 
-    def _costs(
-        self, errors: NDArray[np.float64], lost: NDArray[np.float64], strength: int
-    ) -> NDArray[np.float64]:
-        """What orders cost, in nats."""
+    def _costs(self, judge: Judge, errors: Doubles, lost: Doubles) -> Doubles:
+        """What orders cost, in nats; all predictions count, but no more than there are blocks."""
+        strength = min(judge.predictions.size, self.met.shape[1])
         floor = self.floor if self.wide else NOTHING
-        costs: NDArray[np.float64] = strength / 2 * np.log(errors + floor) + lost
+        costs: Doubles = strength / 2 * np.log(errors + floor) + lost
         return costs
 
-    def _front(self, strength: int, by: BeamParameters) -> NDArray[np.intp]:
+    def _front(self, judge: Judge, by: BeamParameters) -> Indices:
         """Numbers of the likeliest orders that have not been moved on from."""
-        costs = self._costs(self.errors, self.lost, strength)
+        costs = self._costs(judge, self.errors, self.lost)
         likeliest = np.argsort(costs, kind="stable")[: by.widths[self.wide]]
-        front: NDArray[np.intp] = likeliest[~self.expanded[likeliest]]
-        return front
+        return likeliest[~self.expanded[likeliest]]
 
-    def _expanded(
-        self,
-        judge: Judge,
-        number: int,
-        lost: NDArray[np.float64],
-        near: Run,
-        *,
-        names: Collection[bytes],
-        by: BeamParameters,
-    ) -> list[tuple[Arrangement, int, float]]:
-        """The most promising shifts to orders not met yet: where each leads, its number, error."""
+    def _children(
+        self, judge: Judge, number: int, near: Run, names: set[bytes], by: BeamParameters
+    ) -> tuple[Indices, Doubles, Doubles]:
+        """The most promising shifts of an order to others not met: `met`, `errors` and `lost`."""
         arrangement = self.met[number]
         run = judge.run(arrangement, after=near)
         at = linearize(judge, run)
         after = shift_effects(judge, at, by.window)
         after += at.residual
-        errors = np.mean(np.square(after, dtype=np.float64), axis=1)
-        costs = self._costs(errors, lost, _strength(judge, len(arrangement)))
-        moves = shifts(len(arrangement), by.window)
-        children: dict[bytes, tuple[Arrangement, int]] = {}
+        lost = self.lost[number] + self.known.lost(arrangement, by.window)
+        costs = self._costs(judge, np.mean(np.square(after, dtype=np.float64), axis=1), lost)
+        moves, children, chosen = shifts(len(arrangement), by.window), [], []
         for move in np.argsort(costs, kind="stable").tolist():
             child = shifted(arrangement, *moves[move].tolist())
             if key(child) not in names:
-                children[key(child)] = child, move
+                names.add(key(child))
+                children.append(child)
+                chosen.append(move)
             if len(children) == by.judged:
                 break
-        if not children:
-            return []
-        found = judge.errors(run, np.stack([child for child, _ in children.values()]))
-        return [
-            (child, move, error)
-            for (child, move), error in zip(children.values(), found.tolist(), strict=True)
-        ]
-
-
-def _strength(judge: Judge, blocks: int) -> int:
-    """Predictions that count: all, but no more than there are blocks."""
-    return min(judge.predictions.size, blocks)
-
-
-def _typical_effect(judge: Judge, run: Run) -> float:
-    """The error that one swap of neighbours makes in the median."""
-    if len(run) < 2:
-        return 0.0
-    effects = shift_effects(judge, linearize(judge, run), 1)
-    return float(np.median(np.mean(np.square(effects, dtype=np.float64), axis=1)))
+        met = np.array(children, np.intp).reshape(-1, *arrangement.shape)
+        return met, judge.errors(run, met), lost[chosen]

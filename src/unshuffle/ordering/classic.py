@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.auto import advance
+from unshuffle.ordering.judge import Doubles, Indices, Judge, Run
 from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.stages import Stage
 from unshuffle.ordering.state import State
@@ -19,25 +19,18 @@ from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.blueprint import Arrangement
 
-Errors = NDArray[np.float64]
-
+# Where greedy insertion may put a block: before or after what stands, or at every position.
 PLACEMENTS = ("ends", "anywhere")
-"""Where greedy insertion may put a block: before or after what stands, or at every position."""
 
+# Exchange two blocks, move one anywhere, turn one around.
 SWEEPS = ("2-opt", "or-opt", "roles")
 
 
 @dataclass(frozen=True)
 class Insertion:
-    """Start from the single block of lowest error; insert the block that lowers it most.
+    """Start from the single block of lowest error; insert the block that lowers it most."""
 
-    Parameters
-    ----------
-    placement
-        One of `PLACEMENTS`.
-    """
-
-    placement: str = "anywhere"
+    placement: str = "anywhere"  # one of `PLACEMENTS`
     name: str = "greedy insertion"
 
     def wanted(self, state: State, bench: Workbench) -> bool:
@@ -46,28 +39,18 @@ class Insertion:
 
     def advance(self, state: State, bench: Workbench) -> State:
         """Insert one block."""
-        standing = state.best.arrangement if state.stage else bench.problem(0).grouped[:0]
-        run = bench.run(0, state.rows, standing)
-        judge, left = bench.judge(0, state.rows), self._left(run, bench)
-        run, errors = inserted(judge, run, left, self.placement)
-        after = _taken(replace(state, stage=self.name), bench, run, self.name, errors, kept=True)
-        return after.after(self.name) if len(run) == bench.blocks else after
-
-    def _left(self, run: Run, bench: Workbench) -> Arrangement:
-        placed = {*map(tuple, run.arrangement.tolist())}
         grouped = bench.problem(0).grouped
-        return grouped[[tuple(block) not in placed for block in grouped.tolist()]]
+        run = bench.run(0, state.rows, state.best.arrangement if state.stage else grouped[:0])
+        placed = {*map(tuple, run.arrangement.tolist())}
+        left = grouped[[tuple(block) not in placed for block in grouped.tolist()]]
+        run, errors = inserted(bench.judge(0, state.rows), run, left, self.placement)
+        after = _taken(replace(state, stage=self.name), bench, run, errors, kept=True)
+        return after.after(self.name) if len(run) == bench.blocks else after
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Try all moves of one kind once, in one sequence; keep those that lower the error.
-
-    Parameters
-    ----------
-    name
-        "2-opt" exchanges two blocks, "or-opt" moves one anywhere, "roles" turns one around.
-    """
+    """Try all moves of one kind once, in one sequence; keep those that lower the error."""
 
     name: str
 
@@ -98,75 +81,55 @@ class Sweep:
         else:
             better, errors, first = turned(judge, run, at)
             cursor = (at + first + 1, 0)
-        kept = better is not run
-        return _taken(replace(state, cursor=cursor), bench, better, self.name, errors, kept=kept)
+        return _taken(replace(state, cursor=cursor), bench, better, errors, kept=better is not run)
 
     def _ended(self, state: State, bench: Workbench) -> State:
         after = state.after(self.name)
-        if self.name == sweeps_of(bench)[-1].name and state.best.error < state.before:
+        if self.name == _sweeps(bench)[-1].name and state.best.error < state.before:
             return replace(after, ended=(Insertion.name,))
         return after
 
 
-def sweeps_of(bench: Workbench) -> list[Sweep]:
+def _sweeps(bench: Workbench) -> list[Sweep]:
     """The sweeps for the kind of blocks: roles are turned only where they are uncertain."""
     turns = bench.problem(0).bank.kind.turns()
     return [Sweep(name) for name in SWEEPS if turns or name != "roles"]
 
 
-def classic(state: State, bench: Workbench, placement: str) -> Iterator[State]:
-    """Build an order greedily and improve it until no move lowers the error.
+def _taken(state: State, bench: Workbench, run: Run, errors: Doubles, *, kept: bool) -> State:
+    """The state after a batch of candidates."""
+    found = bench.found(0, state.rows, run) if kept else state.best
+    step = Step(state.stage, errors, kept, found.arrangement, found.error, state.rows)
+    return replace(state, best=found, step=step)
 
-    Parameters
-    ----------
-    state, bench
-        As for `unshuffle.ordering.auto.advance`.
-    placement
-        One of `PLACEMENTS`.
+
+def classic(state: State, bench: Workbench, placement: str) -> Iterator[State]:
+    """Build an order greedily, blocks placed as in `PLACEMENTS`; improve it as long as that helps.
+
+    States and workbench are those of `unshuffle.ordering.auto.advance`.
     """
-    stages: list[Stage] = [Insertion(placement), *sweeps_of(bench)]
-    while not bench.done(state.best, state.rows):
-        wanted = (stage for stage in stages if stage.wanted(state, bench))
-        under_way = (stage for stage in stages if stage.name == state.stage)
-        stage = next(under_way if state.stage else wanted, None)
-        if stage is None:
-            return
-        state = stage.advance(state, bench)
-        yield state
+    stages: list[Stage] = [Insertion(placement), *_sweeps(bench)]
+    return advance(state, bench, stages, lambda state: bench.done(state.best, state.rows))
 
 
 def inserted(
     judge: Judge, run: Run, blocks: Arrangement, placement: str = "anywhere"
-) -> tuple[Run, Errors]:
-    """Insert the block that lowers the error most, or raises it least.
+) -> tuple[Run, Doubles]:
+    """Insert the block that lowers the error most, or raises it least; with the errors of all.
 
     Ties go to the block, then to the position, that comes first.
-
-    Returns
-    -------
-    tuple
-        The run with it, and the errors of all candidates.
     """
-    stands, arrangement = len(run), run.arrangement
-    positions = range(stands + 1) if placement == "anywhere" else sorted({0, stands})
-    candidates = np.stack(
-        [
-            np.insert(arrangement, position, block, axis=0)
-            for block in blocks
-            for position in positions
-        ]
-    )
+    positions = range(len(run) + 1) if placement == "anywhere" else sorted({0, len(run)})
+    made = [np.insert(run.arrangement, at, block, axis=0) for block in blocks for at in positions]
+    candidates = np.stack(made)
     errors = judge.errors(run, candidates)
     return judge.run(candidates[int(errors.argmin())], after=run), errors
 
 
-def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Errors, int]:
-    """Exchange the block of a place with those of later places until one lowers the error.
+def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Doubles, int]:
+    """Exchange the block of a place with later ones, from a start on, until that lowers the error.
 
-    Returns
-    -------
-    tuple
-        The run that stands, the errors of what was judged, and how many were passed over.
+    With the run that stands come the errors of what was judged, and the index of the last of these.
     """
     others = np.arange(start, len(run))
     candidates = np.tile(run.arrangement, (len(others), 1, 1))
@@ -175,7 +138,7 @@ def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Errors,
     return _first_better(judge, run, candidates)
 
 
-def moved(judge: Judge, run: Run, block: NDArray[np.intp]) -> tuple[Run, Errors]:
+def moved(judge: Judge, run: Run, block: Indices) -> tuple[Run, Doubles]:
     """Take a block out and put it where the error is lowest, if that is lower than it was."""
     at = int(np.flatnonzero((run.arrangement == block).all(axis=1))[0])
     places = [place for place in range(len(run)) if place != at]
@@ -186,7 +149,7 @@ def moved(judge: Judge, run: Run, block: NDArray[np.intp]) -> tuple[Run, Errors]
     return judge.run(candidates[best], after=run) if kept else run, errors
 
 
-def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Errors, int]:
+def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Doubles, int]:
     """Exchange the roles within one block after the other until that lowers the error."""
     (one, other), *_ = judge.bank.kind.turns()
     places = np.arange(start, len(run))
@@ -197,25 +160,9 @@ def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Errors, int]:
     return _first_better(judge, run, candidates)
 
 
-def _taken(
-    state: State, bench: Workbench, run: Run, phase: str, errors: Errors, *, kept: bool
-) -> State:
-    """The state after a batch of candidates."""
-    found = bench.found(0, state.rows, run) if kept else state.best
-    step = Step(phase, errors, kept, found.arrangement, found.error, state.rows)
-    return replace(state, best=found, step=step)
-
-
-def _first_better(judge: Judge, run: Run, candidates: NDArray[np.intp]) -> tuple[Run, Errors, int]:
-    """Judge candidates in sequence until one lowers the error.
-
-    Returns
-    -------
-    tuple
-        The run that stands, the errors of the candidates judged, and the index of the one kept
-        (of the last one, where none was).
-    """
-    errors: list[Errors] = []
+def _first_better(judge: Judge, run: Run, candidates: Indices) -> tuple[Run, Doubles, int]:
+    """Judge candidates in sequence until one lowers the error; results as of `exchanged`."""
+    errors: list[Doubles] = []
     for batch in _batches(candidates):
         errors.append(judge.errors(run, batch))
         better = np.flatnonzero(errors[-1] < run.error)
@@ -227,9 +174,9 @@ def _first_better(judge: Judge, run: Run, candidates: NDArray[np.intp]) -> tuple
     return run, np.concatenate(errors), len(candidates) - 1
 
 
-def _batches(candidates: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+def _batches(candidates: Indices) -> Iterator[Indices]:
     """Split candidates into batches that grow, since an early success wastes the batch's rest."""
-    start, size = 0, 4
-    while start < len(candidates):
-        yield candidates[start : start + size]
-        start, size = start + size, 2 * size
+    size = 4
+    while len(candidates):
+        yield candidates[:size]
+        candidates, size = candidates[size:], 2 * size

@@ -1,19 +1,17 @@
 """Descent: rounds of many moves at once, each proposed to first order and judged exactly.
 
 What descends is ``K / 2 * log(mean squared error) − Σ log-odds of the blocks``: the record and the
-evidence on which pieces share a block, each in its own currency. Far from the answer a change of
-blocks against the evidence must explain a large part of the error; close to it the error decides
-alone.
+evidence on which pieces share a block. Far from the answer a change of blocks against the evidence
+must explain a large part of the error; close to it the error decides alone.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.grouping.evidence import Evidence
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Indices, Judge, Run
 from unshuffle.ordering.linearization import Linearization, linearize
 from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, with_swap_effects
 from unshuffle.ordering.reassignment import ReassignmentParameters, reassignments
@@ -21,11 +19,11 @@ from unshuffle.ordering.selection import promising, pursuit, regression
 from unshuffle.ordering.trace import Step
 from unshuffle.pieces.blueprint import Arrangement, key
 
+# A search yields what it does, step by step, and returns the run that it ends with.
 Search = Generator[Step, None, Run]
-"""A search yields what it does, step by step, and returns the run that it ends with."""
 
+# Adjacent swaps of blocks; wider shifts too; swaps of pieces too.
 EFFORTS = 3
-"""Adjacent swaps of blocks; wider shifts too; swaps of pieces too."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +56,12 @@ class DescentParameters:
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """What one round of a descent came to.
+    """What one round of a descent came to."""
 
-    Parameters
-    ----------
-    run
-        The run that stands now.
-    tested
-        Mean squared errors of all arrangements that were judged.
-    kept
-        Whether one of them replaced the run that stood.
-    effort
-        Of the next round; `EFFORTS` where nothing helps any more.
-    """
-
-    run: Run
-    tested: list[float]
-    kept: bool
-    effort: int
+    run: Run  # that stands now
+    tested: list[float]  # mean squared errors of all arrangements that were judged
+    kept: bool  # whether one of them replaced the run that stood
+    effort: int  # of the next round; `EFFORTS` where nothing helps any more
 
 
 def objective(run: Run, evidence: Evidence) -> float:
@@ -89,43 +75,16 @@ def descent_round(
 ) -> Round:
     """Linearize an arrangement once, propose sets of moves, and keep the best on the judge's word.
 
-    A set that fails is halved.
-
-    Parameters
-    ----------
-    judge, run
-        The judge and the run that stands.
-    evidence
-        On which pieces share a block.
-    effort
-        0: adjacent swaps of blocks. 1: wider shifts too. 2: swaps of pieces too.
-    by
-        What steers it.
+    A set that fails is halved. The effort is 0 for adjacent swaps of blocks, 1 for wider shifts
+    too, 2 for swaps of pieces too.
     """
-    at = linearize(judge, run)
-    moves = shift_moves(judge, at, by.window if effort else 1)
-    if effort == 2:
-        moves += _swaps(judge, at, evidence, by)
-        moves += turn_moves(judge, at, evidence)
-    proposals = [regression(moves, at.residual)]
-    if effort:
-        proposals.append(pursuit(moves, at.residual, strength=len(run)))
-    best, tested = _judged(judge, run, moves, proposals, evidence)
-    if best is run and not effort:
-        # As long as adjacent swaps help, their regression nearly always chooses best, so the
-        # pursuit is asked only where that fails.
-        proposals = [pursuit(moves, at.residual, strength=len(run))]
-        best, more = _judged(judge, run, moves, proposals, evidence)
-        tested += more
-    if best is run and effort:
-        ranked = promising(moves, at.residual, len(run))
-        singles = [ranked[k : k + 1] for k in range(min(by.singles, len(ranked)))]
-        best, more = _judged(judge, run, moves, singles, evidence)
-        tested += more
-    if best is run and effort == 2:
-        others = reassignments(judge, at, evidence, by.reassignment)
-        best, more = lowest(judge, run, others, evidence)
-        tested += more
+    best = run
+    tested: list[float] = []
+    for arrangements in _proposed(judge, linearize(judge, run), evidence, effort, by):
+        best, errors = lowest(judge, run, arrangements, evidence)
+        tested += errors
+        if best is not run:
+            break
     before, after = objective(run, evidence), objective(best, evidence)
     slow = not after < before + len(run) / 2 * np.log1p(-by.slow)
     return Round(best, tested, best is not run, effort + 1 if slow else 0)
@@ -143,22 +102,8 @@ def descend(
 ) -> Search:
     """Move blocks, and swap pieces where the evidence admits it, until nothing improves.
 
-    Parameters
-    ----------
-    judge
-        Judges arrangements.
-    run
-        Where to start.
-    evidence
-        On which pieces share a block.
-    done
-        Whether a run is as good as any can be.
-    by
-        What steers it.
-    rounds
-        How many at most; it then ends with the first round that keeps nothing.
-    short
-        Whether to end where adjacent swaps no longer help.
+    It ends early with a run that is done; with a limit of rounds, after so many or the first that
+    keeps nothing; if short, where adjacent swaps no longer help.
     """
     effort, count, by = 0, 0, by or DescentParameters()
     while effort < (1 if short else EFFORTS) and not done(run):
@@ -173,8 +118,7 @@ def descend(
 
 def step_of(made: Round, effort: int, rows: int) -> Step:
     """A round of some effort as a step of a search."""
-    phase = "repair" if effort == 2 else "descent"
-    run = made.run
+    run, phase = made.run, "repair" if effort == 2 else "descent"
     return Step(phase, np.array(made.tested), made.kept, run.arrangement, run.error, rows)
 
 
@@ -182,36 +126,46 @@ def lowest(
     judge: Judge, run: Run, arrangements: Sequence[Arrangement], evidence: Evidence
 ) -> tuple[Run, list[float]]:
     """Judge arrangements exactly; return the best of them, or what stands, and all errors."""
-    best, best_value = run, objective(run, evidence)
     candidates = judge.runs(arrangements, after=run)
-    for candidate in candidates:
-        value = objective(candidate, evidence)
-        if value < best_value:
-            best, best_value = candidate, value
+    best = min([run, *candidates], key=lambda each: objective(each, evidence))
     return best, [candidate.error for candidate in candidates]
 
 
-def _judged(
-    judge: Judge,
-    run: Run,
-    moves: Moves,
-    proposals: Sequence[NDArray[np.intp]],
-    evidence: Evidence,
-) -> tuple[Run, list[float]]:
-    """Judge proposals exactly; halve those that fail; return the best, or the run that stands."""
-    best = run
-    tested: list[float] = []
-    stands = key(run.arrangement)
-    while proposals and best is run:
+def _proposed(
+    judge: Judge, at: Linearization, evidence: Evidence, effort: int, by: DescentParameters
+) -> Iterator[list[Arrangement]]:
+    """Arrangements to judge together, and others in case that none of them is better."""
+    arrangement, strength = at.run.arrangement, len(at.run)
+    moves = shift_moves(judge, at, by.window if effort else 1)
+    if effort == 2:
+        moves += _swaps(judge, at, evidence, by)
+        moves += turn_moves(judge, at, evidence)
+    linear = [regression(moves, at.residual)]
+    if not effort:
+        yield from _halved(moves, linear, arrangement)
+        # As long as adjacent swaps help, their regression nearly always chooses best, so the
+        # pursuit is asked only where that fails.
+        yield from _halved(moves, [pursuit(moves, at.residual, strength)], arrangement)
+        return
+    yield from _halved(moves, [*linear, pursuit(moves, at.residual, strength)], arrangement)
+    singles = promising(moves, at.residual, strength)[: by.singles, None]
+    yield from _halved(moves, [*singles], arrangement)
+    if effort == 2:
+        yield reassignments(judge, at, evidence, by.reassignment)
+
+
+def _halved(
+    moves: Moves, proposals: Sequence[Indices], arrangement: Arrangement
+) -> Iterator[list[Arrangement]]:
+    """What sets of moves make of an arrangement, then their first halves, down to single moves."""
+    while proposals:
         made = {}
         for chosen in proposals:
-            arrangement = moves.apply(chosen, run.arrangement)
-            made[key(arrangement)] = arrangement, chosen
-        made.pop(stands, None)
-        best, more = lowest(judge, run, [each for each, _ in made.values()], evidence)
-        tested += more
+            other = moves.apply(chosen, arrangement)
+            made[key(other)] = other, chosen
+        made.pop(key(arrangement), None)
+        yield [other for other, _ in made.values()]
         proposals = [chosen[: len(chosen) // 2] for _, chosen in made.values() if len(chosen) > 1]
-    return best, tested
 
 
 def _swaps(judge: Judge, at: Linearization, evidence: Evidence, by: DescentParameters) -> Moves:

@@ -1,9 +1,8 @@
 """The judge: the exact error of an arrangement, for many arrangements at a time.
 
-Candidates differ from the arrangement that stands in a few places, so they start from its states at
-the first place of difference. From there on most of them run the same block at the same depth:
-their rows are stacked and pass through it in one matrix product. Batches are judged in parallel
-threads.
+Candidates start from the states of the arrangement that stands, at the first place of difference.
+Most of them then run the same block at the same depth, so their rows pass through it in one matrix
+product. Batches are judged in parallel threads.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,30 +20,24 @@ from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
-FEW_ROWS = 512
-"""With fewer rows, products block by block are so short that threads wait for each other."""
+# Numbers in double precision, and indices.
+Doubles = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
+# With fewer rows, products block by block are so short that threads wait for each other.
+FEW_ROWS = 512
+
+# Rows, over all candidates of a batch, that pass through a block together.
 ROWS_TOGETHER = 2048
-"""Rows, over all candidates of a batch, that pass through a block together."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """An arrangement with the states that it passes through.
-
-    Parameters
-    ----------
-    arrangement
-        Any number of blocks, in the order in which they run.
-    states
-        Shape (blocks + 1, rows, width): the first state, then the state after each block.
-    error
-        Mean squared error of its predictions.
-    """
+    """An arrangement of any number of blocks, with the states that it passes through."""
 
     arrangement: Arrangement
-    states: Floats
-    error: float
+    states: Floats  # (blocks + 1, rows, width): the first state, then the state after each block
+    error: float  # mean squared error of its predictions
 
     def __len__(self) -> int:
         return len(self.arrangement)
@@ -52,15 +45,7 @@ class Run:
 
 @dataclass(eq=False)
 class Judge:
-    """Judges arrangements by exact forward passes.
-
-    Parameters
-    ----------
-    bank, ends
-        The blocks that pieces can make, and what stands before and behind them.
-    records
-        Rows with predictions, on which arrangements are judged.
-    """
+    """Judges arrangements by exact forward passes, on rows with predictions."""
 
     bank: Bank
     ends: Ends
@@ -77,21 +62,13 @@ class Judge:
         return Network(self.bank.take(arrangement), self.ends)
 
     def run(self, arrangement: Arrangement, after: Run | None = None) -> Run:
-        """Run an arrangement and keep its states.
-
-        Parameters
-        ----------
-        arrangement
-            The blocks.
-        after
-            A run whose states are reused as far as the two arrangements agree.
-        """
+        """Run an arrangement; states of another run are reused as far as the two agree."""
         arrangement = np.asarray(arrangement, np.intp).reshape(-1, len(self.bank.kind.roles))
         states = np.empty((len(arrangement) + 1, *self.inputs.shape), self.inputs.dtype)
         states[0] = self.inputs
         done = 0
         if after is not None:
-            done = _agreement(arrangement, after.arrangement)
+            done = int(_departures(after.arrangement, arrangement[None])[0])
             states[: done + 1] = after.states[: done + 1]
         with np.errstate(over="ignore", invalid="ignore"):
             run_forward(lambda t, x: self.bank.apply(arrangement[t], x), states, done)
@@ -122,46 +99,26 @@ class Judge:
         for _ in pool().map(quietly, (slice(0, middle), slice(middle, None))):
             pass
 
-    def errors(
-        self, base: Run, candidates: NDArray[np.intp], *, at_once: int = ROWS_TOGETHER
-    ) -> NDArray[np.float64]:
-        """Mean squared error of each candidate.
+    def errors(self, base: Run, candidates: Indices, *, at_once: int = ROWS_TOGETHER) -> Doubles:
+        """Mean squared errors of candidates, which have shape (candidates, blocks, roles).
 
-        Parameters
-        ----------
-        base
-            The arrangement that stands; its states are reused.
-        candidates
-            Shape (candidates, blocks, roles).
-        at_once
-            Rows, over all candidates of a batch, that pass through a block together. The more the
-            candidates differ, the larger a batch must be for them to share a block.
-
-        Returns
-        -------
-        NDArray
-            Shape (candidates,); infinite where an arrangement overflows.
+        The states of the base are reused. An error is infinite where an arrangement overflows. The
+        more the candidates differ, the more rows must pass at once for them to share a block.
         """
-        count, length = candidates.shape[:2]
-        overlap = min(length, len(base))
-        differs = np.ones((count, overlap + 1), bool)  # at the latest where one of them ends
-        differs[:, :overlap] = (candidates[:, :overlap] != base.arrangement[:overlap]).any(axis=2)
-        start = differs.argmax(axis=1)
+        start = _departures(base.arrangement, candidates)
         sequence = np.argsort(start, kind="stable")
-        errors = np.empty(count)
+        errors = np.empty(len(candidates))
         size = max(1, at_once // len(self.inputs))
-        batches = [sequence[first : first + size] for first in range(0, count, size)]
+        batches = [sequence[first : first + size] for first in range(0, len(candidates), size)]
 
-        def judge(batch: NDArray[np.intp]) -> None:
+        def judge(batch: Indices) -> None:
             errors[batch] = self._judge(base, candidates[batch], start[batch])
 
         for _ in pool().map(judge, batches):
             pass
         return errors
 
-    def _judge(
-        self, base: Run, candidates: NDArray[np.intp], start: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
+    def _judge(self, base: Run, candidates: Indices, start: Indices) -> Doubles:
         """Judge candidates that are sorted by the place at which they leave the base."""
         count, length = candidates.shape[:2]
         rows, width = self.inputs.shape
@@ -179,25 +136,27 @@ class Judge:
                         states[members] = y.reshape(-1, rows, width)
             return self._errors(states)
 
-    def _errors(self, states: Floats) -> NDArray[np.float64]:
+    def _errors(self, states: Floats) -> Doubles:
         """Mean squared errors of final states of shape (candidates, rows, width)."""
         residual = self.ends.leave(states.reshape(-1, states.shape[2]))
         residual = residual.reshape(len(states), *self.predictions.shape)
         residual -= self.predictions
         np.square(residual, out=residual)
-        errors: NDArray[np.float64] = residual.mean(axis=(1, 2), dtype=np.float64)
+        errors: Doubles = residual.mean(axis=(1, 2), dtype=np.float64)
         errors[np.isnan(errors)] = np.inf
         return errors
 
 
-def _agreement(one: Arrangement, other: Arrangement) -> int:
-    """Length of the common beginning of two arrangements."""
-    length = min(len(one), len(other))
-    differs = np.flatnonzero((one[:length] != other[:length]).any(axis=1))
-    return int(differs[0]) if len(differs) else length
+def _departures(base: Arrangement, candidates: Indices) -> Indices:
+    """Places at which candidates leave a base, at the latest where one of them ends."""
+    overlap = min(candidates.shape[1], len(base))
+    differs = np.ones((len(candidates), overlap + 1), bool)
+    differs[:, :overlap] = (candidates[:, :overlap] != base[:overlap]).any(axis=2)
+    places: Indices = differs.argmax(axis=1)
+    return places
 
 
-def _alike(blocks: Arrangement) -> Iterator[tuple[int, slice | NDArray[np.intp]]]:
+def _alike(blocks: Arrangement) -> Iterator[tuple[int, slice | Indices]]:
     """The first of each different block, and where it occurs.
 
     Where it stands side by side it is a slice, which needs no copy.

@@ -1,10 +1,9 @@
 """First-order effects of moves, from one forward and one backward pass.
 
 With the states x_t of an arrangement and the sensitivities g_t = ∂ŷ/∂x_t, replacing the state after
-some place by x_t + δ moves the prediction by about g_t · δ. The local change δ is computed exactly,
-by running the few blocks that a move touches; only what lies behind them is linearized. One forward
-and one backward pass thus serve every candidate move. Scoring adjacent swaps in this way is the
-idea of cezarc1/droppedaneuralnet-puzzle.
+some place by x_t + δ moves the prediction by about g_t · δ. The change δ is computed exactly, by
+running the few blocks that a move touches; only what lies behind them is linearized. Scoring
+adjacent swaps in this way is the idea of cezarc1/droppedaneuralnet-puzzle.
 
 Effects are vectors of one number for each output and row, outputs first.
 """
@@ -13,31 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.blocks.network import pull_back
-from unshuffle.ordering.judge import FEW_ROWS, Judge, Run
+from unshuffle.ordering.judge import FEW_ROWS, Indices, Judge, Run
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Linearization:
-    """An arrangement with its states and sensitivities.
-
-    Parameters
-    ----------
-    run
-        The arrangement, its states and its error.
-    sensitivities
-        Shape (blocks + 1, outputs, rows, width): derivatives of each output by each state.
-    residual
-        Shape (outputs * rows,): predictions of the arrangement minus those of the record.
-    """
+    """An arrangement with its states and sensitivities."""
 
     run: Run
-    sensitivities: Floats
-    residual: Floats
+    sensitivities: Floats  # of outputs to states: shape (blocks + 1, outputs, rows, width)
+    residual: Floats  # its predictions minus those of the record: shape (outputs * rows,)
 
     def first_rows(self, rows: int) -> "Linearization":
         """The same on the first rows only."""
@@ -53,13 +41,12 @@ def linearize(judge: Judge, run: Run) -> Linearization:
     outputs = judge.predictions.shape[1]
     sensitivities = np.empty((length + 1, outputs, rows, width), run.states.dtype)
 
+    def pullback(place: int, x: Floats, g: Floats) -> Floats:
+        return judge.bank.pullback(run.arrangement[place], x, g)
+
     def pulled(part: slice) -> None:
         states = run.states[:, part]
-        gradients = pull_back(
-            lambda t, x, g: judge.bank.pullback(run.arrangement[t], x, g),
-            states,
-            judge.ends.pull(states[-1]),
-        )
+        gradients = pull_back(pullback, states, judge.ends.pull(states[-1]))
         for t, gradient in zip(range(length, -1, -1), gradients, strict=True):
             sensitivities[t, :, part] = gradient
 
@@ -68,7 +55,7 @@ def linearize(judge: Judge, run: Run) -> Linearization:
     return Linearization(run, sensitivities, residual.T.reshape(-1))
 
 
-def shifts(length: int, window: int) -> NDArray[np.intp]:
+def shifts(length: int, window: int) -> Indices:
     """All moves of a block by up to `window` places, as (from, to); adjacent swaps come first.
 
     Moving a block one place back is the swap that moves its neighbour one place forward, and is
@@ -118,29 +105,15 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
             done += len(step)
 
     judge.by_rows(work)
-    return effects.reshape(len(effects), outputs * rows)
+    return effects.reshape(len(effects), len(at.residual))
 
 
 def replacement_effects(
     judge: Judge, at: Linearization, places: Sequence[int], blocks: Arrangement
 ) -> Floats:
-    """Effects of putting other blocks in single places.
-
-    Parameters
-    ----------
-    judge, at
-        The judge and the linearized arrangement.
-    places, blocks
-        A place, and the pieces of the block to put there, for each replacement.
-
-    Returns
-    -------
-    Floats
-        Shape (replacements, outputs * rows).
-    """
+    """Effects of putting each block in its place: shape (replacements, outputs * rows)."""
     run, adjoints = at.run, at.sensitivities
-    shape = (len(blocks), adjoints.shape[1], adjoints.shape[2])
-    effects = np.empty(shape, adjoints.dtype)
+    effects = np.empty((len(blocks), *adjoints.shape[1:3]), adjoints.dtype)
 
     def work(rows: slice) -> None:
         for k, (place, parts) in enumerate(zip(places, blocks, strict=True)):
@@ -149,16 +122,13 @@ def replacement_effects(
             effects[k, :, rows] = project(adjoints[place + 1, :, rows], change)
 
     judge.by_rows(work)
-    return effects.reshape(len(effects), shape[1] * shape[2])
+    return effects.reshape(len(effects), len(at.residual))
 
 
 def exchange_effects(judge: Judge, at: Linearization, role: int) -> Floats:
     """Effects of giving each place the piece that each other place has in a role.
 
-    Returns
-    -------
-    Floats
-        Shape (places, places, outputs * rows): entry (t, u) puts the piece of place u in place t.
+    Entry (t, u), of shape (places, places, outputs * rows), puts the piece of place u in place t.
     """
     blocks = judge.bank.take(at.run.arrangement)
     states, adjoints = at.run.states, at.sensitivities

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.grouping.evidence import Evidence
-from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.judge import Doubles, Indices, Judge
 from unshuffle.ordering.linearization import (
     Linearization,
     exchange_effects,
@@ -18,36 +18,23 @@ from unshuffle.ordering.linearization import (
     shift_effects,
     shifts,
 )
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import Arrangement, Kind, same_pieces
 from unshuffle.pieces.pile import Floats
 
+# Stands for the role in a shift, which moves whole blocks.
 NO_ROLE = -1
-"""Stands for the role in a shift, which moves whole blocks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """Candidate moves, with what each is expected to do.
+    """Candidate moves, with what each is expected to do; arrays have a first axis of moves."""
 
-    Parameters
-    ----------
-    first, second
-        Shape (moves,): the places that they act on. A shift goes from the first place to the
-        second.
-    first_role, second_role
-        Shape (moves,): the roles of the two slots of a swap; −1 for a shift.
-    effects
-        Shape (moves, equations): first-order changes of the predictions.
-    gains
-        Shape (moves,): changes of the log-odds of the blocks.
-    """
-
-    first: NDArray[np.intp]
-    second: NDArray[np.intp]
-    first_role: NDArray[np.intp]
-    second_role: NDArray[np.intp]
-    effects: Floats
-    gains: NDArray[np.float64]
+    first: Indices  # the places that they act on: a shift goes from the first
+    second: Indices  # to the second
+    first_role: Indices  # the roles of the two slots of a swap; `NO_ROLE` for a shift
+    second_role: Indices
+    effects: Floats  # first-order changes of the predictions: shape (moves, equations)
+    gains: Doubles  # changes of the log-odds of the blocks
 
     def __len__(self) -> int:
         return len(self.first)
@@ -59,14 +46,10 @@ class Moves:
         return swaps
 
     def __add__(self, other: "Moves") -> "Moves":
-        return Moves(
-            *(
-                np.concatenate([getattr(self, name), getattr(other, name)])
-                for name in self.__dataclass_fields__
-            )
-        )
+        names = self.__dataclass_fields__
+        return Moves(*(np.concatenate([getattr(each, n) for each in (self, other)]) for n in names))
 
-    def take(self, chosen: NDArray[np.intp]) -> "Moves":
+    def take(self, chosen: Indices) -> "Moves":
         """Some of the moves."""
         return Moves(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
@@ -75,10 +58,9 @@ class Moves:
         return replace(self, effects=effects)
 
     def compatible(self, move: int) -> NDArray[np.bool_]:
-        """Which moves can be made together with one: shape (moves,), that one itself excluded.
+        """Which other moves can be made together with one: those whose places do not interleave.
 
-        Moves whose places do not interleave act on different parts of the network: spans that do
-        not overlap, and swaps in other places than a shift passes.
+        These are spans that do not overlap, and swaps in other places than a shift passes.
         """
         low, high = np.minimum(self.first, self.second), np.maximum(self.first, self.second)
         a, b = low[move], high[move]
@@ -100,7 +82,7 @@ class Moves:
         reversing: NDArray[np.bool_] = ~self.swap & (forward | backward)
         return reversing
 
-    def apply(self, chosen: NDArray[np.intp], arrangement: Arrangement) -> Arrangement:
+    def apply(self, chosen: Indices, arrangement: Arrangement) -> Arrangement:
         """Make compatible moves on an arrangement."""
         made = arrangement.copy()
         for move in chosen.tolist():
@@ -119,6 +101,43 @@ def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
     return np.insert(rest, target, arrangement[source], axis=0)
 
 
+def disturbed(
+    arrangement: Arrangement,
+    evidence: Evidence,
+    kind: Kind,
+    rng: np.random.Generator,
+    *,
+    moves: int,
+    reach: int,
+) -> Arrangement:
+    """A few random moves: blocks shifted, pieces swapped, and roles within a block exchanged.
+
+    There are so many moves at most, which take a block as many places as they reach at most. A swap
+    is made only where the log-odds that it costs do not exceed the number of blocks.
+    """
+    made, turns = arrangement.copy(), kind.turns()
+    length, roles = made.shape
+    for _ in range(int(rng.integers(1, moves + 1))):
+        if roles > 1 and rng.random() < 0.5:
+            a, b = (int(place) for place in rng.integers(length, size=2))
+            role = roles - 1 if roles == 2 else int(rng.integers(roles))
+            swapped = made.copy()
+            swapped[[a, b], role] = made[[b, a], role]
+            gain = evidence.of(swapped[[a, b]]).sum() - evidence.of(made[[a, b]]).sum()
+            if gain > -length:
+                made = swapped
+                continue
+        s = int(rng.integers(length))
+        if turns and rng.random() < 0.5:
+            one, other = turns[0] if len(turns) == 1 else turns[int(rng.integers(len(turns)))]
+            made[s, [one, other]] = made[s, [other, one]]
+            continue
+        t = int(np.clip(s + rng.integers(-reach, reach + 1), 0, length - 1))
+        made = shifted(made, s, t)
+    assert same_pieces(made, arrangement, kind)
+    return made
+
+
 def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
     """Move each block by up to `window` places; adjacent swaps of blocks come first."""
     first, second = shifts(len(at.run), window).T
@@ -132,17 +151,8 @@ def all_swaps(
 ) -> Moves:
     """Exchange the pieces that each two blocks have in a role, for every role.
 
-    All are run as steps of their own, without those that swaps have in common, so this is for few
-    rows.
-
-    Parameters
-    ----------
-    judge, at
-        The judge and the linearized arrangement; any rows that both have.
-    evidence
-        On which pieces share a block.
-    least_gain
-        Only swaps that change the sum of the log-odds by more than this are considered.
+    All are run as steps of their own, so this is for few rows. Only swaps that change the sum of
+    the log-odds by more than the least gain are considered.
     """
     arrangement = at.run.arrangement
     length, roles = arrangement.shape
@@ -164,9 +174,15 @@ def all_swaps(
 
 
 def with_swap_effects(judge: Judge, at: Linearization, swaps: Moves) -> Moves:
-    """The same swaps with their effects on another sample of rows, block by block."""
-    effects = _changed_effects(judge, at, swaps, first=True)
-    effects += _changed_effects(judge, at, swaps, first=False)
+    """The same swaps, of one role each, with their effects on other rows, block by block."""
+    arrangement, each = at.run.arrangement, np.arange(len(swaps))
+    changed = []
+    for here, there in ((swaps.first, swaps.second), (swaps.second, swaps.first)):
+        blocks = arrangement[here]
+        blocks[each, swaps.first_role] = arrangement[there, swaps.second_role]
+        changed.append(replacement_effects(judge, at, here.tolist(), blocks))
+    effects, more = changed
+    effects += more
     return swaps.with_effects(effects)
 
 
@@ -189,12 +205,3 @@ def _no_moves(equations: int, dtype: np.typing.DTypeLike) -> Moves:
     """No moves at all."""
     no = np.empty(0, np.intp)
     return Moves(no, no, no, no, np.empty((0, equations), dtype), np.empty(0))
-
-
-def _changed_effects(judge: Judge, at: Linearization, swaps: Moves, *, first: bool) -> Floats:
-    """Effects of what swaps of one role between two blocks change in one of the two."""
-    here, there = (swaps.first, swaps.second) if first else (swaps.second, swaps.first)
-    blocks = at.run.arrangement[here].copy()
-    each = np.arange(len(blocks))
-    blocks[each, swaps.first_role] = at.run.arrangement[there, swaps.second_role]
-    return replacement_effects(judge, at, here.tolist(), blocks)

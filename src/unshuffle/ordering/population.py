@@ -1,30 +1,29 @@
 """Population: a distribution over arrangements, drawn in towards the best of its samples.
 
-Far from the answer the error is a rugged function of the arrangement, and descent ends in the
-next hollow. Averaged over many arrangements it still falls towards the answer. The cross-entropy
-method (Rubinstein 1999; de Boer, Kroese, Mannor & Rubinstein 2005) goes by that average: sample
-arrangements, take the best tenth, fit the distribution to them, and repeat. An arrangement is the
-sorting of the blocks by places with Gaussian noise on them (a Thurstone model, 1927). The pieces in
-each further role are the assignment that is best for log-probabilities with Gumbel noise on them
-(perturb-and-MAP, Papandreou & Yuille 2011). The best count more than the others by the log-ranks of
-evolution strategies (Hansen & Ostermeier 2001).
+Far from the answer the error is a rugged function of the arrangement, and descent ends early; its
+mean over many arrangements still falls towards the answer. The cross-entropy method (Rubinstein
+1999; de Boer, Kroese, Mannor & Rubinstein 2005) samples arrangements, fits the distribution to the
+best tenth, and repeats. An arrangement sorts the blocks by places with Gaussian noise (Thurstone
+1927). The pieces in each further role are the best assignment of log-probabilities with Gumbel
+noise (perturb-and-MAP, Papandreou & Yuille 2011). The best count more by the log-ranks of evolution
+strategies (Hansen & Ostermeier 2001).
 
-Each generation is judged on a few rows that it alone draws: what fits some rows by accident does
-not fit the next ones, so the distribution does not overfit, however few they are.
+Each generation is judged on a few rows that it alone draws. What fits some rows by accident does
+not fit the next ones, so the distribution does not overfit.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.matching import optimal_matching
+from unshuffle.ordering.judge import Doubles, Indices
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement, Kind
 
+# Stands for the logarithm of a probability of 0 in an assignment.
 IMPOSSIBLE = -1e9
-"""Stands for the logarithm of a probability of 0 in an assignment."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,9 @@ class PopulationParameters:
     ----------
     predictions
         Predictions (rows times outputs) that a generation is judged on.
-    samples
-        Arrangements in a generation, for each block.
-    samples_of_orders
-        The same where there are hardly any doubts about which pieces share a block.
+    samples, samples_of_orders
+        Arrangements in a generation, for each block; the second where there are hardly any doubts
+        about which pieces share a block.
     elite
         Share of a generation that the next distribution is fitted to.
     learning
@@ -47,18 +45,14 @@ class PopulationParameters:
         Part of the new spreads in the spreads of places.
     wide
         Spread of places to begin with, as a part of the number of blocks.
-    narrow
-        The spread, in places, that always stays.
-    settled
-        The mean spread, in places, at which the order is as good as decided.
+    narrow, settled
+        The spread, in places, that always stays; the mean at which the order is as good as decided.
     rare
         Probability that always stays for all other partners of a piece together.
     doubt
         Mean entropy of a piece's partners, in nats, below which there are hardly any doubts.
-    warm_up
-        Generations before the first descent from the centre of the distribution.
-    pause
-        Generations from one descent to the next.
+    warm_up, pause
+        Generations before the first descent from the centre, and from one descent to the next.
     generations
         Generations after which it is better to begin anew.
     at_once
@@ -84,29 +78,16 @@ class PopulationParameters:
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """A distribution over the arrangements of K blocks.
+    """A distribution over the arrangements of K blocks."""
 
-    Parameters
-    ----------
-    pieces
-        Shape (K, roles): the pieces of the blocks that it began with.
-    anchor
-        Number of the role whose piece stands for its block.
-    sets
-        Sets of other roles; the pieces of a set can lie in all of its slots.
-    places, spreads
-        Shape (K,): mean and standard deviation of the place of each block.
-    partners
-        For each set of n roles, shape (n K, n K): for each slot, role by role, the probability of
-        each piece of the set, role by role too; 0 for what cannot be.
-    """
-
-    pieces: Arrangement
-    anchor: int
-    sets: tuple[tuple[int, ...], ...]
-    places: NDArray[np.float64]
-    spreads: NDArray[np.float64]
-    partners: tuple[NDArray[np.float64], ...]
+    pieces: Arrangement  # of the blocks that it began with
+    anchor: int  # number of the role whose piece stands for its block
+    sets: tuple[tuple[int, ...], ...]  # of other roles; their pieces can lie in all their slots
+    places: Doubles  # mean place of each block, shape (K,)
+    spreads: Doubles  # standard deviation of that, shape (K,)
+    # For each set of n roles, shape (n K, n K): for each slot, role by role, the probability of
+    # each piece of the set, role by role too; 0 for what cannot be.
+    partners: tuple[Doubles, ...]
 
     @property
     def doubt(self) -> float:
@@ -119,18 +100,17 @@ class Distribution:
     def centre(self) -> Arrangement:
         """The likeliest arrangement."""
         order = np.argsort(self.places, kind="stable")[None]
-        chosen = [_matched(each)[None] for each in self._logs]
-        likeliest: Arrangement = self.arranged(self._by_role(order, chosen))[0]
-        return likeliest
+        chosen = [optimal_matching(each)[None, :, 1] for each in self._logs]
+        return self.arranged(self._by_role(order, chosen)[0])
 
     @property
-    def _logs(self) -> list[NDArray[np.float64]]:
+    def _logs(self) -> list[Doubles]:
         return [
             np.log(each, where=each > 0, out=np.full_like(each, IMPOSSIBLE))
             for each in self.partners
         ]
 
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    def sample(self, count: int, rng: np.random.Generator) -> Indices:
         """Draw arrangements, as indices of pieces: shape (count, K, roles)."""
         length = len(self.places)
         noisy = self.places + self.spreads * rng.standard_normal((count, length))
@@ -138,10 +118,10 @@ class Distribution:
         chosen = []
         for logs in self._logs:
             noise = rng.gumbel(size=(count, *logs.shape))
-            chosen.append(np.stack([_matched(logs + each) for each in noise]))
+            chosen.append(np.stack([optimal_matching(logs + each)[:, 1] for each in noise]))
         return self._by_role(order, chosen)
 
-    def _by_role(self, order: NDArray[np.intp], chosen: list[NDArray[np.intp]]) -> NDArray[np.intp]:
+    def _by_role(self, order: Indices, chosen: list[Indices]) -> Indices:
         """Indices of pieces by place and role: of blocks for the anchor, else among their set."""
         count, length = order.shape
         indices = np.empty((count, length, self.pieces.shape[1]), np.intp)
@@ -151,7 +131,7 @@ class Distribution:
                 indices[:, :, role] = np.take_along_axis(partners, order, axis=1)
         return indices
 
-    def arranged(self, indices: NDArray[np.intp]) -> NDArray[np.intp]:
+    def arranged(self, indices: Indices) -> Indices:
         """Indices, shape (…, K, roles), as pieces."""
         made = np.empty_like(indices)
         for roles in ((self.anchor,), *self.sets):
@@ -159,7 +139,7 @@ class Distribution:
             made[..., list(roles)] = members[indices[..., list(roles)]]
         return made
 
-    def fitted(self, samples: NDArray[np.intp], by: PopulationParameters) -> "Distribution":
+    def fitted(self, samples: Indices, by: PopulationParameters) -> "Distribution":
         """The distribution drawn in towards samples, shape (n, K, roles), the best first."""
         count = len(samples)
         weights = np.log(count + 0.5) - np.log(np.arange(1, count + 1))
@@ -184,26 +164,14 @@ class Distribution:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """A population between two generations.
+    """A population between two generations."""
 
-    Parameters
-    ----------
-    distributions
-        What the next generation is drawn from, in equal parts.
-    generation
-        How many there have been.
-    """
-
-    distributions: tuple[Distribution, ...]
-    generation: int = 0
+    distributions: tuple[Distribution, ...]  # the next generation is drawn from all in equal parts
+    generation: int = 0  # how many there have been
 
     @classmethod
     def around(
-        cls,
-        seeds: list[Arrangement],
-        evidence: Evidence,
-        kind: Kind,
-        by: PopulationParameters,
+        cls, seeds: list[Arrangement], evidence: Evidence, kind: Kind, by: PopulationParameters
     ) -> "Population":
         """A wide population around orders of the same blocks.
 
@@ -223,24 +191,17 @@ class Population:
         )
         spreads = np.full(length, by.wide * length)
         orders = ([number[block] for block in map(tuple, seed.tolist())] for seed in seeds)
+        places = (np.argsort(order).astype(float) for order in orders)
         return cls(
-            tuple(
-                Distribution(
-                    pieces, anchor, sets, np.argsort(order).astype(float), spreads, partners
-                )
-                for order in orders
-            )
+            tuple(Distribution(pieces, anchor, sets, each, spreads, partners) for each in places)
         )
 
     def next_generation(
         self, problem: Problem, rng: np.random.Generator, by: PopulationParameters
-    ) -> tuple["Population", NDArray[np.float64]]:
+    ) -> tuple["Population", Doubles]:
         """Draw a generation, judge it on rows of its own, and draw the distribution in.
 
-        Returns
-        -------
-        tuple
-            The population after it, and the mean squared error of each sample.
+        With the population after it comes the mean squared error of each sample.
         """
         first = self.distributions[0]
         per_block = by.samples if first.doubt > by.doubt else by.samples_of_orders
@@ -256,13 +217,7 @@ class Population:
         return Population((fitted,), self.generation + 1), errors
 
     def check(self, blocks: int, roles: int) -> None:
-        """Refuse distributions over other blocks.
-
-        Raises
-        ------
-        ValueError
-            If one is.
-        """
+        """Raise `ValueError` where a distribution is over other blocks."""
         for one in self.distributions:
             others = [role for each in one.sets for role in each]
             whole = sorted([one.anchor, *others]) == [*range(roles)]
@@ -288,7 +243,7 @@ class Population:
 
 def _chances(
     pieces: Arrangement, roles: tuple[int, ...], evidence: Evidence, by: PopulationParameters
-) -> NDArray[np.float64]:
+) -> Doubles:
     """Probabilities of all pieces of a set of roles in all of its slots."""
     members = pieces[:, list(roles)].T.ravel()
     blocks = np.repeat(pieces[:, None], len(members), axis=1)
@@ -301,8 +256,3 @@ def _chances(
     chances = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)
     return np.where(np.isfinite(log_odds), np.maximum(chances, by.rare / len(members)), 0.0)
-
-
-def _matched(scores: NDArray[np.float64]) -> NDArray[np.intp]:
-    """For each block its partner in the matching with the largest sum of scores."""
-    return optimal_matching(scores)[:, 1]

@@ -1,42 +1,31 @@
 """Which block ran before which, by the sizes of their steps: evidence that needs no predictions.
 
-Along most networks the steps grow, or shrink, with the depth, little by little and with exceptions:
-of two blocks at the same state the earlier one mostly moves it less. An order at hand tells how
-much that says in a network. Its neighbours are in the right order for the most part, so the ratios
-of their steps show how such ratios are distributed.
+Along most networks the steps grow, or shrink, with the depth, with exceptions. How much that says
+in a network is told by the ratios of steps of neighbours in an order that is mostly right.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.blocks.bank import Bank
+from unshuffle.ordering.judge import Doubles
 from unshuffle.ordering.linearization import shifts
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
+# Standard deviation of a Gaussian, in median absolute deviations.
 SPREAD = 1.4826
-"""Standard deviation of a Gaussian, in median absolute deviations."""
 
 
 @dataclass(frozen=True, eq=False)
 class Precedence:
-    """For each two blocks, how likely the one ran before the other.
-
-    Parameters
-    ----------
-    arrangement
-        The blocks.
-    log_odds
-        Shape (blocks, blocks), antisymmetric: that the block at one place of the arrangement ran
-        before the one at another.
-    """
+    """Log-odds that the block at one place of an arrangement ran before the one at another."""
 
     arrangement: Arrangement
-    log_odds: NDArray[np.float64]
+    log_odds: Doubles  # shape (blocks, blocks), antisymmetric
 
-    def lost(self, arrangement: Arrangement, window: int) -> NDArray[np.float64]:
+    def lost(self, arrangement: Arrangement, window: int) -> Doubles:
         """Log-odds lost by each of the `shifts` of an order of the same blocks: shape (shifts,)."""
         place = {block: t for t, block in enumerate(map(tuple, self.arrangement.tolist()))}
         places = [place[block] for block in map(tuple, arrangement.tolist())]
@@ -44,28 +33,17 @@ class Precedence:
         summed = np.cumsum(log_odds, axis=1)
         source, target = shifts(len(arrangement), window).T
         # Forward it falls behind the blocks up to its target; back, its target falls behind too.
-        lost: NDArray[np.float64] = summed[source, target] - summed[source, source]
+        lost: Doubles = summed[source, target] - summed[source, source]
         return lost - np.where(target < source, log_odds[source, target], 0.0)
 
 
 def precedence(bank: Bank, arrangement: Arrangement, first: Floats) -> Precedence:
-    """What the steps of blocks say for an order that is about right, or against it.
+    """What the steps of blocks from the first states say for an order that is about right.
 
-    The evidence on two blocks is the log of the ratio of their steps from the state at which the
-    first of them runs. If that is Gaussian with mean m and variance s² for blocks in the right
-    order, and with mean −m for others, the log-odds are 2 m / s² times the log ratio (the linear
-    discriminant of Fisher 1936). Mean and variance are those of neighbours in the order given, by
-    medians, since some neighbours are wrong and the ends of a network are often peculiar.
-
-    Parameters
-    ----------
-    bank
-        Makes the blocks.
-    arrangement
-        Blocks in about the order in which they ran. Where steps say nothing about that order, the
-        mean is close to 0, and so are the log-odds.
-    first
-        First states, shape (rows, width).
+    The log ratio of the steps of two blocks, from the state at which the first runs, is taken for
+    Gaussian: with mean m and variance s² in the right order, with mean −m otherwise. The log-odds
+    are 2 m / s² times the log ratio (the linear discriminant of Fisher 1936). Mean and variance are
+    those of neighbours, by medians, since some of them are wrong.
     """
     ratios = _step_ratios(bank, arrangement, first)
     neighbours = np.diagonal(ratios, 1)
@@ -78,7 +56,7 @@ def precedence(bank: Bank, arrangement: Arrangement, first: Floats) -> Precedenc
     return Precedence(arrangement, log_odds - log_odds.T)
 
 
-def _step_ratios(bank: Bank, arrangement: Arrangement, first: Floats) -> NDArray[np.float64]:
+def _step_ratios(bank: Bank, arrangement: Arrangement, first: Floats) -> Doubles:
     """Entry (t, u), t ≤ u: log of the step of block u over that of block t, where that one runs."""
     ordered = bank.take(arrangement)
     ratios = np.zeros((len(arrangement), len(arrangement)))

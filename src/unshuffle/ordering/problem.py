@@ -14,28 +14,14 @@ from unshuffle.pieces.records import Records
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is to be ordered.
-
-    Parameters
-    ----------
-    bank, ends
-        The blocks that pieces can make, and what stands before and behind them.
-    grouped
-        Which pieces share a block to begin with; the order of its rows means nothing.
-    evidence
-        On which pieces share a block.
-    records
-        All rows; seeds look at those without predictions too.
-    start
-        An arrangement to try before any other, from an earlier search.
-    """
+    """What is to be ordered: blocks that pieces can make, between two ends."""
 
     bank: Bank
     ends: Ends
-    grouped: Arrangement
-    evidence: Evidence
-    records: Records
-    start: Arrangement | None = None
+    grouped: Arrangement  # which pieces share a block to begin with, in no order
+    evidence: Evidence  # on which pieces share a block
+    records: Records  # all rows; seeds look at those without predictions too
+    start: Arrangement | None = None  # from an earlier search, to try before any other
 
     @cached_property
     def known(self) -> Records:

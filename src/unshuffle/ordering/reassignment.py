@@ -1,22 +1,20 @@
 """Reassignment: give many places other pieces in one role, all at once.
 
 Swaps two at a time cannot mend a grouping of which a third is wrong: each must help by itself. To
-first order the prediction is linear in which piece stands in which place, so one ridge regression
-of the residual on the effects of all pieces in all places gives each a coefficient: near 1 for a
-piece that the place lacks, near 0 for others. The assignment with the largest sum of coefficients
-and log-odds (Kuhn 1955) is proposed, for several ridges and several degrees of trust in the pieces
-that stand.
+first order the prediction is linear in which piece stands in which place. One ridge regression of
+the residual on the effects of all pieces in all places gives each a coefficient, near 1 for a piece
+that the place lacks. The assignment with the largest sum of coefficients and log-odds (Kuhn 1955)
+is proposed, for several ridges and degrees of trust in the pieces that stand.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.matching import optimal_matching
-from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.judge import Doubles, Indices, Judge
 from unshuffle.ordering.linearization import Linearization, exchange_effects
 from unshuffle.pieces.blueprint import Arrangement, key
 from unshuffle.pieces.pile import Floats
@@ -47,22 +45,7 @@ class ReassignmentParameters:
 def reassignments(
     judge: Judge, at: Linearization, evidence: Evidence, by: ReassignmentParameters
 ) -> list[Arrangement]:
-    """Arrangements with other pieces in many places, in one role each.
-
-    Parameters
-    ----------
-    judge, at
-        The judge and the linearized arrangement.
-    evidence
-        On which pieces share a block.
-    by
-        What steers it.
-
-    Returns
-    -------
-    list
-        Different arrangements, none of them the one that stands.
-    """
+    """Different arrangements with other pieces in many places, in one role each."""
     arrangement = at.run.arrangement
     length, roles = arrangement.shape
     if length < 2 or length**2 * len(at.residual) > by.most_effects:
@@ -82,11 +65,8 @@ def reassignments(
 
 
 def _assignments(
-    effects: Floats,
-    residual: Floats,
-    log_odds: NDArray[np.float64],
-    by: ReassignmentParameters,
-) -> Iterator[NDArray[np.intp]]:
+    effects: Floats, residual: Floats, log_odds: Doubles, by: ReassignmentParameters
+) -> Iterator[Indices]:
     """For each place, the place whose piece it gets: one proposal for each choice of trust."""
     length = len(effects)
     flat = effects.reshape(length**2, -1)
@@ -108,25 +88,13 @@ def _assignments(
 
 
 def ridge_regressions(
-    effects: Sequence[Floats], wanted: NDArray[np.float64], ridges: Sequence[float]
-) -> Iterator[list[NDArray[np.float64]]]:
+    effects: Sequence[Floats], wanted: Doubles, ridges: Sequence[float]
+) -> Iterator[list[Doubles]]:
     """Coefficients of all effects in one ridge regression, for each of several ridges.
 
-    There are more effects than equations, so the regression is solved for the equations.
-
-    Parameters
-    ----------
-    effects
-        Arrays of shape (effects, equations), which explain what is wanted together.
-    wanted
-        Shape (equations,).
-    ridges
-        Relative to the mean squared norm of an effect.
-
-    Yields
-    ------
-    list
-        For each array of effects, their coefficients; nothing where no effect does anything.
+    Arrays of shape (effects, equations) together explain what is wanted, shape (equations,). There
+    are more effects than equations, so the regression is solved for the equations. Ridges are
+    relative to the mean squared norm of an effect; nothing comes where no effect does anything.
     """
     kernel = sum((each.T @ each).astype(np.float64) for each in effects)
     scale = np.trace(kernel) / sum(map(len, effects))

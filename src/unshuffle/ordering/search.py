@@ -25,23 +25,14 @@ class Stop(Protocol):
 
     def __call__(self, trace: Trace) -> Ending | None:
         """Why the search stops after the last step; None where it goes on."""
-        ...
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Stop after so many steps of this search.
-
-    Parameters
-    ----------
-    most
-        How many.
-    before
-        Steps of earlier searches in the same trace.
-    """
+    """Stop after so many steps of this search."""
 
     most: int
-    before: int = 0
+    before: int = 0  # steps of earlier searches in the same trace
 
     def __call__(self, trace: Trace) -> Ending | None:
         """Whether there have been so many."""
@@ -50,13 +41,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Deadline:
-    """Stop when no time is left.
-
-    Parameters
-    ----------
-    clock
-        Counts the time of the whole solve.
-    """
+    """Stop when no time of the whole solve is left."""
 
     clock: Clock
 
@@ -67,18 +52,10 @@ class Deadline:
 
 @dataclass(eq=False)
 class InVain:
-    """Stop once a search has done so much work and is still far from its record.
+    """Stop once a search has done so much work and is still far from its record."""
 
-    Parameters
-    ----------
-    work
-        Rows of all steps, added up.
-    error
-        Mean squared error from which on it is far.
-    """
-
-    work: float
-    error: float
+    work: float  # rows of all steps, added up
+    error: float  # mean squared error from which on it is far
     done: int = 0
     _steps: int = 0
 
@@ -90,8 +67,8 @@ class InVain:
         return Ending.STOPPED if far and self.done >= self.work else None
 
 
+# Called with the state after each round of a search: something that keeps it.
 OnState = Callable[[State], None]
-"""Called with the state after each round of a search: something that keeps it."""
 
 
 def run_states(
@@ -103,27 +80,9 @@ def run_states(
     on_step: OnStep | None = None,
     on_state: OnState | None = None,
 ) -> tuple[State, Ending]:
-    """Take the rounds of a search until it ends by itself, is stopped or is interrupted.
+    """Take the rounds of a search from a start on: the last state, and why it stopped.
 
-    Parameters
-    ----------
-    start
-        The state before the first round.
-    states
-        As from `unshuffle.ordering.auto.advance`.
-    trace
-        Where the steps are added.
-    stops
-        Any of them stops the search.
-    on_step
-        Called after every step.
-    on_state
-        Called after every round.
-
-    Returns
-    -------
-    tuple
-        The last state, and why the search stopped.
+    The states are those of `unshuffle.ordering.auto.advance`; steps are taken as by `run_search`.
     """
     last = [start]
 
@@ -147,18 +106,9 @@ def run_search(
     stops: Sequence[Stop] = (),
     on_step: OnStep | None = None,
 ) -> Ending:
-    """Take steps until the search ends by itself, is stopped or is interrupted.
+    """Take steps until the search ends by itself, any criterion stops it, or it is interrupted.
 
-    Parameters
-    ----------
-    steps
-        The search; its last step holds the best arrangement so far.
-    trace
-        Where the steps are added; the search goes on where an earlier one ended.
-    stops
-        Any of them stops the search.
-    on_step
-        Called after every step.
+    Steps are added to the trace, which may hold those of an earlier search.
     """
     started = perf_counter() - (trace.seconds[-1] if trace.seconds else 0.0)
     try:

@@ -25,37 +25,20 @@ from unshuffle.pieces.pile import Floats
 MOST_STEPS = 20_000_000  # blocks squared times rows that are looked at for the smallest steps
 AT_A_TIME = 512  # of so many blocks that remain, one is taken at a time
 
+# Shape (blocks,): block indices, the first to run first.
 Ranking = NDArray[np.intp]
-"""Shape (blocks,): block indices, the first to run first."""
 
 
 @dataclass(frozen=True)
 class Seed:
-    """A named way to guess the order.
-
-    Parameters
-    ----------
-    name
-        What tables call it.
-    rank
-        Maps a network, whose blocks are in any sequence, and inputs, shape (rows, width), to a
-        ranking of its blocks.
-    sees
-        What in the blocks tells their depth, in a sentence.
-    source
-        Where the idea comes from.
-    quick
-        Whether it takes no longer than a few forward passes of few rows.
-    mlp_only
-        Whether it reads the weights of blocks ``x + out(a(inp(x)))``, and serves no other kind.
-    """
+    """A named way to guess the order from a network, its blocks in any sequence, and inputs."""
 
     name: str
-    rank: Callable[[Network, Floats], Ranking]
-    sees: str
-    source: str
-    quick: bool = True
-    mlp_only: bool = True
+    rank: Callable[[Network, Floats], Ranking]  # inputs have shape (rows, width)
+    sees: str  # what in the blocks tells their depth, in a sentence
+    source: str  # where the idea comes from
+    quick: bool = True  # whether it takes no longer than a few forward passes of few rows
+    mlp_only: bool = True  # whether it reads the weights of blocks x + out(a(inp(x)))
 
     def serves(self, network: Network) -> bool:
         """Whether it can rank the blocks of a network."""
@@ -88,11 +71,7 @@ def smallest_step(network: Network, inputs: Floats) -> Ranking:
 
 
 def by_products(network: Network, _: Floats) -> Ranking:
-    """Sort by the leading eigenvector of how alike the blocks' products are.
-
-    Likeness is the cosine of the off-diagonal entries of W_out W_in, and of W_out W_outᵀ, less the
-    mean over the blocks.
-    """
+    """Sort by the leading eigenvector of how alike W_out W_in are, and W_out W_outᵀ."""
     blocks = as_mlp(network).blocks
     if len(blocks) < 3:
         return np.arange(len(blocks))

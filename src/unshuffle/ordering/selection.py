@@ -1,38 +1,32 @@
 """Choose moves that fit together, from their first-order effects.
 
-Effects add up to first order, so the error after any set of moves is known from the Gram matrix of
-the effects. Two ways to choose complement each other: a joint regression sees how overlapping
-swaps explain the residual together, and matching pursuit takes the best move, subtracts what it
-explains, and goes on.
+Effects add up to first order, so their Gram matrix tells the error after any set of moves. A joint
+regression sees how overlapping swaps explain the residual together; matching pursuit takes the best
+move, subtracts what it explains, and goes on.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from unshuffle.ordering.judge import Indices
 from unshuffle.ordering.moves import Moves
 from unshuffle.pieces.pile import Floats
 
+# Relative to the mean square of an effect.
 RIDGE = 1e-2
-"""Relative to the mean square of an effect."""
 
+# Stands for a squared error of 0, whose logarithm the objective cannot take.
 NOTHING = 1e-200
-"""Stands for a squared error of 0, whose logarithm the objective cannot take."""
 
+# Moves in one pursuit.
 MOST = 64
-"""Moves in one pursuit."""
 
 
-def regression(moves: Moves, residual: Floats) -> NDArray[np.intp]:
+def regression(moves: Moves, residual: Floats) -> Indices:
     """Choose adjacent swaps by how much of each the residual asks for.
 
     Damped Gauss-Newton on the permutation: the ridge regression of the residual on the effects of
     all adjacent swaps gives each a coefficient, 1 for a swap that is needed and 0 for one that is
     not. Swaps above ½ are chosen from the largest down, as far as they do not overlap.
-
-    Returns
-    -------
-    NDArray
-        Indices of moves, the surest first.
     """
     swaps = np.flatnonzero(~moves.swap & (moves.second == moves.first + 1))
     effects = moves.effects[swaps]
@@ -54,7 +48,7 @@ def regression(moves: Moves, residual: Floats) -> NDArray[np.intp]:
     return np.array(chosen, np.intp)
 
 
-def promising(moves: Moves, residual: Floats, strength: float) -> NDArray[np.intp]:
+def promising(moves: Moves, residual: Floats, strength: float) -> Indices:
     """Rank single moves by the objective that `pursuit` states, the most promising first."""
     effects = moves.effects
     error = max(float(residual.astype(np.float64) @ residual), NOTHING)
@@ -64,16 +58,11 @@ def promising(moves: Moves, residual: Floats, strength: float) -> NDArray[np.int
     return np.argsort(change, kind="stable")
 
 
-def pursuit(moves: Moves, residual: Floats, strength: float) -> NDArray[np.intp]:
-    """Choose moves one after the other, each the best for what the earlier ones leave.
+def pursuit(moves: Moves, residual: Floats, strength: float) -> Indices:
+    """Choose compatible moves, each the best for what the earlier ones leave.
 
     The best lowers ``strength / 2 * log(squared error) − log-odds`` most, the objective of
     `unshuffle.ordering.descent`. Matching pursuit is due to Mallat & Zhang (1993).
-
-    Returns
-    -------
-    NDArray
-        Indices of compatible moves, in the sequence of choice.
     """
     gram = (moves.effects @ moves.effects.T).astype(np.float64)
     slopes = (moves.effects @ residual).astype(np.float64)

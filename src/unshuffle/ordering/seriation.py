@@ -1,13 +1,11 @@
 """Seriation: the depth of blocks from how alike they are, in many views at once.
 
-What neighbouring blocks learn is alike, but in which part of the weights that shows depends on how
-the network was trained. A view is one such part, a vector for each block. Each view alone is
-seriated by the leading eigenvector of its likeness (Atkins, Boman & Hendrickson 1998). Views that
-see the depth agree with each other, and those that do not agree with none, so the leading singular
-vector of all the rankings is near the depth. It is then refined by self-training (Scudder 1965):
-each view predicts it for every block from the other blocks, by kernel ridge regression with
-Allen's formula for what is left out (1974), and the predictions are averaged, each weighed by how
-well it does.
+What neighbouring blocks learn is alike; in which part of the weights that shows depends on how the
+network was trained. A view is one such part, a vector for each block. Each is seriated by the
+leading eigenvector of its likeness (Atkins, Boman & Hendrickson 1998). Views that see the depth
+agree, so the leading singular vector of all rankings is near it. Self-training (Scudder 1965)
+refines it: each view predicts it for every block from the others, by kernel ridge regression with
+Allen's formula for what is left out (1974), and predictions are weighed by how well they do.
 """
 
 import numpy as np
@@ -18,13 +16,12 @@ from unshuffle.blocks.mlp import MlpStack, as_mlp
 from unshuffle.blocks.network import Network
 from unshuffle.pieces.pile import Floats
 
+# Of the kernel ridge regression, relative to the mean eigenvalue of the kernel.
 RIDGE = 1.0
-"""Of the kernel ridge regression, relative to the mean eigenvalue of the kernel."""
 
-LEAST_AGREEMENT = 0.1
-"""Correlation with the depth below which a view is not listened to,"""
-MOST_AGREEMENT = 0.98
-"""and above which it counts no more."""
+# Correlation with the depth below which a view is not listened to, and above which it counts no
+# more.
+LEAST_AGREEMENT, MOST_AGREEMENT = 0.1, 0.98
 
 ROUNDS = 10
 
@@ -32,18 +29,7 @@ TINY = 1e-30
 
 
 def likeness(vectors: Floats) -> NDArray[np.float64]:
-    """Cosines between the vectors of blocks, less their mean.
-
-    Parameters
-    ----------
-    vectors
-        One for each block, of any shape.
-
-    Returns
-    -------
-    NDArray
-        Shape (blocks, blocks).
-    """
+    """Cosines between the vectors of blocks, of any shape, less their mean: (blocks, blocks)."""
     flat = vectors.reshape(len(vectors), -1).astype(np.float64)
     flat = flat - flat.mean(axis=0)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
@@ -70,8 +56,7 @@ def leading(alike: NDArray[np.float64]) -> NDArray[np.float64]:
 def off_diagonal(matrices: Floats) -> Floats:
     """The entries off the diagonals of square matrices: shape (matrices, width² − width)."""
     across = ~np.eye(matrices.shape[1], dtype=bool)
-    entries: Floats = matrices[:, across]
-    return entries
+    return matrices[:, across]
 
 
 def outer_products(blocks: MlpStack) -> Floats:
@@ -80,12 +65,7 @@ def outer_products(blocks: MlpStack) -> Floats:
 
 
 def views(network: Network) -> dict[str, Floats]:
-    """What may tell the depth of a block, a vector for each.
-
-    Products of weights and their diagonals, what they make of the biases and of the weights of the
-    last layer, and norms by feature of the stream. Of another kind of block, the Gram matrices of
-    every matrix, and every vector.
-    """
+    """What may tell the depth of a block, a vector for each."""
     if not isinstance(network.blocks, MlpStack):
         return _views_of_any(network.blocks)
     blocks, last = network.blocks, as_mlp(network).last.weight
@@ -128,13 +108,7 @@ def _views_of_any(blocks: Stack) -> dict[str, Floats]:
 
 
 def agreed_depth(kernels: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Depth on which several likenesses agree, up to its sign and scale.
-
-    Parameters
-    ----------
-    kernels
-        Likenesses, each of shape (blocks, blocks).
-    """
+    """Depth on which several likenesses (blocks, blocks) agree, up to its sign and scale."""
     kernels = [kernel for kernel in kernels if kernel.any()]
     if not kernels:
         return np.zeros(0)

@@ -16,185 +16,80 @@ from unshuffle.pieces.blueprint import Arrangement
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """An arrangement that was found.
-
-    Parameters
-    ----------
-    alternative
-        Number of the problem that it is of.
-    arrangement
-        The pieces in their slots.
-    error
-        Mean squared error on the rows in use.
-    """
+    """An arrangement that was found, of the problem of a number."""
 
     alternative: int
     arrangement: Arrangement
-    error: OrInfinite
+    error: OrInfinite  # mean squared error on the rows in use
 
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """A descent between two rounds.
-
-    Parameters
-    ----------
-    arrangement
-        What stands.
-    effort
-        Of the next round; see `unshuffle.ordering.descent`.
-    trust
-        Factor on the evidence.
-    short
-        Whether it ends where adjacent swaps no longer help.
-    """
+    """A descent between two rounds; see `unshuffle.ordering.descent`."""
 
     arrangement: Arrangement
-    effort: int = 0
-    trust: float = 1.0
-    short: bool = False
+    effort: int = 0  # of the next round
+    trust: float = 1.0  # factor on the evidence
+    short: bool = False  # whether it ends where adjacent swaps no longer help
 
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """One try to find a better arrangement: seeds are ranked, and the best are descended from.
+    """One try to find a better arrangement: seeds are ranked, and the best are descended from."""
 
-    Parameters
-    ----------
-    alternative
-        Number of the problem.
-    seeds
-        "quick", "all", or "" where no seeds are to be ranked any more.
-    starts
-        How many of the ranked seeds are descended from.
-    short
-        Whether these descents are short.
-    waiting
-        Descents that have not begun.
-    descent
-        The one that is under way.
-    beam
-        The beam search that is under way, where there are few predictions.
-    best
-        The best so far of this attempt.
-    accept
-        When it replaces the best of the search: if its error is "lower", "convincing" or "near".
-    """
-
-    alternative: int
-    seeds: str = ""
-    starts: int = 0
-    short: bool = False
+    alternative: int  # number of the problem
+    seeds: str = ""  # "quick", "all", or "" where no seeds are to be ranked any more
+    starts: int = 0  # how many of the ranked seeds are descended from
+    short: bool = False  # whether these descents are short
     waiting: tuple[Descent, ...] = ()
-    descent: Descent | None = None
-    beam: Beam | None = None
-    best: Found | None = None
+    descent: Descent | None = None  # the one that is under way
+    beam: Beam | None = None  # what is under way where there are few predictions
+    best: Found | None = None  # of this attempt
+    # When it replaces the best of the search: if its error is "lower", "convincing" or "near".
     accept: str = "lower"
 
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A population of one problem in the race of all.
+    """A population of one problem in the race of all."""
 
-    Parameters
-    ----------
-    alternative
-        Number of the problem.
-    population
-        The one that is drawn in; None before the first and after the last.
-    begun
-        How many have been begun.
-    generations
-        How many generations there have been in all.
-    descent
-        From the centre of the population.
-    best
-        The best so far.
-    ended
-        Whether no further population is begun.
-    """
-
-    alternative: int
-    population: Population | None = None
-    begun: int = 0
-    generations: int = 0
-    descent: Descent | None = None
+    alternative: int  # number of the problem
+    population: Population | None = None  # None before the first and after the last
+    begun: int = 0  # how many populations have been begun
+    generations: int = 0  # of all populations together
+    descent: Descent | None = None  # from the centre of the population
     best: Found | None = None
-    ended: bool = False
+    ended: bool = False  # whether no further population is begun
 
 
 @dataclass(frozen=True, eq=False)
 class Race:
-    """Populations that take turns.
+    """Populations that take turns."""
 
-    Parameters
-    ----------
-    contenders
-        Those that have begun, the likeliest first.
-    turn
-        Whose turn it is.
-    taken
-        Steps of this turn.
-    """
-
-    contenders: tuple[Contender, ...] = ()
-    turn: int = 0
-    taken: int = 0
+    contenders: tuple[Contender, ...] = ()  # those that have begun, the likeliest first
+    turn: int = 0  # whose turn it is
+    taken: int = 0  # steps of this turn
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A search between two rounds.
-
-    Parameters
-    ----------
-    best
-        The best arrangement so far.
-    rows
-        Number of rows in use: the first of the shuffled record.
-    draws
-        State of the bit generator that draws everything random.
-    step
-        What the last round did.
-    stage
-        Name of the stage that is under way; "" between two.
-    ended
-        Names of the stages that have ended on these rows.
-    attempt
-        The attempt that is under way.
-    attempts
-        How many attempts this stage has begun.
-    failures
-        How many restarts in a row have not helped.
-    race
-        The populations.
-    noisy
-        Whether noise, or coarsely stored numbers, explain what the best leaves of the record.
-    decided
-        Whether the rows in use then tell the best from all that it could be mistaken for.
-    sweep
-        The arrangement with which a sweep over all moves of one kind began.
-    cursor
-        Where that sweep is.
-    before
-        The error with which the sweeps of all kinds began.
-    """
+    """A search between two rounds."""
 
     best: Found
-    rows: int
-    draws: Mapping[str, Any]
-    step: Step
-    stage: str = ""
-    ended: tuple[str, ...] = ()
-    attempt: Attempt | None = None
-    attempts: int = 0
-    failures: int = 0
+    rows: int  # number of rows in use: the first of the shuffled record
+    draws: Mapping[str, Any]  # state of the bit generator that draws everything random
+    step: Step  # what the last round did
+    stage: str = ""  # name of the stage that is under way; "" between two
+    ended: tuple[str, ...] = ()  # names of the stages that have ended on these rows
+    attempt: Attempt | None = None  # the one that is under way
+    attempts: int = 0  # how many this stage has begun
+    failures: int = 0  # how many restarts in a row have not helped
     race: Race = Race()
-    noisy: bool = False
-    decided: bool = False
-    sweep: Arrangement | None = None
-    cursor: tuple[int, ...] = ()
-    before: OrInfinite = np.inf
+    noisy: bool = False  # whether noise, or coarsely stored numbers, explain what the best leaves
+    decided: bool = False  # whether the rows then tell it from all it could be mistaken for
+    sweep: Arrangement | None = None  # with which a sweep over all moves of one kind began
+    cursor: tuple[int, ...] = ()  # where that sweep is
+    before: OrInfinite = np.inf  # the error with which a restart, or the sweeps of all kinds, began
 
     def generator(self) -> np.random.Generator:
         """The generator of everything random, as the last round left it."""
@@ -208,26 +103,11 @@ class State:
 
     def after(self, *names: str) -> "State":
         """The state after a stage has ended."""
-        return replace(
-            self,
-            stage="",
-            ended=(*self.ended, *names),
-            attempt=None,
-            attempts=0,
-            failures=0,
-            race=Race(),
-            sweep=None,
-            cursor=(),
-        )
+        fresh = State(self.best, self.rows, self.draws, self.step, ended=(*self.ended, *names))
+        return replace(fresh, noisy=self.noisy, decided=self.decided, before=self.before)
 
     def check(self, bank: Bank, blocks: int, rows: int) -> None:
-        """Refuse a state that is not of so many blocks, of the pieces of a bank, and of these rows.
-
-        Raises
-        ------
-        ValueError
-            If it is not.
-        """
+        """Raise `ValueError` for a state of other blocks, other pieces, or more rows."""
         if not 0 < self.rows <= rows:
             raise ValueError(f"it uses {self.rows} of {rows} rows")
         roles = range(len(bank.kind.roles))

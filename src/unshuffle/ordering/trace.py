@@ -15,38 +15,28 @@ from unshuffle.pieces.pile import PieceId
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One batch of candidates that was judged together.
+    """One batch of candidates that was judged together, and what stands after it.
 
-    Parameters
-    ----------
-    phase
-        Name of the phase of the search.
-    tested
-        Mean squared error of each candidate, shape (candidates,).
-    kept
-        Whether one of them replaced the arrangement.
-    arrangement
-        What stands after this step, shape (blocks, roles); of fewer blocks than the network has
-        while it is being built.
-    error
-        Mean squared error of that arrangement on the rows of the search.
-    rows
-        Number of rows that the candidates were judged on.
+    While a network is being built the arrangement has fewer blocks than it will have.
     """
 
-    phase: str
-    tested: NDArray[np.float64]
-    kept: bool
-    arrangement: Arrangement
-    error: OrInfinite
-    rows: int
+    phase: str  # name of the phase of the search
+    tested: NDArray[np.float64]  # mean squared error of each candidate, shape (candidates,)
+    kept: bool  # whether one of them replaced the arrangement
+    arrangement: Arrangement  # what stands after this step
+    error: OrInfinite  # mean squared error of that on the rows of the search
+    rows: int  # number of rows that the candidates were judged on
 
 
+# Of a step: whoever draws it counts in 32 bits.
 MOST_ROWS = 2**31 - 1
-"""Of a step: whoever draws it counts in 32 bits."""
 
+# Called after every step with the trace so far: a progress bar, a logger, a plot.
 OnStep = Callable[["Trace"], None]
-"""Called after every step with the trace so far: a progress bar, a logger, a plot."""
+
+# Arrays with one value a step, in the sequence of `Trace.arrays`, and NumPy's kind of each.
+_PER_STEP = {"phase": "U", "seconds": "f", "kept": "b", "error": "f"}
+_PER_STEP |= {"candidates": "i", "blocks": "i", "rows": "i"}
 
 
 class Trace:
@@ -101,13 +91,10 @@ class Trace:
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Lay the whole trace out in flat arrays, for storage.
 
-        Returns
-        -------
-        dict
-            Per step: `phase`, `seconds`, `kept`, `error`, `candidates` (how many were tested),
-            `blocks` (how many are in the arrangement) and `rows`. Concatenated over the steps:
-            `tested` (errors, float32), and `arrangement`, shape (blocks of all steps that kept a
-            move, roles): positions in the list of ids `ids`.
+        Per step: `phase`, `seconds`, `kept`, `error`, `candidates` (how many were tested), `blocks`
+        (how many are in the arrangement) and `rows`. Concatenated over the steps: `tested` (errors,
+        float32), and `arrangement`, shape (blocks of all steps that kept a move, roles): positions
+        in the list of ids `ids`.
         """
         kept = [step.arrangement for step in self.steps if step.kept]
         roles = kept[0].shape[1] if kept else 0
@@ -128,18 +115,8 @@ class Trace:
     def from_arrays(arrays: Mapping[str, NDArray[Any]], ids: Sequence[PieceId]) -> "Trace":
         """Make a trace out of what `arrays` laid out; the errors of candidates stay rounded.
 
-        Parameters
-        ----------
-        arrays
-            As from `arrays`. The ids in them are not used: an array that has both numbers and
-            names makes text of all of them.
-        ids
-            The ids.
-
-        Raises
-        ------
-        UsageError
-            If the arrays do not make a trace of arrangements of these pieces.
+        The ids in the arrays are not used: an array that has both numbers and names makes text of
+        all of them. Raises `UsageError` if the arrays make no trace of arrangements of the pieces.
         """
         _check(arrays, len(ids))
         trace = Trace(ids)
@@ -167,23 +144,10 @@ class Trace:
         )
 
 
-_PER_STEP = {
-    "phase": "U",
-    "seconds": "f",
-    "kept": "b",
-    "error": "f",
-    "candidates": "i",
-    "blocks": "i",
-    "rows": "i",
-}
-"""Arrays with one value a step, in the sequence of `Trace.arrays`, and NumPy's kind of each."""
-
-
 def _check(arrays: Mapping[str, NDArray[Any]], pieces: int) -> None:
     """Refuse arrays that make no trace over so many pieces."""
-    wanted = {**dict.fromkeys(_PER_STEP, 1), "tested": 1, "arrangement": 2}
-    for name, axes in wanted.items():
-        kind = {**_PER_STEP, "tested": "f", "arrangement": "i"}[name]
+    for name, kind in {**_PER_STEP, "tested": "f", "arrangement": "i"}.items():
+        axes = 2 if name == "arrangement" else 1
         if name not in arrays or arrays[name].dtype.kind != kind or arrays[name].ndim != axes:
             raise UsageError(
                 f"a trace needs an array {name!r} of {axes} axes and NumPy's kind {kind!r}"

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.ordering.beam import BeamParameters
 from unshuffle.ordering.descent import DescentParameters
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Doubles, Judge, Run
 from unshuffle.ordering.population import PopulationParameters
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
@@ -26,15 +24,12 @@ class Goal(Protocol):
 
     def reproduces(self, judge: Judge, run: Run) -> bool:
         """Whether a run reproduces a judge's rows to rounding."""
-        ...
 
     def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
         """Whether noise, or coarsely stored numbers, explain what is left of the record."""
-        ...
 
     def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
         """Whether rows tell such an arrangement from all that it could be mistaken for."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -63,19 +58,16 @@ class SearchParameters:
         Blocks up to which a whole descent takes no time.
     convincing
         Part of the error from which on another problem is believed in.
-    near
-        Share of the predictions' variance from which down an error is small.
-    far
-        Share of the predictions' variance from which up an error is large.
+    near, far
+        Shares of the predictions' variance: a lower error than the first is small, a higher one
+        than the second is large.
     restarts, restarts_before
-        Restarts in a row without success after which they end, and how many where more rows can be
-        had.
+        Restarts in a row without success after which they end; the second while there are more
+        rows.
     trust
         Factors on the evidence, in turn, in restarts.
-    moves
-        Random moves that a restart begins with, at most.
-    reach
-        Places by which these move a block, at most.
+    moves, reach
+        Random moves that a restart begins with, and places by which these move a block, at most.
     populations
         Populations of one problem.
     head_start
@@ -116,22 +108,9 @@ class SearchParameters:
 class Workbench:
     """The problems of which one is the right one, and the record in the sequence of its use.
 
-    Nothing in it decides anything: what it remembers could be worked out anew.
-
-    Parameters
-    ----------
-    problems
-        What is to be ordered, the likeliest first; each is made only when it is needed.
-    rng
-        Shuffles the rows.
-    goal
-        What is asked of an arrangement.
-    by
-        What steers the search.
-    rows
-        How many rows to begin with; None for as many as it takes.
-    clock
-        Seeds are left out where no time is left.
+    The likeliest problem comes first; each is made only when it is needed. A generator shuffles the
+    rows; without a number of rows to begin with, the search takes as many as it needs. Nothing in
+    the workbench decides anything: what it remembers could be worked out anew.
     """
 
     def __init__(
@@ -148,8 +127,10 @@ class Workbench:
         self._made = [next(self._unmade)]
         known = self._made[0].known
         self.known = known.take(rng.permutation(len(known)))
+        self.variance = self.known.variance
         self.goal, self.by, self.asked_rows = goal, by or SearchParameters(), rows
         self.clock = clock or Clock()
+        # Judges by problem and rows; the last runs, and what was found of them, by arrangement too.
         self._judges: dict[tuple[int, int], Judge] = {}
         self._runs: dict[tuple[int, int, bytes], Run] = {}
         self._done: dict[tuple[int, int, bytes], bool] = {}
@@ -167,11 +148,6 @@ class Workbench:
                 return False
             self._made.append(made)
         return True
-
-    @cached_property
-    def variance(self) -> float:
-        """The predictions' variance."""
-        return self.known.variance
 
     @property
     def blocks(self) -> int:
@@ -210,19 +186,17 @@ class Workbench:
         """The run of an arrangement on the first rows; the last few are remembered."""
         name = alternative, rows, key(arrangement)
         if name not in self._runs:
-            self.remember(alternative, rows, self.judge(alternative, rows).run(arrangement))
+            self.found(alternative, rows, self.judge(alternative, rows).run(arrangement))
         return self._runs[name]
 
-    def remember(self, alternative: int, rows: int, run: Run) -> None:
-        """Keep a run, since its states will be asked for again."""
-        self._runs[alternative, rows, key(run.arrangement)] = run
-        while len(self._runs) > 2:
-            del self._runs[next(iter(self._runs))]
-
     def found(self, alternative: int, rows: int, run: Run) -> Found:
-        """A run as something that was found."""
-        self.remember(alternative, rows, run)
+        """A run as something that was found; it is kept, since its states are asked for again."""
+        _remember(self._runs, (alternative, rows, key(run.arrangement)), run, most=2)
         return Found(alternative, run.arrangement, run.error)
+
+    def judged(self, alternative: int, rows: int, arrangement: Arrangement) -> Found:
+        """An arrangement as something that was found, judged on the first rows."""
+        return self.found(alternative, rows, self.run(alternative, rows, arrangement))
 
     def done(self, found: Found, rows: int) -> bool:
         """Whether what was found reproduces the rows in use."""
@@ -232,11 +206,8 @@ class Workbench:
         name = found.alternative, rows, key(found.arrangement)
         if name not in self._done:
             judge = self.judge(found.alternative, rows)
-            states = judge.inputs[None]
-            run = Run(found.arrangement, states, found.error)
-            self._done[name] = self.goal.reproduces(judge, run)
-            while len(self._done) > 8:
-                del self._done[next(iter(self._done))]
+            run = Run(found.arrangement, judge.inputs[None], found.error)
+            _remember(self._done, name, self.goal.reproduces(judge, run), most=8)
         return self._done[name]
 
     def confirmed(self, state: State) -> bool:
@@ -249,15 +220,19 @@ class Workbench:
         check = self.problem(state.best.alternative).judge(self.known.take(unseen))
         return self.goal.reproduces(check, check.run(state.best.arrangement))
 
+    def goes_on(self, state: State) -> bool:
+        """Whether a search goes on with the rows in use although that takes long."""
+        enough = state.rows == len(self.known) or self.equations(state.rows) >= self.by.many
+        return enough and not state.noisy and not self.done(state.best, state.rows)
+
     def some_inputs(self, alternative: int, most: int, rng: np.random.Generator) -> Floats:
         """Inputs drawn from all rows, those without predictions too."""
         inputs = self.problem(alternative).records.inputs
-        chosen: Floats = inputs[rng.permutation(len(inputs))[:most]]
-        return chosen
+        return inputs[rng.permutation(len(inputs))[:most]]
 
     def ranked_seeds(
         self, alternative: int, rows: int, rng: np.random.Generator, *, quick: bool
-    ) -> tuple[list[Arrangement], NDArray[np.float64]]:
+    ) -> tuple[list[Arrangement], Doubles]:
         """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
         problem, judge = self.problem(alternative), self.judge(alternative, rows)
         enough = judge.predictions.size >= self.by.quick
@@ -265,6 +240,13 @@ class Workbench:
         inputs = self.some_inputs(alternative, most, rng)
         few = self.by.quick_ranked_rows if quick else self.by.ranked_rows
         return rank_seeds(problem, judge, inputs, few, quick=quick, clock=self.clock)
+
+
+def _remember(kept: dict[Any, Any], name: object, value: object, *, most: int) -> None:
+    """Keep a value, and forget the oldest ones."""
+    kept[name] = value
+    while len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 def rank_seeds(
@@ -275,26 +257,13 @@ def rank_seeds(
     *,
     quick: bool,
     clock: Clock | None = None,
-) -> tuple[list[Arrangement], NDArray[np.float64]]:
-    """All seeds of a problem, forwards and backwards, the lowest error first.
+) -> tuple[list[Arrangement], Doubles]:
+    """All seeds of a problem, or the quick ones, forwards and backwards, the lowest error first.
 
-    Parameters
-    ----------
-    problem
-        Its start, if it has one, is a seed too.
-    judge
-        Its first rows are those on which seeds are compared.
-    inputs
-        What seeds look at.
-    rows
-        How many rows they are compared on.
-    quick
-        Whether only quick seeds are asked.
-    clock
-        Ends with the seeds that there was time for.
+    Seeds look at the inputs, and are compared on so many of the judge's first rows. The start of
+    the problem is a seed too. Without time on the clock, seeds are left out.
     """
-    grouped = problem.grouped
-    network = problem.network(grouped)
+    grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
@@ -306,8 +275,8 @@ def rank_seeds(
         states = np.stack([judge.inputs[:rows]] * len(starts))
         for blocks in np.stack(starts, axis=1):
             states = problem.bank.take(blocks).apply_each(states)
-        predicted = [problem.ends.leave(state) for state in states]
-        residuals = np.stack(predicted) - judge.predictions[:rows]
+        predicted = np.stack([problem.ends.leave(state) for state in states])
+        residuals = predicted - judge.predictions[:rows]
         squares = np.square(residuals, dtype=np.float64).reshape(len(starts), -1)
     errors = np.nan_to_num(squares.mean(axis=1), nan=np.inf)
     ranked = np.argsort(errors, kind="stable")

@@ -18,9 +18,9 @@ from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.descent import descend
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import linearize
+from unshuffle.ordering.moves import disturbed
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search
-from unshuffle.ordering.stages import disturbed
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.ordering.workbench import rank_seeds
 from unshuffle.pieces.anatomy import check_biases
