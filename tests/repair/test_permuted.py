@@ -14,7 +14,7 @@ from unshuffle.grouping import pair
 from unshuffle.oracle.dropping import Hardening, drop, scramble_hidden_units
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.clock import Clock
-from unshuffle.repair import unit_assignment, unit_descent, unit_exchange, unit_matching
+from unshuffle.repair import unit_descent, unit_exchange, unit_matching
 from unshuffle.repair.permuted import PermutedParameters, solve_permuted
 from unshuffle.repair.unit_exchange import Units, exchanged_units, permuted_columns
 from unshuffle.repair.unit_matching import assigned, match_units, permuted_units
@@ -242,16 +242,16 @@ def test_the_units_of_a_whole_block_are_assigned_anew(units, rng):
     scores = units.scores.copy()
     scores[[0, 2], :, :] = 20 * np.eye(12)
     doubted = replace(units, scores=scores)
-    assert unit_assignment.doubtful_blocks(doubted, wrong, 1).tolist() == [1]
-    by = replace(unit_assignment.STANDARD, doubted=1)
-    proposals = unit_assignment.reassigned_units(doubted, wrong, Clock(), by)
+    assert unit_exchange.doubtful_blocks(doubted, wrong, 1).tolist() == [1]
+    by = replace(unit_exchange.STANDARD, doubted=1)
+    proposals = unit_exchange.reassigned_units(doubted, wrong, Clock(), by)
     errors = [doubted.error(each) for each in proposals]
     assert min(errors) < 0.1 * doubted.error(wrong)
 
 
 def test_where_nothing_is_left_nothing_is_assigned_anew(units):
     right = np.tile(np.arange(12), (3, 1))
-    assert [*unit_assignment.reassigned_units(units, right, Clock())] == []
+    assert [*unit_exchange.reassigned_units(units, right, Clock())] == []
 
 
 def test_units_that_resemble_those_of_other_blocks_are_told_by_weights():

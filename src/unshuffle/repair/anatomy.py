@@ -6,21 +6,16 @@ from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 
+# Of the matched pairs: if more have positive log-odds, those with the least are doubted.
 SURE_PART = 0.5
-"""Of the matched pairs: if more have positive log-odds, those with the least are doubted."""
 
 
 def partial_anatomy(pile: Pile, records: Records) -> Anatomy | None:
     """The likeliest dimensions of a network of which pieces are missing or to which some are added.
 
     The record gives the width of the stream and the number of outputs. Among the shapes of that
-    width, the one that the most pieces have or mirror is that of the inp layers.
-
-    Returns
-    -------
-    Anatomy or None
-        With as many pieces in each role as there are; None where shapes do not tell the roles
-        apart, or no two pieces can form a block.
+    width, the one that the most pieces have or mirror is that of the inp layers. None where shapes
+    do not tell the roles apart, or no two pieces can form a block.
     """
     width, outputs = records.width, records.outputs
     counts = Counter(piece.shape for piece in pile)

@@ -34,18 +34,15 @@ def identical_copies(pile: Pile) -> dict[int, int]:
     return copies
 
 
-def near_copies(pile: Pile, by: CopyParameters = STANDARD) -> list[tuple[int, int, float]]:
-    """Positions of each two pieces that are nearly the same, and by how much they differ.
+def near_copies(pile: Pile) -> list[tuple[int, int, float]]:
+    """Positions of each two pieces that are nearly the same, the smaller first.
 
-    Returns
-    -------
-    list
-        Two positions, the smaller first, and the norm of the difference over that of the larger.
+    With them comes the norm of their difference over that of the larger one.
     """
     shapes: dict[tuple[int, int], list[int]] = {}
     for position, piece in enumerate(pile):
         shapes.setdefault(piece.shape, []).append(position)
-    found = []
+    by, found = STANDARD, []
     for members in shapes.values():
         weights = np.stack([pile[i].weight.astype(pile.dtype).ravel() for i in members])
         gram = weights @ weights.T

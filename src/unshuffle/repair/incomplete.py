@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -23,12 +23,12 @@ from unshuffle.pieces.pile import Piece, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.tolerance import arithmetic_of
+from unshuffle.repair import rebuilding
 from unshuffle.repair.anatomy import SURE_PART, partial_anatomy
 from unshuffle.repair.copies import near_copies
 from unshuffle.repair.division import likely_networks
 from unshuffle.repair.estimation import estimate_last
 from unshuffle.repair.gaps import Traces, unexplained
-from unshuffle.repair.rebuilding import Rebuilding, RebuildingParameters
 from unshuffle.solution.arranging import Reproduction, arrange, given
 from unshuffle.solution.findings import Findings, Gap, Leftover
 from unshuffle.solution.options import Options
@@ -46,8 +46,6 @@ class IncompleteParameters:
     near: float = 0.1
     least: float = 1e-4
     """Parts of the predictions' variance that are left then, at most and at least."""
-    rebuilding: RebuildingParameters = field(default_factory=RebuildingParameters)
-    """What steers the search."""
 
 
 STANDARD = IncompleteParameters()
@@ -56,21 +54,9 @@ STANDARD = IncompleteParameters()
 def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
     """Rebuild with each piece that can be the last layer in turn, until one reproduces the record.
 
-    Where there are several, the pile may hold two networks, which the weights tell apart; that is
-    tried first. Where pieces are missing or too many, an activation may fit better by accident;
-    then the first is tried by itself too.
-
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`; pieces may be missing, or of another network.
-    anatomy
-        As from `partial_anatomy`.
-
-    Returns
-    -------
-    Solution
-        The one that reproduces the record, or the one with the lowest error.
+    Where there are several, the pile may hold two networks; that is tried first. Where pieces are
+    missing or too many, an activation may fit better by accident; then the first is tried by itself
+    too. Else the solution with the lowest error is returned.
     """
     found: list[Solution] = []
     if len(anatomy.last) > 1 and min(len(anatomy.inp), len(anatomy.out)) > 1:
@@ -93,33 +79,16 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
 
 
 def solve_loose(
-    pile: Pile,
-    records: Records,
-    options: Options,
-    anatomy: Anatomy,
-    start: Solution | None = None,
+    pile: Pile, records: Records, options: Options, anatomy: Anatomy, start: Solution | None = None
 ) -> Solution:
-    """Rebuild with layers that may be left out or estimated, and verify what came of it.
-
-    Parameters
-    ----------
-    pile, records, options, anatomy
-        As for `solve_incomplete`.
-    start
-        An arrangement of all pieces to begin with.
-
-    Returns
-    -------
-    Solution
-        With its leftovers and gaps among the findings.
-    """
+    """Rebuild with layers that may be left out or estimated, perhaps from a solution with all."""
     return _Loose(pile, records, options, anatomy, start).solution()
 
 
 def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
     """Take the blocks that seem to be of one network for all that it has."""
     solution = _Loose(pile, records, options, anatomy, divided=True).solution()
-    findings, by = solution.findings, STANDARD.rebuilding
+    findings, by = solution.findings, rebuilding.STANDARD
     assert findings is not None
     few = len(findings.leftovers) <= by.slots  # a search with all pieces at hand does as well
     if solution.outcome in FINAL or few or findings.unexplained > by.hopeless:
@@ -136,10 +105,7 @@ def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: An
 
 
 class _Loose:
-    """A search with layers that may be left out, or estimated, and what it comes to.
-
-    It is as for `solve_loose`, or begins with the blocks that seem to be of one of two networks.
-    """
+    """A search with layers that may be left out, or estimated, and what it comes to."""
 
     def __init__(
         self,
@@ -155,14 +121,13 @@ class _Loose:
         self.pile, self.anatomy, self.guess = pile, anatomy, ""
         if not anatomy.last:
             self._guess_last()
-        pile, by = self.pile, STANDARD.rebuilding
-        self.ids = (*pile.ids, *(_new_name(pile, str(k + 1)) for k in range(by.slots)))
+        pile, slots = self.pile, rebuilding.STANDARD.slots
+        self.ids = (*pile.ids, *(_new_name(pile, str(k + 1)) for k in range(slots)))
+        problems = self._problems(start)
         if divided:
             problems = likely_networks(pile, records, self.anatomy, options)
-        else:
-            problems = self._problems(start)
         with single_threaded_blas(), options.clock.phase("order"):
-            rebuilding = Rebuilding(
+            search = rebuilding.Rebuilding(
                 problems,
                 len(pile),
                 options,
@@ -170,17 +135,15 @@ class _Loose:
                 guessed_last=bool(self.guess),
                 searched=start is not None,
                 divided=divided,
-                by=by,
             )
-            steps, stops, on_step = rebuilding.steps(), options.stops, options.on_step
+            steps, stops, on_step = search.steps(), options.stops, options.on_step
             try:
                 self.ending = run_search(steps, Trace(self.ids), stops=stops, on_step=on_step)
             except OutOfTimeError:
                 self.ending = Ending.OUT_OF_TIME
-        self.one = rebuilding.standing
+        self.one = search.standing
 
     def _guess_last(self) -> None:
-        """Add a piece that may be the last layer."""
         guess = estimate_last(self.known.inputs, self.known.predictions).astype(self.pile.dtype)
         self.guess = _new_name(self.pile, "last")
         self.pile = Pile([*self.pile, Piece.linear(self.guess, guess.weight, guess.bias)])
@@ -189,10 +152,7 @@ class _Loose:
         self.anatomy = completed
 
     def _problems(self, start: Solution | None) -> Iterator[Problem]:
-        """One problem for each activation; its blocks are the pairs that are not doubtful.
-
-        With an arrangement to begin with there is one, whose blocks stand in their order.
-        """
+        """One problem for each activation, of pairs that are not doubtful, or as they started."""
         pile, records, anatomy, clock = self.pile, self.records, self.anatomy, self.options.clock
         activations = self.options.activations
         if start is not None and start.last is not None:
@@ -302,7 +262,6 @@ def _leftovers(pile: Pile, used: Pile, solution: Solution) -> tuple[Leftover, ..
 
 
 def _new_name(pile: Pile, name: str) -> str:
-    """A name that no piece has."""
     name = f"{LOST}{name}"
     while name in pile.index:
         name = f"{LOST}{name}"

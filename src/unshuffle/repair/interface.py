@@ -1,9 +1,8 @@
 """What a repair is: it mends one kind of damage to a pile or a record."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.errors import PileError
@@ -12,6 +11,7 @@ from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import FINAL, SETTLED
 from unshuffle.repair.anatomy import partial_anatomy
+from unshuffle.repair.copies import identical_copies, near_copies
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
@@ -20,18 +20,8 @@ from unshuffle.solution.solution import Solution
 class Case:
     """A pile and a record that are to be put together.
 
-    Parameters
-    ----------
-    pile, records, options
-        The pieces, the record, and how to search.
-    solve
-        Solves another case, as this one is solved: one with some pieces set aside, for example.
-    blueprint
-        What the network is made of, where that is known; else the shapes of the pieces tell.
-    permuted_units
-        Whether inp and out layers are said to list hidden units in different sequences.
-    without
-        Names of the repairs that are not asked any more.
+    `solve` solves another case as this one is solved, such as one with some pieces set aside.
+    Repairs whose names are in `without` are not asked.
     """
 
     pile: Pile
@@ -40,7 +30,7 @@ class Case:
     solve: "Callable[[Case], Solution]"
     blueprint: Blueprint | None = None
     permuted_units: bool = False
-    without: frozenset[str] = field(default_factory=frozenset)
+    without: frozenset[str] = frozenset()
 
     @cached_property
     def whole(self) -> Anatomy | PileError:
@@ -53,47 +43,45 @@ class Case:
     @cached_property
     def partial(self) -> Anatomy | None:
         """The roles of the pieces where some may be missing or too many; None if unknown."""
-        if not self.rebuilds:
-            return None
-        return partial_anatomy(self.pile, self.records)
+        return partial_anatomy(self.pile, self.records) if self.rebuilds else None
+
+    @cached_property
+    def identical_copies(self) -> dict[int, int]:
+        """Positions of pieces that equal an earlier one, with that one's position."""
+        return identical_copies(self.pile)
+
+    @cached_property
+    def near_copies(self) -> list[tuple[int, int, float]]:
+        """Positions of each two pieces that nearly equal each other, with their difference."""
+        return near_copies(self.pile)
 
     @property
     def rebuilds(self) -> bool:
         """Whether pieces may be left out: that takes predictions, and the fused evidence."""
         return self.options.rebuilds and len(self.records.predicted()) > 1
 
-    def of(self, pile: Pile, *, without: str) -> "Case":
-        """The same case with other pieces, and without one of the repairs."""
-        return replace(self, pile=pile, without=self.without | {without})
 
+@dataclass(frozen=True)
+class Repair:
+    """Mends one kind of damage.
 
-class Repair(Protocol):
-    """Mends one kind of damage."""
+    Parameters
+    ----------
+    name
+        What results call it.
+    suspects
+        How likely this is what is wrong, from 0 to 1, by what a search came to; that is None before
+        there was one.
+    run
+        Mends it; None where nothing came of it.
+    requires
+        Why it cannot serve a case, in a sentence; None where it can.
+    """
 
-    @property
-    def name(self) -> str:
-        """What results call it."""
-        ...
-
-    def requires(self, case: Case) -> str | None:
-        """Why it cannot serve this case, in a sentence; None where it can."""
-        ...
-
-    def suspects(self, case: Case, solution: Solution | None) -> float:
-        """How likely this is what is wrong, from 0 to 1.
-
-        Parameters
-        ----------
-        case
-            What is to be put together.
-        solution
-            What a search came to; None before there was one.
-        """
-        ...
-
-    def run(self, case: Case, solution: Solution | None) -> Solution | None:
-        """Mend it; None where nothing came of it."""
-        ...
+    name: str
+    suspects: Callable[[Case, Solution | None], float]
+    run: Callable[[Case, Solution | None], Solution | None]
+    requires: Callable[[Case], str | None] = lambda _: None
 
 
 def better(one: Solution | None, other: Solution | None) -> Solution | None:

@@ -17,12 +17,7 @@ from unshuffle.blocks.threads import pool
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.descent import Search, descend
 from unshuffle.ordering.judge import Judge, Run
-from unshuffle.ordering.linearization import (
-    Linearization,
-    linearize,
-    project,
-    replacement_effects,
-)
+from unshuffle.ordering.linearization import Linearization, linearize, project, replacement_effects
 from unshuffle.ordering.trace import Step
 from unshuffle.pieces.blueprint import Arrangement, Parts
 
@@ -49,21 +44,13 @@ STANDARD = MembershipParameters()
 
 
 def settle_membership(
-    judge: Judge,
-    run: Run,
-    evidence: Evidence,
-    *,
-    done: Callable[[Run], bool],
-    by: MembershipParameters = STANDARD,
+    judge: Judge, run: Run, evidence: Evidence, *, done: Callable[[Run], bool]
 ) -> Search:
-    """Change which blocks stand in an arrangement until no change helps.
-
-    Layers come from the judge's bank; a block that the evidence rules out is never put in. `done`
-    says whether a run is as good as any can be.
-    """
+    """Change which blocks stand until no change helps; the evidence may rule out blocks."""
     run = yield from descend(judge, run, evidence, done=done)
     while not done(run):
-        better, step = _tried("membership", judge, run, _changes(judge, run, evidence, by), by.gain)
+        changes = _changes(judge, run, evidence)
+        better, step = _tried("membership", judge, run, changes, STANDARD.gain)
         yield step
         if better is run:
             break
@@ -71,7 +58,7 @@ def settle_membership(
     return run
 
 
-def grow(judge: Judge, blocks: Arrangement, by: MembershipParameters = STANDARD) -> Search:
+def grow(judge: Judge, blocks: Arrangement) -> Search:
     """Build an arrangement from nothing, out of given blocks, as long as some block helps.
 
     Where many blocks are of another network, taking them out one by one does not help: each does
@@ -81,9 +68,7 @@ def grow(judge: Judge, blocks: Arrangement, by: MembershipParameters = STANDARD)
     while len(run) < len(blocks):
         placed = {*run.arrangement[:, INP].tolist()}
         spare = blocks[[block[INP] not in placed for block in blocks.tolist()]]
-        better, step = _tried(
-            "growth", judge, run, _insertions(judge, run, spare, by.judged), by.help
-        )
+        better, step = _tried("growth", judge, run, _insertions(judge, run, spare), STANDARD.help)
         yield step
         if better is run:
             break
@@ -103,9 +88,7 @@ def _tried(
     return best, Step(phase, tested, kept, best.arrangement, best.error, rows)
 
 
-def _changes(
-    judge: Judge, run: Run, evidence: Evidence, by: MembershipParameters
-) -> list[Arrangement]:
+def _changes(judge: Judge, run: Run, evidence: Evidence) -> list[Arrangement]:
     """Arrangements with one block taken out, one put in, or one layer replaced by a spare one."""
     standing, bank = run.arrangement, as_mlp_bank(judge.bank)
     used = {*standing.ravel().tolist()}
@@ -115,31 +98,31 @@ def _changes(
     ]
     shorter = [np.delete(standing, place, axis=0) for place in range(len(run)) if len(run) > 1]
     blocks = np.array([*product(*spare)], np.intp).reshape(-1, 2)
-    likeliest = _lowest(-evidence.of(blocks), by.inserted)
-    longer = _insertions(judge, run, blocks[likeliest], by.judged)
-    return [*shorter, *longer, *_replacements(judge, run, spare, evidence, by)]
+    likeliest = _lowest(-evidence.of(blocks), STANDARD.inserted)
+    longer = _insertions(judge, run, blocks[likeliest])
+    return [*shorter, *longer, *_replacements(judge, run, spare, evidence)]
 
 
 def _lowest(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
-    """Indices of the lowest values, as far as they are not infinite."""
     lowest = np.argsort(values, kind="stable")[:most]
     return lowest[values[lowest] < np.inf]
 
 
-def _insertions(judge: Judge, run: Run, blocks: Arrangement, most: int) -> list[Arrangement]:
+def _insertions(judge: Judge, run: Run, blocks: Arrangement) -> list[Arrangement]:
     """Arrangements with one more block, where it promises most."""
     if not len(blocks):
         return []
     errors = insertion_errors(judge, linearize(judge, run), blocks)
-    likeliest = (divmod(k, errors.shape[1]) for k in _lowest(errors.ravel(), most).tolist())
-    return [np.insert(run.arrangement, place, blocks[k], axis=0) for k, place in likeliest]
+    likeliest = _lowest(errors.ravel(), STANDARD.judged)
+    which = zip(*np.divmod(likeliest, errors.shape[1]), strict=True)
+    return [np.insert(run.arrangement, place, blocks[k], axis=0) for k, place in which]
 
 
 def _replacements(
-    judge: Judge, run: Run, spare: list[list[int]], evidence: Evidence, by: MembershipParameters
+    judge: Judge, run: Run, spare: list[list[int]], evidence: Evidence
 ) -> list[Arrangement]:
     """Arrangements with a spare layer in place of another, where that promises most."""
-    standing = run.arrangement
+    by, standing = STANDARD, run.arrangement
     crossed = [np.repeat(standing[:, None], len(each), axis=1) for each in spare]
     for role, others in enumerate(spare):
         crossed[role][:, :, role] = others
@@ -160,10 +143,9 @@ def _replacements(
 
 
 def insertion_errors(judge: Judge, at: Linearization, blocks: Arrangement) -> NDArray[np.float64]:
-    """Mean squared error to first order after inserting each block at each place.
+    """Mean squared error to first order after inserting each block right before each place.
 
-    In the result, shape (blocks, length + 1), entry (b, t) runs block b right before what is now
-    place t. All are scored from one forward and one backward pass.
+    The result has shape (blocks, length + 1).
     """
     states, residual = at.run.states, at.residual.reshape(at.sensitivities.shape[1], -1)
 

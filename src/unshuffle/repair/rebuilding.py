@@ -24,16 +24,15 @@ from unshuffle.ordering.workbench import Workbench, rank_seeds
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import rounding_tolerance
-from unshuffle.repair.around import order_around
 from unshuffle.repair.estimation import Estimate, estimate_last, estimate_layers, fit_all_rows
-from unshuffle.repair.gaps import Orphan, Traces, fill, unexplained
+from unshuffle.repair.gaps import Orphan, Traces, fill, order_around, unexplained
 from unshuffle.repair.membership import grow, settle_membership
 from unshuffle.repair.reconstruction import Reconstruction, StandIn
 from unshuffle.solution.arranging import Reproduction
 from unshuffle.solution.options import Options
 
+# A search that comes to a reconstruction.
 Rebuilt = Generator[Step, None, Reconstruction]
-"""A search that comes to a reconstruction."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +76,15 @@ STANDARD = RebuildingParameters()
 class Rebuilding:
     """A search on loose layers, which can be cut off at any time: what stands is always whole.
 
-    Parameters
-    ----------
-    problems
-        One for each activation and last layer that may be the network's, with the sure blocks.
-    pieces
-        How many the pile has; estimated layers have positions behind theirs.
-    options, goal
-        How to search, and for what.
-    guessed_last
-        Whether the last layer of the problems is but a guess.
-    searched
-        Whether the blocks of the only problem stand in the order that a search has found.
-    divided
-        Whether the problems are of blocks that seem to be of one of two networks: then it is only
-        settled which blocks belong, and not even that if none of them leads near the record.
+    There is a problem with the sure blocks for each activation and last layer that may be the
+    network's. Estimated layers have positions behind the so many pieces. If the pile was divided,
+    blocks seem to be of one of two networks; then it is only settled which belong, if any leads
+    near the record.
     """
 
     def __init__(
         self,
-        problems: Iterable[Problem],
+        problems: Iterator[Problem],
         pieces: int,
         options: Options,
         goal: Reproduction,
@@ -104,10 +92,9 @@ class Rebuilding:
         guessed_last: bool = False,
         searched: bool = False,
         divided: bool = False,
-        by: RebuildingParameters = STANDARD,
     ) -> None:
-        self.problems, self.options, self.by = iter(problems), options, by
-        self.slots = range(pieces, pieces + by.slots)
+        self.problems, self.options = problems, options
+        self.slots = range(pieces, pieces + STANDARD.slots)
         self.guessed_last, self.searched, self.divided = guessed_last, searched, divided
         self.goal, self.rng = goal, np.random.default_rng(options.seed)
         self.first = next(self.problems)
@@ -125,7 +112,7 @@ class Rebuilding:
     def _rebuilt(self) -> Rebuilt:
         one, around = self.standing, None
         if not self.searched:
-            few = 0 < len(one.orphans()) <= self.by.most_orphans
+            few = 0 < len(one.orphans()) <= STANDARD.most_orphans
             if few and not (self.guessed_last or self.divided):
                 around = yield from self._filled_around(self._on_other_rows(one))
                 if around is not None and around.complete:
@@ -133,7 +120,7 @@ class Rebuilding:
             one = yield from self._first_descents()
         one = self._on_other_rows(one)
         if self.divided:
-            hopeless = one.error > self.by.hopeless * float(np.var(self.judged.predictions))
+            hopeless = one.error > STANDARD.hopeless * float(np.var(self.judged.predictions))
             return one if hopeless else (yield from self._settled(one))
         if self.guessed_last:
             one = yield from self._with_last(one)
@@ -158,13 +145,10 @@ class Rebuilding:
         return one
 
     def _on_other_rows(self, one: Reconstruction) -> Reconstruction:
-        """Divide the rows anew, and judge an arrangement on them.
-
-        Some rows judge arrangements, and layers are fitted to the others; all do both if few.
-        """
+        """Divide rows anew: if they are many, some judge arrangements and layers fit the others."""
         known, many = self.first.known, self.options.parameters.many
         self.known = self.judged = self.fitted = known.take(self.rng.permutation(len(known)))
-        if known.predictions.size >= self.by.few_equations:
+        if known.predictions.size >= STANDARD.few_equations:
             count = min(-(-many // known.outputs), len(known) // 3)
             self.judged = self.known.take(np.arange(count))
             self.fitted = self.known.take(np.arange(count, len(known)))
@@ -192,7 +176,6 @@ class Rebuilding:
         return self._judged(one)
 
     def _membership(self, one: Reconstruction) -> Search:
-        """Settle which blocks belong, and in which sequence."""
         judge = one.judge(self.judged)
         run, done = judge.run(one.arrangement), partial(self.goal.reproduces, judge)
         return settle_membership(judge, run, one.evidence, done=done)
@@ -205,7 +188,7 @@ class Rebuilding:
 
         None where estimates explain too little of what is left.
         """
-        judge, inputs = one.judge(self.judged), self.known.inputs[: self.by.seed_rows]
+        judge, inputs = one.judge(self.judged), self.known.inputs[: STANDARD.seed_rows]
         seeds, _ = rank_seeds(self.first, judge, inputs, len(judge.inputs), quick=False)
         run, done = judge.run(seeds[0]), partial(self.goal.reproduces, judge)
         search = descend(judge, run, one.evidence, done=done, short=True)
@@ -224,7 +207,7 @@ class Rebuilding:
         for gap, orphan in sorted(zip(gaps, orphans, strict=True), key=lambda each: -each[0]):
             one = self._inserted(one, traces, gap, orphan)
         one = yield from self._fitted(one)
-        return one if one.complete or one.error < self.by.explained * left else None
+        return one if one.complete or one.error < STANDARD.explained * left else None
 
     def _traces(self, one: Reconstruction) -> Traces:
         return Traces.of(one.network(), self.fitted, self.options.clock)
@@ -233,49 +216,45 @@ class Rebuilding:
         """Settle which blocks belong, fill gaps, and estimate what is missing."""
         everything = one.arrangement
         one = yield from self._settled(one)
-        if one.error > self.by.far * float(np.var(self.judged.predictions)):
+        if one.error > STANDARD.far * float(np.var(self.judged.predictions)):
             one = yield from self._regrown(one, everything)
         while not one.complete:
             better = yield from self._one_filled(one)
             if better is one:
                 break
             one = better
-        for _ in range(self.by.rounds):
+        for _ in range(STANDARD.rounds):
             if one.complete or not one.unknowns():
                 break
             before = one.error
             one = yield from self._estimated(one)
-            if not one.error < self.by.helpful * before:
+            if not one.error < STANDARD.helpful * before:
                 break
         return one
 
     def _regrown(self, one: Reconstruction, blocks: Arrangement) -> Rebuilt:
-        """An arrangement that is grown from nothing, where that is better."""
-        some = np.arange(min(self.by.growth_rows, len(self.judged)))
+        some = np.arange(min(STANDARD.growth_rows, len(self.judged)))
         grown = yield from grow(one.judge(self.judged.take(some)), blocks)
         run = yield from self._membership(replace(one, arrangement=grown.arrangement))
-        if len(run) and run.error < self.by.worthwhile * one.error:
+        if len(run) and run.error < STANDARD.worthwhile * one.error:
             return self._judged(replace(one, arrangement=run.arrangement))
         return one
 
     def _with_last(self, one: Reconstruction) -> Rebuilt:
         """Fit the last layer to the arrangement and search for a better one, in turn."""
         error = np.inf
-        for _ in range(self.by.refits):
+        for _ in range(STANDARD.refits):
             final = one.network().states(self.fitted.inputs)[-1]
             last = estimate_last(final, self.fitted.predictions).astype(final.dtype)
             one = yield from self._settled(replace(one, last=last))
-            if not one.error < self.by.worthwhile * error:
+            if not one.error < STANDARD.worthwhile * error:
                 break
             error = one.error
         return one
 
     def _one_filled(self, one: Reconstruction) -> Rebuilt:
-        """Fill the gap for which a piece without a partner speaks most; as it was if none does.
-
-        More pieces than could be estimated partners for are another network's.
-        """
-        by, orphans = self.by, one.orphans()
+        """Fill the gap for which a piece without a partner speaks most; as it was if none does."""
+        by, orphans = STANDARD, one.orphans()
         if len(orphans) > by.slots:
             return one
         traces = self._traces(one)
@@ -302,12 +281,11 @@ class Rebuilding:
     def _inserted(
         self, one: Reconstruction, traces: Traces, gap: int, orphan: Orphan
     ) -> Reconstruction:
-        """The same with a block in a gap, of a piece and a first guess of its partner."""
         assert one.free is not None
         if orphan.role == OUT:
             layer = fill(traces, gap, orphan.layer)
         else:
-            layer = _guessed_inp(one.network().blocks, orphan.layer, self.by.ridge)
+            layer = _guessed_inp(one.network().blocks, orphan.layer, STANDARD.ridge)
         return one.with_block(gap, StandIn(orphan.role, one.free, orphan.position, layer))
 
     def _estimated(self, one: Reconstruction, *, newest: bool = False) -> Rebuilt:
@@ -316,7 +294,6 @@ class Rebuilding:
         return one if one.complete else (yield from self._settled(one))
 
     def _fitted(self, one: Reconstruction, *, newest: bool = False) -> Rebuilt:
-        """Estimate all missing layers, or the newest one, by least squares."""
         unknowns, clock = one.unknowns()[-1 if newest else 0 :], self.options.clock
         if unknowns:
             used = self.fitted if newest else self.known

@@ -17,8 +17,8 @@ from unshuffle.pieces.records import Records
 from unshuffle.repair.estimation import Unknown
 from unshuffle.repair.gaps import Orphan
 
+# Log-odds of a block with a layer that was made to fit it.
 SURE = 50.0
-"""Log-odds of a block with a layer that was made to fit it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,22 +39,10 @@ class StandIn:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """An arrangement of pieces and stand-ins.
+    """An arrangement of pieces and of stand-ins at positions in `slots`, the newest last.
 
-    Parameters
-    ----------
-    problem, last
-        The pieces, what is known of the blocks that they make, and the last layer.
-    arrangement
-        Of pieces and stand-ins.
-    slots
-        Positions that stand-ins can have.
-    stand_ins
-        The newest last.
-    error
-        Mean squared error on the rows that arrangements are judged on.
-    complete
-        Whether these are reproduced to rounding.
+    `error` is the mean squared error on the rows that arrangements are judged on, and `complete`
+    says whether these are reproduced to rounding.
     """
 
     problem: Problem

@@ -78,36 +78,16 @@ class Scaling:
 
 
 def solve_scaled(
-    pile: Pile,
-    records: Records,
-    options: Options,
-    found: Solution | None = None,
-    by: ScalingParameters = STANDARD,
+    pile: Pile, records: Records, options: Options, found: Solution | None = None
 ) -> Solution | None:
-    """Search for the order and fit the scales of the inputs in turn.
+    """Search for the order and fit the scales of the inputs in turn; `found` is without scales.
 
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`; the pile is whole.
-    found
-        What a search without scales came to.
-    by
-        What steers it.
-
-    Returns
-    -------
-    Solution or None
-        `EXACT` if the record is reproduced as it stands; `APPROXIMATE` if it is reproduced to
-        rounding with scales and shifts, which its findings then hold. Where the first search was
-        cut off, that one's; else None.
+    The solution is `EXACT` if the record is reproduced as it stands; `APPROXIMATE` if it is with
+    scales and shifts, which its findings hold. Where the first search was cut off it is that one's;
+    else None.
     """
-    known, clock = records.predicted(), options.clock
-    if (
-        found is not None
-        and found.outcome is Outcome.NO_FIT
-        and not _helps(found, known, clock, by)
-    ):
+    known, clock, by = records.predicted(), options.clock, STANDARD
+    if found is not None and found.outcome is Outcome.NO_FIT and not _helps(found, known, clock):
         return None
     first = solution = found or arrange_on(pile, records, options, by.steps)
     error = np.inf
@@ -117,7 +97,7 @@ def solve_scaled(
             break
         error = solution.mse
         with clock.phase("scales"), single_threaded_blas():
-            scaling = fit_scaling(as_mlp(solution.network), known, clock, by)
+            scaling = fit_scaling(as_mlp(solution.network), known, clock)
         if scaling is None:
             return None
         solution = arrange_on(pile, scaling.applied(records), options, by.steps, solution)
@@ -142,13 +122,14 @@ def arrange_on(
     return arrange(pile, records, options, start=start, stops=stops)
 
 
-def _helps(found: Solution, known: Records, clock: Clock, by: ScalingParameters) -> bool:
+def _helps(found: Solution, known: Records, clock: Clock) -> bool:
     """Whether scales take most of a misfit away."""
+    by = STANDARD
     if not found.mse < known.variance:
         return False
     some, network = known.take(np.arange(min(by.few_rows, len(known)))), as_mlp(found.network)
     with clock.phase("scales"), single_threaded_blas():
-        scaling = fit_scaling(network, some, clock, replace(by, iterations=by.few_iterations))
+        scaling = fit_scaling(network, some, clock, by.few_iterations)
     if scaling is None:
         return False
     before, after = (
@@ -169,14 +150,14 @@ def _told(solution: Solution, scaling: Scaling) -> Solution:
 
 
 def fit_scaling(
-    network: MlpNetwork, known: Records, clock: Clock, by: ScalingParameters = STANDARD
+    network: MlpNetwork, known: Records, clock: Clock, iterations: int = STANDARD.iterations
 ) -> Scaling | None:
     """Fit the scale and shift of every input column to the record, if there is enough of it.
 
-    Rows that are used are spread evenly over those with predictions. A column that is constant
-    keeps its scale of 1. Time may end it with the best so far.
+    Rows are spread evenly over those with predictions, and a constant column keeps its scale of 1.
+    Time may end it with the best so far.
     """
-    some = known.take(np.arange(0, len(known), -(-len(known) // by.rows)))
+    by, some = STANDARD, known.take(np.arange(0, len(known), -(-len(known) // STANDARD.rows)))
     if some.predictions.size < by.equations * 2 * some.width:
         return None
     network = network.astype(np.float64)
@@ -184,7 +165,7 @@ def fit_scaling(
     numbers = np.concatenate([np.ones(some.width), np.zeros(some.width)])
     residual, jacobian = _linearized(network, inputs, predictions, numbers)
     damping = by.damping
-    for _ in range(by.iterations):
+    for _ in range(iterations):
         gram, slope = jacobian.T @ jacobian, jacobian.T @ residual
         before = after = float(residual @ residual)
         curvature = gram.diagonal() + np.finfo(float).eps * np.trace(gram)

@@ -1,13 +1,12 @@
 """Input columns that stand in another sequence than the network reads them.
 
-Which column of the record is which input, the moments of the predictions tell: their covariances
-with each column, with its square and with the product of each two columns. Where columns are
-distributed alike, those of a network's own predictions for the record's inputs are the same but for
-the sequence, even if the blocks are only about in order. So the sequence is a matching of two
-graphs, which the Frank-Wolfe algorithm solves on doubly stochastic matrices (Vogelstein et al.,
-"Fast approximate quadratic programming for graph matching", 2015). What is wrong in it then is
-mended by exchanges of two columns, all scored to first order from one backward pass, the best of
-them judged exactly; and the order of the blocks is searched in turn.
+Which column is which input, the moments of the predictions tell: their covariances with each
+column, with its square and with the product of each two columns. Those of a network's own
+predictions for the record's inputs are the same but for the sequence, even if the blocks are only
+about in order. So the sequence is a matching of two graphs, which the Frank-Wolfe algorithm solves
+on doubly stochastic matrices (Vogelstein et al., "Fast approximate quadratic programming for graph
+matching", 2015). What is wrong in it is mended by exchanges of two columns, scored to first order
+from one backward pass, the best judged exactly; and the order of the blocks is searched in turn.
 """
 
 from collections.abc import Iterator
@@ -32,8 +31,8 @@ from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
+# For each input of the network, the column of the record that holds it.
 Columns = NDArray[np.intp]
-"""For each input of the network, the column of the record that holds it."""
 
 TINY = 1e-12
 
@@ -80,14 +79,10 @@ STANDARD = ColumnParameters()
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """How predictions follow single columns and couples of them.
+    """Covariances of predictions with single columns and couples of them.
 
-    Parameters
-    ----------
-    singles
-        Shape (2 × outputs, width): covariances with each standardised column and its square.
-    couples
-        Shape (outputs, width, width): with the products of two, 0 on the diagonal.
+    `singles`, shape (2 × outputs, width), are those with each standardised column and its square;
+    `couples`, shape (outputs, width, width), those with products of two, 0 on the diagonal.
     """
 
     singles: NDArray[np.float64]
@@ -117,35 +112,28 @@ def _standard(values: Floats) -> NDArray[np.float64]:
 
 
 def match_columns(
-    ours: Moments,
-    theirs: Moments,
-    rng: np.random.Generator,
-    clock: Clock,
-    by: ColumnParameters = STANDARD,
+    ours: Moments, theirs: Moments, rng: np.random.Generator, clock: Clock
 ) -> list[Columns]:
     """Matchings of a network's inputs with the columns of a record, the likeliest first.
 
-    Raises
-    ------
-    OutOfTimeError
-        If the time does not suffice.
+    It raises `OutOfTimeError` where the time does not suffice.
     """
     linear = ours.singles.T @ theirs.singles
     width = len(linear)
     even = np.full((width, width), 1 / width)
     found: dict[tuple[int, ...], float] = {}
-    for start in range(by.starts):
+    for start in range(STANDARD.starts):
         clock.check()
         mixed = even if not start else (even + np.eye(width)[rng.permutation(width)]) / 2
-        for _ in range(by.iterations):
+        for _ in range(STANDARD.iterations):
             slope = linear + 2 * np.sum(ours.couples @ mixed @ theirs.couples, axis=0)
-            step = np.eye(width)[_assigned(slope)] - mixed
+            step = np.eye(width)[optimal_matching(slope)[:, 1]] - mixed
             gain = float(np.sum(step * slope))
             if gain < TINY:
                 break
             bend = float(np.sum(step * np.sum(ours.couples @ step @ theirs.couples, axis=0)))
             mixed = mixed + (1.0 if bend >= 0 else min(1.0, -gain / (2 * bend))) * step
-        columns = _assigned(mixed)
+        columns = optimal_matching(mixed)[:, 1]
         permuted = theirs.couples[:, columns][:, :, columns]
         alike = float(np.sum(ours.couples * permuted) + linear[np.arange(width), columns].sum())
         found[tuple(columns.tolist())] = alike
@@ -153,23 +141,14 @@ def match_columns(
     return [np.array(columns, np.intp) for columns in ranked]
 
 
-def _assigned(scores: NDArray[np.float64]) -> Columns:
-    return optimal_matching(scores)[:, 1]
-
-
 def exchange_columns(
-    network: MlpNetwork,
-    known: Records,
-    columns: Columns,
-    clock: Clock,
-    by: ColumnParameters = STANDARD,
+    network: MlpNetwork, known: Records, columns: Columns, clock: Clock
 ) -> tuple[float, Columns]:
-    """Exchange two columns after the other until no exchange lowers the error.
+    """Exchange two columns after the other until no exchange lowers the error on the first rows.
 
-    It begins with a sequence that is about right, judges on the first rows, and returns their mean
-    squared error and the columns. Time may end it with the best so far.
+    It returns the error and the columns. Time may end it with the best so far.
     """
-    some = _first(known, by.judged_rows)
+    by, some = STANDARD, _first(known, STANDARD.judged_rows)
     error, judged = _error(network, some, columns), by.judged
     while judged <= by.most_judged and not clock.out:
         candidates = [*_exchanges(network, some, columns, judged)]
@@ -205,7 +184,6 @@ def _exchanges(
 
 
 def _error(network: MlpNetwork, some: Records, columns: Columns) -> float:
-    """Mean squared error with the columns in some sequence."""
     return network.error(some.inputs[:, columns], some.predictions)
 
 
@@ -213,76 +191,52 @@ def _first(known: Records, rows: int) -> Records:
     return known.take(np.arange(min(rows, len(known))))
 
 
-def solve_shuffled(
-    pile: Pile, records: Records, options: Options, by: ColumnParameters = STANDARD
-) -> Solution | None:
+def solve_shuffled(pile: Pile, records: Records, options: Options) -> Solution | None:
     """Search for the sequence of the columns and the order of the blocks in turn.
 
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`; the pile is whole.
-    by
-        What steers it.
-
-    Returns
-    -------
-    Solution or None
-        `APPROXIMATE` if the record is reproduced to rounding with its columns in another sequence,
-        which its findings then hold; else None.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If the search is interrupted.
+    The solution is `APPROXIMATE` if the record is reproduced to rounding with its columns in
+    another sequence; else None. It raises `KeyboardInterrupt` if the search is interrupted.
     """
     try:
         with options.clock.phase("columns"), single_threaded_blas():
-            beginnings = _beginnings(pile, records.predicted(), options, by)
+            beginnings = _beginnings(pile, records.predicted(), options)
     except OutOfTimeError:
         return None
-    for beginning in beginnings:
-        solution = _in_turn(pile, records, options, beginning, by)
-        if solution is not None and solution.outcome is Outcome.INTERRUPTED:
-            raise KeyboardInterrupt
-        if solution is not None:
-            return None if solution.outcome is Outcome.BUDGET_SPENT else solution
-    return None
+    tried = (_in_turn(pile, records, options, *beginning) for beginning in beginnings)
+    solution = next((solution for solution in tried if solution is not None), None)
+    if solution is not None and solution.outcome is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
+    return None if solution is None or solution.outcome is Outcome.BUDGET_SPENT else solution
 
 
-def _beginnings(
-    pile: Pile, known: Records, options: Options, by: ColumnParameters
-) -> list[tuple[float, Columns]]:
+def _beginnings(pile: Pile, known: Records, options: Options) -> list[tuple[float, Columns]]:
     """Sequences to begin with, by their errors; none where the columns seem to be in sequence."""
+    by, clock = STANDARD, options.clock
     if known.width < 2 or len(known) < by.rows_per_column * known.width:
         return []
-    theirs, clock = Moments.of(known.inputs, known.predictions), options.clock
-    networks = _seeded_networks(pile, known, options, by)
+    theirs = Moments.of(known.inputs, known.predictions)
+    networks = _seeded_networks(pile, known, options)
     ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
     if max((one.likeness(theirs) for one in ours), default=1.0) > by.in_sequence:
         return []
     rng, some = np.random.default_rng(options.seed), _first(known, by.judged_rows)
     begun: list[tuple[float, MlpNetwork, Columns]] = []
     for network, one in zip(networks, ours, strict=True):
-        matched = match_columns(one, theirs, rng, clock, by)[: by.finalists]
+        matched = match_columns(one, theirs, rng, clock)[: by.finalists]
         begun += [(_error(network, some, columns), network, columns) for columns in matched]
     begun.sort(key=lambda each: each[0])
     mended = []
     for _, network, columns in begun[: by.finalists]:
         clock.check()
-        mended.append(exchange_columns(network, known, columns, clock, by))
+        mended.append(exchange_columns(network, known, columns, clock))
     return sorted(mended, key=lambda each: each[0])
 
 
 def _in_turn(
-    pile: Pile,
-    records: Records,
-    options: Options,
-    beginning: tuple[float, Columns],
-    by: ColumnParameters,
+    pile: Pile, records: Records, options: Options, error: float, columns: Columns
 ) -> Solution | None:
     """Search for the order and exchange columns in turn; a solution if it is found or cut off."""
-    solution, clock, (error, columns) = None, options.clock, beginning
+    solution, clock, by = None, options.clock, STANDARD
     for _ in range(by.rounds):
         if not error < by.near * records.variance:
             break
@@ -294,21 +248,19 @@ def _in_turn(
             return solution
         network, known = as_mlp(solution.network), records.predicted()
         with clock.phase("columns"), single_threaded_blas():
-            better, exchanged = exchange_columns(network, known, columns, clock, by)
+            better, exchanged = exchange_columns(network, known, columns, clock)
         if not better < by.helpful * error:
             break
         error, columns = better, exchanged
     return None
 
 
-def _seeded_networks(
-    pile: Pile, known: Records, options: Options, by: ColumnParameters
-) -> list[MlpNetwork]:
+def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[MlpNetwork]:
     """Networks whose blocks are ordered by seeds, the likeliest few.
 
     A network and its record have the same distribution of predictions, whatever the sequence.
     """
-    few = _first(known, by.judged_rows)
+    by, few = STANDARD, _first(known, STANDARD.judged_rows)
     reference, some = np.sort(few.predictions, axis=0), known.inputs[: by.seed_rows]
     networks: list[tuple[float, MlpNetwork]] = []
     for activation in options.activations:

@@ -4,8 +4,7 @@ For each block a doubly stochastic matrix says how likely each unit of inp is ea
 the out layer that it makes on average gives a network that can be differentiated. The matrices are
 Sinkhorn-normalised exponentials of free logits (Sinkhorn 1964; for learning permutations Mena,
 Belanger, Linderman & Snoek 2018, arXiv:1802.08665), and Adam (Kingma & Ba 2015) lowers the error on
-batches of rows. That the columns are right and only their sequence is not makes this a benign
-problem: the matrices become permutations by themselves.
+batches of rows. The matrices become permutations by themselves.
 """
 
 from dataclasses import dataclass
@@ -45,10 +44,7 @@ STANDARD = UnitDescentParameters()
 
 
 class UnitDescent:
-    """Soft permutations of units, and the state of their optimiser.
-
-    Its `logits` are like the scores of the units, with which they begin; `rng` draws batches.
-    """
+    """Soft permutations of units, whose logits begin with the scores, and their optimiser."""
 
     def __init__(
         self, units: Units, rng: np.random.Generator, by: UnitDescentParameters = STANDARD
@@ -62,10 +58,7 @@ class UnitDescent:
         return doubly_stochastic(self.logits, self.by)
 
     def descend(self, order: NDArray[np.intp], clock: Clock) -> float:
-        """Take steps with the blocks in an order; return the mean error of the last batches.
-
-        With no time left it takes one step.
-        """
+        """Take steps, one without time, and return the mean error of the last batches."""
         scale = max(float(np.var(self.units.predictions)), TINY)
         running, slopes = self.units.take(order), np.zeros_like(self.logits)
         count, errors = len(self.units.inputs), []

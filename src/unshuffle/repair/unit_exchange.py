@@ -1,11 +1,18 @@
-"""Exchange columns of out layers, many at once, by the record and what weights say of the units.
+"""Other columns of out layers for the hidden units, by the record and what weights say of units.
 
-To first order the effect of giving units k and l of a block each other's columns is
-−(a_k − a_l) (c_k − c_l), with a the unit's activation and c what the sensitivities read from its
-column. Slopes and squares of all exchanges of a block are sums of a few matrix products. The most
-promising exchanges are chosen together by matching pursuit and judged exactly. What is lowered is
-``strength / 2 · log(error)`` minus the log-likelihoods of the columns by weights: without these a
-few thousand predictions would be explained by exchanges that are wrong.
+With everything else in place the prediction is linear in an out layer: a change of column k moves
+it by a_k (g · change), with the unit's activation a and the sensitivities g. All units of a block
+are assigned anew by least squares: under a Gaussian prior with the covariance of the block's own
+columns, the changes that explain the residual best are those of a Gaussian process, as in
+`unshuffle.repair.gaps`. Each unit then gets the column that is closest to what it should have, as
+far as the record sees it, weighed against what the weights say.
+
+Two units k and l that are given each other's columns have the effect −(a_k − a_l) (c_k − c_l),
+where c is what the sensitivities read from a column. Slopes and squares of all exchanges of a block
+are sums of a few matrix products. The most promising exchanges are chosen together by matching
+pursuit and judged exactly. What is lowered is ``strength / 2 · log(error)`` minus the
+log-likelihoods of the columns by weights: without these a few thousand predictions would be
+explained by wrong exchanges.
 """
 
 from collections.abc import Iterator
@@ -13,47 +20,52 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork, MlpStack
+from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.moves import Moves
 from unshuffle.ordering.selection import pursuit
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 
+# Shape (blocks, hidden): the column of each unit.
 Columns = NDArray[np.intp]
-"""Shape (blocks, hidden): the column of each unit."""
 
+# Stands for an error of 0, whose logarithm the objective cannot take.
 TINY = 1e-30
-"""Stands for an error of 0, whose logarithm the objective cannot take."""
 
 
 @dataclass(frozen=True)
-class UnitExchangeParameters:
-    """Numbers that steer exchanges."""
+class UnitParameters:
+    """Numbers that steer exchanges, and the assignment of all units of a block."""
 
     candidates: int = 512
     """Exchanges that pursuit chooses among."""
     each: int = 64
     """Exchanges of one block among these, at most."""
+    doubted: int = 4
+    """Blocks whose units are all assigned anew."""
+    equations: int = 4000
+    """Predictions of the regression, at most."""
+    ridge: float = 0.1
+    """Of the regression, relative to the mean squared error."""
+    jitter: float = 1e-3
+    """Added to the covariance of columns, relative to their mean variance."""
+    trust: tuple[float, ...] = (1.0, 0.1)
+    """Factors on what the record says: since units act alike, that is less than it seems."""
 
 
-STANDARD = UnitExchangeParameters()
+STANDARD = UnitParameters()
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
     """Blocks in a row whose columns of out are to be put in the sequence of the rows of inp.
 
-    Parameters
-    ----------
-    blocks, last
-        The columns of out as they are in the pile, and the last layer.
-    scores
-        Shape (blocks, hidden, hidden): log-likelihoods by weights; entry (b, k, l) is about row k
-        of inp and column l of out.
-    inputs, predictions
-        The rows, of the dtype of the weights.
+    `scores` are log-likelihoods by weights: entry (b, k, l) is about row k of inp and column l of
+    out. The rows have the dtype of the weights.
     """
 
     blocks: MlpStack
@@ -80,7 +92,7 @@ class Units:
         return MlpNetwork(replace(self.blocks, out_weight=out), self.last)
 
     def activations(self, block: int, x: Floats) -> Floats:
-        """Of the units of a block at states x of shape (rows, width): shape (rows, hidden)."""
+        """Of the units of a block at states x: shapes (rows, hidden) and (rows, width)."""
         z = x @ self.blocks.inp_weight[block].T
         z += self.blocks.inp_bias[block]
         return self.blocks.activation.apply(z)
@@ -90,12 +102,9 @@ class Units:
     ) -> tuple[MlpStack, Iterator[tuple[Floats, Floats]], Floats]:
         """What changes of columns do to first order; equations are outputs times rows.
 
-        Returns
-        -------
-        tuple
-            All blocks with columns in a sequence; of each of the chosen ones, activations, shape
-            (equations, hidden), and sensitivities to what it writes, shape (equations, width);
-            and the residual, shape (equations,).
+        It returns all blocks with columns in a sequence; of each chosen one, activations, shape
+        (equations, hidden), and sensitivities to what it writes, shape (equations, width); and the
+        residual, shape (equations,).
         """
         network = self.permuted(columns)
         states = network.states(self.inputs)
@@ -125,12 +134,68 @@ def permuted_columns(blocks: MlpStack, columns: Columns) -> MlpStack:
     return replace(blocks, out_weight=out)
 
 
+def doubtful_blocks(units: Units, columns: Columns, most: int) -> NDArray[np.intp]:
+    """The blocks whose columns weights believe in least."""
+    odds = (units.scores - units.scores.max(axis=2, keepdims=True)).astype(np.float64)
+    likelihoods = np.exp(odds)
+    stay = np.take_along_axis(likelihoods, columns[:, :, None], 2)[:, :, 0]
+    sure = (stay / likelihoods.sum(axis=2)).mean(axis=1)
+    return np.argsort(sure, kind="stable")[:most]
+
+
+def reassigned_units(
+    units: Units, columns: Columns, clock: Clock, by: UnitParameters = STANDARD
+) -> Iterator[Columns]:
+    """Propose other columns for all units of the blocks in most doubt, by several trusts.
+
+    None are proposed where so little is left that the ridge is below the kernel's rounding. It
+    raises `OutOfTimeError` where the time does not suffice.
+    """
+    chosen = doubtful_blocks(units, columns, by.doubted)
+    some = units.rows(slice(by.equations // len(units.last.bias)))
+    blocks, effects, residual = some.linearized(columns, chosen)
+    parts = [*effects]
+    error = max(float(np.mean(np.square(residual))), TINY)
+    kernel = np.zeros((len(residual), len(residual)), residual.dtype)
+    covariances = []
+    for block, (a, g) in zip(chosen, parts, strict=True):
+        clock.check()
+        covariance = np.atleast_2d(np.cov(blocks.out_weight[block])).astype(g.dtype)
+        covariance.flat[:: blocks.width + 1] += by.jitter * covariance.diagonal().mean()
+        kernel += (a @ a.T) * (g @ covariance @ g.T)
+        covariances.append(covariance)
+    kernel.flat[:: len(kernel) + 1] += by.ridge * error
+    try:
+        solved = cho_solve(cho_factor(kernel, overwrite_a=True, check_finite=False), -residual)
+    except LinAlgError:
+        return
+    distances = []
+    for block, (a, g), covariance in zip(chosen, parts, covariances, strict=True):
+        wanted = blocks.out_weight[block] + covariance @ ((g * solved[:, None]).T @ a)
+        own = units.blocks.out_weight[block]
+        distances.append(_distances(a, g, wanted, own, clock) / error)
+    for trust in by.trust:
+        proposal = columns.copy()
+        for block, distance in zip(chosen, distances, strict=True):
+            proposal[block] = optimal_matching(units.scores[block] - trust * distance)[:, 1]
+        yield proposal
+
+
+def _distances(
+    a: Floats, g: Floats, wanted: Floats, columns: Floats, clock: Clock
+) -> NDArray[np.float64]:
+    """Half the squared effect of giving each unit each column in place of the wanted one."""
+    distances = np.empty((a.shape[1], columns.shape[1]))
+    for unit in range(a.shape[1]):
+        clock.check()
+        seen = (g * np.square(a[:, unit, None])).T @ g
+        change = wanted[:, unit, None] - columns
+        distances[unit] = np.einsum("dl,dl->l", change, seen @ change) / 2
+    return distances
+
+
 def exchanged_units(
-    units: Units,
-    columns: Columns,
-    strength: float,
-    clock: Clock,
-    by: UnitExchangeParameters = STANDARD,
+    units: Units, columns: Columns, strength: float, clock: Clock
 ) -> Iterator[Columns]:
     """Exchange columns while that lowers the objective, and yield better and better ones.
 
@@ -139,7 +204,7 @@ def exchanged_units(
     """
     value = units.objective(columns, strength)
     while True:
-        moves, residual = _moves(units, columns, strength, clock, by)
+        moves, residual = _moves(units, columns, strength, clock)
         for proposal in exchanges(moves, columns.reshape(-1), residual, strength):
             candidate = proposal.reshape(columns.shape)
             found = units.objective(candidate, strength)
@@ -154,10 +219,7 @@ def exchanged_units(
 def exchanges(
     moves: Moves, entries: NDArray[np.intp], residual: Floats, strength: float
 ) -> Iterator[NDArray[np.intp]]:
-    """Propose exchanges of entries, many at once by matching pursuit; then fewer of them.
-
-    Moves are swaps of the entries' places; `residual` and `strength` are as for `pursuit`.
-    """
+    """Propose exchanges of entries, many at once by matching pursuit; then fewer of them."""
     chosen = pursuit(moves, residual, strength)
     while len(chosen):
         one, other = moves.first[chosen], moves.second[chosen]
@@ -175,12 +237,10 @@ def swaps(
     return Moves(first, second, role, role, effects, gains)
 
 
-def _moves(
-    units: Units, columns: Columns, strength: float, clock: Clock, by: UnitExchangeParameters
-) -> tuple[Moves, Floats]:
+def _moves(units: Units, columns: Columns, strength: float, clock: Clock) -> tuple[Moves, Floats]:
     """The most promising exchanges with their effects, and the residual; outputs first."""
     blocks, parts, residual = units.linearized(columns, np.arange(len(columns)))
-    found = []
+    by, found = STANDARD, []
     for block, (a, g) in enumerate(parts):
         clock.check()
         c = g @ blocks.out_weight[block]
@@ -194,8 +254,9 @@ def _moves(
         one, other = np.divmod(best, len(stay))
         effects = -(a[:, one] - a[:, other]) * (c[:, one] - c[:, other])
         start = block * len(stay)
-        these = (one + start, other + start, effects.T, gains[one, other], changes[one, other])
-        found.append(these)
+        found.append(
+            (one + start, other + start, effects.T, gains[one, other], changes[one, other])
+        )
     *moves, changes = (np.concatenate(part) for part in zip(*found, strict=True))
     best = np.argsort(changes, kind="stable")[: by.candidates]
     return swaps(*(part[best] for part in moves)), residual

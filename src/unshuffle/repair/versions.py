@@ -51,19 +51,8 @@ def solve_versions(
 ) -> Solution | None:
     """Find the order with one version of each layer, the best versions in it, and so on in turn.
 
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`; the record has predictions.
-    copies
-        As from `near_copies`.
-
-    Returns
-    -------
-    Solution or None
-        The one with the lowest error, the versions that do not belong among its leftovers; it is
-        ambiguous where the record does not tell two versions apart. None where the pile with one
-        version of each layer is no whole network.
+    It is ambiguous where the record does not tell two versions apart. None where the pile with one
+    version of each layer is no whole network.
     """
     known, versions, by = records.predicted(), _versions(pile, copies), STANDARD
     some = known.take(np.arange(min(len(known), -(-by.equations // known.outputs))))
@@ -121,7 +110,6 @@ class _Contest:
 
     @cached_property
     def error(self) -> float:
-        """Mean squared error with these layers."""
         return float(np.mean(np.square(self.residuals)))
 
     def rivals(self) -> Iterator[tuple[int, PieceId]]:
@@ -131,7 +119,6 @@ class _Contest:
             yield from ((place, name) for name in group if name != self.names[place])
 
     def replaced(self, place: int, rival: PieceId) -> "_Contest":
-        """The same with another version in a place."""
         return replace(self, names=(*self.names[:place], rival, *self.names[place + 1 :]))
 
     def winner(self, clock: Clock) -> "_Contest":
