@@ -19,12 +19,15 @@ from unshuffle.proof.alterations import admits_clipped, altered_record, without_
 from unshuffle.proof.coarseness import kept_coarsely
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.verification import shows_noise
-from unshuffle.repair.interface import Case, Repair, better, cut_off
+from unshuffle.repair.case import Case
 from unshuffle.repair.registry import (
     EVIDENT,
     FAR,
     MISSING_PIECES,
     VAIN,
+    Repair,
+    better,
+    cut_off,
     has_improbable_pairs,
     suspected,
 )

@@ -43,18 +43,15 @@ Held = tuple[NDArray[np.intp], ...]
 class BiasParameters:
     """Numbers that steer the assignment, and the self-training before it."""
 
+    # Ridges that are tried, relative to the mean squared norm of an effect.
     ridges: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
-    """Ridges that are tried, relative to the mean squared norm of an effect."""
+    # Coefficients of the biases that stand: 1 if the regression were exact, less to move more.
     staying: tuple[float, ...] = (1 / 16, 1 / 4)
-    """Coefficients of the biases that stand: 1 if the regression were exact, less to move more."""
-    trust: tuple[float, ...] = (0.0, 1.0)
-    """Factors on the log-odds by the numbers alone."""
+    trust: tuple[float, ...] = (0.0, 1.0)  # Factors on the log-odds by the numbers alone.
+    # Ridge of the self-training, relative to the variance of a feature.
     feature_ridge: float = 0.01
-    """Ridge of the self-training, relative to the variance of a feature."""
-    start: float = 0.1
-    """Coefficient of the one feature that it starts from."""
-    rounds: int = 30
-    """Its rounds of matching and regression in turn, at most."""
+    start: float = 0.1  # Coefficient of the one feature that it starts from.
+    rounds: int = 30  # Its rounds of matching and regression in turn, at most.
 
 
 STANDARD = BiasParameters()
@@ -76,12 +73,6 @@ class Group:
     def decided(self) -> bool:
         """Whether there is nothing to find out."""
         return len(self.pieces) == 1
-
-    def values(self, holds: NDArray[np.intp]) -> dict[int, Floats]:
-        """The bias of each weight, by its position."""
-        mean = self.biases.mean(axis=0, dtype=np.float64).astype(self.biases.dtype)
-        values = np.where(holds[:, None] >= 0, self.biases[holds], mean)
-        return dict(zip(self.pieces.tolist(), values, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +106,12 @@ class Loose:
 
     def values(self, held: Held) -> dict[int, Floats]:
         """The bias of each weight, by its position."""
-        each = (group.values(holds) for group, holds in zip(self.groups, held, strict=True))
-        return {position: bias for values in each for position, bias in values.items()}
+        found: dict[int, Floats] = {}
+        for group, holds in zip(self.groups, held, strict=True):
+            mean = group.biases.mean(axis=0, dtype=np.float64).astype(group.biases.dtype)
+            values = np.where(holds[:, None] >= 0, group.biases[holds], mean)
+            found |= zip(group.pieces.tolist(), values, strict=True)
+        return found
 
     def named(self, pile: Pile, held: Held) -> dict[PieceId, PieceId]:
         """Ids of biases by those of their weights; what is not held is handed out in sequence."""
@@ -218,8 +213,7 @@ def bias_log_odds(features: NDArray[np.float64], biases: Floats, clock: Clock) -
             break
         coefficients, matched = start, None
         for _ in range(by.rounds):
-            scores = _likelihoods(features @ coefficients, values)
-            pairs = optimal_matching(scores)
+            pairs = optimal_matching(_likelihoods(features @ coefficients, values))
             if matched is not None and np.array_equal(pairs, matched):
                 break
             matched = pairs
@@ -234,8 +228,7 @@ def bias_log_odds(features: NDArray[np.float64], biases: Floats, clock: Clock) -
 
 def _likelihoods(expected: NDArray[np.float64], values: NDArray[np.float64]) -> Scores:
     """Gaussian log-likelihoods, but for a constant, of values around what is expected."""
-    scores: Scores = expected @ values.T - np.square(expected).sum(axis=1)[:, None] / 2
-    return scores
+    return np.asarray(expected @ values.T - np.square(expected).sum(axis=1)[:, None] / 2)
 
 
 def _linear(ends: Ends) -> Linear:

@@ -37,18 +37,15 @@ from unshuffle.solution.arranging import Reproduction
 class ControlParameters:
     """Numbers that steer simulated controls."""
 
-    controls: int = 5
-    """Records that are searched for, in turn."""
-    needed: int = 4
-    """Controls that have to be solved before anything is said of another record."""
+    controls: int = 5  # Records that are searched for, in turn.
+    needed: int = 4  # Controls that have to be solved before anything is said of another record.
+    # How far the order of a control is from a seed, over the least distance of two seeds.
     stray: float = 2.0
-    """How far the order of a control is from a seed, over the least distance of two seeds."""
+    # The same at least, as the part of all couples of blocks that are in opposite sequence.
     least_stray: float = 0.05
-    """The same at least, as the part of all couples of blocks that are in opposite sequence."""
+    # Pairs are drawn as if their log-odds were divided by this, since those may be too sure.
     doubt: float = 2.0
-    """Pairs are drawn as if their log-odds were divided by this, since those may be too sure."""
-    seed_rows: int = 64
-    """Inputs that seeds look at."""
+    seed_rows: int = 64  # Inputs that seeds look at.
 
 
 STANDARD = ControlParameters()

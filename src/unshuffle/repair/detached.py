@@ -49,18 +49,13 @@ from unshuffle.solution.solution import Solution
 class DetachedParameters:
     """Numbers that steer the search for biases and order."""
 
-    equations: int = 1024
-    """Predictions that the search uses."""
-    signal_rows: int = 1000
-    """Inputs whose mean and spread the signals look at."""
-    starts: int = 4
-    """Seeds that are started from."""
-    restarts: int = 16
-    """Restarts without a new best before the search ends."""
-    short: int = 3
-    """Rounds on the order between two rounds on the biases."""
+    equations: int = 1024  # Predictions that the search uses.
+    signal_rows: int = 1000  # Inputs whose mean and spread the signals look at.
+    starts: int = 4  # Seeds that are started from.
+    restarts: int = 16  # Restarts without a new best before the search ends.
+    short: int = 3  # Rounds on the order between two rounds on the biases.
+    # Rounds that lower the error by a smaller part than this are followed by a whole descent.
     slow: float = 1e-3
-    """Rounds that lower the error by a smaller part than this are followed by a whole descent."""
 
 
 STANDARD = DetachedParameters()
@@ -87,9 +82,8 @@ def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
         search = JointSearch(pile, records, options)
         stops, trace = options.stops, search.trace
         ending = run_search(search.steps(), trace, stops=stops, on_step=options.on_step)
-    start, stopped = None, None if ending is Ending.CONVERGED else ending
-    if trace.steps:
-        start = Start(search.best.run.arrangement, trace, stopped)
+    stopped = None if ending is Ending.CONVERGED else ending
+    start = Start(search.best.run.arrangement, trace, stopped) if trace.steps else None
     bias_of = search.loose.named(pile, search.best.held)
     values = {bias.id: bias.values for bias in pile.biases}
     whole = pile.joined({weight: values[bias] for weight, bias in bias_of.items()})
@@ -160,15 +154,13 @@ class JointSearch:
     ) -> Generator[Step, None, tuple[Joint, list[Arrangement]]]:
         """Place biases once in the order of the best seed; return that, and all seeds."""
         joint = self._joint(problem, self.loose.nothing, problem.grouped)
-        by, inputs = self.options.parameters, problem.records.inputs
-        enough = joint.judge.predictions.size >= by.quick
-        some = self.rng.permutation(len(inputs))[: by.seed_rows if enough else by.many_seed_rows]
-        rows = by.ranked_rows
-        seeds, errors = rank_seeds(joint.problem, joint.judge, inputs[some], rows, quick=False)
-        joint = replace(joint, run=joint.judge.run(seeds[0]))
+        by, inputs, judge = self.options.parameters, problem.records.inputs, joint.judge
+        most = by.seed_rows if judge.predictions.size >= by.quick else by.many_seed_rows
+        some = inputs[self.rng.permutation(len(inputs))[:most]]
+        seeds, errors = rank_seeds(joint.problem, judge, some, by.ranked_rows, quick=False)
+        joint = replace(joint, run=judge.run(seeds[0]))
         yield self._step("seeds", errors.tolist(), joint)
-        joint = yield from self._round(joint)
-        return joint, seeds
+        return (yield from self._round(joint)), seeds
 
     def _starts(self, joint: Joint, seeds: list[Arrangement]) -> Iterator[Step]:
         yield from self._alternate(joint)
@@ -256,12 +248,10 @@ class JointSearch:
         return self.goal.reproduces(joint.judge, joint.run)
 
     def _near(self, joint: Joint) -> bool:
-        near = self.options.parameters.near * self.sample.variance
-        return joint.run.error < near
+        return joint.run.error < self.options.parameters.near * self.sample.variance
 
     def _settled(self) -> bool:
         """Whether the best arrangement reproduces its rows, or as well as noise allows."""
-        best = self.best
-        if self._done(best):
-            return True
-        return self._near(best) and self.goal.explains(best.problem, best.run.arrangement)
+        best, explains = self.best, self.goal.explains
+        near = self._near(best)
+        return self._done(best) or (near and explains(best.problem, best.run.arrangement))

@@ -45,22 +45,18 @@ TINY = 1e-30
 class DivisionParameters:
     """Numbers that steer the division of a pile."""
 
-    tried: int = 4
-    """Sets of blocks that are tried."""
+    tried: int = 4  # Sets of blocks that are tried.
+    # Part of the predictions' variance that the best seed may leave; if none does so well, the next
+    # activation is looked at.
     close: float = 0.25
-    """Part of the predictions' variance that the best seed may leave; if none does so well, the
-    next activation is looked at."""
-    rounds: int = 20
-    """Rounds of self-training."""
+    rounds: int = 20  # Rounds of self-training.
+    # How soon the score of a block, in spreads of all scores, counts as a decision.
     steepness: float = 2.0
-    """How soon the score of a block, in spreads of all scores, counts as a decision."""
-    record_rows: int = 1024
-    """Rows, the first ones, on which steps are compared with the record."""
+    record_rows: int = 1024  # Rows, the first ones, on which steps are compared with the record.
+    # Rows on which seeds are judged, and rows that they look at.
     judged_rows: int = 256
     seed_rows: int = 32
-    """Rows on which seeds are judged, and rows that they look at."""
-    counts: int = 64
-    """Numbers of blocks that are tried, evenly spaced."""
+    counts: int = 64  # Numbers of blocks that are tried, evenly spaced.
 
 
 STANDARD = DivisionParameters()

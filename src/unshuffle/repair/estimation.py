@@ -34,29 +34,25 @@ TINY = 1e-30
 class EstimationParameters:
     """Numbers that steer estimates; a pair is of thorough ones and of rough ones."""
 
-    iterations: tuple[int, int] = (25, 6)
-    """Steps at most."""
-    equations: tuple[int, int] = (3000, 1200)
-    """Equations of the dual form."""
+    iterations: tuple[int, int] = (25, 6)  # Steps at most.
+    equations: tuple[int, int] = (3000, 1200)  # Equations of the dual form.
+    # Equations for each unknown from which on the rows determine a layer, and as many as are used:
+    # with hardly more than unknowns, steps fit accidents.
     sufficient: float = 1.2
     plenty: float = 2.0
-    """Equations for each unknown from which on the rows determine a layer, and as many as are used:
-    with hardly more than unknowns, steps fit accidents."""
+    # Multiplications that normal equations may always take; a rough estimate takes no more.
     work: float = 1e9
-    """Multiplications that normal equations may always take; a rough estimate takes no more."""
-    unknowns: int = 5000
-    """Unknowns of the normal equations at most."""
+    unknowns: int = 5000  # Unknowns of the normal equations at most.
+    # Relative to the mean diagonal of what is solved for, and to the first damping.
     least_damping: float = 1e-13
     most_damping: float = 1e4
-    """Relative to the mean diagonal of what is solved for, and to the first damping."""
+    # Mean squared error, relative to that of the predictions, that is not worth lowering.
     rounding: float = 5e-14
-    """Mean squared error, relative to that of the predictions, that is not worth lowering."""
+    # Part by which a step lowers the error on unseen rows if it is no progress, and such steps in a
+    # row that are the last.
     slow: float = 1e-3
     patience: int = 4
-    """Part by which a step lowers the error on unseen rows if it is no progress, and such steps in
-    a row that are the last."""
-    chunk: int = 512
-    """Rows whose Jacobian is laid out at once."""
+    chunk: int = 512  # Rows whose Jacobian is laid out at once.
 
 
 STANDARD = EstimationParameters()

@@ -36,22 +36,19 @@ from unshuffle.repair.estimation import TINY, Doubles, with_ones
 class GapParameters:
     """Numbers that steer how gaps are judged."""
 
-    equations: int = 1200
-    """Predictions by which a gap is judged."""
+    equations: int = 1200  # Predictions by which a gap is judged.
+    # Relative to the mean diagonal of the kernel; the best one counts.
     ridges: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
-    """Relative to the mean diagonal of the kernel; the best one counts."""
-    near: int = 3
-    """Places around a gap that are looked at again with more rows."""
-    sweeps: int = 2
-    """Rounds over several layers, each located given where the others are."""
+    near: int = 3  # Places around a gap that are looked at again with more rows.
+    sweeps: int = 2  # Rounds over several layers, each located given where the others are.
+    # Rounds of locating gaps and moving blocks in turn, and of moves in each of these, at most.
     rounds: int = 8
     moves: int = 16
-    """Rounds of locating gaps and moving blocks in turn, and of moves in each of these, at most."""
+    # Predictions by which gaps are located in these rounds, and by which they are in the end.
     moving_equations: int = 800
     last_equations: int = 2000
-    """Predictions by which gaps are located in these rounds, and by which they are in the end."""
+    # Places by which blocks are moved: the next where one no longer helps.
     windows: tuple[int, ...] = (1, 4)
-    """Places by which blocks are moved: the next where one no longer helps."""
 
 
 STANDARD = GapParameters()

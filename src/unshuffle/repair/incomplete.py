@@ -24,8 +24,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.repair import rebuilding
-from unshuffle.repair.anatomy import SURE_PART, partial_anatomy
-from unshuffle.repair.copies import near_copies
+from unshuffle.repair.case import SURE_PART, near_copies, partial_anatomy
 from unshuffle.repair.division import likely_networks
 from unshuffle.repair.estimation import estimate_last
 from unshuffle.repair.gaps import Traces, unexplained
@@ -39,13 +38,13 @@ from unshuffle.solution.solution import Solution
 class IncompleteParameters:
     """Numbers that say what is doubted, and what is called a gap."""
 
+    # Log-odds below which a matched pair is taken for two layers that found no partner.
     doubtful: float = -3.0
-    """Log-odds below which a matched pair is taken for two layers that found no partner."""
+    # Part of what is left that a whole block explains in some gap if it is said to be missing.
     explained: float = 0.5
-    """Part of what is left that a whole block explains in some gap if it is said to be missing."""
+    # Parts of the predictions' variance that are left then, at most and at least.
     near: float = 0.1
     least: float = 1e-4
-    """Parts of the predictions' variance that are left then, at most and at least."""
 
 
 STANDARD = IncompleteParameters()

@@ -26,18 +26,16 @@ from unshuffle.pieces.blueprint import Arrangement, Parts
 class MembershipParameters:
     """Numbers that steer the choice of blocks."""
 
+    # Part of the error that a change takes away at least, as pieces that belong do, and a block
+    # that is put in while an arrangement is built from nothing.
     gain: float = 0.1
     help: float = 0.01
-    """Part of the error that a change takes away at least, as pieces that belong do, and a block
-    that is put in while an arrangement is built from nothing."""
+    # Blocks of spare layers, and replacements of layers, that are scored: those that are the
+    # likeliest by weights.
     inserted: int = 48
     replaced: int = 600
-    """Blocks of spare layers, and replacements of layers, that are scored: those that are the
-    likeliest by weights."""
-    judged: int = 8
-    """Proposals of each kind that are judged exactly."""
-    screened_rows: int = 128
-    """Rows on which replacements are scored."""
+    judged: int = 8  # Proposals of each kind that are judged exactly.
+    screened_rows: int = 128  # Rows on which replacements are scored.
 
 
 STANDARD = MembershipParameters()

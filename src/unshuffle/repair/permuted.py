@@ -51,26 +51,19 @@ from unshuffle.solution.solution import Solution
 class PermutedParameters:
     """Numbers that steer the search for units and order."""
 
-    equations: int = 1024
-    """Predictions on which orders are compared and permutations checked."""
-    unit_equations: int = 4000
-    """Predictions from which hard permutations are mended."""
+    equations: int = 1024  # Predictions on which orders are compared and permutations checked.
+    unit_equations: int = 4000  # Predictions from which hard permutations are mended.
+    # Factor on the log-likelihoods by weights: they were matched by what they state.
     evidence: float = 0.7
-    """Factor on the log-likelihoods by weights: they were matched by what they state."""
-    strength: float = 0.1
-    """Part of the predictions that count as independent at first."""
-    gain: float = 4.0
-    """Factor on that part from round to round."""
-    rounds: int = 4
-    """Rounds on the order in a look at it, at most."""
-    patience: int = 8
-    """Looks without progress before the search ends."""
+    strength: float = 0.1  # Part of the predictions that count as independent at first.
+    gain: float = 4.0  # Factor on that part from round to round.
+    rounds: int = 4  # Rounds on the order in a look at it, at most.
+    patience: int = 8  # Looks without progress before the search ends.
+    # Looks without progress before columns are exchanged in the hard permutations.
     exchanged: int = 3
-    """Looks without progress before columns are exchanged in the hard permutations."""
-    attempts: int = 2
-    """Searches from each matching of the layers, with other rows and batches."""
+    attempts: int = 2  # Searches from each matching of the layers, with other rows and batches.
+    # Part of the best error before that a look leaves at most if it is progress.
     progress: float = 0.98
-    """Part of the best error before that a look leaves at most if it is progress."""
 
 
 STANDARD = PermutedParameters()

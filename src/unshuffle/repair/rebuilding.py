@@ -39,35 +39,32 @@ Rebuilt = Generator[Step, None, Reconstruction]
 class RebuildingParameters:
     """Numbers that steer rebuilding."""
 
-    slots: int = 16
-    """Layers that can be estimated."""
-    few_equations: int = 384
-    """With fewer predictions, all rows judge arrangements and fit layers."""
+    slots: int = 16  # Layers that can be estimated.
+    few_equations: int = 384  # With fewer predictions, all rows judge arrangements and fit layers.
+    # Share of the predictions' variance from which on an arrangement is grown from nothing too, and
+    # rows on which it is.
     far: float = 0.02
     growth_rows: int = 192
-    """Share of the predictions' variance from which on an arrangement is grown from nothing too,
-    and rows on which it is."""
+    # Share of the variance above which blocks are not those of one of two networks.
     hopeless: float = 0.5
-    """Share of the variance above which blocks are not those of one of two networks."""
+    # A layer is tried in the gaps if it leaves at most so many times as much as any block.
     fits: float = 1.5
-    """A layer is tried in the gaps if it leaves at most so many times as much as any block."""
+    # Gaps in which a layer is tried, and layers that are tried.
     gaps: int = 2
     tried: int = 4
-    """Gaps in which a layer is tried, and layers that are tried."""
+    # Part of the error that a layer that is filled in leaves at most, and a round that helps.
     worthwhile: float = 0.9
     helpful: float = 0.98
-    """Part of the error that a layer that is filled in leaves at most, and a round that helps."""
+    # Layers without a partner around which the others are ordered before anything else, and inputs
+    # that seeds look at then.
     most_orphans: int = 4
     seed_rows: int = 256
-    """Layers without a partner around which the others are ordered before anything else, and inputs
-    that seeds look at then."""
+    # Part of the error that estimates of their partners leave at most, if none is a stranger.
     explained: float = 0.5
-    """Part of the error that estimates of their partners leave at most, if none is a stranger."""
+    # Rounds of estimating all missing layers, or a missing last one, and ordering blocks again.
     rounds: int = 4
     refits: int = 12
-    """Rounds of estimating all missing layers, or a missing last one, and ordering blocks again."""
-    ridge: float = 1e-2
-    """Of the regression that guesses inp layers, relative to the mean diagonal."""
+    ridge: float = 1e-2  # Of the regression that guesses inp layers, relative to the mean diagonal.
 
 
 STANDARD = RebuildingParameters()

@@ -1,7 +1,10 @@
-"""All repairs. What one needs is imported when it runs, since most solves need none."""
+"""All repairs, each of which mends one kind of damage to a pile or a record.
 
-from collections.abc import Iterator
-from dataclasses import replace
+What one needs is imported when it runs, since most solves need none.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
@@ -9,9 +12,8 @@ from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.pairs import Pairing
 from unshuffle.pieces.pile import Pile
 from unshuffle.proof.alterations import standardised
-from unshuffle.proof.outcome import Outcome
-from unshuffle.repair.anatomy import SURE_PART
-from unshuffle.repair.interface import Case, Repair
+from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
+from unshuffle.repair.case import SURE_PART, Case
 from unshuffle.solution.findings import Findings, Leftover
 from unshuffle.solution.solution import Solution
 
@@ -26,6 +28,29 @@ FAR = 0.1
 
 UNSOLVED = (Outcome.LOCAL_OPTIMUM, Outcome.NO_FIT)
 IDENTICAL = "identical copies"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Mends one kind of damage.
+
+    Parameters
+    ----------
+    name
+        What results call it.
+    suspects
+        How likely this is what is wrong, from 0 to 1, by what a search came to; that is None before
+        there was one.
+    run
+        Mends it; None where nothing came of it.
+    requires
+        Why it cannot serve a case, in a sentence; None where it can.
+    """
+
+    name: str
+    suspects: Callable[[Case, Solution | None], float]
+    run: Callable[[Case, Solution | None], Solution | None]
+    requires: Callable[[Case], str | None] = lambda _: None
 
 
 def _solve_permuted(case: Case, _: Solution | None) -> Solution:
@@ -148,3 +173,18 @@ def has_improbable_pairs(pairing: Pairing) -> bool:
     scores = pairing.scores
     odds = scores[tuple(optimal_matching(scores).T)]
     return bool((odds > 0).mean() > SURE_PART and (odds < IMPOSSIBLE).any())
+
+
+def better(one: Solution | None, other: Solution | None) -> Solution | None:
+    """The one that reproduces the record, else the one with the lower error, else the first."""
+    if one is None or other is None:
+        return one or other
+    if one.outcome in SETTLED or not (other.outcome in SETTLED or other.mse < one.mse):
+        return one
+    return other
+
+
+def cut_off(best: Solution, last: Solution) -> Solution:
+    """The best so far, with the outcome of the last search where that was cut off."""
+    stopped = last.outcome in FINAL and last.outcome not in SETTLED
+    return replace(best, outcome=last.outcome) if stopped and best is not last else best

@@ -41,37 +41,24 @@ TINY = 1e-12
 class ColumnParameters:
     """Numbers that steer the search for columns and order."""
 
-    seed_rows: int = 64
-    """Inputs that seeds look at."""
-    seeded: int = 4
-    """Orders by seeds from which columns are matched."""
-    rows_per_column: int = 10
-    """Rows for each column without which the moments are noise."""
+    seed_rows: int = 64  # Inputs that seeds look at.
+    seeded: int = 4  # Orders by seeds from which columns are matched.
+    rows_per_column: int = 10  # Rows for each column without which the moments are noise.
+    # Likeness of the moments of a record and of a network in the order of a seed from which on the
+    # columns are taken to be in sequence: mostly it is 0.9 then, and else below 0.1.
     in_sequence: float = 0.2
-    """Likeness of the moments of a record and of a network in the order of a seed from which on the
-    columns are taken to be in sequence: mostly it is 0.9 then, and else below 0.1."""
-    starts: int = 16
-    """Matchings that are begun, all but the first at random."""
-    iterations: int = 60
-    """Iterations of a matching, at most."""
-    finalists: int = 3
-    """Matchings of each network, and of all, that go on."""
-    judged_rows: int = 400
-    """Rows on which exchanges are judged, and orders by seeds compared."""
-    judged: int = 16
-    """Exchanges that are judged exactly."""
-    most_judged: int = 64
-    """Exchanges that are judged if none of those helps, at most."""
-    widening: int = 4
-    """Factor that leads from the one to the other."""
-    rounds: int = 6
-    """Rounds of searching for the order and for the columns in turn."""
-    steps: int = 60
-    """Steps of a search for the order between two searches for columns."""
-    helpful: float = 0.9
-    """A round helps if it leaves at most this part of the error."""
+    starts: int = 16  # Matchings that are begun, all but the first at random.
+    iterations: int = 60  # Iterations of a matching, at most.
+    finalists: int = 3  # Matchings of each network, and of all, that go on.
+    judged_rows: int = 400  # Rows on which exchanges are judged, and orders by seeds compared.
+    judged: int = 16  # Exchanges that are judged exactly.
+    most_judged: int = 64  # Exchanges that are judged if none of those helps, at most.
+    widening: int = 4  # Factor that leads from the one to the other.
+    rounds: int = 6  # Rounds of searching for the order and for the columns in turn.
+    steps: int = 60  # Steps of a search for the order between two searches for columns.
+    helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
+    # Part of the predictions' variance that must not be left when the order is searched.
     near: float = 0.5
-    """Part of the predictions' variance that must not be left when the order is searched."""
 
 
 STANDARD = ColumnParameters()

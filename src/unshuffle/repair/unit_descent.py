@@ -22,22 +22,15 @@ from unshuffle.repair.unit_exchange import TINY, Columns, Units
 class UnitDescentParameters:
     """Numbers that steer the descent."""
 
-    steps: int = 100
-    """Steps between two looks at the order."""
-    averaged: int = 10
-    """Last steps whose mean error is reported."""
-    batch: int = 512
-    """Rows of a step."""
-    scalings: int = 12
-    """Rounds of Sinkhorn's normalisation."""
-    rate: float = 0.1
-    """Length of a step of Adam, in logits."""
-    first: float = 0.9
-    """Share of its first moment that Adam keeps from step to step."""
-    second: float = 0.99
-    """Share of its second moment that Adam keeps."""
+    steps: int = 100  # Steps between two looks at the order.
+    averaged: int = 10  # Last steps whose mean error is reported.
+    batch: int = 512  # Rows of a step.
+    scalings: int = 12  # Rounds of Sinkhorn's normalisation.
+    rate: float = 0.1  # Length of a step of Adam, in logits.
+    first: float = 0.9  # Share of its first moment that Adam keeps from step to step.
+    second: float = 0.99  # Share of its second moment that Adam keeps.
+    # Logits by which a column may trail the likeliest: below, denormal numbers would be slow.
     largest: float = 25.0
-    """Logits by which a column may trail the likeliest: below, denormal numbers would be slow."""
 
 
 STANDARD = UnitDescentParameters()

@@ -41,20 +41,14 @@ TINY = 1e-30
 class UnitParameters:
     """Numbers that steer exchanges, and the assignment of all units of a block."""
 
-    candidates: int = 512
-    """Exchanges that pursuit chooses among."""
-    each: int = 64
-    """Exchanges of one block among these, at most."""
-    doubted: int = 4
-    """Blocks whose units are all assigned anew."""
-    equations: int = 4000
-    """Predictions of the regression, at most."""
-    ridge: float = 0.1
-    """Of the regression, relative to the mean squared error."""
-    jitter: float = 1e-3
-    """Added to the covariance of columns, relative to their mean variance."""
+    candidates: int = 512  # Exchanges that pursuit chooses among.
+    each: int = 64  # Exchanges of one block among these, at most.
+    doubted: int = 4  # Blocks whose units are all assigned anew.
+    equations: int = 4000  # Predictions of the regression, at most.
+    ridge: float = 0.1  # Of the regression, relative to the mean squared error.
+    jitter: float = 1e-3  # Added to the covariance of columns, relative to their mean variance.
+    # Factors on what the record says: since units act alike, that is less than it seems.
     trust: tuple[float, ...] = (1.0, 0.1)
-    """Factors on what the record says: since units act alike, that is less than it seems."""
 
 
 STANDARD = UnitParameters()

@@ -12,6 +12,7 @@ ridge regression (Saunders, Gammerman & Vovk 1998) foretells each half of the bl
 one: where units of different blocks resemble each other, those that read alike write alike.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,28 +37,20 @@ TINY = 1e-12
 class UnitMatchingParameters:
     """Numbers that steer the matching of units, and the look whether it is needed."""
 
-    ridge: float = 0.1
-    """Of the linear regression, in units of the variance."""
-    floor: float = 0.02
-    """Added to the covariance of its residuals, in units of the variance."""
-    rounds: int = 3
-    """Rounds of matching and linear regression in turn."""
-    kernel_rounds: int = 10
-    """Rounds of matching and regression with a kernel, at most."""
+    ridge: float = 0.1  # Of the linear regression, in units of the variance.
+    floor: float = 0.02  # Added to the covariance of its residuals, in units of the variance.
+    rounds: int = 3  # Rounds of matching and linear regression in turn.
+    kernel_rounds: int = 10  # Rounds of matching and regression with a kernel, at most.
+    # Distance of two units over which the kernel falls, in standard deviations of a feature.
     reach: float = 1.0
-    """Distance of two units over which the kernel falls, in standard deviations of a feature."""
-    noise: float = 0.3
-    """Ridge of the regression with it, in units of the variance."""
-    sample: int = 3000
-    """Units that it learns from, at most."""
+    noise: float = 0.3  # Ridge of the regression with it, in units of the variance.
+    sample: int = 3000  # Units that it learns from, at most.
+    # Spreads of the unmatched scores by which a clear pair leads its best rival.
     clear: float = 1.0
-    """Spreads of the unmatched scores by which a clear pair leads its best rival."""
+    # Part of the pairs that is clear where units are permuted; by chance it is a quarter.
     most_part: float = 0.75
-    """Part of the pairs that is clear where units are permuted; by chance it is a quarter."""
-    least_pairs: int = 8
-    """Pairs of which that can be said."""
-    most_pairs: int = 64
-    """Pairs that are worth the time."""
+    least_pairs: int = 8  # Pairs of which that can be said.
+    most_pairs: int = 64  # Pairs that are worth the time.
 
 
 STANDARD = UnitMatchingParameters()
@@ -104,16 +97,19 @@ def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
     both layers along one line; else what training did to the sizes of units may (sorted norms), or
     to the directions in which they read and write (spectra: singular values).
     """
-    found, sign = [], USUAL_SIGN
-    try:
+    found = []
+    with suppress(OutOfTimeError):
         found.append(match_units(bank, clock))
-        sign = found[0].sign
-    except OutOfTimeError:
-        pass
-    inp = bank.inp_weight.astype(np.float64)
-    out = bank.out_weight.astype(np.float64).transpose(0, 2, 1)
-    for feature in (_sorted_log_norms, _log_spectra):
-        scores = _resemblance(feature(inp), feature(out))
+    sign = found[0].sign if found else USUAL_SIGN
+    features = [
+        (
+            np.sort(_log_norms(units)[:, :, 0], axis=1),
+            np.log(np.maximum(np.linalg.svd(units, compute_uv=False), TINY)),
+        )
+        for units in _units(bank)
+    ]
+    for reads, writes in zip(*features, strict=True):
+        scores = _resemblance(reads, writes)
         pairs = optimal_matching(scores)
         if not any(np.array_equal(pairs, other.pairs) for other in found):
             found.append(UnitMatch(scores, pairs, sign))
@@ -131,14 +127,6 @@ def _resemblance(reads: Values, writes: Values) -> Scores:
 def _centred(scores: Scores) -> Scores:
     means = scores.mean(axis=0) + scores.mean(axis=1, keepdims=True)
     return np.asarray(scores - means + scores.mean())
-
-
-def _sorted_log_norms(units: Values) -> Values:
-    return np.sort(_log_norms(units)[:, :, 0], axis=1)
-
-
-def _log_spectra(units: Values) -> Values:
-    return np.asarray(np.log(np.maximum(np.linalg.svd(units, compute_uv=False), TINY)))
 
 
 def permuted_units(bank: MlpBank, pairing: Pairing, clock: Clock) -> str | None:
@@ -175,8 +163,7 @@ def _margins(scores: Scores, pairs: Pairs) -> Values:
     others = scores.copy()
     others[inp, out] = np.nan
     rivals = np.maximum(np.nanmax(others, axis=1)[inp], np.nanmax(others, axis=0)[out])
-    margins: Values = (scores[inp, out] - rivals) / max(np.nanstd(others), TINY)
-    return margins
+    return np.asarray((scores[inp, out] - rivals) / max(np.nanstd(others), TINY))
 
 
 def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
@@ -185,8 +172,7 @@ def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
     The result has shape (blocks, hidden, hidden): entry (b, k, l) is about row k of inp and column
     l of out. Time may end it with the regressions so far.
     """
-    inp = blocks.inp_weight.astype(np.float64)
-    out = blocks.out_weight.astype(np.float64).transpose(0, 2, 1)
+    inp, out = _units(blocks)
     by, norms = STANDARD, _log_norms(inp)
     reads = np.concatenate([inp, norms, norms**2, blocks.inp_bias[:, :, None]], axis=2)
     writes = np.concatenate([out, _log_norms(out)], axis=2)
@@ -258,6 +244,12 @@ def _log_likelihoods(expected: Values, writes: Values, columns: NDArray[np.intp]
     means = expected @ whiten
     sizes = np.square(means).sum(axis=2)[:, :, None] / 2
     return np.asarray(means @ (writes @ whiten).transpose(0, 2, 1) - sizes)
+
+
+def _units(layers: MlpBank | MlpStack) -> tuple[Values, Values]:
+    """What units read and write with: shapes (layers, hidden, width)."""
+    out = layers.out_weight.astype(np.float64).transpose(0, 2, 1)
+    return layers.inp_weight.astype(np.float64), out
 
 
 def _taken(writes: Values, columns: NDArray[np.intp]) -> Values:

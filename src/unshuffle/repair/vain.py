@@ -40,37 +40,29 @@ UNRELATED = (
 class DoubtParameters:
     """Numbers that say when a search is doubted. Work is counted in rows of all steps, added up."""
 
+    # Share of the predictions' variance: a search that leaves more is far from its record.
     far: float = FAR
-    """Share of the predictions' variance: a search that leaves more is far from its record."""
-    nowhere: float = 0.25
-    """The same, from which on other sequences of the columns are tried."""
-    patience: int = 32
-    """Steps before these are tried."""
+    nowhere: float = 0.25  # The same, from which on other sequences of the columns are tried.
+    patience: int = 32  # Steps before these are tried.
+    # Work after which it is asked whether the predictions follow from the inputs at all.
     vain: int = VAIN
-    """Work after which it is asked whether the predictions follow from the inputs at all."""
+    # Work before controls are begun: those of few blocks are solved with next to none.
     least: int = 10_000
-    """Work before controls are begun: those of few blocks are solved with next to none."""
+    # All controls together take at most so many times the work that the search has done.
     share: float = 2.0
-    """All controls together take at most so many times the work that the search has done."""
-    share_before: float = 0.25
-    """The same while a right record may still be hard."""
-    hard: int = 8192
-    """Work for each block that right records which are hard to reproduce take."""
-    hardest: int = 200_000
-    """The same in all."""
-    pause: float = 1.5
-    """Factor by which the work grows from one doubt to the next."""
+    share_before: float = 0.25  # The same while a right record may still be hard.
+    hard: int = 8192  # Work for each block that right records which are hard to reproduce take.
+    hardest: int = 200_000  # The same in all.
+    pause: float = 1.5  # Factor by which the work grows from one doubt to the next.
+    # How clearly predictions of these pieces follow from inputs at least, in standard deviations.
+    # Of 35 recipes and the puzzle none was below 9.6.
     foretold: float = 12.0
-    """How clearly predictions of these pieces follow from inputs at least, in standard deviations.
-    Of 35 recipes and the puzzle none was below 9.6."""
-    unrelated: float = 2.0
-    """The same of a record, below which it is no network's."""
+    unrelated: float = 2.0  # The same of a record, below which it is no network's.
+    # Part of the error that an arrangement that was hidden by noise leaves at most.
     hidden: float = 0.8
-    """Part of the error that an arrangement that was hidden by noise leaves at most."""
+    # Random ones that are looked at to tell whether predictions follow from the inputs.
     arrangements: int = 4
-    """Random ones that are looked at to tell whether predictions follow from the inputs."""
-    equations: int = 4096
-    """Predictions that are as good as all of them, for the last look."""
+    equations: int = 4096  # Predictions that are as good as all of them, for the last look.
 
 
 STANDARD = DoubtParameters()

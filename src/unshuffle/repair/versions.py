@@ -13,7 +13,7 @@ from math import inf, log
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.activations import Activation, find_activation
+from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.assembly import build_network
 from unshuffle.errors import PileError
 from unshuffle.ordering.search import Steps
@@ -34,13 +34,13 @@ Names = Sequence[PieceId]
 class VersionParameters:
     """Numbers that steer the choice of versions."""
 
+    # Searches for the order, and steps of each, at most.
     rounds: int = 8
     steps: int = 32
-    """Searches for the order, and steps of each, at most."""
+    # Predictions by which versions are compared while the order is not certain.
     equations: int = 2048
-    """Predictions by which versions are compared while the order is not certain."""
+    # Log-likelihood by which the version that is named has to lead each other one.
     sure: float = log(100)
-    """Log-likelihood by which the version that is named has to lead each other one."""
 
 
 STANDARD = VersionParameters()
@@ -69,15 +69,13 @@ def solve_versions(
         best = solution if best is None else min(best, solution, key=lambda each: each.mse)
         if solution.outcome in (Outcome.EXACT, Outcome.INTERRUPTED, Outcome.BUDGET_SPENT):
             break
-        activation = find_activation(solution.activation)
-        contest = _Contest(pile, some, activation, versions, solution.layers)
+        contest = _Contest(pile, some, solution.activation, versions, solution.layers)
         names = contest.winner(options.clock).names
         if chosen == chosen.intersection(names):
             break
         chosen = {name for name in names if name in spare | chosen}
     assert best is not None
-    activation = find_activation(best.activation)
-    contest = _Contest(pile, known, activation, versions, best.layers)
+    contest = _Contest(pile, known, best.activation, versions, best.layers)
     return _judged(contest, best.ended(solution.outcome))
 
 
@@ -87,8 +85,8 @@ def _versions(pile: Pile, copies: Iterable[tuple[int, int, float]]) -> list[Name
     for first, second, _ in copies:
         merged = group.get(first, {first}) | group.get(second, {second})
         group.update(dict.fromkeys(merged, merged))
-    groups = {min(positions): sorted(positions) for positions in group.values()}
-    return [tuple(pile[k].id for k in groups[first]) for first in sorted(groups)]
+    groups = sorted({tuple(sorted(positions)) for positions in group.values()})
+    return [tuple(pile[k].id for k in positions) for positions in groups]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,14 +95,14 @@ class _Contest:
 
     pile: Pile
     known: Records
-    activation: Activation
+    activation: str
     versions: Sequence[Names]
     names: Names
 
     @cached_property
     def residuals(self) -> NDArray[np.float64]:
         """What the network with these layers predicts too much, for each output of each row."""
-        network = build_network(self.pile, self.names, self.activation)
+        network = build_network(self.pile, self.names, find_activation(self.activation))
         found = network.predict(self.known.inputs).astype(np.float64)
         return (found - self.known.predictions).ravel()
 
