@@ -26,8 +26,6 @@ from unshuffle.repair.registry import (
     MISSING_PIECES,
     VAIN,
     Repair,
-    better,
-    cut_off,
     has_improbable_pairs,
     suspected,
 )
@@ -170,10 +168,24 @@ def _put_together(case: Case, checkpoint: "Checkpoint | None") -> Solution:
                 raise case.whole
             return replace(best, repairs=asked)
     solution = _search(case, checkpoint, asked)
-    found = better(best, solution) or solution
+    found = _better(best, solution)
     if solution.outcome in FINAL or case.blueprint is not None:
-        return replace(cut_off(found, solution), repairs=asked)
+        return replace(_cut_off(found, solution), repairs=asked)
     return replace(_repaired(case, solution, found, asked), repairs=asked)
+
+
+def _better(one: Solution | None, other: Solution) -> Solution:
+    """The one that reproduces the record, else the one with the lower error, else the first."""
+    if one is None:
+        return other
+    better = one.outcome not in SETTLED and (other.outcome in SETTLED or other.mse < one.mse)
+    return other if better else one
+
+
+def _cut_off(best: Solution, last: Solution) -> Solution:
+    """The best so far, with the outcome of the last search where that was cut off."""
+    stopped = last.outcome in FINAL and last.outcome not in SETTLED
+    return replace(best, outcome=last.outcome) if stopped and best is not last else best
 
 
 def _repaired(case: Case, solution: Solution, best: Solution, asked: dict[str, str]) -> Solution:
@@ -188,7 +200,7 @@ def _repaired(case: Case, solution: Solution, best: Solution, asked: dict[str, s
             return found
         if found.outcome in FINAL:
             refuted = solution.outcome is Outcome.NO_FIT
-            return solution.noted(CUT_OFF) if refuted else cut_off(best, found)
+            return solution.noted(CUT_OFF) if refuted else _cut_off(best, found)
     return best
 
 

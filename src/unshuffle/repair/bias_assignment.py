@@ -32,8 +32,8 @@ from unshuffle.ordering.reassignment import ridge_regressions
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, PieceId, Pile
-from unshuffle.repair.unit_exchange import exchanges, swaps
 from unshuffle.repair.unit_matching import TINY, standardised
+from unshuffle.repair.unit_mending import exchanges, swaps
 
 # For each group, the bias that each of its weights holds; −1 for none, where the mean stands.
 Held = tuple[NDArray[np.intp], ...]
@@ -43,13 +43,10 @@ Held = tuple[NDArray[np.intp], ...]
 class BiasParameters:
     """Numbers that steer the assignment, and the self-training before it."""
 
-    # Ridges that are tried, relative to the mean squared norm of an effect.
-    ridges: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
-    # Coefficients of the biases that stand: 1 if the regression were exact, less to move more.
-    staying: tuple[float, ...] = (1 / 16, 1 / 4)
+    ridges: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)  # Over effects' mean squared norm.
+    staying: tuple[float, ...] = (1 / 16, 1 / 4)  # Coefficients of what stands; 1 if it were exact.
     trust: tuple[float, ...] = (0.0, 1.0)  # Factors on the log-odds by the numbers alone.
-    # Ridge of the self-training, relative to the variance of a feature.
-    feature_ridge: float = 0.01
+    feature_ridge: float = 0.01  # Of the self-training, relative to the variance of a feature.
     start: float = 0.1  # Coefficient of the one feature that it starts from.
     rounds: int = 30  # Its rounds of matching and regression in turn, at most.
 
@@ -134,8 +131,7 @@ class Loose:
     def effects(self, judge: Judge, at: Linearization, clock: Clock) -> list[Floats]:
         """Effects of giving each weight each of its biases, in place of what stands.
 
-        For each group they have shape (weights, biases, outputs * rows). It raises `OutOfTimeError`
-        where the time does not suffice.
+        By groups: (weights, biases, outputs * rows). `OutOfTimeError` may be raised.
         """
         bank, states, sensitivities = as_mlp_bank(judge.bank), at.run.states, at.sensitivities
         shape = sensitivities.shape[1:3]
@@ -168,9 +164,7 @@ class Loose:
 def unit_features(network: MlpNetwork, inputs: Floats) -> NDArray[np.float64]:
     """What may tell the bias of a hidden unit, in a network whose inp biases are not known.
 
-    The result has shape (blocks, hidden, features), each feature standardised over the hidden units
-    of a block: norms of what the unit reads and writes with, the mean and spread of its
-    pre-activation, the alignment of its two sides, and sums.
+    The result has shape (blocks, hidden, features), each standardised over the hidden units.
     """
     inp = network.blocks.inp_weight.astype(np.float64)
     out = network.blocks.out_weight.astype(np.float64)
@@ -199,11 +193,7 @@ def unit_features(network: MlpNetwork, inputs: Floats) -> NDArray[np.float64]:
 
 
 def bias_log_odds(features: NDArray[np.float64], biases: Floats, clock: Clock) -> Scores:
-    """Log-odds, up to a constant, that biases belong to weights: shape (weights, biases).
-
-    Features, shape (weights, units, features), are standardised over the units. It ends with the
-    starts that there was time for.
-    """
+    """Log-odds (weights, biases), up to a constant, by features (weights, units, features)."""
     by, values = STANDARD, standardised(biases.astype(np.float64), -1)
     gram = np.einsum("kuf,kug->fg", features, features)
     gram += by.feature_ridge * features.shape[0] * features.shape[1] * np.eye(len(gram))
@@ -267,10 +257,7 @@ def reassigned(
 def exchanged(
     effects: Sequence[Floats], residual: Floats, held: Held, strength: float
 ) -> Iterator[Held]:
-    """Propose exchanges of biases, many at once by matching pursuit; then fewer of them.
-
-    Arguments are as of `reassigned`, but every weight holds a bias; `strength` is as for `pursuit`.
-    """
+    """Propose exchanges of biases, if all are held, many at once by pursuit; then fewer of them."""
     first, second, changes, ends = [], [], [], np.cumsum([len(holds) for holds in held])
     for each, holds, end in zip(effects, held, ends, strict=True):
         a, b = np.triu_indices(len(holds), 1)

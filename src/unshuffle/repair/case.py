@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.errors import PileError
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
-from unshuffle.pieces.pile import Piece, Pile
+from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -24,8 +23,7 @@ SURE_PART = 0.5
 class CopyParameters:
     """Numbers that say what a copy is."""
 
-    # Part of their norm by which two versions of one layer differ at most. Layers of different
-    # networks, or of different places in one, differ by more than their whole norm.
+    # Part of their norm by which versions of a layer differ at most; others differ by more than it.
     alike: float = 0.05
     # Squared difference of two weights, over the larger squared norm, up to which they are compared
     # in earnest: biases count too, and the first look rounds.
@@ -39,8 +37,7 @@ STANDARD = CopyParameters()
 class Case:
     """A pile and a record that are to be put together.
 
-    `solve` solves another case as this one is solved, such as one with some pieces set aside.
-    Repairs whose names are in `without` are not asked.
+    `solve` solves another case alike, and repairs whose names are in `without` are not asked.
     """
 
     pile: Pile
@@ -92,10 +89,7 @@ def identical_copies(pile: Pile) -> dict[int, int]:
 
 
 def near_copies(pile: Pile) -> list[tuple[int, int, float]]:
-    """Positions of each two pieces that are nearly the same, the smaller first.
-
-    With them comes the norm of their difference over that of the larger one.
-    """
+    """Positions of each two pieces that differ by little, and by what part of the larger norm."""
     shapes: dict[tuple[int, int], list[int]] = {}
     for position, piece in enumerate(pile):
         shapes.setdefault(piece.shape, []).append(position)
@@ -107,7 +101,10 @@ def near_copies(pile: Pile) -> list[tuple[int, int, float]]:
         limit = by.screened * np.maximum(squares[:, None], squares)
         near = squares[:, None] + squares - 2 * gram <= limit
         for a, b in np.argwhere(np.triu(near, 1)).tolist():
-            one, other = _numbers(pile[members[a]]), _numbers(pile[members[b]])
+            one, other = (
+                np.concatenate([pile[i].weight.ravel(), pile[i].bias], dtype=np.float64)
+                for i in (members[a], members[b])
+            )
             larger = max(float(np.linalg.norm(one)), float(np.linalg.norm(other)))
             difference = float(np.linalg.norm(one - other))
             if difference <= by.alike * larger:
@@ -115,16 +112,11 @@ def near_copies(pile: Pile) -> list[tuple[int, int, float]]:
     return found
 
 
-def _numbers(piece: Piece) -> NDArray[np.float64]:
-    return np.concatenate([piece.weight.ravel(), piece.bias], dtype=np.float64)
-
-
 def partial_anatomy(pile: Pile, records: Records) -> Anatomy | None:
     """The likeliest dimensions of a network of which pieces are missing or to which some are added.
 
-    The record gives the width of the stream and the number of outputs. Among the shapes of that
-    width, the one that the most pieces have or mirror is that of the inp layers. None where shapes
-    do not tell the roles apart, or no two pieces can form a block.
+    Among the shapes of the record's width, the one that the most pieces have or mirror is that of
+    inp. None where shapes do not tell the roles apart, or no two pieces can form a block.
     """
     width, outputs = records.width, records.outputs
     counts = Counter(piece.shape for piece in pile)
@@ -139,14 +131,8 @@ def partial_anatomy(pile: Pile, records: Records) -> Anatomy | None:
     if outputs in (hidden, width):
         return None
 
-    def fitting(rows: int, columns: int) -> tuple[int, ...]:
-        return tuple(i for i, piece in enumerate(pile) if piece.shape == (rows, columns))
-
-    return Anatomy(
-        width,
-        hidden,
-        outputs,
-        inp=fitting(hidden, width),
-        out=fitting(width, hidden),
-        last=fitting(outputs, width),
+    shapes = (hidden, width), (width, hidden), (outputs, width)
+    inp, out, last = (
+        tuple(i for i, piece in enumerate(pile) if piece.shape == shape) for shape in shapes
     )
+    return Anatomy(width, hidden, outputs, inp=inp, out=out, last=last)

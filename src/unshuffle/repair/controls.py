@@ -39,12 +39,9 @@ class ControlParameters:
 
     controls: int = 5  # Records that are searched for, in turn.
     needed: int = 4  # Controls that have to be solved before anything is said of another record.
-    # How far the order of a control is from a seed, over the least distance of two seeds.
-    stray: float = 2.0
-    # The same at least, as the part of all couples of blocks that are in opposite sequence.
-    least_stray: float = 0.05
-    # Pairs are drawn as if their log-odds were divided by this, since those may be too sure.
-    doubt: float = 2.0
+    stray: float = 2.0  # Distance of a control's order from a seed, over the least of two seeds.
+    least_stray: float = 0.05  # That distance at least, as a part of all couples of blocks.
+    doubt: float = 2.0  # Log-odds are divided by this to draw pairs, since they may be too sure.
     seed_rows: int = 64  # Inputs that seeds look at.
 
 
@@ -52,10 +49,7 @@ STANDARD = ControlParameters()
 
 
 class Controls:
-    """The controls of a search, which go on as far as they are allowed to.
-
-    `solved` counts those that were solved, and `spent` the rows of all steps of all of them.
-    """
+    """The controls of a search: those that are `solved`, and rows of all their steps, `spent`."""
 
     def __init__(self, alternatives: Alternatives) -> None:
         self.alternatives = alternatives
@@ -147,10 +141,7 @@ def _reproduces_all(bench: Workbench, state: State) -> bool:
 
 
 def disagreement(one: Ranking, other: Ranking) -> float:
-    """Part of all couples of blocks that two rankings put in opposite sequence.
-
-    Which end comes first is left open, so that it is at most a half (Kendall 1938).
-    """
+    """Part of all couples that rankings put in opposite sequence, at most a half (Kendall 1938)."""
     depth = np.argsort(other)[one]
     couples = len(depth) * (len(depth) - 1) / 2
     opposed = float(np.triu(depth[:, None] > depth).sum()) / max(couples, 1)

@@ -54,8 +54,7 @@ class DetachedParameters:
     starts: int = 4  # Seeds that are started from.
     restarts: int = 16  # Restarts without a new best before the search ends.
     short: int = 3  # Rounds on the order between two rounds on the biases.
-    # Rounds that lower the error by a smaller part than this are followed by a whole descent.
-    slow: float = 1e-3
+    slow: float = 1e-3  # Part of the error; rounds that help less are followed by a whole descent.
 
 
 STANDARD = DetachedParameters()
@@ -200,15 +199,10 @@ class JointSearch:
         return self._lowest(best, many, tested)
 
     def _lowest(
-        self,
-        best: Joint,
-        others: Iterator[Held],
-        tested: dict[bytes, float],
-        *,
-        first: bool = False,
+        self, best: Joint, many: Iterator[Held], tested: dict[bytes, float], *, first: bool = False
     ) -> Joint:
         """The best of what stands and of proposals, or the first of these that is better."""
-        for held in others:
+        for held in many:
             key = np.concatenate(held).tobytes()
             if key in tested:
                 continue

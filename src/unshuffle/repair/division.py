@@ -46,16 +46,12 @@ class DivisionParameters:
     """Numbers that steer the division of a pile."""
 
     tried: int = 4  # Sets of blocks that are tried.
-    # Part of the predictions' variance that the best seed may leave; if none does so well, the next
-    # activation is looked at.
-    close: float = 0.25
+    close: float = 0.25  # Another activation is tried if the best seed leaves more of the variance.
     rounds: int = 20  # Rounds of self-training.
-    # How soon the score of a block, in spreads of all scores, counts as a decision.
-    steepness: float = 2.0
+    steepness: float = 2.0  # How soon a score, in spreads of all scores, counts as a decision.
     record_rows: int = 1024  # Rows, the first ones, on which steps are compared with the record.
-    # Rows on which seeds are judged, and rows that they look at.
-    judged_rows: int = 256
-    seed_rows: int = 32
+    judged_rows: int = 256  # Rows on which seeds are judged.
+    seed_rows: int = 32  # Rows that seeds look at.
     counts: int = 64  # Numbers of blocks that are tried, evenly spaced.
 
 
@@ -67,8 +63,7 @@ def likely_networks(
 ) -> Iterator[Problem]:
     """The blocks that seem to be of one network, with its last layer and activation.
 
-    The weights rank the blocks for each last layer. How many there are, which last layer it is and
-    which activation, the record decides: the likeliest are those whose best seed comes nearest it.
+    Weights rank blocks for each last layer; the record decides how many, and everything else.
     """
     activations, clock, by = options.activations, options.clock, STANDARD
     ranked: list[tuple[Problem, Ranking]] = []
@@ -101,10 +96,7 @@ def _with(problem: Problem, activation: Activation) -> Problem:
 
 
 def divide(network: MlpNetwork, rivals: Sequence[Linear], known: Records) -> Ranking:
-    """Rank blocks by how likely they are of the network that its last layer belongs to.
-
-    There are at least two, and rivals may be the last layer of the other network.
-    """
+    """Rank blocks by how likely they are of the network of the last layer, not of its rivals."""
     blocks, last, by = network.blocks, network.last, STANDARD
     written = _written_for(blocks, last)
     if rivals:
@@ -154,8 +146,7 @@ def _written_for(blocks: MlpStack, last: Linear) -> Scores:
     read = np.linalg.qr(last.weight.T.astype(np.float64))[0].T
     inside = np.square(np.matmul(read, blocks.out_weight)).sum(axis=(1, 2))
     share = inside / np.maximum(np.square(blocks.out_weight).sum(axis=(1, 2)), TINY)
-    logs: Scores = np.log(np.maximum(share, TINY)).astype(np.float64)
-    return logs
+    return np.asarray(np.log(np.maximum(share, TINY)), np.float64)
 
 
 def _follows(network: MlpNetwork, known: Records) -> Scores:

@@ -36,22 +36,15 @@ class EstimationParameters:
 
     iterations: tuple[int, int] = (25, 6)  # Steps at most.
     equations: tuple[int, int] = (3000, 1200)  # Equations of the dual form.
-    # Equations for each unknown from which on the rows determine a layer, and as many as are used:
-    # with hardly more than unknowns, steps fit accidents.
-    sufficient: float = 1.2
-    plenty: float = 2.0
-    # Multiplications that normal equations may always take; a rough estimate takes no more.
-    work: float = 1e9
+    sufficient: float = 1.2  # Equations for each unknown from which on the rows determine a layer.
+    plenty: float = 2.0  # Equations for each that are used; with hardly more, steps fit accidents.
+    work: float = 1e9  # Multiplications that are always allowed; for rough estimates, at most.
     unknowns: int = 5000  # Unknowns of the normal equations at most.
-    # Relative to the mean diagonal of what is solved for, and to the first damping.
-    least_damping: float = 1e-13
-    most_damping: float = 1e4
-    # Mean squared error, relative to that of the predictions, that is not worth lowering.
-    rounding: float = 5e-14
-    # Part by which a step lowers the error on unseen rows if it is no progress, and such steps in a
-    # row that are the last.
-    slow: float = 1e-3
-    patience: int = 4
+    least_damping: float = 1e-13  # Relative to the mean diagonal of what is solved for.
+    most_damping: float = 1e4  # Relative to the first damping.
+    rounding: float = 5e-14  # Mean squared error, over that of the predictions, not worth lowering.
+    slow: float = 1e-3  # Part by which a step lowers the error on unseen rows if it is no progress.
+    patience: int = 4  # Such steps in a row that are the last.
     chunk: int = 512  # Rows whose Jacobian is laid out at once.
 
 
@@ -63,6 +56,9 @@ class Unknown(NamedTuple):
 
     place: int
     role: int
+
+
+Unknowns = Sequence[Unknown]
 
 
 class Estimate(NamedTuple):
@@ -80,19 +76,14 @@ class Estimate(NamedTuple):
 
 
 def estimate_layers(
-    network: MlpNetwork,
-    unknowns: Sequence[Unknown],
-    records: Records,
-    clock: Clock,
-    *,
-    rough: bool = False,
+    network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock, *, rough: bool = False
 ) -> Estimate:
     """Fit missing layers of a network to rows, from a first guess in their places.
 
     Every tenth row is kept apart for a check, and more where there are more rows than it takes. A
     rough estimate takes few rows and steps. Where no time is left, the best so far stands.
     """
-    fitting, by = _Fitting.of(network, unknowns, records, clock, rough=rough), STANDARD
+    fitting, by = _Fitting.of(network, unknowns, records, clock, rough), STANDARD
     at = best = fitting.judged(network.astype(np.float64))
     most, worse = by.most_damping * at.damping, 0
     enough = by.rounding * float(np.mean(np.square(fitting.y)))
@@ -111,7 +102,7 @@ def estimate_layers(
 
 
 def fit_all_rows(
-    network: MlpNetwork, unknowns: Sequence[Unknown], records: Records, clock: Clock
+    network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock
 ) -> MlpNetwork:
     """Take one more step, to least squares on all rows, from an estimate that is right to rounding.
 
@@ -152,7 +143,7 @@ class _Fit(NamedTuple):
 class _Fitting:
     """Unknown layers, the rows x and y that they are fitted to, and rows for a check."""
 
-    unknowns: Sequence[Unknown]
+    unknowns: Unknowns
     x: Doubles
     y: Doubles
     unseen_x: Doubles
@@ -162,13 +153,7 @@ class _Fitting:
 
     @classmethod
     def of(
-        cls,
-        network: MlpNetwork,
-        unknowns: Sequence[Unknown],
-        records: Records,
-        clock: Clock,
-        *,
-        rough: bool,
+        cls, network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock, rough: bool
     ) -> "_Fitting":
         """Divide the rows, and find whether they determine the layers."""
         by, outputs = STANDARD, records.outputs
@@ -303,9 +288,7 @@ def _factors(
     return left.astype(np.float64), np.tile(with_ones(right), (len(g), 1))
 
 
-def _moved(
-    network: MlpNetwork, unknowns: Sequence[Unknown], changes: Sequence[Doubles]
-) -> MlpNetwork:
+def _moved(network: MlpNetwork, unknowns: Unknowns, changes: Sequence[Doubles]) -> MlpNetwork:
     blocks = network.blocks
     inp = blocks.inp_weight.copy(), blocks.inp_bias.copy()
     out = blocks.out_weight.copy(), blocks.out_bias.copy()

@@ -3,15 +3,14 @@
 A block that is missing at a gap adds ``g · f(x)`` to the predictions, with the states x and the
 sensitivities g at that gap. Under a Gaussian prior on f this is a Gaussian process over the rows,
 whose kernel is an elementwise product: of the Gram matrix of the sensitivities with that of the
-hidden units, where the inp layer is at hand; else with the arc-cosine kernel of the states, to
-which infinitely many random ReLU units converge (Cho & Saul 2009). How much a block in some gap
-could explain is told by how well one half of the rows foretells the other; where it ran, by the
-marginal likelihood of the residual, with priors as wide as the layers at hand (MacKay 1992).
+hidden units, or without an inp layer with the arc-cosine kernel of the states, to which infinitely
+many random ReLU units converge (Cho & Saul 2009). How much a block in some gap could explain is
+told by how well one half of the rows foretells the other; where it ran, by the marginal likelihood
+of the residual, with priors as wide as the layers at hand (MacKay 1992).
 
-A search that only lowers the error puts blocks where they make up for those that are missing. So to
-order blocks around gaps, residuals and effects of moves are whitened by the covariance of the
-missing effects. With that metric the joint regression on adjacent swaps is generalised least
-squares (Aitken 1936).
+A search that only lowers the error puts blocks where they make up for missing ones. So to order
+blocks around gaps, residuals and effects of moves are whitened by the covariance of the missing
+effects: the regression on adjacent swaps is then generalised least squares (Aitken 1936).
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,18 +36,14 @@ class GapParameters:
     """Numbers that steer how gaps are judged."""
 
     equations: int = 1200  # Predictions by which a gap is judged.
-    # Relative to the mean diagonal of the kernel; the best one counts.
-    ridges: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    ridges: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)  # Over the mean diagonal of the kernel.
     near: int = 3  # Places around a gap that are looked at again with more rows.
     sweeps: int = 2  # Rounds over several layers, each located given where the others are.
-    # Rounds of locating gaps and moving blocks in turn, and of moves in each of these, at most.
-    rounds: int = 8
-    moves: int = 16
-    # Predictions by which gaps are located in these rounds, and by which they are in the end.
-    moving_equations: int = 800
-    last_equations: int = 2000
-    # Places by which blocks are moved: the next where one no longer helps.
-    windows: tuple[int, ...] = (1, 4)
+    rounds: int = 8  # Rounds of locating gaps and moving blocks in turn, at most.
+    moves: int = 16  # Rounds of moves in each of these, at most.
+    moving_equations: int = 800  # Predictions by which gaps are located in these rounds.
+    last_equations: int = 2000  # Predictions by which they are in the end.
+    windows: tuple[int, ...] = (1, 4)  # Places by which blocks move; the next if one is no help.
 
 
 STANDARD = GapParameters()
@@ -70,14 +65,10 @@ class Traces:
 
     @classmethod
     def of(
-        cls,
-        network: MlpNetwork,
-        records: Records,
-        clock: Clock,
-        equations: int = STANDARD.equations,
+        cls, network: MlpNetwork, records: Records, clock: Clock, most: int = STANDARD.equations
     ) -> "Traces":
         """Follow the first rows, as many as make so many predictions, through an arrangement."""
-        some, network = slice(equations // records.outputs), network.astype(np.float64)
+        some, network = slice(most // records.outputs), network.astype(np.float64)
         states = network.states(records.inputs[some])
         residual = (records.predictions[some] - network.last(states[-1])).T
         return cls(network, states, network.sensitivities(states), residual, clock)
@@ -136,18 +127,8 @@ def missing_effect(traces: Traces, gap: int, orphan: Orphan) -> Doubles:
     return np.asarray((read @ read.T) * alike * (spread / 2), np.float64)
 
 
-def whitening(traces: Traces, kernel: Doubles) -> Doubles:
-    """Cholesky factor of a kernel with the noise that makes the residual likeliest."""
-    ridge, _ = _likeliest(traces, kernel)
-    return np.asarray(np.linalg.cholesky(kernel + ridge * np.eye(len(kernel))), np.float64)
-
-
 def unexplained(traces: Traces, orphan: Orphan | None = None) -> Doubles:
-    """Part of the residual that a block missing at each gap would leave unexplained: shape (gaps,).
-
-    It is what the best of some ridges leaves of the second half of the rows. Without an orphan both
-    layers of the block are missing.
-    """
+    """Part of the residual that a block in each gap would leave, of which an orphan is a layer."""
     before = max(float(np.mean(np.square(traces.residual[:, 1::2]))), np.finfo(float).tiny)
     return np.array([_left(traces, gap, orphan) for gap in traces.gaps()]) / before
 
@@ -219,8 +200,7 @@ def _arc_cosine(x: Doubles) -> Doubles:
     lengths = np.outer(norms, norms)
     cosine = np.clip(gram / lengths, -1.0, 1.0)
     angle = np.arccos(cosine)
-    kernel: Doubles = lengths * (np.sin(angle) + (np.pi - angle) * cosine) / np.pi
-    return kernel
+    return np.asarray(lengths * (np.sin(angle) + (np.pi - angle) * cosine) / np.pi)
 
 
 def order_around(
@@ -243,8 +223,9 @@ def order_around(
         kernel = np.zeros((traces.residual.size,) * 2)
         for gap, orphan in zip(gaps, orphans, strict=True):
             kernel += missing_effect(traces, gap, orphan)
-        start = run
-        for moved in _moved(judge, start, whitening(traces, kernel)):
+        start, (ridge, _) = run, _likeliest(traces, kernel)
+        factor = np.linalg.cholesky(kernel + ridge * np.eye(len(kernel)))
+        for moved in _moved(judge, start, factor):
             run = moved
             yield run, gaps
         if run is start and gaps == before:
@@ -252,7 +233,7 @@ def order_around(
     yield run, locate(traced(run, known, by.last_equations), orphans, near=gaps)
 
 
-def _moved(judge: Judge, run: Run, factor: Doubles) -> Iterator[Run]:
+def _moved(judge: Judge, run: Run, factor: Floats) -> Iterator[Run]:
     """Move blocks while that lowers the whitened error; yield what stands after each round."""
 
     def whitened(values: Floats) -> Doubles:

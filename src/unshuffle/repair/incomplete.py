@@ -8,7 +8,6 @@ from itertools import chain
 import numpy as np
 
 from unshuffle.blocks.activations import find_activation
-from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.grouping import pair
@@ -28,6 +27,7 @@ from unshuffle.repair.case import SURE_PART, near_copies, partial_anatomy
 from unshuffle.repair.division import likely_networks
 from unshuffle.repair.estimation import estimate_last
 from unshuffle.repair.gaps import Traces, unexplained
+from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.arranging import Reproduction, arrange, given
 from unshuffle.solution.findings import Findings, Gap, Leftover
 from unshuffle.solution.options import Options
@@ -38,13 +38,10 @@ from unshuffle.solution.solution import Solution
 class IncompleteParameters:
     """Numbers that say what is doubted, and what is called a gap."""
 
-    # Log-odds below which a matched pair is taken for two layers that found no partner.
-    doubtful: float = -3.0
-    # Part of what is left that a whole block explains in some gap if it is said to be missing.
-    explained: float = 0.5
-    # Parts of the predictions' variance that are left then, at most and at least.
-    near: float = 0.1
-    least: float = 1e-4
+    doubtful: float = -3.0  # Log-odds below which a matched pair is taken for two orphans.
+    explained: float = 0.5  # Part of what is left that a block explains if it is called missing.
+    near: float = 0.1  # Part of the predictions' variance that is left then, at most.
+    least: float = 1e-4  # The same, at least.
 
 
 STANDARD = IncompleteParameters()
@@ -80,7 +77,7 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
 def solve_loose(
     pile: Pile, records: Records, options: Options, anatomy: Anatomy, start: Solution | None = None
 ) -> Solution:
-    """Rebuild with layers that may be left out or estimated, perhaps from a solution with all."""
+    """Rebuild with layers that may be left out or estimated; a solution of all may be the start."""
     return _Loose(pile, records, options, anatomy, start).solution()
 
 
@@ -151,23 +148,23 @@ class _Loose:
         self.anatomy = completed
 
     def _problems(self, start: Solution | None) -> Iterator[Problem]:
-        """One problem for each activation, of pairs that are not doubtful, or as they started."""
+        """One problem for each activation, of pairs that are not doubtful; or the one to start."""
         pile, records, anatomy, clock = self.pile, self.records, self.anatomy, self.options.clock
         activations = self.options.activations
         if start is not None and start.last is not None:
             activations = [find_activation(start.activation)]
             anatomy = anatomy.with_last(pile.index[start.last])
         for activation in activations:
-            bank = mlp_bank(pile, anatomy, activation)
             with clock.phase("pair"):
                 pairing = pair(pile, records, anatomy=anatomy, activation=activation, clock=clock)
-            grouped, evidence = pairing.grouped(pile), pairing.evidence(pile, bank)
+            problem = problem_of(pile, records, anatomy, pairing, activation)
+            grouped, sure = problem.grouped, problem.evidence.of(problem.grouped)
             if start is not None:
                 blocks = [[pile.index[name] for name in block] for block in start.blocks]
                 grouped = np.array(blocks, np.intp)
-            elif (evidence.of(grouped) > 0).mean() > SURE_PART:
-                grouped = grouped[evidence.of(grouped) > STANDARD.doubtful]
-            yield Problem(bank, last_layer(pile, pairing.last), grouped, evidence, records)
+            elif (sure > 0).mean() > SURE_PART:
+                grouped = grouped[sure > STANDARD.doubtful]
+            yield replace(problem, grouped=grouped)
 
     def solution(self) -> Solution:
         """What was rebuilt, verified, with what was left over and what the gaps carry."""

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.mlp import INP, as_mlp_bank
+from unshuffle.blocks.mlp import INP, MlpBank, as_mlp_bank
 from unshuffle.blocks.threads import pool
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.descent import Search, descend
@@ -26,14 +26,10 @@ from unshuffle.pieces.blueprint import Arrangement, Parts
 class MembershipParameters:
     """Numbers that steer the choice of blocks."""
 
-    # Part of the error that a change takes away at least, as pieces that belong do, and a block
-    # that is put in while an arrangement is built from nothing.
-    gain: float = 0.1
-    help: float = 0.01
-    # Blocks of spare layers, and replacements of layers, that are scored: those that are the
-    # likeliest by weights.
-    inserted: int = 48
-    replaced: int = 600
+    gain: float = 0.1  # Part of the error that a change takes away at least, as true pieces do.
+    help: float = 0.01  # The same of a block that is put in while building from nothing.
+    inserted: int = 48  # Blocks of spare layers that are scored: the likeliest by weights.
+    replaced: int = 600  # Replacements of layers that are scored, chosen alike.
     judged: int = 8  # Proposals of each kind that are judged exactly.
     screened_rows: int = 128  # Rows on which replacements are scored.
 
@@ -89,16 +85,19 @@ def _tried(
 def _changes(judge: Judge, run: Run, evidence: Evidence) -> list[Arrangement]:
     """Arrangements with one block taken out, one put in, or one layer replaced by a spare one."""
     standing, bank = run.arrangement, as_mlp_bank(judge.bank)
-    used = {*standing.ravel().tolist()}
-    spare = [
-        [position for position in positions if position not in used]
-        for positions in (bank.inp_positions, bank.out_positions)
-    ]
+    spare = spare_layers(bank, standing)
     shorter = [np.delete(standing, place, axis=0) for place in range(len(run)) if len(run) > 1]
     blocks = np.array([*product(*spare)], np.intp).reshape(-1, 2)
     likeliest = _lowest(-evidence.of(blocks), STANDARD.inserted)
     longer = _insertions(judge, run, blocks[likeliest])
     return [*shorter, *longer, *_replacements(judge, run, spare, evidence)]
+
+
+def spare_layers(bank: MlpBank, arrangement: Arrangement) -> list[list[int]]:
+    """Positions of the inp and of the out layers that do not stand in an arrangement."""
+    used = {*arrangement.ravel().tolist()}
+    positions = bank.inp_positions, bank.out_positions
+    return [[each for each in role if each not in used] for role in positions]
 
 
 def _lowest(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
@@ -141,10 +140,7 @@ def _replacements(
 
 
 def insertion_errors(judge: Judge, at: Linearization, blocks: Arrangement) -> NDArray[np.float64]:
-    """Mean squared error to first order after inserting each block right before each place.
-
-    The result has shape (blocks, length + 1).
-    """
+    """Errors to first order with each block right before each place: shape (blocks, length + 1)."""
     states, residual = at.run.states, at.residual.reshape(at.sensitivities.shape[1], -1)
 
     def errors(block: Parts) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import RELU, find_activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
-from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpStack, as_mlp, as_mlp_bank
+from unshuffle.blocks.mlp import INP, OUT, MlpStack, as_mlp, as_mlp_bank
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
@@ -33,15 +33,15 @@ from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.proof.verification import require_predictions
-from unshuffle.repair.unit_descent import UnitDescent
-from unshuffle.repair.unit_exchange import (
+from unshuffle.repair.unit_matching import assigned, likely_pairs, unit_scores
+from unshuffle.repair.unit_mending import (
     Columns,
+    UnitDescent,
     Units,
     exchanged_units,
     permuted_columns,
     reassigned_units,
 )
-from unshuffle.repair.unit_matching import UnitMatch, assigned, likely_pairs, unit_scores
 from unshuffle.solution.arranging import Reproduction, Start, arrange
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -53,17 +53,14 @@ class PermutedParameters:
 
     equations: int = 1024  # Predictions on which orders are compared and permutations checked.
     unit_equations: int = 4000  # Predictions from which hard permutations are mended.
-    # Factor on the log-likelihoods by weights: they were matched by what they state.
-    evidence: float = 0.7
+    evidence: float = 0.7  # Factor on the log-likelihoods by weights, which were matched by these.
     strength: float = 0.1  # Part of the predictions that count as independent at first.
     gain: float = 4.0  # Factor on that part from round to round.
     rounds: int = 4  # Rounds on the order in a look at it, at most.
     patience: int = 8  # Looks without progress before the search ends.
-    # Looks without progress before columns are exchanged in the hard permutations.
-    exchanged: int = 3
+    exchanged: int = 3  # Looks without progress before hard permutations have columns exchanged.
     attempts: int = 2  # Searches from each matching of the layers, with other rows and batches.
-    # Part of the best error before that a look leaves at most if it is progress.
-    progress: float = 0.98
+    progress: float = 0.98  # Part of the best error so far that a look leaves if it is progress.
 
 
 STANDARD = PermutedParameters()
@@ -103,8 +100,10 @@ def _search(
     goal, trace = Reproduction(arithmetic, anatomy.blocks), Trace(pile.ids)
     best, ending = None, Ending.CONVERGED
     for attempt, match in product(range(by.attempts), likely_pairs(bank, options.clock)):
-        grouped, evidence = bank.arranged(match.pairs), _only(bank, match)
-        problem = Problem(bank, last, grouped, evidence, records)
+        log_odds = np.full(match.scores.shape, -np.inf)  # rules out all pairs but the matched ones
+        log_odds[tuple(match.pairs.T)] = 0.0
+        evidence = Evidence((EdgeOdds(INP, OUT, log_odds, bank.rows, bank.columns),))
+        problem = Problem(bank, last, bank.arranged(match.pairs), evidence, records)
         rng = np.random.default_rng([options.seed, attempt] if attempt else options.seed)
         search = UnitSearch(problem, match.sign, goal, options, rng, by)
         ending = run_search(search.steps(), trace, stops=options.stops, on_step=options.on_step)
@@ -114,13 +113,6 @@ def _search(
             break
     assert best is not None
     return best, Start(best.order, trace, None if best.solved else ending)
-
-
-def _only(bank: MlpBank, match: UnitMatch) -> Evidence:
-    """Evidence that rules out all pairs but the matched ones."""
-    log_odds = np.full(match.scores.shape, -np.inf)
-    log_odds[tuple(match.pairs.T)] = 0.0
-    return Evidence((EdgeOdds(INP, OUT, log_odds, bank.rows, bank.columns),))
 
 
 @dataclass(eq=False)

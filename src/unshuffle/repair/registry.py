@@ -12,7 +12,7 @@ from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.pairs import Pairing
 from unshuffle.pieces.pile import Pile
 from unshuffle.proof.alterations import standardised
-from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
+from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import SURE_PART, Case
 from unshuffle.solution.findings import Findings, Leftover
 from unshuffle.solution.solution import Solution
@@ -173,18 +173,3 @@ def has_improbable_pairs(pairing: Pairing) -> bool:
     scores = pairing.scores
     odds = scores[tuple(optimal_matching(scores).T)]
     return bool((odds > 0).mean() > SURE_PART and (odds < IMPOSSIBLE).any())
-
-
-def better(one: Solution | None, other: Solution | None) -> Solution | None:
-    """The one that reproduces the record, else the one with the lower error, else the first."""
-    if one is None or other is None:
-        return one or other
-    if one.outcome in SETTLED or not (other.outcome in SETTLED or other.mse < one.mse):
-        return one
-    return other
-
-
-def cut_off(best: Solution, last: Solution) -> Solution:
-    """The best so far, with the outcome of the last search where that was cut off."""
-    stopped = last.outcome in FINAL and last.outcome not in SETTLED
-    return replace(best, outcome=last.outcome) if stopped and best is not last else best

@@ -27,6 +27,11 @@ from unshuffle.solution.solution import Solution
 
 CUT_OFF = (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
 
+SCALED = (
+    "the inputs are not as the network read them: with every column scaled and shifted, by numbers "
+    "fitted to the record, all rows are reproduced to rounding"
+)
+
 
 @dataclass(frozen=True)
 class ScalingParameters:
@@ -36,13 +41,11 @@ class ScalingParameters:
     iterations: int = 60  # Iterations of a fit, at most.
     few_rows: int = 512  # Rows where it is only asked whether scales help.
     few_iterations: int = 10  # Iterations where it is only asked whether scales help.
-    # Predictions that are needed for each number that is fitted, so that a fit says something.
-    equations: float = 1.5
+    equations: float = 1.5  # Predictions for each fitted number, so that a fit says something.
     damping: float = 1e-2  # Damping that a fit begins with, relative to the curvature.
     least_damping: float = 1e-12  # Damping that a fit ends with, at least.
     most_damping: float = 1e8  # Damping with which a fit gives up.
-    # An iteration that takes away less of the error than this part of it is the last one.
-    converged: float = 1e-12
+    converged: float = 1e-12  # Part of the error; an iteration that helps less is the last.
     rounds: int = 5  # Rounds of searching for the order and fitting scales in turn.
     steps: int = 120  # Steps of a search between two fits.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
@@ -72,9 +75,8 @@ def solve_scaled(
 ) -> Solution | None:
     """Search for the order and fit the scales of the inputs in turn; `found` is without scales.
 
-    The solution is `EXACT` if the record is reproduced as it stands; `APPROXIMATE` if it is with
-    scales and shifts, which its findings hold. Where the first search was cut off it is that one's;
-    else None.
+    It is `EXACT` if the record is reproduced as it stands; `APPROXIMATE` with scales among the
+    findings. Where the first search was cut off it is that one's; else None.
     """
     known, clock, by = records.predicted(), options.clock, STANDARD
     if found is not None and found.outcome is Outcome.NO_FIT and not _helps(found, known, clock):
@@ -92,7 +94,10 @@ def solve_scaled(
             return None
         solution = arrange_on(pile, scaling.applied(records), options, by.steps, solution)
         if solution.exact:
-            return _told(solution, scaling)
+            # Fitted numbers leave it approximate.
+            scale, shift = tuple(scaling.scale.tolist()), tuple(scaling.shift.tolist())
+            findings = Findings(notes=(SCALED,), scale=scale, shift=shift)
+            return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
     if solution.exact:
         return solution
     # Of what was found before there is more to say than that no scales were found in time.
@@ -128,24 +133,12 @@ def _helps(found: Solution, known: Records, clock: Clock) -> bool:
     return after < by.scaled * before
 
 
-def _told(solution: Solution, scaling: Scaling) -> Solution:
-    """The solution with its scales among the findings; fitted numbers leave it approximate."""
-    note = (
-        "the inputs are not as the network read them: with every column scaled and shifted, by "
-        "numbers fitted to the record, all rows are reproduced to rounding"
-    )
-    scale, shift = tuple(scaling.scale.tolist()), tuple(scaling.shift.tolist())
-    findings = Findings(notes=(note,), scale=scale, shift=shift)
-    return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
-
-
 def fit_scaling(
     network: MlpNetwork, known: Records, clock: Clock, iterations: int = STANDARD.iterations
 ) -> Scaling | None:
-    """Fit the scale and shift of every input column to the record, if there is enough of it.
+    """Fit scale and shift of every column to rows spread over the record, if there are enough.
 
-    Rows are spread evenly over those with predictions, and a constant column keeps its scale of 1.
-    Time may end it with the best so far.
+    A constant column keeps its scale of 1. Time may end it with the best so far.
     """
     by, some = STANDARD, known.take(np.arange(0, len(known), -(-len(known) // STANDARD.rows)))
     if some.predictions.size < by.equations * 2 * some.width:

@@ -32,9 +32,9 @@ def separate(
 ) -> tuple[Solution, ...]:
     """Find a network for each record of one pile; fewer if the search was interrupted.
 
-    Each record has an equal part of the seconds that are left. Pieces that are left over and stand
-    in the network of another record are said to be of that one. Where two networks that reproduce
-    their records share pieces, either says so in its notes. Errors are those of `solve`.
+    Each record has an equal part of the seconds left. Leftovers that stand in another network are
+    said to be of that one; networks that reproduce their records and share pieces say so in their
+    notes. Errors are those of `solve`.
     """
     clock, found = Clock(time_limit), dict[int, Solution]()
     for number, part in _attempts(pile, len(records), found):

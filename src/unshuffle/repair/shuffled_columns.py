@@ -34,6 +34,11 @@ from unshuffle.solution.solution import Solution
 # For each input of the network, the column of the record that holds it.
 Columns = NDArray[np.intp]
 
+SHUFFLED = (
+    "the input columns are not in the sequence in which the network reads them: in another one, "
+    "found with the order, all rows are reproduced to rounding"
+)
+
 TINY = 1e-12
 
 
@@ -57,8 +62,7 @@ class ColumnParameters:
     rounds: int = 6  # Rounds of searching for the order and for the columns in turn.
     steps: int = 60  # Steps of a search for the order between two searches for columns.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
-    # Part of the predictions' variance that must not be left when the order is searched.
-    near: float = 0.5
+    near: float = 0.5  # Part of the predictions' variance from which on no order is searched.
 
 
 STANDARD = ColumnParameters()
@@ -94,8 +98,7 @@ def _standard(values: Floats) -> NDArray[np.float64]:
     """Columns with mean 0 and variance 1; a constant one is 0."""
     x = values - values.mean(axis=0, dtype=np.float64)
     spread = x.std(axis=0)
-    standard: NDArray[np.float64] = x / np.where(spread > TINY, spread, np.inf)
-    return standard
+    return np.asarray(x / np.where(spread > TINY, spread, np.inf))
 
 
 def match_columns(
@@ -131,10 +134,7 @@ def match_columns(
 def exchange_columns(
     network: MlpNetwork, known: Records, columns: Columns, clock: Clock
 ) -> tuple[float, Columns]:
-    """Exchange two columns after the other until no exchange lowers the error on the first rows.
-
-    It returns the error and the columns. Time may end it with the best so far.
-    """
+    """Exchange two columns after the other while that lowers the error, and there is time."""
     by, some = STANDARD, _first(known, STANDARD.judged_rows)
     error, judged = _error(network, some, columns), by.judged
     while judged <= by.most_judged and not clock.out:
@@ -179,11 +179,7 @@ def _first(known: Records, rows: int) -> Records:
 
 
 def solve_shuffled(pile: Pile, records: Records, options: Options) -> Solution | None:
-    """Search for the sequence of the columns and the order of the blocks in turn.
-
-    The solution is `APPROXIMATE` if the record is reproduced to rounding with its columns in
-    another sequence; else None. It raises `KeyboardInterrupt` if the search is interrupted.
-    """
+    """Search for the columns and the order in turn; `KeyboardInterrupt` if that is interrupted."""
     try:
         with options.clock.phase("columns"), single_threaded_blas():
             beginnings = _beginnings(pile, records.predicted(), options)
@@ -230,7 +226,8 @@ def _in_turn(
         sequenced = replace(records, inputs=records.inputs[:, columns])
         solution = arrange_on(pile, sequenced, options, by.steps, solution)
         if solution.exact:
-            return _told(solution, columns)
+            findings = Findings(notes=(SHUFFLED,), columns=tuple(columns.tolist()))
+            return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
         if solution.outcome in CUT_OFF:
             return solution
         network, known = as_mlp(solution.network), records.predicted()
@@ -243,10 +240,7 @@ def _in_turn(
 
 
 def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[MlpNetwork]:
-    """Networks whose blocks are ordered by seeds, the likeliest few.
-
-    A network and its record have the same distribution of predictions, whatever the sequence.
-    """
+    """Networks ordered by seeds, the few whose predictions are distributed as the record's."""
     by, few = STANDARD, _first(known, STANDARD.judged_rows)
     reference, some = np.sort(few.predictions, axis=0), known.inputs[: by.seed_rows]
     networks: list[tuple[float, MlpNetwork]] = []
@@ -263,13 +257,3 @@ def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[MlpNe
         options.clock.check()
     networks.sort(key=lambda each: each[0])
     return [network for distance, network in networks[: by.seeded] if np.isfinite(distance)]
-
-
-def _told(solution: Solution, columns: Columns) -> Solution:
-    """The solution with the sequence among its findings; it is of no record that is there."""
-    note = (
-        "the input columns are not in the sequence in which the network reads them: in another "
-        "one, found with the order, all rows are reproduced to rounding"
-    )
-    findings = Findings(notes=(note,), columns=tuple(columns.tolist()))
-    return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)

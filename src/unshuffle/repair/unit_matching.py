@@ -41,14 +41,11 @@ class UnitMatchingParameters:
     floor: float = 0.02  # Added to the covariance of its residuals, in units of the variance.
     rounds: int = 3  # Rounds of matching and linear regression in turn.
     kernel_rounds: int = 10  # Rounds of matching and regression with a kernel, at most.
-    # Distance of two units over which the kernel falls, in standard deviations of a feature.
-    reach: float = 1.0
+    reach: float = 1.0  # Distance of units over which the kernel falls, in standard deviations.
     noise: float = 0.3  # Ridge of the regression with it, in units of the variance.
     sample: int = 3000  # Units that it learns from, at most.
-    # Spreads of the unmatched scores by which a clear pair leads its best rival.
-    clear: float = 1.0
-    # Part of the pairs that is clear where units are permuted; by chance it is a quarter.
-    most_part: float = 0.75
+    clear: float = 1.0  # Spreads of the unmatched scores by which a clear pair leads its rivals.
+    most_part: float = 0.75  # Part of pairs that is clear if units are permuted; else a quarter.
     least_pairs: int = 8  # Pairs of which that can be said.
     most_pairs: int = 64  # Pairs that are worth the time.
 
@@ -58,10 +55,10 @@ STANDARD = UnitMatchingParameters()
 
 @dataclass(frozen=True, eq=False)
 class UnitMatch:
-    """What weights say of pairs whose units are in no common sequence.
+    """What weights say of pairs whose units are in no common sequence, at the best permutations.
 
-    `scores`, shape (inp, out), say how alike layers are under the best permutation, double-centred.
-    `pairs` is the best matching, and `sign` is that of inner products that counts as alike there.
+    `scores`, shape (inp, out), are double-centred, and `sign` is that of inner products that counts
+    as alike.
     """
 
     scores: Scores
@@ -93,9 +90,8 @@ def match_units(bank: MlpBank, clock: Clock) -> UnitMatch:
 def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
     """Matchings by three signals that no sequence of the hidden units changes, as they differ.
 
-    Inner products under the best permutation, if there is time for them, speak where training moved
-    both layers along one line; else what training did to the sizes of units may (sorted norms), or
-    to the directions in which they read and write (spectra: singular values).
+    Inner products, if there is time for them, speak where training moved both layers along one
+    line; sorted norms or spectra (singular values) where it changed sizes or directions of units.
     """
     found = []
     with suppress(OutOfTimeError):
@@ -130,11 +126,7 @@ def _centred(scores: Scores) -> Scores:
 
 
 def permuted_units(bank: MlpBank, pairing: Pairing, clock: Clock) -> str | None:
-    """Whether weights agree only once their hidden units are matched, in a sentence; else None.
-
-    The pairing is by signals that take units as they are listed. Where time does not suffice for a
-    look, the sentence says that few pairs agree as listed.
-    """
+    """Whether weights agree only once their hidden units are matched, in a sentence; else None."""
     by, count = STANDARD, len(bank.inp_weight)
     listed = sum(match.margin > by.clear for match in pairing.matches)
     if not by.least_pairs <= count <= by.most_pairs or listed > (1 - by.most_part) * count:
@@ -196,10 +188,7 @@ def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
 
 
 class _KernelRegression:
-    """Kernel ridge regression of each half of the blocks on units of the other half.
-
-    A unit is not foretold from its own block, whose matching it would confirm.
-    """
+    """Kernel ridge regression of each half of the blocks on the other: none confirms itself."""
 
     def __init__(self, reads: Values) -> None:
         by = STANDARD

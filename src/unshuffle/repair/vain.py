@@ -40,16 +40,12 @@ UNRELATED = (
 class DoubtParameters:
     """Numbers that say when a search is doubted. Work is counted in rows of all steps, added up."""
 
-    # Share of the predictions' variance: a search that leaves more is far from its record.
-    far: float = FAR
+    far: float = FAR  # Share of the predictions' variance from which on a search is far.
     nowhere: float = 0.25  # The same, from which on other sequences of the columns are tried.
     patience: int = 32  # Steps before these are tried.
-    # Work after which it is asked whether the predictions follow from the inputs at all.
-    vain: int = VAIN
-    # Work before controls are begun: those of few blocks are solved with next to none.
-    least: int = 10_000
-    # All controls together take at most so many times the work that the search has done.
-    share: float = 2.0
+    vain: int = VAIN  # Work after which it is asked whether predictions follow from inputs at all.
+    least: int = 10_000  # Work before controls begin: few blocks are solved with next to none.
+    share: float = 2.0  # All controls take at most so many times the work that the search has done.
     share_before: float = 0.25  # The same while a right record may still be hard.
     hard: int = 8192  # Work for each block that right records which are hard to reproduce take.
     hardest: int = 200_000  # The same in all.
@@ -58,10 +54,8 @@ class DoubtParameters:
     # Of 35 recipes and the puzzle none was below 9.6.
     foretold: float = 12.0
     unrelated: float = 2.0  # The same of a record, below which it is no network's.
-    # Part of the error that an arrangement that was hidden by noise leaves at most.
-    hidden: float = 0.8
-    # Random ones that are looked at to tell whether predictions follow from the inputs.
-    arrangements: int = 4
+    hidden: float = 0.8  # Part of the error that an arrangement hidden by noise leaves at most.
+    arrangements: int = 4  # Random ones that tell whether predictions follow from inputs.
     equations: int = 4096  # Predictions that are as good as all of them, for the last look.
 
 
@@ -69,10 +63,7 @@ STANDARD = DoubtParameters()
 
 
 class Doubt(ABC):
-    """Something that may keep a search from its record.
-
-    `hard` is the work up to which a right record may be hard to reproduce; with few blocks none is.
-    """
+    """Something that may keep a search from its record; right ones may take up to `hard` work."""
 
     def __init__(self, searching: Searching) -> None:
         self.alternatives, by = searching.alternatives, STANDARD
@@ -109,10 +100,7 @@ def search_with_doubts(
 
 
 class WrongRecord(Doubt):
-    """The record may be of no arrangement of these pieces.
-
-    `unrelated` says that predictions do not follow from the inputs, and those of the pieces would.
-    """
+    """The record may be of no arrangement of these pieces, or even `unrelated` to its inputs."""
 
     def __init__(self, searching: Searching) -> None:
         super().__init__(searching)
@@ -196,10 +184,7 @@ class WrongRecord(Doubt):
     def _over_all_rows(
         self, problem: Problem, best: Arrangement, rng: np.random.Generator
     ) -> Search:
-        """Descend from seeds on all rows, where noise does not hide an arrangement.
-
-        With many blocks that is short, and from the best seed alone.
-        """
+        """Descend from seeds on all rows, where noise hides nothing; shortly if blocks are many."""
         by = self.options.parameters
         known = problem.known.take(rng.permutation(len(problem.known)))
         rows = min(-(-STANDARD.equations // known.outputs), len(known))

@@ -11,7 +11,6 @@ from functools import cached_property
 from math import inf, log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.assembly import build_network
@@ -19,7 +18,7 @@ from unshuffle.errors import PileError
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.pile import Floats, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.solution.arranging import arrange
@@ -34,13 +33,10 @@ Names = Sequence[PieceId]
 class VersionParameters:
     """Numbers that steer the choice of versions."""
 
-    # Searches for the order, and steps of each, at most.
-    rounds: int = 8
-    steps: int = 32
-    # Predictions by which versions are compared while the order is not certain.
-    equations: int = 2048
-    # Log-likelihood by which the version that is named has to lead each other one.
-    sure: float = log(100)
+    rounds: int = 8  # Searches for the order, at most.
+    steps: int = 32  # Steps of each, at most.
+    equations: int = 2048  # Predictions that compare versions while the order is not certain.
+    sure: float = log(100)  # Log-likelihood by which the named version has to lead each other one.
 
 
 STANDARD = VersionParameters()
@@ -100,7 +96,7 @@ class _Contest:
     names: Names
 
     @cached_property
-    def residuals(self) -> NDArray[np.float64]:
+    def residuals(self) -> Floats:
         """What the network with these layers predicts too much, for each output of each row."""
         network = build_network(self.pile, self.names, find_activation(self.activation))
         found = network.predict(self.known.inputs).astype(np.float64)

@@ -1,18 +1,21 @@
-"""Other columns of out layers for the hidden units, by the record and what weights say of units.
+"""Which hidden unit is which, by the record and what weights say of units.
 
 With everything else in place the prediction is linear in an out layer: a change of column k moves
 it by a_k (g · change), with the unit's activation a and the sensitivities g. All units of a block
 are assigned anew by least squares: under a Gaussian prior with the covariance of the block's own
 columns, the changes that explain the residual best are those of a Gaussian process, as in
-`unshuffle.repair.gaps`. Each unit then gets the column that is closest to what it should have, as
-far as the record sees it, weighed against what the weights say.
+`unshuffle.repair.gaps`. Each unit then gets the column that is closest to what it should have.
 
 Two units k and l that are given each other's columns have the effect −(a_k − a_l) (c_k − c_l),
-where c is what the sensitivities read from a column. Slopes and squares of all exchanges of a block
-are sums of a few matrix products. The most promising exchanges are chosen together by matching
-pursuit and judged exactly. What is lowered is ``strength / 2 · log(error)`` minus the
-log-likelihoods of the columns by weights: without these a few thousand predictions would be
-explained by wrong exchanges.
+where c is what the sensitivities read from a column. The most promising exchanges are chosen
+together by matching pursuit and judged exactly. What is lowered is ``strength / 2 · log(error)``
+minus the log-likelihoods of the columns by weights: without these a few thousand predictions would
+be explained by wrong exchanges.
+
+Where a first guess is too far off for either, gradient descent on soft permutations goes before.
+These are Sinkhorn-normalised exponentials of free logits (Sinkhorn 1964; for learning permutations
+Mena, Belanger, Linderman & Snoek 2018, arXiv:1802.08665), of which Adam (Kingma & Ba 2015) lowers
+the error on batches of rows. They become permutations by themselves.
 """
 
 from collections.abc import Iterator
@@ -24,6 +27,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork, MlpStack
+from unshuffle.blocks.network import mean_square, pull_back
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.moves import Moves
 from unshuffle.ordering.selection import pursuit
@@ -39,7 +43,7 @@ TINY = 1e-30
 
 @dataclass(frozen=True)
 class UnitParameters:
-    """Numbers that steer exchanges, and the assignment of all units of a block."""
+    """Numbers that steer exchanges, the assignment of all units of a block, and the descent."""
 
     candidates: int = 512  # Exchanges that pursuit chooses among.
     each: int = 64  # Exchanges of one block among these, at most.
@@ -47,8 +51,15 @@ class UnitParameters:
     equations: int = 4000  # Predictions of the regression, at most.
     ridge: float = 0.1  # Of the regression, relative to the mean squared error.
     jitter: float = 1e-3  # Added to the covariance of columns, relative to their mean variance.
-    # Factors on what the record says: since units act alike, that is less than it seems.
-    trust: tuple[float, ...] = (1.0, 0.1)
+    trust: tuple[float, ...] = (1.0, 0.1)  # Factors on the record's word, since units act alike.
+    steps: int = 100  # Steps of the descent between two looks at the order.
+    averaged: int = 10  # Last steps whose mean error is reported.
+    batch: int = 512  # Rows of a step.
+    scalings: int = 12  # Rounds of Sinkhorn's normalisation.
+    rate: float = 0.1  # Length of a step of Adam, in logits.
+    first: float = 0.9  # Share of its first moment that Adam keeps from step to step.
+    second: float = 0.99  # Share of its second moment that Adam keeps.
+    largest: float = 25.0  # Logits by which a column trails at most: denormal numbers are slow.
 
 
 STANDARD = UnitParameters()
@@ -96,9 +107,8 @@ class Units:
     ) -> tuple[MlpStack, Iterator[tuple[Floats, Floats]], Floats]:
         """What changes of columns do to first order; equations are outputs times rows.
 
-        It returns all blocks with columns in a sequence; of each chosen one, activations, shape
-        (equations, hidden), and sensitivities to what it writes, shape (equations, width); and the
-        residual, shape (equations,).
+        It returns all blocks with these columns; of each chosen one activations (equations, hidden)
+        and sensitivities to what it writes (equations, width); and the residual (equations,).
         """
         network = self.permuted(columns)
         states = network.states(self.inputs)
@@ -142,8 +152,7 @@ def reassigned_units(
 ) -> Iterator[Columns]:
     """Propose other columns for all units of the blocks in most doubt, by several trusts.
 
-    None are proposed where so little is left that the ridge is below the kernel's rounding. It
-    raises `OutOfTimeError` where the time does not suffice.
+    None are proposed where the ridge is below rounding. `OutOfTimeError` may be raised.
     """
     chosen = doubtful_blocks(units, columns, by.doubted)
     some = units.rows(slice(by.equations // len(units.last.bias)))
@@ -193,8 +202,7 @@ def exchanged_units(
 ) -> Iterator[Columns]:
     """Exchange columns while that lowers the objective, and yield better and better ones.
 
-    `strength` is how many independent predictions the error stands for. It raises `OutOfTimeError`
-    where the time does not suffice.
+    The error stands for `strength` independent predictions. `OutOfTimeError` may be raised.
     """
     value = units.objective(columns, strength)
     while True:
@@ -257,10 +265,7 @@ def _moves(units: Units, columns: Columns, strength: float, clock: Clock) -> tup
 
 
 def _changes(a: Floats, c: Floats, residual: Floats) -> NDArray[np.float64]:
-    """Changes of the error's logarithm that exchanges in one block promise: (hidden, hidden).
-
-    Activations, and what sensitivities read from the columns, have shape (equations, hidden).
-    """
+    """Changes of the error's logarithm that exchanges in a block promise: (hidden, hidden)."""
     slopes = (a * residual[:, None]).T @ c
     both, cross = (a * a).T @ (c * c), (a * c).T @ (a * c)
     reads, writes = (a * c * c).T @ a, (c * a * a).T @ c
@@ -270,3 +275,84 @@ def _changes(a: Floats, c: Floats, residual: Floats) -> NDArray[np.float64]:
     error = max(float(residual.astype(np.float64) @ residual), TINY)
     after = error + 2 * slope.astype(np.float64) + square
     return np.asarray(np.log(np.maximum(after, 1e-12 * error) / error))
+
+
+class UnitDescent:
+    """Soft permutations of units, whose logits begin with the scores, and their optimiser."""
+
+    def __init__(
+        self, units: Units, rng: np.random.Generator, by: UnitParameters = STANDARD
+    ) -> None:
+        self.units, self.rng, self.by, self.steps = units, rng, by, 0
+        self.logits = units.scores.copy()
+        self.first, self.second = np.zeros_like(self.logits), np.zeros_like(self.logits)
+
+    def soft(self) -> Floats:
+        """The doubly stochastic matrices."""
+        return doubly_stochastic(self.logits, self.by)
+
+    def descend(self, order: NDArray[np.intp], clock: Clock) -> float:
+        """Take steps, one without time, and return the mean error of the last batches."""
+        scale = max(float(np.var(self.units.predictions)), TINY)
+        running, slopes = self.units.take(order), np.zeros_like(self.logits)
+        count, errors = len(self.units.inputs), []
+        for _ in range(self.by.steps):
+            batch = self.rng.integers(count, size=min(self.by.batch, count))
+            soft = self.soft()
+            error, slopes[order] = gradient(running.rows(batch), soft[order])
+            errors.append(error)
+            self._step(_through_scaling(soft, slopes) / scale)
+            if clock.out:
+                break
+        return float(np.mean(errors[-self.by.averaged :]))
+
+    def prefer(self, columns: Columns) -> None:
+        """Make the given column of each unit likelier than any other of it."""
+        largest = self.logits.max(axis=2, keepdims=True) + 1
+        np.put_along_axis(self.logits, columns[:, :, None], largest, axis=2)
+
+    def _step(self, slopes: Floats) -> None:
+        """One step of Adam."""
+        by = self.by
+        self.steps += 1
+        self.first += (1 - by.first) * (slopes - self.first)
+        self.second += (1 - by.second) * (np.square(slopes) - self.second)
+        mean = self.first / (1 - by.first**self.steps)
+        spread = np.sqrt(self.second / (1 - by.second**self.steps))
+        self.logits -= (by.rate * mean / (spread + 1e-10)).astype(self.logits.dtype)
+
+
+def doubly_stochastic(logits: Floats, by: UnitParameters = STANDARD) -> Floats:
+    """Exponentials scaled so that rows and columns sum to 1, nearly."""
+    soft: Floats = np.exp(np.maximum(logits - logits.max(axis=2, keepdims=True), -by.largest))
+    for _ in range(by.scalings):
+        soft /= soft.sum(axis=1, keepdims=True) + TINY
+        soft /= soft.sum(axis=2, keepdims=True) + TINY
+    return soft
+
+
+def gradient(units: Units, soft: Floats) -> tuple[float, Floats]:
+    """Mean squared error of the network of soft permutations, and its derivatives by these."""
+    network = units.mixed(soft)
+    states = network.states(units.inputs)
+    residual = network.last(states[-1]) - units.predictions
+    last = (2 / residual.size) * residual @ network.last.weight
+    slopes = np.empty_like(soft)
+    pulled = pull_back(network.blocks.pullback, states, last[None])
+    for block, (g,) in zip(range(len(soft) - 1, -1, -1), pulled, strict=False):
+        reads = g @ units.blocks.out_weight[block]
+        slopes[block] = units.activations(block, states[block]).T @ reads
+    return mean_square(residual), slopes
+
+
+def _through_scaling(soft: Floats, slopes: Floats) -> Floats:
+    """From derivatives by the entries to those by the logits.
+
+    Nearly so: at a fixed point of the scaling its Jacobian projects on what keeps all sums, and two
+    rounds of alternating projections stand for that.
+    """
+    found: Floats = soft * slopes
+    for _ in range(2):
+        found -= soft * found.sum(axis=2, keepdims=True)
+        found -= soft * found.sum(axis=1, keepdims=True)
+    return found
