@@ -19,26 +19,28 @@ from unshuffle.proof.alterations import admits_clipped, altered_record, without_
 from unshuffle.proof.coarseness import kept_coarsely
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.verification import shows_noise
-from unshuffle.repair.interface import Case, Repair, better, cut_off
-from unshuffle.repair.registry import EVIDENT, MissingPieces, has_improbable_pairs, suspected
+from unshuffle.repair.case import Case
+from unshuffle.repair.registry import (
+    EVIDENT,
+    FAR,
+    MISSING_PIECES,
+    VAIN,
+    Repair,
+    has_improbable_pairs,
+    suspected,
+)
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
-VAIN = 2048
-"""Work after which a search far from its record is doubted: rows of all steps, added up."""
-
-FAR = 0.1
-"""Share of the predictions' variance from which on it is far."""
-
 if TYPE_CHECKING:
     from unshuffle.solution.checkpointing import Checkpoint
 
+# What is said where all pieces together are known not to fit, and no more.
 CUT_OFF = (
     "a part of the pieces may still fit: the search that may leave some out was cut off, so give "
     "it more time if the pile may hold pieces of another network"
 )
-"""What is said where all pieces together are known not to fit, and no more."""
 
 
 def solve(
@@ -161,20 +163,29 @@ def _put_together(case: Case, checkpoint: "Checkpoint | None") -> Solution:
             if best is not None and best.outcome in FINAL:
                 return replace(best, repairs=asked)
         if case.permuted_units or case.pile.detached or isinstance(case.whole, PileError):
-            return replace(_mended(best, case), repairs=asked)
+            if best is None:  # and it cannot be searched as it is
+                assert isinstance(case.whole, PileError)
+                raise case.whole
+            return replace(best, repairs=asked)
     solution = _search(case, checkpoint, asked)
-    found = better(best, solution) or solution
+    found = _better(best, solution)
     if solution.outcome in FINAL or case.blueprint is not None:
-        return replace(cut_off(found, solution), repairs=asked)
+        return replace(_cut_off(found, solution), repairs=asked)
     return replace(_repaired(case, solution, found, asked), repairs=asked)
 
 
-def _mended(best: Solution | None, case: Case) -> Solution:
-    """What repairs made of a pile that cannot be searched as it is."""
-    if best is not None:
-        return best
-    assert isinstance(case.whole, PileError)
-    raise case.whole
+def _better(one: Solution | None, other: Solution) -> Solution:
+    """The one that reproduces the record, else the one with the lower error, else the first."""
+    if one is None:
+        return other
+    better = one.outcome not in SETTLED and (other.outcome in SETTLED or other.mse < one.mse)
+    return other if better else one
+
+
+def _cut_off(best: Solution, last: Solution) -> Solution:
+    """The best so far, with the outcome of the last search where that was cut off."""
+    stopped = last.outcome in FINAL and last.outcome not in SETTLED
+    return replace(best, outcome=last.outcome) if stopped and best is not last else best
 
 
 def _repaired(case: Case, solution: Solution, best: Solution, asked: dict[str, str]) -> Solution:
@@ -189,7 +200,7 @@ def _repaired(case: Case, solution: Solution, best: Solution, asked: dict[str, s
             return found
         if found.outcome in FINAL:
             refuted = solution.outcome is Outcome.NO_FIT
-            return solution.noted(CUT_OFF) if refuted else cut_off(best, found)
+            return solution.noted(CUT_OFF) if refuted else _cut_off(best, found)
     return best
 
 
@@ -232,27 +243,20 @@ def _doubted(
     case: Case, searching: Searching, on_state: OnState | None, asked: dict[str, str]
 ) -> Solution:
     """Go on with a search that is far from its record, or has ended there."""
-    from unshuffle.repair.vain import (
-        Doubt,
-        DoubtParameters,
-        OtherColumns,
-        WrongRecord,
-        search_with_doubts,
-    )
+    from unshuffle.repair import vain
 
-    by = DoubtParameters()
-    columns, wrong = OtherColumns(searching, by), WrongRecord(searching, by)
-    doubts: tuple[Doubt, ...] = (wrong, columns)
+    columns = vain.OtherColumns(searching)
+    doubts = vain.WrongRecord(searching), columns
     pairing = searching.alternatives.pairing
     if case.partial is not None and pairing is not None and has_improbable_pairs(pairing):
         # The whole pile comes first: what weights call impossible may be two wrong pairs.
-        found = search_with_doubts(searching, doubts, by, most=columns.hard, on_state=on_state)
+        found = vain.search_with_doubts(searching, doubts, most=columns.hard, on_state=on_state)
         if found is None and searching.ending is Ending.STOPPED:
-            found = _asked(MissingPieces(), case, None, asked)
-            found = found if found is not None and found.outcome in FINAL else None
+            mended = _asked(MISSING_PIECES, case, None, asked)
+            found = mended if mended is not None and mended.outcome in FINAL else None
         if found is not None:
             return found
-    found = search_with_doubts(searching, doubts, by, on_state=on_state)
+    found = vain.search_with_doubts(searching, doubts, on_state=on_state)
     if found is not None:
         return found
     solution = searching.solution()
@@ -289,8 +293,7 @@ def _with_word_of_units(solution: Solution, clock: Clock) -> Solution:
 def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records) -> Solution:
     """The solution with what was noticed of weights and record, where it is not exact on all rows.
 
-    The record is given as it is, and as far as it was usable. What is exact but for clipped
-    predictions is approximate.
+    What is exact but for clipped predictions, which are not `usable`, is approximate.
     """
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
@@ -307,7 +310,6 @@ def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records
 
 
 def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:
-    """What is to be said of noise in the predictions."""
     if not shows_noise(solution.network, known, pile.stored_as):
         return ()
     left = solution.mse**0.5

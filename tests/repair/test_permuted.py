@@ -14,10 +14,10 @@ from unshuffle.grouping import pair
 from unshuffle.oracle.dropping import Hardening, drop, scramble_hidden_units
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.clock import Clock
-from unshuffle.repair import unit_assignment, unit_descent, unit_exchange, unit_matching
+from unshuffle.repair import unit_matching, unit_mending
 from unshuffle.repair.permuted import PermutedParameters, solve_permuted
-from unshuffle.repair.unit_exchange import Units, exchanged_units, permuted_columns
 from unshuffle.repair.unit_matching import assigned, match_units, permuted_units
+from unshuffle.repair.unit_mending import Units, exchanged_units, permuted_columns
 from unshuffle.solution.options import Options
 
 
@@ -159,7 +159,7 @@ def test_the_best_permutation_of_each_pair_tells_the_pairs(dropped, rng):
 
 def test_soft_permutations_are_doubly_stochastic_and_hard_ones_exact(rng):
     logits = rng.normal(size=(2, 7, 7)).astype(np.float32)
-    soft = unit_descent.doubly_stochastic(logits)
+    soft = unit_mending.doubly_stochastic(logits)
     np.testing.assert_allclose(soft.sum(axis=2), 1, atol=1e-5)
     np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-2)
     columns = np.stack([rng.permutation(7) for _ in range(2)])
@@ -180,8 +180,8 @@ def units_of(network, records):
 def test_the_gradient_is_the_derivative(dropped, rng):
     case = dropped(rows=20, blocks=2, width=4, hidden=5, outputs=2, dtype=np.float64)
     units = units_of(case.network, replace(case.records, predictions=case.records.predictions + 1))
-    soft = unit_descent.doubly_stochastic(rng.normal(size=(2, 5, 5)))
-    _, slopes = unit_descent.gradient(units, soft)
+    soft = unit_mending.doubly_stochastic(rng.normal(size=(2, 5, 5)))
+    _, slopes = unit_mending.gradient(units, soft)
 
     def error(entries):
         return np.mean((units.mixed(entries).predict(units.inputs) - units.predictions) ** 2)
@@ -194,8 +194,8 @@ def test_the_gradient_is_the_derivative(dropped, rng):
 
 
 def test_soft_permutations_end_with_the_time(units):
-    by = replace(unit_descent.STANDARD, steps=5)
-    descent = unit_descent.UnitDescent(units, np.random.default_rng(1), by)
+    by = replace(unit_mending.STANDARD, steps=5)
+    descent = unit_mending.UnitDescent(units, np.random.default_rng(1), by)
     descent.descend(np.arange(3), Ticks(3))
     assert descent.steps == 3
     descent.descend(np.arange(3), Clock())
@@ -232,7 +232,7 @@ def test_expected_changes_are_those_of_every_exchange(rng):
     one, other = np.triu_indices(6, 1)
     effects = -(a[:, one] - a[:, other]) * (c[:, one] - c[:, other])
     errors = np.square(residual[:, None] + effects).sum(axis=0) / np.square(residual).sum()
-    np.testing.assert_allclose(unit_exchange._changes(a, c, residual)[one, other], np.log(errors))
+    np.testing.assert_allclose(unit_mending._changes(a, c, residual)[one, other], np.log(errors))
 
 
 def test_the_units_of_a_whole_block_are_assigned_anew(units, rng):
@@ -242,16 +242,16 @@ def test_the_units_of_a_whole_block_are_assigned_anew(units, rng):
     scores = units.scores.copy()
     scores[[0, 2], :, :] = 20 * np.eye(12)
     doubted = replace(units, scores=scores)
-    assert unit_assignment.doubtful_blocks(doubted, wrong, 1).tolist() == [1]
-    by = replace(unit_assignment.STANDARD, doubted=1)
-    proposals = unit_assignment.reassigned_units(doubted, wrong, Clock(), by)
+    assert unit_mending.doubtful_blocks(doubted, wrong, 1).tolist() == [1]
+    by = replace(unit_mending.STANDARD, doubted=1)
+    proposals = unit_mending.reassigned_units(doubted, wrong, Clock(), by)
     errors = [doubted.error(each) for each in proposals]
     assert min(errors) < 0.1 * doubted.error(wrong)
 
 
 def test_where_nothing_is_left_nothing_is_assigned_anew(units):
     right = np.tile(np.arange(12), (3, 1))
-    assert [*unit_assignment.reassigned_units(units, right, Clock())] == []
+    assert [*unit_mending.reassigned_units(units, right, Clock())] == []
 
 
 def test_units_that_resemble_those_of_other_blocks_are_told_by_weights():

@@ -25,11 +25,9 @@ from unshuffle.ordering.search import Steps
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.proof.verification import judge_network
 from unshuffle.repair import gaps
-from unshuffle.repair.anatomy import partial_anatomy
-from unshuffle.repair.around import order_around
-from unshuffle.repair.copies import identical_copies, near_copies
+from unshuffle.repair.case import identical_copies, near_copies, partial_anatomy
 from unshuffle.repair.estimation import Unknown, estimate_layers, fit_all_rows
-from unshuffle.repair.gaps import Orphan, Traces, fill, locate, unexplained
+from unshuffle.repair.gaps import Orphan, Traces, fill, locate, order_around, unexplained
 from unshuffle.repair.incomplete import solve_incomplete
 from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.arranging import arrange

@@ -8,7 +8,7 @@ import numpy as np
 from unshuffle import Outcome, Records, read_solution, solve, write_solution
 from unshuffle.pieces.clock import Clock
 from unshuffle.repair.scaled_inputs import arrange_on, fit_scaling
-from unshuffle.repair.vain import DoubtParameters, WrongRecord
+from unshuffle.repair.vain import WrongRecord
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
@@ -48,7 +48,7 @@ def test_standardised_inputs_that_are_not_fitted_are_no_proof_of_a_wrong_record(
         solution = solve(case.pile, record)
         notes = (solution.findings or Findings()).notes
         assert any("standardised" in note for note in notes) is told
-        doubt = WrongRecord(Searching.of(case.pile, record, Options()), DoubtParameters())
+        doubt = WrongRecord(Searching.of(case.pile, record, Options()))
         far = replace(solution, outcome=Outcome.LOCAL_OPTIMUM, mse=0.5 * record.variance)
         assert doubt._refutes(far) is not told
 

@@ -12,12 +12,12 @@ from unshuffle.ordering.trace import Step, Trace
 from unshuffle.proof.noise import foretold
 from unshuffle.repair import vain
 from unshuffle.repair.controls import Controls, disagreement, strayed
-from unshuffle.repair.vain import DoubtParameters, WrongRecord
+from unshuffle.repair.vain import WrongRecord
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.options import Options
 
 SHAPE = {"blocks": 4, "width": 12, "hidden": 20}
-BY = DoubtParameters()
+BY = vain.STANDARD
 
 
 def with_predictions(records, predictions):
@@ -99,7 +99,7 @@ def test_nothing_is_said_of_too_few_rows_with_mixed_up_predictions(dropped, rng)
     assert foretold(mixed.inputs, mixed.predictions) < BY.unrelated
     assert foretold(case.records.inputs, case.records.predictions) < BY.foretold
     searching = in_vain(case, mixed, 2 * case.records.variance)
-    doubt = WrongRecord(searching, BY)
+    doubt = WrongRecord(searching)
     assert doubt.ask(searching, BY.vain) is None
     assert not doubt.unrelated
 
@@ -108,7 +108,7 @@ def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, mo
     monkeypatch.setattr("unshuffle.repair.controls.Reproduction.reproduces", lambda *_: False)
     case = dropped(**SHAPE, rows=300)
     searching = in_vain(case, case.records, 0.5 * case.records.variance)
-    doubt = WrongRecord(searching, BY)
+    doubt = WrongRecord(searching)
     assert doubt.ask(searching, 20_000) is None
     assert not doubt.controls.passed
     assert 0 < doubt.controls.spent <= BY.share * 20_000 + 300
@@ -152,10 +152,10 @@ def test_an_arrangement_that_noise_hid_from_few_rows_is_found_with_all(dropped, 
     searching = in_vain(case, noisy, 0.9 * noisy.variance)
     misled = searching.alternatives.problems[0].grouped[::-1]
     searching = in_vain(case, noisy, 0.9 * noisy.variance, arrangement=misled)
-    assert not WrongRecord(searching, BY)._sees_through_noise()
+    assert not WrongRecord(searching)._sees_through_noise()
     monkeypatch.setattr(WrongRecord, "_sees_through_noise", lambda _: True)
     monkeypatch.setattr(Controls, "passed", True)
-    solution = WrongRecord(searching, BY).ask(searching, 2 * BY.least)
+    solution = WrongRecord(searching).ask(searching, 2 * BY.least)
     assert solution.outcome is not Outcome.NO_FIT
     last = searching.trace.steps[-1]
     assert last.phase == "all rows"

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from unshuffle import Outcome, Piece, Pile, Records, solve
-from unshuffle.repair.copies import STANDARD, near_copies
+from unshuffle.repair.case import STANDARD, near_copies
 
 SHAPE = {"blocks": 6, "width": 12, "hidden": 20}
 

@@ -1,11 +1,17 @@
-"""Which bias belongs to which weight, by the record.
+"""Which bias belongs to which weight: by the numbers alone, and by the record.
+
+Training moves the bias of a hidden unit along with its weights, so it is a little predictable from
+norms and averages of these. How, differs from run to run, so the regression is learned from the
+pile itself: match by the regression so far, regress anew, repeat (self-training, Scudder 1965; for
+shuffled labels Pananjady, Wainwright & Courtade 2018, arXiv:1608.02902). It is started from every
+feature in both directions, and the start that explains most wins: only a right one finds more than
+chance.
 
 The prediction is linear in the biases of out layers and of the last layer but for what later blocks
 make of it, and nearly so in those of inp layers. So the effect of each bias in each place follows
-from one forward and one backward pass, as the effects of layers do in
-`unshuffle.ordering.reassignment`. One ridge regression of the residual on the effects of all
-biases in all places, and a linear assignment (Kuhn 1955), place most of them; exchanges of two,
-chosen together by matching pursuit, place the rest.
+from one forward and one backward pass, as in `unshuffle.ordering.reassignment`. One ridge
+regression of the residual on all these effects, and a linear assignment (Kuhn 1955), place most
+biases; exchanges of two, chosen together by matching pursuit, place the rest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.ends import Ends, Linear
-from unshuffle.blocks.mlp import as_mlp_bank
+from unshuffle.blocks.mlp import MlpNetwork, as_mlp_bank
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.signals import Scores
 from unshuffle.ordering.judge import Judge
@@ -26,39 +32,33 @@ from unshuffle.ordering.reassignment import ridge_regressions
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, PieceId, Pile
-from unshuffle.repair.unit_exchange import exchanges, swaps
+from unshuffle.repair.unit_matching import TINY, standardised
+from unshuffle.repair.unit_mending import exchanges, swaps
 
+# For each group, the bias that each of its weights holds; −1 for none, where the mean stands.
 Held = tuple[NDArray[np.intp], ...]
-"""For each group, the bias that each of its weights holds; −1 for none, where the mean stands."""
 
 
 @dataclass(frozen=True)
-class BiasAssignmentParameters:
-    """Numbers that steer the assignment."""
+class BiasParameters:
+    """Numbers that steer the assignment, and the self-training before it."""
 
-    ridges: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
-    """Ridges that are tried, relative to the mean squared norm of an effect."""
-    staying: tuple[float, ...] = (1 / 16, 1 / 4)
-    """Coefficients of the biases that stand: 1 if the regression were exact, less to move more."""
-    trust: tuple[float, ...] = (0.0, 1.0)
-    """Factors on the log-odds by the numbers alone."""
+    ridges: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)  # Over effects' mean squared norm.
+    staying: tuple[float, ...] = (1 / 16, 1 / 4)  # Coefficients of what stands; 1 if it were exact.
+    trust: tuple[float, ...] = (0.0, 1.0)  # Factors on the log-odds by the numbers alone.
+    feature_ridge: float = 0.01  # Of the self-training, relative to the variance of a feature.
+    start: float = 0.1  # Coefficient of the one feature that it starts from.
+    rounds: int = 30  # Its rounds of matching and regression in turn, at most.
 
 
-STANDARD = BiasAssignmentParameters()
+STANDARD = BiasParameters()
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Weights without a bias, and the biases of their length: as many.
+    """Weights without a bias, at ascending positions in the pile, and the biases of their length.
 
-    Parameters
-    ----------
-    pieces
-        Shape (weights,): positions in the pile, ascending.
-    ids, biases
-        Ids of the biases, and their numbers, shape (weights, length).
-    odds
-        Shape (weights, weights): log-odds of each bias for each weight, by the numbers alone.
+    Biases have shape (weights, length), and `odds` (weights, biases) are log-odds by the numbers.
     """
 
     pieces: NDArray[np.intp]
@@ -70,12 +70,6 @@ class Group:
     def decided(self) -> bool:
         """Whether there is nothing to find out."""
         return len(self.pieces) == 1
-
-    def values(self, holds: NDArray[np.intp]) -> dict[int, Floats]:
-        """The bias of each weight, by its position."""
-        mean = self.biases.mean(axis=0, dtype=np.float64).astype(self.biases.dtype)
-        values = np.where(holds[:, None] >= 0, self.biases[holds], mean)
-        return dict(zip(self.pieces.tolist(), values, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +93,8 @@ class Loose:
     @property
     def nothing(self) -> Held:
         """Means everywhere, but where there is one bias for one weight."""
-        return tuple(
-            np.full(len(one.ids), 0 if one.decided else -1, np.intp) for one in self.groups
-        )
+        sizes = ((len(group.ids), 0 if group.decided else -1) for group in self.groups)
+        return tuple(np.full(size, bias, np.intp) for size, bias in sizes)
 
     @property
     def likeliest(self) -> Held:
@@ -110,8 +103,12 @@ class Loose:
 
     def values(self, held: Held) -> dict[int, Floats]:
         """The bias of each weight, by its position."""
-        each = (group.values(holds) for group, holds in zip(self.groups, held, strict=True))
-        return {position: bias for values in each for position, bias in values.items()}
+        found: dict[int, Floats] = {}
+        for group, holds in zip(self.groups, held, strict=True):
+            mean = group.biases.mean(axis=0, dtype=np.float64).astype(group.biases.dtype)
+            values = np.where(holds[:, None] >= 0, group.biases[holds], mean)
+            found |= zip(group.pieces.tolist(), values, strict=True)
+        return found
 
     def named(self, pile: Pile, held: Held) -> dict[PieceId, PieceId]:
         """Ids of biases by those of their weights; what is not held is handed out in sequence."""
@@ -134,15 +131,7 @@ class Loose:
     def effects(self, judge: Judge, at: Linearization, clock: Clock) -> list[Floats]:
         """Effects of giving each weight each of its biases, in place of what stands.
 
-        Returns
-        -------
-        list
-            For each group, shape (weights, biases, outputs * rows).
-
-        Raises
-        ------
-        OutOfTimeError
-            If the time does not suffice.
+        By groups: (weights, biases, outputs * rows). `OutOfTimeError` may be raised.
         """
         bank, states, sensitivities = as_mlp_bank(judge.bank), at.run.states, at.sensitivities
         shape = sensitivities.shape[1:3]
@@ -172,6 +161,66 @@ class Loose:
         return [effects.reshape(*effects.shape[:2], -1) for effects in found]
 
 
+def unit_features(network: MlpNetwork, inputs: Floats) -> NDArray[np.float64]:
+    """What may tell the bias of a hidden unit, in a network whose inp biases are not known.
+
+    The result has shape (blocks, hidden, features), each standardised over the hidden units.
+    """
+    inp = network.blocks.inp_weight.astype(np.float64)
+    out = network.blocks.out_weight.astype(np.float64)
+    x, last = inputs.astype(np.float64), network.last.weight
+    mean, covariance = x.mean(axis=0), np.cov(x.T).reshape(x.shape[1], x.shape[1])
+    direction, importance = last.sum(axis=0), np.linalg.norm(last, axis=0)
+    aligned = np.einsum("khd,kdh->kh", inp, out)
+    reads, writes = np.linalg.norm(inp, axis=2), np.linalg.norm(out, axis=1)
+    spread = np.sqrt(np.maximum(np.einsum("khd,de,khe->kh", inp, covariance, inp), 0))
+    features = (
+        reads,
+        writes,
+        inp @ mean,
+        spread,
+        inp @ mean / np.maximum(spread, TINY),
+        aligned,
+        aligned / np.maximum(reads * writes, TINY),
+        inp.sum(axis=2),
+        out.sum(axis=1),
+        np.einsum("d,kdh->kh", direction, out),
+        np.einsum("d,kdh->kh", importance, np.abs(out)),
+        inp @ direction,
+        np.einsum("khd,kd->kh", inp, out.sum(axis=2)),
+    )
+    return np.stack([standardised(feature, -1) for feature in features], axis=2)
+
+
+def bias_log_odds(features: NDArray[np.float64], biases: Floats, clock: Clock) -> Scores:
+    """Log-odds (weights, biases), up to a constant, by features (weights, units, features)."""
+    by, values = STANDARD, standardised(biases.astype(np.float64), -1)
+    gram = np.einsum("kuf,kug->fg", features, features)
+    gram += by.feature_ridge * features.shape[0] * features.shape[1] * np.eye(len(gram))
+    best, explained = np.zeros((len(features), len(values))), 0.0
+    for start in np.concatenate([np.eye(len(gram)), -np.eye(len(gram))]) * by.start:
+        if clock.out:
+            break
+        coefficients, matched = start, None
+        for _ in range(by.rounds):
+            pairs = optimal_matching(_likelihoods(features @ coefficients, values))
+            if matched is not None and np.array_equal(pairs, matched):
+                break
+            matched = pairs
+            found = np.einsum("kuf,ku->f", features[pairs[:, 0]], values[pairs[:, 1]])
+            coefficients = np.linalg.solve(gram, found)
+        expected = features @ coefficients
+        agreement = float(np.mean(expected[pairs[:, 0]] * values[pairs[:, 1]]))
+        if agreement > explained:
+            best, explained = _likelihoods(expected, values), agreement
+    return best / max(1 - explained, TINY)
+
+
+def _likelihoods(expected: NDArray[np.float64], values: NDArray[np.float64]) -> Scores:
+    """Gaussian log-likelihoods, but for a constant, of values around what is expected."""
+    return np.asarray(expected @ values.T - np.square(expected).sum(axis=1)[:, None] / 2)
+
+
 def _linear(ends: Ends) -> Linear:
     assert isinstance(ends, Linear)
     return ends
@@ -183,24 +232,10 @@ def _last(arrangement: Arrangement) -> int:
 
 
 def reassigned(
-    effects: Sequence[Floats],
-    residual: Floats,
-    groups: Sequence[Group],
-    held: Held,
-    by: BiasAssignmentParameters = STANDARD,
+    effects: Sequence[Floats], residual: Floats, groups: Sequence[Group], held: Held
 ) -> Iterator[Held]:
-    """Propose other biases for many weights at once, by ridge regression and assignment.
-
-    Parameters
-    ----------
-    effects, residual
-        As from `Loose.effects`, and predictions minus the record's.
-    groups, held
-        What there is, and what stands.
-    by
-        What steers it.
-    """
-    wanted = -residual.astype(np.float64)
+    """Propose other biases for many weights at once, by ridge regression and assignment."""
+    by, wanted = STANDARD, -residual.astype(np.float64)
     undecided = [k for k, group in enumerate(groups) if not group.decided]
     subsets = [undecided] if undecided else []
     if len(undecided) > 1 and all((holds >= 0).all() for holds in held):
@@ -222,15 +257,7 @@ def reassigned(
 def exchanged(
     effects: Sequence[Floats], residual: Floats, held: Held, strength: float
 ) -> Iterator[Held]:
-    """Propose exchanges of biases, many at once by matching pursuit; then fewer of them.
-
-    Parameters
-    ----------
-    effects, residual, held
-        As in `reassigned`; every weight holds a bias.
-    strength
-        What the logarithm of the error counts; see `unshuffle.ordering.selection.pursuit`.
-    """
+    """Propose exchanges of biases, if all are held, many at once by pursuit; then fewer of them."""
     first, second, changes, ends = [], [], [], np.cumsum([len(holds) for holds in held])
     for each, holds, end in zip(effects, held, ends, strict=True):
         a, b = np.triu_indices(len(holds), 1)

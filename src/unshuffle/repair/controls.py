@@ -1,17 +1,16 @@
 """Simulated controls: records that the pieces make themselves, each searched for as the given one.
 
-A search that does not come to a record may have failed, or the record may be of another network.
-To tell, the pieces are put together as they might have been, what that network predicts for the
-record's inputs is taken for a record, and the same search is set on it. If all such controls
-are solved with half of the work that the record itself has taken in vain, then a record of these
-pieces, for which seeds are better, would have been solved too.
+A search that does not come to a record may have failed, or the record may be of another network. To
+tell, the pieces are put together as they might have been, and the same search is set on what that
+network predicts for the record's inputs. If all such controls are solved with half of the work that
+the record itself has taken in vain, then a record of these pieces, for which seeds are better,
+would have been solved too.
 
 A control is no easier than a true record, as far as that can be told without an answer: its pairs
 are drawn by the evidence (perturb and MAP, Papandreou & Yuille 2011), and its order is twice as far
 from what a seed says as the two seeds that agree most are from one another. Were their errors
-independent, the better of the two would be half as far from the truth as they are from one another;
-that they are not is what the factor allows for. Where seeds know little they disagree; then
-controls are hard, are not solved, and nothing is said.
+independent, the better of the two would be half as far from the truth; the factor allows for their
+dependence. Where seeds disagree, controls are hard, are not solved, and nothing is said.
 """
 
 from collections.abc import Iterator
@@ -36,51 +35,27 @@ from unshuffle.solution.arranging import Reproduction
 
 @dataclass(frozen=True)
 class ControlParameters:
-    """Numbers that steer simulated controls.
+    """Numbers that steer simulated controls."""
 
-    Parameters
-    ----------
-    controls
-        Records that are searched for, in turn.
-    needed
-        Controls that have to be solved before anything is said of another record.
-    stray
-        How far the order of a control is from a seed, over the least distance of two seeds.
-    least_stray
-        The same in couples of blocks that are put in opposite sequence, as a part of all, at least.
-    doubt
-        Pairs are drawn as if their log-odds were divided by this, since those may be too sure.
-    seed_rows
-        Inputs that seeds look at.
-    """
+    controls: int = 5  # Records that are searched for, in turn.
+    needed: int = 4  # Controls that have to be solved before anything is said of another record.
+    stray: float = 2.0  # Distance of a control's order from a seed, over the least of two seeds.
+    least_stray: float = 0.05  # That distance at least, as a part of all couples of blocks.
+    doubt: float = 2.0  # Log-odds are divided by this to draw pairs, since they may be too sure.
+    seed_rows: int = 64  # Inputs that seeds look at.
 
-    controls: int = 5
-    needed: int = 4
-    stray: float = 2.0
-    least_stray: float = 0.05
-    doubt: float = 2.0
-    seed_rows: int = 64
+
+STANDARD = ControlParameters()
 
 
 class Controls:
-    """The controls of a search, which go on as far as they are allowed to.
+    """The controls of a search: those that are `solved`, and rows of all their steps, `spent`."""
 
-    Parameters
-    ----------
-    alternatives
-        What the search orders.
-    by
-        What steers them.
-    """
-
-    def __init__(self, alternatives: Alternatives, by: ControlParameters) -> None:
-        self.alternatives, self.by = alternatives, by
-        self.solved = 0
-        """Controls that were solved."""
-        self.spent = 0
-        """Work that the controls have taken: rows of all their steps, added up."""
+    def __init__(self, alternatives: Alternatives) -> None:
+        self.alternatives = alternatives
+        self.solved = self.spent = 0
         self._running: list[tuple[Workbench, Iterator[State]]] = []
-        self._unmade = by.controls if self._decidable() else 0
+        self._unmade = STANDARD.controls if self._decidable() else 0
 
     def _decidable(self) -> bool:
         """Whether roles are known and the evidence is a probability."""
@@ -93,25 +68,17 @@ class Controls:
     @property
     def passed(self) -> bool:
         """Whether enough controls were solved."""
-        return self.solved == self.by.needed
+        return self.solved == STANDARD.needed
 
     def advance(self, best: Arrangement, budget: int) -> None:
-        """Go on with the controls as far as so much work reaches.
-
-        Parameters
-        ----------
-        best
-            The best arrangement of the search; the first tells the controls' activation.
-        budget
-            Work of all controls, from the first on.
-        """
+        """Go on while all work is below a budget; the best arrangement tells the activation."""
         clock = self.alternatives.options.clock
         if self._unmade and self.spent < budget:
             activation = self._activation_of(best)
             self._running = [self._begun(number, activation) for number in range(self._unmade)]
             self._unmade = 0
         while self.spent < budget and not self.passed and not clock.out:
-            if len(self._running) + self.solved < self.by.needed:
+            if len(self._running) + self.solved < STANDARD.needed:
                 self._running.clear()
                 return
             bench, states = self._running.pop(0)
@@ -119,41 +86,29 @@ class Controls:
             if state is None:  # it has not been solved, and never will be
                 continue
             self.spent += state.step.rows
-            if bench.confirmed(state) and self._reproduces_all(bench, state):
+            if bench.confirmed(state) and _reproduces_all(bench, state):
                 self.solved += 1
             else:
                 self._running.append((bench, states))
 
     def told(self, unexplained: float) -> str:
-        """Why the record is of no arrangement of all pieces, in a sentence.
-
-        Parameters
-        ----------
-        unexplained
-            Mean squared error over the predictions' variance.
-        """
+        """Why the record is of no arrangement, by the share of its variance that is unexplained."""
         return (
-            f"no arrangement of all pieces fits: {self.solved} of {self.by.controls} records that "
+            f"no arrangement of all pieces fits: {self.solved} of {STANDARD.controls} records that "
             "these pieces made themselves, in arrangements about which the weights tell no more, "
             "were solved from the same inputs with half of the work each; of this record "
             f"{100 * unexplained:.2g} % of the variance stays unexplained, and it follows from the "
             "inputs, so it is no noise"
         )
 
-    def _reproduces_all(self, bench: Workbench, state: State) -> bool:
-        best = state.best
-        judge = bench.judge(best.alternative, len(bench.known))
-        return bench.goal.reproduces(judge, judge.run(best.arrangement))
-
     def _activation_of(self, best: Arrangement) -> Activation:
         """The activation with which an arrangement fits best, of those that were looked at."""
         some = self.alternatives.problems[0].known
-        some = some.take(np.arange(min(self.by.seed_rows, len(some))))
+        some = some.take(np.arange(min(STANDARD.seed_rows, len(some))))
         fitting = min(self.alternatives.problems, key=lambda one: one.judge(some).run(best).error)
         return as_mlp_bank(fitting.bank).activation
 
     def _begun(self, number: int, activation: Activation) -> tuple[Workbench, Iterator[State]]:
-        """The search for a control's arrangement."""
         options, pile = self.alternatives.options, self.alternatives.pile
         rng = np.random.default_rng([options.seed, number])
         known = self._record(activation, rng)
@@ -165,15 +120,13 @@ class Controls:
 
     def _record(self, activation: Activation, rng: np.random.Generator) -> Records:
         """What these pieces predict in an arrangement in which they might have been."""
-        problem, by = self.alternatives.problems[0], self.by
+        problem, by = self.alternatives.problems[0], STANDARD
         bank = replace(as_mlp_bank(problem.bank), activation=activation)
         (edge,) = problem.evidence.edges
         drawn = edge.log_odds + by.doubt * rng.gumbel(size=edge.log_odds.shape)
-        problem = replace(problem, bank=bank)
-        blocks = bank.arranged(optimal_matching(drawn))
+        problem, blocks = replace(problem, bank=bank), bank.arranged(optimal_matching(drawn))
         network, inputs = problem.network(blocks), problem.known.inputs
-        some = inputs[: by.seed_rows]
-        rankings = [seed.rank(network, some) for seed in SEEDS.values()]
+        rankings = [seed.rank(network, inputs[: by.seed_rows]) for seed in SEEDS.values()]
         closest = min(combinations(rankings, 2), key=lambda two: disagreement(*two))
         least = max(by.least_stray, 1 / len(blocks))
         distance = max(by.stray * disagreement(*closest), least)
@@ -182,11 +135,13 @@ class Controls:
         return Records(inputs, predictions, name=problem.records.name)
 
 
-def disagreement(one: Ranking, other: Ranking) -> float:
-    """Part of all couples of blocks that two rankings put in opposite sequence.
+def _reproduces_all(bench: Workbench, state: State) -> bool:
+    judge = bench.judge(state.best.alternative, len(bench.known))
+    return bench.goal.reproduces(judge, judge.run(state.best.arrangement))
 
-    Which end comes first is left open, so that it is at most a half (Kendall 1938).
-    """
+
+def disagreement(one: Ranking, other: Ranking) -> float:
+    """Part of all couples that rankings put in opposite sequence, at most a half (Kendall 1938)."""
     depth = np.argsort(other)[one]
     couples = len(depth) * (len(depth) - 1) / 2
     opposed = float(np.triu(depth[:, None] > depth).sum()) / max(couples, 1)

@@ -8,7 +8,7 @@ polished before the biases are about right: it would make up for them, and move 
 
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -31,14 +31,14 @@ from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.repair.bias_assignment import (
-    BiasAssignmentParameters,
     Group,
     Held,
     Loose,
+    bias_log_odds,
     exchanged,
     reassigned,
+    unit_features,
 )
-from unshuffle.repair.bias_signals import BiasSignalParameters, bias_log_odds, unit_features
 from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.arranging import Reproduction, Start, arrange
 from unshuffle.solution.options import Options
@@ -49,20 +49,12 @@ from unshuffle.solution.solution import Solution
 class DetachedParameters:
     """Numbers that steer the search for biases and order."""
 
-    equations: int = 1024
-    """Predictions that the search uses."""
-    signal_rows: int = 1000
-    """Inputs whose mean and spread the signals look at."""
-    starts: int = 4
-    """Seeds that are started from."""
-    restarts: int = 16
-    """Restarts without a new best before the search ends."""
-    short: int = 3
-    """Rounds on the order between two rounds on the biases."""
-    slow: float = 1e-3
-    """Rounds that lower the error by a smaller part than this are followed by a whole descent."""
-    assignment: BiasAssignmentParameters = field(default_factory=BiasAssignmentParameters)
-    signals: BiasSignalParameters = field(default_factory=BiasSignalParameters)
+    equations: int = 1024  # Predictions that the search uses.
+    signal_rows: int = 1000  # Inputs whose mean and spread the signals look at.
+    starts: int = 4  # Seeds that are started from.
+    restarts: int = 16  # Restarts without a new best before the search ends.
+    short: int = 3  # Rounds on the order between two rounds on the biases.
+    slow: float = 1e-3  # Part of the error; rounds that help less are followed by a whole descent.
 
 
 STANDARD = DetachedParameters()
@@ -70,15 +62,7 @@ STANDARD = DetachedParameters()
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """An arrangement of weights and biases.
-
-    Parameters
-    ----------
-    held, problem
-        Which weight holds which bias, and what is to be ordered with these.
-    judge, run
-        Who judges orders of it, and the one that stands.
-    """
+    """An arrangement of weights and biases: who holds which bias, and the run of an order."""
 
     held: Held
     problem: Problem
@@ -86,39 +70,19 @@ class Joint:
     run: Run
 
 
+# Rounds yield what they do and return what they end with.
 Rounds = Generator[Step, None, Joint]
-"""Rounds yield what they do and return what they end with."""
 
 
-def solve_detached(
-    pile: Pile, records: Records, options: Options, by: DetachedParameters = STANDARD
-) -> Solution:
-    """Put together a network whose biases are pieces of their own.
-
-    Parameters
-    ----------
-    pile
-        A pile with loose biases.
-    records, options
-        As for `unshuffle.solve`. "classic" orders the blocks once the biases are placed.
-    by
-        What steers the search.
-
-    Raises
-    ------
-    PileError
-        If the pieces cannot be one residual network.
-    RecordError
-        If the record does not fit the pile.
-    """
+def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
+    """Put together a network whose biases are pieces of their own; errors are those of `solve`."""
     check_biases(pile)
     with options.clock.phase("biases"), single_threaded_blas():
-        search = JointSearch(pile, records, options, by)
+        search = JointSearch(pile, records, options)
         stops, trace = options.stops, search.trace
         ending = run_search(search.steps(), trace, stops=stops, on_step=options.on_step)
-    start, stopped = None, None if ending is Ending.CONVERGED else ending
-    if trace.steps:
-        start = Start(search.best.run.arrangement, trace, stopped)
+    stopped = None if ending is Ending.CONVERGED else ending
+    start = Start(search.best.run.arrangement, trace, stopped) if trace.steps else None
     bias_of = search.loose.named(pile, search.best.held)
     values = {bias.id: bias.values for bias in pile.biases}
     whole = pile.joined({weight: values[bias] for weight, bias in bias_of.items()})
@@ -128,20 +92,15 @@ def solve_detached(
 
 
 class JointSearch:
-    """A search for pairs, order and biases together.
+    """A search for pairs, order and biases together, the best of which is `best`."""
 
-    After it, `best` is the best arrangement, `trace` what was done, and `loose` are the biases.
-    """
-
-    def __init__(
-        self, pile: Pile, records: Records, options: Options, by: DetachedParameters
-    ) -> None:
-        self.options, self.by, loose = options, by, Loose.of(pile)
+    def __init__(self, pile: Pile, records: Records, options: Options) -> None:
+        self.options, loose = options, Loose.of(pile)
         means = {pile[p].id: bias for p, bias in loose.values(loose.nothing).items()}
         self.alternatives = Alternatives(pile.joined(means), records, options)
         problem, self.rng = self.alternatives.problems[0], np.random.default_rng(options.seed)
         known = problem.known.take(self.rng.permutation(len(problem.known)))
-        rows = options.rows or -(-by.equations // max(known.outputs, 1))
+        rows = options.rows or -(-STANDARD.equations // max(known.outputs, 1))
         self.sample = known.take(np.arange(min(rows, len(known))))
         arithmetic = arithmetic_of(pile.dtype, known.predictions)
         self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as)
@@ -155,11 +114,10 @@ class JointSearch:
         readers, inputs = problem.grouped[:, INP], problem.records.inputs
         if group.decided or not np.isin(readers, group.pieces).all():
             return group
-        some = inputs[:: -(-len(inputs) // self.by.signal_rows)]
+        some = inputs[:: -(-len(inputs) // STANDARD.signal_rows)]
         features = unit_features(as_mlp(problem.network(problem.grouped)), some)
-        odds, clock, by = np.zeros(group.odds.shape), self.options.clock, self.by.signals
-        rows = np.searchsorted(group.pieces, readers)
-        odds[rows] = bias_log_odds(features, group.biases, clock, by)
+        odds, rows = np.zeros(group.odds.shape), np.searchsorted(group.pieces, readers)
+        odds[rows] = bias_log_odds(features, group.biases, self.options.clock)
         return replace(group, odds=odds)
 
     def steps(self) -> Iterator[Step]:
@@ -180,7 +138,7 @@ class JointSearch:
             if self._settled():
                 return
         failures, by = 0, self.options.parameters
-        while failures < self.by.restarts and not self._settled():
+        while failures < STANDARD.restarts and not self._settled():
             before, problem = self.best, self.best.problem
             made, kind = before.run.arrangement, problem.bank.kind
             moves, reach = by.moves, by.reach
@@ -195,20 +153,17 @@ class JointSearch:
     ) -> Generator[Step, None, tuple[Joint, list[Arrangement]]]:
         """Place biases once in the order of the best seed; return that, and all seeds."""
         joint = self._joint(problem, self.loose.nothing, problem.grouped)
-        by, inputs = self.options.parameters, problem.records.inputs
-        enough = joint.judge.predictions.size >= by.quick
-        some = self.rng.permutation(len(inputs))[: by.seed_rows if enough else by.many_seed_rows]
-        rows = by.ranked_rows
-        seeds, errors = rank_seeds(joint.problem, joint.judge, inputs[some], rows, quick=False)
-        joint = replace(joint, run=joint.judge.run(seeds[0]))
+        by, inputs, judge = self.options.parameters, problem.records.inputs, joint.judge
+        most = by.seed_rows if judge.predictions.size >= by.quick else by.many_seed_rows
+        some = inputs[self.rng.permutation(len(inputs))[:most]]
+        seeds, errors = rank_seeds(joint.problem, judge, some, by.ranked_rows, quick=False)
+        joint = replace(joint, run=judge.run(seeds[0]))
         yield self._step("seeds", errors.tolist(), joint)
-        joint = yield from self._round(joint)
-        return joint, seeds
+        return (yield from self._round(joint)), seeds
 
     def _starts(self, joint: Joint, seeds: list[Arrangement]) -> Iterator[Step]:
-        """Go on from the first round, and begin anew from other seeds."""
         yield from self._alternate(joint)
-        for seed in seeds[1 : self.by.starts]:
+        for seed in seeds[1 : STANDARD.starts]:
             if self._settled():
                 return
             yield from self._alternate(self._joint(joint.problem, self.loose.nothing, seed))
@@ -216,9 +171,9 @@ class JointSearch:
     def _alternate(self, joint: Joint) -> Rounds:
         """Rounds on the biases and on the order in turn, until neither helps."""
         while not self._done(joint):
-            enough = (1 - self.by.slow) * joint.run.error
+            enough = (1 - STANDARD.slow) * joint.run.error
             joint = yield from self._round(joint)
-            joint = yield from self._descend(joint, self.by.short)
+            joint = yield from self._descend(joint, STANDARD.short)
             if not (self._done(joint) or joint.run.error < enough):
                 joint = yield from self._descend(joint, None)
                 if not joint.run.error < enough:
@@ -234,27 +189,20 @@ class JointSearch:
         return joint
 
     def _better(self, joint: Joint, tested: dict[bytes, float]) -> Joint:
-        """The best of all proposals, or what stands."""
         judge, held, best = joint.judge, joint.held, joint
         at = linearize(judge, joint.run)
         effects = self.loose.effects(judge, at, self.options.clock)
         if all((holds >= 0).all() for holds in held):
             few = exchanged(effects, at.residual, held, len(joint.run))
             best = self._lowest(best, few, tested, first=True)
-        groups, by = self.loose.groups, self.by.assignment
-        many = reassigned(effects, at.residual, groups, held, by)
+        many = reassigned(effects, at.residual, self.loose.groups, held)
         return self._lowest(best, many, tested)
 
     def _lowest(
-        self,
-        best: Joint,
-        others: Iterator[Held],
-        tested: dict[bytes, float],
-        *,
-        first: bool = False,
+        self, best: Joint, many: Iterator[Held], tested: dict[bytes, float], *, first: bool = False
     ) -> Joint:
         """The best of what stands and of proposals, or the first of these that is better."""
-        for held in others:
+        for held in many:
             key = np.concatenate(held).tobytes()
             if key in tested:
                 continue
@@ -284,7 +232,6 @@ class JointSearch:
         return Step(phase, np.array(tested), kept, run.arrangement, run.error, len(self.sample))
 
     def _joint(self, problem: Problem, held: Held, arrangement: Arrangement) -> Joint:
-        """An order with the biases that the weights hold."""
         problem = self.loose.problem(problem, held)
         judge = problem.judge(self.sample)
         if len(self.sample):
@@ -292,16 +239,13 @@ class JointSearch:
         return Joint(held, problem, judge, Run(arrangement, judge.inputs[None], np.inf))
 
     def _done(self, joint: Joint) -> bool:
-        """Whether the rows of the search are reproduced."""
         return self.goal.reproduces(joint.judge, joint.run)
 
     def _near(self, joint: Joint) -> bool:
-        near = self.options.parameters.near * self.sample.variance
-        return joint.run.error < near
+        return joint.run.error < self.options.parameters.near * self.sample.variance
 
     def _settled(self) -> bool:
         """Whether the best arrangement reproduces its rows, or as well as noise allows."""
-        best = self.best
-        if self._done(best):
-            return True
-        return self._near(best) and self.goal.explains(best.problem, best.run.arrangement)
+        best, explains = self.best, self.goal.explains
+        near = self._near(best)
+        return self._done(best) or (near and explains(best.problem, best.run.arrangement))

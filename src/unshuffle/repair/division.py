@@ -1,26 +1,25 @@
 """Two networks in one pile: which blocks are of the network that a last layer belongs to.
 
-Training writes into W_out what the last layer reads, and each network has a last layer of its own:
-so the share of W_out that lies in the space of the last layer's rows is larger for its own blocks.
-And the steps that they make from the inputs follow what the last layer alone leaves of the
-predictions. Either tells most blocks of two trained networks apart, not all. But blocks of one
-network are alike in many views of their weights (`unshuffle.ordering.seriation`), so the others
-foretell of each block where it belongs: by self-training (Scudder 1965), in which every view
-predicts the side of each block from the other blocks, and is listened to as far as it does so well.
-How many blocks the network has is left to the record.
+Training writes into W_out what the last layer reads: so the share of W_out that lies in the space
+of the last layer's rows is larger for its own blocks. And the steps that they make from the inputs
+follow what the last layer alone leaves of the predictions. Either tells most blocks of two networks
+apart. But blocks of one network are alike in many views of their weights
+(`unshuffle.ordering.seriation`), so the others foretell of each block where it belongs: by
+self-training (Scudder 1965), in which every view counts as far as it predicts the sides so far. How
+many blocks the network has is left to the record.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.assembly import last_layer
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork, MlpStack, as_mlp, as_mlp_bank
 from unshuffle.grouping import pair
+from unshuffle.grouping.signals import Scores
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import Ranking
 from unshuffle.ordering.seriation import (
@@ -39,8 +38,6 @@ from unshuffle.pieces.records import Records
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.options import Options
 
-Scores = NDArray[np.float64]
-
 TINY = 1e-30
 
 
@@ -48,22 +45,14 @@ TINY = 1e-30
 class DivisionParameters:
     """Numbers that steer the division of a pile."""
 
-    tried: int = 4
-    """Sets of blocks that are tried."""
-    close: float = 0.25
-    """Part of the predictions' variance that the best seed may leave; if none does so well, the
-    next activation is looked at."""
-    rounds: int = 20
-    """Rounds of self-training."""
-    steepness: float = 2.0
-    """How soon the score of a block, in spreads of all scores, counts as a decision."""
-    record_rows: int = 1024
-    """Rows, the first ones, on which steps are compared with the record."""
-    judged_rows: int = 256
-    seed_rows: int = 32
-    """Rows on which seeds are judged, and rows that they look at."""
-    counts: int = 64
-    """Numbers of blocks that are tried, evenly spaced."""
+    tried: int = 4  # Sets of blocks that are tried.
+    close: float = 0.25  # Another activation is tried if the best seed leaves more of the variance.
+    rounds: int = 20  # Rounds of self-training.
+    steepness: float = 2.0  # How soon a score, in spreads of all scores, counts as a decision.
+    record_rows: int = 1024  # Rows, the first ones, on which steps are compared with the record.
+    judged_rows: int = 256  # Rows on which seeds are judged.
+    seed_rows: int = 32  # Rows that seeds look at.
+    counts: int = 64  # Numbers of blocks that are tried, evenly spaced.
 
 
 STANDARD = DivisionParameters()
@@ -74,10 +63,7 @@ def likely_networks(
 ) -> Iterator[Problem]:
     """The blocks that seem to be of one network, with its last layer and activation.
 
-    The weights rank the blocks for each last layer. How many there are, which last layer it is and
-    which activation, the record decides: the likeliest are those whose best seed comes nearest it.
-
-    The pile has several pieces that can be the last layer, and two or more of the other roles.
+    Weights rank blocks for each last layer; the record decides how many, and everything else.
     """
     activations, clock, by = options.activations, options.clock, STANDARD
     ranked: list[tuple[Problem, Ranking]] = []
@@ -109,21 +95,9 @@ def _with(problem: Problem, activation: Activation) -> Problem:
     return replace(problem, bank=replace(as_mlp_bank(problem.bank), activation=activation))
 
 
-def divide(
-    network: MlpNetwork, rivals: Sequence[Linear], known: Records, by: DivisionParameters = STANDARD
-) -> Ranking:
-    """Rank blocks by how likely they are of the network that the last layer belongs to.
-
-    Parameters
-    ----------
-    network
-        All blocks, at least two, in any sequence, with the last layer of the network asked for.
-    rivals
-        Layers that may be the last one of the other network.
-    known
-        Rows that all have predictions, at least two.
-    """
-    blocks, last = network.blocks, network.last
+def divide(network: MlpNetwork, rivals: Sequence[Linear], known: Records) -> Ranking:
+    """Rank blocks by how likely they are of the network of the last layer, not of its rivals."""
+    blocks, last, by = network.blocks, network.last, STANDARD
     written = _written_for(blocks, last)
     if rivals:
         written -= np.mean([_written_for(blocks, rival) for rival in rivals], axis=0)
@@ -147,15 +121,14 @@ def divide(
 
 
 def likeliest_counts(
-    problem: Problem, ranking: Ranking, clock: Clock, by: DivisionParameters = STANDARD
+    problem: Problem, ranking: Ranking, clock: Clock
 ) -> list[tuple[float, Problem]]:
     """For each number of first blocks in a ranking, the error of the best quick seed of these.
 
     Depths of one network may lie further apart than two networks do, so weights do not tell where
-    the one ends and the other begins. With all blocks of a network and no other, the best seed is
-    nearer the record than otherwise.
+    the one ends. The best seed is nearest where all blocks are of one network.
     """
-    rows = min(by.judged_rows, len(problem.known))
+    by, rows = STANDARD, min(STANDARD.judged_rows, len(problem.known))
     judge = problem.judge(problem.known.take(np.arange(rows)))
     inputs = judge.inputs[: by.seed_rows]
     found: list[tuple[float, Problem]] = []
@@ -173,8 +146,7 @@ def _written_for(blocks: MlpStack, last: Linear) -> Scores:
     read = np.linalg.qr(last.weight.T.astype(np.float64))[0].T
     inside = np.square(np.matmul(read, blocks.out_weight)).sum(axis=(1, 2))
     share = inside / np.maximum(np.square(blocks.out_weight).sum(axis=(1, 2)), TINY)
-    logs: Scores = np.log(np.maximum(share, TINY)).astype(np.float64)
-    return logs
+    return np.asarray(np.log(np.maximum(share, TINY)), np.float64)
 
 
 def _follows(network: MlpNetwork, known: Records) -> Scores:

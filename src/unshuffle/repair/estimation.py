@@ -2,11 +2,10 @@
 
 With everything else in place, a small change of a layer moves the predictions by an outer product.
 Of an out layer ``[W | b]`` at place t it is ``g ⊗ [hidden, 1]``, with g the sensitivities after the
-block; of an inp layer it is ``(g W_out ∘ a'(z)) ⊗ [x, 1]``. So the Jacobian of each row is a vector
-on the left times a vector on the right, and Gauss-Newton steps with Levenberg-Marquardt damping
-(Levenberg 1944, Marquardt 1963) solve for all missing layers at once. With fewer equations than
-unknowns the step is solved for in its dual form, whose kernel is an elementwise product of Gram
-matrices; the result is then the smallest layer that fits.
+block; of an inp layer it is ``(g W_out ∘ a'(z)) ⊗ [x, 1]``. Gauss-Newton steps with
+Levenberg-Marquardt damping (Levenberg 1944, Marquardt 1963) solve for all missing layers at once.
+With fewer equations than unknowns the step is solved for in its dual form, whose kernel is an
+elementwise product of Gram matrices; the result is then the smallest layer that fits.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,37 +26,26 @@ from unshuffle.pieces.records import Records
 
 Doubles = NDArray[np.float64]
 
+# Added where a logarithm is taken or a matrix factored; stands for a spread of 0.
 TINY = 1e-30
-"""Stands for a spread of 0."""
 
 
 @dataclass(frozen=True)
 class EstimationParameters:
     """Numbers that steer estimates; a pair is of thorough ones and of rough ones."""
 
-    iterations: tuple[int, int] = (25, 6)
-    """Steps at most."""
-    equations: tuple[int, int] = (3000, 1200)
-    """Equations of the dual form."""
-    sufficient: float = 1.2
-    plenty: float = 2.0
-    """Equations for each unknown from which on the rows determine a layer, and as many as are used:
-    with hardly more than unknowns, steps fit accidents."""
-    work: float = 1e9
-    """Multiplications that normal equations may always take; a rough estimate takes no more."""
-    unknowns: int = 5000
-    """Unknowns of the normal equations at most."""
-    least_damping: float = 1e-13
-    most_damping: float = 1e4
-    """Relative to the mean diagonal of what is solved for, and to the first damping."""
-    rounding: float = 5e-14
-    """Mean squared error, relative to that of the predictions, that is not worth lowering."""
-    slow: float = 1e-3
-    patience: int = 4
-    """Part by which a step lowers the error on unseen rows if it is no progress, and such steps in
-    a row that are the last."""
-    chunk: int = 512
-    """Rows whose Jacobian is laid out at once."""
+    iterations: tuple[int, int] = (25, 6)  # Steps at most.
+    equations: tuple[int, int] = (3000, 1200)  # Equations of the dual form.
+    sufficient: float = 1.2  # Equations for each unknown from which on the rows determine a layer.
+    plenty: float = 2.0  # Equations for each that are used; with hardly more, steps fit accidents.
+    work: float = 1e9  # Multiplications that are always allowed; for rough estimates, at most.
+    unknowns: int = 5000  # Unknowns of the normal equations at most.
+    least_damping: float = 1e-13  # Relative to the mean diagonal of what is solved for.
+    most_damping: float = 1e4  # Relative to the first damping.
+    rounding: float = 5e-14  # Mean squared error, over that of the predictions, not worth lowering.
+    slow: float = 1e-3  # Part by which a step lowers the error on unseen rows if it is no progress.
+    patience: int = 4  # Such steps in a row that are the last.
+    chunk: int = 512  # Rows whose Jacobian is laid out at once.
 
 
 STANDARD = EstimationParameters()
@@ -70,14 +58,16 @@ class Unknown(NamedTuple):
     role: int
 
 
+Unknowns = Sequence[Unknown]
+
+
 class Estimate(NamedTuple):
     """A network with estimated layers, in float64.
 
-    `unseen` is the mean squared error on rows that the layers were not fitted to, NaN where there
-    were none. `inflation` is n / (n - p) for p unknowns and n equations, infinite where the layers
-    are not determined: rounding errors of the predictions, which the fit takes up, make the
-    expected squared error on unseen rows so many times as large as rounding alone does (least
-    squares with Gaussian inputs).
+    `unseen` is the mean squared error on rows that the layers were not fitted to, NaN without any.
+    Rounding errors of the predictions, which the fit takes up, make that `inflation` times as large
+    as rounding alone does: n / (n - p) for p unknowns and n equations (least squares with Gaussian
+    inputs), infinite where the layers are not determined.
     """
 
     network: MlpNetwork
@@ -86,30 +76,14 @@ class Estimate(NamedTuple):
 
 
 def estimate_layers(
-    network: MlpNetwork,
-    unknowns: Sequence[Unknown],
-    records: Records,
-    clock: Clock,
-    *,
-    rough: bool = False,
-    by: EstimationParameters = STANDARD,
+    network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock, *, rough: bool = False
 ) -> Estimate:
-    """Fit missing layers of a network to rows, from what stands in their places.
+    """Fit missing layers of a network to rows, from a first guess in their places.
 
-    Parameters
-    ----------
-    network
-        The arrangement, with a first guess in the places of the missing layers; the closer the
-        guess for an inp layer, the better. The guess for an out layer may be 0.
-    records
-        Rows with predictions. Every tenth row is kept apart for a check, and more where there are
-        more rows than it takes.
-    rough
-        Whether few rows and steps are taken, and not as many as it takes.
-    clock
-        Where no time is left, the best so far stands.
+    Every tenth row is kept apart for a check, and more where there are more rows than it takes. A
+    rough estimate takes few rows and steps. Where no time is left, the best so far stands.
     """
-    fitting = _Fitting.of(network, unknowns, records, clock, rough=rough, by=by)
+    fitting, by = _Fitting.of(network, unknowns, records, clock, rough), STANDARD
     at = best = fitting.judged(network.astype(np.float64))
     most, worse = by.most_damping * at.damping, 0
     enough = by.rounding * float(np.mean(np.square(fitting.y)))
@@ -128,18 +102,17 @@ def estimate_layers(
 
 
 def fit_all_rows(
-    network: MlpNetwork, unknowns: Sequence[Unknown], records: Records, clock: Clock
+    network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock
 ) -> MlpNetwork:
     """Take one more step, to least squares on all rows, from an estimate that is right to rounding.
 
     With hardly more equations than unknowns, what rounded the predictions is carried over to rows
-    that the layers were not fitted to and is larger there (the variance of a prediction is
-    1 + leverage times that of the noise; Seber & Lee, Linear Regression Analysis, 2003,
-    section 5.3). Fitted rows err by less than they were rounded by, as a right network does.
+    that the layers were not fitted to and is larger there (the variance of a prediction is 1 +
+    leverage times that of the noise; Seber & Lee, Linear Regression Analysis, 2003, section 5.3).
     The network stands where the step does not help.
     """
     x, y = records.inputs.astype(np.float64), records.predictions.astype(np.float64)
-    fitting = _Fitting(unknowns, x, y, x[:0], y[:0], 1.0, clock, STANDARD)
+    fitting = _Fitting(unknowns, x, y, x[:0], y[:0], 1.0, clock)
     at = fitting.judged(network)
     with suppress(OutOfTimeError):
         at = fitting.step(at, np.nan, at.damping, np.inf)
@@ -170,28 +143,21 @@ class _Fit(NamedTuple):
 class _Fitting:
     """Unknown layers, the rows x and y that they are fitted to, and rows for a check."""
 
-    unknowns: Sequence[Unknown]
+    unknowns: Unknowns
     x: Doubles
     y: Doubles
     unseen_x: Doubles
     unseen_y: Doubles
     inflation: float
     clock: Clock
-    by: EstimationParameters
 
     @classmethod
     def of(
-        cls,
-        network: MlpNetwork,
-        unknowns: Sequence[Unknown],
-        records: Records,
-        clock: Clock,
-        *,
-        rough: bool,
-        by: EstimationParameters,
+        cls, network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock, rough: bool
     ) -> "_Fitting":
         """Divide the rows, and find whether they determine the layers."""
-        width, hidden, outputs = network.blocks.width, network.blocks.hidden, records.outputs
+        by, outputs = STANDARD, records.outputs
+        width, hidden = network.blocks.width, network.blocks.hidden
         sizes = hidden * (width + 1), width * (hidden + 1)
         size = sum(sizes[unknown.role] for unknown in unknowns)
         held_out = np.arange(len(records)) % 10 == 9
@@ -203,18 +169,14 @@ class _Fitting:
         fit, check = fit[:most], np.concatenate([check, fit[most:]])
         x, y = records.inputs.astype(np.float64), records.predictions.astype(np.float64)
         inflation = y[fit].size / (y[fit].size - size) if determined else np.inf
-        return cls(unknowns, x[fit], y[fit], x[check], y[check], inflation, clock, by)
+        return cls(unknowns, x[fit], y[fit], x[check], y[check], inflation, clock)
 
     @property
     def determined(self) -> bool:
-        """Whether there are more equations than unknowns."""
         return self.inflation < np.inf
 
     def judged(self, network: MlpNetwork) -> _Fit:
-        """A network with its errors.
-
-        In units of the layers' spread, the damping is the variance of what a step cannot explain.
-        """
+        """A network with its errors; the damping is the variance of what a step cannot explain."""
         error, unseen = network.error(self.x, self.y), np.nan
         if len(self.unseen_x):
             unseen = network.error(self.unseen_x, self.unseen_y)
@@ -235,14 +197,11 @@ class _Fitting:
         return fit
 
     def solver(self, network: MlpNetwork) -> Callable[[float], list[Doubles]]:
-        """What solves for the change of each unknown matrix ``[W | b]``, given a damping.
-
-        Changes are solved for in units of how the layers at hand spread.
-        """
+        """What solves for the change of each unknown ``[W | b]``, in units of how layers spread."""
         states = network.states(self.x)
         pulled = network.sensitivities(states)
         residual = (self.y - network.last(states[-1])).T.reshape(-1)
-        spreads = [_spread(network, unknown, self.by) for unknown in self.unknowns]
+        spreads = [_spread(network, unknown) for unknown in self.unknowns]
         factors = []
         for unknown, spread in zip(self.unknowns, spreads, strict=True):
             left, right = _factors(network, unknown, states, pulled)
@@ -255,7 +214,7 @@ class _Fitting:
                 matrix += (left @ left.T) * (right @ right.T)
 
         def solve(damping: float) -> list[Doubles]:
-            solved = _damped(matrix, wanted, damping, self.by.least_damping)
+            solved = _damped(matrix, wanted, damping)
             changes, done = [], 0
             for (left, right), spread in zip(factors, spreads, strict=True):
                 shape = left.shape[1], right.shape[1]
@@ -275,9 +234,9 @@ class _Fitting:
         """The upper triangle of the normal equations, and their right side."""
         size = sum(left.shape[1] * right.shape[1] for left, right in factors)
         gram, slope = np.zeros((size, size), order="F"), np.zeros(size)
-        for start in range(0, len(residual), self.by.chunk):
+        for start in range(0, len(residual), STANDARD.chunk):
             self.clock.check()
-            rows = slice(start, start + self.by.chunk)
+            rows = slice(start, start + STANDARD.chunk)
             products = (
                 np.einsum("na,nb->nab", left[rows], right[rows]).reshape(len(left[rows]), -1)
                 for left, right in factors
@@ -288,10 +247,10 @@ class _Fitting:
         return gram, slope
 
 
-def _damped(matrix: Doubles, wanted: Doubles, damping: float, least: float) -> Doubles:
+def _damped(matrix: Doubles, wanted: Doubles, damping: float) -> Doubles:
     """Solve equations of which the upper triangle is given, with a larger diagonal."""
     damped = matrix.copy(order="K")
-    least *= float(np.trace(matrix)) / len(matrix)
+    least = STANDARD.least_damping * (float(np.trace(matrix)) / len(matrix))
     damped.flat[:: len(damped) + 1] += max(damping, least) + np.finfo(float).tiny
     try:
         factored = cho_factor(damped, overwrite_a=True, check_finite=False)
@@ -301,7 +260,7 @@ def _damped(matrix: Doubles, wanted: Doubles, damping: float, least: float) -> D
     return solved
 
 
-def _spread(network: MlpNetwork, unknown: Unknown, by: EstimationParameters) -> Doubles:
+def _spread(network: MlpNetwork, unknown: Unknown) -> Doubles:
     """A square root of the covariance of the columns that the layers of this role have."""
     blocks = network.blocks
     if unknown.role == INP:
@@ -309,7 +268,8 @@ def _spread(network: MlpNetwork, unknown: Unknown, by: EstimationParameters) -> 
         return np.eye(blocks.hidden) * max(size, TINY)
     weight = blocks.out_weight
     covariance = np.einsum("bdh,beh->de", weight, weight) / (len(weight) * blocks.hidden)
-    covariance.flat[:: len(covariance) + 1] += by.least_damping * np.trace(covariance) + TINY
+    least = STANDARD.least_damping * np.trace(covariance) + TINY
+    covariance.flat[:: len(covariance) + 1] += least
     return np.linalg.cholesky(covariance)
 
 
@@ -328,10 +288,7 @@ def _factors(
     return left.astype(np.float64), np.tile(with_ones(right), (len(g), 1))
 
 
-def _moved(
-    network: MlpNetwork, unknowns: Sequence[Unknown], changes: Sequence[Doubles]
-) -> MlpNetwork:
-    """The network with its unknown layers changed."""
+def _moved(network: MlpNetwork, unknowns: Unknowns, changes: Sequence[Doubles]) -> MlpNetwork:
     blocks = network.blocks
     inp = blocks.inp_weight.copy(), blocks.inp_bias.copy()
     out = blocks.out_weight.copy(), blocks.out_bias.copy()

@@ -1,47 +1,49 @@
-"""Where in an arrangement a block is missing.
+"""Where in an arrangement a block is missing, and how the others are ordered around the gap.
 
 A block that is missing at a gap adds ``g · f(x)`` to the predictions, with the states x and the
-sensitivities g at that gap. What is not known of f is given a Gaussian prior, so that the missing
-effect is a Gaussian process over the rows, whose kernel is an elementwise product: of the Gram
-matrix of the sensitivities with that of the hidden units, where the inp layer is at hand; where it
-is not, with the arc-cosine kernel of the states, to which infinitely many random ReLU units
-converge (Cho & Saul 2009). How much of a residual a block in some gap could explain is told by how
-well one half of the rows foretells the other. Where it ran is told by the marginal likelihood of
-the residual, with priors as wide as the layers at hand (MacKay 1992).
+sensitivities g at that gap. Under a Gaussian prior on f this is a Gaussian process over the rows,
+whose kernel is an elementwise product: of the Gram matrix of the sensitivities with that of the
+hidden units, or without an inp layer with the arc-cosine kernel of the states, to which infinitely
+many random ReLU units converge (Cho & Saul 2009). How much a block in some gap could explain is
+told by how well one half of the rows foretells the other; where it ran, by the marginal likelihood
+of the residual, with priors as wide as the layers at hand (MacKay 1992).
+
+A search that only lowers the error puts blocks where they make up for missing ones. So to order
+blocks around gaps, residuals and effects of moves are whitened by the covariance of the missing
+effects: the regression on adjacent swaps is then generalised least squares (Aitken 1936).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from unshuffle.blocks.ends import Linear
-from unshuffle.blocks.mlp import INP, OUT, MlpNetwork
+from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, as_mlp
+from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.linearization import linearize
+from unshuffle.ordering.moves import shift_moves
+from unshuffle.ordering.selection import pursuit, regression
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
-from unshuffle.repair.estimation import with_ones
-
-Doubles = NDArray[np.float64]
-
-TINY = 1e-30
-"""Added where a logarithm is taken or a matrix factored."""
+from unshuffle.repair.estimation import TINY, Doubles, with_ones
 
 
 @dataclass(frozen=True)
 class GapParameters:
     """Numbers that steer how gaps are judged."""
 
-    equations: int = 1200
-    """Predictions by which a gap is judged."""
-    ridges: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
-    """Relative to the mean diagonal of the kernel; the best one counts."""
-    near: int = 3
-    """Places around a gap that are looked at again with more rows."""
-    sweeps: int = 2
-    """Rounds over several layers, each located given where the others are."""
+    equations: int = 1200  # Predictions by which a gap is judged.
+    ridges: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)  # Over the mean diagonal of the kernel.
+    near: int = 3  # Places around a gap that are looked at again with more rows.
+    sweeps: int = 2  # Rounds over several layers, each located given where the others are.
+    rounds: int = 8  # Rounds of locating gaps and moving blocks in turn, at most.
+    moves: int = 16  # Rounds of moves in each of these, at most.
+    moving_equations: int = 800  # Predictions by which gaps are located in these rounds.
+    last_equations: int = 2000  # Predictions by which they are in the end.
+    windows: tuple[int, ...] = (1, 4)  # Places by which blocks move; the next if one is no help.
 
 
 STANDARD = GapParameters()
@@ -51,16 +53,8 @@ STANDARD = GapParameters()
 class Traces:
     """What an arrangement leaves of some rows, with the states and sensitivities at each gap.
 
-    Parameters
-    ----------
-    network
-        The arrangement, in float64.
-    states, pulled
-        Shapes (gaps, rows, width) and (gaps, outputs, rows, width).
-    residual
-        Shape (outputs, rows): the record minus what the arrangement predicts.
-    clock, by
-        Who looks at all gaps raises `OutOfTimeError` where no time is left; what steers the look.
+    The network is in float64. States have shape (gaps, rows, width), `pulled` (gaps, outputs, rows,
+    width), and the residual, the record minus what is predicted, (outputs, rows).
     """
 
     network: MlpNetwork
@@ -68,25 +62,19 @@ class Traces:
     pulled: Floats
     residual: Doubles
     clock: Clock
-    by: GapParameters
 
     @classmethod
     def of(
-        cls,
-        network: MlpNetwork,
-        records: Records,
-        clock: Clock,
-        equations: int = STANDARD.equations,
-        by: GapParameters = STANDARD,
+        cls, network: MlpNetwork, records: Records, clock: Clock, most: int = STANDARD.equations
     ) -> "Traces":
         """Follow the first rows, as many as make so many predictions, through an arrangement."""
-        some, network = slice(equations // records.outputs), network.astype(np.float64)
+        some, network = slice(most // records.outputs), network.astype(np.float64)
         states = network.states(records.inputs[some])
         residual = (records.predictions[some] - network.last(states[-1])).T
-        return cls(network, states, network.sensitivities(states), residual, clock, by)
+        return cls(network, states, network.sensitivities(states), residual, clock)
 
     def gaps(self) -> Iterator[int]:
-        """All gaps, as long as there is time."""
+        """All gaps; it raises `OutOfTimeError` where no time is left."""
         for gap in range(len(self.states)):
             self.clock.check()
             yield gap
@@ -94,10 +82,7 @@ class Traces:
 
 @dataclass(frozen=True, eq=False)
 class Orphan:
-    """A layer at hand, in float64, whose partner is missing.
-
-    `role` is that of the missing one, and `position` that of the one at hand in the pile.
-    """
+    """A layer at hand in the pile, in float64, and the role of its missing partner."""
 
     role: int
     layer: Linear
@@ -107,19 +92,16 @@ class Orphan:
 def locate(
     traces: Traces, orphans: Sequence[Orphan], near: Sequence[int] | None = None
 ) -> list[int]:
-    """The likeliest gap of each layer whose partner is missing, by all rows of the traces.
-
-    None is far from the gaps `near`, if these are given.
-    """
-    by, nothing = traces.by, np.zeros((traces.residual.size,) * 2)
+    """The likeliest gap of each layer whose partner is missing, near to given gaps if there are."""
+    nothing = np.zeros((traces.residual.size,) * 2)
     found: list[tuple[int, Doubles]] = []
-    for _ in range(by.sweeps if len(orphans) > 1 else 1):
+    for _ in range(STANDARD.sweeps if len(orphans) > 1 else 1):
         for k, orphan in enumerate(orphans):
             base = sum((part for at, (_, part) in enumerate(found) if at != k), nothing)
             effects = (
                 (gap, missing_effect(traces, gap, orphan))
                 for gap in traces.gaps()
-                if near is None or abs(gap - near[k]) <= by.near
+                if near is None or abs(gap - near[k]) <= STANDARD.near
             )
             best = max(effects, key=lambda each: _likeliest(traces, base + each[1])[1])
             found[k : k + 1] = [best]
@@ -145,18 +127,8 @@ def missing_effect(traces: Traces, gap: int, orphan: Orphan) -> Doubles:
     return np.asarray((read @ read.T) * alike * (spread / 2), np.float64)
 
 
-def whitening(traces: Traces, kernel: Doubles) -> Doubles:
-    """Cholesky factor of a kernel with the noise that makes the residual likeliest."""
-    ridge, _ = _likeliest(traces, kernel)
-    return np.asarray(np.linalg.cholesky(kernel + ridge * np.eye(len(kernel))), np.float64)
-
-
 def unexplained(traces: Traces, orphan: Orphan | None = None) -> Doubles:
-    """Part of the residual that a block missing at each gap would leave unexplained: shape (gaps,).
-
-    It is what the best of some ridges leaves of the second half of the rows. Without an orphan both
-    layers of the block are missing.
-    """
+    """Part of the residual that a block in each gap would leave, of which an orphan is a layer."""
     before = max(float(np.mean(np.square(traces.residual[:, 1::2]))), np.finfo(float).tiny)
     return np.array([_left(traces, gap, orphan) for gap in traces.gaps()]) / before
 
@@ -168,7 +140,7 @@ def fill(traces: Traces, gap: int, inp: Linear) -> Linear:
     outputs, rows, width = left.shape
     rights, left = np.tile(right, (outputs, 1)), left.reshape(-1, width)
     kernel, residual = (left @ left.T) * (rights @ rights.T), traces.residual.reshape(-1)
-    ridge, _ = _best_ridge(kernel, residual, rows, traces.by.ridges)
+    ridge, _ = _best_ridge(kernel, residual, rows)
     np.fill_diagonal(kernel, kernel.diagonal() + ridge)
     weights = (left * np.linalg.solve(kernel, residual)[:, None]).T @ rights
     return Linear(weights[:, :-1], weights[:, -1])
@@ -179,7 +151,7 @@ def _likeliest(traces: Traces, kernel: Doubles) -> tuple[float, float]:
     r = traces.residual.reshape(-1)
     scale = float(np.trace(kernel)) / len(kernel)
     results = []
-    for ridge in traces.by.ridges:
+    for ridge in STANDARD.ridges:
         factor = np.linalg.cholesky(kernel + (ridge * scale + TINY) * np.eye(len(kernel)))
         size = float(np.square(solve_triangular(factor, r, lower=True, check_finite=False)).mean())
         evidence = -len(r) / 2 * np.log(size + TINY) - np.log(factor.diagonal()).sum()
@@ -202,12 +174,10 @@ def _left(traces: Traces, gap: int, orphan: Orphan | None) -> float:
         left = left @ orphan.layer.weight
     left = left.reshape(outputs * rows, -1)
     kernel = (left @ left.T) * np.tile(kernel, (outputs, outputs))
-    return _best_ridge(kernel, residual.reshape(-1), rows, traces.by.ridges)[1]
+    return _best_ridge(kernel, residual.reshape(-1), rows)[1]
 
 
-def _best_ridge(
-    kernel: Doubles, residual: Doubles, rows: int, ridges: Sequence[float]
-) -> tuple[float, float]:
+def _best_ridge(kernel: Doubles, residual: Doubles, rows: int) -> tuple[float, float]:
     """The ridge with which one half of the rows foretells the other best, and its error."""
     even = np.arange(len(residual)) % rows % 2 == 0
     inner, across = kernel[np.ix_(even, even)], kernel[np.ix_(~even, even)]
@@ -215,7 +185,7 @@ def _best_ridge(
     if not scale > 0:
         return 1.0, float(np.mean(np.square(residual[~even])))
     results = []
-    for ridge in ridges:
+    for ridge in STANDARD.ridges:
         damped = inner + ridge * scale * np.eye(len(inner))
         left = residual[~even] - across @ np.linalg.solve(damped, residual[even])
         results.append((float(np.mean(np.square(left))), ridge * scale))
@@ -230,5 +200,68 @@ def _arc_cosine(x: Doubles) -> Doubles:
     lengths = np.outer(norms, norms)
     cosine = np.clip(gram / lengths, -1.0, 1.0)
     angle = np.arccos(cosine)
-    kernel: Doubles = lengths * (np.sin(angle) + (np.pi - angle) * cosine) / np.pi
-    return kernel
+    return np.asarray(lengths * (np.sin(angle) + (np.pi - angle) * cosine) / np.pi)
+
+
+def order_around(
+    judge: Judge, run: Run, orphans: Sequence[Orphan], known: Records, clock: Clock
+) -> Iterator[tuple[Run, list[int]]]:
+    """Locate the gaps and order the blocks around them, in turn, while there is time.
+
+    After each round it yields what stands and the gap of each orphan; the last is the result, with
+    more rows for the gaps. It raises `OutOfTimeError` where no time is left.
+    """
+
+    def traced(run: Run, records: Records, equations: int) -> Traces:
+        return Traces.of(as_mlp(judge.network(run.arrangement)), records, clock, equations)
+
+    by, gaps = STANDARD, list[int]()
+    for _ in range(by.rounds):
+        traces = traced(run, judge.records, judge.predictions.size)
+        before, gaps = gaps, locate(traced(run, judge.records, by.moving_equations), orphans)
+        yield run, gaps
+        kernel = np.zeros((traces.residual.size,) * 2)
+        for gap, orphan in zip(gaps, orphans, strict=True):
+            kernel += missing_effect(traces, gap, orphan)
+        start, (ridge, _) = run, _likeliest(traces, kernel)
+        factor = np.linalg.cholesky(kernel + ridge * np.eye(len(kernel)))
+        for moved in _moved(judge, start, factor):
+            run = moved
+            yield run, gaps
+        if run is start and gaps == before:
+            break
+    yield run, locate(traced(run, known, by.last_equations), orphans, near=gaps)
+
+
+def _moved(judge: Judge, run: Run, factor: Floats) -> Iterator[Run]:
+    """Move blocks while that lowers the whitened error; yield what stands after each round."""
+
+    def whitened(values: Floats) -> Doubles:
+        white = solve_triangular(factor, values.T.astype(np.float64), lower=True)
+        return np.ascontiguousarray(white.T)
+
+    def value(run: Run) -> float:
+        residual = judge.ends.leave(run.states[-1]) - judge.predictions
+        return float(np.square(whitened(residual.T.reshape(-1))).sum())
+
+    def improved(run: Run, window: int) -> Run:
+        """Linearize anew, and take the first proposal that is better; else what stands."""
+        at, lowest = linearize(judge, run), value(run)
+        moves = shift_moves(judge, at, window)
+        moves, residual = moves.with_effects(whitened(moves.effects)), whitened(at.residual)
+        for chosen in (regression(moves, residual), pursuit(moves, residual, strength=len(run))):
+            for halving in range(len(chosen).bit_length()):
+                part = chosen[: len(chosen) >> halving]
+                better = judge.run(moves.apply(part, run.arrangement), after=run)
+                if value(better) < lowest:
+                    return better
+        return run
+
+    effort = 0
+    for _ in range(STANDARD.moves):
+        better = improved(run, STANDARD.windows[effort])
+        kept = better is not run
+        if not kept and effort + 1 == len(STANDARD.windows):
+            return
+        run, effort = better, 0 if kept else effort + 1
+        yield run

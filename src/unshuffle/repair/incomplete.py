@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 
 from unshuffle.blocks.activations import find_activation
-from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.grouping import pair
@@ -23,12 +22,12 @@ from unshuffle.pieces.pile import Piece, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.tolerance import arithmetic_of
-from unshuffle.repair.anatomy import SURE_PART, partial_anatomy
-from unshuffle.repair.copies import near_copies
+from unshuffle.repair import rebuilding
+from unshuffle.repair.case import SURE_PART, near_copies, partial_anatomy
 from unshuffle.repair.division import likely_networks
 from unshuffle.repair.estimation import estimate_last
 from unshuffle.repair.gaps import Traces, unexplained
-from unshuffle.repair.rebuilding import Rebuilding, RebuildingParameters
+from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.arranging import Reproduction, arrange, given
 from unshuffle.solution.findings import Findings, Gap, Leftover
 from unshuffle.solution.options import Options
@@ -39,15 +38,10 @@ from unshuffle.solution.solution import Solution
 class IncompleteParameters:
     """Numbers that say what is doubted, and what is called a gap."""
 
-    doubtful: float = -3.0
-    """Log-odds below which a matched pair is taken for two layers that found no partner."""
-    explained: float = 0.5
-    """Part of what is left that a whole block explains in some gap if it is said to be missing."""
-    near: float = 0.1
-    least: float = 1e-4
-    """Parts of the predictions' variance that are left then, at most and at least."""
-    rebuilding: RebuildingParameters = field(default_factory=RebuildingParameters)
-    """What steers the search."""
+    doubtful: float = -3.0  # Log-odds below which a matched pair is taken for two orphans.
+    explained: float = 0.5  # Part of what is left that a block explains if it is called missing.
+    near: float = 0.1  # Part of the predictions' variance that is left then, at most.
+    least: float = 1e-4  # The same, at least.
 
 
 STANDARD = IncompleteParameters()
@@ -56,21 +50,9 @@ STANDARD = IncompleteParameters()
 def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
     """Rebuild with each piece that can be the last layer in turn, until one reproduces the record.
 
-    Where there are several, the pile may hold two networks, which the weights tell apart; that is
-    tried first. Where pieces are missing or too many, an activation may fit better by accident;
-    then the first is tried by itself too.
-
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`; pieces may be missing, or of another network.
-    anatomy
-        As from `partial_anatomy`.
-
-    Returns
-    -------
-    Solution
-        The one that reproduces the record, or the one with the lowest error.
+    Where there are several, the pile may hold two networks; that is tried first. Where pieces are
+    missing or too many, an activation may fit better by accident; then the first is tried by itself
+    too. Else the solution with the lowest error is returned.
     """
     found: list[Solution] = []
     if len(anatomy.last) > 1 and min(len(anatomy.inp), len(anatomy.out)) > 1:
@@ -93,33 +75,16 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
 
 
 def solve_loose(
-    pile: Pile,
-    records: Records,
-    options: Options,
-    anatomy: Anatomy,
-    start: Solution | None = None,
+    pile: Pile, records: Records, options: Options, anatomy: Anatomy, start: Solution | None = None
 ) -> Solution:
-    """Rebuild with layers that may be left out or estimated, and verify what came of it.
-
-    Parameters
-    ----------
-    pile, records, options, anatomy
-        As for `solve_incomplete`.
-    start
-        An arrangement of all pieces to begin with.
-
-    Returns
-    -------
-    Solution
-        With its leftovers and gaps among the findings.
-    """
+    """Rebuild with layers that may be left out or estimated; a solution of all may be the start."""
     return _Loose(pile, records, options, anatomy, start).solution()
 
 
 def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
     """Take the blocks that seem to be of one network for all that it has."""
     solution = _Loose(pile, records, options, anatomy, divided=True).solution()
-    findings, by = solution.findings, STANDARD.rebuilding
+    findings, by = solution.findings, rebuilding.STANDARD
     assert findings is not None
     few = len(findings.leftovers) <= by.slots  # a search with all pieces at hand does as well
     if solution.outcome in FINAL or few or findings.unexplained > by.hopeless:
@@ -136,10 +101,7 @@ def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: An
 
 
 class _Loose:
-    """A search with layers that may be left out, or estimated, and what it comes to.
-
-    It is as for `solve_loose`, or begins with the blocks that seem to be of one of two networks.
-    """
+    """A search with layers that may be left out, or estimated, and what it comes to."""
 
     def __init__(
         self,
@@ -155,14 +117,13 @@ class _Loose:
         self.pile, self.anatomy, self.guess = pile, anatomy, ""
         if not anatomy.last:
             self._guess_last()
-        pile, by = self.pile, STANDARD.rebuilding
-        self.ids = (*pile.ids, *(_new_name(pile, str(k + 1)) for k in range(by.slots)))
+        pile, slots = self.pile, rebuilding.STANDARD.slots
+        self.ids = (*pile.ids, *(_new_name(pile, str(k + 1)) for k in range(slots)))
+        problems = self._problems(start)
         if divided:
             problems = likely_networks(pile, records, self.anatomy, options)
-        else:
-            problems = self._problems(start)
         with single_threaded_blas(), options.clock.phase("order"):
-            rebuilding = Rebuilding(
+            search = rebuilding.Rebuilding(
                 problems,
                 len(pile),
                 options,
@@ -170,17 +131,15 @@ class _Loose:
                 guessed_last=bool(self.guess),
                 searched=start is not None,
                 divided=divided,
-                by=by,
             )
-            steps, stops, on_step = rebuilding.steps(), options.stops, options.on_step
+            steps, stops, on_step = search.steps(), options.stops, options.on_step
             try:
                 self.ending = run_search(steps, Trace(self.ids), stops=stops, on_step=on_step)
             except OutOfTimeError:
                 self.ending = Ending.OUT_OF_TIME
-        self.one = rebuilding.standing
+        self.one = search.standing
 
     def _guess_last(self) -> None:
-        """Add a piece that may be the last layer."""
         guess = estimate_last(self.known.inputs, self.known.predictions).astype(self.pile.dtype)
         self.guess = _new_name(self.pile, "last")
         self.pile = Pile([*self.pile, Piece.linear(self.guess, guess.weight, guess.bias)])
@@ -189,26 +148,23 @@ class _Loose:
         self.anatomy = completed
 
     def _problems(self, start: Solution | None) -> Iterator[Problem]:
-        """One problem for each activation; its blocks are the pairs that are not doubtful.
-
-        With an arrangement to begin with there is one, whose blocks stand in their order.
-        """
+        """One problem for each activation, of pairs that are not doubtful; or the one to start."""
         pile, records, anatomy, clock = self.pile, self.records, self.anatomy, self.options.clock
         activations = self.options.activations
         if start is not None and start.last is not None:
             activations = [find_activation(start.activation)]
             anatomy = anatomy.with_last(pile.index[start.last])
         for activation in activations:
-            bank = mlp_bank(pile, anatomy, activation)
             with clock.phase("pair"):
                 pairing = pair(pile, records, anatomy=anatomy, activation=activation, clock=clock)
-            grouped, evidence = pairing.grouped(pile), pairing.evidence(pile, bank)
+            problem = problem_of(pile, records, anatomy, pairing, activation)
+            grouped, sure = problem.grouped, problem.evidence.of(problem.grouped)
             if start is not None:
                 blocks = [[pile.index[name] for name in block] for block in start.blocks]
                 grouped = np.array(blocks, np.intp)
-            elif (evidence.of(grouped) > 0).mean() > SURE_PART:
-                grouped = grouped[evidence.of(grouped) > STANDARD.doubtful]
-            yield Problem(bank, last_layer(pile, pairing.last), grouped, evidence, records)
+            elif (sure > 0).mean() > SURE_PART:
+                grouped = grouped[sure > STANDARD.doubtful]
+            yield replace(problem, grouped=grouped)
 
     def solution(self) -> Solution:
         """What was rebuilt, verified, with what was left over and what the gaps carry."""
@@ -302,7 +258,6 @@ def _leftovers(pile: Pile, used: Pile, solution: Solution) -> tuple[Leftover, ..
 
 
 def _new_name(pile: Pile, name: str) -> str:
-    """A name that no piece has."""
     name = f"{LOST}{name}"
     while name in pile.index:
         name = f"{LOST}{name}"

@@ -12,17 +12,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.mlp import INP, as_mlp_bank
+from unshuffle.blocks.mlp import INP, MlpBank, as_mlp_bank
 from unshuffle.blocks.threads import pool
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.descent import Search, descend
 from unshuffle.ordering.judge import Judge, Run
-from unshuffle.ordering.linearization import (
-    Linearization,
-    linearize,
-    project,
-    replacement_effects,
-)
+from unshuffle.ordering.linearization import Linearization, linearize, project, replacement_effects
 from unshuffle.ordering.trace import Step
 from unshuffle.pieces.blueprint import Arrangement, Parts
 
@@ -31,39 +26,25 @@ from unshuffle.pieces.blueprint import Arrangement, Parts
 class MembershipParameters:
     """Numbers that steer the choice of blocks."""
 
-    gain: float = 0.1
-    help: float = 0.01
-    """Part of the error that a change takes away at least, as pieces that belong do, and a block
-    that is put in while an arrangement is built from nothing."""
-    inserted: int = 48
-    replaced: int = 600
-    """Blocks of spare layers, and replacements of layers, that are scored: those that are the
-    likeliest by weights."""
-    judged: int = 8
-    """Proposals of each kind that are judged exactly."""
-    screened_rows: int = 128
-    """Rows on which replacements are scored."""
+    gain: float = 0.1  # Part of the error that a change takes away at least, as true pieces do.
+    help: float = 0.01  # The same of a block that is put in while building from nothing.
+    inserted: int = 48  # Blocks of spare layers that are scored: the likeliest by weights.
+    replaced: int = 600  # Replacements of layers that are scored, chosen alike.
+    judged: int = 8  # Proposals of each kind that are judged exactly.
+    screened_rows: int = 128  # Rows on which replacements are scored.
 
 
 STANDARD = MembershipParameters()
 
 
 def settle_membership(
-    judge: Judge,
-    run: Run,
-    evidence: Evidence,
-    *,
-    done: Callable[[Run], bool],
-    by: MembershipParameters = STANDARD,
+    judge: Judge, run: Run, evidence: Evidence, *, done: Callable[[Run], bool]
 ) -> Search:
-    """Change which blocks stand in an arrangement until no change helps.
-
-    Layers come from the judge's bank; a block that the evidence rules out is never put in. `done`
-    says whether a run is as good as any can be.
-    """
+    """Change which blocks stand until no change helps; the evidence may rule out blocks."""
     run = yield from descend(judge, run, evidence, done=done)
     while not done(run):
-        better, step = _tried("membership", judge, run, _changes(judge, run, evidence, by), by.gain)
+        changes = _changes(judge, run, evidence)
+        better, step = _tried("membership", judge, run, changes, STANDARD.gain)
         yield step
         if better is run:
             break
@@ -71,7 +52,7 @@ def settle_membership(
     return run
 
 
-def grow(judge: Judge, blocks: Arrangement, by: MembershipParameters = STANDARD) -> Search:
+def grow(judge: Judge, blocks: Arrangement) -> Search:
     """Build an arrangement from nothing, out of given blocks, as long as some block helps.
 
     Where many blocks are of another network, taking them out one by one does not help: each does
@@ -81,9 +62,7 @@ def grow(judge: Judge, blocks: Arrangement, by: MembershipParameters = STANDARD)
     while len(run) < len(blocks):
         placed = {*run.arrangement[:, INP].tolist()}
         spare = blocks[[block[INP] not in placed for block in blocks.tolist()]]
-        better, step = _tried(
-            "growth", judge, run, _insertions(judge, run, spare, by.judged), by.help
-        )
+        better, step = _tried("growth", judge, run, _insertions(judge, run, spare), STANDARD.help)
         yield step
         if better is run:
             break
@@ -103,43 +82,44 @@ def _tried(
     return best, Step(phase, tested, kept, best.arrangement, best.error, rows)
 
 
-def _changes(
-    judge: Judge, run: Run, evidence: Evidence, by: MembershipParameters
-) -> list[Arrangement]:
+def _changes(judge: Judge, run: Run, evidence: Evidence) -> list[Arrangement]:
     """Arrangements with one block taken out, one put in, or one layer replaced by a spare one."""
     standing, bank = run.arrangement, as_mlp_bank(judge.bank)
-    used = {*standing.ravel().tolist()}
-    spare = [
-        [position for position in positions if position not in used]
-        for positions in (bank.inp_positions, bank.out_positions)
-    ]
+    spare = spare_layers(bank, standing)
     shorter = [np.delete(standing, place, axis=0) for place in range(len(run)) if len(run) > 1]
     blocks = np.array([*product(*spare)], np.intp).reshape(-1, 2)
-    likeliest = _lowest(-evidence.of(blocks), by.inserted)
-    longer = _insertions(judge, run, blocks[likeliest], by.judged)
-    return [*shorter, *longer, *_replacements(judge, run, spare, evidence, by)]
+    likeliest = _lowest(-evidence.of(blocks), STANDARD.inserted)
+    longer = _insertions(judge, run, blocks[likeliest])
+    return [*shorter, *longer, *_replacements(judge, run, spare, evidence)]
+
+
+def spare_layers(bank: MlpBank, arrangement: Arrangement) -> list[list[int]]:
+    """Positions of the inp and of the out layers that do not stand in an arrangement."""
+    used = {*arrangement.ravel().tolist()}
+    positions = bank.inp_positions, bank.out_positions
+    return [[each for each in role if each not in used] for role in positions]
 
 
 def _lowest(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
-    """Indices of the lowest values, as far as they are not infinite."""
     lowest = np.argsort(values, kind="stable")[:most]
     return lowest[values[lowest] < np.inf]
 
 
-def _insertions(judge: Judge, run: Run, blocks: Arrangement, most: int) -> list[Arrangement]:
+def _insertions(judge: Judge, run: Run, blocks: Arrangement) -> list[Arrangement]:
     """Arrangements with one more block, where it promises most."""
     if not len(blocks):
         return []
     errors = insertion_errors(judge, linearize(judge, run), blocks)
-    likeliest = (divmod(k, errors.shape[1]) for k in _lowest(errors.ravel(), most).tolist())
-    return [np.insert(run.arrangement, place, blocks[k], axis=0) for k, place in likeliest]
+    likeliest = _lowest(errors.ravel(), STANDARD.judged)
+    which = zip(*np.divmod(likeliest, errors.shape[1]), strict=True)
+    return [np.insert(run.arrangement, place, blocks[k], axis=0) for k, place in which]
 
 
 def _replacements(
-    judge: Judge, run: Run, spare: list[list[int]], evidence: Evidence, by: MembershipParameters
+    judge: Judge, run: Run, spare: list[list[int]], evidence: Evidence
 ) -> list[Arrangement]:
     """Arrangements with a spare layer in place of another, where that promises most."""
-    standing = run.arrangement
+    by, standing = STANDARD, run.arrangement
     crossed = [np.repeat(standing[:, None], len(each), axis=1) for each in spare]
     for role, others in enumerate(spare):
         crossed[role][:, :, role] = others
@@ -160,11 +140,7 @@ def _replacements(
 
 
 def insertion_errors(judge: Judge, at: Linearization, blocks: Arrangement) -> NDArray[np.float64]:
-    """Mean squared error to first order after inserting each block at each place.
-
-    In the result, shape (blocks, length + 1), entry (b, t) runs block b right before what is now
-    place t. All are scored from one forward and one backward pass.
-    """
+    """Errors to first order with each block right before each place: shape (blocks, length + 1)."""
     states, residual = at.run.states, at.residual.reshape(at.sensitivities.shape[1], -1)
 
     def errors(block: Parts) -> NDArray[np.float64]:

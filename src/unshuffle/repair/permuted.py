@@ -1,15 +1,15 @@
 """Permuted hidden units: inp and out of a block list its units in different sequences.
 
-Pairs come from what no permutation changes, by one signal after the other, and a first guess at the
-units from what weights tell of them. Units and order are then mended in turn: some rounds on the
-order, other columns for the blocks in most doubt by least squares, and exchanges of columns. Where
-the guess is too far off for that, some steps of gradient descent on soft permutations, and some
-rounds on the order of the blocks that they make on average, go before.
+Pairs come from what no permutation changes, and a first guess at the units from what weights tell
+of them. Units and order are then mended in turn: some rounds on the order, other columns for the
+blocks in most doubt by least squares, and exchanges of columns. Where the guess is too far off for
+that, gradient descent on soft permutations, and rounds on the order of the blocks that they make on
+average, go before.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import RELU, find_activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
-from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpStack, as_mlp, as_mlp_bank
+from unshuffle.blocks.mlp import INP, OUT, MlpStack, as_mlp, as_mlp_bank
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
@@ -33,21 +33,14 @@ from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.proof.verification import require_predictions
-from unshuffle.repair.unit_assignment import UnitAssignmentParameters, reassigned_units
-from unshuffle.repair.unit_descent import UnitDescent, UnitDescentParameters
-from unshuffle.repair.unit_exchange import (
+from unshuffle.repair.unit_matching import assigned, likely_pairs, unit_scores
+from unshuffle.repair.unit_mending import (
     Columns,
-    UnitExchangeParameters,
+    UnitDescent,
     Units,
     exchanged_units,
     permuted_columns,
-)
-from unshuffle.repair.unit_matching import (
-    UnitMatch,
-    UnitMatchingParameters,
-    assigned,
-    likely_pairs,
-    unit_scores,
+    reassigned_units,
 )
 from unshuffle.solution.arranging import Reproduction, Start, arrange
 from unshuffle.solution.options import Options
@@ -58,30 +51,16 @@ from unshuffle.solution.solution import Solution
 class PermutedParameters:
     """Numbers that steer the search for units and order."""
 
-    equations: int = 1024
-    """Predictions on which orders are compared and permutations checked."""
-    unit_equations: int = 4000
-    """Predictions from which hard permutations are mended."""
-    evidence: float = 0.7
-    """Factor on the log-likelihoods by weights: they were matched by what they state."""
-    strength: float = 0.1
-    """Part of the predictions that count as independent at first."""
-    gain: float = 4.0
-    """Factor on that part from round to round."""
-    rounds: int = 4
-    """Rounds on the order in a look at it, at most."""
-    patience: int = 8
-    """Looks without progress before the search ends."""
-    exchanged: int = 3
-    """Looks without progress before columns are exchanged in the hard permutations."""
-    attempts: int = 2
-    """Searches from each matching of the layers, with other rows and batches."""
-    progress: float = 0.98
-    """Part of the best error before that a look leaves at most if it is progress."""
-    matching: UnitMatchingParameters = field(default_factory=UnitMatchingParameters)
-    exchange: UnitExchangeParameters = field(default_factory=UnitExchangeParameters)
-    assignment: UnitAssignmentParameters = field(default_factory=UnitAssignmentParameters)
-    descent: UnitDescentParameters = field(default_factory=UnitDescentParameters)
+    equations: int = 1024  # Predictions on which orders are compared and permutations checked.
+    unit_equations: int = 4000  # Predictions from which hard permutations are mended.
+    evidence: float = 0.7  # Factor on the log-likelihoods by weights, which were matched by these.
+    strength: float = 0.1  # Part of the predictions that count as independent at first.
+    gain: float = 4.0  # Factor on that part from round to round.
+    rounds: int = 4  # Rounds on the order in a look at it, at most.
+    patience: int = 8  # Looks without progress before the search ends.
+    exchanged: int = 3  # Looks without progress before hard permutations have columns exchanged.
+    attempts: int = 2  # Searches from each matching of the layers, with other rows and batches.
+    progress: float = 0.98  # Part of the best error so far that a look leaves if it is progress.
 
 
 STANDARD = PermutedParameters()
@@ -92,22 +71,8 @@ def solve_permuted(
 ) -> Solution:
     """Put together a network whose inp and out layers list hidden units in other sequences.
 
-    Parameters
-    ----------
-    pile
-        Whole pieces.
-    records, options
-        As for `unshuffle.solve`; the activation is ReLU unless it is named.
-    by
-        What steers the search.
-
-    Raises
-    ------
-    PileError
-        If the pieces cannot be one residual network, if they are detached, or if inp and out
-        layers, or the last one, cannot be told apart by their shapes.
-    RecordError
-        If the record does not fit the pile or has no predictions.
+    The activation is ReLU unless it is named. It raises `PileError` if pieces are detached, or
+    shapes do not tell inp, out and last layers apart; other errors are those of `solve`.
     """
     anatomy = read_anatomy(pile, records)
     if pile.detached or anatomy.interchangeable or len(anatomy.last) > 1:
@@ -127,10 +92,7 @@ def solve_permuted(
 def _search(
     pile: Pile, anatomy: Anatomy, records: Records, options: Options, by: PermutedParameters
 ) -> "tuple[UnitSearch, Start]":
-    """Search with each matching that weights suggest, and again with other rows, until one solves.
-
-    The search with the lowest error is returned, and what all of them came to.
-    """
+    """Search with each matching by weights, and again with other rows, until one solves."""
     activation = RELU if options.activation is None else find_activation(options.activation)
     bank = mlp_bank(pile, anatomy, activation)
     last = last_layer(pile, pile[anatomy.last[0]].id)
@@ -138,8 +100,10 @@ def _search(
     goal, trace = Reproduction(arithmetic, anatomy.blocks), Trace(pile.ids)
     best, ending = None, Ending.CONVERGED
     for attempt, match in product(range(by.attempts), likely_pairs(bank, options.clock)):
-        grouped, evidence = bank.arranged(match.pairs), _only(bank, match)
-        problem = Problem(bank, last, grouped, evidence, records)
+        log_odds = np.full(match.scores.shape, -np.inf)  # rules out all pairs but the matched ones
+        log_odds[tuple(match.pairs.T)] = 0.0
+        evidence = Evidence((EdgeOdds(INP, OUT, log_odds, bank.rows, bank.columns),))
+        problem = Problem(bank, last, bank.arranged(match.pairs), evidence, records)
         rng = np.random.default_rng([options.seed, attempt] if attempt else options.seed)
         search = UnitSearch(problem, match.sign, goal, options, rng, by)
         ending = run_search(search.steps(), trace, stops=options.stops, on_step=options.on_step)
@@ -151,34 +115,13 @@ def _search(
     return best, Start(best.order, trace, None if best.solved else ending)
 
 
-def _only(bank: MlpBank, match: UnitMatch) -> Evidence:
-    """Evidence that rules out all pairs but the matched ones."""
-    log_odds = np.full(match.scores.shape, -np.inf)
-    log_odds[tuple(match.pairs.T)] = 0.0
-    return Evidence((EdgeOdds(INP, OUT, log_odds, bank.rows, bank.columns),))
-
-
 @dataclass(eq=False)
 class UnitSearch:
-    """A search for the units and the order together, the pairs given.
+    """A search for the units and the order together, the pairs given by the evidence.
 
-    After it, `order` is the last order, and `hard` the column of each unit in the blocks as they
-    are grouped. `error` is theirs, and `solved` whether they reproduce the rows that orders are
+    After it, `order` is the last order, and `hard` the column of each unit in the blocks as
+    grouped. `error` is theirs, and `solved` whether they reproduce the rows that orders are
     compared on.
-
-    Parameters
-    ----------
-    problem
-        What is to be ordered, with the columns as they are in the pile. The evidence admits only
-        the pairs that are grouped, and these stand in the sequence of their inp layers.
-    sign
-        As of `UnitMatch`.
-    goal, options
-        What is asked of an arrangement, and how to search.
-    rng
-        Draws rows and batches.
-    by
-        What steers it.
     """
 
     problem: Problem
@@ -214,7 +157,7 @@ class UnitSearch:
     def _begin(self) -> Step:
         """Guess the units by weights, and the order by seeds."""
         options, by, last = self.options, self.by, as_mlp(self.problem.network(self.order)).last
-        scores = by.evidence * unit_scores(self.blocks, self.sign, options.clock, by.matching)
+        scores = by.evidence * unit_scores(self.blocks, self.sign, options.clock)
         scores = scores.astype(np.float32)
         self.hard = assigned(scores)
         # What blocks do to the states hardly shows in soft ones, which do too little.
@@ -226,14 +169,11 @@ class UnitSearch:
         self.order = orders[0]
         known = (bench.known.inputs, bench.known.predictions)
         self.units = Units(self.blocks, last, scores, *(part.astype(last.dtype) for part in known))
-        self.soft = UnitDescent(self.units, self.rng, by.descent)
+        self.soft = UnitDescent(self.units, self.rng)
         return Step("seeds", errors, True, self.order, float(errors[0]), rows)
 
     def _mend(self) -> Iterator[Step]:
-        """The order, many units at once, and exchanges in turn, with hard permutations.
-
-        The record gains weight against what weights say from round to round.
-        """
+        """The order, many units at once, and exchanges in turn, by the record more and more."""
         by, last = self.by, np.inf
         rows = max(self.options.rows or 0, by.unit_equations // self.sample.outputs)
         some = self.units.rows(slice(rows))
@@ -255,10 +195,10 @@ class UnitSearch:
     def _better(self, units: Units, strength: float) -> Iterator[Columns]:
         """Columns of blocks in their order, many assigned anew and then two by two exchanged."""
         clock, columns = self.options.clock, self.hard[self._running()]
-        others = reassigned_units(units, columns, clock, self.by.assignment)
+        others = reassigned_units(units, columns, clock)
         columns = min([columns, *others], key=partial(units.objective, strength=strength))
         yield columns
-        yield from exchanged_units(units, columns, strength, clock, self.by.exchange)
+        yield from exchanged_units(units, columns, strength, clock)
 
     def _descend(self, blocks: MlpStack) -> Iterator[Step]:
         """Rounds on the order of blocks whose columns are in sequence."""

@@ -5,112 +5,197 @@ the record's word. Where a misfit remains, the pieces that found no partner are 
 the partner of the best is estimated by least squares, and the order is searched again with it.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.blocks.ends import Linear
-from unshuffle.blocks.mlp import OUT, MlpStack
+from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpNetwork, MlpStack, as_mlp_bank
+from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.descent import Search, descend
+from unshuffle.ordering.judge import Judge
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.stages import FIRST_STAGES
 from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench, rank_seeds
 from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import rounding_tolerance
-from unshuffle.repair.around import order_around
-from unshuffle.repair.estimation import Estimate, estimate_last, estimate_layers, fit_all_rows
-from unshuffle.repair.gaps import Orphan, Traces, fill, unexplained
-from unshuffle.repair.membership import grow, settle_membership
-from unshuffle.repair.reconstruction import Reconstruction, StandIn
+from unshuffle.repair.estimation import (
+    Estimate,
+    Unknown,
+    estimate_last,
+    estimate_layers,
+    fit_all_rows,
+)
+from unshuffle.repair.gaps import Orphan, Traces, fill, order_around, unexplained
+from unshuffle.repair.membership import grow, settle_membership, spare_layers
 from unshuffle.solution.arranging import Reproduction
 from unshuffle.solution.options import Options
 
-Rebuilt = Generator[Step, None, Reconstruction]
-"""A search that comes to a reconstruction."""
+# Log-odds of a block with a layer that was made to fit it.
+SURE = 50.0
 
 
 @dataclass(frozen=True)
 class RebuildingParameters:
     """Numbers that steer rebuilding."""
 
-    slots: int = 16
-    """Layers that can be estimated."""
-    few_equations: int = 384
-    """With fewer predictions, all rows judge arrangements and fit layers."""
-    far: float = 0.02
-    growth_rows: int = 192
-    """Share of the predictions' variance from which on an arrangement is grown from nothing too,
-    and rows on which it is."""
-    hopeless: float = 0.5
-    """Share of the variance above which blocks are not those of one of two networks."""
-    fits: float = 1.5
-    """A layer is tried in the gaps if it leaves at most so many times as much as any block."""
-    gaps: int = 2
-    tried: int = 4
-    """Gaps in which a layer is tried, and layers that are tried."""
-    worthwhile: float = 0.9
-    helpful: float = 0.98
-    """Part of the error that a layer that is filled in leaves at most, and a round that helps."""
-    most_orphans: int = 4
-    seed_rows: int = 256
-    """Layers without a partner around which the others are ordered before anything else, and inputs
-    that seeds look at then."""
-    explained: float = 0.5
-    """Part of the error that estimates of their partners leave at most, if none is a stranger."""
-    rounds: int = 4
-    refits: int = 12
-    """Rounds of estimating all missing layers, or a missing last one, and ordering blocks again."""
-    ridge: float = 1e-2
-    """Of the regression that guesses inp layers, relative to the mean diagonal."""
+    slots: int = 16  # Layers that can be estimated.
+    few_equations: int = 384  # With fewer predictions, all rows judge arrangements and fit layers.
+    far: float = 0.02  # Share of the variance above which an arrangement is grown from nothing too.
+    growth_rows: int = 192  # Rows on which it is.
+    hopeless: float = 0.5  # Share of the variance above which blocks are not one of two networks.
+    fits: float = 1.5  # A layer is tried if it leaves at most so many times what any block does.
+    gaps: int = 2  # Gaps in which a layer is tried.
+    tried: int = 4  # Layers that are tried.
+    worthwhile: float = 0.9  # Part of the error that a layer that is filled in leaves at most.
+    helpful: float = 0.98  # Part of the error that a round that helps leaves at most.
+    most_orphans: int = 4  # Layers without a partner around which the others are ordered first.
+    seed_rows: int = 256  # Inputs that seeds look at then.
+    explained: float = 0.5  # Part of the error that estimated partners leave if none is a stranger.
+    rounds: int = 4  # Rounds of estimating all missing layers and ordering blocks again.
+    refits: int = 12  # Rounds of fitting a missing last layer and ordering blocks again.
+    ridge: float = 1e-2  # Of the regression that guesses inp layers, relative to the mean diagonal.
 
 
 STANDARD = RebuildingParameters()
 
 
+@dataclass(frozen=True, eq=False)
+class StandIn:
+    """An estimated layer, with a position behind those of the pile, and that of its partner."""
+
+    role: int
+    position: int
+    partner: int
+    layer: Linear
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Positions of the block's inp and out layer."""
+        both = self.position, self.partner
+        return both if self.role == INP else both[::-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """An arrangement of pieces and of stand-ins at positions in `slots`, the newest last.
+
+    The `error` is on rows that arrangements are judged on; `complete` if these are reproduced.
+    """
+
+    problem: Problem
+    last: Linear
+    arrangement: Arrangement
+    slots: range
+    stand_ins: tuple[StandIn, ...] = ()
+    error: float = np.inf
+    complete: bool = False
+
+    @cached_property
+    def bank(self) -> MlpBank:
+        """All layers, stand-ins behind the pieces."""
+        bank = as_mlp_bank(self.problem.bank)
+        inp, out = ([one for one in self.stand_ins if one.role == role] for role in (INP, OUT))
+
+        def joined(values: Floats, more: list[Floats]) -> Floats:
+            return np.concatenate([values, *(each[None] for each in more)], dtype=values.dtype)
+
+        return MlpBank(
+            joined(bank.inp_weight, [one.layer.weight for one in inp]),
+            joined(bank.inp_bias, [one.layer.bias for one in inp]),
+            joined(bank.out_weight, [one.layer.weight for one in out]),
+            joined(bank.out_bias, [one.layer.bias for one in out]),
+            bank.activation,
+            (*bank.inp_positions, *(one.position for one in inp)),
+            (*bank.out_positions, *(one.position for one in out)),
+        )
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """On which layers share a block: a stand-in with none but its partner."""
+        bank, (edge,) = self.bank, self.problem.evidence.edges
+        odds = np.full((len(bank.inp_positions), len(bank.out_positions)), -np.inf)
+        odds[: edge.log_odds.shape[0], : edge.log_odds.shape[1]] = edge.log_odds
+        for one in self.stand_ins:
+            odds[bank.rows[one.block[INP]], bank.columns[one.block[OUT]]] = SURE
+        return Evidence((EdgeOdds(INP, OUT, odds, bank.rows, bank.columns),))
+
+    def network(self) -> MlpNetwork:
+        """The network of the arrangement."""
+        return MlpNetwork(self.bank.take(self.arrangement), self.last)
+
+    def judge(self, records: Records) -> Judge:
+        """A judge of arrangements on rows."""
+        return Judge(self.bank, self.last, records)
+
+    def orphans(self) -> list[Orphan]:
+        """The pieces that do not stand in the arrangement, as layers whose partners are missing."""
+        bank = as_mlp_bank(self.problem.bank)
+        inp, out = spare_layers(bank, self.arrangement)
+        return [
+            *(Orphan(OUT, bank.inp_layer(each).astype(np.float64), each) for each in inp),
+            *(Orphan(INP, bank.out_layer(each).astype(np.float64), each) for each in out),
+        ]
+
+    def unknowns(self) -> list[Unknown]:
+        """The places of all stand-ins in the arrangement, the newest last."""
+        found = [np.argwhere(self.arrangement == one.position).tolist() for one in self.stand_ins]
+        return [Unknown(*where[0]) for where in found if where]
+
+    @property
+    def free(self) -> int | None:
+        """A position that no stand-in in the arrangement has; None where all are taken."""
+        return next((slot for slot in self.slots if slot not in self.arrangement), None)
+
+    def with_block(self, gap: int, one: StandIn) -> "Reconstruction":
+        """The same with one more block, of a stand-in and its partner."""
+        others = (other for other in self.stand_ins if other.position != one.position)
+        arrangement = np.insert(self.arrangement, gap, one.block, axis=0)
+        return replace(self, arrangement=arrangement, stand_ins=(*others, one))
+
+    def refitted(self, network: MlpNetwork, unknowns: Sequence[Unknown]) -> "Reconstruction":
+        """The same with those layers of a network that is arranged in the same way."""
+        blocks, layers = network.blocks, {}
+        for unknown in unknowns:
+            weight, bias = (blocks.inp, blocks.out)[unknown.role]
+            position = int(self.arrangement[unknown.place, unknown.role])
+            layers[position] = Linear(weight[unknown.place], bias[unknown.place])
+        refitted = (
+            replace(one, layer=layers.get(one.position, one.layer)) for one in self.stand_ins
+        )
+        return replace(self, stand_ins=tuple(refitted))
+
+
+# A search that comes to a reconstruction.
+Rebuilt = Generator[Step, None, Reconstruction]
+
+
+@dataclass(eq=False)
 class Rebuilding:
     """A search on loose layers, which can be cut off at any time: what stands is always whole.
 
-    Parameters
-    ----------
-    problems
-        One for each activation and last layer that may be the network's, with the sure blocks.
-    pieces
-        How many the pile has; estimated layers have positions behind theirs.
-    options, goal
-        How to search, and for what.
-    guessed_last
-        Whether the last layer of the problems is but a guess.
-    searched
-        Whether the blocks of the only problem stand in the order that a search has found.
-    divided
-        Whether the problems are of blocks that seem to be of one of two networks: then it is only
-        settled which blocks belong, and not even that if none of them leads near the record.
+    There is a problem for each activation and last layer that may be the network's. If the pile was
+    divided, blocks seem to be of one of two networks; then it is only settled which belong.
     """
 
-    def __init__(
-        self,
-        problems: Iterable[Problem],
-        pieces: int,
-        options: Options,
-        goal: Reproduction,
-        *,
-        guessed_last: bool = False,
-        searched: bool = False,
-        divided: bool = False,
-        by: RebuildingParameters = STANDARD,
-    ) -> None:
-        self.problems, self.options, self.by = iter(problems), options, by
-        self.slots = range(pieces, pieces + by.slots)
-        self.guessed_last, self.searched, self.divided = guessed_last, searched, divided
-        self.goal, self.rng = goal, np.random.default_rng(options.seed)
-        self.first = next(self.problems)
+    problems: Iterator[Problem]
+    pieces: int
+    options: Options
+    goal: Reproduction
+    guessed_last: bool = False
+    searched: bool = False
+    divided: bool = False
+
+    def __post_init__(self) -> None:
+        self.slots = range(self.pieces, self.pieces + STANDARD.slots)
+        self.first, self.rng = next(self.problems), np.random.default_rng(self.options.seed)
         self.known = self.judged = self.fitted = self.first.known
         self.standing = self._of(self.first, self.first.grouped)
 
@@ -125,7 +210,7 @@ class Rebuilding:
     def _rebuilt(self) -> Rebuilt:
         one, around = self.standing, None
         if not self.searched:
-            few = 0 < len(one.orphans()) <= self.by.most_orphans
+            few = 0 < len(one.orphans()) <= STANDARD.most_orphans
             if few and not (self.guessed_last or self.divided):
                 around = yield from self._filled_around(self._on_other_rows(one))
                 if around is not None and around.complete:
@@ -133,7 +218,7 @@ class Rebuilding:
             one = yield from self._first_descents()
         one = self._on_other_rows(one)
         if self.divided:
-            hopeless = one.error > self.by.hopeless * float(np.var(self.judged.predictions))
+            hopeless = one.error > STANDARD.hopeless * float(np.var(self.judged.predictions))
             return one if hopeless else (yield from self._settled(one))
         if self.guessed_last:
             one = yield from self._with_last(one)
@@ -158,13 +243,10 @@ class Rebuilding:
         return one
 
     def _on_other_rows(self, one: Reconstruction) -> Reconstruction:
-        """Divide the rows anew, and judge an arrangement on them.
-
-        Some rows judge arrangements, and layers are fitted to the others; all do both if few.
-        """
+        """Divide rows anew: if many, some judge arrangements, and layers fit the others."""
         known, many = self.first.known, self.options.parameters.many
         self.known = self.judged = self.fitted = known.take(self.rng.permutation(len(known)))
-        if known.predictions.size >= self.by.few_equations:
+        if known.predictions.size >= STANDARD.few_equations:
             count = min(-(-many // known.outputs), len(known) // 3)
             self.judged = self.known.take(np.arange(count))
             self.fitted = self.known.take(np.arange(count, len(known)))
@@ -192,7 +274,6 @@ class Rebuilding:
         return self._judged(one)
 
     def _membership(self, one: Reconstruction) -> Search:
-        """Settle which blocks belong, and in which sequence."""
         judge = one.judge(self.judged)
         run, done = judge.run(one.arrangement), partial(self.goal.reproduces, judge)
         return settle_membership(judge, run, one.evidence, done=done)
@@ -201,11 +282,8 @@ class Rebuilding:
         return (yield from self._followed(one, self._membership(one)))
 
     def _filled_around(self, one: Reconstruction) -> Generator[Step, None, Reconstruction | None]:
-        """Order the sure blocks around the gaps of layers without a partner; estimate the partners.
-
-        None where estimates explain too little of what is left.
-        """
-        judge, inputs = one.judge(self.judged), self.known.inputs[: self.by.seed_rows]
+        """Order sure blocks around the gaps of orphans; estimate partners, if that helps enough."""
+        judge, inputs = one.judge(self.judged), self.known.inputs[: STANDARD.seed_rows]
         seeds, _ = rank_seeds(self.first, judge, inputs, len(judge.inputs), quick=False)
         run, done = judge.run(seeds[0]), partial(self.goal.reproduces, judge)
         search = descend(judge, run, one.evidence, done=done, short=True)
@@ -224,7 +302,7 @@ class Rebuilding:
         for gap, orphan in sorted(zip(gaps, orphans, strict=True), key=lambda each: -each[0]):
             one = self._inserted(one, traces, gap, orphan)
         one = yield from self._fitted(one)
-        return one if one.complete or one.error < self.by.explained * left else None
+        return one if one.complete or one.error < STANDARD.explained * left else None
 
     def _traces(self, one: Reconstruction) -> Traces:
         return Traces.of(one.network(), self.fitted, self.options.clock)
@@ -233,49 +311,45 @@ class Rebuilding:
         """Settle which blocks belong, fill gaps, and estimate what is missing."""
         everything = one.arrangement
         one = yield from self._settled(one)
-        if one.error > self.by.far * float(np.var(self.judged.predictions)):
+        if one.error > STANDARD.far * float(np.var(self.judged.predictions)):
             one = yield from self._regrown(one, everything)
         while not one.complete:
             better = yield from self._one_filled(one)
             if better is one:
                 break
             one = better
-        for _ in range(self.by.rounds):
+        for _ in range(STANDARD.rounds):
             if one.complete or not one.unknowns():
                 break
             before = one.error
             one = yield from self._estimated(one)
-            if not one.error < self.by.helpful * before:
+            if not one.error < STANDARD.helpful * before:
                 break
         return one
 
     def _regrown(self, one: Reconstruction, blocks: Arrangement) -> Rebuilt:
-        """An arrangement that is grown from nothing, where that is better."""
-        some = np.arange(min(self.by.growth_rows, len(self.judged)))
+        some = np.arange(min(STANDARD.growth_rows, len(self.judged)))
         grown = yield from grow(one.judge(self.judged.take(some)), blocks)
         run = yield from self._membership(replace(one, arrangement=grown.arrangement))
-        if len(run) and run.error < self.by.worthwhile * one.error:
+        if len(run) and run.error < STANDARD.worthwhile * one.error:
             return self._judged(replace(one, arrangement=run.arrangement))
         return one
 
     def _with_last(self, one: Reconstruction) -> Rebuilt:
         """Fit the last layer to the arrangement and search for a better one, in turn."""
         error = np.inf
-        for _ in range(self.by.refits):
+        for _ in range(STANDARD.refits):
             final = one.network().states(self.fitted.inputs)[-1]
             last = estimate_last(final, self.fitted.predictions).astype(final.dtype)
             one = yield from self._settled(replace(one, last=last))
-            if not one.error < self.by.worthwhile * error:
+            if not one.error < STANDARD.worthwhile * error:
                 break
             error = one.error
         return one
 
     def _one_filled(self, one: Reconstruction) -> Rebuilt:
-        """Fill the gap for which a piece without a partner speaks most; as it was if none does.
-
-        More pieces than could be estimated partners for are another network's.
-        """
-        by, orphans = self.by, one.orphans()
+        """Fill the gap for which a piece without a partner speaks most; as it was if none does."""
+        by, orphans = STANDARD, one.orphans()
         if len(orphans) > by.slots:
             return one
         traces = self._traces(one)
@@ -302,12 +376,11 @@ class Rebuilding:
     def _inserted(
         self, one: Reconstruction, traces: Traces, gap: int, orphan: Orphan
     ) -> Reconstruction:
-        """The same with a block in a gap, of a piece and a first guess of its partner."""
         assert one.free is not None
         if orphan.role == OUT:
             layer = fill(traces, gap, orphan.layer)
         else:
-            layer = _guessed_inp(one.network().blocks, orphan.layer, self.by.ridge)
+            layer = _guessed_inp(one.network().blocks, orphan.layer, STANDARD.ridge)
         return one.with_block(gap, StandIn(orphan.role, one.free, orphan.position, layer))
 
     def _estimated(self, one: Reconstruction, *, newest: bool = False) -> Rebuilt:
@@ -316,7 +389,6 @@ class Rebuilding:
         return one if one.complete else (yield from self._settled(one))
 
     def _fitted(self, one: Reconstruction, *, newest: bool = False) -> Rebuilt:
-        """Estimate all missing layers, or the newest one, by least squares."""
         unknowns, clock = one.unknowns()[-1 if newest else 0 :], self.options.clock
         if unknowns:
             used = self.fitted if newest else self.known
@@ -343,7 +415,7 @@ def _step(phase: str, one: Reconstruction, rows: int, *, kept: bool) -> Step:
 def _guessed_inp(blocks: MlpStack, out: Linear, ridge: float) -> Linear:
     """An inp layer as the other blocks' out layers have theirs: one regression over all units."""
 
-    def features(weight: NDArray[np.floating]) -> NDArray[np.float64]:
+    def features(weight: Floats) -> Floats:
         units = weight.T.astype(np.float64)
         return np.column_stack([units, np.linalg.norm(units, axis=1), np.ones(len(units))])
 

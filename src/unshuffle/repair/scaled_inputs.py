@@ -27,38 +27,31 @@ from unshuffle.solution.solution import Solution
 
 CUT_OFF = (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
 
+SCALED = (
+    "the inputs are not as the network read them: with every column scaled and shifted, by numbers "
+    "fitted to the record, all rows are reproduced to rounding"
+)
+
 
 @dataclass(frozen=True)
 class ScalingParameters:
     """Numbers that steer the search for scales and order."""
 
-    rows: int = 2048
-    """Rows that scales are fitted to, at most."""
-    iterations: int = 60
-    """Iterations of a fit, at most."""
-    few_rows: int = 512
-    """Rows where it is only asked whether scales help."""
-    few_iterations: int = 10
-    """Iterations where it is only asked whether scales help."""
-    equations: float = 1.5
-    """Predictions that are needed for each number that is fitted, so that a fit says something."""
-    damping: float = 1e-2
-    """Damping that a fit begins with, relative to the curvature."""
-    least_damping: float = 1e-12
-    """Damping that a fit ends with, at least."""
-    most_damping: float = 1e8
-    """Damping with which a fit gives up."""
-    converged: float = 1e-12
-    """An iteration that takes away less of the error than this part of it is the last one."""
-    rounds: int = 5
-    """Rounds of searching for the order and fitting scales in turn."""
-    steps: int = 120
-    """Steps of a search between two fits."""
-    helpful: float = 0.9
-    """A round helps if it leaves at most this part of the error."""
+    rows: int = 2048  # Rows that scales are fitted to, at most.
+    iterations: int = 60  # Iterations of a fit, at most.
+    few_rows: int = 512  # Rows where it is only asked whether scales help.
+    few_iterations: int = 10  # Iterations where it is only asked whether scales help.
+    equations: float = 1.5  # Predictions for each fitted number, so that a fit says something.
+    damping: float = 1e-2  # Damping that a fit begins with, relative to the curvature.
+    least_damping: float = 1e-12  # Damping that a fit ends with, at least.
+    most_damping: float = 1e8  # Damping with which a fit gives up.
+    converged: float = 1e-12  # Part of the error; an iteration that helps less is the last.
+    rounds: int = 5  # Rounds of searching for the order and fitting scales in turn.
+    steps: int = 120  # Steps of a search between two fits.
+    helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
+    # Part of the error that scales leave at most where nothing else is wrong: fitted to the record
+    # of another network, they left 0.4 to 0.7.
     scaled: float = 0.25
-    """Part of the error that scales leave at most where nothing else is wrong: fitted to the record
-    of another network, they left 0.4 to 0.7."""
 
 
 STANDARD = ScalingParameters()
@@ -78,36 +71,15 @@ class Scaling:
 
 
 def solve_scaled(
-    pile: Pile,
-    records: Records,
-    options: Options,
-    found: Solution | None = None,
-    by: ScalingParameters = STANDARD,
+    pile: Pile, records: Records, options: Options, found: Solution | None = None
 ) -> Solution | None:
-    """Search for the order and fit the scales of the inputs in turn.
+    """Search for the order and fit the scales of the inputs in turn; `found` is without scales.
 
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`; the pile is whole.
-    found
-        What a search without scales came to.
-    by
-        What steers it.
-
-    Returns
-    -------
-    Solution or None
-        `EXACT` if the record is reproduced as it stands; `APPROXIMATE` if it is reproduced to
-        rounding with scales and shifts, which its findings then hold. Where the first search was
-        cut off, that one's; else None.
+    It is `EXACT` if the record is reproduced as it stands; `APPROXIMATE` with scales among the
+    findings. Where the first search was cut off it is that one's; else None.
     """
-    known, clock = records.predicted(), options.clock
-    if (
-        found is not None
-        and found.outcome is Outcome.NO_FIT
-        and not _helps(found, known, clock, by)
-    ):
+    known, clock, by = records.predicted(), options.clock, STANDARD
+    if found is not None and found.outcome is Outcome.NO_FIT and not _helps(found, known, clock):
         return None
     first = solution = found or arrange_on(pile, records, options, by.steps)
     error = np.inf
@@ -117,12 +89,15 @@ def solve_scaled(
             break
         error = solution.mse
         with clock.phase("scales"), single_threaded_blas():
-            scaling = fit_scaling(as_mlp(solution.network), known, clock, by)
+            scaling = fit_scaling(as_mlp(solution.network), known, clock)
         if scaling is None:
             return None
         solution = arrange_on(pile, scaling.applied(records), options, by.steps, solution)
         if solution.exact:
-            return _told(solution, scaling)
+            # Fitted numbers leave it approximate.
+            scale, shift = tuple(scaling.scale.tolist()), tuple(scaling.shift.tolist())
+            findings = Findings(notes=(SCALED,), scale=scale, shift=shift)
+            return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
     if solution.exact:
         return solution
     # Of what was found before there is more to say than that no scales were found in time.
@@ -142,13 +117,14 @@ def arrange_on(
     return arrange(pile, records, options, start=start, stops=stops)
 
 
-def _helps(found: Solution, known: Records, clock: Clock, by: ScalingParameters) -> bool:
+def _helps(found: Solution, known: Records, clock: Clock) -> bool:
     """Whether scales take most of a misfit away."""
+    by = STANDARD
     if not found.mse < known.variance:
         return False
     some, network = known.take(np.arange(min(by.few_rows, len(known)))), as_mlp(found.network)
     with clock.phase("scales"), single_threaded_blas():
-        scaling = fit_scaling(network, some, clock, replace(by, iterations=by.few_iterations))
+        scaling = fit_scaling(network, some, clock, by.few_iterations)
     if scaling is None:
         return False
     before, after = (
@@ -157,26 +133,14 @@ def _helps(found: Solution, known: Records, clock: Clock, by: ScalingParameters)
     return after < by.scaled * before
 
 
-def _told(solution: Solution, scaling: Scaling) -> Solution:
-    """The solution with its scales among the findings; fitted numbers leave it approximate."""
-    note = (
-        "the inputs are not as the network read them: with every column scaled and shifted, by "
-        "numbers fitted to the record, all rows are reproduced to rounding"
-    )
-    scale, shift = tuple(scaling.scale.tolist()), tuple(scaling.shift.tolist())
-    findings = Findings(notes=(note,), scale=scale, shift=shift)
-    return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
-
-
 def fit_scaling(
-    network: MlpNetwork, known: Records, clock: Clock, by: ScalingParameters = STANDARD
+    network: MlpNetwork, known: Records, clock: Clock, iterations: int = STANDARD.iterations
 ) -> Scaling | None:
-    """Fit the scale and shift of every input column to the record, if there is enough of it.
+    """Fit scale and shift of every column to rows spread over the record, if there are enough.
 
-    Rows that are used are spread evenly over those with predictions. A column that is constant
-    keeps its scale of 1. Time may end it with the best so far.
+    A constant column keeps its scale of 1. Time may end it with the best so far.
     """
-    some = known.take(np.arange(0, len(known), -(-len(known) // by.rows)))
+    by, some = STANDARD, known.take(np.arange(0, len(known), -(-len(known) // STANDARD.rows)))
     if some.predictions.size < by.equations * 2 * some.width:
         return None
     network = network.astype(np.float64)
@@ -184,7 +148,7 @@ def fit_scaling(
     numbers = np.concatenate([np.ones(some.width), np.zeros(some.width)])
     residual, jacobian = _linearized(network, inputs, predictions, numbers)
     damping = by.damping
-    for _ in range(by.iterations):
+    for _ in range(iterations):
         gram, slope = jacobian.T @ jacobian, jacobian.T @ residual
         before = after = float(residual @ residual)
         curvature = gram.diagonal() + np.finfo(float).eps * np.trace(gram)

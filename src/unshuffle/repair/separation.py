@@ -1,10 +1,9 @@
 """Several networks in one pile: for each record the network that it is of.
 
-What one network has, no other can have. So the pieces of a network that reproduces its record are
-taken out before the others are looked for, and a record that could not be solved among all pieces
-is tried again once there are fewer. Only where the rest does not reproduce a record are the pieces
-of the other networks tried for it too: if it is reproduced then, pieces are claimed twice, which
-cannot be, and is said.
+The pieces of a network that reproduces its record are taken out before the others are looked for,
+and a record that could not be solved among all pieces is tried again once there are fewer. Only
+where the rest does not reproduce a record are the pieces of the other networks tried for it too: if
+it is reproduced then, pieces are claimed twice, which cannot be, and is said.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,43 +18,23 @@ from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.solution.findings import Findings, Leftover
 from unshuffle.solution.solution import Solution
 
+# Solves one record within so many seconds, or without a limit.
 Solve = Callable[[Pile, Records, float | None], Solution]
-"""Solves one record within so many seconds, or without a limit."""
 
+# Of a search whose time is up before it begins: it takes one step.
 LEAST_SECONDS = 1e-9
-"""Of a search whose time is up before it begins: it takes one step."""
-
+# Pieces that are named where more are claimed twice.
 NAMED = 8
-"""Pieces that are named where more are claimed twice."""
 
 
 def separate(
     pile: Pile, records: Sequence[Records], solve: Solve, *, time_limit: float | None = None
 ) -> tuple[Solution, ...]:
-    """Find a network for each record of one pile.
+    """Find a network for each record of one pile; fewer if the search was interrupted.
 
-    Parameters
-    ----------
-    pile
-        The pieces of all networks.
-    records
-        A record of each.
-    solve
-        `unshuffle.solve` with whatever options.
-    time_limit
-        Seconds for all of them; each record has an equal part of what is left.
-
-    Returns
-    -------
-    tuple
-        A solution for each record, in their sequence; fewer if the search was interrupted. Pieces
-        that are left over and stand in the network of another record are said to be of that one.
-        Where two networks that reproduce their records share pieces, either says so in its notes.
-
-    Raises
-    ------
-    PileError, RecordError, UsageError
-        As from `unshuffle.solve`.
+    Each record has an equal part of the seconds left. Leftovers that stand in another network are
+    said to be of that one; networks that reproduce their records and share pieces say so in their
+    notes. Errors are those of `solve`.
     """
     clock, found = Clock(time_limit), dict[int, Solution]()
     for number, part in _attempts(pile, len(records), found):
@@ -100,7 +79,6 @@ def _attempts(pile: Pile, count: int, found: Mapping[int, Solution]) -> Iterator
 
 
 def _settled(found: Mapping[int, Solution]) -> list[int]:
-    """Numbers of the records that are reproduced."""
     return [number for number, one in found.items() if one.outcome in SETTLED]
 
 
@@ -132,7 +110,6 @@ def _told(number: int, pile: Pile, found: Mapping[int, Solution]) -> Solution:
 
 
 def _contradiction(other: int, shared: Sequence[PieceId], *, same: bool) -> str:
-    """That two networks share pieces, in a sentence."""
     if same:
         return f"the network of record {other + 1} has the same pieces: both records are of it"
     names = ", ".join(map(str, shared[:NAMED]))

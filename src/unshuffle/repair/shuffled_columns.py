@@ -1,13 +1,12 @@
 """Input columns that stand in another sequence than the network reads them.
 
-Which column of the record is which input, the moments of the predictions tell: their covariances
-with each column, with its square and with the product of each two columns. Where columns are
-distributed alike, those of a network's own predictions for the record's inputs are the same but for
-the sequence, even if the blocks are only about in order. So the sequence is a matching of two
-graphs, which the Frank-Wolfe algorithm solves on doubly stochastic matrices (Vogelstein et al.,
-"Fast approximate quadratic programming for graph matching", 2015). What is wrong in it then is
-mended by exchanges of two columns, all scored to first order from one backward pass, the best of
-them judged exactly; and the order of the blocks is searched in turn.
+Which column is which input, the moments of the predictions tell: their covariances with each
+column, with its square and with the product of each two columns. Those of a network's own
+predictions for the record's inputs are the same but for the sequence, even if the blocks are only
+about in order. So the sequence is a matching of two graphs, which the Frank-Wolfe algorithm solves
+on doubly stochastic matrices (Vogelstein et al., "Fast approximate quadratic programming for graph
+matching", 2015). What is wrong in it is mended by exchanges of two columns, scored to first order
+from one backward pass, the best judged exactly; and the order of the blocks is searched in turn.
 """
 
 from collections.abc import Iterator
@@ -32,8 +31,13 @@ from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
+# For each input of the network, the column of the record that holds it.
 Columns = NDArray[np.intp]
-"""For each input of the network, the column of the record that holds it."""
+
+SHUFFLED = (
+    "the input columns are not in the sequence in which the network reads them: in another one, "
+    "found with the order, all rows are reproduced to rounding"
+)
 
 TINY = 1e-12
 
@@ -42,37 +46,23 @@ TINY = 1e-12
 class ColumnParameters:
     """Numbers that steer the search for columns and order."""
 
-    seed_rows: int = 64
-    """Inputs that seeds look at."""
-    seeded: int = 4
-    """Orders by seeds from which columns are matched."""
-    rows_per_column: int = 10
-    """Rows for each column without which the moments are noise."""
+    seed_rows: int = 64  # Inputs that seeds look at.
+    seeded: int = 4  # Orders by seeds from which columns are matched.
+    rows_per_column: int = 10  # Rows for each column without which the moments are noise.
+    # Likeness of the moments of a record and of a network in the order of a seed from which on the
+    # columns are taken to be in sequence: mostly it is 0.9 then, and else below 0.1.
     in_sequence: float = 0.2
-    """Likeness of the moments of a record and of a network in the order of a seed from which on the
-    columns are taken to be in sequence: mostly it is 0.9 then, and else below 0.1."""
-    starts: int = 16
-    """Matchings that are begun, all but the first at random."""
-    iterations: int = 60
-    """Iterations of a matching, at most."""
-    finalists: int = 3
-    """Matchings of each network, and of all, that go on."""
-    judged_rows: int = 400
-    """Rows on which exchanges are judged, and orders by seeds compared."""
-    judged: int = 16
-    """Exchanges that are judged exactly."""
-    most_judged: int = 64
-    """Exchanges that are judged if none of those helps, at most."""
-    widening: int = 4
-    """Factor that leads from the one to the other."""
-    rounds: int = 6
-    """Rounds of searching for the order and for the columns in turn."""
-    steps: int = 60
-    """Steps of a search for the order between two searches for columns."""
-    helpful: float = 0.9
-    """A round helps if it leaves at most this part of the error."""
-    near: float = 0.5
-    """Part of the predictions' variance that must not be left when the order is searched."""
+    starts: int = 16  # Matchings that are begun, all but the first at random.
+    iterations: int = 60  # Iterations of a matching, at most.
+    finalists: int = 3  # Matchings of each network, and of all, that go on.
+    judged_rows: int = 400  # Rows on which exchanges are judged, and orders by seeds compared.
+    judged: int = 16  # Exchanges that are judged exactly.
+    most_judged: int = 64  # Exchanges that are judged if none of those helps, at most.
+    widening: int = 4  # Factor that leads from the one to the other.
+    rounds: int = 6  # Rounds of searching for the order and for the columns in turn.
+    steps: int = 60  # Steps of a search for the order between two searches for columns.
+    helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
+    near: float = 0.5  # Part of the predictions' variance from which on no order is searched.
 
 
 STANDARD = ColumnParameters()
@@ -80,14 +70,10 @@ STANDARD = ColumnParameters()
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """How predictions follow single columns and couples of them.
+    """Covariances of predictions with single columns and couples of them.
 
-    Parameters
-    ----------
-    singles
-        Shape (2 × outputs, width): covariances with each standardised column and its square.
-    couples
-        Shape (outputs, width, width): with the products of two, 0 on the diagonal.
+    `singles`, shape (2 × outputs, width), are those with each standardised column and its square;
+    `couples`, shape (outputs, width, width), those with products of two, 0 on the diagonal.
     """
 
     singles: NDArray[np.float64]
@@ -112,40 +98,32 @@ def _standard(values: Floats) -> NDArray[np.float64]:
     """Columns with mean 0 and variance 1; a constant one is 0."""
     x = values - values.mean(axis=0, dtype=np.float64)
     spread = x.std(axis=0)
-    standard: NDArray[np.float64] = x / np.where(spread > TINY, spread, np.inf)
-    return standard
+    return np.asarray(x / np.where(spread > TINY, spread, np.inf))
 
 
 def match_columns(
-    ours: Moments,
-    theirs: Moments,
-    rng: np.random.Generator,
-    clock: Clock,
-    by: ColumnParameters = STANDARD,
+    ours: Moments, theirs: Moments, rng: np.random.Generator, clock: Clock
 ) -> list[Columns]:
     """Matchings of a network's inputs with the columns of a record, the likeliest first.
 
-    Raises
-    ------
-    OutOfTimeError
-        If the time does not suffice.
+    It raises `OutOfTimeError` where the time does not suffice.
     """
     linear = ours.singles.T @ theirs.singles
     width = len(linear)
     even = np.full((width, width), 1 / width)
     found: dict[tuple[int, ...], float] = {}
-    for start in range(by.starts):
+    for start in range(STANDARD.starts):
         clock.check()
         mixed = even if not start else (even + np.eye(width)[rng.permutation(width)]) / 2
-        for _ in range(by.iterations):
+        for _ in range(STANDARD.iterations):
             slope = linear + 2 * np.sum(ours.couples @ mixed @ theirs.couples, axis=0)
-            step = np.eye(width)[_assigned(slope)] - mixed
+            step = np.eye(width)[optimal_matching(slope)[:, 1]] - mixed
             gain = float(np.sum(step * slope))
             if gain < TINY:
                 break
             bend = float(np.sum(step * np.sum(ours.couples @ step @ theirs.couples, axis=0)))
             mixed = mixed + (1.0 if bend >= 0 else min(1.0, -gain / (2 * bend))) * step
-        columns = _assigned(mixed)
+        columns = optimal_matching(mixed)[:, 1]
         permuted = theirs.couples[:, columns][:, :, columns]
         alike = float(np.sum(ours.couples * permuted) + linear[np.arange(width), columns].sum())
         found[tuple(columns.tolist())] = alike
@@ -153,23 +131,11 @@ def match_columns(
     return [np.array(columns, np.intp) for columns in ranked]
 
 
-def _assigned(scores: NDArray[np.float64]) -> Columns:
-    return optimal_matching(scores)[:, 1]
-
-
 def exchange_columns(
-    network: MlpNetwork,
-    known: Records,
-    columns: Columns,
-    clock: Clock,
-    by: ColumnParameters = STANDARD,
+    network: MlpNetwork, known: Records, columns: Columns, clock: Clock
 ) -> tuple[float, Columns]:
-    """Exchange two columns after the other until no exchange lowers the error.
-
-    It begins with a sequence that is about right, judges on the first rows, and returns their mean
-    squared error and the columns. Time may end it with the best so far.
-    """
-    some = _first(known, by.judged_rows)
+    """Exchange two columns after the other while that lowers the error, and there is time."""
+    by, some = STANDARD, _first(known, STANDARD.judged_rows)
     error, judged = _error(network, some, columns), by.judged
     while judged <= by.most_judged and not clock.out:
         candidates = [*_exchanges(network, some, columns, judged)]
@@ -205,7 +171,6 @@ def _exchanges(
 
 
 def _error(network: MlpNetwork, some: Records, columns: Columns) -> float:
-    """Mean squared error with the columns in some sequence."""
     return network.error(some.inputs[:, columns], some.predictions)
 
 
@@ -213,102 +178,70 @@ def _first(known: Records, rows: int) -> Records:
     return known.take(np.arange(min(rows, len(known))))
 
 
-def solve_shuffled(
-    pile: Pile, records: Records, options: Options, by: ColumnParameters = STANDARD
-) -> Solution | None:
-    """Search for the sequence of the columns and the order of the blocks in turn.
-
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`; the pile is whole.
-    by
-        What steers it.
-
-    Returns
-    -------
-    Solution or None
-        `APPROXIMATE` if the record is reproduced to rounding with its columns in another sequence,
-        which its findings then hold; else None.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If the search is interrupted.
-    """
+def solve_shuffled(pile: Pile, records: Records, options: Options) -> Solution | None:
+    """Search for the columns and the order in turn; `KeyboardInterrupt` if that is interrupted."""
     try:
         with options.clock.phase("columns"), single_threaded_blas():
-            beginnings = _beginnings(pile, records.predicted(), options, by)
+            beginnings = _beginnings(pile, records.predicted(), options)
     except OutOfTimeError:
         return None
-    for beginning in beginnings:
-        solution = _in_turn(pile, records, options, beginning, by)
-        if solution is not None and solution.outcome is Outcome.INTERRUPTED:
-            raise KeyboardInterrupt
-        if solution is not None:
-            return None if solution.outcome is Outcome.BUDGET_SPENT else solution
-    return None
+    tried = (_in_turn(pile, records, options, *beginning) for beginning in beginnings)
+    solution = next((solution for solution in tried if solution is not None), None)
+    if solution is not None and solution.outcome is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
+    return None if solution is None or solution.outcome is Outcome.BUDGET_SPENT else solution
 
 
-def _beginnings(
-    pile: Pile, known: Records, options: Options, by: ColumnParameters
-) -> list[tuple[float, Columns]]:
+def _beginnings(pile: Pile, known: Records, options: Options) -> list[tuple[float, Columns]]:
     """Sequences to begin with, by their errors; none where the columns seem to be in sequence."""
+    by, clock = STANDARD, options.clock
     if known.width < 2 or len(known) < by.rows_per_column * known.width:
         return []
-    theirs, clock = Moments.of(known.inputs, known.predictions), options.clock
-    networks = _seeded_networks(pile, known, options, by)
+    theirs = Moments.of(known.inputs, known.predictions)
+    networks = _seeded_networks(pile, known, options)
     ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
     if max((one.likeness(theirs) for one in ours), default=1.0) > by.in_sequence:
         return []
     rng, some = np.random.default_rng(options.seed), _first(known, by.judged_rows)
     begun: list[tuple[float, MlpNetwork, Columns]] = []
     for network, one in zip(networks, ours, strict=True):
-        matched = match_columns(one, theirs, rng, clock, by)[: by.finalists]
+        matched = match_columns(one, theirs, rng, clock)[: by.finalists]
         begun += [(_error(network, some, columns), network, columns) for columns in matched]
     begun.sort(key=lambda each: each[0])
     mended = []
     for _, network, columns in begun[: by.finalists]:
         clock.check()
-        mended.append(exchange_columns(network, known, columns, clock, by))
+        mended.append(exchange_columns(network, known, columns, clock))
     return sorted(mended, key=lambda each: each[0])
 
 
 def _in_turn(
-    pile: Pile,
-    records: Records,
-    options: Options,
-    beginning: tuple[float, Columns],
-    by: ColumnParameters,
+    pile: Pile, records: Records, options: Options, error: float, columns: Columns
 ) -> Solution | None:
     """Search for the order and exchange columns in turn; a solution if it is found or cut off."""
-    solution, clock, (error, columns) = None, options.clock, beginning
+    solution, clock, by = None, options.clock, STANDARD
     for _ in range(by.rounds):
         if not error < by.near * records.variance:
             break
         sequenced = replace(records, inputs=records.inputs[:, columns])
         solution = arrange_on(pile, sequenced, options, by.steps, solution)
         if solution.exact:
-            return _told(solution, columns)
+            findings = Findings(notes=(SHUFFLED,), columns=tuple(columns.tolist()))
+            return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
         if solution.outcome in CUT_OFF:
             return solution
         network, known = as_mlp(solution.network), records.predicted()
         with clock.phase("columns"), single_threaded_blas():
-            better, exchanged = exchange_columns(network, known, columns, clock, by)
+            better, exchanged = exchange_columns(network, known, columns, clock)
         if not better < by.helpful * error:
             break
         error, columns = better, exchanged
     return None
 
 
-def _seeded_networks(
-    pile: Pile, known: Records, options: Options, by: ColumnParameters
-) -> list[MlpNetwork]:
-    """Networks whose blocks are ordered by seeds, the likeliest few.
-
-    A network and its record have the same distribution of predictions, whatever the sequence.
-    """
-    few = _first(known, by.judged_rows)
+def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[MlpNetwork]:
+    """Networks ordered by seeds, the few whose predictions are distributed as the record's."""
+    by, few = STANDARD, _first(known, STANDARD.judged_rows)
     reference, some = np.sort(few.predictions, axis=0), known.inputs[: by.seed_rows]
     networks: list[tuple[float, MlpNetwork]] = []
     for activation in options.activations:
@@ -324,13 +257,3 @@ def _seeded_networks(
         options.clock.check()
     networks.sort(key=lambda each: each[0])
     return [network for distance, network in networks[: by.seeded] if np.isfinite(distance)]
-
-
-def _told(solution: Solution, columns: Columns) -> Solution:
-    """The solution with the sequence among its findings; it is of no record that is there."""
-    note = (
-        "the input columns are not in the sequence in which the network reads them: in another "
-        "one, found with the order, all rows are reproduced to rounding"
-    )
-    findings = Findings(notes=(note,), columns=tuple(columns.tolist()))
-    return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)

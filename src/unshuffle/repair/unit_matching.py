@@ -1,11 +1,9 @@
 """Which hidden unit is which, by weights, where inp and out list them in other sequences.
 
-Whatever two layers have in common then shows only under the right permutation of the units. For
-every candidate pair the best permutation is a linear assignment (weight matching, Ainsworth,
+For every candidate pair the best permutation is a linear assignment (weight matching, Ainsworth,
 Hayase & Srinivasa 2023, "Git Re-Basin", arXiv:2209.04836), here of the inner products of what a
-unit reads with and what it writes with: training moves both along one line, as the trace of
-W_out W_in shows. True pairs gain more by it than wrong ones. Sorted norms and spectra, which no
-permutation changes, give other matchings to try.
+unit reads with and what it writes with: training moves both along one line. True pairs gain more by
+it than wrong ones. Sorted norms and spectra, which no permutation changes, give other matchings.
 
 Once pairs are known, a sharper score is learned: what a unit writes with is regressed on what it
 reads with and on its bias, over all blocks, and the units are assigned by the likelihood under that
@@ -14,6 +12,7 @@ ridge regression (Saunders, Gammerman & Vovk 1998) foretells each half of the bl
 one: where units of different blocks resemble each other, those that read alike write alike.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +26,9 @@ from unshuffle.pieces.clock import Clock, OutOfTimeError
 
 Values = NDArray[np.float64]
 
+# Sign of the inner products of what belongs together: training turns what a unit writes against
+# what it reads more often than along it.
 USUAL_SIGN = -1.0
-"""Of the inner products of what belongs together: training turns what a unit writes against what
-it reads more often than along it."""
 
 TINY = 1e-12
 
@@ -38,28 +37,17 @@ TINY = 1e-12
 class UnitMatchingParameters:
     """Numbers that steer the matching of units, and the look whether it is needed."""
 
-    ridge: float = 0.1
-    """Of the linear regression, in units of the variance."""
-    floor: float = 0.02
-    """Added to the covariance of its residuals, in units of the variance."""
-    rounds: int = 3
-    """Rounds of matching and linear regression in turn."""
-    kernel_rounds: int = 10
-    """Rounds of matching and regression with a kernel, at most."""
-    reach: float = 1.0
-    """Distance of two units over which the kernel falls, in standard deviations of a feature."""
-    noise: float = 0.3
-    """Ridge of the regression with it, in units of the variance."""
-    sample: int = 3000
-    """Units that it learns from, at most."""
-    clear: float = 1.0
-    """Spreads of the unmatched scores by which a clear pair leads its best rival."""
-    most_part: float = 0.75
-    """Part of the pairs that is clear where units are permuted; by chance it is a quarter."""
-    least_pairs: int = 8
-    """Pairs of which that can be said."""
-    most_pairs: int = 64
-    """Pairs that are worth the time."""
+    ridge: float = 0.1  # Of the linear regression, in units of the variance.
+    floor: float = 0.02  # Added to the covariance of its residuals, in units of the variance.
+    rounds: int = 3  # Rounds of matching and linear regression in turn.
+    kernel_rounds: int = 10  # Rounds of matching and regression with a kernel, at most.
+    reach: float = 1.0  # Distance of units over which the kernel falls, in standard deviations.
+    noise: float = 0.3  # Ridge of the regression with it, in units of the variance.
+    sample: int = 3000  # Units that it learns from, at most.
+    clear: float = 1.0  # Spreads of the unmatched scores by which a clear pair leads its rivals.
+    most_part: float = 0.75  # Part of pairs that is clear if units are permuted; else a quarter.
+    least_pairs: int = 8  # Pairs of which that can be said.
+    most_pairs: int = 64  # Pairs that are worth the time.
 
 
 STANDARD = UnitMatchingParameters()
@@ -67,16 +55,10 @@ STANDARD = UnitMatchingParameters()
 
 @dataclass(frozen=True, eq=False)
 class UnitMatch:
-    """What weights say of pairs whose units are in no common sequence.
+    """What weights say of pairs whose units are in no common sequence, at the best permutations.
 
-    Parameters
-    ----------
-    scores
-        Shape (I, J): how alike layers are under the best permutation, double-centred.
-    pairs
-        The best matching.
-    sign
-        The sign of inner products that counts as alike, as the matched pairs show it.
+    `scores`, shape (inp, out), are double-centred, and `sign` is that of inner products that counts
+    as alike.
     """
 
     scores: Scores
@@ -85,14 +67,9 @@ class UnitMatch:
 
 
 def match_units(bank: MlpBank, clock: Clock) -> UnitMatch:
-    """Score every pair of layers under its own best permutation of hidden units.
+    """Score every pair of layers under its own best permutation of hidden units, with both signs.
 
-    Both signs are tried: training may turn what a unit writes against what it reads, or along it.
-
-    Raises
-    ------
-    OutOfTimeError
-        If the time does not suffice.
+    It raises `OutOfTimeError` where the time does not suffice.
     """
     found = []
     for sign in (USUAL_SIGN, -USUAL_SIGN):
@@ -113,21 +90,22 @@ def match_units(bank: MlpBank, clock: Clock) -> UnitMatch:
 def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
     """Matchings by three signals that no sequence of the hidden units changes, as they differ.
 
-    Inner products under the best permutation, if there is time for them, speak where training moved
-    both layers along one line; else what training did to the sizes of units may (sorted norms), or
-    to the directions in which they read and write (spectra of the Gram matrices, here singular
-    values).
+    Inner products, if there is time for them, speak where training moved both layers along one
+    line; sorted norms or spectra (singular values) where it changed sizes or directions of units.
     """
-    found, sign = [], USUAL_SIGN
-    try:
+    found = []
+    with suppress(OutOfTimeError):
         found.append(match_units(bank, clock))
-        sign = found[0].sign
-    except OutOfTimeError:
-        pass
-    inp = bank.inp_weight.astype(np.float64)
-    out = bank.out_weight.astype(np.float64).transpose(0, 2, 1)
-    for feature in (_sorted_log_norms, _log_spectra):
-        scores = _resemblance(feature(inp), feature(out))
+    sign = found[0].sign if found else USUAL_SIGN
+    features = [
+        (
+            np.sort(_log_norms(units)[:, :, 0], axis=1),
+            np.log(np.maximum(np.linalg.svd(units, compute_uv=False), TINY)),
+        )
+        for units in _units(bank)
+    ]
+    for reads, writes in zip(*features, strict=True):
+        scores = _resemblance(reads, writes)
         pairs = optimal_matching(scores)
         if not any(np.array_equal(pairs, other.pairs) for other in found):
             found.append(UnitMatch(scores, pairs, sign))
@@ -136,7 +114,7 @@ def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
 
 def _resemblance(reads: Values, writes: Values) -> Scores:
     """Minus the mean squared difference of features, standardised over layers; double-centred."""
-    one, other = _standardised(reads, 0), _standardised(writes, 0)
+    one, other = standardised(reads, 0), standardised(writes, 0)
     scores = one @ other.T * (2 / one.shape[1])
     scores -= np.square(one).mean(axis=1)[:, None] + np.square(other).mean(axis=1)
     return _centred(scores)
@@ -147,31 +125,9 @@ def _centred(scores: Scores) -> Scores:
     return np.asarray(scores - means + scores.mean())
 
 
-def _sorted_log_norms(units: Values) -> Values:
-    return np.sort(_log_norms(units)[:, :, 0], axis=1)
-
-
-def _log_spectra(units: Values) -> Values:
-    return np.asarray(np.log(np.maximum(np.linalg.svd(units, compute_uv=False), TINY)))
-
-
-def permuted_units(
-    bank: MlpBank, pairing: Pairing, clock: Clock, by: UnitMatchingParameters = STANDARD
-) -> str | None:
-    """Whether weights agree only once their hidden units are matched, in a sentence; else None.
-
-    Where time does not suffice for a look, the sentence says that few agree as they are listed.
-
-    Parameters
-    ----------
-    bank, pairing
-        The layers of a pile, and their pairs by signals that take units as they are listed.
-    clock
-        Says whether there is time for a look.
-    by
-        What steers it.
-    """
-    count = len(bank.inp_weight)
+def permuted_units(bank: MlpBank, pairing: Pairing, clock: Clock) -> str | None:
+    """Whether weights agree only once their hidden units are matched, in a sentence; else None."""
+    by, count = STANDARD, len(bank.inp_weight)
     listed = sum(match.margin > by.clear for match in pairing.matches)
     if not by.least_pairs <= count <= by.most_pairs or listed > (1 - by.most_part) * count:
         return None
@@ -199,36 +155,32 @@ def _margins(scores: Scores, pairs: Pairs) -> Values:
     others = scores.copy()
     others[inp, out] = np.nan
     rivals = np.maximum(np.nanmax(others, axis=1)[inp], np.nanmax(others, axis=0)[out])
-    margins: Values = (scores[inp, out] - rivals) / max(np.nanstd(others), TINY)
-    return margins
+    return np.asarray((scores[inp, out] - rivals) / max(np.nanstd(others), TINY))
 
 
-def unit_scores(
-    blocks: MlpStack, sign: float, clock: Clock, by: UnitMatchingParameters = STANDARD
-) -> Values:
+def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
     """Log-likelihoods, but for a constant, that a unit of inp is a column of out, in each block.
 
     The result has shape (blocks, hidden, hidden): entry (b, k, l) is about row k of inp and column
-    l of out. `sign` is as of `UnitMatch`, and time may end it with the regressions so far.
+    l of out. Time may end it with the regressions so far.
     """
-    inp = blocks.inp_weight.astype(np.float64)
-    out = blocks.out_weight.astype(np.float64).transpose(0, 2, 1)
-    norms = _log_norms(inp)
+    inp, out = _units(blocks)
+    by, norms = STANDARD, _log_norms(inp)
     reads = np.concatenate([inp, norms, norms**2, blocks.inp_bias[:, :, None]], axis=2)
     writes = np.concatenate([out, _log_norms(out)], axis=2)
-    reads, writes = _standardised(reads, (0, 1)), _standardised(writes, (0, 1))
+    reads, writes = standardised(reads, (0, 1)), standardised(writes, (0, 1))
     columns = assigned(sign * (inp @ out.transpose(0, 2, 1)))
     for _ in range(by.rounds):
-        expected = _linear(reads, _taken(writes, columns), by.ridge)
-        scores = _log_likelihoods(expected, writes, columns, by.floor)
+        expected = _linear(reads, _taken(writes, columns))
+        scores = _log_likelihoods(expected, writes, columns)
         columns = assigned(scores)
     if len(blocks) < 2 or clock.out:
         return scores
     linear, misfit = scores, np.square(_taken(writes, columns) - expected).mean()
-    foretell = _KernelRegression(reads, by)
+    foretell = _KernelRegression(reads)
     for _ in range(by.kernel_rounds):
         expected = foretell(_taken(writes, columns))
-        scores = _log_likelihoods(expected, writes, columns, by.floor)
+        scores = _log_likelihoods(expected, writes, columns)
         before, columns = columns, assigned(scores)
         if np.array_equal(before, columns) or clock.out:
             break
@@ -236,12 +188,10 @@ def unit_scores(
 
 
 class _KernelRegression:
-    """Kernel ridge regression of each half of the blocks on units of the other half.
+    """Kernel ridge regression of each half of the blocks on the other: none confirms itself."""
 
-    A unit is not foretold from its own block, whose matching it would confirm.
-    """
-
-    def __init__(self, reads: Values, by: UnitMatchingParameters) -> None:
+    def __init__(self, reads: Values) -> None:
+        by = STANDARD
         x = reads.reshape(-1, reads.shape[2]).astype(np.float32)
         block, rng = np.repeat(np.arange(len(reads)), reads.shape[1]), np.random.default_rng(0)
         self.halves = []
@@ -249,12 +199,11 @@ class _KernelRegression:
             told, others = (np.flatnonzero(block % 2 == k) for k in (half, 1 - half))
             if len(others) > by.sample:
                 others = rng.choice(others, by.sample, replace=False)
-            gram, across = (_kernel(x[each], x[others], by.reach) for each in (others, told))
+            gram, across = (_kernel(x[each], x[others]) for each in (others, told))
             gram.flat[:: len(gram) + 1] += by.noise
             self.halves.append((told, others, np.linalg.inv(gram), across))
 
     def __call__(self, writes: Values) -> Values:
-        """What each unit writes with, by what those of the other half do."""
         y = writes.reshape(-1, writes.shape[2])
         expected = np.empty_like(y)
         for told, others, inverse, across in self.halves:
@@ -262,30 +211,34 @@ class _KernelRegression:
         return expected.reshape(writes.shape)
 
 
-def _kernel(x: NDArray[np.float32], y: NDArray[np.float32], reach: float) -> NDArray[np.float32]:
+def _kernel(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
     """Gaussian, of the mean squared difference over the features."""
     squares = [np.square(each).mean(axis=1) for each in (x, y)]
     distances = squares[0][:, None] + squares[1] - 2 / x.shape[1] * (x @ y.T)
-    return np.asarray(np.exp(-distances / (2 * reach**2)), np.float32)
+    return np.asarray(np.exp(-distances / (2 * STANDARD.reach**2)), np.float32)
 
 
-def _linear(reads: Values, writes: Values, ridge: float) -> Values:
+def _linear(reads: Values, writes: Values) -> Values:
     """What each unit writes with, by one ridge regression over all units of all blocks."""
     x, y = (values.reshape(-1, values.shape[2]) for values in (reads, writes))
-    gram = x.T @ x + ridge * len(x) * np.eye(x.shape[1])
+    gram = x.T @ x + STANDARD.ridge * len(x) * np.eye(x.shape[1])
     return (x @ np.linalg.solve(gram, x.T @ y)).reshape(writes.shape)
 
 
-def _log_likelihoods(
-    expected: Values, writes: Values, columns: NDArray[np.intp], floor: float
-) -> Values:
+def _log_likelihoods(expected: Values, writes: Values, columns: NDArray[np.intp]) -> Values:
     """Of each column given each unit, under normal errors as those of the columns matched now."""
     rest = (_taken(writes, columns) - expected).reshape(-1, writes.shape[2])
-    covariance = rest.T @ rest / len(rest) + floor * np.eye(rest.shape[1])
+    covariance = rest.T @ rest / len(rest) + STANDARD.floor * np.eye(rest.shape[1])
     whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
     means = expected @ whiten
     sizes = np.square(means).sum(axis=2)[:, :, None] / 2
     return np.asarray(means @ (writes @ whiten).transpose(0, 2, 1) - sizes)
+
+
+def _units(layers: MlpBank | MlpStack) -> tuple[Values, Values]:
+    """What units read and write with: shapes (layers, hidden, width)."""
+    out = layers.out_weight.astype(np.float64).transpose(0, 2, 1)
+    return layers.inp_weight.astype(np.float64), out
 
 
 def _taken(writes: Values, columns: NDArray[np.intp]) -> Values:
@@ -301,7 +254,7 @@ def _log_norms(vectors: Values) -> Values:
     return np.asarray(np.log(np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), TINY)))
 
 
-def _standardised(values: Values, over: int | tuple[int, ...]) -> Values:
+def standardised(values: Values, over: int | tuple[int, ...]) -> Values:
     """Centre and scale each feature over some axes."""
-    centred = values - values.mean(axis=over)
-    return np.asarray(centred / np.maximum(centred.std(axis=over), TINY))
+    centred = values - values.mean(axis=over, keepdims=True)
+    return np.asarray(centred / np.maximum(centred.std(axis=over, keepdims=True), TINY))

@@ -11,15 +11,14 @@ from functools import cached_property
 from math import inf, log
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unshuffle.blocks.activations import Activation, find_activation
+from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.assembly import build_network
 from unshuffle.errors import PileError
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.pile import Floats, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.solution.arranging import arrange
@@ -34,13 +33,10 @@ Names = Sequence[PieceId]
 class VersionParameters:
     """Numbers that steer the choice of versions."""
 
-    rounds: int = 8
-    steps: int = 32
-    """Searches for the order, and steps of each, at most."""
-    equations: int = 2048
-    """Predictions by which versions are compared while the order is not certain."""
-    sure: float = log(100)
-    """Log-likelihood by which the version that is named has to lead each other one."""
+    rounds: int = 8  # Searches for the order, at most.
+    steps: int = 32  # Steps of each, at most.
+    equations: int = 2048  # Predictions that compare versions while the order is not certain.
+    sure: float = log(100)  # Log-likelihood by which the named version has to lead each other one.
 
 
 STANDARD = VersionParameters()
@@ -51,19 +47,8 @@ def solve_versions(
 ) -> Solution | None:
     """Find the order with one version of each layer, the best versions in it, and so on in turn.
 
-    Parameters
-    ----------
-    pile, records, options
-        As for `arrange`; the record has predictions.
-    copies
-        As from `near_copies`.
-
-    Returns
-    -------
-    Solution or None
-        The one with the lowest error, the versions that do not belong among its leftovers; it is
-        ambiguous where the record does not tell two versions apart. None where the pile with one
-        version of each layer is no whole network.
+    It is ambiguous where the record does not tell two versions apart. None where the pile with one
+    version of each layer is no whole network.
     """
     known, versions, by = records.predicted(), _versions(pile, copies), STANDARD
     some = known.take(np.arange(min(len(known), -(-by.equations // known.outputs))))
@@ -80,15 +65,13 @@ def solve_versions(
         best = solution if best is None else min(best, solution, key=lambda each: each.mse)
         if solution.outcome in (Outcome.EXACT, Outcome.INTERRUPTED, Outcome.BUDGET_SPENT):
             break
-        activation = find_activation(solution.activation)
-        contest = _Contest(pile, some, activation, versions, solution.layers)
+        contest = _Contest(pile, some, solution.activation, versions, solution.layers)
         names = contest.winner(options.clock).names
         if chosen == chosen.intersection(names):
             break
         chosen = {name for name in names if name in spare | chosen}
     assert best is not None
-    activation = find_activation(best.activation)
-    contest = _Contest(pile, known, activation, versions, best.layers)
+    contest = _Contest(pile, known, best.activation, versions, best.layers)
     return _judged(contest, best.ended(solution.outcome))
 
 
@@ -98,8 +81,8 @@ def _versions(pile: Pile, copies: Iterable[tuple[int, int, float]]) -> list[Name
     for first, second, _ in copies:
         merged = group.get(first, {first}) | group.get(second, {second})
         group.update(dict.fromkeys(merged, merged))
-    groups = {min(positions): sorted(positions) for positions in group.values()}
-    return [tuple(pile[k].id for k in groups[first]) for first in sorted(groups)]
+    groups = sorted({tuple(sorted(positions)) for positions in group.values()})
+    return [tuple(pile[k].id for k in positions) for positions in groups]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,20 +91,19 @@ class _Contest:
 
     pile: Pile
     known: Records
-    activation: Activation
+    activation: str
     versions: Sequence[Names]
     names: Names
 
     @cached_property
-    def residuals(self) -> NDArray[np.float64]:
+    def residuals(self) -> Floats:
         """What the network with these layers predicts too much, for each output of each row."""
-        network = build_network(self.pile, self.names, self.activation)
+        network = build_network(self.pile, self.names, find_activation(self.activation))
         found = network.predict(self.known.inputs).astype(np.float64)
         return (found - self.known.predictions).ravel()
 
     @cached_property
     def error(self) -> float:
-        """Mean squared error with these layers."""
         return float(np.mean(np.square(self.residuals)))
 
     def rivals(self) -> Iterator[tuple[int, PieceId]]:
@@ -131,7 +113,6 @@ class _Contest:
             yield from ((place, name) for name in group if name != self.names[place])
 
     def replaced(self, place: int, rival: PieceId) -> "_Contest":
-        """The same with another version in a place."""
         return replace(self, names=(*self.names[:place], rival, *self.names[place + 1 :]))
 
     def winner(self, clock: Clock) -> "_Contest":

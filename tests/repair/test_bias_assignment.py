@@ -2,7 +2,7 @@ import numpy as np
 
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.pieces.clock import Clock
-from unshuffle.repair.bias_signals import bias_log_odds, unit_features
+from unshuffle.repair.bias_assignment import bias_log_odds, unit_features
 
 
 def test_biases_that_follow_from_features_are_matched_without_labels(rng):
