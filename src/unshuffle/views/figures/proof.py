@@ -12,17 +12,7 @@ if TYPE_CHECKING:
 def certificate(proof: Certificate, ax: "Axes | None" = None) -> "Axes":
     """Errors of the arrangement's nearest rivals, place by place, above what noise explains.
 
-    Parameters
-    ----------
-    proof
-        The certificate of a solution. What the record does not decide is drawn hollow.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
+    What the record does not decide is drawn hollow.
     """
     ax = axis(ax)
     for contests, shift, colour, marker, name in (
@@ -45,7 +35,7 @@ def certificate(proof: Certificate, ax: "Axes | None" = None) -> "Axes":
     ax.axhline(proof.mse, color=GREY, lw=1.5, label="this arrangement")
     ax.set_yscale("log")
     count_across(ax)
-    ax.set_xlabel("place in the network")
-    ax.set_ylabel("mean squared error, to first order\n(squared units of the prediction)")
+    unit = "mean squared error, to first order\n(squared units of the prediction)"
+    ax.set(xlabel="place in the network", ylabel=unit)
     legend(ax)
     return ax

@@ -14,20 +14,7 @@ BINS = 50
 
 
 def inputs(records: Records, ax: "Axes | None" = None) -> "Axes":
-    """Distribution of each input: a strip of its histogram, with the median.
-
-    Parameters
-    ----------
-    records
-        All rows are counted, those without predictions too.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
-    """
+    """Distribution of each input: a strip of its histogram, with the median; all rows count."""
     ax = axis(ax)
     edges = np.linspace(records.inputs.min(), records.inputs.max() or 1.0, BINS + 1)
     shares = np.stack([np.histogram(column, edges)[0] for column in records.inputs.T], axis=1)
@@ -41,27 +28,13 @@ def inputs(records: Records, ax: "Axes | None" = None) -> "Axes":
     )
     medians = np.median(records.inputs, axis=0)
     ax.hlines(medians, np.arange(records.width) - 0.4, np.arange(records.width) + 0.4, "w", lw=1.2)
-    ax.set_xlabel("input column (white: its median)")
-    ax.set_ylabel("value, in the record's units")
+    ax.set(xlabel="input column (white: its median)", ylabel="value, in the record's units")
     ax.figure.colorbar(image, ax=ax, label="rows in a bin (%)")
     return ax
 
 
 def outputs(records: Records, ax: "Axes | None" = None) -> "Axes":
-    """Distributions of the predictions and, where there are any, of the targets.
-
-    Parameters
-    ----------
-    records
-        The record; several outputs are counted together.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
-    """
+    """Distributions of the predictions and any targets; several outputs are counted together."""
     ax = axis(ax, height=3.2)
     known = {"predictions": records.predictions, "targets": records.targets}
     values = {name: v[np.isfinite(v)] for name, v in known.items() if v is not None}
@@ -78,6 +51,5 @@ def outputs(records: Records, ax: "Axes | None" = None) -> "Axes":
         legend(ax)
     else:
         ax.text(0.5, 0.5, "the record holds no predictions", ha="center", transform=ax.transAxes)
-    ax.set_xlabel("value, in the record's units")
-    ax.set_ylabel("share of them in a bin (%)")
+    ax.set(xlabel="value, in the record's units", ylabel="share of them in a bin (%)")
     return ax

@@ -13,25 +13,11 @@ from unshuffle.views.figures.style import BLUE, GREY, INK, MANY_DOTS, axis, coun
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW = 100
-"""Up to so few candidates all dots are large."""
+FEW = 100  # up to so few candidates all dots are large
 
 
 def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
-    """Error over the search: every candidate as a dot, the best order so far as a line.
-
-    Parameters
-    ----------
-    trace
-        The steps of the search.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
-    """
+    """Error over the search: every candidate as a dot, the best order so far as a line."""
     ax = axis(ax)
     ends = np.cumsum([len(step.tested) for step in trace.steps])
     tested = trace.errors
@@ -61,8 +47,8 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
     ax.set_xlim(0, 1.01 * max(len(tested), 1))
     mark_phases(ax, trace.steps)
     count_across(ax)
-    ax.set_xlabel("candidates tested")
-    ax.set_ylabel("mean squared error\n(squared units of the prediction)")
+    unit = "mean squared error\n(squared units of the prediction)"
+    ax.set(xlabel="candidates tested", ylabel=unit)
     legend(ax, loc="lower left", markerscale=4 / size)
     return ax
 
@@ -75,13 +61,11 @@ def positive(errors: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def mark_phases(ax: "Axes", steps: Sequence[Step]) -> None:
     """Write the phases above the axis, as far as there is room, with lines where they change."""
-    spans, begin = [], 0
+    tested = sum(len(step.tested) for step in steps)
+    room = 0.016 * max(tested, 1)  # that a letter takes
+    right = 0
     for phase, members in groupby(steps, key=lambda step: step.phase):
-        end = begin + sum(len(step.tested) for step in members)
-        spans.append((phase, begin, end))
-        begin = end
-    room = 0.016 * max(begin, 1)  # that a letter takes
-    for phase, left, right in spans:
+        left, right = right, right + sum(len(step.tested) for step in members)
         if left:
             ax.axvline(left, color=INK, lw=0.5, ls=":", zorder=0)
         upright = right - left < room * len(phase)

@@ -8,16 +8,8 @@ from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.network import Network
 from unshuffle.grouping.spectra import eigenvalues, stream_norms
 from unshuffle.pieces.pile import Floats
-from unshuffle.views.figures.style import (
-    BLUE,
-    COLOURS,
-    INK,
-    MANY_DOTS,
-    ORANGE,
-    axis,
-    count_across,
-    legend,
-)
+from unshuffle.views.figures import style
+from unshuffle.views.figures.style import BLUE, INK, ORANGE, axis, count_across, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,17 +18,7 @@ if TYPE_CHECKING:
 def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
     """Eigenvalues of each block's W_out W_in, and the disc in which I + W_out W_in contracts.
 
-    Parameters
-    ----------
-    network
-        The network; colour is the place of a block in it.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
+    Colour is the place of a block in the network.
     """
     from matplotlib.patches import Circle
 
@@ -49,9 +31,9 @@ def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
         values.imag,
         s=6,
         c=places,
-        cmap=COLOURS,
+        cmap=style.COLOURS,
         linewidths=0,
-        rasterized=values.size > MANY_DOTS,
+        rasterized=values.size > style.MANY_DOTS,
     )
     ax.text(-1, 1.02, "contracts inside: $|1 + λ| < 1$", ha="center", va="bottom", fontsize="small")
     ax.set_aspect("equal")
@@ -64,19 +46,7 @@ def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
 def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
     """Norms of the states along the depth, and of the step that each block makes.
 
-    Parameters
-    ----------
-    network
-        The network.
-    inputs
-        Shape (rows, width): what is sent through it.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
+    The inputs, shape (rows, width), are sent through the network.
     """
     ax = axis(ax, height=3.4)
     states, steps = stream_norms(network, inputs)
@@ -92,7 +62,6 @@ def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
         ax.plot(at, middle, line, marker=marker, color=colour, label=label)
     ax.set_yscale("log")
     count_across(ax)
-    ax.set_xlabel("blocks passed")
-    ax.set_ylabel("Euclidean norm\n(units of the inputs)")
+    ax.set(xlabel="blocks passed", ylabel="Euclidean norm\n(units of the inputs)")
     legend(ax)
     return ax
