@@ -23,38 +23,21 @@ from unshuffle.views.figures.style import BLUE, INK, ORANGE, axis, need_matplotl
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Image = NDArray[np.uint8]
-"""Shape (height, width, 3): red, green, blue."""
-
+Image = NDArray[np.uint8]  # shape (height, width, 3): red, green, blue
 Encoder = Callable[[Iterator[Image]], bytes]
 
 FRAMES_PER_SECOND = 20
-MOST_FRAMES = 200
-"""Frames at most: ten seconds,"""
-MOST_BETWEEN = 8
-"""of which at most so many show the way from one order to the next."""
-HELD_FRAMES = 40
-"""For so many frames more the last one stays."""
-
+MOST_FRAMES = 200  # ten seconds,
+MOST_BETWEEN = 8  # of which at most so many frames show the way from one order to the next
+HELD_FRAMES = 40  # for so many frames more the last one stays
 PIXELS_PER_INCH = 100
 
 
 def encode(film: "Film", kind: str, on_frame: Callable[[int], None] | None = None) -> bytes:
-    """Render a film as the bytes of a file.
+    """Render a film as the bytes of a "gif", or of an "mp4", for which ffmpeg must be there.
 
-    Parameters
-    ----------
-    film
-        Of any search.
-    kind
-        "gif", or "mp4", for which the program ffmpeg must be there.
-    on_frame
-        Called after each frame with the number of frames done.
-
-    Raises
-    ------
-    UsageError
-        If the format is unknown, or ffmpeg is missing or fails.
+    `on_frame` is called after each frame with the number of frames done. `UsageError` says that the
+    format is unknown, or that ffmpeg is missing or fails.
 
     Examples
     --------
@@ -71,13 +54,7 @@ def encode(film: "Film", kind: str, on_frame: Callable[[int], None] | None = Non
 
 
 def encoder(kind: str) -> Encoder:
-    """What turns images into the bytes of a format.
-
-    Raises
-    ------
-    UsageError
-        If the format is unknown, or the program that it takes is missing.
-    """
+    """What turns images into the bytes of a format; refuses one that is unknown or lacks ffmpeg."""
     if kind not in ENCODERS:
         raise UsageError(
             f"a film cannot be written as {kind!r}; its name ends in "
@@ -164,25 +141,11 @@ def _set_up(ax: "Axes", blocks: int) -> None:
     ax.set_ylim(blocks + 1, 0)
     for each in (ax.xaxis, ax.yaxis):
         each.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("place in the order that stands")
-    ax.set_ylabel("place in the last order")
+    ax.set(xlabel="place in the order that stands", ylabel="place in the last order")
 
 
 class Film:
-    """The two axes and what moves in them.
-
-    Parameters
-    ----------
-    trace
-        The steps of a search that tested at least one candidate.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is not installed.
-    UsageError
-        If the search tested none.
-    """
+    """The two axes and what moves in them, of a search that tested at least one candidate."""
 
     def __init__(self, trace: Trace) -> None:
         need_matplotlib()
@@ -221,15 +184,7 @@ class Film:
         self.still = self.canvas.copy_from_bbox(figure.bbox)
 
     def show(self, key: int, share: float) -> None:
-        """Put everything where it is on the way from one key step to the next.
-
-        Parameters
-        ----------
-        key
-            Index in `keys` of the step that is being reached.
-        share
-            How much of the way is done, from 0 to 1.
-        """
+        """Put everything where it is when a share of the way to the step `keys[key]` is done."""
         at = self.keys[key]
         earlier = self.keys[key - 1] if key else None
         begin, end = 0 if earlier is None else int(self.ends[earlier]), int(self.ends[at])

@@ -1,8 +1,8 @@
-"""Progress of a search: a live display on a terminal, plain lines elsewhere, silence if asked."""
+"""Progress: a live display or a bar on a terminal, plain lines elsewhere, silence if asked."""
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 5.0
 
 REFRESHES_PER_SECOND = 8
+
+Report = Callable[[int, str], None]  # called with how much is done and a remark on it
 
 
 @contextmanager
@@ -80,13 +82,7 @@ def _live(time_limit: float | None) -> Iterator[OnStep]:
 
 
 class Display:
-    """A few lines on the state of a search, as wide as the terminal at most.
-
-    Parameters
-    ----------
-    time_limit
-        Seconds that the search may take, if there is a limit.
-    """
+    """A few lines on the state of a search, as wide as the terminal at most."""
 
     def __init__(self, time_limit: float | None) -> None:
         self.time_limit = time_limit
@@ -130,3 +126,48 @@ def fill(parts: Sequence[str], width: int) -> list[str]:
         else:
             lines.append(part)
     return lines
+
+
+@contextmanager
+def show_work(*, quiet: bool, unit: str, total: int) -> Iterator[Report]:
+    """Show so many units of work on stderr; yields what is to be called when more are done."""
+    if quiet:
+        yield lambda done, remark: None
+    elif sys.stderr.isatty():
+        with _bar(unit, total) as report:
+            yield report
+    else:
+        yield _lines(unit, total)
+
+
+def _lines(unit: str, total: int) -> Report:
+    """A line for the first and the last, and every few seconds in between."""
+    started = perf_counter()
+    printed = -SECONDS_BETWEEN_LINES
+
+    def report(done: int, remark: str) -> None:
+        nonlocal printed
+        seconds = perf_counter() - started
+        if seconds - printed >= SECONDS_BETWEEN_LINES or done == total:
+            line = f"{seconds:7.1f} s  {unit} {done} of {total}: {remark}"
+            print(line, file=sys.stderr, flush=True)
+            printed = seconds
+
+    return report
+
+
+@contextmanager
+def _bar(unit: str, total: int) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"{unit} 0 of {total}", total=total)
+
+        def report(done: int, remark: str) -> None:
+            text = escape(f"{unit} {done} of {total}: {remark}")
+            progress.update(task, description=text, completed=done)
+
+        yield report

@@ -18,6 +18,7 @@ from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, PALE, axis, c
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
     from matplotlib.image import AxesImage
 
 PRODUCT = r"$W_\mathrm{out}W_\mathrm{in}$"
@@ -45,13 +46,16 @@ def products(
         ranked = sorted(ranked, key=lambda match: match.margin)
         matches = [ranked[k] for k in sorted({0, len(ranked) // 2, len(ranked) - 1})]
     ax = axis(ax, 2.1 * len(matches) + 1, 5.0)
+    from matplotlib.colors import Normalize
+
     tiles = [*_tiles(solution, matches)]
     entries = np.concatenate([np.abs(values).ravel() for _, _, values, _ in tiles])
     bound = float(np.quantile(entries, SHOWN)) or 1.0
+    norm = Normalize(-bound, bound)
     width, height = 1.15, 1.25
     for column, row, values, name in tiles:
         left, bottom = column * width, -row * height
-        image = _heat_map(ax, values, (left, bottom), (-bound, bound))
+        image = _heat_map(ax, values, (left, bottom), norm)
         ax.text(left + 0.5, bottom + 1.03, name, ha="center", fontsize="small", parse_math=False)
     ax.set_xlim(-0.02, (len(matches) - 1) * width + 1.02)
     ax.set_ylim(-height - 0.02, 1.2)
@@ -80,7 +84,7 @@ def _tiles(solution: Solution, matches: Sequence[Match]) -> Iterator[tuple[int, 
 
 
 def _heat_map(
-    ax: "Axes", values: Floats, corner: tuple[float, float], limits: tuple[float, float]
+    ax: "Axes", values: Floats, corner: tuple[float, float], norm: "Normalize"
 ) -> "AxesImage":
     """Draw a matrix in a square of side 1 from its lower left corner; the axis loses its frame."""
     ax.tick_params(length=0)
@@ -89,8 +93,7 @@ def _heat_map(
     return ax.imshow(
         values,
         cmap=style.COLOURS,
-        vmin=limits[0],
-        vmax=limits[1],
+        norm=norm,
         interpolation="nearest",
         extent=(left, left + 1, bottom, bottom + 1),
     )
@@ -99,14 +102,16 @@ def _heat_map(
 def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     """The scores of all pairs: in the pile's sequence, and with the network along the diagonal."""
     ax = axis(ax, 7.4, 3.6)
+    from matplotlib.colors import Normalize
+
     before = solution.evidence.scores
     rows, columns = map(list, zip(*_positions(solution), strict=True))
     rows += [i for i in range(before.shape[0]) if i not in set(rows)]
     columns += [j for j in range(before.shape[1]) if j not in set(columns)]
     after = before[np.ix_(rows, columns)]
-    limits, gap = (float(before.min()), float(before.max())), 1.1
+    norm, gap = Normalize(float(before.min()), float(before.max())), 1.1
     for left, values, title in ((0.0, before, "before"), (gap, after, "after matching")):
-        image = _heat_map(ax, values, (left, 0), limits)
+        image = _heat_map(ax, values, (left, 0), norm)
         ax.text(left + 0.5, 1.03, title, ha="center")
     ax.set_xlim(-0.01, gap + 1.01)
     ax.set_ylim(-0.01, 1.12)
