@@ -10,15 +10,14 @@ from unshuffle.blocks.mlp import MlpBank
 from unshuffle.errors import UsageError
 from unshuffle.grouping.signals import SIGNALS, Clues
 from unshuffle.lab import approaches, searches
-from unshuffle.lab.activity_signals import ACTIVITY_SIGNALS
 from unshuffle.lab.approach import clues_of, order_found, pairs_found, task_of
 from unshuffle.lab.approaches import APPROACHES, find_approach
 from unshuffle.lab.looks import explained, modes
-from unshuffle.lab.weight_signals import WEIGHT_SIGNALS
+from unshuffle.lab.signals import OTHER_SIGNALS
 from unshuffle.oracle.evaluation import Case
 from unshuffle.pieces.records import Records
 
-SCORES = {signal.name: signal.score for signal in (*WEIGHT_SIGNALS, *ACTIVITY_SIGNALS)}
+SCORES = {signal.name: signal.score for signal in OTHER_SIGNALS}
 
 
 @pytest.fixture

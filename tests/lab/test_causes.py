@@ -10,7 +10,7 @@ from unshuffle.blocks.mlp import MlpNetwork, MlpStack
 from unshuffle.errors import UsageError
 from unshuffle.lab import causes, landscape
 from unshuffle.lab.approach import task_of
-from unshuffle.lab.growth import drift, growth, last_turns, without_skips
+from unshuffle.lab.causes import drift, growth, last_turns, without_skips
 from unshuffle.lab.subjects import Subject, folder_subject
 from unshuffle.oracle.evaluation import Case
 from unshuffle.oracle.recipe import read_recipe

@@ -11,7 +11,6 @@ from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import MATCHINGS
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, Signal
 from unshuffle.lab import searches
-from unshuffle.lab.activity_signals import ACTIVITY_SIGNALS
 from unshuffle.lab.approach import (
     Approach,
     Kind,
@@ -25,15 +24,14 @@ from unshuffle.lab.approach import (
     task_of,
     whole_found,
 )
-from unshuffle.lab.causes import balance, signs, spectrum
-from unshuffle.lab.growth import growth, without_skips
+from unshuffle.lab.causes import balance, growth, signs, spectrum, without_skips
 from unshuffle.lab.landscape import landscape
 from unshuffle.lab.looks import bits
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.published import BASELINES, Baseline, stack_pairs
+from unshuffle.lab.signals import OTHER_SIGNALS
 from unshuffle.lab.sinkhorn import learned_order
 from unshuffle.lab.subjects import Subject, load
-from unshuffle.lab.weight_signals import WEIGHT_SIGNALS
 from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.ordering.seeds import SEEDS, Seed
 from unshuffle.ordering.trace import Trace
@@ -253,12 +251,8 @@ APPROACHES = {
             "this project; see unshuffle.grouping.consensus",
             on_pairing(_template, MATCHINGS["optimal"][0]),
         ),
-        *(_pairing(signal) for signal in WEIGHT_SIGNALS),
-        *(_pairing(signal) for signal in ACTIVITY_SIGNALS),
-        _pairing(
-            next(signal for signal in ACTIVITY_SIGNALS if signal.name == "prediction-error"),
-            "greedy",
-        ),
+        *(_pairing(signal) for signal in OTHER_SIGNALS),
+        *(_pairing(one, "greedy") for one in OTHER_SIGNALS if one.name == "prediction-error"),
         *(_seed(seed) for seed in SEEDS.values()),
         *(_own_ordering(name) for name in _OWN_ORDERINGS),
         *(_published(baseline) for baseline in BASELINES.values() if not baseline.slow),

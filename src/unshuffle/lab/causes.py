@@ -1,22 +1,28 @@
 """Why signals work: what the true blocks of a network have that wrong pairs have not.
 
 Every probe measures true pairs and wrong ones alike: what holds for both explains nothing.
+`growth` watches an oracle while it is trained.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.assembly import build_network
 from unshuffle.blocks.mlp import MlpNetwork, MlpStack
+from unshuffle.errors import UsageError
 from unshuffle.grouping.spectra import eigenvalues
+from unshuffle.lab.landscape import spearman
 from unshuffle.lab.metrics import Measurements
+from unshuffle.lab.subjects import Subject
 from unshuffle.oracle.evaluation import Case
+from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.pieces.pile import Floats
 
-GATE_ROWS = 500
-"""Rows on which gates are averaged."""
+GATE_ROWS = 500  # rows on which gates are averaged
 
 TINY = 1e-30
 
@@ -38,8 +44,7 @@ def spectrum(case: Case) -> Measurements:
     blocks = network.blocks.astype(np.float64)
     gates = average_gates(network, case.records.inputs[:GATE_ROWS])
     gated = _gated(blocks, gates)
-    wrong = blocks.take(np.roll(np.arange(len(blocks)), 1))
-    mismatched = MlpStack(*blocks.inp, *wrong.out, blocks.activation)
+    mismatched = _mismatched(blocks)
     plain_values, gated_values = eigenvalues(blocks), eigenvalues(gated)
     negative, contracting = plain_values.real < 0, abs(1 + plain_values) < 1
     return {
@@ -87,9 +92,7 @@ def balance(case: Case) -> Measurements:
     blocks = network_of(case).blocks
     return {
         "log_norm": log_norm_correlation(blocks),
-        "log_norm_wrong": log_norm_correlation(
-            MlpStack(*blocks.inp, *blocks.take(np.roll(np.arange(len(blocks)), 1)).out)
-        ),
+        "log_norm_wrong": log_norm_correlation(_mismatched(blocks)),
         "imbalance": imbalance(blocks),
     }
 
@@ -118,8 +121,7 @@ def invariants(blocks: MlpStack) -> NDArray[np.float64]:
     """‖W_in[k, :]‖² + b_in[k]² − ‖W_out[:, k]‖² of each hidden unit: shape (blocks, hidden).
 
     Gradient flow conserves it where the activation is positively homogeneous, as ReLU is (Du, Hu &
-    Lee 2018): scaling a unit's input up and its output down changes nothing, so the flow has no
-    part in that direction.
+    Lee 2018): scaling a unit's input up and its output down changes nothing.
     """
     inp, out = squares(blocks)
     return inp - out
@@ -150,6 +152,94 @@ def squares(blocks: MlpStack) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     inp = np.square(wide.inp_weight).sum(axis=2) + np.square(wide.inp_bias)
     out = np.square(wide.out_weight).sum(axis=1)
     return np.asarray(inp, np.float64), np.asarray(out, np.float64)
+
+
+def without_skips(module: Any) -> None:
+    """Take the skip connections out of a module: a block gives only what it adds."""
+    for block in module.blocks:
+        block.register_forward_hook(lambda _, inputs, output: output - inputs[0])
+
+
+def growth(subject: Subject, prepare: Callable[[Any], None] | None = None) -> Measurements:
+    """Train an oracle anew and watch the traces, the balance and the norms of its blocks.
+
+    Traces are relative to their spread for random matrices, √d trace / ‖W_out W_in‖_F; a magnitude
+    of about 0.8 is chance. `prepare` changes the module before it is trained, which needs the
+    extra `torch`. Raises `UsageError` if the subject is no oracle: nobody has the checkpoints of a
+    network that was found.
+    """
+    if subject.recipe is None:
+        raise UsageError(
+            f"{subject.name} is no oracle: there are no checkpoints of its training; choose a "
+            "recipe"
+        )
+    from unshuffle.oracle.training import train
+
+    networks: list[MlpNetwork] = []
+    oracle = train(
+        subject.recipe,
+        on_network=networks.append,
+        on_epoch=lambda _: stop_if_asked(),
+        prepare=prepare,
+    )
+    blocks = [network.blocks for network in networks]
+    spreads = np.sqrt(blocks[0].width)
+    traces = np.array([spreads * relative_traces(one) for one in blocks])  # (epochs + 1, blocks)
+    plain = [np.abs(np.einsum("kdh,khd->k", one.out_weight, one.inp_weight)) for one in blocks]
+    means = traces.mean(axis=1)
+    turns = last_turns(traces)
+    epochs = np.arange(len(means))
+    return {
+        "loss_left": oracle.losses[-1] / oracle.losses[0],
+        "trace_start": float(means[0]),
+        "trace_early": float(means[1]),
+        "trace_end": float(means[-1]),
+        "trace_size": float(np.abs(traces[-1]).mean()),
+        "trace_grows": spearman(epochs[1:], np.abs(traces[1:]).mean(axis=1)),
+        "plain_trace_grows": spearman(epochs[1:], np.mean(plain[1:], axis=1)),
+        "trace_negative": float(np.mean(traces[-1] < 0)),
+        "last_turn": float(last_turns(means[:, None])[0]),
+        "block_turn": float(turns.mean()),
+        "block_turn_last": float(turns.max()),
+        "blocks_turned": float(np.mean(traces[0] * traces[-1] < 0)),
+        "log_norm_start": log_norm_correlation(blocks[0]),
+        "log_norm_end": log_norm_correlation(blocks[-1]),
+        "imbalance_start": imbalance(blocks[0]),
+        "imbalance_end": imbalance(blocks[-1]),
+        "invariant_drift": drift(blocks[0], blocks[-1]),
+    }
+
+
+def last_turns(traces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the training after which each trace kept its sign: (epochs + 1, n) → (n,)."""
+    epochs = np.arange(1, len(traces))
+    turned = traces[1:] * traces[:-1] < 0
+    return np.asarray((turned * epochs[:, None]).max(axis=0) / epochs[-1])
+
+
+def drift(before: MlpStack, after: MlpStack) -> float:
+    """How much the invariants of gradient flow moved, relative to how much the weights did.
+
+    Σ |ΔD_k| / Σ (‖ΔW_in[k, :]‖² + Δb_in[k]² + ‖ΔW_out[:, k]‖²)^½ (‖W_in[k, :]‖² + b_in[k]² +
+    ‖W_out[:, k]‖²)^½ over all hidden units: 0 where they are conserved; at most about 2, where
+    weights move along themselves on one side only.
+    """
+    moved = replace(
+        after,
+        inp_weight=after.inp_weight - before.inp_weight,
+        inp_bias=after.inp_bias - before.inp_bias,
+        out_weight=after.out_weight - before.out_weight,
+    )
+    changed = np.abs(invariants(after) - invariants(before)).sum()
+    sizes = [np.add(*squares(one)) for one in (moved, after, before)]
+    possible = np.sqrt(sizes[0] * np.maximum(sizes[1], sizes[2])).sum()
+    return float(changed / max(possible, TINY))
+
+
+def _mismatched(blocks: MlpStack) -> MlpStack:
+    """Every inp layer with the out layer of the block before it."""
+    wrong = blocks.take(np.roll(np.arange(len(blocks)), 1))
+    return MlpStack(*blocks.inp, *wrong.out, blocks.activation)
 
 
 def _gated(blocks: MlpStack, gates: NDArray[np.float64]) -> MlpStack:

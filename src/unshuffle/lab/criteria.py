@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import isfinite, nan
+from math import isfinite
 from statistics import fmean, median
 
 from unshuffle.errors import UsageError
@@ -54,13 +54,7 @@ _CONDITION = re.compile(
 
 @dataclass(frozen=True)
 class Limit:
-    """What a run has to have measured to count.
-
-    Parameters
-    ----------
-    metric, comparison, number
-        The metric, one of `COMPARISONS`, and what it is compared with.
-    """
+    """What a run has to have measured to count."""
 
     metric: str
     comparison: str
@@ -76,14 +70,7 @@ class Limit:
 class Term:
     """A statistic of a metric over the runs of some methods on some subjects.
 
-    Parameters
-    ----------
-    statistic, metric
-        Names in `STATISTICS` and `METRICS`.
-    method, subject
-        Patterns.
-    where
-        What else a run must have measured, or None.
+    Method and subject are patterns; `where` says what else a run must have measured.
     """
 
     statistic: str
@@ -111,17 +98,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Condition:
-    """A comparison of two terms, or of a term with a number.
-
-    Parameters
-    ----------
-    text
-        As it was written.
-    left, right
-        What is compared.
-    comparison
-        One of `COMPARISONS`.
-    """
+    """A comparison of two terms, or of a term with a number, and the text that says it."""
 
     text: str
     left: Term
@@ -135,36 +112,26 @@ class Condition:
 
     def holds(self, runs: Sequence[Run]) -> bool | None:
         """Whether it holds; None where a term has no value."""
-        left, right = self.left.value(runs), self._right(runs)
+        left, right = self._values(runs)
         if left is None or right is None:
             return None
         return COMPARISONS[self.comparison](left, right)
 
     def found(self, runs: Sequence[Run]) -> str:
         """The numbers that were compared, and how it came out, such as "0.97 >= 0.9 yes"."""
-        values = (self.left.value(runs), self._right(runs))
-        left, right = ("no number" if v is None else f"{v:.3g}" for v in values)
+        left, right = ("no number" if v is None else f"{v:.3g}" for v in self._values(runs))
         outcome = {True: "yes", False: "no", None: "unknown"}[self.holds(runs)]
         return f"{left} {self.comparison} {right} {outcome}"
 
-    def _right(self, runs: Sequence[Run]) -> float | None:
-        return self.right.value(runs) if isinstance(self.right, Term) else self.right
+    def _values(self, runs: Sequence[Run]) -> tuple[float | None, float | None]:
+        right = self.right.value(runs) if isinstance(self.right, Term) else self.right
+        return self.left.value(runs), right
 
 
 def read_condition(text: str, where: str) -> Condition:
-    """Read a condition.
+    """Read a condition; `where` is its file and key, for messages.
 
-    Parameters
-    ----------
-    text
-        The condition.
-    where
-        File and key, for messages.
-
-    Raises
-    ------
-    UsageError
-        If it is none, or names a statistic or metric that is not there.
+    Raises `UsageError` if it is none, or names a statistic or metric that is not there.
     """
     found = _CONDITION.fullmatch(text.strip())
     left = _read_side(found["left"], where) if found else None
@@ -177,15 +144,11 @@ def read_condition(text: str, where: str) -> Condition:
 
 
 def _read_side(text: str, where: str) -> Term | float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = nan
-    if isfinite(number):
+    if (number := _finite(text)) is not None:
         return number
     found = _TERM.fullmatch(text.strip())
-    limit = None if found is None else _read_limit(found)
-    if found is None or (found["by"] is not None and limit is None):
+    bound = _finite(found["number"] or "") if found else None
+    if found is None or (found["by"] is not None and bound is None):
         raise UsageError(
             f"{where} has {shown(text)} on one side of a condition, but a number or a term such as "
             "mean(pairs_right of trace on tiny-*) is expected"
@@ -200,15 +163,16 @@ def _read_side(text: str, where: str) -> Term | float:
                 f"{where} has a condition with the {noun} {shown(name)}, but one of "
                 f"{', '.join(known)} is expected"
             )
+    limit = None if bound is None else Limit(found["by"], found["comparison"], bound)
     return Term(
         found["statistic"], found["metric"], found["method"] or "*", found["subject"] or "*", limit
     )
 
 
-def _read_limit(found: re.Match[str]) -> Limit | None:
-    """The limit of a term; None where there is none, or its number is no number."""
+def _finite(text: str) -> float | None:
+    """The finite number that a text is, if it is one."""
     try:
-        number = float(found["number"] or "nan")
+        number = float(text)
     except ValueError:
         return None
-    return Limit(found["by"], found["comparison"], number) if isfinite(number) else None
+    return number if isfinite(number) else None

@@ -15,13 +15,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
+from itertools import chain, product, starmap
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import shown
-from unshuffle.files.schema import at_least, read_value
+from unshuffle.files.schema import BESIDE, at_least, read_fields
 from unshuffle.files.toml_file import read_toml
 from unshuffle.lab.approaches import find_approach
 from unshuffle.lab.criteria import Condition, read_condition
@@ -30,8 +31,8 @@ from unshuffle.lab.metrics import METRICS
 from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
 from unshuffle.oracle.recipe import Recipe, find_recipe, shipped_names
 
+# Subjects that lie in folders, which the command line names.
 FOLDERS = ("puzzle", "example")
-"""Subjects that lie in folders, which the command line names."""
 
 
 class Verdict(StrEnum):
@@ -44,35 +45,13 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class _Sheet:
-    """The keys of an experiment's file."""
-
-    title: str
-    hypothesis: str
-    source: str
-    subjects: tuple[str, ...]
-    methods: tuple[str, ...]
-    seeds: tuple[int, ...]
-    metrics: tuple[str, ...]
-    rows: Annotated[int, at_least(2)] = 500
-    confirmed_if: tuple[str, ...] = ()
-    refuted_if: tuple[str, ...] = ()
-    interpretation: str = ""
-    next: str = ""
-    if_confirmed: str = ""
-    if_refuted: str = ""
-
-
-@dataclass(frozen=True)
 class Experiment:
     """A hypothesis, how it is tested, and when it holds.
 
     Parameters
     ----------
-    name
-        Of the file, without its ending.
-    path
-        The file.
+    name, path
+        Of its file, the name without the ending.
     title, hypothesis, source
         What is claimed, in a line and in full, and where it comes from.
     subjects
@@ -96,8 +75,8 @@ class Experiment:
         The decision that follows.
     """
 
-    name: str
-    path: Path
+    name: Annotated[str, BESIDE]
+    path: Annotated[Path, BESIDE]
     title: str
     hypothesis: str
     source: str
@@ -105,13 +84,21 @@ class Experiment:
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     metrics: tuple[str, ...]
-    rows: int
-    confirmed_if: tuple[Condition, ...]
-    refuted_if: tuple[Condition, ...]
-    interpretation: str
-    next: str
-    if_confirmed: str
-    if_refuted: str
+    rows: Annotated[int, at_least(2)] = 500
+    confirmed_if: tuple[str, ...] = ()
+    refuted_if: tuple[str, ...] = ()
+    interpretation: str = ""
+    next: str = ""
+    if_confirmed: str = ""
+    if_refuted: str = ""
+
+    @cached_property
+    def conditions(self) -> dict[str, list[Condition]]:
+        """What must hold, under `confirmed_if` and `refuted_if`; impossible ones are refused."""
+        return {
+            key: [read_condition(text, f"{shown(self.path)}: {key}") for text in texts]
+            for key, texts in (("confirmed_if", self.confirmed_if), ("refuted_if", self.refuted_if))
+        }
 
     @property
     def subject_names(self) -> tuple[str, ...]:
@@ -119,10 +106,7 @@ class Experiment:
         return tuple(Path(name).stem if name.endswith(".toml") else name for name in self.subjects)
 
     def of(self, runs: Sequence[Run]) -> list[Run]:
-        """The runs that belong to it, the last of each, by its subjects, methods and seeds.
-
-        A run on an oracle belongs to it only if its recipe is still the same.
-        """
+        """The last runs of its subjects, methods and seeds, on recipes that are still the same."""
         keys = {
             (recipe.name, seed): recipe.with_seed(seed).key()
             for recipe in map(_recipe, self.recipes())
@@ -137,14 +121,12 @@ class Experiment:
             and run.subject in self.subject_names
             and run.content == keys.get((run.subject, run.seed), run.content)
         ]
-        return sorted(
-            newest(belonging),
-            key=lambda run: (
-                self.subject_names.index(run.subject),
-                self.methods.index(run.method),
-                run.seed,
-            ),
-        )
+        names, methods = self.subject_names, self.methods
+
+        def place(run: Run) -> tuple[int, int, int]:
+            return names.index(run.subject), methods.index(run.method), run.seed
+
+        return sorted(newest(belonging), key=place)
 
     def recipes(self) -> list[str]:
         """Names and paths of the recipes among its subjects."""
@@ -160,7 +142,8 @@ class Experiment:
         if len(runs) < self.size():
             return Verdict.OPEN
         confirmed, refuted = (
-            _all_hold(some, runs) for some in (self.confirmed_if, self.refuted_if)
+            bool(some) and all(condition.holds(runs) for condition in some)
+            for some in self.conditions.values()
         )
         if confirmed == refuted:
             return Verdict.UNDECIDED
@@ -170,49 +153,38 @@ class Experiment:
 def read_experiment(path: Path) -> Experiment:
     """Read an experiment.
 
-    Raises
-    ------
-    FileError, UsageError
-        If the file cannot be read, or a key is unknown, lacking or impossible.
+    Raises `FileError` or `UsageError` if the file cannot be read, or a key is unknown, lacking or
+    impossible.
     """
     where = f"{shown(path)}:"
-    sheet: _Sheet = read_value(_Sheet, read_toml(path), where)
-    values: dict[str, Any] = dict(vars(sheet))
+    asked = Experiment(path.stem, path, **read_fields(read_toml(path), where, Experiment))
     for name in ("subjects", "methods", "seeds", "metrics"):
-        if not values[name] or len(set(values[name])) < len(values[name]):
+        values = getattr(asked, name)
+        if not values or len(set(values)) < len(values):
             raise UsageError(f"{where} {name} is empty or names one twice; name each once")
     try:
-        _check_names(sheet)
+        _check_names(asked)
     except UsageError as error:
         raise UsageError(f"{where} {error}") from error
-    if min(sheet.seeds) < 0:
-        raise UsageError(f"{where} seeds has {min(sheet.seeds)}, but whole numbers from 0 on work")
-    if not sheet.confirmed_if and not sheet.refuted_if:
+    if min(asked.seeds) < 0:
+        raise UsageError(f"{where} seeds has {min(asked.seeds)}, but whole numbers from 0 on work")
+    if not asked.confirmed_if and not asked.refuted_if:
         raise UsageError(f"{where} lacks confirmed_if and refuted_if; state when the claim falls")
-    for name in ("confirmed_if", "refuted_if"):
-        values[name] = tuple(read_condition(text, f"{where} {name}") for text in values[name])
-    experiment = Experiment(path.stem, path, **values)
-    for condition in (*experiment.confirmed_if, *experiment.refuted_if):
+    for condition in chain(*asked.conditions.values()):
         for term in condition.terms:
-            if not any(
-                term.chooses(method, subject)
-                for method in experiment.methods
-                for subject in experiment.subject_names
-            ):
+            if not any(starmap(term.chooses, product(asked.methods, asked.subject_names))):
                 raise UsageError(
                     f"{where} the condition {shown(condition.text)} is about no method and subject "
                     "of the experiment; correct its names"
                 )
-    return experiment
+    return asked
 
 
 def read_experiments(paths: Sequence[Path]) -> list[Experiment]:
     """Read experiments from files, and from all files of folders, sorted by name.
 
-    Raises
-    ------
-    FileError, UsageError
-        If one cannot be read, two share a name, or a folder has none.
+    Raises `FileError` or `UsageError` if one cannot be read, two share a name, or a folder has
+    none.
     """
     files: list[Path] = []
     for path in paths:
@@ -231,16 +203,9 @@ def read_experiments(paths: Sequence[Path]) -> list[Experiment]:
 def subjects_of(
     experiment: Experiment, folders: Mapping[str, Path | None], zoo: Path | None
 ) -> list[Subject]:
-    """The subjects of an experiment, with each of its seeds.
+    """The subjects of an experiment, with each of its seeds; oracles are looked up in a zoo.
 
-    Parameters
-    ----------
-    experiment
-        The experiment.
-    folders
-        Where each of `FOLDERS` lies; its subject is left out where that is None.
-    zoo
-        A zoo in which oracles are looked up.
+    `folders` says where each of `FOLDERS` lies; its subject is left out where that is None.
     """
     found: list[Subject] = []
     for seed in experiment.seeds:
@@ -259,17 +224,13 @@ def _recipe(name: str) -> Recipe:
     return find_recipe(name)
 
 
-def _check_names(sheet: _Sheet) -> None:
-    for metric in sheet.metrics:
+def _check_names(asked: Experiment) -> None:
+    for metric in asked.metrics:
         if metric not in METRICS:
             raise UsageError.unknown("metric", metric, METRICS)
-    for method in sheet.methods:
+    for method in asked.methods:
         find_approach(method)
     known = (*FOLDERS, *shipped_names())
-    for subject in sheet.subjects:
+    for subject in asked.subjects:
         if not subject.endswith(".toml") and subject not in known:
             raise UsageError.unknown("subject", subject, (*known, "recipe files (.toml)"))
-
-
-def _all_hold(conditions: Sequence[Condition], runs: Sequence[Run]) -> bool:
-    return bool(conditions) and all(condition.holds(runs) for condition in conditions)

@@ -38,30 +38,20 @@ class Survey:
     most_blocks: int = 32
 
 
+SURVEY = Survey()
+
+# Tries each move of one kind once, and keeps those that lower the error.
 Pass = Callable[[Judge, Run], Run]
-"""Tries each move of one kind once, and keeps those that lower the error."""
 
 
-def landscape(task: Task, depth: Order, by: Survey | None = None) -> Measurements:
+def landscape(task: Task, depth: Order, by: Survey = SURVEY) -> Measurements:
     """Error against distance from the truth, and where greedy search and descents end.
 
-    Parameters
-    ----------
-    task
-        The blocks.
-    depth
-        The place of each block in the truth.
-    by
-        How much of it is looked at.
-
-    Notes
-    -----
-    The distance is Kendall's (1938), the number of couples in the wrong order. Orders are sampled
-    at distances spread evenly over all there are. 2-opt exchanges any two blocks, or-opt moves one
-    anywhere; a descent tries them until none helps. Greedy search is the published recipe: greedy
-    insertion, then both in turn.
+    `depth` is the place of each block in the truth. The distance is Kendall's (1938), the number of
+    couples in the wrong order; orders are sampled at distances spread evenly over all there are.
+    2-opt exchanges any two blocks, or-opt moves one anywhere; a descent tries them until none
+    helps. Greedy search is the published recipe: greedy insertion, then both in turn.
     """
-    by = by or Survey()
     judge, rng, truth = task.judge(by.rows), task.rng, np.argsort(depth)
     most = len(truth) * (len(truth) - 1) // 2
     orders = [order_at_distance(truth, int(d), rng) for d in rng.integers(0, most + 1, by.sampled)]

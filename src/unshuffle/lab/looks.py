@@ -7,11 +7,11 @@ from unshuffle.lab.metrics import Measurements
 from unshuffle.oracle.evaluation import Case
 from unshuffle.pieces.pile import Floats
 
+# Points at which densities are looked at.
 GRID = 200
-"""Points at which densities are looked at."""
 
+# A mode is higher than both of its sides by this fraction of the highest.
 PEAK = 0.05
-"""A mode is higher than both of its sides by this fraction of the highest."""
 
 
 def bits(case: Case) -> Measurements:

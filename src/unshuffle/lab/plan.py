@@ -3,32 +3,23 @@
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean, stdev
 
 from unshuffle.lab.approaches import APPROACHES
-from unshuffle.lab.criteria import Condition
 from unshuffle.lab.experiment import Experiment, Verdict
 from unshuffle.lab.ledger import Run, newest
 from unshuffle.lab.metrics import METRICS
 
-Rows = list[tuple[str, ...]]
-"""A table; the first row is the head."""
+Rows = list[tuple[str, ...]]  # a table; the first row is the head
 
+# Lines of a table of subjects and methods; beyond that they are gathered.
 MOST_LINES = 60
-"""Of a table of subjects and methods; beyond that they are gathered."""
 
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """An experiment with its runs.
-
-    Parameters
-    ----------
-    experiment
-        What was asked.
-    runs
-        Those of the ledger that belong to it, the newest of each configuration.
-    """
+    """An experiment with its runs, the newest of each configuration."""
 
     experiment: Experiment
     runs: Sequence[Run]
@@ -37,6 +28,11 @@ class Finding:
     def verdict(self) -> Verdict:
         """What the criterion says."""
         return self.experiment.verdict(self.runs)
+
+    def select(self, method: str, subject: str | None = None) -> list[Run]:
+        """The runs of a method, on one subject or on all."""
+        runs = [run for run in self.runs if run.method == method]
+        return [run for run in runs if subject in (run.subject, None)]
 
 
 def findings(experiments: Iterable[Experiment], runs: Iterable[Run]) -> list[Finding]:
@@ -49,7 +45,7 @@ def overview(found: Sequence[Finding]) -> Rows:
     """A line for each experiment: what it claims, and what became of that."""
     rows: Rows = [("experiment", "claim", "verdict", "what was compared", "runs")]
     for one in found:
-        conditions = (*one.experiment.confirmed_if, *one.experiment.refuted_if)
+        conditions = chain(*one.experiment.conditions.values())
         compared = "; ".join(condition.found(one.runs) for condition in conditions)
         count = f"{len(one.runs)} of {one.experiment.size()}"
         title, verdict = one.experiment.title, str(one.verdict)
@@ -63,8 +59,7 @@ def results(found: Finding) -> Rows:
     rows: Rows = [("subject", "method", "runs", *experiment.metrics, "seconds")]
     for subject in experiment.subject_names:
         for method in experiment.methods:
-            runs = [run for run in found.runs if (run.subject, run.method) == (subject, method)]
-            if runs:
+            if runs := found.select(method, subject):
                 cells = [_cell(runs, metric) for metric in experiment.metrics]
                 seconds = f"{fmean(run.seconds for run in runs):.2g}"
                 rows.append((subject, method, str(len(runs)), *cells, seconds))
@@ -76,8 +71,7 @@ def pooled(found: Finding) -> Rows:
     metrics = found.experiment.metrics
     rows: Rows = [("method", "runs", *metrics)]
     for method in found.experiment.methods:
-        runs = [run for run in found.runs if run.method == method]
-        if runs:
+        if runs := found.select(method):
             rows.append((method, str(len(runs)), *(_cell(runs, metric) for metric in metrics)))
     return rows
 
@@ -87,13 +81,8 @@ def means(found: Finding) -> Rows:
     experiment, metric = found.experiment, found.experiment.metrics[0]
     rows: Rows = [(f"{metric} of", *experiment.methods)]
     for subject in experiment.subject_names:
-        of_subject = [run for run in found.runs if run.subject == subject]
-        cells = []
-        for method in experiment.methods:
-            runs = [run for run in of_subject if run.method == method]
-            values = [run.measurements[metric] for run in runs if metric in run.measurements]
-            cells.append(f"{fmean(values):.2g}" if values else "–")
-        rows.append((subject, *cells))
+        values = [_values(found.select(method, subject), metric) for method in experiment.methods]
+        rows.append((subject, *(f"{fmean(some):.2g}" if some else "–" for some in values)))
     return rows
 
 
@@ -116,15 +105,7 @@ def approaches_table() -> Rows:
 
 
 def render_plan(found: Sequence[Finding], command: str) -> str:
-    """The whole document in Markdown.
-
-    Parameters
-    ----------
-    found
-        The experiments with their runs.
-    command
-        What makes the document anew.
-    """
+    """The whole document in Markdown, which a command makes anew."""
     head, *rows = overview(found)
     parts = [
         "# Plan",
@@ -158,16 +139,16 @@ def markdown_table(rows: Rows) -> str:
 def _experiment_parts(one: Finding) -> list[str]:
     experiment = one.experiment
     criteria = [
-        _condition_line(name, condition, one.runs)
-        for name, conditions in (
-            ("Confirmed if", experiment.confirmed_if),
-            ("Refuted if", experiment.refuted_if),
-        )
+        f"- {key.replace('_', ' ').capitalize()} `{condition.text}`"
+        + (f": {condition.found(one.runs)}" if one.runs else "")
+        for key, conditions in experiment.conditions.items()
         for condition in conditions
     ]
+    count = len(experiment.seeds)
+    size = f"{count} seed{'s' if count != 1 else ''}, {experiment.rows} rows"
     parts = [
         f"### {experiment.name}",
-        f"**{_escaped(experiment.title)}: {one.verdict}** · {_named(experiment)}",
+        f"**{_escaped(experiment.title)}: {one.verdict}** · {size}",
         f"Hypothesis: {experiment.hypothesis} (Source: {experiment.source}.)",
         f"Run it: `{_command(experiment)}`",
         "\n".join(criteria),
@@ -184,11 +165,6 @@ def _experiment_parts(one: Finding) -> list[str]:
     return parts
 
 
-def _condition_line(name: str, condition: Condition, runs: Sequence[Run]) -> str:
-    found = f": {condition.found(runs)}" if runs else ""
-    return f"- {name} `{condition.text}`{found}"
-
-
 def _command(experiment: Experiment) -> str:
     """What runs an experiment with a ledger of one's own."""
     words = ["unshuffle", "lab", "run", experiment.path.as_posix()]
@@ -200,11 +176,6 @@ def _command(experiment: Experiment) -> str:
 def _linked(name: str) -> str:
     """A link to an experiment's section."""
     return f"[{name}](#{name})"
-
-
-def _named(experiment: Experiment) -> str:
-    count = len(experiment.seeds)
-    return f"{count} seed{'s' if count != 1 else ''}, {experiment.rows} rows"
 
 
 def _open_lines(found: Sequence[Finding]) -> list[str]:
@@ -262,7 +233,7 @@ def _glossary(found: Sequence[Finding]) -> list[str]:
 
 def _cell(runs: Sequence[Run], metric: str) -> str:
     """Mean ± standard deviation (least–most); how many failed, where some did."""
-    values = [run.measurements[metric] for run in runs if metric in run.measurements]
+    values = _values(runs, metric)
     failed = sum(bool(run.failure) for run in runs)
     note = f"{failed} failed" if failed else ""
     if not values:
@@ -272,6 +243,10 @@ def _cell(runs: Sequence[Run], metric: str) -> str:
     else:
         text = f"{fmean(values):.3g} ± {stdev(values):.2g} ({min(values):.3g}–{max(values):.3g})"
     return f"{text}, {note}" if note else text
+
+
+def _values(runs: Sequence[Run], metric: str) -> list[float]:
+    return [run.measurements[metric] for run in runs if metric in run.measurements]
 
 
 def _escaped(text: str) -> str:

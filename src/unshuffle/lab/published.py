@@ -25,8 +25,8 @@ All take a network of one output with ReLU, as the published methods do.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.assembly import last_layer, mlp_bank, stack_blocks
-from unshuffle.blocks.threads import cores, single_threaded_blas
+from unshuffle.blocks.threads import cores, pool, single_threaded_blas
 from unshuffle.errors import UsageError
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.signals import traces
@@ -46,44 +46,29 @@ T = TypeVar("T")
 
 Floats = NDArray[np.float32]
 
-ROWS = 1000
-"""Rows that the published searches judge on: the first ones of the record."""
-
+# Rows of a part at most: its hidden layer stays in cache.
 PART = 512
-"""Rows of a part at most: its hidden layer stays in cache."""
-
+# An error below this fraction of the predictions' mean square is rounding.
 SOLVED = 1e-9
-"""An error below this fraction of the predictions' mean square is rounding."""
 
+# As in the published code: rows that are judged on, the first ones of the record,
+ROWS = 1000
+# how much more than this a swap must lower the mean squared error,
 LEAST_GAIN = 1e-10
-"""A swap must lower the mean squared error by more than this, as in the published code."""
-
+# standard errors by which a predicted gain must exceed nothing,
 CONFIDENCE = 1.0
-"""Standard errors by which a predicted gain must exceed nothing, as in the published code."""
-
+# rounds of `adjoint-rounds`, and the distance of the widest swaps that `bubble` tries at the end.
 MOST_ROUNDS = 80
-"""Of `adjoint-rounds`, as in the published code."""
-
 FARTHEST_SWAP = 5
-"""Distance of the widest swaps that `bubble` tries at the end, as in the published code."""
 
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """Blocks of a pile, paired but not yet ordered.
+    """Blocks of a pile, paired but not yet ordered, with the ids of their inp and out layers.
 
-    Parameters
-    ----------
-    ids
-        Ids of the inp and the out layer of each block.
-    last
-        Id of the last layer.
-    inp, inp_bias
-        Shapes (K, width, hidden), transposed for rows on the left, and (K, hidden).
-    out, out_bias
-        Shapes (K, hidden, width), likewise, and (K, width).
-    reads, last_bias
-        The last layer, shapes (width,) and ().
+    Weights are transposed for rows on the left: `inp` has the shape (K, width, hidden), `inp_bias`
+    (K, hidden), `out` (K, hidden, width), `out_bias` (K, width). `reads`, shape (width,), is the
+    last layer.
     """
 
     ids: tuple[tuple[PieceId, PieceId], ...]
@@ -106,12 +91,8 @@ class Paired:
 def pair_by_trace(pile: Pile, records: Records) -> Paired:
     """Pair inp and out layers so that the sum of the traces of W_out W_in is least.
 
-    Raises
-    ------
-    PileError, RecordError
-        If the pieces cannot be one residual network, or the record does not fit them.
-    UsageError
-        If it has several outputs.
+    Raises `PileError` or `RecordError` if the pieces cannot be one residual network, or the record
+    does not fit them, and `UsageError` if the network has several outputs.
     """
     anatomy = read_anatomy(pile, records)
     layers = mlp_bank(pile, anatomy)
@@ -121,13 +102,7 @@ def pair_by_trace(pile: Pile, records: Records) -> Paired:
 
 
 def stack_pairs(pile: Pile, pairs: Sequence[tuple[PieceId, PieceId]], last: PieceId) -> Paired:
-    """Stack the blocks of the given pairs of layers.
-
-    Raises
-    ------
-    UsageError
-        If the network has several outputs.
-    """
+    """Stack the blocks of pairs of layers; `UsageError` if the network has several outputs."""
     reader = last_layer(pile, last)
     if len(reader.bias) != 1:
         raise UsageError(
@@ -220,28 +195,23 @@ class Search:
         self, blocks: Paired, records: Records, rows: int | None, *, adjoint: bool = False
     ) -> None:
         known = records.predicted()
-        chosen = slice(rows)
-        inputs = known.inputs[chosen].astype(np.float32)
-        wanted = known.predictions[chosen, 0].astype(np.float32)
+        inputs = known.inputs[:rows].astype(np.float32)
+        wanted = known.predictions[:rows, 0].astype(np.float32)
         # As many parts as keep every core busy, none of them too large for the cache.
         parts = max(1, -(-len(inputs) // PART))
         parts = min(len(inputs), -(-parts // cores()) * cores())
-        self.parts = [
-            Part(blocks, x, y, adjoint=adjoint)
-            for x, y in zip(
-                np.array_split(inputs, parts), np.array_split(wanted, parts), strict=True
-            )
-        ]
+        split = (np.array_split(each, parts) for each in (inputs, wanted))
+        self.blocks = blocks
+        self.parts = [Part(blocks, x, y, adjoint=adjoint) for x, y in zip(*split, strict=True)]
         self.rows = len(inputs)
         self.solved_at = SOLVED * float(np.mean(np.square(wanted)))
-        self.threads = ThreadPoolExecutor(cores())
         self.order: list[int] = []
         self.error = np.inf
         self.trials = 0
 
     def each(self, work: Callable[[Part], T]) -> list[T]:
         """Work on all parts in parallel."""
-        return list(self.threads.map(work, self.parts))
+        return list(pool().map(work, self.parts))
 
     def trial_error(self, order: Sequence[int], start: int) -> float:
         """Mean squared error of an order that agrees with the standing one before `start`."""
@@ -281,7 +251,7 @@ def norm_seed(blocks: Paired, power: int) -> list[int]:
 
 def step_seed(search: Search) -> list[int]:
     """From the inputs on, whichever remaining block has the smallest mean step."""
-    remaining = list(range(len(search.parts[0].blocks)))
+    remaining = list(range(len(search.blocks)))
     order: list[int] = []
 
     def sizes(part: Part) -> Floats:
@@ -374,16 +344,8 @@ def _predictions(search: Search, start: int) -> tuple[NDArray[np.float64], NDArr
 class Result:
     """What a baseline found.
 
-    Parameters
-    ----------
-    permutation
-        Piece ids in the order in which they are applied.
-    error
-        Mean squared error on the rows that it judged on.
-    trials
-        Exact forward passes, each from the first place that differs.
-    seconds
-        To pair and to order, together.
+    The error is that on the rows it judged on. A trial is an exact forward pass from the first
+    place that differs. Seconds are those to pair and to order, together.
     """
 
     permutation: tuple[PieceId, ...]
@@ -394,26 +356,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A published method.
+    """A published method: how it orders the blocks of a search, and where it was published.
 
-    Parameters
-    ----------
-    name
-        What tables call it.
-    order
-        Orders the blocks: seeds the search and drives it to its end.
-    source
-        Where it was published.
-    rows
-        The first so many rows are used; None for all.
-    adjoint
-        Whether it needs sensitivities.
-    slow
-        Whether one run is enough.
+    It uses the first so many rows, or all if that is None. `adjoint` says whether it needs
+    sensitivities, `slow` whether one run is enough.
     """
 
     name: str
-    order: Callable[[Paired, Search], None]
+    order: Callable[[Search], None]
     source: str
     rows: int | None = ROWS
     adjoint: bool = False
@@ -431,27 +381,21 @@ class Baseline:
     def search(self, blocks: Paired, records: Records) -> Search:
         """Order blocks that are paired."""
         search = Search(blocks, records, self.rows, adjoint=self.adjoint)
-        self.order(blocks, search)
+        self.order(search)
         return search
 
 
-def _norm_bubble(power: int) -> Callable[[Paired, Search], None]:
-    def order(blocks: Paired, search: Search) -> None:
-        search.begin(norm_seed(blocks, power))
-        bubble(search, back=True, farthest=FARTHEST_SWAP, least_gain=LEAST_GAIN)
-
-    return order
+def _norm_bubble(power: int, search: Search) -> None:
+    search.begin(norm_seed(search.blocks, power))
+    bubble(search, back=True, farthest=FARTHEST_SWAP, least_gain=LEAST_GAIN)
 
 
-def _adjoint(repair: Callable[[Search], None]) -> Callable[[Paired, Search], None]:
-    def order(blocks: Paired, search: Search) -> None:
-        search.begin(norm_seed(blocks, 1))
-        repair(search)
-
-    return order
+def _adjoint(repair: Callable[[Search], None], search: Search) -> None:
+    search.begin(norm_seed(search.blocks, 1))
+    repair(search)
 
 
-def _step_bubble(_: Paired, search: Search) -> None:
+def _step_bubble(search: Search) -> None:
     search.begin(step_seed(search))
     bubble(search, back=False, farthest=1, least_gain=0.0)
 
@@ -459,20 +403,14 @@ def _step_bubble(_: Paired, search: Search) -> None:
 _PARK = 'Hyunwoo Park, "I Dropped a Neural Net", arXiv:2602.19845'
 _ADJOINT = "cezarc1/droppedaneuralnet-puzzle"
 _STEP = "alyxya/janestreet-droppedaneuralnet"
+_SINGLE = f"{_ADJOINT}, one swap at a time and each checked"
 
-BASELINES = {
-    baseline.name: baseline
-    for baseline in (
-        Baseline("adjoint-rounds", _adjoint(adjoint_rounds), _ADJOINT, adjoint=True),
-        Baseline(
-            "adjoint-single",
-            _adjoint(adjoint_single),
-            f"{_ADJOINT}, one swap at a time and each checked",
-            adjoint=True,
-        ),
-        Baseline("l1-bubble", _norm_bubble(1), f"{_PARK}, from the L1 norm"),
-        Baseline("frobenius-bubble", _norm_bubble(2), _PARK),
-        Baseline("step-bubble", _step_bubble, f"{_STEP}, on {ROWS:,} rows"),
-        Baseline("step-bubble-all", _step_bubble, _STEP, rows=None, slow=True),
-    )
-}
+_BASELINES = (
+    Baseline("adjoint-rounds", partial(_adjoint, adjoint_rounds), _ADJOINT, adjoint=True),
+    Baseline("adjoint-single", partial(_adjoint, adjoint_single), _SINGLE, adjoint=True),
+    Baseline("l1-bubble", partial(_norm_bubble, 1), f"{_PARK}, from the L1 norm"),
+    Baseline("frobenius-bubble", partial(_norm_bubble, 2), _PARK),
+    Baseline("step-bubble", _step_bubble, f"{_STEP}, on {ROWS:,} rows"),
+    Baseline("step-bubble-all", _step_bubble, _STEP, rows=None, slow=True),
+)
+BASELINES = {baseline.name: baseline for baseline in _BASELINES}

@@ -167,10 +167,7 @@ def beam_from_scratch(task: Task, by: Effort = EFFORT) -> Order:
 def joint_growth(layers: MlpBank, last: Linear, records: Records, by: Effort = EFFORT) -> Pairs:
     """Append pairs of loose layers to a partial network: pairs and order in one search.
 
-    Returns
-    -------
-    Pairs
-        Numbers of the inp and the out layer of each block, in order.
+    Returns the numbers of the inp and the out layer of each block, in order.
     """
     judge = Judge(layers, last, records.take(np.arange(min(by.joint_rows, len(records)))))
     shape = len(layers.inp_weight), len(layers.out_weight)
@@ -180,18 +177,9 @@ def joint_growth(layers: MlpBank, last: Linear, records: Records, by: Effort = E
 
 
 def grow(judge: Judge, blocks: Arrangement, count: int, width: int) -> Run:
-    """Append blocks one by one to the best partial orders; no layer is used twice.
+    """Append `count` blocks one by one to the best `width` partial orders; no layer is used twice.
 
-    Parameters
-    ----------
-    judge
-        Judges partial orders by the error of the network that has only those blocks.
-    blocks
-        Those to choose from.
-    count
-        How many blocks an order takes.
-    width
-        How many partial orders survive each step.
+    The judge takes the error of the network that has only the blocks appended so far.
     """
     beam = [judge.run(blocks[:0])]
     for _ in range(count):

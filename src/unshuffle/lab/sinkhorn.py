@@ -83,18 +83,7 @@ def soft_error_gradient(
 ) -> tuple[float, Matrix]:
     """Error of the softly ordered network, and its gradient by the scores.
 
-    Parameters
-    ----------
-    scores
-        Shape (places, blocks).
-    temperature
-        The scores are divided by it.
-    network
-        Blocks and last layer.
-    records
-        Rows with predictions.
-    by
-        What steers it.
+    Scores and gradient have the shape (places, blocks); the scores are divided by the temperature.
     """
     logs, trail = sinkhorn(scores / temperature, by.normalisations)
     weights = np.exp(logs)
@@ -139,5 +128,4 @@ def sinkhorn_adjoint(g: Matrix, trail: list[Matrix]) -> Matrix:
 
 def _log_sum(logs: Matrix, axis: int) -> Matrix:
     highest = logs.max(axis=axis, keepdims=True)
-    sums: Matrix = highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True))
-    return sums
+    return np.asarray(highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True)))

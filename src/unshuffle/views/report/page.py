@@ -17,42 +17,20 @@ from unshuffle.views.report.content import content_of
 
 STYLES = ("vendor/uPlot.min.css", "style.css")
 LIBRARY = ("vendor/uPlot.iife.min.js",)
-SCRIPTS = (
-    "elements.js",
-    "colours.js",
-    "content.js",
-    "verdict.js",
-    "plots.js",
-    "chain.js",
-    "products.js",
-    "scores.js",
-    "replay.js",
-    "start.js",
-)
-"""In the sequence in which they run: each uses only what those before it define."""
+# In the sequence in which they run: each uses only what those before it define.
+NAMES = "elements colours content verdict plots chain products scores replay start"
+SCRIPTS = tuple(f"{name}.js" for name in NAMES.split())
 
 
 def report_page(solution: Solution) -> str:
-    """Make the report of a solution.
-
-    Parameters
-    ----------
-    solution
-        As from `solve`, or read back.
-
-    Returns
-    -------
-    str
-        HTML that needs nothing beside it. The same solution gives the same text.
-    """
+    """Make the report of a solution: HTML that needs nothing beside it, and is always the same."""
     content = content_of(solution)
     style, library, script = (_joined(names) for names in (STYLES, LIBRARY, SCRIPTS))
     policy = (
         f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; "
-        f"style-src {_hash(style)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
     )
-    return Template(_asset("page.html")).substitute(
+    return Template(_joined(["page.html"])).substitute(
         policy=escape(policy),
         title=escape(f"unshuffle: {solution.outcome}, {len(solution.blocks)} blocks"),
         version=escape(unshuffle.__version__),
@@ -65,11 +43,8 @@ def report_page(solution: Solution) -> str:
 
 
 def _joined(names: Iterable[str]) -> str:
-    return "\n".join(_asset(name) for name in names)
-
-
-def _asset(name: str) -> str:
-    return (files("unshuffle.views.report") / name).read_text(encoding="utf-8")
+    folder = files("unshuffle.views.report")
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
 def _hash(text: str) -> str:
