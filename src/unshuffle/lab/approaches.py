@@ -16,11 +16,10 @@ from unshuffle.lab.approach import (
     Kind,
     Order,
     Task,
-    clues_of,
     on_ordering,
     on_pairing,
+    on_pairs,
     order_found,
-    pairs_found,
     task_of,
     whole_found,
 )
@@ -37,11 +36,12 @@ from unshuffle.ordering.seeds import SEEDS, Seed
 from unshuffle.ordering.trace import Trace
 from unshuffle.solver import solve
 
-SEED_ROWS = 1000
-"""Inputs that seeds look at."""
+SEED_ROWS = 1000  # inputs that seeds look at
 
+# Candidates that a strategy may judge: a search that a clock ends would not repeat.
 BUDGET = 30_000
-"""Candidates that a strategy may judge: a search that a clock ends would not repeat."""
+
+_optimal = MATCHINGS["optimal"][0]
 
 
 def _pairing(signal: Signal, matching: str = "optimal") -> Approach:
@@ -51,19 +51,25 @@ def _pairing(signal: Signal, matching: str = "optimal") -> Approach:
     return Approach(name, Kind.PAIRING, signal.sees, signal.source, measure)
 
 
-def _fused(subject: Subject) -> Measurements:
-    clues, truth = clues_of(load(subject))
-    return pairs_found(fuse(clues, MATCHINGS["optimal"][0]).pairs, truth)
-
-
 def _template(clues: Clues) -> Scores:
     """Likeness to the products of the pairs that the trace finds."""
-    return template(clues.layers, MATCHINGS["optimal"][0](SIGNALS["trace"].score(clues)))
+    return template(clues.layers, _optimal(SIGNALS["trace"].score(clues)))
+
+
+def _ordering(
+    name: str,
+    rank: Callable[[Task], Order],
+    bets: str,
+    source: str,
+    *,
+    reversible: bool = False,
+) -> Approach:
+    measure = on_ordering(rank, reversible=reversible)
+    return Approach(name, Kind.ORDERING, bets, source, measure)
 
 
 def _seed(seed: Seed) -> Approach:
-    measure = on_ordering(partial(_rank, seed), reversible=True)
-    return Approach(seed.name, Kind.ORDERING, seed.sees, seed.source, measure)
+    return _ordering(seed.name, partial(_rank, seed), seed.sees, seed.source, reversible=True)
 
 
 def _rank(seed: Seed, task: Task) -> Order:
@@ -85,9 +91,8 @@ def _published(baseline: Baseline) -> Approach:
 def _strategy(strategy: str, bets: str, source: str) -> Approach:
     def measure(subject: Subject) -> Measurements:
         case = load(subject)
-        solution = solve(
-            case.pile, case.records, strategy=strategy, seed=subject.seed, on_step=stop
-        )
+        held = case.pile, case.records
+        solution = solve(*held, strategy=strategy, seed=subject.seed, on_step=stop)
         return whole_found(case, solution.permutation, subject)
 
     def stop(trace: Trace) -> None:
@@ -96,14 +101,6 @@ def _strategy(strategy: str, bets: str, source: str) -> Approach:
             raise KeyboardInterrupt  # which `solve` turns into a result
 
     return Approach(strategy, Kind.WHOLE, bets, source, measure)
-
-
-def _joint(subject: Subject) -> Measurements:
-    case = load(subject)
-    clues, truth = clues_of(case)
-    assert clues.last is not None
-    assert clues.records is not None
-    return pairs_found(searches.joint_growth(clues.layers, clues.last, clues.records), truth)
 
 
 def _from_seed(
@@ -121,65 +118,64 @@ def _from_seed(
 
 _PARK = 'Park, "I Dropped a Neural Net", arXiv:2602.19845'
 _DROPPED = 'the write-up "dropped" at gardberg.xyz'
+_ALYXYA = "alyxya/janestreet-droppedaneuralnet"
 
-_OWN_ORDERINGS: dict[str, tuple[Callable[[Task], Order], bool, str, str]] = {
-    "random-order": (searches.random_order, False, "nothing", "what there is to beat"),
-    "delta-norm": (
+_WALKS: tuple[tuple[str, Callable[[Task], Order], str, str], ...] = (
+    ("bubble", partial(_rank, SEEDS["out-norm"]), "the sorted norms", f"bubble repair, {_PARK}"),
+    ("bubble-from-steps", partial(_rank, SEEDS["smallest-step"]), "the smallest steps", _ALYXYA),
+    ("bubble-from-random", searches.random_order, "anywhere", _DROPPED),
+)
+
+_ORDERINGS = (
+    _ordering("random-order", searches.random_order, "nothing", "what there is to beat"),
+    _ordering(
+        "delta-norm",
         searches.step_sizes,
-        True,
         "how far a block moves the inputs changes along the depth",
         _PARK,
+        reversible=True,
     ),
-    "frobenius-norm": (
+    _ordering(
+        "frobenius-norm",
         searches.frobenius,
-        True,
         "the size of what blocks write changes steadily along the depth",
         _PARK,
+        reversible=True,
     ),
-    "bradley-terry": (
+    _ordering(
+        "bradley-terry",
         searches.bradley_terry,
-        False,
         "which of two blocks should run first shows in any company",
         "Bradley & Terry 1952, Hunter 2004",
     ),
-    "bubble": (
-        _from_seed(searches.bubble, partial(_rank, SEEDS["out-norm"])),
-        False,
-        "from the sorted norms the right order is a walk of improving swaps away",
-        f"bubble repair, {_PARK}",
+    *(
+        _ordering(
+            name,
+            _from_seed(searches.bubble, seed),
+            f"from {start} the right order is a walk of improving swaps away",
+            source,
+        )
+        for name, seed, start, source in _WALKS
     ),
-    "bubble-from-steps": (
-        _from_seed(searches.bubble, partial(_rank, SEEDS["smallest-step"])),
-        False,
-        "from the smallest steps the right order is a walk of improving swaps away",
-        "alyxya/janestreet-droppedaneuralnet",
-    ),
-    "bubble-from-random": (
-        _from_seed(searches.bubble, searches.random_order),
-        False,
-        "from anywhere the right order is a walk of improving swaps away",
-        _DROPPED,
-    ),
-    "annealing": (
+    _ordering(
+        "annealing",
         _from_seed(searches.annealing, searches.random_order),
-        False,
         "a search that also climbs leaves local optima",
         "Kirkpatrick, Gelatt & Vecchi 1983",
     ),
-    "beam-from-scratch": (
+    _ordering(
+        "beam-from-scratch",
         searches.beam_from_scratch,
-        False,
         "the beginning of the right order predicts better than other beginnings",
         "beam search, Lowerre 1976",
     ),
-    "sinkhorn": (
+    _ordering(
+        "sinkhorn",
         learned_order,
-        False,
         "a soft order can follow the gradient to the right one",
         "Gumbel-Sinkhorn, Mena et al. 2018, arXiv:1802.08665",
     ),
-}
-
+)
 
 _CAUSES = (
     Approach(
@@ -203,13 +199,7 @@ _CAUSES = (
         "Du, Hu & Lee 2018, arXiv:1806.00900",
         lambda subject: balance(load(subject)),
     ),
-    Approach(
-        "growth",
-        Kind.CAUSE,
-        "the trace grows while a network is trained",
-        _DROPPED,
-        growth,
-    ),
+    Approach("growth", Kind.CAUSE, "the trace grows while a network is trained", _DROPPED, growth),
     Approach(
         "growth-without-skips",
         Kind.CAUSE,
@@ -227,12 +217,6 @@ _CAUSES = (
 )
 
 
-def _own_ordering(name: str) -> Approach:
-    rank, reversible, bets, source = _OWN_ORDERINGS[name]
-    measure = on_ordering(rank, reversible=reversible)
-    return Approach(name, Kind.ORDERING, bets, source, measure)
-
-
 APPROACHES = {
     approach.name: approach
     for approach in (
@@ -242,19 +226,19 @@ APPROACHES = {
             Kind.PAIRING,
             "all signals together, weighed by what the pile says each is worth",
             "Fisher 1936, Blum & Mitchell 1998; see unshuffle.grouping.fusion",
-            _fused,
+            on_pairs(lambda clues: fuse(clues, _optimal).pairs),
         ),
         Approach(
             "template",
             Kind.PAIRING,
             "training leaves the same pattern in all true products, which the trace's pairs show",
             "this project; see unshuffle.grouping.consensus",
-            on_pairing(_template, MATCHINGS["optimal"][0]),
+            on_pairing(_template, _optimal),
         ),
         *(_pairing(signal) for signal in OTHER_SIGNALS),
         *(_pairing(one, "greedy") for one in OTHER_SIGNALS if one.name == "prediction-error"),
         *(_seed(seed) for seed in SEEDS.values()),
-        *(_own_ordering(name) for name in _OWN_ORDERINGS),
+        *_ORDERINGS,
         *(_published(baseline) for baseline in BASELINES.values() if not baseline.slow),
         _strategy(
             "classic",
@@ -271,7 +255,7 @@ APPROACHES = {
             Kind.PAIRING,
             "the right pairs in the right order predict better at every length than others",
             f"{_DROPPED}, among what did not work",
-            _joint,
+            on_pairs(searches.joint_growth),
         ),
         *_CAUSES,
         Approach(
@@ -286,13 +270,7 @@ APPROACHES = {
 
 
 def find_approach(name: str) -> Approach:
-    """Look an approach up by its name.
-
-    Raises
-    ------
-    UsageError
-        If there is no approach of that name.
-    """
+    """Look an approach up; raises `UsageError` if there is none of that name."""
     if name not in APPROACHES:
         raise UsageError.unknown("approach", name, APPROACHES)
     return APPROACHES[name]

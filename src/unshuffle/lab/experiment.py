@@ -46,33 +46,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Experiment:
-    """A hypothesis, how it is tested, and when it holds.
+    """A hypothesis, how it is tested, and when it holds: the keys of a file, which gives the name.
 
-    Parameters
-    ----------
-    name, path
-        Of its file, the name without the ending.
-    title, hypothesis, source
-        What is claimed, in a line and in full, and where it comes from.
-    subjects
-        "puzzle", "example", names of shipped recipes, or recipe files from the experiment's folder
-        on.
-    methods
-        Names of approaches.
-    seeds
-        Each trains another oracle, draws other rows, and seeds the method.
-    metrics
-        What tables show.
-    rows
-        Rows of each subject's record.
-    confirmed_if, refuted_if
-        Conditions, all of which must hold.
-    interpretation
-        What the authors make of the results; never part of the verdict.
-    next
-        What to try where it is open or undecided.
-    if_confirmed, if_refuted
-        The decision that follows.
+    Subjects are "puzzle", "example", names of shipped recipes, or recipe files from the
+    experiment's folder on. Methods are names of approaches. Each seed trains another oracle, draws
+    other rows, and seeds the method. Metrics are what tables show, rows those of each subject's
+    record. All of a list of conditions must hold. The interpretation is what the authors make of
+    the results, never part of the verdict; `next` is what to try where it is open or undecided;
+    `if_confirmed` and `if_refuted` are the decision that follows.
     """
 
     name: Annotated[str, BESIDE]

@@ -50,26 +50,12 @@ def run_trials(
 ) -> None:
     """Measure, and add each run to the ledger as soon as it is there.
 
-    Parameters
-    ----------
-    trials
-        What to measure.
-    ledger
-        Where to.
-    processes
-        How many work at a time on this machine.
-    scheduler
-        Address of a Dask cluster that works instead.
-    on_end
-        Called for each trial with its run, or with what kept it from being made, such as a worker
-        that died; such a trial is made again next time.
+    So many processes work at a time on this machine, or the Dask cluster of a scheduler's address
+    instead. `on_end` is called for each trial with its run, or with what kept it from being made,
+    such as a worker that died; such a trial is made again next time.
 
-    Raises
-    ------
-    FileError
-        If the ledger cannot be written, which is found out before anything is measured.
-    MissingExtraError, UsageError
-        If a scheduler is given and Dask is not installed or nobody answers.
+    Raises `FileError` if the ledger cannot be written, which is found out before anything is
+    measured, and `MissingExtraError` or `UsageError` if Dask is not installed or nobody answers.
     """
     if not trials:
         return
@@ -88,10 +74,8 @@ def run_trials(
 def run_trial(trial: Trial) -> Run:
     """Try a method on a subject; what it raises is a result like any other.
 
-    Raises
-    ------
-    FileError, MemoryError, MissingExtraError
-        If this machine lacks something, which says nothing about the method.
+    But a `FileError`, `MemoryError` or `MissingExtraError` is raised: if this machine lacks
+    something, that says nothing about the method.
     """
     started, watch = datetime.now(UTC), perf_counter()
     measurements: Measurements = {}

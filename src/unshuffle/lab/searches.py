@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.ends import Linear
-from unshuffle.blocks.mlp import INP, OUT, MlpBank
+from unshuffle.blocks.mlp import INP, OUT
 from unshuffle.grouping.matching import Pairs
+from unshuffle.grouping.signals import Clues
 from unshuffle.lab.approach import Order, Task
 from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.moves import shifted
 from unshuffle.pieces.blueprint import Arrangement
-from unshuffle.pieces.records import Records
 
 
 @dataclass(frozen=True)
@@ -164,11 +163,14 @@ def beam_from_scratch(task: Task, by: Effort = EFFORT) -> Order:
     return run.arrangement[:, INP]
 
 
-def joint_growth(layers: MlpBank, last: Linear, records: Records, by: Effort = EFFORT) -> Pairs:
+def joint_growth(clues: Clues, by: Effort = EFFORT) -> Pairs:
     """Append pairs of loose layers to a partial network: pairs and order in one search.
 
     Returns the numbers of the inp and the out layer of each block, in order.
     """
+    layers, last, records = clues.layers, clues.last, clues.records
+    assert last is not None
+    assert records is not None
     judge = Judge(layers, last, records.take(np.arange(min(by.joint_rows, len(records)))))
     shape = len(layers.inp_weight), len(layers.out_weight)
     every = layers.arranged(np.indices(shape).reshape(2, -1).T)

@@ -24,20 +24,10 @@ from unshuffle.solver import solve
 class Subject:
     """A network to experiment on, before it is read.
 
-    Parameters
-    ----------
-    name
-        What tables call it.
-    content
-        Hash of what it consists of.
-    seed
-        Trains and drops an oracle, draws the rows of a record, and is every method's own seed.
-    rows
-        Rows of the record that methods are given; all, if there are fewer.
-    recipe
-        What an oracle is trained from; None for a folder.
-    folder
-        With pieces and a record; for an oracle the zoo, or None.
+    The content is a hash of what it consists of. The seed trains and drops an oracle, draws the
+    rows of a record, and is every method's own seed. Methods are given so many rows, or all if
+    there are fewer. An oracle has a recipe; its folder is the zoo, if there is one. Otherwise
+    pieces and a record are in the folder.
     """
 
     name: str
@@ -60,10 +50,7 @@ def oracle_subject(recipe: Recipe, rows: int, zoo: Path | None) -> Subject:
 def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
     """A folder with `pieces/` and one record, such as the published puzzle.
 
-    Raises
-    ------
-    FileError
-        If it is not there, or has no pieces or not one record.
+    Raises `FileError` if it is not there, or has no pieces or not one record.
     """
     return Subject(name, _content(folder), seed, rows, folder=folder)
 
@@ -72,10 +59,7 @@ def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
 def load(subject: Subject) -> Case:
     """Read a subject; an oracle that its zoo lacks is trained.
 
-    Raises
-    ------
-    UnshuffleError
-        If its files are damaged, or nobody knows its answer.
+    Raises a subclass of `UnshuffleError` if its files are damaged, or nobody knows its answer.
     """
     if subject.recipe is not None:
         return _load_oracle(subject.recipe, subject.folder, subject.rows)
@@ -99,7 +83,7 @@ def _load_oracle(recipe: Recipe, zoo: Path | None, rows: int) -> Case:
 
 @lru_cache(2)
 def _load_folder(folder: Path) -> Case:
-    """All rows of a folder's record; its answer is sealed there, or found and proved by a solve."""
+    """All rows of a folder's record; its answer is found and proved by a solve."""
     pieces, record = _parts(folder)
     pile, records = read_pile(pieces), read_records(record).predicted()
     solution = solve(pile, records)
@@ -115,14 +99,13 @@ def _load_folder(folder: Path) -> Case:
 def _parts(folder: Path) -> tuple[Path, Path]:
     if not folder.is_dir():
         raise FileError(f"{shown(folder)}: there is no such folder; check the path")
-    records = sorted(path for path in folder.glob("*.csv*"))
-    if not (folder / "pieces").is_dir() or len(records) != 1:
+    records, pieces = sorted(folder.glob("*.csv*")), folder / "pieces"
+    if not pieces.is_dir() or len(records) != 1:
         raise FileError(
             f"{shown(folder)}: has {len(records)} records (.csv) and "
-            f"{'a' if (folder / 'pieces').is_dir() else 'no'} folder pieces; one of each is "
-            "expected"
+            f"{'a' if pieces.is_dir() else 'no'} folder pieces; one of each is expected"
         )
-    return folder / "pieces", records[0]
+    return pieces, records[0]
 
 
 @lru_cache(4)
