@@ -19,7 +19,6 @@ from unshuffle.lab.approach import (
     on_ordering,
     on_pairing,
     on_pairs,
-    order_found,
     task_of,
     whole_found,
 )
@@ -27,7 +26,7 @@ from unshuffle.lab.causes import balance, growth, signs, spectrum, without_skips
 from unshuffle.lab.landscape import landscape
 from unshuffle.lab.looks import bits
 from unshuffle.lab.metrics import Measurements
-from unshuffle.lab.published import BASELINES, Baseline, stack_pairs
+from unshuffle.lab.published import BASELINES, Baseline
 from unshuffle.lab.signals import OTHER_SIGNALS
 from unshuffle.lab.sinkhorn import learned_order
 from unshuffle.lab.subjects import Subject, load
@@ -77,15 +76,11 @@ def _rank(seed: Seed, task: Task) -> Order:
 
 
 def _published(baseline: Baseline) -> Approach:
-    def measure(subject: Subject) -> Measurements:
-        case = load(subject)
-        task, depth = task_of(case, subject.rng())
-        pairs = [case.pairs[place] for place in depth]
-        search = baseline.search(stack_pairs(case.pile, pairs, case.answer[-1]), case.records)
-        return order_found(task, depth, np.array(search.order, np.intp))
+    def rank(task: Task) -> Order:
+        return np.array(baseline.search(task.network, task.records).order, np.intp)
 
     bets = "the seed is close enough for local repair"
-    return Approach(baseline.name, Kind.ORDERING, bets, baseline.source, measure)
+    return _ordering(baseline.name, rank, bets, baseline.source)
 
 
 def _strategy(strategy: str, bets: str, source: str) -> Approach:

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.assembly import last_layer, mlp_bank, stack_blocks
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.threads import cores, pool, single_threaded_blas
 from unshuffle.errors import UsageError
 from unshuffle.grouping.matching import optimal_matching
@@ -63,16 +64,13 @@ FARTHEST_SWAP = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Paired:
-    """Blocks of a pile, paired but not yet ordered, with the ids of their inp and out layers.
+class Weights:
+    """A network, transposed for rows on the left.
 
-    Weights are transposed for rows on the left: `inp` has the shape (K, width, hidden), `inp_bias`
-    (K, hidden), `out` (K, hidden, width), `out_bias` (K, width). `reads`, shape (width,), is the
-    last layer.
+    `inp` has the shape (K, width, hidden), `inp_bias` (K, hidden), `out` (K, hidden, width),
+    `out_bias` (K, width). The last layer is `reads`, shape (width,), with a bias.
     """
 
-    ids: tuple[tuple[PieceId, PieceId], ...]
-    last: PieceId
     inp: Floats
     inp_bias: Floats
     out: Floats
@@ -80,53 +78,40 @@ class Paired:
     reads: Floats
     last_bias: np.float32
 
-    def __len__(self) -> int:
-        return len(self.ids)
 
-    def permutation(self, order: Sequence[int]) -> tuple[PieceId, ...]:
-        """Piece ids in the order in which they are applied."""
-        return (*(name for block in order for name in self.ids[block]), self.last)
+def weights_of(network: MlpNetwork) -> Weights:
+    """Transpose the weights of a network; `UsageError` if it has several outputs."""
+    blocks, last = network.blocks.astype(np.float32), network.last
+    if len(last.bias) != 1:
+        raise UsageError(
+            f"the published methods know one output, not {len(last.bias)}; try another method"
+        )
+    inp, out = (
+        np.ascontiguousarray(weight.transpose(0, 2, 1))
+        for weight in (blocks.inp_weight, blocks.out_weight)
+    )
+    reads, bias = last.weight[0].astype(np.float32), np.float32(last.bias[0])
+    return Weights(inp, blocks.inp_bias, out, blocks.out_bias, reads, bias)
 
 
-def pair_by_trace(pile: Pile, records: Records) -> Paired:
+def pair_by_trace(pile: Pile, records: Records) -> tuple[list[tuple[PieceId, PieceId]], PieceId]:
     """Pair inp and out layers so that the sum of the traces of W_out W_in is least.
 
-    Raises `PileError` or `RecordError` if the pieces cannot be one residual network, or the record
-    does not fit them, and `UsageError` if the network has several outputs.
+    Returns the ids of each pair, and that of the last layer. Raises `PileError` or `RecordError` if
+    the pieces cannot be one residual network, or the record does not fit them.
     """
     anatomy = read_anatomy(pile, records)
-    layers = mlp_bank(pile, anatomy)
-    pairs = optimal_matching(-traces(layers))
-    ids = [(pile[anatomy.inp[i]].id, pile[anatomy.out[j]].id) for i, j in pairs.tolist()]
-    return stack_pairs(pile, ids, pile[anatomy.last[0]].id)
-
-
-def stack_pairs(pile: Pile, pairs: Sequence[tuple[PieceId, PieceId]], last: PieceId) -> Paired:
-    """Stack the blocks of pairs of layers; `UsageError` if the network has several outputs."""
-    reader = last_layer(pile, last)
-    if len(reader.bias) != 1:
-        raise UsageError(
-            f"the published methods know one output, not {len(reader.bias)}; try another method"
-        )
-    blocks = stack_blocks(pile, pairs).astype(np.float32)
-    return Paired(
-        ids=tuple(pairs),
-        last=last,
-        inp=np.ascontiguousarray(blocks.inp_weight.transpose(0, 2, 1)),
-        inp_bias=blocks.inp_bias,
-        out=np.ascontiguousarray(blocks.out_weight.transpose(0, 2, 1)),
-        out_bias=blocks.out_bias,
-        reads=reader.weight[0].astype(np.float32),
-        last_bias=np.float32(reader.bias[0]),
-    )
+    pairs = optimal_matching(-traces(mlp_bank(pile, anatomy))).tolist()
+    ids = [(pile[anatomy.inp[i]].id, pile[anatomy.out[j]].id) for i, j in pairs]
+    return ids, pile[anatomy.last[0]].id
 
 
 class Part:
     """Some of the rows, with the states of the standing order and of a trial on them."""
 
-    def __init__(self, blocks: Paired, inputs: Floats, wanted: Floats, *, adjoint: bool) -> None:
+    def __init__(self, blocks: Weights, inputs: Floats, wanted: Floats, *, adjoint: bool) -> None:
         rows, width = inputs.shape
-        length, hidden = len(blocks), blocks.inp_bias.shape[1]
+        length, hidden = blocks.inp_bias.shape
         self.blocks, self.wanted = blocks, wanted
         self.states = np.empty((length + 1, rows, width), np.float32)
         self.states[0] = inputs
@@ -192,7 +177,7 @@ class Search:
     """A standing order, with exact trials of others and the states that they share."""
 
     def __init__(
-        self, blocks: Paired, records: Records, rows: int | None, *, adjoint: bool = False
+        self, network: MlpNetwork, records: Records, rows: int | None, *, adjoint: bool = False
     ) -> None:
         known = records.predicted()
         inputs = known.inputs[:rows].astype(np.float32)
@@ -201,13 +186,12 @@ class Search:
         parts = max(1, -(-len(inputs) // PART))
         parts = min(len(inputs), -(-parts // cores()) * cores())
         split = (np.array_split(each, parts) for each in (inputs, wanted))
-        self.blocks = blocks
+        self.blocks = blocks = weights_of(network)
         self.parts = [Part(blocks, x, y, adjoint=adjoint) for x, y in zip(*split, strict=True)]
         self.rows = len(inputs)
         self.solved_at = SOLVED * float(np.mean(np.square(wanted)))
         self.order: list[int] = []
         self.error = np.inf
-        self.trials = 0
 
     def each(self, work: Callable[[Part], T]) -> list[T]:
         """Work on all parts in parallel."""
@@ -215,7 +199,6 @@ class Search:
 
     def trial_error(self, order: Sequence[int], start: int) -> float:
         """Mean squared error of an order that agrees with the standing one before `start`."""
-        self.trials += 1
         return sum(self.each(lambda part: part.run(order, start))) / self.rows
 
     def keep(self, order: Sequence[int], start: int, error: float) -> None:
@@ -243,7 +226,7 @@ class Search:
         return self.error < self.solved_at
 
 
-def norm_seed(blocks: Paired, power: int) -> list[int]:
+def norm_seed(blocks: Weights, power: int) -> list[int]:
     """Blocks by the norm of W_out, the smallest first: power 1 for L1, 2 for Frobenius."""
     sizes = (np.abs(blocks.out) ** power).sum(axis=(1, 2))
     return [int(block) for block in np.argsort(sizes, kind="stable")]
@@ -251,7 +234,7 @@ def norm_seed(blocks: Paired, power: int) -> list[int]:
 
 def step_seed(search: Search) -> list[int]:
     """From the inputs on, whichever remaining block has the smallest mean step."""
-    remaining = list(range(len(search.blocks)))
+    remaining = list(range(len(search.blocks.inp)))
     order: list[int] = []
 
     def sizes(part: Part) -> Floats:
@@ -344,13 +327,11 @@ def _predictions(search: Search, start: int) -> tuple[NDArray[np.float64], NDArr
 class Result:
     """What a baseline found.
 
-    The error is that on the rows it judged on. A trial is an exact forward pass from the first
-    place that differs. Seconds are those to pair and to order, together.
+    The error is that on the rows it judged on. Seconds are those to pair and to order, together.
     """
 
     permutation: tuple[PieceId, ...]
     error: float
-    trials: int
     seconds: float
 
 
@@ -373,14 +354,15 @@ class Baseline:
         """Pair and order."""
         started = perf_counter()
         with single_threaded_blas():
-            blocks = pair_by_trace(pile, records)
-            search = self.search(blocks, records)
-        permutation = blocks.permutation(search.order)
-        return Result(permutation, search.error, search.trials, perf_counter() - started)
+            pairs, last = pair_by_trace(pile, records)
+            network = MlpNetwork(stack_blocks(pile, pairs), last_layer(pile, last))
+            search = self.search(network, records)
+        permutation = (*(name for block in search.order for name in pairs[block]), last)
+        return Result(permutation, search.error, perf_counter() - started)
 
-    def search(self, blocks: Paired, records: Records) -> Search:
-        """Order blocks that are paired."""
-        search = Search(blocks, records, self.rows, adjoint=self.adjoint)
+    def search(self, network: MlpNetwork, records: Records) -> Search:
+        """Order the blocks of a network."""
+        search = Search(network, records, self.rows, adjoint=self.adjoint)
         self.order(search)
         return search
 

@@ -22,11 +22,11 @@ from unshuffle.views.figures.pairs import products as products
 from unshuffle.views.figures.pairs import rivals as rivals
 from unshuffle.views.figures.pairs import scores as scores
 from unshuffle.views.figures.pairs import traces as traces
-from unshuffle.views.figures.proof import certificate as certificate
-from unshuffle.views.figures.record import inputs as inputs
-from unshuffle.views.figures.record import outputs as outputs
+from unshuffle.views.figures.search import certificate as certificate
 from unshuffle.views.figures.search import search as search
+from unshuffle.views.figures.stream import inputs as inputs
 from unshuffle.views.figures.stream import norms as norms
+from unshuffle.views.figures.stream import outputs as outputs
 from unshuffle.views.figures.stream import spectrum as spectrum
 from unshuffle.views.figures.style import FORMATS as FORMATS
 from unshuffle.views.figures.style import need_matplotlib as need_matplotlib

@@ -1,4 +1,4 @@
-"""The search: errors of what it tried and of what stood."""
+"""The search and its certificate: errors of what was tried, of what stood, of the rivals."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.ordering.trace import Step, Trace
-from unshuffle.views.figures.style import BLUE, GREY, INK, MANY_DOTS, axis, count_across, legend
+from unshuffle.proof.certificate import Certificate
+from unshuffle.views.figures import style
+from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, axis, count_across, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +23,7 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
     ax = axis(ax)
     ends = np.cumsum([len(step.tested) for step in trace.steps])
     tested = trace.errors
-    many = len(tested) > MANY_DOTS
+    many = len(tested) > style.MANY_DOTS
     size = 4 if len(tested) <= FEW else 2 if not many else 1.2
     ax.plot(
         np.arange(1, len(tested) + 1),
@@ -83,3 +85,35 @@ def mark_phases(ax: "Axes", steps: Sequence[Step]) -> None:
             fontsize="small",
             parse_math=False,
         )
+
+
+def certificate(proof: Certificate, ax: "Axes | None" = None) -> "Axes":
+    """Errors of the arrangement's nearest rivals, place by place, above what noise explains.
+
+    What the record does not decide is drawn hollow.
+    """
+    ax = axis(ax)
+    for contests, shift, colour, marker, name in (
+        (proof.neighbours, 0.5, BLUE, "o", "two neighbouring blocks exchanged"),
+        (proof.pairs, 0.0, ORANGE, "s", "a layer of the block exchanged, best rival"),
+    ):
+        for decided in (True, False):
+            some = [contest for contest in contests if contest.decided is decided]
+            if some:
+                ax.plot(
+                    [contest.places[0] + 1 + shift for contest in some],
+                    [contest.mse for contest in some],
+                    marker,
+                    color=colour,
+                    markersize=4,
+                    fillstyle="full" if decided else "none",
+                    label=name if decided else f"{name}: undecided",
+                )
+    ax.axhline(proof.floor, color=INK, lw=1, ls="--", label="explained by noise or rounding")
+    ax.axhline(proof.mse, color=GREY, lw=1.5, label="this arrangement")
+    ax.set_yscale("log")
+    count_across(ax)
+    unit = "mean squared error, to first order\n(squared units of the prediction)"
+    ax.set(xlabel="place in the network", ylabel=unit)
+    legend(ax)
+    return ax
