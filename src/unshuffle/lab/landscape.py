@@ -129,13 +129,8 @@ def order_at_distance(truth: Order, distance: int, rng: np.random.Generator) -> 
 
 def spearman(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
     """Rank correlation (Spearman 1904), ties by their mean rank; 0 where one is constant."""
-    ranks = [_ranks(one) - (len(one) - 1) / 2 for one in (a, b)]
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(one) - (len(one) + 1) / 2 for one in (a, b)]
     scale = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
     return float(ranks[0] @ ranks[1]) / scale if scale > 0 else 0.0
-
-
-def _ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts) - 1
-    mean: NDArray[np.float64] = last - (counts - 1) / 2
-    return mean[which]

@@ -56,12 +56,10 @@ def modes(values: NDArray[np.float64]) -> list[float]:
         return [float(values[0])]
     grid = np.linspace(values.min() - 3 * width, values.max() + 3 * width, GRID)
     density = np.exp(-np.square((grid[:, None] - values) / width) / 2).mean(axis=1)
-    least = PEAK * density.max()
-    found = []
-    for at in np.flatnonzero((density[1:-1] > density[:-2]) & (density[1:-1] >= density[2:])) + 1:
-        prominence = min(_fall(density[: at + 1][::-1]), _fall(density[at:]))
-        if prominence >= least:
-            found.append((float(density[at]), float(grid[at])))
+    from scipy.signal import find_peaks
+
+    peaks, _ = find_peaks(density, prominence=PEAK * density.max())
+    found = [(float(density[at]), float(grid[at])) for at in peaks]
     return [place for _, place in sorted(found, reverse=True)]
 
 
@@ -74,10 +72,3 @@ def explained(features: Floats, wanted: Floats) -> float:
     weights, *_ = np.linalg.lstsq(design[::2], wanted[::2], rcond=None)
     rest, fitted = wanted[1::2], design[1::2] @ weights
     return float(1 - np.square(rest - fitted).sum() / np.square(rest - rest.mean(axis=0)).sum())
-
-
-def _fall(density: NDArray[np.float64]) -> float:
-    """How far a density falls from its beginning before it rises above it."""
-    higher = np.flatnonzero(density > density[0])
-    until = int(higher[0]) if len(higher) else len(density)
-    return float(density[0] - density[:until].min())

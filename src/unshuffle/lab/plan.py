@@ -1,7 +1,7 @@
 """The living plan: one document from experiments and ledger, nothing in it decided by hand."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean, stdev
@@ -79,22 +79,33 @@ def pooled(found: Finding) -> Rows:
 def means(found: Finding) -> Rows:
     """A line for each subject, a column for each method: means of the first metric."""
     experiment, metric = found.experiment, found.experiment.metrics[0]
-    rows: Rows = [(f"{metric} of", *experiment.methods)]
-    for subject in experiment.subject_names:
-        values = [_values(found.select(method, subject), metric) for method in experiment.methods]
-        rows.append((subject, *(f"{fmean(some):.2g}" if some else "–" for some in values)))
-    return rows
+
+    def cell(subject: str, method: str) -> str:
+        values = _values(found.select(method, subject), metric)
+        return f"{fmean(values):.2g}" if values else "–"
+
+    return _grid(f"{metric} of", experiment.subject_names, experiment.methods, cell)
 
 
 def comparison(runs: Iterable[Run], methods: Sequence[str], metric: str) -> Rows:
     """A line for each subject, a column for each method: one metric with its spread."""
     last = newest(runs)
-    rows: Rows = [("subject", *methods)]
-    for subject in sorted({run.subject for run in last if run.method in methods}):
-        of_subject = [run for run in last if run.subject == subject]
-        by_method = [[run for run in of_subject if run.method == method] for method in methods]
-        rows.append((subject, *(_cell(some, metric) for some in by_method)))
-    return rows
+
+    def cell(subject: str, method: str) -> str:
+        some = [run for run in last if (run.subject, run.method) == (subject, method)]
+        return _cell(some, metric)
+
+    subjects = sorted({run.subject for run in last if run.method in methods})
+    return _grid("subject", subjects, methods, cell)
+
+
+def _grid(
+    corner: str, lines: Sequence[str], columns: Sequence[str], cell: Callable[[str, str], str]
+) -> Rows:
+    return [
+        (corner, *columns),
+        *((line, *(cell(line, each) for each in columns)) for line in lines),
+    ]
 
 
 def approaches_table() -> Rows:
@@ -117,8 +128,7 @@ def render_plan(found: Sequence[Finding], command: str) -> str:
         "falls.",
         "## Verdicts",
         markdown_table([head, *((_linked(name), *rest) for name, *rest in rows)]),
-        *_section("## Open, with what comes next", _open_lines(found)),
-        *_section("## Decisions that follow", _decisions(found)),
+        *_consequences(found),
         "## Experiments",
     ]
     for one in found:
@@ -178,30 +188,21 @@ def _linked(name: str) -> str:
     return f"[{name}](#{name})"
 
 
-def _open_lines(found: Sequence[Finding]) -> list[str]:
-    return [
-        f"- {one.experiment.title} ({_linked(one.experiment.name)}: {one.verdict}). "
-        f"{one.experiment.next}".rstrip()
-        for one in found
-        if one.verdict in (Verdict.OPEN, Verdict.UNDECIDED)
-    ]
-
-
-def _decisions(found: Sequence[Finding]) -> list[str]:
-    lines = []
+def _consequences(found: Sequence[Finding]) -> list[str]:
+    """What comes next where a claim is open, and what follows where it is not."""
+    nexts, decisions = [], []
     for one in found:
-        decisions = {
-            Verdict.CONFIRMED: one.experiment.if_confirmed,
-            Verdict.REFUTED: one.experiment.if_refuted,
-        }
-        if decision := decisions.get(one.verdict):
-            name = _linked(one.experiment.name)
-            lines.append(f"- {decision} ({name}: {one.experiment.title}: {one.verdict}.)")
-    return lines
-
-
-def _section(heading: str, lines: Sequence[str]) -> list[str]:
-    return [heading, "\n".join(lines)] if lines else []
+        asked, verdict = one.experiment, one.verdict
+        name = _linked(asked.name)
+        decision = asked.if_confirmed if verdict is Verdict.CONFIRMED else asked.if_refuted
+        if verdict in (Verdict.OPEN, Verdict.UNDECIDED):
+            nexts.append(f"- {asked.title} ({name}: {verdict}). {asked.next}".rstrip())
+        elif decision:
+            decisions.append(f"- {decision} ({name}: {asked.title}: {verdict}.)")
+    sections = {"Open, with what comes next": nexts, "Decisions that follow": decisions}
+    return [
+        part for key, lines in sections.items() if lines for part in (f"## {key}", "\n".join(lines))
+    ]
 
 
 def _what_was_run(found: Sequence[Finding]) -> str:

@@ -1,27 +1,23 @@
 """The published methods, written anew in NumPy and as fast as we could make them.
 
-All pair by the trace and linear assignment, and all judge on the first 1,000 rows unless they say
-otherwise. They differ in the seed and in how they repair it:
+All pair by the trace and linear assignment, take one output and ReLU, and judge on the first 1,000
+rows. `BASELINES` says where each was published. They differ in the seed and in how they repair it:
 
 - `frobenius-bubble`: blocks sorted by the Frobenius norm of W_out; sweeps of adjacent swaps there
   and back, then swaps at distances of 2 to 5, each kept if an exact forward pass says so.
-  Hyunwoo Park, "I Dropped a Neural Net", arXiv:2602.19845.
 - `l1-bubble`: the same from the L1 norm of W_out, which starts closer.
 - `adjoint-rounds`: from the L1 seed; one forward and one backward pass predict the effect of every
   adjacent swap, from its finite local change projected through the adjoint; all confident swaps
   that do not overlap are made at once, unchecked, until none is left.
-  cezarc1/droppedaneuralnet-puzzle.
 - `adjoint-single`: the same predictions; only the best predicted swap is tried, by an exact forward
   pass, and kept if the error falls; then everything is predicted anew.
 - `step-bubble`: greedily the block that moves the states least, then sweeps of adjacent swaps,
-  judged exactly. alyxya/janestreet-droppedaneuralnet, which takes all rows for both:
-  `step-bubble-all`.
+  judged exactly; as published, `step-bubble-all` takes all rows for both.
 
-What a good engineer would add is added: float32 as published; states of the part of the network
-before a swap are reused, and those of a kept trial too; rows are split into parts that stay in
-cache and run in parallel threads; gates of the forward pass are kept for the backward pass; local
-changes that a kept swap does not touch are kept; every search stops once the error is rounding.
-All take a network of one output with ReLU, as the published methods do.
+What a good engineer would add is added: states of the part of the network before a swap are
+reused, and those of a kept trial too; rows are split into parts that stay in cache and run in
+parallel threads; gates of the forward pass are kept for the backward pass; local changes that a
+kept swap does not touch are kept; every search stops once the error is rounding.
 """
 
 from collections.abc import Callable, Sequence

@@ -74,16 +74,11 @@ def _gif(images: Iterator[Image]) -> bytes:
     # One palette for all frames, without dithering: what stands still stays the same to the bit.
     palette = frames[-1].quantize(64, Pillow.Quantize.MAXCOVERAGE)
     frames = [frame.quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in frames]
+    first, *others = frames
     milliseconds = 1000 // FRAMES_PER_SECOND
+    times = [milliseconds] * len(others) + [HELD_FRAMES * milliseconds]
     stream = io.BytesIO()
-    frames[0].save(
-        stream,
-        "gif",
-        save_all=True,
-        append_images=frames[1:],
-        duration=[milliseconds] * (len(frames) - 1) + [HELD_FRAMES * milliseconds],
-        loop=0,
-    )
+    first.save(stream, "gif", save_all=True, append_images=others, duration=times, loop=0)
     return stream.getvalue()
 
 
@@ -126,19 +121,11 @@ def key_steps(kept: Sequence[bool], most: int) -> list[int]:
     return sorted({*changes, len(kept) - 1})
 
 
-def _moments(keys: int) -> list[tuple[int, float]]:
-    """The frames: which key step is being reached, and how much of the way is done."""
-    between = min(max(MOST_FRAMES // keys, 1), MOST_BETWEEN)
-    return [(key, (frame + 1) / between) for key in range(keys) for frame in range(between)]
-
-
 def _set_up(ax: "Axes", blocks: int) -> None:
     """Prepare an axis for places of so many blocks, the first at the upper left."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.set_aspect("equal")
-    ax.set_xlim(0, blocks + 1)
-    ax.set_ylim(blocks + 1, 0)
+    ax.set(aspect="equal", xlim=(0, blocks + 1), ylim=(blocks + 1, 0))
     for each in (ax.xaxis, ax.yaxis):
         each.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="place in the order that stands", ylabel="place in the last order")
@@ -156,7 +143,10 @@ class Film:
             raise UsageError("the search tested no candidate, so there is nothing to animate")
         self.trace = trace
         self.keys = key_steps([step.kept for step in trace.steps], MOST_FRAMES)
-        self.moments = _moments(len(self.keys))
+        # The frames: which key step is being reached, and how much of the way is done.
+        between = min(max(MOST_FRAMES // len(self.keys), 1), MOST_BETWEEN)
+        shares = [(frame + 1) / between for frame in range(between)]
+        self.moments = [(key, share) for key in range(len(self.keys)) for share in shares]
         self.ends = np.cumsum([len(step.tested) for step in trace.steps])
         final = trace.names(trace.steps[-1].arrangement)
         self.final_blocks = set(final)

@@ -57,8 +57,7 @@ def products(
         left, bottom = column * width, -row * height
         image = _heat_map(ax, values, (left, bottom), norm)
         ax.text(left + 0.5, bottom + 1.03, name, ha="center", fontsize="small", parse_math=False)
-    ax.set_xlim(-0.02, (len(matches) - 1) * width + 1.02)
-    ax.set_ylim(-height - 0.02, 1.2)
+    ax.set(xlim=(-0.02, (len(matches) - 1) * width + 1.02), ylim=(-height - 0.02, 1.2))
     ax.set_xticks([])
     ax.set_yticks([0.5, 0.5 - height], ["as matched", "best rival"], rotation=90, va="center")
     label = f"entry of {PRODUCT} (dimensionless)"
@@ -113,8 +112,7 @@ def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     for left, values, title in ((0.0, before, "before"), (gap, after, "after matching")):
         image = _heat_map(ax, values, (left, 0), norm)
         ax.text(left + 0.5, 1.03, title, ha="center")
-    ax.set_xlim(-0.01, gap + 1.01)
-    ax.set_ylim(-0.01, 1.12)
+    ax.set(xlim=(-0.01, gap + 1.01), ylim=(-0.01, 1.12))
     ax.set_xticks([0.5, gap + 0.5], [f"{before.shape[1]} out layers"] * 2)
     ax.set_yticks([0.5], [f"{before.shape[0]} inp layers"], rotation=90, va="center")
     ax.figure.colorbar(image, ax=ax, label=_unit(solution.evidence.signal), shrink=0.85)
@@ -208,8 +206,6 @@ def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
         )
     ax.axhline(0, color=GREY, lw=0.6)
     count_across(ax)
-    ax.set(
-        xlabel="pair, the weakest first",
-        ylabel="margin (standard deviations\nof the unmatched scores)",
-    )
+    unit = "margin (standard deviations\nof the unmatched scores)"
+    ax.set(xlabel="pair, the weakest first", ylabel=unit)
     return ax
