@@ -12,7 +12,7 @@ from unshuffle.grouping.signals import SIGNALS, Clues
 from unshuffle.lab import approaches, searches
 from unshuffle.lab.approach import clues_of, order_found, pairs_found, task_of
 from unshuffle.lab.approaches import APPROACHES, find_approach
-from unshuffle.lab.looks import explained, modes
+from unshuffle.lab.probes import explained, modes
 from unshuffle.lab.signals import OTHER_SIGNALS
 from unshuffle.oracle.evaluation import Case
 from unshuffle.pieces.records import Records

@@ -26,9 +26,6 @@ from unshuffle.pieces.records import Records
 Order = NDArray[np.intp]  # shape (blocks,): numbers of blocks, the first to run first
 
 
-Measure = Callable[[Subject], Measurements]
-
-
 class Kind(StrEnum):
     """What an approach finds or explains; whole means pairs and order, look a description."""
 
@@ -51,7 +48,7 @@ class Approach:
     kind: Kind
     hypothesis: str
     source: str
-    measure: Measure
+    measure: Callable[[Subject], Measurements]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,41 +78,30 @@ class Task:
         return order[..., None] + np.array([0, len(self.network.blocks)], np.intp)
 
 
-def on_pairs(find: Callable[[Clues], Pairs]) -> Measure:
-    """Measure pairs."""
-
-    def measure(subject: Subject) -> Measurements:
-        clues, truth = clues_of(load(subject))
-        return pairs_found(find(clues), truth)
-
-    return measure
+def measure_pairs(find: Callable[[Clues], Pairs], subject: Subject) -> Measurements:
+    """Measure the pairs that are found."""
+    clues, truth = clues_of(load(subject))
+    return pairs_found(find(clues), truth)
 
 
-def on_pairing(score: Callable[[Clues], Scores], match: Callable[[Scores], Pairs]) -> Measure:
+def measure_scores(
+    score: Callable[[Clues], Scores], match: Callable[[Scores], Pairs], subject: Subject
+) -> Measurements:
     """Measure scores of pairs, and the pairs that a matching makes of them."""
-
-    def measure(subject: Subject) -> Measurements:
-        clues, truth = clues_of(load(subject))
-        scores = score(clues)
-        return pairs_found(match(scores), truth) | _separation(scores, truth)
-
-    return measure
+    clues, truth = clues_of(load(subject))
+    scores = score(clues)
+    return pairs_found(match(scores), truth) | _separation(scores, truth)
 
 
-def on_ordering(rank: Callable[[Task], Order], *, reversible: bool = False) -> Measure:
-    """Measure an order of the true pairs.
-
-    A reversible one cannot know which end comes first, so that the record chooses.
-    """
-
-    def measure(subject: Subject) -> Measurements:
-        task, depth = task_of(load(subject), subject.rng())
-        order = rank(task)
-        orders = [order, order[::-1]] if reversible else [order]
-        found = [order_found(task, depth, one) for one in orders]
-        return min(found, key=lambda one: one["error"])
-
-    return measure
+def measure_order(
+    rank: Callable[[Task], Order], reversible: bool, subject: Subject
+) -> Measurements:
+    """Measure an order of the true pairs; of a reversible one the record chooses the direction."""
+    task, depth = task_of(load(subject), subject.rng())
+    order = rank(task)
+    orders = [order, order[::-1]] if reversible else [order]
+    found = [order_found(task, depth, one) for one in orders]
+    return min(found, key=lambda one: one["error"])
 
 
 def clues_of(case: Case) -> tuple[Clues, Pairs]:

@@ -16,16 +16,14 @@ from unshuffle.lab.approach import (
     Kind,
     Order,
     Task,
-    on_ordering,
-    on_pairing,
-    on_pairs,
+    measure_order,
+    measure_pairs,
+    measure_scores,
     task_of,
     whole_found,
 )
-from unshuffle.lab.causes import balance, growth, signs, spectrum, without_skips
-from unshuffle.lab.landscape import landscape
-from unshuffle.lab.looks import bits
 from unshuffle.lab.metrics import Measurements
+from unshuffle.lab.probes import balance, bits, growth, signs, spectrum, without_skips
 from unshuffle.lab.published import BASELINES, Baseline
 from unshuffle.lab.signals import OTHER_SIGNALS
 from unshuffle.lab.sinkhorn import learned_order
@@ -46,7 +44,7 @@ _optimal = MATCHINGS["optimal"][0]
 def _pairing(signal: Signal, matching: str = "optimal") -> Approach:
     """A signal with a matching; the optimal one is not mentioned in the name."""
     name = signal.name if matching == "optimal" else f"{signal.name}-{matching}"
-    measure = on_pairing(signal.score, MATCHINGS[matching][0])
+    measure = partial(measure_scores, signal.score, MATCHINGS[matching][0])
     return Approach(name, Kind.PAIRING, signal.sees, signal.source, measure)
 
 
@@ -56,61 +54,43 @@ def _template(clues: Clues) -> Scores:
 
 
 def _ordering(
-    name: str,
-    rank: Callable[[Task], Order],
-    bets: str,
-    source: str,
-    *,
-    reversible: bool = False,
+    name: str, rank: Callable[[Task], Order], bets: str, source: str, *, reversible: bool = False
 ) -> Approach:
-    measure = on_ordering(rank, reversible=reversible)
+    measure = partial(measure_order, rank, reversible)
     return Approach(name, Kind.ORDERING, bets, source, measure)
-
-
-def _seed(seed: Seed) -> Approach:
-    return _ordering(seed.name, partial(_rank, seed), seed.sees, seed.source, reversible=True)
 
 
 def _rank(seed: Seed, task: Task) -> Order:
     return seed.rank(task.network, task.records.inputs[:SEED_ROWS])
 
 
-def _published(baseline: Baseline) -> Approach:
-    def rank(task: Task) -> Order:
-        return np.array(baseline.search(task.network, task.records).order, np.intp)
-
-    bets = "the seed is close enough for local repair"
-    return _ordering(baseline.name, rank, bets, baseline.source)
+def _repaired(baseline: Baseline, task: Task) -> Order:
+    return np.array(baseline.search(task.network, task.records).order, np.intp)
 
 
-def _strategy(strategy: str, bets: str, source: str) -> Approach:
-    def measure(subject: Subject) -> Measurements:
-        case = load(subject)
-        held = case.pile, case.records
-        solution = solve(*held, strategy=strategy, seed=subject.seed, on_step=stop)
-        return whole_found(case, solution.permutation, subject)
+def _solved(strategy: str, subject: Subject) -> Measurements:
+    case = load(subject)
+    held = case.pile, case.records
+    solution = solve(*held, strategy=strategy, seed=subject.seed, on_step=_stop)
+    return whole_found(case, solution.permutation, subject)
 
-    def stop(trace: Trace) -> None:
-        stop_if_asked()
-        if trace.tested >= BUDGET:
-            raise KeyboardInterrupt  # which `solve` turns into a result
 
-    return Approach(strategy, Kind.WHOLE, bets, source, measure)
+def _stop(trace: Trace) -> None:
+    stop_if_asked()
+    if trace.tested >= BUDGET:
+        raise KeyboardInterrupt  # which `solve` turns into a result
 
 
 def _from_seed(
-    search: Callable[[Task, Order], Order], seed: Callable[[Task], Order]
-) -> Callable[[Task], Order]:
+    search: Callable[[Task, Order], Order], seed: Callable[[Task], Order], task: Task
+) -> Order:
     """A search from the better direction of a seed."""
-
-    def order(task: Task) -> Order:
-        judge, start = task.judge(searches.EFFORT.rows), seed(task)
-        ends = [start, start[::-1]]
-        return search(task, min(ends, key=lambda one: judge.run(task.arranged(one)).error))
-
-    return order
+    judge, start = task.judge(searches.EFFORT.rows), seed(task)
+    ends = [start, start[::-1]]
+    return search(task, min(ends, key=lambda one: judge.run(task.arranged(one)).error))
 
 
+_REPAIR = "the seed is close enough for local repair"
 _PARK = 'Park, "I Dropped a Neural Net", arXiv:2602.19845'
 _DROPPED = 'the write-up "dropped" at gardberg.xyz'
 _ALYXYA = "alyxya/janestreet-droppedaneuralnet"
@@ -146,7 +126,7 @@ _ORDERINGS = (
     *(
         _ordering(
             name,
-            _from_seed(searches.bubble, seed),
+            partial(_from_seed, searches.bubble, seed),
             f"from {start} the right order is a walk of improving swaps away",
             source,
         )
@@ -154,7 +134,7 @@ _ORDERINGS = (
     ),
     _ordering(
         "annealing",
-        _from_seed(searches.annealing, searches.random_order),
+        partial(_from_seed, searches.annealing, searches.random_order),
         "a search that also climbs leaves local optima",
         "Kirkpatrick, Gelatt & Vecchi 1983",
     ),
@@ -207,7 +187,7 @@ _CAUSES = (
         Kind.CAUSE,
         "the error falls towards the right order from everywhere",
         _DROPPED,
-        lambda subject: landscape(*task_of(load(subject), subject.rng())),
+        lambda subject: searches.landscape(*task_of(load(subject), subject.rng())),
     ),
 )
 
@@ -221,36 +201,47 @@ APPROACHES = {
             Kind.PAIRING,
             "all signals together, weighed by what the pile says each is worth",
             "Fisher 1936, Blum & Mitchell 1998; see unshuffle.grouping.fusion",
-            on_pairs(lambda clues: fuse(clues, _optimal).pairs),
+            partial(measure_pairs, lambda clues: fuse(clues, _optimal).pairs),
         ),
         Approach(
             "template",
             Kind.PAIRING,
             "training leaves the same pattern in all true products, which the trace's pairs show",
             "this project; see unshuffle.grouping.consensus",
-            on_pairing(_template, _optimal),
+            partial(measure_scores, _template, _optimal),
         ),
         *(_pairing(signal) for signal in OTHER_SIGNALS),
         *(_pairing(one, "greedy") for one in OTHER_SIGNALS if one.name == "prediction-error"),
-        *(_seed(seed) for seed in SEEDS.values()),
+        *(
+            _ordering(one.name, partial(_rank, one), one.sees, one.source, reversible=True)
+            for one in SEEDS.values()
+        ),
         *_ORDERINGS,
-        *(_published(baseline) for baseline in BASELINES.values() if not baseline.slow),
-        _strategy(
+        *(
+            _ordering(one.name, partial(_repaired, one), _REPAIR, one.source)
+            for one in BASELINES.values()
+            if not one.slow
+        ),
+        Approach(
             "classic",
+            Kind.WHOLE,
             "with the trace's pairs, greedy insertion ends near enough for exchanges and moves",
             _DROPPED,
+            partial(_solved, "classic"),
         ),
-        _strategy(
+        Approach(
             "auto",
+            Kind.WHOLE,
             "many first-order moves at once, from the best of several seeds, pairs corrected too",
             "this project; see unshuffle.ordering.auto",
+            partial(_solved, "auto"),
         ),
         Approach(
             "joint-growth",
             Kind.PAIRING,
             "the right pairs in the right order predict better at every length than others",
             f"{_DROPPED}, among what did not work",
-            on_pairs(searches.joint_growth),
+            partial(measure_pairs, searches.joint_growth),
         ),
         *_CAUSES,
         Approach(

@@ -1,17 +1,13 @@
 """Criteria: when a hypothesis counts as confirmed or refuted, as text that code evaluates.
 
-A condition compares a statistic of a metric with a number, or with another statistic::
+For example::
 
     mean(pairs_right of trace) >= 0.9
     min(pairs_right of trace on tiny-*) > max(pairs_right of log-norm on tiny-*)
-
-A term is ``STATISTIC(METRIC of METHOD on SUBJECT)``; without ``of`` or ``on`` it is taken over all
-methods or subjects of the experiment. Names of methods and subjects may be patterns with ``*`` and
-``?``. ``where`` chooses runs by what they measured themselves::
-
     mean(funnel where greedy_right >= 1) > mean(funnel where greedy_right < 1)
 
-Nothing is evaluated as code.
+A statistic of a metric is taken over methods and subjects, all of them or those of a pattern, and
+over runs that measured something themselves. Nothing is evaluated as code.
 """
 
 import operator
@@ -129,10 +125,7 @@ class Condition:
 
 
 def read_condition(text: str, where: str) -> Condition:
-    """Read a condition; `where` is its file and key, for messages.
-
-    Raises `UsageError` if it is none, or names a statistic or metric that is not there.
-    """
+    """Read a condition of a file and key; `UsageError` if it is none or names what is not there."""
     found = _CONDITION.fullmatch(text.strip())
     left = _read_side(found["left"], where) if found else None
     if found is None or not isinstance(left, Term):

@@ -1,16 +1,4 @@
-"""Experiments as data: a TOML file states a hypothesis and when it counts as refuted.
-
-::
-
-    title = "The trace finds the pairs of well-trained networks"
-    hypothesis = "…"
-    source = "…"
-    subjects = ["example", "tiny-adam"]
-    methods = ["trace"]
-    seeds = [0, 1, 2]
-    confirmed_if = ["mean(pairs_right of trace) >= 0.9"]
-    refuted_if = ["mean(pairs_right of trace) < 0.5"]
-"""
+"""Experiments as data: a TOML file states a hypothesis, what is run, and when the claim falls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +17,7 @@ from unshuffle.lab.criteria import Condition, read_condition
 from unshuffle.lab.ledger import Run, newest
 from unshuffle.lab.metrics import METRICS
 from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
-from unshuffle.oracle.recipe import Recipe, find_recipe, shipped_names
+from unshuffle.oracle.recipe import find_recipe, shipped_names
 
 # Subjects that lie in folders, which the command line names.
 FOLDERS = ("puzzle", "example")
@@ -132,11 +120,7 @@ class Experiment:
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read an experiment.
-
-    Raises `FileError` or `UsageError` if the file cannot be read, or a key is unknown, lacking or
-    impossible.
-    """
+    """Read an experiment; `FileError` or `UsageError` says what is wrong with its file."""
     where = f"{shown(path)}:"
     asked = Experiment(path.stem, path, **read_fields(read_toml(path), where, Experiment))
     for name in ("subjects", "methods", "seeds", "metrics"):
@@ -164,8 +148,7 @@ def read_experiment(path: Path) -> Experiment:
 def read_experiments(paths: Sequence[Path]) -> list[Experiment]:
     """Read experiments from files, and from all files of folders, sorted by name.
 
-    Raises `FileError` or `UsageError` if one cannot be read, two share a name, or a folder has
-    none.
+    `FileError` or `UsageError` says if one is impossible, two share a name, or a folder has none.
     """
     files: list[Path] = []
     for path in paths:
@@ -200,9 +183,7 @@ def subjects_of(
     return found
 
 
-@cache
-def _recipe(name: str) -> Recipe:
-    return find_recipe(name)
+_recipe = cache(find_recipe)
 
 
 def _check_names(asked: Experiment) -> None:

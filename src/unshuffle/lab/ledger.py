@@ -22,7 +22,6 @@ from unshuffle.files import limits, make_folder, read_text, shown, write_text
 from unshuffle.lab.metrics import Measurements
 
 SECONDS_TO_WAIT = 60.0  # for another process that is writing
-
 TEXT = ".jsonl"  # the ending of a ledger that is kept as text
 
 
@@ -51,7 +50,6 @@ class Run:
 
 COLUMNS = tuple(field.name for field in fields(Run))
 _TEXTS = tuple(field.name for field in fields(Run) if field.type is str)
-
 _SCHEMA = """
 CREATE TABLE runs (
     key TEXT PRIMARY KEY, subject TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL,
@@ -83,10 +81,7 @@ def code_version() -> str:
 
 
 def begin_ledger(path: Path) -> None:
-    """Make a database ready for runs, or find out that it cannot take any before they are made.
-
-    Raises `FileError` if it cannot be written.
-    """
+    """Make a database ready for runs; `FileError`, before they are made, if it cannot take any."""
     make_folder(path.parent)
     with _database(path) as database, database:
         database.execute("BEGIN IMMEDIATE")  # the table may be there, but not be writable
@@ -95,10 +90,7 @@ def begin_ledger(path: Path) -> None:
 
 
 def add_runs(path: Path, runs: Iterable[Run]) -> int:
-    """Add the runs that a ledger lacks; returns how many those were.
-
-    Raises `FileError` if the ledger cannot be read or written.
-    """
+    """Add the runs that a ledger lacks; returns how many. `FileError` if it cannot be used."""
     if path.suffix == TEXT:
         known = read_runs(path) if path.exists() else []
         keys = {run.key for run in known}

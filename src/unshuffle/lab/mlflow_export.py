@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "unshuffle"  # what MLflow calls the collection
-
 KEY = "unshuffle.key"  # the tag by which a run is known there
 
 # What helps with a store, by the scheme of its address.
@@ -28,12 +27,9 @@ RUNS_AT_ONCE = 1000  # that are asked for together
 def export_runs(runs: Iterable[Run], uri: str) -> int:
     """Log the runs that an MLflow store lacks; returns how many those were.
 
-    Configuration becomes parameters, measurements and seconds metrics, code, environment and key
-    tags. The tracking URI is such as `http://localhost:5000` or that of a folder; the extra
-    installs MLflow's client only, and `sqlite:///mlflow.db` needs the whole package `mlflow`.
-
-    Raises `MissingExtraError` if MLflow is not installed, `UsageError` if the store cannot be
-    used.
+    The tracking URI is such as `http://localhost:5000` or that of a folder; `sqlite:///mlflow.db`
+    needs the whole package `mlflow`, not only the client that the extra installs.
+    `MissingExtraError` or `UsageError` says that MLflow is not there, or the store of no use.
     """
     # It would report over the network how it is used, and knock for minutes where nobody answers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -154,13 +154,16 @@ def _experiment_parts(one: Finding) -> list[str]:
         for key, conditions in experiment.conditions.items()
         for condition in conditions
     ]
+    command = ["unshuffle", "lab", "run", experiment.path.as_posix()]
+    command += ["--ledger", "build/lab.sqlite"]  # one of whoever runs it
+    command += ["--puzzle", "DIR"] if "puzzle" in experiment.subjects else []
     count = len(experiment.seeds)
     size = f"{count} seed{'s' if count != 1 else ''}, {experiment.rows} rows"
     parts = [
         f"### {experiment.name}",
         f"**{_escaped(experiment.title)}: {one.verdict}** · {size}",
         f"Hypothesis: {experiment.hypothesis} (Source: {experiment.source}.)",
-        f"Run it: `{_command(experiment)}`",
+        f"Run it: `{shlex.join(command)}`",
         "\n".join(criteria),
     ]
     if len(experiment.subjects) * len(experiment.methods) > MOST_LINES:
@@ -173,14 +176,6 @@ def _experiment_parts(one: Finding) -> list[str]:
     if experiment.interpretation and one.runs:
         parts.append(f"> *Interpretation.* {experiment.interpretation}")
     return parts
-
-
-def _command(experiment: Experiment) -> str:
-    """What runs an experiment with a ledger of one's own."""
-    words = ["unshuffle", "lab", "run", experiment.path.as_posix()]
-    words += ["--ledger", "build/lab.sqlite"]
-    words += ["--puzzle", "DIR"] if "puzzle" in experiment.subjects else []
-    return shlex.join(words)
 
 
 def _linked(name: str) -> str:

@@ -50,12 +50,10 @@ def run_trials(
 ) -> None:
     """Measure, and add each run to the ledger as soon as it is there.
 
-    So many processes work at a time on this machine, or the Dask cluster of a scheduler's address
-    instead. `on_end` is called for each trial with its run, or with what kept it from being made,
-    such as a worker that died; such a trial is made again next time.
-
-    Raises `FileError` if the ledger cannot be written, which is found out before anything is
-    measured, and `MissingExtraError` or `UsageError` if Dask is not installed or nobody answers.
+    So many processes work, or the Dask cluster of a scheduler's address. `on_end` is called with
+    each run, or with what kept it from being made, such as a worker that died; it is made next
+    time. `FileError` says, before anything is measured, that the ledger cannot be written;
+    `MissingExtraError` or `UsageError` that Dask is not installed or nobody answers.
     """
     if not trials:
         return
@@ -74,8 +72,8 @@ def run_trials(
 def run_trial(trial: Trial) -> Run:
     """Try a method on a subject; what it raises is a result like any other.
 
-    But a `FileError`, `MemoryError` or `MissingExtraError` is raised: if this machine lacks
-    something, that says nothing about the method.
+    But what this machine lacks says nothing about the method: `FileError`, `MemoryError` and
+    `MissingExtraError` are raised.
     """
     started, watch = datetime.now(UTC), perf_counter()
     measurements: Measurements = {}

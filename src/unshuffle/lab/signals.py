@@ -18,9 +18,7 @@ from unshuffle.pieces.pile import Floats
 
 # Dimensions of the subspaces that are compared, or half of the stream's where that is less.
 SUBSPACE = 8
-
 PROFILED_ROWS = 500
-
 NOISE_SEED = 0
 
 
@@ -130,15 +128,6 @@ Profile = Callable[[Floats], NDArray[np.float64]]
 
 def _magnitude(activations: Floats) -> NDArray[np.float64]:
     return np.asarray(np.abs(activations).mean(axis=0, dtype=np.float64))
-
-
-def _variance(activations: Floats) -> NDArray[np.float64]:
-    return np.asarray(activations.var(axis=0, dtype=np.float64))
-
-
-def _alive(activations: Floats) -> NDArray[np.float64]:
-    """The share of the rows on which a unit is open; 0 for a dead unit."""
-    return np.asarray(np.mean(activations > 0, axis=0, dtype=np.float64))
 
 
 def profile_match(profile: Profile, noise: bool, clues: Clues) -> Scores:
@@ -252,17 +241,19 @@ _OF_ACTIVITY: tuple[tuple[Callable[[Clues], Scores], str, str], ...] = (
         "a block steps against its input",
         "the negative trace, seen from outside",
     ),
-    (
-        prediction_error,
-        "a true block alone brings the prediction closer than a wrong one",
-        _GREEDY,
-    ),
+    (prediction_error, "a true block alone brings the prediction closer than a wrong one", _GREEDY),
 )
 
 _PROFILES: dict[str, tuple[Profile, str]] = {
     "magnitude": (_magnitude, "out layers weigh units by how large their activations are"),
-    "variance": (_variance, "out layers weigh units by how much their activations vary"),
-    "alive": (_alive, "out layers do not listen to dead units"),
+    "variance": (
+        lambda activations: activations.var(axis=0, dtype=np.float64),
+        "out layers weigh units by how much their activations vary",
+    ),
+    "alive": (
+        lambda activations: np.mean(activations > 0, axis=0, dtype=np.float64),
+        "out layers do not listen to dead units",
+    ),
 }
 
 

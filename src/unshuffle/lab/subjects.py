@@ -48,10 +48,7 @@ def oracle_subject(recipe: Recipe, rows: int, zoo: Path | None) -> Subject:
 
 
 def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
-    """A folder with `pieces/` and one record, such as the published puzzle.
-
-    Raises `FileError` if it is not there, or has no pieces or not one record.
-    """
+    """A folder with `pieces/` and one record; `FileError` if it is not there or has not these."""
     return Subject(name, _content(folder), seed, rows, folder=folder)
 
 
@@ -59,7 +56,7 @@ def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
 def load(subject: Subject) -> Case:
     """Read a subject; an oracle that its zoo lacks is trained.
 
-    Raises a subclass of `UnshuffleError` if its files are damaged, or nobody knows its answer.
+    `UnshuffleError` says that its files are damaged, or that nobody knows its answer.
     """
     if subject.recipe is not None:
         return _load_oracle(subject.recipe, subject.folder, subject.rows)

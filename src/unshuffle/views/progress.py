@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 SECONDS_BETWEEN_LINES = 5.0
-
 REFRESHES_PER_SECOND = 8
 
 Report = Callable[[int, str], None]  # called with how much is done and a remark on it

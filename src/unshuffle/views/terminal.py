@@ -24,15 +24,11 @@ if TYPE_CHECKING:
     from unshuffle.solution.solution import Solution
 
 IDS_SHOWN = 6
-
 CURVE_COLUMNS = 30
 
 
 def print_inspection(
-    pile: "Pile",
-    records: "Records | None",
-    anatomy: "Anatomy | None",
-    notes: Iterable[str],
+    pile: "Pile", records: "Records | None", anatomy: "Anatomy | None", notes: Iterable[str]
 ) -> None:
     """Print the shapes in a pile with their roles, what the record holds, and what was noticed."""
     table = empty_table(("shape", "pieces", "can be", "ids"), words=("can be", "ids"))
@@ -164,18 +160,16 @@ def _certificate_facts(solution: "Solution") -> dict[str, str]:
     names = ["+".join(map(str, block)) for block in solution.blocks]
     groups = [group for group in certificate.groups if len(group) > 1]
     doubtful = [names[one.places[0]] for one in certificate.pairs if not one.decided]
-    facts = {}
-    if certificate.accidental:
-        facts["fits by chance"] = f"{certificate.chance:.2g} expected among what was tested"
-    if groups:
-        facts["undecided order"] = "; ".join(
-            " → ".join(names[place] for place in group) for group in groups
-        )
-    if doubtful:
-        facts["undecided pairs"] = ", ".join(doubtful)
-    if certificate.rows_needed is not None:
-        facts["rows it would take"] = str(certificate.rows_needed)
-    return facts
+    orders = [" → ".join(names[place] for place in group) for group in groups]
+    accident = f"{certificate.chance:.2g} expected among what was tested"
+    needed = certificate.rows_needed
+    facts = {
+        "fits by chance": accident if certificate.accidental else "",
+        "undecided order": "; ".join(orders),
+        "undecided pairs": ", ".join(doubtful),
+        "rows it would take": "" if needed is None else str(needed),
+    }
+    return {name: text for name, text in facts.items() if text}
 
 
 def _finding_facts(solution: "Solution") -> dict[str, str]:
@@ -188,9 +182,8 @@ def _finding_facts(solution: "Solution") -> dict[str, str]:
         reasons.setdefault(one.reason, []).append(one.id)
     facts = {}
     if reasons:
-        facts["left over"] = "; ".join(
-            f"{', '.join(map(str, names))} ({reason})" for reason, names in reasons.items()
-        )
+        lists = [f"{', '.join(map(str, names))} ({reason})" for reason, names in reasons.items()]
+        facts["left over"] = "; ".join(lists)
     if findings.gaps:
         facts["missing"] = "; ".join(_gap(gap, solution) for gap in findings.gaps)
     for number, note in enumerate(findings.notes, start=1):
