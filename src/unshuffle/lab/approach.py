@@ -38,11 +38,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Approach:
-    """Something that can be tried by its name: words in lower case joined by hyphens.
-
-    The hypothesis is what it bets on, in a sentence. `measure` tries it on a subject; what it
-    measures stands under names in `metrics.METRICS`.
-    """
+    """What can be tried by a name such as `out-norm`: its bet, its source, and its measurements."""
 
     name: str
     kind: Kind
@@ -53,11 +49,7 @@ class Approach:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The true blocks in a sequence that tells nothing, to be put in order.
-
-    The network has them in the pile's own sequence of their inp layers. The records have
-    predictions. The generator is that of whatever is drawn.
-    """
+    """The true blocks in the sequence of their inp layers in the pile, to be put in order."""
 
     network: MlpNetwork
     records: Records
@@ -71,10 +63,7 @@ class Task:
         return Judge(bank, self.network.last, some)
 
     def arranged(self, order: Order) -> Arrangement:
-        """Orders, shape (…, blocks), as arrangements for the judge, shape (…, blocks, 2).
-
-        The judge counts inp layers before out layers.
-        """
+        """Orders, shape (…, blocks), as arrangements for the judge, shape (…, blocks, 2)."""
         return order[..., None] + np.array([0, len(self.network.blocks)], np.intp)
 
 

@@ -101,7 +101,28 @@ _WALKS: tuple[tuple[str, Callable[[Task], Order], str, str], ...] = (
     ("bubble-from-random", searches.random_order, "anywhere", _DROPPED),
 )
 
-_ORDERINGS = (
+_ALL = (
+    *(_pairing(signal, matching) for signal in SIGNALS.values() for matching in MATCHINGS),
+    Approach(
+        "fused",
+        Kind.PAIRING,
+        "all signals together, weighed by what the pile says each is worth",
+        "Fisher 1936, Blum & Mitchell 1998; see unshuffle.grouping.fusion",
+        partial(measure_pairs, lambda clues: fuse(clues, _optimal).pairs),
+    ),
+    Approach(
+        "template",
+        Kind.PAIRING,
+        "training leaves the same pattern in all true products, which the trace's pairs show",
+        "this project; see unshuffle.grouping.consensus",
+        partial(measure_scores, _template, _optimal),
+    ),
+    *(_pairing(signal) for signal in OTHER_SIGNALS),
+    *(_pairing(one, "greedy") for one in OTHER_SIGNALS if one.name == "prediction-error"),
+    *(
+        _ordering(one.name, partial(_rank, one), one.sees, one.source, reversible=True)
+        for one in SEEDS.values()
+    ),
     _ordering("random-order", searches.random_order, "nothing", "what there is to beat"),
     _ordering(
         "delta-norm",
@@ -150,9 +171,32 @@ _ORDERINGS = (
         "a soft order can follow the gradient to the right one",
         "Gumbel-Sinkhorn, Mena et al. 2018, arXiv:1802.08665",
     ),
-)
-
-_CAUSES = (
+    *(
+        _ordering(one.name, partial(_repaired, one), _REPAIR, one.source)
+        for one in BASELINES.values()
+        if not one.slow
+    ),
+    Approach(
+        "classic",
+        Kind.WHOLE,
+        "with the trace's pairs, greedy insertion ends near enough for exchanges and moves",
+        _DROPPED,
+        partial(_solved, "classic"),
+    ),
+    Approach(
+        "auto",
+        Kind.WHOLE,
+        "many first-order moves at once, from the best of several seeds, pairs corrected too",
+        "this project; see unshuffle.ordering.auto",
+        partial(_solved, "auto"),
+    ),
+    Approach(
+        "joint-growth",
+        Kind.PAIRING,
+        "the right pairs in the right order predict better at every length than others",
+        f"{_DROPPED}, among what did not work",
+        partial(measure_pairs, searches.joint_growth),
+    ),
     Approach(
         "spectrum",
         Kind.CAUSE,
@@ -189,70 +233,15 @@ _CAUSES = (
         _DROPPED,
         lambda subject: searches.landscape(*task_of(load(subject), subject.rng())),
     ),
+    Approach(
+        "bits",
+        Kind.LOOK,
+        "inputs are readings of bits, and targets levels that depend on sums of them",
+        _DROPPED,
+        lambda subject: bits(load(subject)),
+    ),
 )
-
-
-APPROACHES = {
-    approach.name: approach
-    for approach in (
-        *(_pairing(signal, matching) for signal in SIGNALS.values() for matching in MATCHINGS),
-        Approach(
-            "fused",
-            Kind.PAIRING,
-            "all signals together, weighed by what the pile says each is worth",
-            "Fisher 1936, Blum & Mitchell 1998; see unshuffle.grouping.fusion",
-            partial(measure_pairs, lambda clues: fuse(clues, _optimal).pairs),
-        ),
-        Approach(
-            "template",
-            Kind.PAIRING,
-            "training leaves the same pattern in all true products, which the trace's pairs show",
-            "this project; see unshuffle.grouping.consensus",
-            partial(measure_scores, _template, _optimal),
-        ),
-        *(_pairing(signal) for signal in OTHER_SIGNALS),
-        *(_pairing(one, "greedy") for one in OTHER_SIGNALS if one.name == "prediction-error"),
-        *(
-            _ordering(one.name, partial(_rank, one), one.sees, one.source, reversible=True)
-            for one in SEEDS.values()
-        ),
-        *_ORDERINGS,
-        *(
-            _ordering(one.name, partial(_repaired, one), _REPAIR, one.source)
-            for one in BASELINES.values()
-            if not one.slow
-        ),
-        Approach(
-            "classic",
-            Kind.WHOLE,
-            "with the trace's pairs, greedy insertion ends near enough for exchanges and moves",
-            _DROPPED,
-            partial(_solved, "classic"),
-        ),
-        Approach(
-            "auto",
-            Kind.WHOLE,
-            "many first-order moves at once, from the best of several seeds, pairs corrected too",
-            "this project; see unshuffle.ordering.auto",
-            partial(_solved, "auto"),
-        ),
-        Approach(
-            "joint-growth",
-            Kind.PAIRING,
-            "the right pairs in the right order predict better at every length than others",
-            f"{_DROPPED}, among what did not work",
-            partial(measure_pairs, searches.joint_growth),
-        ),
-        *_CAUSES,
-        Approach(
-            "bits",
-            Kind.LOOK,
-            "inputs are readings of bits, and targets levels that depend on sums of them",
-            _DROPPED,
-            lambda subject: bits(load(subject)),
-        ),
-    )
-}
+APPROACHES = {approach.name: approach for approach in _ALL}
 
 
 def find_approach(name: str) -> Approach:

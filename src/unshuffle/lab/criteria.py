@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import isfinite
+from math import isfinite, nan
 from statistics import fmean, median
 
 from unshuffle.errors import UsageError
@@ -49,31 +49,14 @@ _CONDITION = re.compile(
 
 
 @dataclass(frozen=True)
-class Limit:
-    """What a run has to have measured to count."""
-
-    metric: str
-    comparison: str
-    number: float
-
-    def allows(self, run: Run) -> bool:
-        """Whether a run counts; one that lacks the metric does not."""
-        value = run.measurements.get(self.metric)
-        return value is not None and COMPARISONS[self.comparison](value, self.number)
-
-
-@dataclass(frozen=True)
 class Term:
-    """A statistic of a metric over the runs of some methods on some subjects.
-
-    Method and subject are patterns; `where` says what else a run must have measured.
-    """
+    """A statistic of a metric over runs of methods on subjects, both patterns, perhaps limited."""
 
     statistic: str
     metric: str
     method: str = "*"
     subject: str = "*"
-    where: Limit | None = None
+    where: tuple[str, str, float] | None = None  # a metric, how it compares, and with what
 
     def chooses(self, method: str, subject: str) -> bool:
         """Whether runs of a method on a subject count."""
@@ -84,10 +67,12 @@ class Term:
         chosen = [run for run in runs if self.chooses(run.method, run.subject)]
         if any(run.failure for run in chosen):
             return None
+        if self.where is not None:  # a run that lacks the metric does not count
+            by, comparison, number = self.where
+            compare = COMPARISONS[comparison]
+            chosen = [run for run in chosen if compare(run.measurements.get(by, nan), number)]
         values = [
-            run.measurements[self.metric]
-            for run in chosen
-            if self.metric in run.measurements and (self.where is None or self.where.allows(run))
+            run.measurements[self.metric] for run in chosen if self.metric in run.measurements
         ]
         return STATISTICS[self.statistic](values) if values else None
 
@@ -156,7 +141,7 @@ def _read_side(text: str, where: str) -> Term | float:
                 f"{where} has a condition with the {noun} {shown(name)}, but one of "
                 f"{', '.join(known)} is expected"
             )
-    limit = None if bound is None else Limit(found["by"], found["comparison"], bound)
+    limit = None if bound is None else (found["by"], found["comparison"], bound)
     return Term(
         found["statistic"], found["metric"], found["method"] or "*", found["subject"] or "*", limit
     )

@@ -148,7 +148,7 @@ def read_experiment(path: Path) -> Experiment:
 def read_experiments(paths: Sequence[Path]) -> list[Experiment]:
     """Read experiments from files, and from all files of folders, sorted by name.
 
-    `FileError` or `UsageError` says if one is impossible, two share a name, or a folder has none.
+    `FileError` or `UsageError` says that one is impossible, two share a name, or a folder has none.
     """
     files: list[Path] = []
     for path in paths:

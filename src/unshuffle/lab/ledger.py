@@ -29,9 +29,8 @@ TEXT = ".jsonl"  # the ending of a ledger that is kept as text
 class Run:
     """One method on one subject, and what was measured.
 
-    The key is a hash of configuration and code, the content one of what the subject consists of.
-    The environment names machine, Python and libraries. The time at which it started is universal,
-    in ISO 8601, and seconds are wall time. The failure is what went wrong, empty if nothing.
+    The key hashes configuration and code, the content what the subject consists of. It started at a
+    universal time in ISO 8601 and took seconds of wall time. A failure is empty if nothing failed.
     """
 
     key: str

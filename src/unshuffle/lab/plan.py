@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from statistics import fmean, stdev
 
 from unshuffle.lab.approaches import APPROACHES
@@ -57,12 +57,11 @@ def results(found: Finding) -> Rows:
     """A line for each subject and method: mean, spread and range of each metric over the seeds."""
     experiment = found.experiment
     rows: Rows = [("subject", "method", "runs", *experiment.metrics, "seconds")]
-    for subject in experiment.subject_names:
-        for method in experiment.methods:
-            if runs := found.select(method, subject):
-                cells = [_cell(runs, metric) for metric in experiment.metrics]
-                seconds = f"{fmean(run.seconds for run in runs):.2g}"
-                rows.append((subject, method, str(len(runs)), *cells, seconds))
+    for subject, method in product(experiment.subject_names, experiment.methods):
+        if runs := found.select(method, subject):
+            cells = [_cell(runs, metric) for metric in experiment.metrics]
+            seconds = f"{fmean(run.seconds for run in runs):.2g}"
+            rows.append((subject, method, str(len(runs)), *cells, seconds))
     return rows
 
 

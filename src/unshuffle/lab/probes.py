@@ -134,7 +134,7 @@ def signs(case: Case) -> Measurements:
     out = blocks.out_weight.transpose(0, 2, 1).reshape(count, -1)
     true = inp * out
     side = 1.0 if true.sum() >= 0 else -1.0
-    wrong = np.concatenate([inp * np.roll(out, by, axis=0) for by in range(1, count)])
+    wrong = np.concatenate([inp[:0], *(inp * np.roll(out, by, axis=0) for by in range(1, count))])
     return {
         "trace_side": side,
         "one_signed": float(np.mean(side * true > 0)),
@@ -224,10 +224,8 @@ def without_skips(module: Any) -> None:
 def growth(subject: Subject, prepare: Callable[[Any], None] | None = None) -> Measurements:
     """Train an oracle anew and watch the traces, the balance and the norms of its blocks.
 
-    Traces are relative to their spread for random matrices, √d trace / ‖W_out W_in‖_F; a magnitude
-    of about 0.8 is chance. `prepare` changes the module before it is trained, which needs the
-    extra `torch`. Raises `UsageError` if the subject is no oracle: nobody has the checkpoints of a
-    network that was found.
+    Traces are relative to their spread for random matrices, √d trace / ‖W_out W_in‖_F; about 0.8 is
+    chance. `prepare` changes the module before. `UsageError` if the subject is no oracle.
     """
     if subject.recipe is None:
         raise UsageError(

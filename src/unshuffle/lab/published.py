@@ -91,10 +91,9 @@ def weights_of(network: MlpNetwork) -> Weights:
 
 
 def pair_by_trace(pile: Pile, records: Records) -> tuple[list[tuple[PieceId, PieceId]], PieceId]:
-    """Pair inp and out layers so that the sum of the traces of W_out W_in is least.
+    """Ids of the pairs with the least sum of the traces of W_out W_in, and of the last layer.
 
-    Returns the ids of each pair, and that of the last layer. Raises `PileError` or `RecordError` if
-    the pieces cannot be one residual network, or the record does not fit them.
+    `PileError` or `RecordError` says that the pieces, or the record, fit no residual network.
     """
     anatomy = read_anatomy(pile, records)
     pairs = optimal_matching(-traces(mlp_bank(pile, anatomy))).tolist()
@@ -321,10 +320,7 @@ def _predictions(search: Search, start: int) -> tuple[NDArray[np.float64], NDArr
 
 @dataclass(frozen=True)
 class Result:
-    """What a baseline found.
-
-    The error is that on the rows it judged on. Seconds are those to pair and to order, together.
-    """
+    """What a baseline found: the error on the rows it judged on, and the seconds that it took."""
 
     permutation: tuple[PieceId, ...]
     error: float
@@ -333,10 +329,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A published method: how it orders the blocks of a search, and where it was published.
+    """A published method, which orders the blocks of a search; `slow` if one run is enough.
 
-    It uses the first so many rows, or all if that is None. `adjoint` says whether it needs
-    sensitivities, `slow` whether one run is enough.
+    It uses the first so many rows, or all if that is None, and sensitivities if it is `adjoint`.
     """
 
     name: str

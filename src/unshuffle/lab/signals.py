@@ -155,10 +155,7 @@ def active_columns(clues: Clues) -> Scores:
 
 
 def step_against_input(clues: Clues) -> Scores:
-    """Minus the mean cosine between the record's inputs and what a block adds to them.
-
-    A black-box signal: it runs candidate blocks and looks at no weight.
-    """
+    """Minus the mean cosine between inputs and what a block, as a black box, adds to them."""
     x = _inputs(clues, noise=False)
     norms = np.linalg.norm(x, axis=1)
     scores = []
@@ -210,39 +207,9 @@ def _inputs(clues: Clues, *, noise: bool) -> Floats:
 
 _DROPPED = 'the write-up "dropped" at gardberg.xyz, among what did not work'
 _GREEDY = 'greedy pairing by the error, the write-up "dropped" at gardberg.xyz'
+_OUTSIDE = "the negative trace, seen from outside"
 _PARK = 'Park, "I Dropped a Neural Net", arXiv:2602.19845'
 _ANGLES = "principal angles between subspaces, Björck & Golub 1973"
-
-_OF_WEIGHTS: tuple[tuple[Callable[[Clues], Scores], str, str], ...] = (
-    (norm_likeness, "layers trained together grow alike", _DROPPED),
-    (spectrum_likeness, "layers trained together have alike singular values", _DROPPED),
-    (stream_overlap, "a block writes where it reads", _ANGLES),
-    (hidden_overlap, "what inp drives most, out listens to most", _ANGLES),
-    (
-        effective_rank,
-        "a true product is of lower rank, as training moves it in few directions",
-        "effective rank, Roy & Vetterli 2007",
-    ),
-    (symmetry, "a true product is near a symmetric matrix", _PARK),
-    (
-        negative_eigenvalues,
-        "a block that keeps the signal's size has eigenvalues in the disc around −1",
-        f"dynamic isometry, {_PARK}",
-    ),
-    (product_norm, "factors that fit make a product larger than chance", "this project"),
-    (mean_cosine, "a hidden unit writes against what it reads", _PARK),
-    (column_variance, "hidden units that read unevenly write unevenly", _DROPPED),
-)
-
-_OF_ACTIVITY: tuple[tuple[Callable[[Clues], Scores], str, str], ...] = (
-    (active_columns, "columns of W_out vary more where the unit is busy", _DROPPED),
-    (
-        step_against_input,
-        "a block steps against its input",
-        "the negative trace, seen from outside",
-    ),
-    (prediction_error, "a true block alone brings the prediction closer than a wrong one", _GREEDY),
-)
 
 _PROFILES: dict[str, tuple[Profile, str]] = {
     "magnitude": (_magnitude, "out layers weigh units by how large their activations are"),
@@ -268,13 +235,39 @@ def _profiles() -> Iterator[Signal]:
             yield Signal(called, score, f"{bet}, {where}", _DROPPED, needs_record=True)
 
 
-def _named(score: Callable[[Clues], Scores], sees: str, source: str, *, record: bool) -> Signal:
+def _named(
+    score: Callable[[Clues], Scores], sees: str, source: str, record: bool = False
+) -> Signal:
     """A signal that is called like its function."""
     return Signal(score.__name__.replace("_", "-"), score, sees, source, needs_record=record)
 
 
 OTHER_SIGNALS = (
-    *(_named(*each, record=False) for each in _OF_WEIGHTS),
+    _named(norm_likeness, "layers trained together grow alike", _DROPPED),
+    _named(spectrum_likeness, "layers trained together have alike singular values", _DROPPED),
+    _named(stream_overlap, "a block writes where it reads", _ANGLES),
+    _named(hidden_overlap, "what inp drives most, out listens to most", _ANGLES),
+    _named(
+        effective_rank,
+        "a true product is of lower rank, as training moves it in few directions",
+        "effective rank, Roy & Vetterli 2007",
+    ),
+    _named(symmetry, "a true product is near a symmetric matrix", _PARK),
+    _named(
+        negative_eigenvalues,
+        "a block that keeps the signal's size has eigenvalues in the disc around −1",
+        f"dynamic isometry, {_PARK}",
+    ),
+    _named(product_norm, "factors that fit make a product larger than chance", "this project"),
+    _named(mean_cosine, "a hidden unit writes against what it reads", _PARK),
+    _named(column_variance, "hidden units that read unevenly write unevenly", _DROPPED),
     *_profiles(),
-    *(_named(*each, record=True) for each in _OF_ACTIVITY),
+    _named(active_columns, "columns of W_out vary more where the unit is busy", _DROPPED, True),
+    _named(step_against_input, "a block steps against its input", _OUTSIDE, True),
+    _named(
+        prediction_error,
+        "a true block alone brings the prediction closer than a wrong one",
+        _GREEDY,
+        True,
+    ),
 )

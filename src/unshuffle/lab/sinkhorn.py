@@ -113,7 +113,9 @@ def sinkhorn(
     """Logarithms of a doubly stochastic matrix, and those on the way, which its adjoint needs."""
     trail = []
     for step in range(2 * normalisations):
-        logs = logs - _log_sum(logs, axis=1 - step % 2)
+        axis = 1 - step % 2
+        highest = logs.max(axis=axis, keepdims=True)
+        logs = logs - (highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True)))
         trail.append(logs)
     return logs, trail
 
@@ -124,8 +126,3 @@ def sinkhorn_adjoint(g: Matrix, trail: list[Matrix]) -> Matrix:
         axis = 1 - step % 2
         g = g - np.exp(trail[step]) * g.sum(axis=axis, keepdims=True)
     return g
-
-
-def _log_sum(logs: Matrix, axis: int) -> Matrix:
-    highest = logs.max(axis=axis, keepdims=True)
-    return np.asarray(highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True)))

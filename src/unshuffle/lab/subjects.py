@@ -22,12 +22,10 @@ from unshuffle.solver import solve
 
 @dataclass(frozen=True)
 class Subject:
-    """A network to experiment on, before it is read.
+    """A network to experiment on, before it is read; `content` is a hash of what it consists of.
 
-    The content is a hash of what it consists of. The seed trains and drops an oracle, draws the
-    rows of a record, and is every method's own seed. Methods are given so many rows, or all if
-    there are fewer. An oracle has a recipe; its folder is the zoo, if there is one. Otherwise
-    pieces and a record are in the folder.
+    The seed trains and drops an oracle, draws so many rows of the record, all if there are fewer,
+    and is every method's own. The folder is that of pieces and record, or the zoo of an oracle.
     """
 
     name: str
@@ -54,10 +52,7 @@ def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
 
 @lru_cache(4)
 def load(subject: Subject) -> Case:
-    """Read a subject; an oracle that its zoo lacks is trained.
-
-    `UnshuffleError` says that its files are damaged, or that nobody knows its answer.
-    """
+    """Read or train a subject; `UnshuffleError` if a file is damaged or nobody knows the answer."""
     if subject.recipe is not None:
         return _load_oracle(subject.recipe, subject.folder, subject.rows)
     assert subject.folder is not None

@@ -36,12 +36,8 @@ PIXELS_PER_INCH = 100
 def encode(film: "Film", kind: str, on_frame: Callable[[int], None] | None = None) -> bytes:
     """Render a film as the bytes of a "gif", or of an "mp4", for which ffmpeg must be there.
 
-    `on_frame` is called after each frame with the number of frames done. `UsageError` says that the
-    format is unknown, or that ffmpeg is missing or fails.
-
-    Examples
-    --------
-    >>> Path("search.gif").write_bytes(encode(Film(solution.trace), "gif"))
+    `on_frame` is called with the number of frames done. `UsageError` says that the format is
+    unknown, or that ffmpeg is missing or fails.
     """
 
     def images() -> Iterator[Image]:

@@ -7,10 +7,9 @@ LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def log_sparkline(values: Sequence[float], width: int) -> str:
-    """A character a value, on a logarithmic scale from the lowest to the highest value.
+    """A character a value, on a logarithmic scale; what has no logarithm is left out.
 
-    What has no logarithm is left out. Of more values than the width, those at even distances are
-    shown, the last one among them.
+    Of more values than the width, those at even distances are shown, the last one among them.
     """
     logs = [math.log(value) for value in values if 0 < value < math.inf]
     shown = min(len(logs), max(width, 0))

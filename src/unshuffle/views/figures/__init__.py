@@ -1,11 +1,6 @@
 """Figures: a function a figure, which takes a result and optionally an axis, and returns the axis.
 
 They need the extra `pictures` (matplotlib), which is imported only when one is drawn.
-
-Examples
---------
->>> ax = search(solution.trace)
->>> ax.figure.savefig("search.pdf")
 """
 
 import math
@@ -41,10 +36,9 @@ SENT_ROWS = 1000
 
 @dataclass(frozen=True)
 class FigureKind:
-    """A figure that can be asked for by name: what it shows, in a line, and what draws it.
+    """A figure that can be asked for by name, what it shows in a line, and what draws it.
 
-    A solution and, if it is at hand, the record are drawn; a subclass of UnshuffleError says why
-    they cannot be.
+    Where a solution, with or without the record, cannot be drawn, `UnshuffleError` says why.
     """
 
     name: str

@@ -178,7 +178,7 @@ def _unit(signal: str) -> str:
 def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     """How far ahead of its best rival each pair is, the weakest first.
 
-    A pair that the search formed against the weights has no margin; it is marked at 0.
+    A pair that the search formed against the weights has none, and is marked at 0.
     """
     ax = axis(ax, height=3.4)
     formed = [pair for pair, margin in solution.margins.items() if math.isnan(margin)]

@@ -111,9 +111,8 @@ def certificate(proof: Certificate, ax: "Axes | None" = None) -> "Axes":
                 )
     ax.axhline(proof.floor, color=INK, lw=1, ls="--", label="explained by noise or rounding")
     ax.axhline(proof.mse, color=GREY, lw=1.5, label="this arrangement")
-    ax.set_yscale("log")
-    count_across(ax)
     unit = "mean squared error, to first order\n(squared units of the prediction)"
-    ax.set(xlabel="place in the network", ylabel=unit)
+    ax.set(xlabel="place in the network", ylabel=unit, yscale="log")
+    count_across(ax)
     legend(ax)
     return ax

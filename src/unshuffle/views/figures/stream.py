@@ -105,8 +105,7 @@ def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
         marker = "o" if len(at) == 1 else None  # of a single block, whose step is no line
         label = f"{name}: median, 5 % to 95 % of the rows"
         ax.plot(at, middle, line, marker=marker, color=colour, label=label)
-    ax.set_yscale("log")
+    ax.set(xlabel="blocks passed", ylabel="Euclidean norm\n(units of the inputs)", yscale="log")
     count_across(ax)
-    ax.set(xlabel="blocks passed", ylabel="Euclidean norm\n(units of the inputs)")
     legend(ax)
     return ax

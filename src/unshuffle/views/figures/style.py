@@ -51,10 +51,7 @@ def axis(ax: "Axes | None", width: float = 7.0, height: float = 4.0) -> "Axes":
 
 
 def picture(ax: "Axes", kind: str) -> bytes:
-    """Render the figure of an axis in one of `FORMATS`, the same figure always as the same bytes.
-
-    Raises `UsageError` if there is no such format.
-    """
+    """The figure of an axis in one of `FORMATS`, always the same bytes; else `UsageError`."""
     from matplotlib import rc_context
 
     if kind not in FORMATS:

@@ -35,10 +35,9 @@ _ALIGNMENT = 8
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What is put into the page.
+    """What is put into the page: values that are ready for JSON, and arrays by name.
 
-    The values are ready for JSON. The arrays by name are of types that browsers have: float32,
-    int32, uint8, int8.
+    Arrays are of types that browsers have: float32, int32, uint8, int8.
     """
 
     values: Mapping[str, Any]
@@ -136,10 +135,7 @@ def _numbers(arrangement: Arrangement, anatomy: Anatomy) -> NDArray[np.int32]:
 
 
 def _weights(solution: Solution, ids: Sequence[PieceId]) -> dict[str, NDArray[Any]]:
-    """The weights of pieces, rounded to 8 bits: numbers from -127 to 127, and a scale for each.
-
-    Nothing where they are too large for a page.
-    """
+    """Weights as 8 bits from -127 to 127 and a scale for each; nothing if too large for a page."""
     layers = dict(zip(solution.layers, as_mlp(solution.network).layers(), strict=True))
     weights: list[Floats] = [layers[name].weight for name in ids]
     if sum(weight.size for weight in weights) > WEIGHT_BYTES:
