@@ -85,7 +85,7 @@ def measure_scores(
 def measure_order(
     rank: Callable[[Task], Order], reversible: bool, subject: Subject
 ) -> Measurements:
-    """Measure an order of the true pairs; of a reversible one the record chooses the direction."""
+    """Measure an order of the true pairs; the record chooses the direction of a reversible one."""
     task, depth = task_of(load(subject), subject.rng())
     order = rank(task)
     orders = [order, order[::-1]] if reversible else [order]

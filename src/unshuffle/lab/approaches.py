@@ -10,18 +10,8 @@ from unshuffle.grouping.consensus import template
 from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import MATCHINGS
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, Signal
-from unshuffle.lab import searches
-from unshuffle.lab.approach import (
-    Approach,
-    Kind,
-    Order,
-    Task,
-    measure_order,
-    measure_pairs,
-    measure_scores,
-    task_of,
-    whole_found,
-)
+from unshuffle.lab import approach, searches
+from unshuffle.lab.approach import Approach, Kind, Order, Task
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.probes import balance, bits, growth, signs, spectrum, without_skips
 from unshuffle.lab.published import BASELINES, Baseline
@@ -44,7 +34,7 @@ _optimal = MATCHINGS["optimal"][0]
 def _pairing(signal: Signal, matching: str = "optimal") -> Approach:
     """A signal with a matching; the optimal one is not mentioned in the name."""
     name = signal.name if matching == "optimal" else f"{signal.name}-{matching}"
-    measure = partial(measure_scores, signal.score, MATCHINGS[matching][0])
+    measure = partial(approach.measure_scores, signal.score, MATCHINGS[matching][0])
     return Approach(name, Kind.PAIRING, signal.sees, signal.source, measure)
 
 
@@ -56,7 +46,7 @@ def _template(clues: Clues) -> Scores:
 def _ordering(
     name: str, rank: Callable[[Task], Order], bets: str, source: str, *, reversible: bool = False
 ) -> Approach:
-    measure = partial(measure_order, rank, reversible)
+    measure = partial(approach.measure_order, rank, reversible)
     return Approach(name, Kind.ORDERING, bets, source, measure)
 
 
@@ -72,7 +62,7 @@ def _solved(strategy: str, subject: Subject) -> Measurements:
     case = load(subject)
     held = case.pile, case.records
     solution = solve(*held, strategy=strategy, seed=subject.seed, on_step=_stop)
-    return whole_found(case, solution.permutation, subject)
+    return approach.whole_found(case, solution.permutation, subject)
 
 
 def _stop(trace: Trace) -> None:
@@ -108,14 +98,14 @@ _ALL = (
         Kind.PAIRING,
         "all signals together, weighed by what the pile says each is worth",
         "Fisher 1936, Blum & Mitchell 1998; see unshuffle.grouping.fusion",
-        partial(measure_pairs, lambda clues: fuse(clues, _optimal).pairs),
+        partial(approach.measure_pairs, lambda clues: fuse(clues, _optimal).pairs),
     ),
     Approach(
         "template",
         Kind.PAIRING,
         "training leaves the same pattern in all true products, which the trace's pairs show",
         "this project; see unshuffle.grouping.consensus",
-        partial(measure_scores, _template, _optimal),
+        partial(approach.measure_scores, _template, _optimal),
     ),
     *(_pairing(signal) for signal in OTHER_SIGNALS),
     *(_pairing(one, "greedy") for one in OTHER_SIGNALS if one.name == "prediction-error"),
@@ -195,7 +185,7 @@ _ALL = (
         Kind.PAIRING,
         "the right pairs in the right order predict better at every length than others",
         f"{_DROPPED}, among what did not work",
-        partial(measure_pairs, searches.joint_growth),
+        partial(approach.measure_pairs, searches.joint_growth),
     ),
     Approach(
         "spectrum",
@@ -231,7 +221,7 @@ _ALL = (
         Kind.CAUSE,
         "the error falls towards the right order from everywhere",
         _DROPPED,
-        lambda subject: searches.landscape(*task_of(load(subject), subject.rng())),
+        lambda subject: searches.landscape(*approach.task_of(load(subject), subject.rng())),
     ),
     Approach(
         "bits",
@@ -241,7 +231,7 @@ _ALL = (
         lambda subject: bits(load(subject)),
     ),
 )
-APPROACHES = {approach.name: approach for approach in _ALL}
+APPROACHES = {one.name: one for one in _ALL}
 
 
 def find_approach(name: str) -> Approach:

@@ -90,12 +90,11 @@ class Experiment:
             and run.subject in self.subject_names
             and run.content == keys.get((run.subject, run.seed), run.content)
         ]
-        names, methods = self.subject_names, self.methods
-
-        def place(run: Run) -> tuple[int, int, int]:
-            return names.index(run.subject), methods.index(run.method), run.seed
-
-        return sorted(newest(belonging), key=place)
+        subject, method = self.subject_names.index, self.methods.index
+        places = {
+            run.key: (subject(run.subject), method(run.method), run.seed) for run in belonging
+        }
+        return sorted(newest(belonging), key=lambda run: places[run.key])
 
     def recipes(self) -> list[str]:
         """Names and paths of the recipes among its subjects."""

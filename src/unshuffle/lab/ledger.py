@@ -1,9 +1,8 @@
 """The ledger: every run that was ever made, in an SQLite database, or as lines of text.
 
-A run is known by its key, the hash of its configuration and of the code that measured it; what is
-in the ledger is not measured again. Rows are only ever added, each in a transaction of its own, so
-several processes may write at once. The text holds the same rows as JSON, one a line, sorted: a
-repository can keep it, and show what changed.
+A run is known by its key, the hash of its configuration and of the code that measured it. Rows are
+only ever added, each in a transaction of its own, so several processes may write at once. The text
+holds the same rows as JSON, one a line, sorted: a repository can keep it, and show what changed.
 """
 
 import hashlib

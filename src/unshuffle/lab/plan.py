@@ -47,9 +47,9 @@ def overview(found: Sequence[Finding]) -> Rows:
     for one in found:
         conditions = chain(*one.experiment.conditions.values())
         compared = "; ".join(condition.found(one.runs) for condition in conditions)
+        compared = compared if one.runs else "–"
         count = f"{len(one.runs)} of {one.experiment.size()}"
-        title, verdict = one.experiment.title, str(one.verdict)
-        rows.append((one.experiment.name, title, verdict, compared if one.runs else "–", count))
+        rows.append((one.experiment.name, one.experiment.title, str(one.verdict), compared, count))
     return rows
 
 
@@ -178,7 +178,6 @@ def _experiment_parts(one: Finding) -> list[str]:
 
 
 def _linked(name: str) -> str:
-    """A link to an experiment's section."""
     return f"[{name}](#{name})"
 
 

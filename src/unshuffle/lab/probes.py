@@ -78,10 +78,7 @@ def modes(values: NDArray[np.float64]) -> list[float]:
 
 
 def explained(features: Floats, wanted: Floats) -> float:
-    """Share of the variance that a linear fit explains on rows that it has not seen.
-
-    Fitted on every other row and measured on the rest; negative where it does worse than the mean.
-    """
+    """Share of the variance that a fit on every other row explains on the rest; may be negative."""
     design = np.column_stack([features, np.ones(len(features))])
     weights, *_ = np.linalg.lstsq(design[::2], wanted[::2], rcond=None)
     rest, fitted = wanted[1::2], design[1::2] @ weights

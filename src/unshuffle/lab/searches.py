@@ -180,10 +180,7 @@ def beam_from_scratch(task: Task, by: Effort = EFFORT) -> Order:
 
 
 def joint_growth(clues: Clues, by: Effort = EFFORT) -> Pairs:
-    """Append pairs of loose layers to a partial network: pairs and order in one search.
-
-    Returns the numbers of the inp and the out layer of each block, in order.
-    """
+    """Numbers of inp and out layers in order, by appending loose pairs to a partial network."""
     layers, last, records = clues.layers, clues.last, clues.records
     assert last is not None
     assert records is not None

@@ -104,6 +104,6 @@ def _parts(folder: Path) -> tuple[Path, Path]:
 def _content(folder: Path) -> str:
     pieces, record = _parts(folder)
     digest = hashlib.sha256()
-    for path in [*sorted(pieces.iterdir()), record]:
+    for path in (*sorted(pieces.iterdir()), record):
         digest.update(hashlib.sha256(read_bytes(path)).digest())
     return digest.hexdigest()[:24]

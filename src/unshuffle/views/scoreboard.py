@@ -32,9 +32,8 @@ def markdown(summaries: Sequence[Summary]) -> str:
     """The same tables in Markdown."""
     parts = []
     for title, (head, *body) in tables(summaries).items():
-        lines = [f"| {' | '.join(map(_as_text, row))} |" for row in body]
         parts += [f"**{title}**", "", f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-        parts += [*lines, ""]
+        parts += [*(f"| {' | '.join(map(_as_text, row))} |" for row in body), ""]
     return "\n".join(parts)
 
 

@@ -45,12 +45,11 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
         lw=1.6,
         label="best order so far",
     )
-    ax.set_yscale("log")
+    unit = "mean squared error\n(squared units of the prediction)"
+    ax.set(xlabel="candidates tested", ylabel=unit, yscale="log")
     ax.set_xlim(0, 1.01 * max(len(tested), 1))
     mark_phases(ax, trace.steps)
     count_across(ax)
-    unit = "mean squared error\n(squared units of the prediction)"
-    ax.set(xlabel="candidates tested", ylabel=unit)
     legend(ax, loc="lower left", markerscale=4 / size)
     return ax
 
@@ -88,10 +87,7 @@ def mark_phases(ax: "Axes", steps: Sequence[Step]) -> None:
 
 
 def certificate(proof: Certificate, ax: "Axes | None" = None) -> "Axes":
-    """Errors of the arrangement's nearest rivals, place by place, above what noise explains.
-
-    What the record does not decide is drawn hollow.
-    """
+    """Errors of the nearest rivals, place by place; hollow where the record does not decide."""
     ax = axis(ax)
     for contests, shift, colour, marker, name in (
         (proof.neighbours, 0.5, BLUE, "o", "two neighbouring blocks exchanged"),

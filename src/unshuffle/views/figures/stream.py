@@ -61,10 +61,7 @@ def outputs(records: Records, ax: "Axes | None" = None) -> "Axes":
 
 
 def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
-    """Eigenvalues of each block's W_out W_in, and the disc in which I + W_out W_in contracts.
-
-    Colour is the place of a block in the network.
-    """
+    """Eigenvalues of each block's W_out W_in, coloured by place, and where a block contracts."""
     from matplotlib.patches import Circle
 
     ax = axis(ax, 7.0, 4.2)
@@ -89,10 +86,7 @@ def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
 
 
 def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
-    """Norms of the states along the depth, and of the step that each block makes.
-
-    The inputs, shape (rows, width), are sent through the network.
-    """
+    """Norms of states and steps along the depth, for inputs of shape (rows, width)."""
     ax = axis(ax, height=3.4)
     states, steps = stream_norms(network, inputs)
     depth = np.arange(len(states))

@@ -73,10 +73,7 @@ def count_across(ax: "Axes") -> None:
 
 
 def short(name: "PieceId") -> str:
-    """A piece's name, fit for a label: one line, not too long.
-
-    Whoever draws it must do so with `parse_math=False`: names may contain dollars.
-    """
+    """A piece's name for a label, with `parse_math=False`: it may contain dollars."""
     text = shown(name)
     return text if len(text) <= NAME_CHARACTERS else f"{text[: NAME_CHARACTERS - 1]}…"
 
