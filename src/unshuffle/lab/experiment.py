@@ -171,14 +171,12 @@ def subjects_of(
     `folders` says where each of `FOLDERS` lies; its subject is left out where that is None.
     """
     found: list[Subject] = []
+    rows, recipes = experiment.rows, [_recipe(name) for name in experiment.recipes()]
     for seed in experiment.seeds:
         for name, folder in folders.items():
             if name in experiment.subjects and folder is not None:
-                found.append(folder_subject(name, folder, seed, experiment.rows))
-        found += [
-            oracle_subject(_recipe(name).with_seed(seed), experiment.rows, zoo)
-            for name in experiment.recipes()
-        ]
+                found.append(folder_subject(name, folder, seed, rows))
+        found += [oracle_subject(recipe.with_seed(seed), rows, zoo) for recipe in recipes]
     return found
 
 

@@ -1,8 +1,7 @@
 """Pairing by signals that `solve` does not use: most of them fail.
 
-Each maps clues to scores of all pairs, as those in `unshuffle.grouping.signals` do. Some are
-statistics of the weights. Others compare what hidden units do with how out layers weigh them. Their
-inputs are those of the record, which only the first block saw in truth, or noise, which none did.
+Some are statistics of the weights. Others compare what hidden units do with how out layers weigh
+them, on inputs of the record, which only the first block saw in truth, or noise, which none did.
 The write-up "dropped" tried such profiles of activity before it found the trace.
 """
 

@@ -176,10 +176,7 @@ def _unit(signal: str) -> str:
 
 
 def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
-    """How far ahead of its best rival each pair is, the weakest first.
-
-    A pair that the search formed against the weights has none, and is marked at 0.
-    """
+    """Lead of each pair over its best rival, the weakest first; at 0 if the search formed it."""
     ax = axis(ax, height=3.4)
     formed = [pair for pair, margin in solution.margins.items() if math.isnan(margin)]
     sure = {pair: margin for pair, margin in solution.margins.items() if math.isfinite(margin)}

@@ -25,6 +25,7 @@ INK, BLUE, ORANGE, GREY, PALE = "#1a1a1a", "#0072b2", "#e69f00", "#8c8c8c", "#d0
 # The colour map is made for colour blindness, and its lightness rises steadily (Nuñez et al. 2018).
 # Signed values are shown on it too, from −a to a: in grey print their sign stays visible.
 COLOURS = "cividis"
+
 NAME_CHARACTERS = 16
 
 # Beyond so many, dots are pixels in vector formats too, which would grow by megabytes.
