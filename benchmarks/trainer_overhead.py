@@ -19,7 +19,7 @@ from unshuffle.blocks.torch_module import ResidualNetwork
 from unshuffle.oracle.data import Examples
 from unshuffle.oracle.recipe import Recipe, find_recipe
 from unshuffle.oracle.training import train
-from unshuffle.views.work_progress import show_work
+from unshuffle.views.progress import show_work
 
 
 def bare_loop(recipe: Recipe, examples: Examples) -> float:

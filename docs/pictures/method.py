@@ -24,8 +24,7 @@ from unshuffle.ordering.selection import RIDGE
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.options import Options
-from unshuffle.views.figures.image import picture
-from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, PALE, axis, legend
+from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, PALE, axis, legend, picture
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "dropped"
 ROWS = 500

@@ -10,15 +10,14 @@ from unshuffle.blocks.mlp import MlpBank
 from unshuffle.errors import UsageError
 from unshuffle.grouping.signals import SIGNALS, Clues
 from unshuffle.lab import approaches, searches
-from unshuffle.lab.activity_signals import ACTIVITY_SIGNALS
 from unshuffle.lab.approach import clues_of, order_found, pairs_found, task_of
 from unshuffle.lab.approaches import APPROACHES, find_approach
-from unshuffle.lab.looks import explained, modes
-from unshuffle.lab.weight_signals import WEIGHT_SIGNALS
+from unshuffle.lab.probes import explained, modes
+from unshuffle.lab.signals import OTHER_SIGNALS
 from unshuffle.oracle.evaluation import Case
 from unshuffle.pieces.records import Records
 
-SCORES = {signal.name: signal.score for signal in (*WEIGHT_SIGNALS, *ACTIVITY_SIGNALS)}
+SCORES = {signal.name: signal.score for signal in OTHER_SIGNALS}
 
 
 @pytest.fixture
@@ -161,11 +160,10 @@ def test_searches_end_no_worse_than_they_start(case, search):
     assert search is searches.annealing or found.tolist() == np.argsort(depth).tolist()
 
 
-@pytest.mark.parametrize("name", ["bradley-terry", "beam-from-scratch", "random-order"])
-def test_orderings_use_every_block_once(case, name):
-    from unshuffle.lab.approaches import _OWN_ORDERINGS
-
-    order = _OWN_ORDERINGS[name][0]
+@pytest.mark.parametrize(
+    "order", [searches.bradley_terry, searches.beam_from_scratch, searches.random_order]
+)
+def test_orderings_use_every_block_once(case, order):
     first, again = (order(task_of(case, np.random.default_rng(3))[0]) for _ in range(2))
     assert sorted(first.tolist()) == list(range(6))
     np.testing.assert_array_equal(first, again)
@@ -188,7 +186,7 @@ def test_a_wide_beam_sees_every_order(dropped):
 
 def test_no_layer_is_grown_twice(clues):
     """Layers without any coupling, so that nothing but the rule keeps them apart."""
-    pairs = searches.joint_growth(clues.layers, clues.last, clues.records)
+    pairs = searches.joint_growth(clues)
     for used in pairs.T:
         assert sorted(used.tolist()) == [0, 1, 2, 3]
 

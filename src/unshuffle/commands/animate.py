@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from unshuffle.files import check_free, shown, write_bytes
     from unshuffle.solution.storage import read_solution
     from unshuffle.views.animation import Film, encode, encoder
-    from unshuffle.views.work_progress import show_work
+    from unshuffle.views.progress import show_work
 
     file = Path(args.out)
     kind = file.suffix.lower().lstrip(".")

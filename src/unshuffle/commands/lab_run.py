@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
     from unshuffle.lab.ledger import TEXT, Run, read_runs
     from unshuffle.lab.plan import findings, overview
     from unshuffle.lab.running import Trial, lacking, run_trials
+    from unshuffle.views.progress import show_work
     from unshuffle.views.tables import print_table
-    from unshuffle.views.work_progress import show_work
 
     ledger = Path(args.ledger)
     if ledger.suffix == TEXT:

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     from unshuffle.oracle.scoreboard import scores_csv, scores_json, summarise
     from unshuffle.oracle.storage import read_oracle
     from unshuffle.oracle.zoo import grid, oracle_folder
+    from unshuffle.views.progress import show_work
     from unshuffle.views.scoreboard import markdown, print_scores
-    from unshuffle.views.work_progress import show_work
 
     folder = None if args.out is None else Path(args.out)
     if folder is not None:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from unshuffle.oracle.recipe import find_recipe
     from unshuffle.oracle.storage import CHECKPOINT, clear, is_oracle, write_oracle
     from unshuffle.oracle.training import Epoch, train
-    from unshuffle.views.work_progress import show_work
+    from unshuffle.views.progress import show_work
 
     recipe = find_recipe(args.recipe)
     if args.seed is not None:

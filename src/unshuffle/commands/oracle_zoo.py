@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from unshuffle.blocks.threads import cores
     from unshuffle.oracle.recipe import find_recipes
     from unshuffle.oracle.zoo import Arrival, grid, oracle_folder, train_zoo
-    from unshuffle.views.work_progress import show_work
+    from unshuffle.views.progress import show_work
 
     recipes = grid(find_recipes(args.recipes), args.seeds)
     zoo = Path(args.zoo)

@@ -23,12 +23,11 @@ from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import PieceId
 from unshuffle.pieces.records import Records
 
-Order = NDArray[np.intp]
-"""Shape (blocks,): numbers of blocks, the first to run first."""
+Order = NDArray[np.intp]  # shape (blocks,): numbers of blocks, the first to run first
 
 
 class Kind(StrEnum):
-    """What an approach is asked for."""
+    """What an approach finds or explains; whole means pairs and order, look a description."""
 
     PAIRING = "pairing"
     ORDERING = "ordering"
@@ -39,22 +38,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Approach:
-    """Something that can be tried by its name.
-
-    Parameters
-    ----------
-    name
-        In lower case, words joined by hyphens.
-    kind
-        "pairing": find the pairs. "ordering": find the order of the true pairs. "whole": find
-        both. "look": describe what lies there. "cause": measure why something works.
-    hypothesis
-        What it bets on, in a sentence.
-    source
-        Where the idea comes from.
-    measure
-        Tries it on a subject; what it measures stands under names in `metrics.METRICS`.
-    """
+    """What can be tried by a name such as `out-norm`: its bet, its source, and its measurements."""
 
     name: str
     kind: Kind
@@ -65,17 +49,7 @@ class Approach:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The true blocks in a sequence that tells nothing, to be put in order.
-
-    Parameters
-    ----------
-    network
-        The blocks, in the pile's own sequence of their inp layers, and the last layer.
-    records
-        Rows with predictions.
-    rng
-        Of whatever is drawn.
-    """
+    """The true blocks in the sequence of their inp layers in the pile, to be put in order."""
 
     network: MlpNetwork
     records: Records
@@ -89,49 +63,34 @@ class Task:
         return Judge(bank, self.network.last, some)
 
     def arranged(self, order: Order) -> Arrangement:
-        """Orders as arrangements for the judge, who counts inp layers before out layers.
-
-        The shape (…, blocks) becomes (…, blocks, 2). The first role of an arrangement is its order.
-        """
+        """Orders, shape (…, blocks), as arrangements for the judge, shape (…, blocks, 2)."""
         return order[..., None] + np.array([0, len(self.network.blocks)], np.intp)
 
 
-def on_pairing(
-    score: Callable[[Clues], Scores], match: Callable[[Scores], Pairs]
-) -> Callable[[Subject], Measurements]:
+def measure_pairs(find: Callable[[Clues], Pairs], subject: Subject) -> Measurements:
+    """Measure the pairs that are found."""
+    clues, truth = clues_of(load(subject))
+    return pairs_found(find(clues), truth)
+
+
+def measure_scores(
+    score: Callable[[Clues], Scores], match: Callable[[Scores], Pairs], subject: Subject
+) -> Measurements:
     """Measure scores of pairs, and the pairs that a matching makes of them."""
-
-    def measure(subject: Subject) -> Measurements:
-        case = load(subject)
-        clues, truth = clues_of(case)
-        scores = score(clues)
-        return pairs_found(match(scores), truth) | _separation(scores, truth)
-
-    return measure
+    clues, truth = clues_of(load(subject))
+    scores = score(clues)
+    return pairs_found(match(scores), truth) | _separation(scores, truth)
 
 
-def on_ordering(
-    rank: Callable[[Task], Order], *, reversible: bool = False
-) -> Callable[[Subject], Measurements]:
-    """Measure an order of the true pairs.
-
-    Parameters
-    ----------
-    rank
-        Finds the order.
-    reversible
-        Whether it cannot know which end comes first, so that the record chooses.
-    """
-
-    def measure(subject: Subject) -> Measurements:
-        case = load(subject)
-        task, depth = task_of(case, subject.rng())
-        order = rank(task)
-        orders = [order, order[::-1]] if reversible else [order]
-        found = [order_found(task, depth, one) for one in orders]
-        return min(found, key=lambda one: one["error"])
-
-    return measure
+def measure_order(
+    rank: Callable[[Task], Order], reversible: bool, subject: Subject
+) -> Measurements:
+    """Measure an order of the true pairs; the record chooses the direction of a reversible one."""
+    task, depth = task_of(load(subject), subject.rng())
+    order = rank(task)
+    orders = [order, order[::-1]] if reversible else [order]
+    found = [order_found(task, depth, one) for one in orders]
+    return min(found, key=lambda one: one["error"])
 
 
 def clues_of(case: Case) -> tuple[Clues, Pairs]:
@@ -146,9 +105,7 @@ def clues_of(case: Case) -> tuple[Clues, Pairs]:
 
 def task_of(case: Case, rng: np.random.Generator) -> tuple[Task, Order]:
     """The true blocks in the pile's sequence, and the place of each in the network."""
-    pairs: list[tuple[PieceId, PieceId]] = sorted(
-        case.pairs, key=lambda ids: case.pile.index[ids[0]]
-    )
+    pairs = _in_sequence(case)
     blocks = stack_blocks(case.pile, pairs, case.activation)
     network = MlpNetwork(blocks, last_layer(case.pile, case.answer[-1]))
     depth = np.array([case.pairs.index(pair) for pair in pairs], np.intp)
@@ -186,7 +143,7 @@ def whole_found(case: Case, permutation: Sequence[PieceId], subject: Subject) ->
     }
     if right == 1:
         task, depth = task_of(case, subject.rng())
-        names = sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
+        names = _in_sequence(case)
         order = np.array([names.index(pair) for pair in pairs], np.intp)
         found |= order_found(task, depth, order)
     return found
@@ -197,6 +154,11 @@ def relative_error(network: MlpNetwork, records: Records) -> float:
     wanted = records.predictions.astype(np.float64)
     squares = np.square(network.predict(records.inputs) - wanted)
     return float(squares.mean() / np.mean(np.square(wanted - wanted.mean(axis=0))))
+
+
+def _in_sequence(case: Case) -> list[tuple[PieceId, PieceId]]:
+    """The true pairs in the pile's sequence of their inp layers."""
+    return sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
 
 
 def _separation(scores: Scores, truth: Pairs) -> dict[str, float]:

@@ -10,180 +10,183 @@ from unshuffle.grouping.consensus import template
 from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import MATCHINGS
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, Signal
-from unshuffle.lab import searches
-from unshuffle.lab.activity_signals import ACTIVITY_SIGNALS
-from unshuffle.lab.approach import (
-    Approach,
-    Kind,
-    Order,
-    Task,
-    clues_of,
-    on_ordering,
-    on_pairing,
-    order_found,
-    pairs_found,
-    task_of,
-    whole_found,
-)
-from unshuffle.lab.causes import balance, signs, spectrum
-from unshuffle.lab.growth import growth, without_skips
-from unshuffle.lab.landscape import landscape
-from unshuffle.lab.looks import bits
+from unshuffle.lab import approach, searches
+from unshuffle.lab.approach import Approach, Kind, Order, Task
 from unshuffle.lab.metrics import Measurements
-from unshuffle.lab.published import BASELINES, Baseline, stack_pairs
+from unshuffle.lab.probes import balance, bits, growth, signs, spectrum, without_skips
+from unshuffle.lab.published import BASELINES, Baseline
+from unshuffle.lab.signals import OTHER_SIGNALS
 from unshuffle.lab.sinkhorn import learned_order
 from unshuffle.lab.subjects import Subject, load
-from unshuffle.lab.weight_signals import WEIGHT_SIGNALS
 from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.ordering.seeds import SEEDS, Seed
 from unshuffle.ordering.trace import Trace
 from unshuffle.solver import solve
 
-SEED_ROWS = 1000
-"""Inputs that seeds look at."""
+SEED_ROWS = 1000  # inputs that seeds look at
 
+# Candidates that a strategy may judge: a search that a clock ends would not repeat.
 BUDGET = 30_000
-"""Candidates that a strategy may judge: a search that a clock ends would not repeat."""
+
+_optimal = MATCHINGS["optimal"][0]
 
 
 def _pairing(signal: Signal, matching: str = "optimal") -> Approach:
     """A signal with a matching; the optimal one is not mentioned in the name."""
     name = signal.name if matching == "optimal" else f"{signal.name}-{matching}"
-    measure = on_pairing(signal.score, MATCHINGS[matching][0])
+    measure = partial(approach.measure_scores, signal.score, MATCHINGS[matching][0])
     return Approach(name, Kind.PAIRING, signal.sees, signal.source, measure)
-
-
-def _fused(subject: Subject) -> Measurements:
-    clues, truth = clues_of(load(subject))
-    return pairs_found(fuse(clues, MATCHINGS["optimal"][0]).pairs, truth)
 
 
 def _template(clues: Clues) -> Scores:
     """Likeness to the products of the pairs that the trace finds."""
-    return template(clues.layers, MATCHINGS["optimal"][0](SIGNALS["trace"].score(clues)))
+    return template(clues.layers, _optimal(SIGNALS["trace"].score(clues)))
 
 
-def _seed(seed: Seed) -> Approach:
-    measure = on_ordering(partial(_rank, seed), reversible=True)
-    return Approach(seed.name, Kind.ORDERING, seed.sees, seed.source, measure)
+def _ordering(
+    name: str, rank: Callable[[Task], Order], bets: str, source: str, *, reversible: bool = False
+) -> Approach:
+    measure = partial(approach.measure_order, rank, reversible)
+    return Approach(name, Kind.ORDERING, bets, source, measure)
 
 
 def _rank(seed: Seed, task: Task) -> Order:
     return seed.rank(task.network, task.records.inputs[:SEED_ROWS])
 
 
-def _published(baseline: Baseline) -> Approach:
-    def measure(subject: Subject) -> Measurements:
-        case = load(subject)
-        task, depth = task_of(case, subject.rng())
-        pairs = [case.pairs[place] for place in depth]
-        search = baseline.search(stack_pairs(case.pile, pairs, case.answer[-1]), case.records)
-        return order_found(task, depth, np.array(search.order, np.intp))
-
-    bets = "the seed is close enough for local repair"
-    return Approach(baseline.name, Kind.ORDERING, bets, baseline.source, measure)
+def _repaired(baseline: Baseline, task: Task) -> Order:
+    return np.array(baseline.search(task.network, task.records).order, np.intp)
 
 
-def _strategy(strategy: str, bets: str, source: str) -> Approach:
-    def measure(subject: Subject) -> Measurements:
-        case = load(subject)
-        solution = solve(
-            case.pile, case.records, strategy=strategy, seed=subject.seed, on_step=stop
-        )
-        return whole_found(case, solution.permutation, subject)
-
-    def stop(trace: Trace) -> None:
-        stop_if_asked()
-        if trace.tested >= BUDGET:
-            raise KeyboardInterrupt  # which `solve` turns into a result
-
-    return Approach(strategy, Kind.WHOLE, bets, source, measure)
-
-
-def _joint(subject: Subject) -> Measurements:
+def _solved(strategy: str, subject: Subject) -> Measurements:
     case = load(subject)
-    clues, truth = clues_of(case)
-    assert clues.last is not None
-    assert clues.records is not None
-    return pairs_found(searches.joint_growth(clues.layers, clues.last, clues.records), truth)
+    held = case.pile, case.records
+    solution = solve(*held, strategy=strategy, seed=subject.seed, on_step=_stop)
+    return approach.whole_found(case, solution.permutation, subject)
+
+
+def _stop(trace: Trace) -> None:
+    stop_if_asked()
+    if trace.tested >= BUDGET:
+        raise KeyboardInterrupt  # which `solve` turns into a result
 
 
 def _from_seed(
-    search: Callable[[Task, Order], Order], seed: Callable[[Task], Order]
-) -> Callable[[Task], Order]:
+    search: Callable[[Task, Order], Order], seed: Callable[[Task], Order], task: Task
+) -> Order:
     """A search from the better direction of a seed."""
-
-    def order(task: Task) -> Order:
-        judge, start = task.judge(searches.EFFORT.rows), seed(task)
-        ends = [start, start[::-1]]
-        return search(task, min(ends, key=lambda one: judge.run(task.arranged(one)).error))
-
-    return order
+    judge, start = task.judge(searches.EFFORT.rows), seed(task)
+    ends = [start, start[::-1]]
+    return search(task, min(ends, key=lambda one: judge.run(task.arranged(one)).error))
 
 
+_REPAIR = "the seed is close enough for local repair"
 _PARK = 'Park, "I Dropped a Neural Net", arXiv:2602.19845'
 _DROPPED = 'the write-up "dropped" at gardberg.xyz'
+_ALYXYA = "alyxya/janestreet-droppedaneuralnet"
 
-_OWN_ORDERINGS: dict[str, tuple[Callable[[Task], Order], bool, str, str]] = {
-    "random-order": (searches.random_order, False, "nothing", "what there is to beat"),
-    "delta-norm": (
+_WALKS: tuple[tuple[str, Callable[[Task], Order], str, str], ...] = (
+    ("bubble", partial(_rank, SEEDS["out-norm"]), "the sorted norms", f"bubble repair, {_PARK}"),
+    ("bubble-from-steps", partial(_rank, SEEDS["smallest-step"]), "the smallest steps", _ALYXYA),
+    ("bubble-from-random", searches.random_order, "anywhere", _DROPPED),
+)
+
+_ALL = (
+    *(_pairing(signal, matching) for signal in SIGNALS.values() for matching in MATCHINGS),
+    Approach(
+        "fused",
+        Kind.PAIRING,
+        "all signals together, weighed by what the pile says each is worth",
+        "Fisher 1936, Blum & Mitchell 1998; see unshuffle.grouping.fusion",
+        partial(approach.measure_pairs, lambda clues: fuse(clues, _optimal).pairs),
+    ),
+    Approach(
+        "template",
+        Kind.PAIRING,
+        "training leaves the same pattern in all true products, which the trace's pairs show",
+        "this project; see unshuffle.grouping.consensus",
+        partial(approach.measure_scores, _template, _optimal),
+    ),
+    *(_pairing(signal) for signal in OTHER_SIGNALS),
+    *(_pairing(one, "greedy") for one in OTHER_SIGNALS if one.name == "prediction-error"),
+    *(
+        _ordering(one.name, partial(_rank, one), one.sees, one.source, reversible=True)
+        for one in SEEDS.values()
+    ),
+    _ordering("random-order", searches.random_order, "nothing", "what there is to beat"),
+    _ordering(
+        "delta-norm",
         searches.step_sizes,
-        True,
         "how far a block moves the inputs changes along the depth",
         _PARK,
+        reversible=True,
     ),
-    "frobenius-norm": (
+    _ordering(
+        "frobenius-norm",
         searches.frobenius,
-        True,
         "the size of what blocks write changes steadily along the depth",
         _PARK,
+        reversible=True,
     ),
-    "bradley-terry": (
+    _ordering(
+        "bradley-terry",
         searches.bradley_terry,
-        False,
         "which of two blocks should run first shows in any company",
         "Bradley & Terry 1952, Hunter 2004",
     ),
-    "bubble": (
-        _from_seed(searches.bubble, partial(_rank, SEEDS["out-norm"])),
-        False,
-        "from the sorted norms the right order is a walk of improving swaps away",
-        f"bubble repair, {_PARK}",
+    *(
+        _ordering(
+            name,
+            partial(_from_seed, searches.bubble, seed),
+            f"from {start} the right order is a walk of improving swaps away",
+            source,
+        )
+        for name, seed, start, source in _WALKS
     ),
-    "bubble-from-steps": (
-        _from_seed(searches.bubble, partial(_rank, SEEDS["smallest-step"])),
-        False,
-        "from the smallest steps the right order is a walk of improving swaps away",
-        "alyxya/janestreet-droppedaneuralnet",
-    ),
-    "bubble-from-random": (
-        _from_seed(searches.bubble, searches.random_order),
-        False,
-        "from anywhere the right order is a walk of improving swaps away",
-        _DROPPED,
-    ),
-    "annealing": (
-        _from_seed(searches.annealing, searches.random_order),
-        False,
+    _ordering(
+        "annealing",
+        partial(_from_seed, searches.annealing, searches.random_order),
         "a search that also climbs leaves local optima",
         "Kirkpatrick, Gelatt & Vecchi 1983",
     ),
-    "beam-from-scratch": (
+    _ordering(
+        "beam-from-scratch",
         searches.beam_from_scratch,
-        False,
         "the beginning of the right order predicts better than other beginnings",
         "beam search, Lowerre 1976",
     ),
-    "sinkhorn": (
+    _ordering(
+        "sinkhorn",
         learned_order,
-        False,
         "a soft order can follow the gradient to the right one",
         "Gumbel-Sinkhorn, Mena et al. 2018, arXiv:1802.08665",
     ),
-}
-
-
-_CAUSES = (
+    *(
+        _ordering(one.name, partial(_repaired, one), _REPAIR, one.source)
+        for one in BASELINES.values()
+        if not one.slow
+    ),
+    Approach(
+        "classic",
+        Kind.WHOLE,
+        "with the trace's pairs, greedy insertion ends near enough for exchanges and moves",
+        _DROPPED,
+        partial(_solved, "classic"),
+    ),
+    Approach(
+        "auto",
+        Kind.WHOLE,
+        "many first-order moves at once, from the best of several seeds, pairs corrected too",
+        "this project; see unshuffle.ordering.auto",
+        partial(_solved, "auto"),
+    ),
+    Approach(
+        "joint-growth",
+        Kind.PAIRING,
+        "the right pairs in the right order predict better at every length than others",
+        f"{_DROPPED}, among what did not work",
+        partial(approach.measure_pairs, searches.joint_growth),
+    ),
     Approach(
         "spectrum",
         Kind.CAUSE,
@@ -205,13 +208,7 @@ _CAUSES = (
         "Du, Hu & Lee 2018, arXiv:1806.00900",
         lambda subject: balance(load(subject)),
     ),
-    Approach(
-        "growth",
-        Kind.CAUSE,
-        "the trace grows while a network is trained",
-        _DROPPED,
-        growth,
-    ),
+    Approach("growth", Kind.CAUSE, "the trace grows while a network is trained", _DROPPED, growth),
     Approach(
         "growth-without-skips",
         Kind.CAUSE,
@@ -224,81 +221,21 @@ _CAUSES = (
         Kind.CAUSE,
         "the error falls towards the right order from everywhere",
         _DROPPED,
-        lambda subject: landscape(*task_of(load(subject), subject.rng())),
+        lambda subject: searches.landscape(*approach.task_of(load(subject), subject.rng())),
+    ),
+    Approach(
+        "bits",
+        Kind.LOOK,
+        "inputs are readings of bits, and targets levels that depend on sums of them",
+        _DROPPED,
+        lambda subject: bits(load(subject)),
     ),
 )
-
-
-def _own_ordering(name: str) -> Approach:
-    rank, reversible, bets, source = _OWN_ORDERINGS[name]
-    measure = on_ordering(rank, reversible=reversible)
-    return Approach(name, Kind.ORDERING, bets, source, measure)
-
-
-APPROACHES = {
-    approach.name: approach
-    for approach in (
-        *(_pairing(signal, matching) for signal in SIGNALS.values() for matching in MATCHINGS),
-        Approach(
-            "fused",
-            Kind.PAIRING,
-            "all signals together, weighed by what the pile says each is worth",
-            "Fisher 1936, Blum & Mitchell 1998; see unshuffle.grouping.fusion",
-            _fused,
-        ),
-        Approach(
-            "template",
-            Kind.PAIRING,
-            "training leaves the same pattern in all true products, which the trace's pairs show",
-            "this project; see unshuffle.grouping.consensus",
-            on_pairing(_template, MATCHINGS["optimal"][0]),
-        ),
-        *(_pairing(signal) for signal in WEIGHT_SIGNALS),
-        *(_pairing(signal) for signal in ACTIVITY_SIGNALS),
-        _pairing(
-            next(signal for signal in ACTIVITY_SIGNALS if signal.name == "prediction-error"),
-            "greedy",
-        ),
-        *(_seed(seed) for seed in SEEDS.values()),
-        *(_own_ordering(name) for name in _OWN_ORDERINGS),
-        *(_published(baseline) for baseline in BASELINES.values() if not baseline.slow),
-        _strategy(
-            "classic",
-            "with the trace's pairs, greedy insertion ends near enough for exchanges and moves",
-            _DROPPED,
-        ),
-        _strategy(
-            "auto",
-            "many first-order moves at once, from the best of several seeds, pairs corrected too",
-            "this project; see unshuffle.ordering.auto",
-        ),
-        Approach(
-            "joint-growth",
-            Kind.PAIRING,
-            "the right pairs in the right order predict better at every length than others",
-            f"{_DROPPED}, among what did not work",
-            _joint,
-        ),
-        *_CAUSES,
-        Approach(
-            "bits",
-            Kind.LOOK,
-            "inputs are readings of bits, and targets levels that depend on sums of them",
-            _DROPPED,
-            lambda subject: bits(load(subject)),
-        ),
-    )
-}
+APPROACHES = {one.name: one for one in _ALL}
 
 
 def find_approach(name: str) -> Approach:
-    """Look an approach up by its name.
-
-    Raises
-    ------
-    UsageError
-        If there is no approach of that name.
-    """
+    """Look an approach up; raises `UsageError` if there is none of that name."""
     if name not in APPROACHES:
         raise UsageError.unknown("approach", name, APPROACHES)
     return APPROACHES[name]

@@ -1,17 +1,13 @@
 """Criteria: when a hypothesis counts as confirmed or refuted, as text that code evaluates.
 
-A condition compares a statistic of a metric with a number, or with another statistic::
+For example::
 
     mean(pairs_right of trace) >= 0.9
     min(pairs_right of trace on tiny-*) > max(pairs_right of log-norm on tiny-*)
-
-A term is ``STATISTIC(METRIC of METHOD on SUBJECT)``; without ``of`` or ``on`` it is taken over all
-methods or subjects of the experiment. Names of methods and subjects may be patterns with ``*`` and
-``?``. ``where`` chooses runs by what they measured themselves::
-
     mean(funnel where greedy_right >= 1) > mean(funnel where greedy_right < 1)
 
-Nothing is evaluated as code.
+A statistic of a metric is taken over methods and subjects, all of them or those of a pattern, and
+over runs that measured something themselves. Nothing is evaluated as code.
 """
 
 import operator
@@ -53,44 +49,14 @@ _CONDITION = re.compile(
 
 
 @dataclass(frozen=True)
-class Limit:
-    """What a run has to have measured to count.
-
-    Parameters
-    ----------
-    metric, comparison, number
-        The metric, one of `COMPARISONS`, and what it is compared with.
-    """
-
-    metric: str
-    comparison: str
-    number: float
-
-    def allows(self, run: Run) -> bool:
-        """Whether a run counts; one that lacks the metric does not."""
-        value = run.measurements.get(self.metric)
-        return value is not None and COMPARISONS[self.comparison](value, self.number)
-
-
-@dataclass(frozen=True)
 class Term:
-    """A statistic of a metric over the runs of some methods on some subjects.
-
-    Parameters
-    ----------
-    statistic, metric
-        Names in `STATISTICS` and `METRICS`.
-    method, subject
-        Patterns.
-    where
-        What else a run must have measured, or None.
-    """
+    """A statistic of a metric over runs of methods on subjects, both patterns, perhaps limited."""
 
     statistic: str
     metric: str
     method: str = "*"
     subject: str = "*"
-    where: Limit | None = None
+    where: tuple[str, str, float] | None = None  # a metric, how it compares, and with what
 
     def chooses(self, method: str, subject: str) -> bool:
         """Whether runs of a method on a subject count."""
@@ -101,27 +67,19 @@ class Term:
         chosen = [run for run in runs if self.chooses(run.method, run.subject)]
         if any(run.failure for run in chosen):
             return None
+        if self.where is not None:  # a run that lacks the metric does not count
+            by, comparison, number = self.where
+            compare = COMPARISONS[comparison]
+            chosen = [run for run in chosen if compare(run.measurements.get(by, nan), number)]
         values = [
-            run.measurements[self.metric]
-            for run in chosen
-            if self.metric in run.measurements and (self.where is None or self.where.allows(run))
+            run.measurements[self.metric] for run in chosen if self.metric in run.measurements
         ]
         return STATISTICS[self.statistic](values) if values else None
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A comparison of two terms, or of a term with a number.
-
-    Parameters
-    ----------
-    text
-        As it was written.
-    left, right
-        What is compared.
-    comparison
-        One of `COMPARISONS`.
-    """
+    """A comparison of two terms, or of a term with a number, and the text that says it."""
 
     text: str
     left: Term
@@ -135,37 +93,24 @@ class Condition:
 
     def holds(self, runs: Sequence[Run]) -> bool | None:
         """Whether it holds; None where a term has no value."""
-        left, right = self.left.value(runs), self._right(runs)
+        left, right = self._values(runs)
         if left is None or right is None:
             return None
         return COMPARISONS[self.comparison](left, right)
 
     def found(self, runs: Sequence[Run]) -> str:
         """The numbers that were compared, and how it came out, such as "0.97 >= 0.9 yes"."""
-        values = (self.left.value(runs), self._right(runs))
-        left, right = ("no number" if v is None else f"{v:.3g}" for v in values)
+        left, right = ("no number" if v is None else f"{v:.3g}" for v in self._values(runs))
         outcome = {True: "yes", False: "no", None: "unknown"}[self.holds(runs)]
         return f"{left} {self.comparison} {right} {outcome}"
 
-    def _right(self, runs: Sequence[Run]) -> float | None:
-        return self.right.value(runs) if isinstance(self.right, Term) else self.right
+    def _values(self, runs: Sequence[Run]) -> tuple[float | None, float | None]:
+        right = self.right.value(runs) if isinstance(self.right, Term) else self.right
+        return self.left.value(runs), right
 
 
 def read_condition(text: str, where: str) -> Condition:
-    """Read a condition.
-
-    Parameters
-    ----------
-    text
-        The condition.
-    where
-        File and key, for messages.
-
-    Raises
-    ------
-    UsageError
-        If it is none, or names a statistic or metric that is not there.
-    """
+    """Read a condition of a file and key; `UsageError` if it is none or names what is not there."""
     found = _CONDITION.fullmatch(text.strip())
     left = _read_side(found["left"], where) if found else None
     if found is None or not isinstance(left, Term):
@@ -177,15 +122,11 @@ def read_condition(text: str, where: str) -> Condition:
 
 
 def _read_side(text: str, where: str) -> Term | float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = nan
-    if isfinite(number):
+    if (number := _finite(text)) is not None:
         return number
     found = _TERM.fullmatch(text.strip())
-    limit = None if found is None else _read_limit(found)
-    if found is None or (found["by"] is not None and limit is None):
+    bound = _finite(found["number"] or "") if found else None
+    if found is None or (found["by"] is not None and bound is None):
         raise UsageError(
             f"{where} has {shown(text)} on one side of a condition, but a number or a term such as "
             "mean(pairs_right of trace on tiny-*) is expected"
@@ -200,15 +141,16 @@ def _read_side(text: str, where: str) -> Term | float:
                 f"{where} has a condition with the {noun} {shown(name)}, but one of "
                 f"{', '.join(known)} is expected"
             )
+    limit = None if bound is None else (found["by"], found["comparison"], bound)
     return Term(
         found["statistic"], found["metric"], found["method"] or "*", found["subject"] or "*", limit
     )
 
 
-def _read_limit(found: re.Match[str]) -> Limit | None:
-    """The limit of a term; None where there is none, or its number is no number."""
+def _finite(text: str) -> float | None:
+    """The finite number that a text is, if it is one."""
     try:
-        number = float(found["number"] or "nan")
+        number = float(text)
     except ValueError:
         return None
-    return Limit(found["by"], found["comparison"], number) if isfinite(number) else None
+    return number if isfinite(number) else None

@@ -1,37 +1,26 @@
-"""Experiments as data: a TOML file states a hypothesis and when it counts as refuted.
-
-::
-
-    title = "The trace finds the pairs of well-trained networks"
-    hypothesis = "…"
-    source = "…"
-    subjects = ["example", "tiny-adam"]
-    methods = ["trace"]
-    seeds = [0, 1, 2]
-    confirmed_if = ["mean(pairs_right of trace) >= 0.9"]
-    refuted_if = ["mean(pairs_right of trace) < 0.5"]
-"""
+"""Experiments as data: a TOML file states a hypothesis, what is run, and when the claim falls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
+from itertools import chain, product, starmap
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import shown
 from unshuffle.files.plain import read_toml
-from unshuffle.files.schema import at_least, read_value
+from unshuffle.files.schema import BESIDE, at_least, read_fields
 from unshuffle.lab.approaches import find_approach
 from unshuffle.lab.criteria import Condition, read_condition
 from unshuffle.lab.ledger import Run, newest
 from unshuffle.lab.metrics import METRICS
 from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
-from unshuffle.oracle.recipe import Recipe, find_recipe, shipped_names
+from unshuffle.oracle.recipe import find_recipe, shipped_names
 
+# Subjects that lie in folders, which the command line names.
 FOLDERS = ("puzzle", "example")
-"""Subjects that lie in folders, which the command line names."""
 
 
 class Verdict(StrEnum):
@@ -44,9 +33,19 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class _Sheet:
-    """The keys of an experiment's file."""
+class Experiment:
+    """A hypothesis, how it is tested, and when it holds: the keys of a file, which gives the name.
 
+    Subjects are "puzzle", "example", names of shipped recipes, or recipe files from the
+    experiment's folder on. Methods are names of approaches. Each seed trains another oracle, draws
+    other rows, and seeds the method. Metrics are what tables show, rows those of each subject's
+    record. All of a list of conditions must hold. The interpretation is what the authors make of
+    the results, never part of the verdict; `next` is what to try where it is open or undecided;
+    `if_confirmed` and `if_refuted` are the decision that follows.
+    """
+
+    name: Annotated[str, BESIDE]
+    path: Annotated[Path, BESIDE]
     title: str
     hypothesis: str
     source: str
@@ -62,56 +61,13 @@ class _Sheet:
     if_confirmed: str = ""
     if_refuted: str = ""
 
-
-@dataclass(frozen=True)
-class Experiment:
-    """A hypothesis, how it is tested, and when it holds.
-
-    Parameters
-    ----------
-    name
-        Of the file, without its ending.
-    path
-        The file.
-    title, hypothesis, source
-        What is claimed, in a line and in full, and where it comes from.
-    subjects
-        "puzzle", "example", names of shipped recipes, or recipe files from the experiment's folder
-        on.
-    methods
-        Names of approaches.
-    seeds
-        Each trains another oracle, draws other rows, and seeds the method.
-    metrics
-        What tables show.
-    rows
-        Rows of each subject's record.
-    confirmed_if, refuted_if
-        Conditions, all of which must hold.
-    interpretation
-        What the authors make of the results; never part of the verdict.
-    next
-        What to try where it is open or undecided.
-    if_confirmed, if_refuted
-        The decision that follows.
-    """
-
-    name: str
-    path: Path
-    title: str
-    hypothesis: str
-    source: str
-    subjects: tuple[str, ...]
-    methods: tuple[str, ...]
-    seeds: tuple[int, ...]
-    metrics: tuple[str, ...]
-    rows: int
-    confirmed_if: tuple[Condition, ...]
-    refuted_if: tuple[Condition, ...]
-    interpretation: str
-    next: str
-    if_confirmed: str
-    if_refuted: str
+    @cached_property
+    def conditions(self) -> dict[str, list[Condition]]:
+        """What must hold, under `confirmed_if` and `refuted_if`; impossible ones are refused."""
+        return {
+            key: [read_condition(text, f"{shown(self.path)}: {key}") for text in texts]
+            for key, texts in (("confirmed_if", self.confirmed_if), ("refuted_if", self.refuted_if))
+        }
 
     @property
     def subject_names(self) -> tuple[str, ...]:
@@ -119,10 +75,7 @@ class Experiment:
         return tuple(Path(name).stem if name.endswith(".toml") else name for name in self.subjects)
 
     def of(self, runs: Sequence[Run]) -> list[Run]:
-        """The runs that belong to it, the last of each, by its subjects, methods and seeds.
-
-        A run on an oracle belongs to it only if its recipe is still the same.
-        """
+        """The last runs of its subjects, methods and seeds, on recipes that are still the same."""
         keys = {
             (recipe.name, seed): recipe.with_seed(seed).key()
             for recipe in map(_recipe, self.recipes())
@@ -137,14 +90,11 @@ class Experiment:
             and run.subject in self.subject_names
             and run.content == keys.get((run.subject, run.seed), run.content)
         ]
-        return sorted(
-            newest(belonging),
-            key=lambda run: (
-                self.subject_names.index(run.subject),
-                self.methods.index(run.method),
-                run.seed,
-            ),
-        )
+        subject, method = self.subject_names.index, self.methods.index
+        places = {
+            run.key: (subject(run.subject), method(run.method), run.seed) for run in belonging
+        }
+        return sorted(newest(belonging), key=lambda run: places[run.key])
 
     def recipes(self) -> list[str]:
         """Names and paths of the recipes among its subjects."""
@@ -160,7 +110,8 @@ class Experiment:
         if len(runs) < self.size():
             return Verdict.OPEN
         confirmed, refuted = (
-            _all_hold(some, runs) for some in (self.confirmed_if, self.refuted_if)
+            bool(some) and all(condition.holds(runs) for condition in some)
+            for some in self.conditions.values()
         )
         if confirmed == refuted:
             return Verdict.UNDECIDED
@@ -168,51 +119,35 @@ class Experiment:
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read an experiment.
-
-    Raises
-    ------
-    FileError, UsageError
-        If the file cannot be read, or a key is unknown, lacking or impossible.
-    """
+    """Read an experiment; `FileError` or `UsageError` says what is wrong with its file."""
     where = f"{shown(path)}:"
-    sheet: _Sheet = read_value(_Sheet, read_toml(path), where)
-    values: dict[str, Any] = dict(vars(sheet))
+    asked = Experiment(path.stem, path, **read_fields(read_toml(path), where, Experiment))
     for name in ("subjects", "methods", "seeds", "metrics"):
-        if not values[name] or len(set(values[name])) < len(values[name]):
+        values = getattr(asked, name)
+        if not values or len(set(values)) < len(values):
             raise UsageError(f"{where} {name} is empty or names one twice; name each once")
     try:
-        _check_names(sheet)
+        _check_names(asked)
     except UsageError as error:
         raise UsageError(f"{where} {error}") from error
-    if min(sheet.seeds) < 0:
-        raise UsageError(f"{where} seeds has {min(sheet.seeds)}, but whole numbers from 0 on work")
-    if not sheet.confirmed_if and not sheet.refuted_if:
+    if min(asked.seeds) < 0:
+        raise UsageError(f"{where} seeds has {min(asked.seeds)}, but whole numbers from 0 on work")
+    if not asked.confirmed_if and not asked.refuted_if:
         raise UsageError(f"{where} lacks confirmed_if and refuted_if; state when the claim falls")
-    for name in ("confirmed_if", "refuted_if"):
-        values[name] = tuple(read_condition(text, f"{where} {name}") for text in values[name])
-    experiment = Experiment(path.stem, path, **values)
-    for condition in (*experiment.confirmed_if, *experiment.refuted_if):
+    for condition in chain(*asked.conditions.values()):
         for term in condition.terms:
-            if not any(
-                term.chooses(method, subject)
-                for method in experiment.methods
-                for subject in experiment.subject_names
-            ):
+            if not any(starmap(term.chooses, product(asked.methods, asked.subject_names))):
                 raise UsageError(
                     f"{where} the condition {shown(condition.text)} is about no method and subject "
                     "of the experiment; correct its names"
                 )
-    return experiment
+    return asked
 
 
 def read_experiments(paths: Sequence[Path]) -> list[Experiment]:
     """Read experiments from files, and from all files of folders, sorted by name.
 
-    Raises
-    ------
-    FileError, UsageError
-        If one cannot be read, two share a name, or a folder has none.
+    `FileError` or `UsageError` says that one is impossible, two share a name, or a folder has none.
     """
     files: list[Path] = []
     for path in paths:
@@ -231,45 +166,30 @@ def read_experiments(paths: Sequence[Path]) -> list[Experiment]:
 def subjects_of(
     experiment: Experiment, folders: Mapping[str, Path | None], zoo: Path | None
 ) -> list[Subject]:
-    """The subjects of an experiment, with each of its seeds.
+    """The subjects of an experiment, with each of its seeds; oracles are looked up in a zoo.
 
-    Parameters
-    ----------
-    experiment
-        The experiment.
-    folders
-        Where each of `FOLDERS` lies; its subject is left out where that is None.
-    zoo
-        A zoo in which oracles are looked up.
+    `folders` says where each of `FOLDERS` lies; its subject is left out where that is None.
     """
     found: list[Subject] = []
+    rows, recipes = experiment.rows, [_recipe(name) for name in experiment.recipes()]
     for seed in experiment.seeds:
         for name, folder in folders.items():
             if name in experiment.subjects and folder is not None:
-                found.append(folder_subject(name, folder, seed, experiment.rows))
-        found += [
-            oracle_subject(_recipe(name).with_seed(seed), experiment.rows, zoo)
-            for name in experiment.recipes()
-        ]
+                found.append(folder_subject(name, folder, seed, rows))
+        found += [oracle_subject(recipe.with_seed(seed), rows, zoo) for recipe in recipes]
     return found
 
 
-@cache
-def _recipe(name: str) -> Recipe:
-    return find_recipe(name)
+_recipe = cache(find_recipe)
 
 
-def _check_names(sheet: _Sheet) -> None:
-    for metric in sheet.metrics:
+def _check_names(asked: Experiment) -> None:
+    for metric in asked.metrics:
         if metric not in METRICS:
             raise UsageError.unknown("metric", metric, METRICS)
-    for method in sheet.methods:
+    for method in asked.methods:
         find_approach(method)
     known = (*FOLDERS, *shipped_names())
-    for subject in sheet.subjects:
+    for subject in asked.subjects:
         if not subject.endswith(".toml") and subject not in known:
             raise UsageError.unknown("subject", subject, (*known, "recipe files (.toml)"))
-
-
-def _all_hold(conditions: Sequence[Condition], runs: Sequence[Run]) -> bool:
-    return bool(conditions) and all(condition.holds(runs) for condition in conditions)

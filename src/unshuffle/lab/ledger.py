@@ -1,9 +1,8 @@
 """The ledger: every run that was ever made, in an SQLite database, or as lines of text.
 
-A run is known by its key, the hash of its configuration and of the code that measured it; what is
-in the ledger is not measured again. Rows are only ever added, each in a transaction of its own, so
-several processes may write at once. The text holds the same rows as JSON, one a line, sorted: a
-repository can keep it, and show what changed.
+A run is known by its key, the hash of its configuration and of the code that measured it. Rows are
+only ever added, each in a transaction of its own, so several processes may write at once. The text
+holds the same rows as JSON, one a line, sorted: a repository can keep it, and show what changed.
 """
 
 import hashlib
@@ -21,37 +20,16 @@ from unshuffle.errors import FileError
 from unshuffle.files import limits, make_folder, read_text, shown, write_text
 from unshuffle.lab.metrics import Measurements
 
-SECONDS_TO_WAIT = 60.0
-"""For another process that is writing."""
-
-TEXT = ".jsonl"
-"""The ending of a ledger that is kept as text."""
+SECONDS_TO_WAIT = 60.0  # for another process that is writing
+TEXT = ".jsonl"  # the ending of a ledger that is kept as text
 
 
 @dataclass(frozen=True)
 class Run:
     """One method on one subject, and what was measured.
 
-    Parameters
-    ----------
-    key
-        Hash of configuration and code.
-    subject, method, seed, rows
-        What the configuration says, for tables.
-    content
-        Hash of what the subject consists of.
-    code
-        Version and hash of the code that measured.
-    environment
-        Machine, Python and libraries.
-    started
-        Universal time at its start, ISO 8601.
-    seconds
-        Wall time.
-    measurements
-        Raw numbers by name.
-    failure
-        What went wrong; empty if nothing.
+    The key hashes configuration and code, the content what the subject consists of. It started at a
+    universal time in ISO 8601 and took seconds of wall time. A failure is empty if nothing failed.
     """
 
     key: str
@@ -69,7 +47,7 @@ class Run:
 
 
 COLUMNS = tuple(field.name for field in fields(Run))
-
+_TEXTS = tuple(field.name for field in fields(Run) if field.type is str)
 _SCHEMA = """
 CREATE TABLE runs (
     key TEXT PRIMARY KEY, subject TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL,
@@ -78,9 +56,9 @@ CREATE TABLE runs (
 ) STRICT
 """.strip()
 
+# What a database that holds a ledger says of itself. Views, triggers and columns that are computed
+# would run whatever somebody else wrote into the file.
 _STORED = {("table", "runs", _SCHEMA), ("index", "sqlite_autoindex_runs_1", None)}
-"""What a database that holds a ledger says of itself. Views, triggers and columns that are computed
-would run whatever somebody else wrote into the file."""
 
 
 def run_key(content: str, method: str, seed: int, rows: int, code: str) -> str:
@@ -101,13 +79,7 @@ def code_version() -> str:
 
 
 def begin_ledger(path: Path) -> None:
-    """Make a database ready for runs, or find out that it cannot take any before they are made.
-
-    Raises
-    ------
-    FileError
-        If it cannot be written.
-    """
+    """Make a database ready for runs; `FileError`, before they are made, if it cannot take any."""
     make_folder(path.parent)
     with _database(path) as database, database:
         database.execute("BEGIN IMMEDIATE")  # the table may be there, but not be writable
@@ -116,13 +88,7 @@ def begin_ledger(path: Path) -> None:
 
 
 def add_runs(path: Path, runs: Iterable[Run]) -> int:
-    """Add the runs that a ledger lacks; returns how many those were.
-
-    Raises
-    ------
-    FileError
-        If the ledger cannot be read or written.
-    """
+    """Add the runs that a ledger lacks; returns how many. `FileError` if it cannot be used."""
     if path.suffix == TEXT:
         known = read_runs(path) if path.exists() else []
         keys = {run.key for run in known}
@@ -132,23 +98,17 @@ def add_runs(path: Path, runs: Iterable[Run]) -> int:
         return len(new)
     begin_ledger(path)
     with _database(path) as database, database:
-        rows = [_row(run) for run in runs]
-        marks = ", ".join("?" * len(COLUMNS))
+        texts = [vars(run) | {"measurements": json.dumps(run.measurements)} for run in runs]
+        marks = ", ".join(f":{name}" for name in COLUMNS)
         before = database.total_changes
-        database.executemany(f"INSERT OR IGNORE INTO runs VALUES ({marks})", rows)
+        database.executemany(f"INSERT OR IGNORE INTO runs VALUES ({marks})", texts)
         return database.total_changes - before
 
 
 def read_runs(path: Path) -> list[Run]:
-    """All runs of a ledger, in a database or as text.
-
-    Raises
-    ------
-    FileError
-        If it is missing or damaged.
-    """
+    """All runs of a ledger, in a database or as text; `FileError` if it is missing or damaged."""
     if path.suffix == TEXT:
-        return [_run_of_line(line, path, at) for at, line in _lines(path)]
+        return [*_runs_of_text(path)]
     if not path.exists():
         raise FileError(f"{shown(path)}: there is no ledger; `unshuffle lab run` begins one")
     with _database(path) as database:
@@ -166,10 +126,8 @@ def ledger_text(runs: Iterable[Run]) -> str:
 
 def newest(runs: Iterable[Run]) -> list[Run]:
     """The last run of each method on each subject with a seed, whatever code made it."""
-    last: dict[tuple[str, str, int, int], Run] = {}
-    for run in sorted(runs, key=lambda run: run.started):
-        last[run.subject, run.method, run.seed, run.rows] = run
-    return list(last.values())
+    ordered = sorted(runs, key=lambda run: run.started)
+    return list({(run.subject, run.method, run.seed, run.rows): run for run in ordered}.values())
 
 
 @contextmanager
@@ -208,23 +166,14 @@ def _checked(rows: Iterable[tuple[Any, ...]], path: Path) -> Iterator[Run]:
         yield _run_of(dict(zip(COLUMNS, row, strict=True)), path)
 
 
-def _row(run: Run) -> tuple[Any, ...]:
-    values = asdict(run)
-    values["measurements"] = json.dumps(values["measurements"])
-    return tuple(values[name] for name in COLUMNS)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _runs_of_text(path: Path) -> Iterator[Run]:
     text = read_text(path, max_bytes=limits.LEDGER_BYTES)
-    lines = enumerate(text.splitlines(), start=1)
-    return ((at, line) for at, line in lines if line.strip())
-
-
-def _run_of_line(line: str, path: Path, at: int) -> Run:
-    values = _object(line) if len(line) <= limits.LEDGER_RUN else None
-    if values is None:
-        raise FileError(f"{shown(path)}: line {at} is no JSON of a run; restore the file")
-    return _run_of(values, path, f"line {at}")
+    for at, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            values = _object(line) if len(line) <= limits.LEDGER_RUN else None
+            if values is None:
+                raise FileError(f"{shown(path)}: line {at} is no JSON of a run; restore the file")
+            yield _run_of(values, path, f"line {at}")
 
 
 def _run_of(values: object, path: Path, where: str = "a row") -> Run:
@@ -248,9 +197,6 @@ def _run_of(values: object, path: Path, where: str = "a row") -> Run:
     # What went wrong may have been said in any characters.
     said = "".join(c if c.isprintable() else " " for c in values["failure"])
     return Run(**values | {"failure": said})
-
-
-_TEXTS = ("key", "subject", "method", "content", "code", "environment", "started", "failure")
 
 
 def _object(text: str) -> object:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+# Raw numbers of one run, each under a name in `METRICS`.
 Measurements = Mapping[str, float]
-"""Raw numbers of one run, each under a name in `METRICS`."""
 
 METRICS = {
     "pairs_right": "share of the true pairs that were found",

@@ -12,40 +12,24 @@ from unshuffle.lab.ledger import Run
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-EXPERIMENT = "unshuffle"
-"""What MLflow calls the collection."""
+EXPERIMENT = "unshuffle"  # what MLflow calls the collection
+KEY = "unshuffle.key"  # the tag by which a run is known there
 
-KEY = "unshuffle.key"
-"""The tag by which a run is known there."""
-
+# What helps with a store, by the scheme of its address.
 HINTS = {
     "file": "MLFLOW_ALLOW_FILE_STORE=true in the environment says that a folder is meant",
     "sqlite": "a database needs the whole package: pip install mlflow",
 }
-"""What helps with a store, by the scheme of its address."""
 
-RUNS_AT_ONCE = 1000
-"""Runs that are asked for together."""
+RUNS_AT_ONCE = 1000  # that are asked for together
 
 
 def export_runs(runs: Iterable[Run], uri: str) -> int:
     """Log the runs that an MLflow store lacks; returns how many those were.
 
-    Parameters
-    ----------
-    runs
-        What to log: configuration as parameters, measurements and seconds as metrics, code,
-        environment and key as tags.
-    uri
-        The tracking URI, such as `http://localhost:5000` or that of a folder. The extra installs
-        MLflow's client only: `sqlite:///mlflow.db` needs the whole package `mlflow`.
-
-    Raises
-    ------
-    MissingExtraError
-        If MLflow is not installed.
-    UsageError
-        If the store cannot be used.
+    The tracking URI is such as `http://localhost:5000` or that of a folder; `sqlite:///mlflow.db`
+    needs the whole package `mlflow`, not only the client that the extra installs.
+    `MissingExtraError` or `UsageError` says that MLflow is not there, or the store of no use.
     """
     # It would report over the network how it is used, and knock for minutes where nobody answers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -1,34 +1,25 @@
 """The living plan: one document from experiments and ledger, nothing in it decided by hand."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from statistics import fmean, stdev
 
 from unshuffle.lab.approaches import APPROACHES
-from unshuffle.lab.criteria import Condition
 from unshuffle.lab.experiment import Experiment, Verdict
 from unshuffle.lab.ledger import Run, newest
 from unshuffle.lab.metrics import METRICS
 
-Rows = list[tuple[str, ...]]
-"""A table; the first row is the head."""
+Rows = list[tuple[str, ...]]  # a table; the first row is the head
 
+# Lines of a table of subjects and methods; beyond that they are gathered.
 MOST_LINES = 60
-"""Of a table of subjects and methods; beyond that they are gathered."""
 
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """An experiment with its runs.
-
-    Parameters
-    ----------
-    experiment
-        What was asked.
-    runs
-        Those of the ledger that belong to it, the newest of each configuration.
-    """
+    """An experiment with its runs, the newest of each configuration."""
 
     experiment: Experiment
     runs: Sequence[Run]
@@ -37,6 +28,11 @@ class Finding:
     def verdict(self) -> Verdict:
         """What the criterion says."""
         return self.experiment.verdict(self.runs)
+
+    def select(self, method: str, subject: str | None = None) -> list[Run]:
+        """The runs of a method, on one subject or on all."""
+        runs = [run for run in self.runs if run.method == method]
+        return [run for run in runs if subject in (run.subject, None)]
 
 
 def findings(experiments: Iterable[Experiment], runs: Iterable[Run]) -> list[Finding]:
@@ -49,11 +45,11 @@ def overview(found: Sequence[Finding]) -> Rows:
     """A line for each experiment: what it claims, and what became of that."""
     rows: Rows = [("experiment", "claim", "verdict", "what was compared", "runs")]
     for one in found:
-        conditions = (*one.experiment.confirmed_if, *one.experiment.refuted_if)
+        conditions = chain(*one.experiment.conditions.values())
         compared = "; ".join(condition.found(one.runs) for condition in conditions)
+        compared = compared if one.runs else "–"
         count = f"{len(one.runs)} of {one.experiment.size()}"
-        title, verdict = one.experiment.title, str(one.verdict)
-        rows.append((one.experiment.name, title, verdict, compared if one.runs else "–", count))
+        rows.append((one.experiment.name, one.experiment.title, str(one.verdict), compared, count))
     return rows
 
 
@@ -61,13 +57,11 @@ def results(found: Finding) -> Rows:
     """A line for each subject and method: mean, spread and range of each metric over the seeds."""
     experiment = found.experiment
     rows: Rows = [("subject", "method", "runs", *experiment.metrics, "seconds")]
-    for subject in experiment.subject_names:
-        for method in experiment.methods:
-            runs = [run for run in found.runs if (run.subject, run.method) == (subject, method)]
-            if runs:
-                cells = [_cell(runs, metric) for metric in experiment.metrics]
-                seconds = f"{fmean(run.seconds for run in runs):.2g}"
-                rows.append((subject, method, str(len(runs)), *cells, seconds))
+    for subject, method in product(experiment.subject_names, experiment.methods):
+        if runs := found.select(method, subject):
+            cells = [_cell(runs, metric) for metric in experiment.metrics]
+            seconds = f"{fmean(run.seconds for run in runs):.2g}"
+            rows.append((subject, method, str(len(runs)), *cells, seconds))
     return rows
 
 
@@ -76,8 +70,7 @@ def pooled(found: Finding) -> Rows:
     metrics = found.experiment.metrics
     rows: Rows = [("method", "runs", *metrics)]
     for method in found.experiment.methods:
-        runs = [run for run in found.runs if run.method == method]
-        if runs:
+        if runs := found.select(method):
             rows.append((method, str(len(runs)), *(_cell(runs, metric) for metric in metrics)))
     return rows
 
@@ -85,27 +78,33 @@ def pooled(found: Finding) -> Rows:
 def means(found: Finding) -> Rows:
     """A line for each subject, a column for each method: means of the first metric."""
     experiment, metric = found.experiment, found.experiment.metrics[0]
-    rows: Rows = [(f"{metric} of", *experiment.methods)]
-    for subject in experiment.subject_names:
-        of_subject = [run for run in found.runs if run.subject == subject]
-        cells = []
-        for method in experiment.methods:
-            runs = [run for run in of_subject if run.method == method]
-            values = [run.measurements[metric] for run in runs if metric in run.measurements]
-            cells.append(f"{fmean(values):.2g}" if values else "–")
-        rows.append((subject, *cells))
-    return rows
+
+    def cell(subject: str, method: str) -> str:
+        values = _values(found.select(method, subject), metric)
+        return f"{fmean(values):.2g}" if values else "–"
+
+    return _grid(f"{metric} of", experiment.subject_names, experiment.methods, cell)
 
 
 def comparison(runs: Iterable[Run], methods: Sequence[str], metric: str) -> Rows:
     """A line for each subject, a column for each method: one metric with its spread."""
     last = newest(runs)
-    rows: Rows = [("subject", *methods)]
-    for subject in sorted({run.subject for run in last if run.method in methods}):
-        of_subject = [run for run in last if run.subject == subject]
-        by_method = [[run for run in of_subject if run.method == method] for method in methods]
-        rows.append((subject, *(_cell(some, metric) for some in by_method)))
-    return rows
+
+    def cell(subject: str, method: str) -> str:
+        some = [run for run in last if (run.subject, run.method) == (subject, method)]
+        return _cell(some, metric)
+
+    subjects = sorted({run.subject for run in last if run.method in methods})
+    return _grid("subject", subjects, methods, cell)
+
+
+def _grid(
+    corner: str, lines: Sequence[str], columns: Sequence[str], cell: Callable[[str, str], str]
+) -> Rows:
+    return [
+        (corner, *columns),
+        *((line, *(cell(line, each) for each in columns)) for line in lines),
+    ]
 
 
 def approaches_table() -> Rows:
@@ -116,15 +115,7 @@ def approaches_table() -> Rows:
 
 
 def render_plan(found: Sequence[Finding], command: str) -> str:
-    """The whole document in Markdown.
-
-    Parameters
-    ----------
-    found
-        The experiments with their runs.
-    command
-        What makes the document anew.
-    """
+    """The whole document in Markdown, which a command makes anew."""
     head, *rows = overview(found)
     parts = [
         "# Plan",
@@ -136,8 +127,7 @@ def render_plan(found: Sequence[Finding], command: str) -> str:
         "falls.",
         "## Verdicts",
         markdown_table([head, *((_linked(name), *rest) for name, *rest in rows)]),
-        *_section("## Open, with what comes next", _open_lines(found)),
-        *_section("## Decisions that follow", _decisions(found)),
+        *_consequences(found),
         "## Experiments",
     ]
     for one in found:
@@ -158,18 +148,21 @@ def markdown_table(rows: Rows) -> str:
 def _experiment_parts(one: Finding) -> list[str]:
     experiment = one.experiment
     criteria = [
-        _condition_line(name, condition, one.runs)
-        for name, conditions in (
-            ("Confirmed if", experiment.confirmed_if),
-            ("Refuted if", experiment.refuted_if),
-        )
+        f"- {key.replace('_', ' ').capitalize()} `{condition.text}`"
+        + (f": {condition.found(one.runs)}" if one.runs else "")
+        for key, conditions in experiment.conditions.items()
         for condition in conditions
     ]
+    command = ["unshuffle", "lab", "run", experiment.path.as_posix()]
+    command += ["--ledger", "build/lab.sqlite"]  # one of whoever runs it
+    command += ["--puzzle", "DIR"] if "puzzle" in experiment.subjects else []
+    count = len(experiment.seeds)
+    size = f"{count} seed{'s' if count != 1 else ''}, {experiment.rows} rows"
     parts = [
         f"### {experiment.name}",
-        f"**{_escaped(experiment.title)}: {one.verdict}** · {_named(experiment)}",
+        f"**{_escaped(experiment.title)}: {one.verdict}** · {size}",
         f"Hypothesis: {experiment.hypothesis} (Source: {experiment.source}.)",
-        f"Run it: `{_command(experiment)}`",
+        f"Run it: `{shlex.join(command)}`",
         "\n".join(criteria),
     ]
     if len(experiment.subjects) * len(experiment.methods) > MOST_LINES:
@@ -184,53 +177,25 @@ def _experiment_parts(one: Finding) -> list[str]:
     return parts
 
 
-def _condition_line(name: str, condition: Condition, runs: Sequence[Run]) -> str:
-    found = f": {condition.found(runs)}" if runs else ""
-    return f"- {name} `{condition.text}`{found}"
-
-
-def _command(experiment: Experiment) -> str:
-    """What runs an experiment with a ledger of one's own."""
-    words = ["unshuffle", "lab", "run", experiment.path.as_posix()]
-    words += ["--ledger", "build/lab.sqlite"]
-    words += ["--puzzle", "DIR"] if "puzzle" in experiment.subjects else []
-    return shlex.join(words)
-
-
 def _linked(name: str) -> str:
-    """A link to an experiment's section."""
     return f"[{name}](#{name})"
 
 
-def _named(experiment: Experiment) -> str:
-    count = len(experiment.seeds)
-    return f"{count} seed{'s' if count != 1 else ''}, {experiment.rows} rows"
-
-
-def _open_lines(found: Sequence[Finding]) -> list[str]:
-    return [
-        f"- {one.experiment.title} ({_linked(one.experiment.name)}: {one.verdict}). "
-        f"{one.experiment.next}".rstrip()
-        for one in found
-        if one.verdict in (Verdict.OPEN, Verdict.UNDECIDED)
-    ]
-
-
-def _decisions(found: Sequence[Finding]) -> list[str]:
-    lines = []
+def _consequences(found: Sequence[Finding]) -> list[str]:
+    """What comes next where a claim is open, and what follows where it is not."""
+    nexts, decisions = [], []
     for one in found:
-        decisions = {
-            Verdict.CONFIRMED: one.experiment.if_confirmed,
-            Verdict.REFUTED: one.experiment.if_refuted,
-        }
-        if decision := decisions.get(one.verdict):
-            name = _linked(one.experiment.name)
-            lines.append(f"- {decision} ({name}: {one.experiment.title}: {one.verdict}.)")
-    return lines
-
-
-def _section(heading: str, lines: Sequence[str]) -> list[str]:
-    return [heading, "\n".join(lines)] if lines else []
+        asked, verdict = one.experiment, one.verdict
+        name = _linked(asked.name)
+        decision = asked.if_confirmed if verdict is Verdict.CONFIRMED else asked.if_refuted
+        if verdict in (Verdict.OPEN, Verdict.UNDECIDED):
+            nexts.append(f"- {asked.title} ({name}: {verdict}). {asked.next}".rstrip())
+        elif decision:
+            decisions.append(f"- {decision} ({name}: {asked.title}: {verdict}.)")
+    sections = {"Open, with what comes next": nexts, "Decisions that follow": decisions}
+    return [
+        part for key, lines in sections.items() if lines for part in (f"## {key}", "\n".join(lines))
+    ]
 
 
 def _what_was_run(found: Sequence[Finding]) -> str:
@@ -262,7 +227,7 @@ def _glossary(found: Sequence[Finding]) -> list[str]:
 
 def _cell(runs: Sequence[Run], metric: str) -> str:
     """Mean ± standard deviation (least–most); how many failed, where some did."""
-    values = [run.measurements[metric] for run in runs if metric in run.measurements]
+    values = _values(runs, metric)
     failed = sum(bool(run.failure) for run in runs)
     note = f"{failed} failed" if failed else ""
     if not values:
@@ -272,6 +237,10 @@ def _cell(runs: Sequence[Run], metric: str) -> str:
     else:
         text = f"{fmean(values):.3g} ± {stdev(values):.2g} ({min(values):.3g}–{max(values):.3g})"
     return f"{text}, {note}" if note else text
+
+
+def _values(runs: Sequence[Run], metric: str) -> list[float]:
+    return [run.measurements[metric] for run in runs if metric in run.measurements]
 
 
 def _escaped(text: str) -> str:

@@ -1,32 +1,28 @@
 """The published methods, written anew in NumPy and as fast as we could make them.
 
-All pair by the trace and linear assignment, and all judge on the first 1,000 rows unless they say
-otherwise. They differ in the seed and in how they repair it:
+All pair by the trace and linear assignment, take one output and ReLU, and judge on the first 1,000
+rows. `BASELINES` says where each was published. They differ in the seed and in how they repair it:
 
 - `frobenius-bubble`: blocks sorted by the Frobenius norm of W_out; sweeps of adjacent swaps there
   and back, then swaps at distances of 2 to 5, each kept if an exact forward pass says so.
-  Hyunwoo Park, "I Dropped a Neural Net", arXiv:2602.19845.
 - `l1-bubble`: the same from the L1 norm of W_out, which starts closer.
 - `adjoint-rounds`: from the L1 seed; one forward and one backward pass predict the effect of every
   adjacent swap, from its finite local change projected through the adjoint; all confident swaps
   that do not overlap are made at once, unchecked, until none is left.
-  cezarc1/droppedaneuralnet-puzzle.
 - `adjoint-single`: the same predictions; only the best predicted swap is tried, by an exact forward
   pass, and kept if the error falls; then everything is predicted anew.
 - `step-bubble`: greedily the block that moves the states least, then sweeps of adjacent swaps,
-  judged exactly. alyxya/janestreet-droppedaneuralnet, which takes all rows for both:
-  `step-bubble-all`.
+  judged exactly; as published, `step-bubble-all` takes all rows for both.
 
-What a good engineer would add is added: float32 as published; states of the part of the network
-before a swap are reused, and those of a kept trial too; rows are split into parts that stay in
-cache and run in parallel threads; gates of the forward pass are kept for the backward pass; local
-changes that a kept swap does not touch are kept; every search stops once the error is rounding.
-All take a network of one output with ReLU, as the published methods do.
+What a good engineer would add is added: states of the part of the network before a swap are
+reused, and those of a kept trial too; rows are split into parts that stay in cache and run in
+parallel threads; gates of the forward pass are kept for the backward pass; local changes that a
+kept swap does not touch are kept; every search stops once the error is rounding.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -34,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.assembly import last_layer, mlp_bank, stack_blocks
-from unshuffle.blocks.threads import cores, single_threaded_blas
+from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.blocks.threads import cores, pool, single_threaded_blas
 from unshuffle.errors import UsageError
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.signals import traces
@@ -46,48 +43,30 @@ T = TypeVar("T")
 
 Floats = NDArray[np.float32]
 
-ROWS = 1000
-"""Rows that the published searches judge on: the first ones of the record."""
-
+# Rows of a part at most: its hidden layer stays in cache.
 PART = 512
-"""Rows of a part at most: its hidden layer stays in cache."""
-
+# An error below this fraction of the predictions' mean square is rounding.
 SOLVED = 1e-9
-"""An error below this fraction of the predictions' mean square is rounding."""
 
+# As in the published code: rows that are judged on, the first ones of the record,
+ROWS = 1000
+# how much more than this a swap must lower the mean squared error,
 LEAST_GAIN = 1e-10
-"""A swap must lower the mean squared error by more than this, as in the published code."""
-
+# standard errors by which a predicted gain must exceed nothing,
 CONFIDENCE = 1.0
-"""Standard errors by which a predicted gain must exceed nothing, as in the published code."""
-
+# rounds of `adjoint-rounds`, and the distance of the widest swaps that `bubble` tries at the end.
 MOST_ROUNDS = 80
-"""Of `adjoint-rounds`, as in the published code."""
-
 FARTHEST_SWAP = 5
-"""Distance of the widest swaps that `bubble` tries at the end, as in the published code."""
 
 
 @dataclass(frozen=True, eq=False)
-class Paired:
-    """Blocks of a pile, paired but not yet ordered.
+class Weights:
+    """A network, transposed for rows on the left.
 
-    Parameters
-    ----------
-    ids
-        Ids of the inp and the out layer of each block.
-    last
-        Id of the last layer.
-    inp, inp_bias
-        Shapes (K, width, hidden), transposed for rows on the left, and (K, hidden).
-    out, out_bias
-        Shapes (K, hidden, width), likewise, and (K, width).
-    reads, last_bias
-        The last layer, shapes (width,) and ().
+    `inp` has the shape (K, width, hidden), `inp_bias` (K, hidden), `out` (K, hidden, width),
+    `out_bias` (K, width). The last layer is `reads`, shape (width,), with a bias.
     """
 
-    ids: tuple[tuple[PieceId, PieceId], ...]
-    last: PieceId
     inp: Floats
     inp_bias: Floats
     out: Floats
@@ -95,63 +74,39 @@ class Paired:
     reads: Floats
     last_bias: np.float32
 
-    def __len__(self) -> int:
-        return len(self.ids)
 
-    def permutation(self, order: Sequence[int]) -> tuple[PieceId, ...]:
-        """Piece ids in the order in which they are applied."""
-        return (*(name for block in order for name in self.ids[block]), self.last)
+def weights_of(network: MlpNetwork) -> Weights:
+    """Transpose the weights of a network; `UsageError` if it has several outputs."""
+    blocks, last = network.blocks.astype(np.float32), network.last
+    if len(last.bias) != 1:
+        raise UsageError(
+            f"the published methods know one output, not {len(last.bias)}; try another method"
+        )
+    inp, out = (
+        np.ascontiguousarray(weight.transpose(0, 2, 1))
+        for weight in (blocks.inp_weight, blocks.out_weight)
+    )
+    reads, bias = last.weight[0].astype(np.float32), np.float32(last.bias[0])
+    return Weights(inp, blocks.inp_bias, out, blocks.out_bias, reads, bias)
 
 
-def pair_by_trace(pile: Pile, records: Records) -> Paired:
-    """Pair inp and out layers so that the sum of the traces of W_out W_in is least.
+def pair_by_trace(pile: Pile, records: Records) -> tuple[list[tuple[PieceId, PieceId]], PieceId]:
+    """Ids of the pairs with the least sum of the traces of W_out W_in, and of the last layer.
 
-    Raises
-    ------
-    PileError, RecordError
-        If the pieces cannot be one residual network, or the record does not fit them.
-    UsageError
-        If it has several outputs.
+    `PileError` or `RecordError` says that the pieces, or the record, fit no residual network.
     """
     anatomy = read_anatomy(pile, records)
-    layers = mlp_bank(pile, anatomy)
-    pairs = optimal_matching(-traces(layers))
-    ids = [(pile[anatomy.inp[i]].id, pile[anatomy.out[j]].id) for i, j in pairs.tolist()]
-    return stack_pairs(pile, ids, pile[anatomy.last[0]].id)
-
-
-def stack_pairs(pile: Pile, pairs: Sequence[tuple[PieceId, PieceId]], last: PieceId) -> Paired:
-    """Stack the blocks of the given pairs of layers.
-
-    Raises
-    ------
-    UsageError
-        If the network has several outputs.
-    """
-    reader = last_layer(pile, last)
-    if len(reader.bias) != 1:
-        raise UsageError(
-            f"the published methods know one output, not {len(reader.bias)}; try another method"
-        )
-    blocks = stack_blocks(pile, pairs).astype(np.float32)
-    return Paired(
-        ids=tuple(pairs),
-        last=last,
-        inp=np.ascontiguousarray(blocks.inp_weight.transpose(0, 2, 1)),
-        inp_bias=blocks.inp_bias,
-        out=np.ascontiguousarray(blocks.out_weight.transpose(0, 2, 1)),
-        out_bias=blocks.out_bias,
-        reads=reader.weight[0].astype(np.float32),
-        last_bias=np.float32(reader.bias[0]),
-    )
+    pairs = optimal_matching(-traces(mlp_bank(pile, anatomy))).tolist()
+    ids = [(pile[anatomy.inp[i]].id, pile[anatomy.out[j]].id) for i, j in pairs]
+    return ids, pile[anatomy.last[0]].id
 
 
 class Part:
     """Some of the rows, with the states of the standing order and of a trial on them."""
 
-    def __init__(self, blocks: Paired, inputs: Floats, wanted: Floats, *, adjoint: bool) -> None:
+    def __init__(self, blocks: Weights, inputs: Floats, wanted: Floats, *, adjoint: bool) -> None:
         rows, width = inputs.shape
-        length, hidden = len(blocks), blocks.inp_bias.shape[1]
+        length, hidden = blocks.inp_bias.shape
         self.blocks, self.wanted = blocks, wanted
         self.states = np.empty((length + 1, rows, width), np.float32)
         self.states[0] = inputs
@@ -217,35 +172,28 @@ class Search:
     """A standing order, with exact trials of others and the states that they share."""
 
     def __init__(
-        self, blocks: Paired, records: Records, rows: int | None, *, adjoint: bool = False
+        self, network: MlpNetwork, records: Records, rows: int | None, *, adjoint: bool = False
     ) -> None:
         known = records.predicted()
-        chosen = slice(rows)
-        inputs = known.inputs[chosen].astype(np.float32)
-        wanted = known.predictions[chosen, 0].astype(np.float32)
+        inputs = known.inputs[:rows].astype(np.float32)
+        wanted = known.predictions[:rows, 0].astype(np.float32)
         # As many parts as keep every core busy, none of them too large for the cache.
         parts = max(1, -(-len(inputs) // PART))
         parts = min(len(inputs), -(-parts // cores()) * cores())
-        self.parts = [
-            Part(blocks, x, y, adjoint=adjoint)
-            for x, y in zip(
-                np.array_split(inputs, parts), np.array_split(wanted, parts), strict=True
-            )
-        ]
+        split = (np.array_split(each, parts) for each in (inputs, wanted))
+        self.blocks = blocks = weights_of(network)
+        self.parts = [Part(blocks, x, y, adjoint=adjoint) for x, y in zip(*split, strict=True)]
         self.rows = len(inputs)
         self.solved_at = SOLVED * float(np.mean(np.square(wanted)))
-        self.threads = ThreadPoolExecutor(cores())
         self.order: list[int] = []
         self.error = np.inf
-        self.trials = 0
 
     def each(self, work: Callable[[Part], T]) -> list[T]:
         """Work on all parts in parallel."""
-        return list(self.threads.map(work, self.parts))
+        return list(pool().map(work, self.parts))
 
     def trial_error(self, order: Sequence[int], start: int) -> float:
         """Mean squared error of an order that agrees with the standing one before `start`."""
-        self.trials += 1
         return sum(self.each(lambda part: part.run(order, start))) / self.rows
 
     def keep(self, order: Sequence[int], start: int, error: float) -> None:
@@ -273,7 +221,7 @@ class Search:
         return self.error < self.solved_at
 
 
-def norm_seed(blocks: Paired, power: int) -> list[int]:
+def norm_seed(blocks: Weights, power: int) -> list[int]:
     """Blocks by the norm of W_out, the smallest first: power 1 for L1, 2 for Frobenius."""
     sizes = (np.abs(blocks.out) ** power).sum(axis=(1, 2))
     return [int(block) for block in np.argsort(sizes, kind="stable")]
@@ -281,7 +229,7 @@ def norm_seed(blocks: Paired, power: int) -> list[int]:
 
 def step_seed(search: Search) -> list[int]:
     """From the inputs on, whichever remaining block has the smallest mean step."""
-    remaining = list(range(len(search.parts[0].blocks)))
+    remaining = list(range(len(search.blocks.inp)))
     order: list[int] = []
 
     def sizes(part: Part) -> Floats:
@@ -372,48 +320,22 @@ def _predictions(search: Search, start: int) -> tuple[NDArray[np.float64], NDArr
 
 @dataclass(frozen=True)
 class Result:
-    """What a baseline found.
-
-    Parameters
-    ----------
-    permutation
-        Piece ids in the order in which they are applied.
-    error
-        Mean squared error on the rows that it judged on.
-    trials
-        Exact forward passes, each from the first place that differs.
-    seconds
-        To pair and to order, together.
-    """
+    """What a baseline found: the error on the rows it judged on, and the seconds that it took."""
 
     permutation: tuple[PieceId, ...]
     error: float
-    trials: int
     seconds: float
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A published method.
+    """A published method, which orders the blocks of a search; `slow` if one run is enough.
 
-    Parameters
-    ----------
-    name
-        What tables call it.
-    order
-        Orders the blocks: seeds the search and drives it to its end.
-    source
-        Where it was published.
-    rows
-        The first so many rows are used; None for all.
-    adjoint
-        Whether it needs sensitivities.
-    slow
-        Whether one run is enough.
+    It uses the first so many rows, or all if that is None, and sensitivities if it is `adjoint`.
     """
 
     name: str
-    order: Callable[[Paired, Search], None]
+    order: Callable[[Search], None]
     source: str
     rows: int | None = ROWS
     adjoint: bool = False
@@ -423,35 +345,30 @@ class Baseline:
         """Pair and order."""
         started = perf_counter()
         with single_threaded_blas():
-            blocks = pair_by_trace(pile, records)
-            search = self.search(blocks, records)
-        permutation = blocks.permutation(search.order)
-        return Result(permutation, search.error, search.trials, perf_counter() - started)
+            pairs, last = pair_by_trace(pile, records)
+            network = MlpNetwork(stack_blocks(pile, pairs), last_layer(pile, last))
+            search = self.search(network, records)
+        permutation = (*(name for block in search.order for name in pairs[block]), last)
+        return Result(permutation, search.error, perf_counter() - started)
 
-    def search(self, blocks: Paired, records: Records) -> Search:
-        """Order blocks that are paired."""
-        search = Search(blocks, records, self.rows, adjoint=self.adjoint)
-        self.order(blocks, search)
+    def search(self, network: MlpNetwork, records: Records) -> Search:
+        """Order the blocks of a network."""
+        search = Search(network, records, self.rows, adjoint=self.adjoint)
+        self.order(search)
         return search
 
 
-def _norm_bubble(power: int) -> Callable[[Paired, Search], None]:
-    def order(blocks: Paired, search: Search) -> None:
-        search.begin(norm_seed(blocks, power))
-        bubble(search, back=True, farthest=FARTHEST_SWAP, least_gain=LEAST_GAIN)
-
-    return order
+def _norm_bubble(power: int, search: Search) -> None:
+    search.begin(norm_seed(search.blocks, power))
+    bubble(search, back=True, farthest=FARTHEST_SWAP, least_gain=LEAST_GAIN)
 
 
-def _adjoint(repair: Callable[[Search], None]) -> Callable[[Paired, Search], None]:
-    def order(blocks: Paired, search: Search) -> None:
-        search.begin(norm_seed(blocks, 1))
-        repair(search)
-
-    return order
+def _adjoint(repair: Callable[[Search], None], search: Search) -> None:
+    search.begin(norm_seed(search.blocks, 1))
+    repair(search)
 
 
-def _step_bubble(_: Paired, search: Search) -> None:
+def _step_bubble(search: Search) -> None:
     search.begin(step_seed(search))
     bubble(search, back=False, farthest=1, least_gain=0.0)
 
@@ -459,20 +376,14 @@ def _step_bubble(_: Paired, search: Search) -> None:
 _PARK = 'Hyunwoo Park, "I Dropped a Neural Net", arXiv:2602.19845'
 _ADJOINT = "cezarc1/droppedaneuralnet-puzzle"
 _STEP = "alyxya/janestreet-droppedaneuralnet"
+_SINGLE = f"{_ADJOINT}, one swap at a time and each checked"
 
-BASELINES = {
-    baseline.name: baseline
-    for baseline in (
-        Baseline("adjoint-rounds", _adjoint(adjoint_rounds), _ADJOINT, adjoint=True),
-        Baseline(
-            "adjoint-single",
-            _adjoint(adjoint_single),
-            f"{_ADJOINT}, one swap at a time and each checked",
-            adjoint=True,
-        ),
-        Baseline("l1-bubble", _norm_bubble(1), f"{_PARK}, from the L1 norm"),
-        Baseline("frobenius-bubble", _norm_bubble(2), _PARK),
-        Baseline("step-bubble", _step_bubble, f"{_STEP}, on {ROWS:,} rows"),
-        Baseline("step-bubble-all", _step_bubble, _STEP, rows=None, slow=True),
-    )
-}
+_BASELINES = (
+    Baseline("adjoint-rounds", partial(_adjoint, adjoint_rounds), _ADJOINT, adjoint=True),
+    Baseline("adjoint-single", partial(_adjoint, adjoint_single), _SINGLE, adjoint=True),
+    Baseline("l1-bubble", partial(_norm_bubble, 1), f"{_PARK}, from the L1 norm"),
+    Baseline("frobenius-bubble", partial(_norm_bubble, 2), _PARK),
+    Baseline("step-bubble", _step_bubble, f"{_STEP}, on {ROWS:,} rows"),
+    Baseline("step-bubble-all", _step_bubble, _STEP, rows=None, slow=True),
+)
+BASELINES = {baseline.name: baseline for baseline in _BASELINES}

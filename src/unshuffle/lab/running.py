@@ -50,26 +50,10 @@ def run_trials(
 ) -> None:
     """Measure, and add each run to the ledger as soon as it is there.
 
-    Parameters
-    ----------
-    trials
-        What to measure.
-    ledger
-        Where to.
-    processes
-        How many work at a time on this machine.
-    scheduler
-        Address of a Dask cluster that works instead.
-    on_end
-        Called for each trial with its run, or with what kept it from being made, such as a worker
-        that died; such a trial is made again next time.
-
-    Raises
-    ------
-    FileError
-        If the ledger cannot be written, which is found out before anything is measured.
-    MissingExtraError, UsageError
-        If a scheduler is given and Dask is not installed or nobody answers.
+    So many processes work, or the Dask cluster of a scheduler's address. `on_end` is called with
+    each run, or with what kept it from being made, such as a worker that died; it is made next
+    time. `FileError` says, before anything is measured, that the ledger cannot be written;
+    `MissingExtraError` or `UsageError` that Dask is not installed or nobody answers.
     """
     if not trials:
         return
@@ -88,10 +72,8 @@ def run_trials(
 def run_trial(trial: Trial) -> Run:
     """Try a method on a subject; what it raises is a result like any other.
 
-    Raises
-    ------
-    FileError, MemoryError, MissingExtraError
-        If this machine lacks something, which says nothing about the method.
+    But what this machine lacks says nothing about the method: `FileError`, `MemoryError` and
+    `MissingExtraError` are raised.
     """
     started, watch = datetime.now(UTC), perf_counter()
     measurements: Measurements = {}

@@ -83,18 +83,7 @@ def soft_error_gradient(
 ) -> tuple[float, Matrix]:
     """Error of the softly ordered network, and its gradient by the scores.
 
-    Parameters
-    ----------
-    scores
-        Shape (places, blocks).
-    temperature
-        The scores are divided by it.
-    network
-        Blocks and last layer.
-    records
-        Rows with predictions.
-    by
-        What steers it.
+    Scores and gradient have the shape (places, blocks); the scores are divided by the temperature.
     """
     logs, trail = sinkhorn(scores / temperature, by.normalisations)
     weights = np.exp(logs)
@@ -124,7 +113,9 @@ def sinkhorn(
     """Logarithms of a doubly stochastic matrix, and those on the way, which its adjoint needs."""
     trail = []
     for step in range(2 * normalisations):
-        logs = logs - _log_sum(logs, axis=1 - step % 2)
+        axis = 1 - step % 2
+        highest = logs.max(axis=axis, keepdims=True)
+        logs = logs - (highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True)))
         trail.append(logs)
     return logs, trail
 
@@ -135,9 +126,3 @@ def sinkhorn_adjoint(g: Matrix, trail: list[Matrix]) -> Matrix:
         axis = 1 - step % 2
         g = g - np.exp(trail[step]) * g.sum(axis=axis, keepdims=True)
     return g
-
-
-def _log_sum(logs: Matrix, axis: int) -> Matrix:
-    highest = logs.max(axis=axis, keepdims=True)
-    sums: Matrix = highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True))
-    return sums

@@ -22,22 +22,10 @@ from unshuffle.solver import solve
 
 @dataclass(frozen=True)
 class Subject:
-    """A network to experiment on, before it is read.
+    """A network to experiment on, before it is read; `content` is a hash of what it consists of.
 
-    Parameters
-    ----------
-    name
-        What tables call it.
-    content
-        Hash of what it consists of.
-    seed
-        Trains and drops an oracle, draws the rows of a record, and is every method's own seed.
-    rows
-        Rows of the record that methods are given; all, if there are fewer.
-    recipe
-        What an oracle is trained from; None for a folder.
-    folder
-        With pieces and a record; for an oracle the zoo, or None.
+    The seed trains and drops an oracle, draws so many rows of the record, all if there are fewer,
+    and is every method's own. The folder is that of pieces and record, or the zoo of an oracle.
     """
 
     name: str
@@ -58,25 +46,13 @@ def oracle_subject(recipe: Recipe, rows: int, zoo: Path | None) -> Subject:
 
 
 def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
-    """A folder with `pieces/` and one record, such as the published puzzle.
-
-    Raises
-    ------
-    FileError
-        If it is not there, or has no pieces or not one record.
-    """
+    """A folder with `pieces/` and one record; `FileError` if it is not there or has not these."""
     return Subject(name, _content(folder), seed, rows, folder=folder)
 
 
 @lru_cache(4)
 def load(subject: Subject) -> Case:
-    """Read a subject; an oracle that its zoo lacks is trained.
-
-    Raises
-    ------
-    UnshuffleError
-        If its files are damaged, or nobody knows its answer.
-    """
+    """Read or train a subject; `UnshuffleError` if a file is damaged or nobody knows the answer."""
     if subject.recipe is not None:
         return _load_oracle(subject.recipe, subject.folder, subject.rows)
     assert subject.folder is not None
@@ -99,7 +75,7 @@ def _load_oracle(recipe: Recipe, zoo: Path | None, rows: int) -> Case:
 
 @lru_cache(2)
 def _load_folder(folder: Path) -> Case:
-    """All rows of a folder's record; its answer is sealed there, or found and proved by a solve."""
+    """All rows of a folder's record; its answer is found and proved by a solve."""
     pieces, record = _parts(folder)
     pile, records = read_pile(pieces), read_records(record).predicted()
     solution = solve(pile, records)
@@ -115,20 +91,19 @@ def _load_folder(folder: Path) -> Case:
 def _parts(folder: Path) -> tuple[Path, Path]:
     if not folder.is_dir():
         raise FileError(f"{shown(folder)}: there is no such folder; check the path")
-    records = sorted(path for path in folder.glob("*.csv*"))
-    if not (folder / "pieces").is_dir() or len(records) != 1:
+    records, pieces = sorted(folder.glob("*.csv*")), folder / "pieces"
+    if not pieces.is_dir() or len(records) != 1:
         raise FileError(
             f"{shown(folder)}: has {len(records)} records (.csv) and "
-            f"{'a' if (folder / 'pieces').is_dir() else 'no'} folder pieces; one of each is "
-            "expected"
+            f"{'a' if pieces.is_dir() else 'no'} folder pieces; one of each is expected"
         )
-    return folder / "pieces", records[0]
+    return pieces, records[0]
 
 
 @lru_cache(4)
 def _content(folder: Path) -> str:
     pieces, record = _parts(folder)
     digest = hashlib.sha256()
-    for path in [*sorted(pieces.iterdir()), record]:
+    for path in (*sorted(pieces.iterdir()), record):
         digest.update(hashlib.sha256(read_bytes(path)).digest())
     return digest.hexdigest()[:24]

@@ -23,42 +23,21 @@ from unshuffle.views.figures.style import BLUE, INK, ORANGE, axis, need_matplotl
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Image = NDArray[np.uint8]
-"""Shape (height, width, 3): red, green, blue."""
-
+Image = NDArray[np.uint8]  # shape (height, width, 3): red, green, blue
 Encoder = Callable[[Iterator[Image]], bytes]
 
 FRAMES_PER_SECOND = 20
-MOST_FRAMES = 200
-"""Frames at most: ten seconds,"""
-MOST_BETWEEN = 8
-"""of which at most so many show the way from one order to the next."""
-HELD_FRAMES = 40
-"""For so many frames more the last one stays."""
-
+MOST_FRAMES = 200  # ten seconds,
+MOST_BETWEEN = 8  # of which at most so many frames show the way from one order to the next
+HELD_FRAMES = 40  # for so many frames more the last one stays
 PIXELS_PER_INCH = 100
 
 
 def encode(film: "Film", kind: str, on_frame: Callable[[int], None] | None = None) -> bytes:
-    """Render a film as the bytes of a file.
+    """Render a film as the bytes of a "gif", or of an "mp4", for which ffmpeg must be there.
 
-    Parameters
-    ----------
-    film
-        Of any search.
-    kind
-        "gif", or "mp4", for which the program ffmpeg must be there.
-    on_frame
-        Called after each frame with the number of frames done.
-
-    Raises
-    ------
-    UsageError
-        If the format is unknown, or ffmpeg is missing or fails.
-
-    Examples
-    --------
-    >>> Path("search.gif").write_bytes(encode(Film(solution.trace), "gif"))
+    `on_frame` is called with the number of frames done. `UsageError` says that the format is
+    unknown, or that ffmpeg is missing or fails.
     """
 
     def images() -> Iterator[Image]:
@@ -71,13 +50,7 @@ def encode(film: "Film", kind: str, on_frame: Callable[[int], None] | None = Non
 
 
 def encoder(kind: str) -> Encoder:
-    """What turns images into the bytes of a format.
-
-    Raises
-    ------
-    UsageError
-        If the format is unknown, or the program that it takes is missing.
-    """
+    """What turns images into the bytes of a format; refuses one that is unknown or lacks ffmpeg."""
     if kind not in ENCODERS:
         raise UsageError(
             f"a film cannot be written as {kind!r}; its name ends in "
@@ -97,16 +70,11 @@ def _gif(images: Iterator[Image]) -> bytes:
     # One palette for all frames, without dithering: what stands still stays the same to the bit.
     palette = frames[-1].quantize(64, Pillow.Quantize.MAXCOVERAGE)
     frames = [frame.quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in frames]
+    first, *others = frames
     milliseconds = 1000 // FRAMES_PER_SECOND
+    times = [milliseconds] * len(others) + [HELD_FRAMES * milliseconds]
     stream = io.BytesIO()
-    frames[0].save(
-        stream,
-        "gif",
-        save_all=True,
-        append_images=frames[1:],
-        duration=[milliseconds] * (len(frames) - 1) + [HELD_FRAMES * milliseconds],
-        loop=0,
-    )
+    first.save(stream, "gif", save_all=True, append_images=others, duration=times, loop=0)
     return stream.getvalue()
 
 
@@ -149,40 +117,18 @@ def key_steps(kept: Sequence[bool], most: int) -> list[int]:
     return sorted({*changes, len(kept) - 1})
 
 
-def _moments(keys: int) -> list[tuple[int, float]]:
-    """The frames: which key step is being reached, and how much of the way is done."""
-    between = min(max(MOST_FRAMES // keys, 1), MOST_BETWEEN)
-    return [(key, (frame + 1) / between) for key in range(keys) for frame in range(between)]
-
-
 def _set_up(ax: "Axes", blocks: int) -> None:
     """Prepare an axis for places of so many blocks, the first at the upper left."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.set_aspect("equal")
-    ax.set_xlim(0, blocks + 1)
-    ax.set_ylim(blocks + 1, 0)
+    ax.set(aspect="equal", xlim=(0, blocks + 1), ylim=(blocks + 1, 0))
     for each in (ax.xaxis, ax.yaxis):
         each.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("place in the order that stands")
-    ax.set_ylabel("place in the last order")
+    ax.set(xlabel="place in the order that stands", ylabel="place in the last order")
 
 
 class Film:
-    """The two axes and what moves in them.
-
-    Parameters
-    ----------
-    trace
-        The steps of a search that tested at least one candidate.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is not installed.
-    UsageError
-        If the search tested none.
-    """
+    """The two axes and what moves in them, of a search that tested at least one candidate."""
 
     def __init__(self, trace: Trace) -> None:
         need_matplotlib()
@@ -193,7 +139,10 @@ class Film:
             raise UsageError("the search tested no candidate, so there is nothing to animate")
         self.trace = trace
         self.keys = key_steps([step.kept for step in trace.steps], MOST_FRAMES)
-        self.moments = _moments(len(self.keys))
+        # The frames: which key step is being reached, and how much of the way is done.
+        between = min(max(MOST_FRAMES // len(self.keys), 1), MOST_BETWEEN)
+        shares = [(frame + 1) / between for frame in range(between)]
+        self.moments = [(key, share) for key in range(len(self.keys)) for share in shares]
         self.ends = np.cumsum([len(step.tested) for step in trace.steps])
         final = trace.names(trace.steps[-1].arrangement)
         self.final_blocks = set(final)
@@ -221,15 +170,7 @@ class Film:
         self.still = self.canvas.copy_from_bbox(figure.bbox)
 
     def show(self, key: int, share: float) -> None:
-        """Put everything where it is on the way from one key step to the next.
-
-        Parameters
-        ----------
-        key
-            Index in `keys` of the step that is being reached.
-        share
-            How much of the way is done, from 0 to 1.
-        """
+        """Put everything where it is when a share of the way to the step `keys[key]` is done."""
         at = self.keys[key]
         earlier = self.keys[key - 1] if key else None
         begin, end = 0 if earlier is None else int(self.ends[earlier]), int(self.ends[at])

@@ -1,8 +1,8 @@
-"""Progress of a search: a live display on a terminal, plain lines elsewhere, silence if asked."""
+"""Progress: a live display or a bar on a terminal, plain lines elsewhere, silence if asked."""
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 SECONDS_BETWEEN_LINES = 5.0
-
 REFRESHES_PER_SECOND = 8
+
+Report = Callable[[int, str], None]  # called with how much is done and a remark on it
 
 
 @contextmanager
@@ -24,10 +25,66 @@ def show_progress(*, quiet: bool, time_limit: float | None) -> Iterator[OnStep |
     if quiet:
         yield None
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _live(time_limit) as on_step:
-            yield on_step
+        from rich.console import Console
+        from rich.live import Live
+
+        display, console = Display(time_limit), Console(stderr=True, highlight=False)
+        rate = REFRESHES_PER_SECOND
+        with Live(display, console=console, refresh_per_second=rate, transient=True):
+            yield display.show
     else:
-        yield _Lines(time_limit)
+        yield _step_lines(time_limit)
+
+
+@contextmanager
+def show_work(*, quiet: bool, unit: str, total: int) -> Iterator[Report]:
+    """Show so many units of work on stderr; yields what is to be called when more are done."""
+
+    def text(done: int, remark: str) -> str:
+        return f"{unit} {done} of {total}: {remark}"
+
+    if quiet:
+        yield lambda done, remark: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(f"{unit} 0 of {total}", total=total)
+            yield lambda done, remark: bar.update(
+                task, description=escape(text(done, remark)), completed=done
+            )
+    else:
+        started, printed = perf_counter(), -SECONDS_BETWEEN_LINES
+
+        def report(done: int, remark: str) -> None:
+            """Print the first and the last, and a line every few seconds in between."""
+            nonlocal printed
+            seconds = perf_counter() - started
+            if seconds - printed >= SECONDS_BETWEEN_LINES or done == total:
+                print(f"{seconds:7.1f} s  {text(done, remark)}", file=sys.stderr, flush=True)
+                printed = seconds
+
+        yield report
+
+
+def _step_lines(time_limit: float | None) -> OnStep:
+    """A line whenever the phase changes, and every few seconds in between."""
+    phase, printed = "", 0.0
+
+    def on_step(trace: Trace) -> None:
+        nonlocal phase, printed
+        step, seconds = trace.steps[-1], trace.seconds[-1]
+        if step.phase != phase or seconds - printed >= SECONDS_BETWEEN_LINES:
+            parts = [*facts(trace), f"mse {step.error:.3g}", *time_left(seconds, time_limit)]
+            line = f"{seconds:7.1f} s  {step.phase}: {', '.join(parts)}"
+            with suppress(OSError):  # a search is worth more than its progress
+                print(line, file=sys.stderr, flush=True)
+            phase, printed = step.phase, seconds
+
+    return on_step
 
 
 def facts(trace: Trace) -> list[str]:
@@ -46,47 +103,8 @@ def time_left(seconds: float, time_limit: float | None) -> list[str]:
     return [] if time_limit is None else [f"{max(time_limit - seconds, 0.0):.0f} s left"]
 
 
-class _Lines:
-    """A line whenever the phase changes, and every few seconds in between."""
-
-    def __init__(self, time_limit: float | None) -> None:
-        self.time_limit = time_limit
-        self.phase = ""
-        self.printed = 0.0
-
-    def __call__(self, trace: Trace) -> None:
-        step, seconds = trace.steps[-1], trace.seconds[-1]
-        if step.phase != self.phase or seconds - self.printed >= SECONDS_BETWEEN_LINES:
-            parts = [*facts(trace), f"mse {step.error:.3g}", *time_left(seconds, self.time_limit)]
-            line = f"{seconds:7.1f} s  {step.phase}: {', '.join(parts)}"
-            with suppress(OSError):  # a search is worth more than its progress
-                print(line, file=sys.stderr, flush=True)
-            self.phase, self.printed = step.phase, seconds
-
-
-@contextmanager
-def _live(time_limit: float | None) -> Iterator[OnStep]:
-    from rich.console import Console
-    from rich.live import Live
-
-    display = Display(time_limit)
-    with Live(
-        display,
-        console=Console(stderr=True, highlight=False),
-        refresh_per_second=REFRESHES_PER_SECOND,
-        transient=True,
-    ):
-        yield display.show
-
-
 class Display:
-    """A few lines on the state of a search, as wide as the terminal at most.
-
-    Parameters
-    ----------
-    time_limit
-        Seconds that the search may take, if there is a limit.
-    """
+    """A few lines on the state of a search, as wide as the terminal at most."""
 
     def __init__(self, time_limit: float | None) -> None:
         self.time_limit = time_limit

@@ -5,74 +5,61 @@ from collections.abc import Callable, Sequence
 from html import escape
 from statistics import fmean
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from unshuffle.files import shown
 from unshuffle.oracle.scoreboard import Summary
+from unshuffle.views.tables import empty_table, show_table
 
-Rows = list[tuple[str, ...]]
-"""The first one is the head."""
+Rows = list[tuple[str, ...]]  # the first one is the head
 
-STRATEGY_HEAD = (
-    "recipe",
-    "strategy",
-    "exact",
-    "pairs",
-    "inversions",
-    "error",
-    "rows",
-    "seconds",
-    "how it ended",
-)
+WORDS = ("recipe", "strategy", "how it ended")
+NUMBERS = ("exact", "pairs", "inversions", "error", "rows", "seconds")
+STRATEGY_HEAD = (*WORDS[:2], *NUMBERS, WORDS[2])
 
 
 def print_scores(summaries: Sequence[Summary]) -> None:
     """Print the pairs that each signal recovers, and what each strategy comes to."""
-    for title, rows in tables(summaries).items():
-        table = Table(box=None, pad_edge=False, header_style="bold", title=title)
-        head, *body = rows
-        for column in head:
-            words = column in ("recipe", "strategy", "how it ended")
-            table.add_column(column, justify="left" if words else "right", no_wrap=True)
+    for title, (head, *body) in tables(summaries).items():
+        table = empty_table(head, WORDS)
+        table.title = title
         for cells in body:
-            table.add_row(*(Text(shown(cell) if cell else cell) for cell in cells))
-        console = Console(highlight=False)
-        # A line that is too long for the terminal is still better than a cell cut in pieces.
-        roomy = console.options.update(max_width=10_000)
-        console.width = max(console.width, console.measure(table, options=roomy).maximum)
-        console.print(table)
+            table.add_row(*(Text(_shown(cell)) for cell in cells))
+        show_table(table, whole=True)
 
 
 def markdown(summaries: Sequence[Summary]) -> str:
     """The same tables in Markdown."""
     parts = []
     for title, (head, *body) in tables(summaries).items():
-        lines = [f"| {' | '.join(map(_as_text, row))} |" for row in body]
         parts += [f"**{title}**", "", f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-        parts += [*lines, ""]
+        parts += [*(f"| {' | '.join(map(_as_text, row))} |" for row in body), ""]
     return "\n".join(parts)
 
 
 def _as_text(cell: str) -> str:
     """A cell in which nothing is markup: recipes may be called anything."""
-    return re.sub(r"([\\`*\[\]])", r"\\\1", escape(shown(cell) if cell else cell)).replace("|", "¦")
+    return re.sub(r"([\\`*\[\]])", r"\\\1", escape(_shown(cell))).replace("|", "¦")
+
+
+def _shown(cell: str) -> str:
+    return shown(cell) if cell else ""
 
 
 def tables(summaries: Sequence[Summary]) -> dict[str, Rows]:
     """The tables by title, in words."""
-    pairings = [summary for summary in summaries if summary.kind == "pairing"]
-    seeds = [summary for summary in summaries if summary.kind == "seed"]
-    strategies = [summary for summary in summaries if summary.kind == "strategy"]
+    pairings, seeds, strategies = (
+        [summary for summary in summaries if summary.kind == kind]
+        for kind in ("pairing", "seed", "strategy")
+    )
     found = {}
-    for matching in dict.fromkeys(_matching(summary) for summary in pairings):
-        some = [summary for summary in pairings if _matching(summary) == matching]
+    for matching in dict.fromkeys(_parts(summary)[1] for summary in pairings):
+        some = [summary for summary in pairings if _parts(summary)[1] == matching]
         title = f"Pairs recovered, {matching} matching"
-        found[title] = _matrix(some, _signal, _pairs, "all pairs")
+        found[title] = _matrix(some, lambda one: _parts(one)[0], _pairs, "all pairs")
     if seeds:
         title = "Couples of blocks that a seed puts in the wrong order, the true pairs given"
-        found[title] = _matrix(seeds, _name, _inversions, "in order")
+        found[title] = _matrix(seeds, lambda one: one.method, _inversions, "in order")
     if strategies:
         found["Networks put back together"] = [STRATEGY_HEAD, *map(_strategy_row, strategies)]
     return found
@@ -85,11 +72,10 @@ def _matrix(
     total: str,
 ) -> Rows:
     """A row for each recipe with a column for each method, then totals."""
-    methods = list(dict.fromkeys(column(summary) for summary in summaries))
-    recipes = list(dict.fromkeys(summary.recipe for summary in summaries))
+    methods = list(dict.fromkeys(map(column, summaries)))
     at = {(summary.recipe, column(summary)): summary for summary in summaries}
     rows: Rows = [("recipe", "blocks", "seeds", *methods)]
-    for recipe in recipes:
+    for recipe in dict.fromkeys(summary.recipe for summary in summaries):
         line = [at.get((recipe, method)) for method in methods]
         blocks, seeds = next((s.blocks, s.seeds) for s in line if s is not None)
         cells = ["–" if summary is None else cell(summary) for summary in line]
@@ -100,16 +86,10 @@ def _matrix(
     return [*rows, (total, "", "", *exact), ("seconds", "", "", *seconds)]
 
 
-def _name(summary: Summary) -> str:
-    return summary.method
-
-
-def _signal(summary: Summary) -> str:
-    return summary.method.rpartition(", ")[0]
-
-
-def _matching(summary: Summary) -> str:
-    return summary.method.rpartition(", ")[2]
+def _parts(summary: Summary) -> tuple[str, str]:
+    """The signal and the matching of a pairing."""
+    signal, _, matching = summary.method.rpartition(", ")
+    return signal, matching
 
 
 def _pairs(summary: Summary) -> str:

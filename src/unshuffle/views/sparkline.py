@@ -7,20 +7,9 @@ LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def log_sparkline(values: Sequence[float], width: int) -> str:
-    """Draw values on a logarithmic scale, from the lowest to the highest of them.
+    """A character a value, on a logarithmic scale; what has no logarithm is left out.
 
-    Parameters
-    ----------
-    values
-        In sequence; what has no logarithm is left out.
-    width
-        Characters at most; of more values than that, those at even distances are shown, the last
-        one among them.
-
-    Returns
-    -------
-    str
-        A character a value.
+    Of more values than the width, those at even distances are shown, the last one among them.
     """
     logs = [math.log(value) for value in values if 0 < value < math.inf]
     shown = min(len(logs), max(width, 0))

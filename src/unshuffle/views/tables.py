@@ -1,25 +1,41 @@
 """Plain tables of text on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+# So wide that no line of a table is broken.
+ROOMY = 10_000
+
 
 def print_table(rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """Print rows, the first of which is the head.
-
-    Names in them may come from files: whatever cannot be printed is escaped.
-    """
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    """Print rows, the first of which is the head; what cannot be printed is escaped."""
     head, *body = rows
-    for column in head:
-        table.add_column(column, overflow="fold")
+    table = empty_table(head)
+    table.title, table.title_justify = title, "left"
     for cells in body:
         table.add_row(*(Text(cell if cell.isprintable() else repr(cell)) for cell in cells))
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a program reads it: no line is broken
-        console.width = 10_000
-        console.width = console.measure(table).maximum
+    show_table(table)
+
+
+def empty_table(head: Sequence[str], words: Container[str] | None = None) -> Table:
+    """A table without lines; all columns but those of words, if these are named, stand right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in head:
+        left = words is None or column in words
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    return table
+
+
+def show_table(table: Table, console: Console | None = None, *, whole: bool = False) -> None:
+    """Print a table; in a file or pipe as wide as it is, since no window bounds it there.
+
+    A whole one is so wide on a terminal too: a long line is better than a cell cut in pieces.
+    """
+    console = console or Console(highlight=False)
+    if whole or not console.is_terminal:
+        roomy = console.options.update(max_width=ROOMY)
+        console.width = max(console.width, console.measure(table, options=roomy).maximum)
     console.print(table)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from unshuffle.pieces.clock import OTHER
 from unshuffle.proof.outcome import Outcome
 from unshuffle.views.sparkline import log_sparkline
+from unshuffle.views.tables import empty_table, show_table
 
 if TYPE_CHECKING:
     from unshuffle.grouping import Pairing
@@ -24,32 +24,24 @@ if TYPE_CHECKING:
     from unshuffle.solution.solution import Solution
 
 IDS_SHOWN = 6
-
 CURVE_COLUMNS = 30
 
 
 def print_inspection(
-    pile: "Pile",
-    records: "Records | None",
-    anatomy: "Anatomy | None",
-    notes: Iterable[str],
+    pile: "Pile", records: "Records | None", anatomy: "Anatomy | None", notes: Iterable[str]
 ) -> None:
     """Print the shapes in a pile with their roles, what the record holds, and what was noticed."""
-    table = _table("shape", "pieces", "can be", "ids")
+    table = empty_table(("shape", "pieces", "can be", "ids"), words=("can be", "ids"))
     counts = Counter(piece.shape for piece in pile)
     for shape, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         members = [i for i, piece in enumerate(pile) if piece.shape == shape]
-        table.add_row(
-            f"{shape[0]} × {shape[1]}",
-            str(count),
-            _roles(members[0], anatomy),
-            _some(sorted((pile[i].id for i in members), key=_by_kind)),
-        )
+        ids = _some(pile[i].id for i in members)
+        table.add_row(f"{shape[0]} × {shape[1]}", str(count), _roles(members[0], anatomy), ids)
     for length, count in sorted(Counter(len(bias.values) for bias in pile.biases).items()):
-        ids = sorted((b.id for b in pile.biases if len(b.values) == length), key=_by_kind)
-        table.add_row(str(length), str(count), "bias", _some(ids))
+        ids = _some(bias.id for bias in pile.biases if len(bias.values) == length)
+        table.add_row(str(length), str(count), "bias", ids)
     console = Console(highlight=False)
-    _print_table(console, table)
+    show_table(table, console)
     count = len(pile) + len(pile.biases)
     console.print(f"{count} pieces, stored as {' and '.join(pile.stored_as)}")
     for note in notes:
@@ -67,7 +59,7 @@ def print_inspection(
 
 def print_pairing(pairing: "Pairing") -> None:
     """Print each pair with its score, its best rival and its margin, least sure first."""
-    table = _table("inp", "out", "score", "best rival", "margin", "sure")
+    table = empty_table(("inp", "out", "score", "best rival", "margin", "sure"), words=())
     for match in sorted(pairing.matches, key=lambda match: match.margin):
         table.add_row(
             _name(match.inp),
@@ -78,7 +70,7 @@ def print_pairing(pairing: "Pairing") -> None:
             "–" if match.confidence is None else f"{100 * match.confidence:.1f} %",
         )
     console = Console(highlight=False)
-    _print_table(console, table)
+    show_table(table, console)
     console.print(
         f"{len(pairing.matches)} pairs by {pairing.signal}, {pairing.matching} matching; last "
         f"layer: {_name(pairing.last)}"
@@ -103,24 +95,9 @@ def print_solution(
     first, so that the rest stays in sight.
     """
     console = Console(highlight=False)
-    phases = sorted(solution.seconds, key=[OTHER, "total"].__contains__)
-    seconds = ", ".join(f"{phase} {solution.seconds[phase]:.2f} s" for phase in phases)
-    facts = {
-        **_errors(solution),
-        **_weakest_pair(solution),
-        **_loose_biases(solution),
-        **_permuted_units(solution),
-        **_certificate_facts(solution),
-        **_finding_facts(solution),
-        "search": f"{solution.trace.tested} candidates tested, {solution.trace.kept} moves kept",
-        **_error_curve(solution, console),
-        "time": seconds,
-        "sha256": solution.sha256,
-    }
-    if kept_in is not None:
-        facts["kept in"] = kept_in
-    if page is not None:
-        facts["report"] = page
+    facts = _facts(solution, console)
+    facts |= {"kept in": kept_in} if kept_in is not None else {}
+    facts |= {"report": page} if page is not None else {}
     answer = Text(solution.answer)
     first = not _on_one_screen(console, solution, facts)
     if first:
@@ -142,47 +119,32 @@ def _on_one_screen(console: Console, solution: "Solution", facts: dict[str, str]
     return lines < console.height  # the prompt takes one more
 
 
-def _errors(solution: "Solution") -> dict[str, str]:
-    """How well the record is reproduced, where it has predictions."""
-    if not solution.rows:
-        return {}
-    return {
-        "mean squared error": f"{solution.mse:.3g} over {solution.rows} rows",
-        "max absolute error": f"{solution.max_abs_error:.3g}",
-    }
-
-
-def _weakest_pair(solution: "Solution") -> dict[str, str]:
-    """The pair with the smallest lead over its rivals."""
+def _facts(solution: "Solution", console: Console) -> dict[str, str]:
+    """The lines of a summary by their names; a curve of the error only where somebody looks."""
+    facts = {}
+    if solution.rows:
+        facts["mean squared error"] = f"{solution.mse:.3g} over {solution.rows} rows"
+        facts["max absolute error"] = f"{solution.max_abs_error:.3g}"
     margins = {pair: margin for pair, margin in solution.margins.items() if math.isfinite(margin)}
-    if not margins:
-        return {}
-    pair, margin = min(margins.items(), key=lambda item: item[1])
-    return {"weakest pair": f"{' with '.join(map(str, pair))}, margin {margin:.2f}"}
-
-
-def _loose_biases(solution: "Solution") -> dict[str, str]:
-    """How many biases were matched, where they were pieces of their own."""
-    if not solution.biases:
-        return {}
-    return {"biases": f"{len(solution.biases)} matched; in the answer each follows its weight"}
-
-
-def _permuted_units(solution: "Solution") -> dict[str, str]:
-    """How many out layers had their columns put in sequence."""
-    if not solution.units:
-        return {}
-    count = len(solution.units)
-    return {"hidden units": f"put in sequence in {count} out layers; the network kept has them so"}
-
-
-def _error_curve(solution: "Solution", console: Console) -> dict[str, str]:
-    """The error over the search as a curve, where somebody looks at it."""
-    errors = [step.error for step in solution.trace.steps]
-    if not console.is_terminal or len(errors) < 2:
-        return {}
-    curve = log_sparkline(errors, CURVE_COLUMNS)
-    return {"search error": f"{errors[0]:.2g} {curve} {errors[-1]:.2g}"}
+    if margins:
+        pair, margin = min(margins.items(), key=lambda item: item[1])
+        facts["weakest pair"] = f"{' with '.join(map(str, pair))}, margin {margin:.2f}"
+    if count := len(solution.biases):
+        facts["biases"] = f"{count} matched; in the answer each follows its weight"
+    if count := len(solution.units):
+        facts["hidden units"] = (
+            f"put in sequence in {count} out layers; the network kept has them so"
+        )
+    facts |= _certificate_facts(solution) | _finding_facts(solution)
+    trace = solution.trace
+    facts["search"] = f"{trace.tested} candidates tested, {trace.kept} moves kept"
+    errors = [step.error for step in trace.steps]
+    if console.is_terminal and len(errors) > 1:
+        curve = log_sparkline(errors, CURVE_COLUMNS)
+        facts["search error"] = f"{errors[0]:.2g} {curve} {errors[-1]:.2g}"
+    phases = sorted(solution.seconds, key=[OTHER, "total"].__contains__)
+    facts["time"] = ", ".join(f"{phase} {solution.seconds[phase]:.2f} s" for phase in phases)
+    return facts | {"sha256": solution.sha256}
 
 
 def _certificate_facts(solution: "Solution") -> dict[str, str]:
@@ -198,18 +160,16 @@ def _certificate_facts(solution: "Solution") -> dict[str, str]:
     names = ["+".join(map(str, block)) for block in solution.blocks]
     groups = [group for group in certificate.groups if len(group) > 1]
     doubtful = [names[one.places[0]] for one in certificate.pairs if not one.decided]
-    facts = {}
-    if certificate.accidental:
-        facts["fits by chance"] = f"{certificate.chance:.2g} expected among what was tested"
-    if groups:
-        facts["undecided order"] = "; ".join(
-            " → ".join(names[place] for place in group) for group in groups
-        )
-    if doubtful:
-        facts["undecided pairs"] = ", ".join(doubtful)
-    if certificate.rows_needed is not None:
-        facts["rows it would take"] = str(certificate.rows_needed)
-    return facts
+    orders = [" → ".join(names[place] for place in group) for group in groups]
+    accident = f"{certificate.chance:.2g} expected among what was tested"
+    needed = certificate.rows_needed
+    facts = {
+        "fits by chance": accident if certificate.accidental else "",
+        "undecided order": "; ".join(orders),
+        "undecided pairs": ", ".join(doubtful),
+        "rows it would take": "" if needed is None else str(needed),
+    }
+    return {name: text for name, text in facts.items() if text}
 
 
 def _finding_facts(solution: "Solution") -> dict[str, str]:
@@ -222,9 +182,8 @@ def _finding_facts(solution: "Solution") -> dict[str, str]:
         reasons.setdefault(one.reason, []).append(one.id)
     facts = {}
     if reasons:
-        facts["left over"] = "; ".join(
-            f"{', '.join(map(str, names))} ({reason})" for reason, names in reasons.items()
-        )
+        lists = [f"{', '.join(map(str, names))} ({reason})" for reason, names in reasons.items()]
+        facts["left over"] = "; ".join(lists)
     if findings.gaps:
         facts["missing"] = "; ".join(_gap(gap, solution) for gap in findings.gaps)
     for number, note in enumerate(findings.notes, start=1):
@@ -254,17 +213,15 @@ def _gap(gap: "Gap", solution: "Solution") -> str:
 def print_verdict(verdict: "Verdict") -> None:
     """Print what a check found."""
     console = Console(highlight=False)
+    bound = verdict.tolerance
+    facts = {
+        "mean squared error": f"{verdict.mse:.3g} over {verdict.rows} rows",
+        "max absolute error": f"{verdict.max_abs_error:.3g}",
+        "explained by rounding": f"mean squared {bound.rms**2:.2g}, maximum {bound.peak:.2g}",
+        "sha256": verdict.sha256,
+    }
     _print_outcome(console, verdict.outcome)
-    _print_facts(
-        console,
-        {
-            "mean squared error": f"{verdict.mse:.3g} over {verdict.rows} rows",
-            "max absolute error": f"{verdict.max_abs_error:.3g}",
-            "explained by rounding": f"mean squared {verdict.tolerance.rms**2:.2g}, maximum "
-            f"{verdict.tolerance.peak:.2g}",
-            "sha256": verdict.sha256,
-        },
-    )
+    _print_facts(console, facts)
 
 
 def _print_outcome(console: Console, outcome: Outcome) -> None:
@@ -295,23 +252,6 @@ def _fits(console: Console, indent: int, value: str) -> bool:
     return not console.is_terminal or indent + len(value) <= console.width
 
 
-def _print_table(console: Console, table: Table) -> None:
-    """Print a table; in a file or pipe as wide as it is, since no window bounds it there."""
-    if not console.is_terminal:
-        roomy = console.options.update(max_width=10_000)
-        console.width = max(console.width, console.measure(table, options=roomy).maximum)
-    console.print(table)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(
-            column, justify="left" if column in ("can be", "ids") else "right", overflow="fold"
-        )
-    return table
-
-
 def _roles(position: int, anatomy: "Anatomy | None") -> str:
     if anatomy is None:
         return "?"
@@ -319,13 +259,9 @@ def _roles(position: int, anatomy: "Anatomy | None") -> str:
     return " or ".join(role for role, fitting in roles.items() if position in fitting)
 
 
-def _by_kind(name: "PieceId") -> tuple[bool, "PieceId"]:
-    """Numbers before names."""
-    return isinstance(name, str), name
-
-
 def _some(names: Iterable["PieceId"]) -> str:
-    names = list(names)
+    """The first names, numbers before texts."""
+    names = sorted(names, key=lambda name: (isinstance(name, str), name))
     shown = ", ".join(_name(name) for name in names[:IDS_SHOWN])
     return shown if len(names) <= IDS_SHOWN else f"{shown}, …"
 

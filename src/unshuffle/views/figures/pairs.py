@@ -13,32 +13,24 @@ from unshuffle.grouping.signals import Scores
 from unshuffle.grouping.spectra import all_traces, product
 from unshuffle.pieces.pile import Floats
 from unshuffle.solution.solution import Solution
-from unshuffle.views.figures.style import (
-    BLUE,
-    COLOURS,
-    GREY,
-    INK,
-    ORANGE,
-    PALE,
-    axis,
-    count_across,
-    legend,
-    short,
-)
+from unshuffle.views.figures import style
+from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, PALE, axis, count_across, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.image import AxesImage
 
 PRODUCT = r"$W_\mathrm{out}W_\mathrm{in}$"
 
+# What scores measure, by signal; the others are called by their names.
 UNITS = {
     "fused": "log-odds that they belong together (nats)",
     "trace": f"± trace of {PRODUCT} (dimensionless)",
 }
-"""What scores measure, by signal; the others are called by their names."""
 
+# Share of the entries of products whose magnitudes the colours tell apart.
 SHOWN = 0.995
-"""Share of the entries of products whose magnitudes the colours tell apart."""
 
 
 def products(
@@ -46,20 +38,7 @@ def products(
 ) -> "Axes":
     """Heat maps of W_out W_in: pairs as matched above, each with its best rival below.
 
-    Parameters
-    ----------
-    solution
-        A solution.
-    matches
-        Which of its pairing's matches to show; by default those of the smallest, the middle and
-        the largest margin.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
+    Without `matches` those of the smallest, the middle and the largest margin are shown.
     """
     if matches is None:
         placed = {block[INP] for block in solution.blocks}
@@ -67,30 +46,22 @@ def products(
         ranked = sorted(ranked, key=lambda match: match.margin)
         matches = [ranked[k] for k in sorted({0, len(ranked) // 2, len(ranked) - 1})]
     ax = axis(ax, 2.1 * len(matches) + 1, 5.0)
+    from matplotlib.colors import Normalize
+
     tiles = [*_tiles(solution, matches)]
     entries = np.concatenate([np.abs(values).ravel() for _, _, values, _ in tiles])
     bound = float(np.quantile(entries, SHOWN)) or 1.0
+    norm = Normalize(-bound, bound)
     width, height = 1.15, 1.25
     for column, row, values, name in tiles:
         left, bottom = column * width, -row * height
-        image = ax.imshow(
-            values,
-            cmap=COLOURS,
-            vmin=-bound,
-            vmax=bound,
-            interpolation="nearest",
-            extent=(left, left + 1, bottom, bottom + 1),
-        )
+        image = _heat_map(ax, values, (left, bottom), norm)
         ax.text(left + 0.5, bottom + 1.03, name, ha="center", fontsize="small", parse_math=False)
-    ax.set_xlim(-0.02, (len(matches) - 1) * width + 1.02)
-    ax.set_ylim(-height - 0.02, 1.2)
+    ax.set(xlim=(-0.02, (len(matches) - 1) * width + 1.02), ylim=(-height - 0.02, 1.2))
     ax.set_xticks([])
     ax.set_yticks([0.5, 0.5 - height], ["as matched", "best rival"], rotation=90, va="center")
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.figure.colorbar(
-        image, ax=ax, label=f"entry of {PRODUCT} (dimensionless)", shrink=0.8, extend="both"
-    )
+    label = f"entry of {PRODUCT} (dimensionless)"
+    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8, extend="both")
     return ax
 
 
@@ -105,27 +76,30 @@ def _tiles(solution: Solution, matches: Sequence[Match]) -> Iterator[tuple[int, 
         elif match.rival is not None and match.rival in inp:
             pairs.append((match.rival, match.out))
         for row, (a, b) in enumerate(pairs):
-            name = f"{short(a)} with {short(b)}"
+            name = f"{style.short(a)} with {style.short(b)}"
             if row == 0:
                 name += "\n" + (f"margin {match.margin:.1f}" if pairs[1:] else "no rival")
             yield column, row, product(blocks, inp[a], out[b]), name
 
 
+def _heat_map(
+    ax: "Axes", values: Floats, corner: tuple[float, float], norm: "Normalize"
+) -> "AxesImage":
+    """Draw a matrix in a square of side 1 from its lower left corner; the axis loses its frame."""
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    left, bottom = corner
+    return ax.imshow(
+        values,
+        cmap=style.COLOURS,
+        norm=norm,
+        interpolation="nearest",
+        extent=(left, left + 1, bottom, bottom + 1),
+    )
+
+
 def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
-    """The scores of all pairs: in the pile's sequence, and with the network along the diagonal.
-
-    Parameters
-    ----------
-    solution
-        A solution.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
-    """
+    """The scores of all pairs: in the pile's sequence, and with the network along the diagonal."""
     ax = axis(ax, 7.4, 3.6)
     from matplotlib.colors import Normalize
 
@@ -134,42 +108,19 @@ def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     rows += [i for i in range(before.shape[0]) if i not in set(rows)]
     columns += [j for j in range(before.shape[1]) if j not in set(columns)]
     after = before[np.ix_(rows, columns)]
-    norm = Normalize(float(before.min()), float(before.max()))
-    gap = 1.1
+    norm, gap = Normalize(float(before.min()), float(before.max())), 1.1
     for left, values, title in ((0.0, before, "before"), (gap, after, "after matching")):
-        image = ax.imshow(
-            values,
-            cmap=COLOURS,
-            norm=norm,
-            interpolation="nearest",
-            extent=(left, left + 1, 0, 1),
-        )
+        image = _heat_map(ax, values, (left, 0), norm)
         ax.text(left + 0.5, 1.03, title, ha="center")
-    ax.set_xlim(-0.01, gap + 1.01)
-    ax.set_ylim(-0.01, 1.12)
+    ax.set(xlim=(-0.01, gap + 1.01), ylim=(-0.01, 1.12))
     ax.set_xticks([0.5, gap + 0.5], [f"{before.shape[1]} out layers"] * 2)
     ax.set_yticks([0.5], [f"{before.shape[0]} inp layers"], rotation=90, va="center")
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
     ax.figure.colorbar(image, ax=ax, label=_unit(solution.evidence.signal), shrink=0.85)
     return ax
 
 
 def rivals(solution: Solution, ax: "Axes | None" = None) -> "Axes":
-    """The score of each pair against those of its rivals, sorted by magnitude.
-
-    Parameters
-    ----------
-    solution
-        Its pairing says by which signal. Rivals are all pairs that share a layer with the pair.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
-    """
+    """The score of each pair against those of all pairs that share a layer with it, sorted."""
     at, pairing = _positions(solution), solution.evidence
     square = pairing.anatomy.interchangeable
     return _against_rivals(axis(ax), pairing.scores, at, _unit(pairing.signal), square)
@@ -178,19 +129,7 @@ def rivals(solution: Solution, ax: "Axes | None" = None) -> "Axes":
 def traces(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
     """The trace of each block's W_out W_in against those of wrong pairs, sorted by magnitude.
 
-    The trace chart of the write-up "dropped" (gardberg.xyz).
-
-    Parameters
-    ----------
-    network
-        The network. Wrong pairs are made of layers of two of its blocks.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
+    Wrong pairs are made of layers of two blocks, as in the write-up "dropped" (gardberg.xyz).
     """
     at = [(block, block) for block in range(len(network.blocks))]
     unit = f"trace of {PRODUCT} (dimensionless)"
@@ -221,19 +160,15 @@ def _against_rivals(
         )
     ax.axhline(0, color=GREY, lw=0.6, zorder=0)
     count_across(ax)
-    ax.set_xlabel("pair, by the magnitude of its score")
-    ax.set_ylabel(unit)
+    ax.set(xlabel="pair, by the magnitude of its score", ylabel=unit)
     legend(ax)
     return ax
 
 
 def _positions(solution: Solution) -> list[tuple[int, int]]:
     """Row and column in the scores of each block, in the order in which they run."""
-    anatomy = solution.evidence.anatomy
-    return [
-        (anatomy.inp.index(inp), anatomy.out.index(out))
-        for inp, out in solution.arrangement.tolist()
-    ]
+    inps, outs = solution.evidence.anatomy.inp, solution.evidence.anatomy.out
+    return [(inps.index(inp), outs.index(out)) for inp, out in solution.arrangement.tolist()]
 
 
 def _unit(signal: str) -> str:
@@ -241,20 +176,7 @@ def _unit(signal: str) -> str:
 
 
 def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
-    """How far ahead of its best rival each pair is, the weakest first.
-
-    Parameters
-    ----------
-    solution
-        A pair that the search formed against the weights has no margin; it is marked at 0.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
-    """
+    """Lead of each pair over its best rival, the weakest first; at 0 if the search formed it."""
     ax = axis(ax, height=3.4)
     formed = [pair for pair, margin in solution.margins.items() if math.isnan(margin)]
     sure = {pair: margin for pair, margin in solution.margins.items() if math.isfinite(margin)}
@@ -270,7 +192,7 @@ def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     if ranked:
         pair, margin = ranked[0]
         ax.annotate(
-            " with ".join(map(short, pair)),
+            " with ".join(map(style.short, pair)),
             (place[0], margin),
             (6, 0),
             textcoords="offset points",
@@ -281,6 +203,6 @@ def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
         )
     ax.axhline(0, color=GREY, lw=0.6)
     count_across(ax)
-    ax.set_xlabel("pair, the weakest first")
-    ax.set_ylabel("margin (standard deviations\nof the unmatched scores)")
+    unit = "margin (standard deviations\nof the unmatched scores)"
+    ax.set(xlabel="pair, the weakest first", ylabel=unit)
     return ax

@@ -1,4 +1,4 @@
-"""What the blocks do to the stream: eigenvalues, and norms along the depth."""
+"""What a network is given and does to its stream: columns of a record, eigenvalues, norms."""
 
 from typing import TYPE_CHECKING
 
@@ -8,36 +8,60 @@ from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.network import Network
 from unshuffle.grouping.spectra import eigenvalues, stream_norms
 from unshuffle.pieces.pile import Floats
-from unshuffle.views.figures.style import (
-    BLUE,
-    COLOURS,
-    INK,
-    MANY_DOTS,
-    ORANGE,
-    axis,
-    count_across,
-    legend,
-)
+from unshuffle.pieces.records import Records
+from unshuffle.views.figures import style
+from unshuffle.views.figures.style import BLUE, INK, ORANGE, axis, count_across, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+BINS = 50
+
+
+def inputs(records: Records, ax: "Axes | None" = None) -> "Axes":
+    """Distribution of each input: a strip of its histogram, with the median; all rows count."""
+    ax = axis(ax)
+    edges = np.linspace(records.inputs.min(), records.inputs.max() or 1.0, BINS + 1)
+    shares = np.stack([np.histogram(column, edges)[0] for column in records.inputs.T], axis=1)
+    image = ax.imshow(
+        100 * shares / len(records),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(-0.5, records.width - 0.5, edges[0], edges[-1]),
+        cmap=style.COLOURS,
+    )
+    medians = np.median(records.inputs, axis=0)
+    ax.hlines(medians, np.arange(records.width) - 0.4, np.arange(records.width) + 0.4, "w", lw=1.2)
+    ax.set(xlabel="input column (white: its median)", ylabel="value, in the record's units")
+    ax.figure.colorbar(image, ax=ax, label="rows in a bin (%)")
+    return ax
+
+
+def outputs(records: Records, ax: "Axes | None" = None) -> "Axes":
+    """Distributions of the predictions and any targets; several outputs are counted together."""
+    ax = axis(ax, height=3.2)
+    known = {"predictions": records.predictions, "targets": records.targets}
+    values = {name: v[np.isfinite(v)] for name, v in known.items() if v is not None}
+    values = {name: v for name, v in values.items() if v.size}
+    if values:
+        edges = np.histogram_bin_edges(np.concatenate(list(values.values())), BINS)
+        looks = {
+            "predictions": {"color": BLUE, "histtype": "stepfilled", "alpha": 0.75},
+            "targets": {"color": INK, "histtype": "step", "linewidth": 1.4},
+        }
+        for name, some in values.items():
+            share = np.full(some.size, 100 / some.size)
+            ax.hist(some, edges, weights=share, label=name, **looks[name])
+        legend(ax)
+    else:
+        ax.text(0.5, 0.5, "the record holds no predictions", ha="center", transform=ax.transAxes)
+    ax.set(xlabel="value, in the record's units", ylabel="share of them in a bin (%)")
+    return ax
+
 
 def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
-    """Eigenvalues of each block's W_out W_in, and the disc in which I + W_out W_in contracts.
-
-    Parameters
-    ----------
-    network
-        The network; colour is the place of a block in it.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
-    """
+    """Eigenvalues of each block's W_out W_in, coloured by place, and where a block contracts."""
     from matplotlib.patches import Circle
 
     ax = axis(ax, 7.0, 4.2)
@@ -49,9 +73,9 @@ def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
         values.imag,
         s=6,
         c=places,
-        cmap=COLOURS,
+        cmap=style.COLOURS,
         linewidths=0,
-        rasterized=values.size > MANY_DOTS,
+        rasterized=values.size > style.MANY_DOTS,
     )
     ax.text(-1, 1.02, "contracts inside: $|1 + λ| < 1$", ha="center", va="bottom", fontsize="small")
     ax.set_aspect("equal")
@@ -62,22 +86,7 @@ def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
 
 
 def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
-    """Norms of the states along the depth, and of the step that each block makes.
-
-    Parameters
-    ----------
-    network
-        The network.
-    inputs
-        Shape (rows, width): what is sent through it.
-    ax
-        Where to draw; by default in a figure of its own.
-
-    Returns
-    -------
-    Axes
-        The axis.
-    """
+    """Norms of states and steps along the depth, for inputs of shape (rows, width)."""
     ax = axis(ax, height=3.4)
     states, steps = stream_norms(network, inputs)
     depth = np.arange(len(states))
@@ -90,9 +99,7 @@ def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
         marker = "o" if len(at) == 1 else None  # of a single block, whose step is no line
         label = f"{name}: median, 5 % to 95 % of the rows"
         ax.plot(at, middle, line, marker=marker, color=colour, label=label)
-    ax.set_yscale("log")
+    ax.set(xlabel="blocks passed", ylabel="Euclidean norm\n(units of the inputs)", yscale="log")
     count_across(ax)
-    ax.set_xlabel("blocks passed")
-    ax.set_ylabel("Euclidean norm\n(units of the inputs)")
     legend(ax)
     return ax

@@ -1,8 +1,10 @@
-"""What all figures share: colours, an axis where none is given, names as plain text."""
+"""What all figures share: colours, an axis, names as plain text, the bytes of a file."""
 
+import io
+import warnings
 from typing import TYPE_CHECKING
 
-from unshuffle.errors import MissingExtraError
+from unshuffle.errors import MissingExtraError, UsageError
 from unshuffle.files import shown
 
 if TYPE_CHECKING:
@@ -10,29 +12,28 @@ if TYPE_CHECKING:
 
     from unshuffle.pieces.pile import PieceId
 
+FORMATS = ("png", "svg", "pdf")
+PIXELS_PER_INCH = 150
+
+# Dates would make the bytes differ from day to day.
+UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
 # Blue and orange of Okabe & Ito, "Color Universal Design" (2008): they differ for every kind of
 # colour vision, and in lightness, so that they differ in grey print too.
 INK, BLUE, ORANGE, GREY, PALE = "#1a1a1a", "#0072b2", "#e69f00", "#8c8c8c", "#d0d0d0"
 
+# The colour map is made for colour blindness, and its lightness rises steadily (Nuñez et al. 2018).
+# Signed values are shown on it too, from −a to a: in grey print their sign stays visible.
 COLOURS = "cividis"
-"""The colour map: made for colour blindness, and its lightness rises steadily (Nuñez et al. 2018).
-
-Signed values are shown on it too, from −a to a: in grey print their sign stays visible."""
 
 NAME_CHARACTERS = 16
 
+# Beyond so many, dots are pixels in vector formats too, which would grow by megabytes.
 MANY_DOTS = 3000
-"""Beyond so many, dots are pixels in vector formats too, which would grow by megabytes."""
 
 
 def need_matplotlib() -> None:
-    """Refuse to go on without matplotlib.
-
-    Raises
-    ------
-    MissingExtraError
-        If it is not installed.
-    """
+    """Raise `MissingExtraError` where matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
@@ -40,13 +41,7 @@ def need_matplotlib() -> None:
 
 
 def axis(ax: "Axes | None", width: float = 7.0, height: float = 4.0) -> "Axes":
-    """The axis given, or that of a new figure of a size in inches.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is not installed.
-    """
+    """The axis given, or that of a new figure of a size in inches; may lack matplotlib."""
     if ax is None:
         need_matplotlib()
         from matplotlib.figure import Figure
@@ -54,6 +49,21 @@ def axis(ax: "Axes | None", width: float = 7.0, height: float = 4.0) -> "Axes":
         ax = Figure(figsize=(width, height), layout="constrained").add_subplot()
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def picture(ax: "Axes", kind: str) -> bytes:
+    """The figure of an axis in one of `FORMATS`, always the same bytes; else `UsageError`."""
+    from matplotlib import rc_context
+
+    if kind not in FORMATS:
+        raise UsageError(f"figures cannot be written as {kind!r}; there are: {', '.join(FORMATS)}")
+    stream = io.BytesIO()
+    # Text stays text, to be searched, copied and read aloud.
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "unshuffle", "pdf.fonttype": 42}
+    with rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a name in rare letters
+        ax.figure.savefig(stream, format=kind, dpi=PIXELS_PER_INCH, metadata=UNDATED.get(kind))
+    return stream.getvalue()
 
 
 def count_across(ax: "Axes") -> None:
@@ -64,10 +74,7 @@ def count_across(ax: "Axes") -> None:
 
 
 def short(name: "PieceId") -> str:
-    """A piece's name, fit for a label: one line, not too long.
-
-    Whoever draws it must do so with `parse_math=False`: names may contain dollars.
-    """
+    """A piece's name for a label, with `parse_math=False`: it may contain dollars."""
     text = shown(name)
     return text if len(text) <= NAME_CHARACTERS else f"{text[: NAME_CHARACTERS - 1]}…"
 

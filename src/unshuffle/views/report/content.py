@@ -23,29 +23,21 @@ from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats, PieceId
 from unshuffle.solution.solution import Solution
 
+# Of weights, at one byte each, that a page may hold: 1,800 blocks 48 → 96 → 48.
 WEIGHT_BYTES = 2**24
-"""Of weights, at one byte each, that a page may hold: 1,800 blocks 48 → 96 → 48."""
-
+# Of tested candidates that are drawn; of more, every n-th.
 DOTS = 50_000
-"""Of tested candidates that are drawn; of more, every n-th."""
-
+# Of the replay: a minute. Of more, every n-th, and the last.
 FRAMES = 2_000
-"""Of the replay: a minute. Of more, every n-th, and the last."""
-
+# Bytes: arrays begin where the browser can view them as numbers of any size.
 _ALIGNMENT = 8
-"""Bytes: arrays begin where the browser can view them as numbers of any size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What is put into the page.
+    """What is put into the page: values that are ready for JSON, and arrays by name.
 
-    Parameters
-    ----------
-    values
-        Ready for JSON.
-    arrays
-        Numbers by name, in types that browsers have: float32, int32, uint8, int8.
+    Arrays are of types that browsers have: float32, int32, uint8, int8.
     """
 
     values: Mapping[str, Any]
@@ -56,7 +48,11 @@ class Content:
 
         No character in it can end the element or begin markup, and none is beyond ASCII.
         """
-        values = {**self.values, "arrays": self._layout()}
+        layout, start = {}, 0
+        for name, held in self.arrays.items():
+            layout[name] = {"type": held.dtype.name, "start": start, "shape": held.shape}
+            start += held.nbytes + -held.nbytes % _ALIGNMENT
+        values = {**self.values, "arrays": layout}
         text = json.dumps(values, separators=(",", ":"), allow_nan=False)
         return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
@@ -65,13 +61,6 @@ class Content:
         parts = [values.tobytes() for values in self.arrays.values()]
         padded = b"".join(part + bytes(-len(part) % _ALIGNMENT) for part in parts)
         return base64.b64encode(gzip.compress(padded, 6, mtime=0)).decode()
-
-    def _layout(self) -> dict[str, dict[str, Any]]:
-        layout, start = {}, 0
-        for name, values in self.arrays.items():
-            layout[name] = {"type": values.dtype.name, "start": start, "shape": values.shape}
-            start += values.nbytes + -values.nbytes % _ALIGNMENT
-        return layout
 
 
 def content_of(solution: Solution) -> Content:
@@ -82,6 +71,7 @@ def content_of(solution: Solution) -> Content:
     ids = tuple(dict.fromkeys((*inp, *out, last)))
     number = {name: piece for piece, name in enumerate(ids)}
     row, column = ({name: i for i, name in enumerate(names)} for names in (inp, out))
+    phases = list(dict.fromkeys(step.phase for step in trace.steps))
     every = -(-trace.tested // DOTS) or 1
     values = {
         "verdict": _verdict(solution),
@@ -101,13 +91,13 @@ def content_of(solution: Solution) -> Content:
             for match in pairing.matches
         ],
         "certificate": None if solution.certificate is None else encode(solution.certificate),
-        "phases": _phases(trace),
+        "phases": phases,
         "every": every,
     }
     arrays = {
         "scores": pairing.scores.astype(np.float32),
         **_weights(solution, ids[: len({*inp, *out})]),
-        **_steps(trace),
+        **_steps(trace, phases),
         **_frames(solution),
         **_tested(trace, every),
     }
@@ -145,34 +135,23 @@ def _numbers(arrangement: Arrangement, anatomy: Anatomy) -> NDArray[np.int32]:
 
 
 def _weights(solution: Solution, ids: Sequence[PieceId]) -> dict[str, NDArray[Any]]:
-    """The weights of pieces, rounded to 8 bits: numbers from -127 to 127, and a scale for each.
-
-    Nothing where they are too large for a page.
-    """
+    """Weights as 8 bits from -127 to 127 and a scale for each; nothing if too large for a page."""
     layers = dict(zip(solution.layers, as_mlp(solution.network).layers(), strict=True))
     weights: list[Floats] = [layers[name].weight for name in ids]
     if sum(weight.size for weight in weights) > WEIGHT_BYTES:
         return {}
     largest = np.array([np.abs(weight).max() for weight in weights])
     scales = np.where(largest > 0, largest, 1) / 127
-    rounded = [
-        np.rint(weight / scale).astype(np.int8).ravel()
-        for weight, scale in zip(weights, scales, strict=True)
-    ]
-    return {"weights": np.stack(rounded), "scales": scales.astype(np.float32)}
+    scaled = [weight / scale for weight, scale in zip(weights, scales, strict=True)]
+    rounded = np.stack([np.rint(weight).astype(np.int8).ravel() for weight in scaled])
+    return {"weights": rounded, "scales": scales.astype(np.float32)}
 
 
-def _phases(trace: Trace) -> list[str]:
-    """Names of the phases, in the sequence in which they first came."""
-    return list(dict.fromkeys(step.phase for step in trace.steps))
-
-
-def _steps(trace: Trace) -> dict[str, NDArray[Any]]:
-    """Of every step: its phase, error, candidates and rows, and when it ended."""
-    phases = {phase: k for k, phase in enumerate(_phases(trace))}
+def _steps(trace: Trace, phases: list[str]) -> dict[str, NDArray[Any]]:
+    """Of every step: the number of its phase, error, candidates and rows, and when it ended."""
     steps = trace.steps
     return {
-        "phase": np.array([phases[step.phase] for step in steps], np.int32),
+        "phase": np.array([phases.index(step.phase) for step in steps], np.int32),
         "error": np.array([step.error for step in steps], np.float32),
         "candidates": np.array([len(step.tested) for step in steps], np.int32),
         "stepRows": np.array([step.rows for step in steps], np.int32),

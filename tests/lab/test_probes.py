@@ -8,11 +8,11 @@ import pytest
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork, MlpStack
 from unshuffle.errors import UsageError
-from unshuffle.lab import causes, landscape
+from unshuffle.lab import probes, searches
 from unshuffle.lab.approach import task_of
-from unshuffle.lab.growth import drift, growth, last_turns, without_skips
+from unshuffle.lab.probes import drift, growth, last_turns, without_skips
 from unshuffle.lab.subjects import Subject, folder_subject
-from unshuffle.oracle.evaluation import Case
+from unshuffle.oracle.evaluation import Case, count_inversions
 from unshuffle.oracle.recipe import read_recipe
 from unshuffle.ordering.moves import shifted
 
@@ -41,18 +41,18 @@ def coupled(rng, factor, blocks=3, width=6):
 
 
 def test_a_contraction_has_its_eigenvalues_in_the_disc(rng):
-    found = causes.spectrum(case_of(coupled(rng, -0.5), rng))
+    found = probes.spectrum(case_of(coupled(rng, -0.5), rng))
     assert found["open_gates"] == 1
     assert found["negative"] == found["negative_gated"] == 1
     assert found["contracting"] == found["contracting_gated"] == 1
     assert found["contracting_least"] == found["negative_least"] == 1
     assert found["distortion"] == pytest.approx(np.log(2))
-    found = causes.spectrum(case_of(coupled(rng, 0.5), rng))
+    found = probes.spectrum(case_of(coupled(rng, 0.5), rng))
     assert found["negative"] == found["contracting"] == 0
     assert found["distortion"] == pytest.approx(np.log(1.5))
     one = coupled(rng, -0.5)
     one.blocks.out_weight[1] *= -1
-    found = causes.spectrum(case_of(one, rng))
+    found = probes.spectrum(case_of(one, rng))
     assert found["contracting"] == found["negative"] == pytest.approx(2 / 3)
     assert found["contracting_least"] == found["negative_least"] == 0
 
@@ -61,7 +61,7 @@ def test_closed_gates_make_an_isometry(rng):
     network = coupled(rng, -0.5)
     network.blocks.inp_bias[:] = -500
     network.blocks.out_bias[:] = 0
-    found = causes.spectrum(case_of(network, rng))
+    found = probes.spectrum(case_of(network, rng))
     assert found["negative"] == 1
     assert found["open_gates"] == found["negative_gated"] == found["distortion"] == 0
 
@@ -71,13 +71,13 @@ def test_gates_are_those_of_the_states(rng):
     network.blocks.out_bias[:] = 0
     network.blocks.inp_bias[:] = -500
     network.blocks.inp_bias[1, :4] = 500
-    gates = causes.average_gates(network, rng.normal(size=(30, 6)))
+    gates = probes.average_gates(network, rng.normal(size=(30, 6)))
     np.testing.assert_array_equal(gates[1], np.arange(12) < 4)
     assert not gates[[0, 2]].any()
 
 
 def test_a_block_that_writes_against_what_it_reads_has_one_sign(rng):
-    found = causes.signs(case_of(coupled(rng, -0.5), rng))
+    found = probes.signs(case_of(coupled(rng, -0.5), rng))
     assert found["trace_side"] == -1
     assert found["one_signed"] == found["coherence"] == found["blocks_of_one_sign"] == 1
     assert found["one_signed_wrong"] == pytest.approx(0.5, abs=0.1)
@@ -87,11 +87,11 @@ def test_a_block_that_writes_against_what_it_reads_has_one_sign(rng):
 def test_norms_agree_where_they_are_proportional(rng):
     network = coupled(rng, 2.0)
     network.blocks.inp_bias[:] = 0
-    found = causes.balance(case_of(network, rng))
+    found = probes.balance(case_of(network, rng))
     assert found["log_norm"] == pytest.approx(1)
     assert abs(found["log_norm_wrong"]) < 0.9
     assert found["imbalance"] == pytest.approx((4 - 1) / (4 + 1))
-    assert causes.relative_traces(network.blocks) == pytest.approx(np.full(3, np.sqrt(6)))
+    assert probes.relative_traces(network.blocks) == pytest.approx(np.full(3, np.sqrt(6)))
 
 
 def flow_step(network, inputs, rate):
@@ -157,7 +157,7 @@ def test_growth_watches_a_training(tmp_path):
     for one, other in zip(networks[-1].layers(), oracle.network.layers(), strict=True):
         np.testing.assert_array_equal(one.weight, other.weight)
     for name, network in (("trace_end", oracle.network), ("trace_start", networks[0])):
-        traces = 2 * causes.relative_traces(network.blocks)  # the root of the width is 2
+        traces = 2 * probes.relative_traces(network.blocks)  # the root of the width is 2
         assert found[name] == pytest.approx(traces.mean())
     assert 0 <= found["block_turn"] <= found["block_turn_last"] <= 1
     assert found["trace_start"] != found["trace_early"] != found["trace_end"]
@@ -186,8 +186,8 @@ def test_orders_are_drawn_at_their_distances(rng):
     truth = rng.permutation(7)
     place = np.argsort(truth)
     for distance in (0, 1, 10, 21):
-        order = landscape.order_at_distance(truth, distance, rng)
-        assert landscape.count_inversions(place[order].tolist()) == distance
+        order = searches.order_at_distance(truth, distance, rng)
+        assert count_inversions(place[order].tolist()) == distance
 
 
 def exchanged(arrangement, s, t):
@@ -203,7 +203,7 @@ def test_a_descent_ends_where_no_move_helps(dropped, rng, tried, move):
     task, _ = task_of(case, rng)
     judge = task.judge(60)
     start = judge.run(task.arranged(rng.permutation(6)))
-    end = landscape.descend(judge, start, getattr(landscape, tried))
+    end = searches.descend(judge, start, getattr(searches, tried))
     assert end.error < start.error
     others = [move(end.arrangement, s, t) for s, t in permutations(range(6), 2)]
     assert min(judge.run(other).error for other in others) >= end.error
@@ -220,15 +220,15 @@ def test_rank_correlation_is_that_of_scipy(rng):
     from scipy.stats import spearmanr
 
     a, b = rng.integers(5, size=40), rng.normal(size=40)
-    assert landscape.spearman(a, b) == pytest.approx(spearmanr(a, b).statistic)
-    assert landscape.spearman(np.ones(4), np.arange(4)) == 0
+    assert searches.spearman(a, b) == pytest.approx(spearmanr(a, b).statistic)
+    assert searches.spearman(np.ones(4), np.arange(4)) == 0
 
 
 def test_the_landscape_of_a_small_network(dropped):
-    by = landscape.Survey(sampled=60)
+    by = searches.Effort(sampled=60)
     made = dropped(rows=60, blocks=4, width=6, hidden=8)
     case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
-    found = landscape.landscape(*task_of(case, np.random.default_rng(0)), by)
+    found = searches.landscape(*task_of(case, np.random.default_rng(0)), by)
     assert found["funnel"] > 0.5
     assert found["greedy_right"] in (0, 1)
     assert 0 <= found["greedy_inversions"] <= 1
