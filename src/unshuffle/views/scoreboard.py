@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unshuffle.files import shown
-from unshuffle.oracle.scoreboard import Summary
+from unshuffle.oracle.evaluation import Summary
 
 Rows = list[tuple[str, ...]]
 """The first one is the head."""
