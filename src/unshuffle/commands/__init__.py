@@ -24,6 +24,7 @@ from unshuffle.errors import UnshuffleError
 
 MISTAKE = 2
 
+# By name: the module in which a command is declared under its name, and a summary.
 COMMANDS = {
     "inspect": ("pile", "show what lies on the floor"),
     "pair": ("pile", "find which inp layer belongs to which out layer, by weights alone"),
@@ -37,7 +38,6 @@ COMMANDS = {
     "lab": ("lab", "run experiments, keep what they found, render the plan"),
     "oracle": ("oracle", "train networks whose answer is known, and judge every method on them"),
 }
-"""By name: the module in which a command is declared under its name, and a summary."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

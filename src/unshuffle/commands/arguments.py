@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
-from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from unshuffle import files
 from unshuffle.errors import AnswerError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from unshuffle import Pile, Records
     from unshuffle.pieces.pile import PieceId
 
@@ -46,9 +47,16 @@ def seeds(text: str) -> list[float]:
     return [number(int, 0)(part) for part in text.split(",")]
 
 
+def folder(text: str) -> "Path":
+    """An argument type: a folder's path; `--help` need not wait for the import."""
+    from pathlib import Path
+
+    return Path(text)
+
+
 # By metavar, the type of an argument; all others are text.
 TYPES: dict[str, Callable[[str], object]] = {
-    "DIR": Path,
+    "DIR": folder,
     "N": number(int, 1),
     "NAME[,NAME…]": lambda text: [part.strip() for part in text.split(",")],
     "PART": number(float, 0),
@@ -75,7 +83,8 @@ def add_arguments(parser: argparse._ActionsContainer, text: str) -> None:
 
     A usage is `name METAVAR`, `--option METAVAR`, `--option {one,other}` or `--flag`, and notes.
     """
-    for usage, purpose in re.findall(r"^(\S.*)\n((?: .*\n?)+)", dedent(text), re.MULTILINE):
+    for one in re.split(r"\n(?=\S)", dedent(text).strip()):
+        usage, purpose = one.split("\n", 1)
         name_and_metavar, *notes = usage.split(", ")
         name, _, metavar = name_and_metavar.partition(" ")
         options: dict[str, Any] = {"help": " ".join(purpose.split())}

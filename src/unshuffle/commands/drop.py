@@ -1,7 +1,6 @@
 """`drop`: a network is broken into shuffled pieces and a record."""
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +97,8 @@ def harder(parser: argparse.ArgumentParser) -> None:
 @command(*ARGUMENTS, harder)
 def drop(args: argparse.Namespace) -> int:
     """Drop the network and write what is left of it."""
+    from dataclasses import fields
+
     import numpy as np
 
     from unshuffle.oracle import dropping
