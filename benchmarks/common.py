@@ -4,7 +4,7 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
@@ -82,6 +82,13 @@ def count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return value
+
+
+def refuse_unknown(what: str, asked: Iterable[str] | None, known: Collection[str]) -> None:
+    """End the benchmark where something is asked for that there is not."""
+    for name in asked or ():
+        if name not in known:
+            sys.exit(f"there is no {what}{name!r}; there are: {', '.join(known)}")
 
 
 def machine() -> str:

@@ -16,13 +16,14 @@ import argparse
 import csv
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import Stopwatch, count, find_material
+from common import Stopwatch, count, find_material, refuse_unknown
 from unshuffle import Outcome, Pile, Records, Solution, UnshuffleError, solve
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.files import read_network
@@ -202,6 +203,25 @@ def verdict_of_both(dropped: Dropped, second: Second, time_limit: float) -> tupl
     return max(judged, key=lambda each: KINDS.index(each[0]))
 
 
+def measure(done: set[tuple[str, str]], args: argparse.Namespace) -> Iterator[dict[str, str]]:
+    """A line for each model and case that is not done, as soon as it is measured."""
+    for path in args.models:
+        model = name_of(path)
+        cases = [case for case in args.cases or CASES if (model, case) not in done]
+        if not cases:
+            continue
+        network, data = read_model(path)
+        for case in cases:
+            watch = Stopwatch()
+            try:
+                dropped = damaged(network, data, case, args.rows)
+            except UnshuffleError:  # more damage than the network has pieces
+                continue
+            kind, outcome, mse = verdict(dropped, case, args.time_limit)
+            values = (model, case, kind, outcome, f"{mse:.3g}", f"{watch.seconds():.1f}")
+            yield dict(zip(FIELDS, values, strict=True))
+
+
 def main() -> None:
     """Measure what is not in the file yet, and print the table."""
     parser = argparse.ArgumentParser(description="Solve damaged piles.")
@@ -213,35 +233,19 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=20.0, metavar="SECONDS")
     parser.add_argument("--csv", type=Path, default=Path("damage.csv"), metavar="FILE")
     args = parser.parse_args()
-    unknown = [name for name in args.cases or () if name not in CASES]
-    if unknown:
-        sys.exit(f"there is no case {unknown[0]!r}; there are: {', '.join(CASES)}")
+    refuse_unknown("case ", args.cases, CASES)
     found: dict[tuple[str, str], dict[str, str]] = {}
     if args.csv.exists():
         with args.csv.open(newline="", encoding="utf-8") as file:
             found = {(line["model"], line["case"]): line for line in csv.DictReader(file)}
-    done = set() if args.again else {*found}
     with args.csv.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS)
         if not found:
             writer.writeheader()
-        for path in args.models:
-            model = name_of(path)
-            cases = [case for case in args.cases or CASES if (model, case) not in done]
-            if not cases:
-                continue
-            network, data = read_model(path)
-            for case in cases:
-                watch = Stopwatch()
-                try:
-                    dropped = damaged(network, data, case, args.rows)
-                except UnshuffleError:  # more damage than the network has pieces
-                    continue
-                kind, outcome, mse = verdict(dropped, case, args.time_limit)
-                values = (model, case, kind, outcome, f"{mse:.3g}", f"{watch.seconds():.1f}")
-                found[model, case] = dict(zip(FIELDS, values, strict=True))
-                writer.writerow(found[model, case])
-                file.flush()
+        for line in measure(set() if args.again else {*found}, args):
+            found[line["model"], line["case"]] = line
+            writer.writerow(line)
+            file.flush()
     print("| damage | " + " | ".join(KINDS) + " |")
     print("| --- |" + " --- |" * len(KINDS))
     for case in CASES:

@@ -23,8 +23,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from time import process_time
+from typing import TYPE_CHECKING
 
 import unshuffle
+
+if TYPE_CHECKING:
+    import targets
 
 CRASHES = Path("build", "fuzz")
 """Where files are kept on which a reader failed."""
@@ -91,13 +95,7 @@ def fuzz(name: str, runs: int, seed: int, folder: Path) -> None:
 
     target = targets.make_targets(folder)[name]
     path, corpus = folder / target.name, folder / "corpus"
-    corpus.mkdir()
-    for number, content in enumerate([*target.sound, b"nothing of the kind"]):
-        # Read once, so that what is imported on the way is there from here on.
-        (corpus / str(number)).write_bytes(content)
-        path.write_bytes(content)
-        with suppress(UnshuffleError):
-            target.read(path)
+    lay_corpus(target, path, corpus)
     guard = Guard(folder)
     done = returned = 0
 
@@ -119,19 +117,37 @@ def fuzz(name: str, runs: int, seed: int, folder: Path) -> None:
             print(f"{name:<30} {done:>6} {figures}", flush=True)
             os._exit(0)  # the fuzzer's own end would count the files on which its corpus was made
 
-    def mutate(content: bytes, most: int, number: int) -> bytes:
-        random = Random(number)
-        found = targets.inner(content, random.randrange(99)) if random.random() < 0.5 else None
-        if found is None:
-            mutant: bytes = atheris.Mutate(content, most)
-            return mutant
-        part, repack = found
-        return repack(atheris.Mutate(part, max(most, 2 * len(part))))[:most]
-
     options = [f"-runs={10 * runs}", f"-seed={seed}", "-timeout=99999", "-rss_limit_mb=0"]
     options += ["-max_len=65536", f"-artifact_prefix={folder}/", str(corpus)]
     atheris.Setup([sys.argv[0], *options], one, custom_mutator=mutate)
     atheris.Fuzz()
+
+
+def mutate(content: bytes, most: int, number: int) -> bytes:
+    """Change a file, or one of the parts that lie behind a checksum in it."""
+    import atheris
+
+    import targets
+
+    random = Random(number)
+    found = targets.inner(content, random.randrange(99)) if random.random() < 0.5 else None
+    if found is None:
+        mutant: bytes = atheris.Mutate(content, most)
+        return mutant
+    part, repack = found
+    return repack(atheris.Mutate(part, max(most, 2 * len(part))))[:most]
+
+
+def lay_corpus(target: "targets.Target", path: Path, corpus: Path) -> None:
+    """Write what the fuzzer begins from, and read it once: what that imports is there then."""
+    from unshuffle.errors import UnshuffleError
+
+    corpus.mkdir()
+    for number, content in enumerate([*target.sound, b"nothing of the kind"]):
+        (corpus / str(number)).write_bytes(content)
+        path.write_bytes(content)
+        with suppress(UnshuffleError):
+            target.read(path)
 
 
 class Guard:

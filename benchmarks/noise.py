@@ -7,13 +7,22 @@ predictions' spread, another one in every draw; weights rounded to bfloat16.
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 
-from common import Stopwatch, add_puzzle, count, find_material, machine, print_table, spread, wilson
+from common import (
+    Stopwatch,
+    add_puzzle,
+    count,
+    find_material,
+    machine,
+    print_table,
+    refuse_unknown,
+    spread,
+    wilson,
+)
 from unshuffle import Piece, Pile, Records, solve
 from unshuffle.oracle.dropping import round_weights
 
@@ -59,6 +68,33 @@ CASES: dict[str, tuple[Damage, bool]] = {
 """By name: what is done, and whether each draw does something else."""
 
 
+def measure(
+    name: str, pile: Pile, records: Records, sha256: str, args: argparse.Namespace
+) -> list[str]:
+    """A line of the table: one case, solved for each draw."""
+    damage, varies = CASES[name]
+    right, seconds, errors = 0, [], []
+    outcomes: Counter[str] = Counter()
+    for draw in range(args.draws):
+        rng = np.random.default_rng([args.seed, draw if varies else 0])
+        damaged = damage(pile, records, rng)
+        watch = Stopwatch()
+        solution = solve(*damaged, seed=draw, time_limit=args.time_limit)
+        seconds.append(watch.seconds())
+        right += solution.sha256 == sha256
+        outcomes[str(solution.outcome)] += 1
+        errors.append(solution.mse)
+    low, high = wilson(right, args.draws)
+    return [
+        name,
+        f"{right} of {args.draws}",
+        f"{100 * low:.0f}–{100 * high:.0f} %",
+        ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items()),
+        spread(errors),
+        spread(seconds),
+    ]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Solve with damaged records and weights.")
@@ -69,37 +105,12 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
     args = parser.parse_args()
-    unknown = [name for name in args.only or () if name not in CASES]
-    if unknown:
-        sys.exit(f"there is no case {unknown[0]!r}; there are: {', '.join(CASES)}")
+    refuse_unknown("case ", args.only, CASES)
     material = find_material(args.puzzle)
     pile, records = material.read()
     print(f"{machine()}; {args.time_limit:g} s each\n")
-    table = []
-    for name in args.only or CASES:
-        damage, varies = CASES[name]
-        right, seconds, errors = 0, [], []
-        outcomes: Counter[str] = Counter()
-        for draw in range(args.draws):
-            rng = np.random.default_rng([args.seed, draw if varies else 0])
-            damaged = damage(pile, records, rng)
-            watch = Stopwatch()
-            solution = solve(*damaged, seed=draw, time_limit=args.time_limit)
-            seconds.append(watch.seconds())
-            right += solution.sha256 == material.sha256
-            outcomes[str(solution.outcome)] += 1
-            errors.append(solution.mse)
-        low, high = wilson(right, args.draws)
-        table.append(
-            [
-                name,
-                f"{right} of {args.draws}",
-                f"{100 * low:.0f}–{100 * high:.0f} %",
-                ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items()),
-                spread(errors),
-                spread(seconds),
-            ]
-        )
+    names = args.only or CASES
+    table = [measure(name, pile, records, material.sha256, args) for name in names]
     print_table(["", "right", "95 % interval", "outcomes", "mse", "seconds"], table)
 
 

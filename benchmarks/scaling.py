@@ -121,6 +121,14 @@ def fresh_process(
     return result
 
 
+def line(blocks: int, runs: list[dict[str, Any]]) -> list[str]:
+    """A line of the table: the networks of one size."""
+    pairing, order, steps = ([run[name] for run in runs] for name in ("pair", "order", "steps"))
+    right, peak = sum(run["right"] for run in runs), max(run["megabytes"] for run in runs)
+    share = f"{right} of {len(runs)}"
+    return [str(blocks), share, spread(pairing), spread(order), spread(steps), f"{peak:.0f}"]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure how the search grows with the blocks.")
@@ -149,20 +157,9 @@ def main() -> None:
             fresh_process(blocks, args.rows, s, args.time_limit, args.scatter)
             for s in range(args.repeats)
         ]
-        right = sum(run["right"] for run in runs)
-        order = [run["order"] for run in runs]
-        if right == len(runs):
+        if all(run["right"] for run in runs):
             solved[blocks] = median(run["pair"] + run["order"] for run in runs)
-        table.append(
-            [
-                str(blocks),
-                f"{right} of {len(runs)}",
-                spread([run["pair"] for run in runs]),
-                spread(order),
-                spread([run["steps"] for run in runs]),
-                f"{max(run['megabytes'] for run in runs):.0f}",
-            ]
-        )
+        table.append(line(blocks, runs))
         print(f"K = {blocks}: {', '.join(run['outcome'] for run in runs)}", file=sys.stderr)
     print_table(["K", "right", "s to pair", "s to order", "steps", "peak MB"], table)
     if len(solved) > 1:

@@ -26,6 +26,7 @@ from common import (
     machine,
     one_blas_thread,
     print_table,
+    refuse_unknown,
     spread,
 )
 from unshuffle import Pile, Records, solve
@@ -123,9 +124,7 @@ def compare(material: Material, args: argparse.Namespace) -> None:
     pile, records = material.read()
     known = contestants(pile, records, material.sha256)
     names = [one.name for one in known]
-    unknown = [name for name in args.only or () if name not in names]
-    if unknown:
-        sys.exit(f"there is no {unknown[0]!r}; there are: {', '.join(names)}")
+    refuse_unknown("", args.only, names)
     # What everything is measured by is always there; minutes of classic only when asked for.
     wanted = {*(args.only or [n for n in names if n != CLASSIC]), SOLVE, FORWARD}
     chosen = [one for one in known if one.name in wanted]

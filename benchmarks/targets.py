@@ -4,7 +4,7 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from unshuffle.lab.ledger import add_runs, ledger_text, read_runs
 from unshuffle.lab.plan import comparison, findings, render_plan
 from unshuffle.oracle.recipe import SHIPPED, read_recipe
 from unshuffle.pieces.answer import parse_answer
+from unshuffle.pieces.pile import Floats
 from unshuffle.solution.checkpointing import Checkpoint
 from unshuffle.solution.storage import FILES, write_solution
 from unshuffle.views.report import report_page
@@ -89,34 +90,14 @@ def inner(content: bytes, choice: int) -> Inner | None:
 
 
 def make_targets(scratch: Path) -> dict[str, Target]:
-    """Every reader by a name.
-
-    Parameters
-    ----------
-    scratch
-        A folder for the sound files.
-    """
+    """Every reader by a name; the sound files are made in a scratch folder."""
     pile, records = _dropped()
     with checkpoint(scratch / "search.npz") as kept:
         solution = solve(pile, records, checkpoint=kept)
     folder = scratch / "solution"
     write_solution(solution, folder, force=True)
 
-    def network(suffix: str) -> tuple[bytes, ...]:
-        path, tensors = scratch / f"network{suffix}", solution.network.tensors()
-        contents = []
-        for stored_as in ("float32", "float16", "int8"):
-            write_network(path, tensors, stored_as=stored_as, force=True)
-            contents.append(path.read_bytes())
-        return tuple(contents)
-
-    def ledger(kind: str) -> tuple[bytes, ...]:
-        """Three of the runs that are kept."""
-        path = scratch / f"ledger{kind}"
-        path.unlink(missing_ok=True)
-        add_runs(path, read_runs(EXPERIMENTS / "ledger.jsonl")[::400][:3])
-        return (path.read_bytes(),)
-
+    network = partial(_networks, solution.network.tensors(), scratch)
     kinds = (".pth", ".safetensors", ".npz")
     (asked,) = read_experiments([EXPERIMENTS / "matching.toml"])
     recipes = [path.read_bytes() for path in sorted(SHIPPED.glob("*.toml"))]
@@ -139,7 +120,7 @@ def make_targets(scratch: Path) -> dict[str, Target]:
         "training": Target("t.safetensors", _training, (_trained(scratch),)),
         "experiment": Target("a.toml", _experiment, _experiments()),
         **{
-            f"ledger{kind}": Target(f"l{kind}", partial(_ledger, asked), ledger(kind))
+            f"ledger{kind}": Target(f"l{kind}", partial(_ledger, asked), _runs(scratch, kind))
             for kind in (".jsonl", ".sqlite")
         },
         "story": Target("s.json", partial(read_json, advice="remove it"), (STORY,)),
@@ -160,6 +141,23 @@ def _dropped() -> tuple[Pile, Records]:
     inputs = rng.normal(size=(40, 3)).astype("f4")
     pieces = [Piece.linear(n, layer.weight, layer.bias) for n, layer in enumerate(layers)]
     return Pile(pieces), Records(inputs, MlpNetwork.from_layers(layers).predict(inputs))
+
+
+def _networks(tensors: Mapping[str, Floats], scratch: Path, suffix: str) -> tuple[bytes, ...]:
+    """A network in a file of each number format."""
+    path, contents = scratch / f"network{suffix}", []
+    for stored_as in ("float32", "float16", "int8"):
+        write_network(path, tensors, stored_as=stored_as, force=True)
+        contents.append(path.read_bytes())
+    return tuple(contents)
+
+
+def _runs(scratch: Path, kind: str) -> tuple[bytes, ...]:
+    """Three of the runs that are kept."""
+    path = scratch / f"ledger{kind}"
+    path.unlink(missing_ok=True)
+    add_runs(path, read_runs(EXPERIMENTS / "ledger.jsonl")[::400][:3])
+    return (path.read_bytes(),)
 
 
 def _tables() -> dict[str, Target]:
@@ -209,7 +207,7 @@ def _trained(scratch: Path) -> bytes:
     """The state of a training, after two epochs."""
     import torch
 
-    from unshuffle.oracle.checkpoint import Checkpoint, write_checkpoint
+    from unshuffle.oracle.training import Checkpoint, write_checkpoint
 
     weights, moments = {"0.weight": torch.ones(2, 3)}, {"0.weight.exp_avg": torch.zeros(2, 3)}
     write_checkpoint(scratch / "t", Checkpoint(weights, moments, (0.5, 0.25), 3.0), "a" * 24)
@@ -217,7 +215,7 @@ def _trained(scratch: Path) -> bytes:
 
 
 def _training(path: Path) -> object:
-    from unshuffle.oracle.checkpoint import read_checkpoint
+    from unshuffle.oracle.training import read_checkpoint
 
     return read_checkpoint(path, "a" * 24)
 

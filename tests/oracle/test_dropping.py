@@ -13,8 +13,8 @@ from unshuffle.oracle.dropping import (
     Hardening,
     draw_decoys,
     drop,
-    permute_hidden_units,
     round_weights,
+    shuffle_hidden_units,
 )
 from unshuffle.oracle.recipe import find_recipe, shipped_names
 from unshuffle.pieces.pile import Pile
@@ -204,7 +204,7 @@ def test_detached_biases_are_pieces_of_their_own(network, data):
 
 
 def test_shuffled_hidden_units_are_the_same_function(network, data, rng):
-    shuffled = permute_hidden_units(network, rng)
+    shuffled = shuffle_hidden_units(network, rng)
     np.testing.assert_allclose(
         shuffled.predict(data.inputs), network.predict(data.inputs), rtol=1e-4, atol=1e-5
     )

@@ -11,9 +11,17 @@ import pytest
 from unshuffle.grouping import SIGNALS
 from unshuffle.grouping.signals import Signal
 from unshuffle.oracle import evaluation
-from unshuffle.oracle.evaluation import Score, count_inversions, evaluate, make_case, methods
+from unshuffle.oracle.evaluation import (
+    Score,
+    count_inversions,
+    evaluate,
+    make_case,
+    methods,
+    scores_csv,
+    scores_json,
+    summarise,
+)
 from unshuffle.oracle.recipe import find_recipe
-from unshuffle.oracle.scoreboard import scores_csv, scores_json, summarise
 from unshuffle.ordering.seeds import SEEDS, Seed
 from unshuffle.pieces.records import Records
 

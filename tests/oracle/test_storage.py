@@ -8,9 +8,8 @@ import pytest
 from unshuffle.errors import FileError
 from unshuffle.files import write_npz
 from unshuffle.oracle.data import Examples
-from unshuffle.oracle.model import Oracle
 from unshuffle.oracle.recipe import find_recipe
-from unshuffle.oracle.storage import clear, is_oracle, read_oracle, write_oracle
+from unshuffle.oracle.storage import Oracle, clear, is_oracle, read_oracle, write_oracle
 
 
 @pytest.fixture

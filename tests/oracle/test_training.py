@@ -12,8 +12,7 @@ pytest.importorskip("torch")
 import torch
 
 from unshuffle.oracle import training
-from unshuffle.oracle.checkpoint import read_checkpoint, write_checkpoint
-from unshuffle.oracle.training import LOSSES, rate_factor, train
+from unshuffle.oracle.training import LOSSES, rate_factor, read_checkpoint, train, write_checkpoint
 
 from .conftest import shrink
 

@@ -151,8 +151,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(quick, tmp_path):
 
 @pytest.mark.usefixtures("one_process")
 def test_what_was_under_way_goes_on_from_its_checkpoint(quick, tmp_path):
-    from unshuffle.oracle.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-    from unshuffle.oracle.training import train
+    from unshuffle.oracle.training import Checkpoint, read_checkpoint, train, write_checkpoint
 
     recipe, zoo = read_recipe(quick), tmp_path / "zoo"
     folder = oracle_folder(zoo, recipe)

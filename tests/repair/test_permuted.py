@@ -11,7 +11,7 @@ from unshuffle.commands import main
 from unshuffle.errors import FileError, PileError, RecordError
 from unshuffle.files import write_network
 from unshuffle.grouping import pair
-from unshuffle.oracle.dropping import Hardening, drop, scramble_hidden_units
+from unshuffle.oracle.dropping import Hardening, drop, shuffle_hidden_units
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.clock import Clock
 from unshuffle.repair import unit_matching, unit_mending
@@ -148,7 +148,7 @@ def test_what_cannot_be_done_is_refused(dropped, scrambled):
 
 def test_the_best_permutation_of_each_pair_tells_the_pairs(dropped, rng):
     network = dropped(blocks=6, width=16, hidden=24).network
-    blocks = scramble_hidden_units(network, rng).blocks
+    blocks = shuffle_hidden_units(network, rng, only_out=True).blocks
     bank = MlpBank(*blocks.inp, *blocks.out)
     match = match_units(bank, Clock())
     np.testing.assert_array_equal(match.pairs[:, 0], match.pairs[:, 1])

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from unshuffle.oracle.evaluation import Score
-from unshuffle.oracle.scoreboard import summarise
+from unshuffle.oracle.evaluation import Score, summarise
 from unshuffle.views.scoreboard import markdown, print_scores, tables
 
 

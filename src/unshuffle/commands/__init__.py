@@ -1,9 +1,9 @@
 """The command line: it translates arguments into calls, and results into text and exit statuses.
 
 Exit statuses: 0 the record is reproduced exactly, 3 finished but not exactly, 4 no arrangement of
-the pieces fits the record, 2 a user's mistake, 130 interrupted, 143 ended by SIGTERM. Each command
-is a module with `add_arguments(parser)` and `run(args) -> int`, imported only where it is called;
-whatever takes long to import is imported inside `run`.
+the pieces fits the record, 2 a user's mistake, 130 interrupted, 143 ended by SIGTERM. A module with
+commands is imported only where one of them is called; whatever takes long to import is imported
+inside the functions.
 """
 
 import argparse
@@ -14,26 +14,29 @@ import signal
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import partial
+from importlib import import_module
 from typing import NoReturn, TextIO
 
 import unshuffle
 from unshuffle.commands.arguments import add_commands
 from unshuffle.errors import UnshuffleError
 
-EXACT, MISTAKE, NOT_EXACT = 0, 2, 3
+MISTAKE = 2
 
+# By name: the module in which a command is declared under its name, and a summary.
 COMMANDS = {
-    "inspect": "show what lies on the floor",
-    "pair": "find which inp layer belongs to which out layer, by weights alone",
-    "solve": "put the network back together and prove it",
-    "verify": "compute the error of an arrangement",
-    "assemble": "write the network that an answer describes",
-    "report": "make a page for the browser of what solve --out kept",
-    "plot": "draw figures of a solution that was kept",
-    "animate": "film the search of a solution that was kept",
-    "drop": "break a network into shuffled pieces and a record",
-    "lab": "run experiments, keep what they found, render the plan",
-    "oracle": "train networks whose answer is known, and judge every method on them",
+    "inspect": ("pile", "show what lies on the floor"),
+    "pair": ("pile", "find which inp layer belongs to which out layer, by weights alone"),
+    "solve": ("solve", "put the network back together and prove it"),
+    "verify": ("pile", "compute the error of an arrangement"),
+    "assemble": ("pile", "write the network that an answer describes"),
+    "report": ("pictures", "make a page for the browser of what solve --out kept"),
+    "plot": ("pictures", "draw figures of a solution that was kept"),
+    "animate": ("pictures", "film the search of a solution that was kept"),
+    "drop": ("drop", "break a network into shuffled pieces and a record"),
+    "lab": ("lab", "run experiments, keep what they found, render the plan"),
+    "oracle": ("oracle", "train networks whose answer is known, and judge every method on them"),
 }
 
 
@@ -86,5 +89,11 @@ def build_parser(words: Collection[str] | None = None) -> argparse.ArgumentParse
         "mistake, 130 interrupted, 143 terminated.",
     )
     parser.add_argument("--version", action="version", version=f"unshuffle {unshuffle.__version__}")
-    add_commands(parser, COMMANDS, "unshuffle.commands.", "run", words)
+
+    def declare(name: str, module: str, command: argparse.ArgumentParser) -> None:
+        if words is None or name in words:
+            getattr(import_module(f"unshuffle.commands.{module}"), name)(command)
+
+    known = {name: (summary, partial(declare, name, m)) for name, (m, summary) in COMMANDS.items()}
+    add_commands(parser, known)
     return parser

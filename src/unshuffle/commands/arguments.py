@@ -1,109 +1,32 @@
-"""Arguments that several commands share, and how they turn into piles, records and answers."""
+"""How commands are declared, the arguments that several share, and what becomes of them."""
 
 import argparse
 import os
-from collections.abc import Callable, Collection, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import inf
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any
+
+from unshuffle import files
+from unshuffle.errors import AnswerError
 
 if TYPE_CHECKING:
-    from unshuffle.pieces.pile import PieceId, Pile
-    from unshuffle.pieces.records import Records
+    from pathlib import Path
 
+    from unshuffle import Pile, Records
+    from unshuffle.pieces.pile import PieceId
 
-def add_pieces(parser: argparse.ArgumentParser) -> None:
-    """Add the pile's place."""
-    parser.add_argument(
-        "pieces",
-        metavar="PIECES",
-        help="a folder of .pth/.pt, .safetensors or .npz files, one piece each, or one such file "
-        "that holds all pieces",
-    )
-
-
-def add_records(parser: argparse.ArgumentParser, *, nargs: str | None = None) -> None:
-    """Add the record's place, or that of several, and the names of its columns."""
-    several = "; one for each network whose pieces lie in the pile" if nargs == "+" else ""
-    parser.add_argument(
-        "records",
-        metavar="RECORDS",
-        nargs=nargs,
-        help=f"inputs and predictions: .csv, .csv.gz, .parquet or .npz{several}",
-    )
-    for name, default in (
-        ("inputs", "all the others, in file order"),
-        ("predictions", "pred, pred_0, …, prediction…"),
-        ("targets", "true, true_0, …, target…; not used to solve"),
-    ):
-        parser.add_argument(
-            f"--{name}",
-            metavar="NAME[,NAME…]",
-            type=lambda text: [part.strip() for part in text.split(",")],
-            help=f"columns that hold {name} (default: {default})",
-        )
-
-
-def add_signal(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add how pairs are found."""
-    parser.add_argument(
-        "--signal",
-        metavar="NAME",
-        help="what tells true pairs from wrong ones: fused (all signals together), trace, ratio, "
-        "log-norm, squared-cosine, magnitude, hidden-gram, bias, first-order, "
-        f"first-order-regression or first-order-slope (default: {default})",
-    )
-    parser.add_argument(
-        "--matching",
-        default="optimal",
-        metavar="NAME",
-        help="optimal (linear assignment) or greedy (default: optimal)",
-    )
-
-
-def add_activation(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add what the hidden layers apply."""
-    parser.add_argument(
-        "--activation",
-        metavar="NAME",
-        help=f"what the hidden layers apply: relu, gelu, silu or tanh (default: {default})",
-    )
-
-
-def add_force(parser: argparse.ArgumentParser) -> None:
-    """Add the permission to overwrite."""
-    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
-
-
-def add_commands(
-    parser: argparse.ArgumentParser,
-    commands: Mapping[str, str],
-    prefix: str,
-    dest: str,
-    words: Collection[str] | None = None,
-) -> None:
-    """Declare commands, each with a summary, whose modules are called `<prefix><name>`.
-
-    `dest` is the argument that runs one. Where `words` are given, as they are to be parsed, only
-    commands among them are imported, since no other can be called.
-    """
-    chosen = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, summary in commands.items():
-        command = chosen.add_parser(
-            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
-        )
-        if words is None or name in words:
-            module = import_module(f"{prefix}{name}")
-            module.add_arguments(command)
-            command.set_defaults(**{dest: module.run})
+Declare = Callable[[argparse.ArgumentParser], None]
+Number = Callable[[str], float]
+Run = Callable[[argparse.Namespace], int]  # what a command does; returns the exit status
 
 
 def number(
-    kind: Callable[[str], float],
-    minimum: float,
-    *,
-    exclusive: bool = False,
-    maximum: float = float("inf"),
-) -> Callable[[str], float]:
+    kind: Number, minimum: float, maximum: float = inf, *, exclusive: bool = False
+) -> Number:
     """An argument type: a number that is at least, or more than, a minimum, and not too large."""
 
     def parse(text: str) -> float:
@@ -124,34 +47,150 @@ def seeds(text: str) -> list[float]:
     return [number(int, 0)(part) for part in text.split(",")]
 
 
-def pile_of(args: argparse.Namespace) -> "Pile":
-    """Read the pile."""
-    from unshuffle.files import read_pile
+def folder(text: str) -> "Path":
+    """An argument type: a folder's path; `--help` need not wait for the import."""
+    from pathlib import Path
 
-    return read_pile(args.pieces)
+    return Path(text)
 
 
-def records_of(args: argparse.Namespace, path: str | None = None) -> "Records":
-    """Read the record, or that of several which lies at a path."""
-    from unshuffle.files import read_records
+# By metavar, the type of an argument; all others are text.
+TYPES: dict[str, Callable[[str], object]] = {
+    "DIR": folder,
+    "N": number(int, 1),
+    "NAME[,NAME…]": lambda text: [part.strip() for part in text.split(",")],
+    "PART": number(float, 0),
+    "PERCENT": number(float, 0, 100),
+    "S": number(int, 0),
+    "S[,S…]": seeds,
+    "SDS": number(float, 0, exclusive=True),
+    "SECONDS": number(float, 0, exclusive=True),
+    "SIGMA": number(float, 0),
+}
 
-    return read_records(
-        path or args.records, inputs=args.inputs, predictions=args.predictions, targets=args.targets
+# What may stand behind a comma in the usage of an argument, beside `from 0` and `default 1`.
+NOTES: dict[str, dict[str, Any]] = {
+    "required": {"required": True},
+    "optional": {"nargs": "?"},
+    "one or more": {"nargs": "+"},
+    "any number": {"nargs": "*"},
+    "repeatable": {"action": "append"},
+}
+
+
+def add_arguments(parser: argparse._ActionsContainer, text: str) -> None:
+    """Declare arguments by a text: for each its usage, and indented what it is for.
+
+    A usage is `name METAVAR`, `--option METAVAR`, `--option {one,other}` or `--flag`, and notes.
+    """
+    for one in re.split(r"\n(?=\S)", dedent(text).strip()):
+        usage, purpose = one.split("\n", 1)
+        name_and_metavar, *notes = usage.split(", ")
+        name, _, metavar = name_and_metavar.partition(" ")
+        options: dict[str, Any] = {"help": " ".join(purpose.split())}
+        if metavar.startswith("{"):
+            options["choices"] = metavar[1:-1].split(",")
+        elif metavar:
+            options |= {"metavar": metavar, "type": TYPES.get(metavar)}
+        else:
+            options["action"] = "store_true"
+        for note in notes:
+            match note.split(maxsplit=1):
+                case ["from", minimum]:
+                    options["type"] = number(int, int(minimum))
+                case ["default", value]:
+                    options["default"] = [value] if "nargs" in options else value
+                case _:
+                    options |= NOTES[note]
+        parser.add_argument(name, **options)
+
+
+def command(*declarations: str | Declare) -> Callable[[Run], Declare]:
+    """Declare what the function below reads; the parsed arguments have the function as `run`."""
+
+    def declare(run: Run, parser: argparse.ArgumentParser) -> None:
+        for one in declarations:
+            if isinstance(one, str):
+                add_arguments(parser, one)
+            else:
+                one(parser)
+        parser.set_defaults(run=run)
+
+    return lambda run: partial(declare, run)
+
+
+def add_commands(
+    parser: argparse.ArgumentParser, commands: Mapping[str, tuple[str, Declare]]
+) -> None:
+    """Declare commands, one of which has to be chosen, by name, summary and declaration."""
+    chosen = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (summary, declare) in commands.items():
+        sentence = f"{summary[0].upper()}{summary[1:]}."
+        declare(chosen.add_parser(name, help=summary, description=sentence))
+
+
+PIECES = """
+pieces PIECES
+    a folder of .pth/.pt, .safetensors or .npz files, one piece each, or one such file that holds
+    all pieces
+"""
+
+RECORD = """
+records RECORDS{}
+    inputs and predictions: .csv, .csv.gz, .parquet or .npz{}
+--inputs NAME[,NAME…]
+    columns that hold inputs (default: all the others, in file order)
+--predictions NAME[,NAME…]
+    columns that hold predictions (default: pred, pred_0, …, prediction…)
+--targets NAME[,NAME…]
+    columns that hold targets (default: true, true_0, …, target…; not used to solve)
+"""
+ONE_RECORD, OPTIONAL_RECORD = RECORD.format("", ""), RECORD.format(", optional", "")
+
+PAIRING = """
+--signal NAME
+    what tells true pairs from wrong ones: fused (all signals together), trace, ratio, log-norm,
+    squared-cosine, magnitude, hidden-gram, bias, first-order, first-order-regression or
+    first-order-slope (default: {})
+--matching NAME, default optimal
+    optimal (linear assignment) or greedy (default: optimal)
+"""
+
+ACTIVATION = """
+--activation NAME
+    what the hidden layers apply: relu, gelu, silu or tanh (default: {})
+"""
+
+ANSWER = "answer ANSWER\n  a file, or ids separated by commas"
+KEPT = "folder RUN\n  a folder that solve --out kept"
+FORCE = "--force\n  overwrite files that exist"
+JSON = "--json\n  print one JSON object"
+QUIET = "--quiet\n  show no progress"
+
+
+def records_of(args: argparse.Namespace, path: str) -> "Records":
+    """Read a record with the columns that were named."""
+    return files.read_records(
+        path, inputs=args.inputs, predictions=args.predictions, targets=args.targets
     )
 
 
 def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
     """Read the answer from a file, or from the argument itself."""
-    from unshuffle.errors import AnswerError
-    from unshuffle.files import read_text, shown
     from unshuffle.pieces.answer import parse_answer
 
     # os.path.exists says no where Path.exists fails: a hundred ids are longer than a file's name.
     if os.path.exists(args.answer):
-        return parse_answer(read_text(args.answer), pile)
+        return parse_answer(files.read_text(args.answer), pile)
     if "," not in args.answer:
         raise AnswerError(
-            f"the answer {shown(args.answer)} is neither a file that exists nor ids separated by "
-            "commas; check the path"
+            f"the answer {files.shown(args.answer)} is neither a file that exists nor ids "
+            "separated by commas; check the path"
         )
     return parse_answer(args.answer, pile)
+
+
+def interrupted(what_now: str) -> int:
+    """Say that Ctrl-C ended the work, and what is left of it; returns the exit status."""
+    print(f"unshuffle: interrupted{what_now}", file=sys.stderr)
+    return 130

@@ -1,26 +1,281 @@
-"""`unshuffle lab try`, `run`, `plan`, `show`, `compare`, `list` and `export`."""
+"""`lab list`, `try`, `run`, `plan`, `show`, `compare` and `export`: the laboratory."""
 
 import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from unshuffle.commands.arguments import add_commands
+from unshuffle import files
+from unshuffle.commands.arguments import FORCE, QUIET, add_commands, command, interrupted
+from unshuffle.errors import UsageError
+
+if TYPE_CHECKING:
+    from unshuffle.lab.experiment import Experiment
+    from unshuffle.lab.plan import Finding
+    from unshuffle.lab.running import Trial
+
+EXPERIMENTS = """
+experiments EXPERIMENT, one or more
+    a .toml file, or a folder of them
+"""
+APPROACHES = """
+approaches APPROACH, one or more
+    names, as `unshuffle lab list` has them
+"""
+LEDGER = """
+--ledger FILE, required
+    the ledger: an SQLite database, or text if its name ends in .jsonl
+"""
+PLACES = """
+--puzzle DIR
+    what experiments call puzzle: a folder with pieces/ and one .csv; without it experiments
+    leave it out
+--example DIR
+    what experiments call example (default: examples/dropped, if it is there)
+--zoo DIR
+    a zoo in which oracles are looked up before they are trained, which needs PyTorch
+"""
+
+
+@command("--markdown\n  print the table in Markdown")
+def list_approaches(args: argparse.Namespace) -> int:
+    """Print the registry of approaches."""
+    from unshuffle.lab.plan import approaches_table, markdown_table
+    from unshuffle.views.tables import print_table
+
+    rows = approaches_table()
+    if args.markdown:
+        print(markdown_table(rows))
+    else:
+        print_table(rows)
+    return 0
+
+
+@command(
+    APPROACHES,
+    """
+    --on SUBJECT, one or more, default example
+        example, puzzle, names of recipes that ship, or recipe files (default: example)
+    --seeds S[,S…], default 0
+        each trains another oracle, draws other rows and seeds the approach (default: 0)
+    --rows N, from 2, default 500
+        of the record (default: 500)
+    """,
+    PLACES,
+)
+def try_approaches(args: argparse.Namespace) -> int:
+    """Try approaches on subjects and print what comes out; no ledger keeps it."""
+    from unshuffle.lab.approaches import find_approach
+    from unshuffle.lab.running import Trial, run_trial
+    from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
+    from unshuffle.oracle.recipe import find_recipe
+    from unshuffle.views.tables import print_table
+
+    folders, zoo = _folders(args), args.zoo
+
+    def subject_of(name: str, seed: int) -> Subject:
+        if name not in folders:
+            return oracle_subject(find_recipe(name).with_seed(seed), args.rows, zoo)
+        folder = folders[name]
+        if folder is None:
+            raise UsageError(f"nobody said where the {name} lies; name its folder with --{name}")
+        return folder_subject(name, folder, seed, args.rows)
+
+    for name in args.approaches:
+        find_approach(name)
+    subjects = [subject_of(name, seed) for name in args.on for seed in args.seeds]
+    rows: list[tuple[str, ...]] = [("subject", "seed", "approach", "outcome", "seconds")]
+    for subject in subjects:
+        for name in args.approaches:
+            done = run_trial(Trial(subject, name))
+            numbers = ", ".join(f"{metric} {x:.4g}" for metric, x in done.measurements.items())
+            outcome = done.failure or numbers
+            rows.append((subject.name, str(subject.seed), name, outcome, f"{done.seconds:.2g}"))
+    print_table(rows)
+    return 0
+
+
+@command(
+    EXPERIMENTS,
+    LEDGER,
+    PLACES,
+    """
+    --processes N
+        how many work at a time, each in one thread (default: one for each core)
+    --scheduler ADDRESS
+        work on the Dask cluster of the scheduler at this address instead; its workers need this
+        package and the same folders
+    """,
+    QUIET,
+)
+def run_experiments(args: argparse.Namespace) -> int:
+    """Run what the ledger lacks, then print the verdicts."""
+    from unshuffle.lab.experiment import subjects_of
+    from unshuffle.lab.ledger import TEXT, read_runs
+    from unshuffle.lab.plan import findings, overview
+    from unshuffle.lab.running import Trial, lacking
+    from unshuffle.views.tables import print_table
+
+    ledger = Path(args.ledger)
+    if ledger.suffix == TEXT:
+        raise UsageError(
+            f"--ledger {ledger.name}: runs are kept in a database, so that several commands can "
+            f"add to it at once; name another file, and copy to text with `unshuffle lab export`"
+        )
+    experiments = _experiments(args)
+    folders = _folders(args)
+    trials = [
+        Trial(subject, method)
+        for experiment in experiments
+        for subject in subjects_of(experiment, folders, args.zoo)
+        for method in experiment.methods
+    ]
+    missing = lacking(trials, ledger)
+    count = f"{len(trials)} trial{'s' if len(trials) != 1 else ''}"
+    print(f"{count}, of which the ledger lacks {len(missing)}", file=sys.stderr)
+    ended: list[bool] = []
+    try:
+        _run_trials(missing, ended, args)
+    except KeyboardInterrupt:
+        return interrupted(
+            f" after {len(ended)} of {len(missing)} trials, which are in the ledger; the same "
+            "command goes on"
+        )
+    runs = read_runs(ledger) if ledger.exists() else []
+    print_table(overview(findings(experiments, runs)))
+    return 0 if all(ended) else 3
+
+
+def _run_trials(trials: "Sequence[Trial]", ended: list[bool], args: argparse.Namespace) -> None:
+    """Run trials; `ended` gets an entry for each that ended, true for one that was run."""
+    from unshuffle.blocks.threads import cores
+    from unshuffle.lab.ledger import Run
+    from unshuffle.lab.running import run_trials
+    from unshuffle.views.progress import show_work
+
+    with show_work(quiet=args.quiet, unit="trial", total=len(trials)) as report:
+
+        def on_end(trial: "Trial", result: Run | BaseException) -> None:
+            ended.append(isinstance(result, Run))
+            name = f"{trial.method} on {trial.subject.name}, seed {trial.subject.seed}"
+            if isinstance(result, Run):
+                remark = result.failure or f"{result.seconds:.1f} s"
+            else:
+                remark = f"{result}"
+                print(f"unshuffle: {name}: not run: {result}", file=sys.stderr)
+            report(len(ended), f"{name}: {remark}")
+
+        run_trials(
+            trials,
+            Path(args.ledger),
+            processes=args.processes or cores(),
+            scheduler=args.scheduler,
+            on_end=on_end,
+        )
+
+
+@command(EXPERIMENTS, LEDGER, "--out FILE\n  write it here instead of printing it", FORCE)
+def plan(args: argparse.Namespace) -> int:
+    """Render the plan."""
+    from unshuffle.lab.plan import render_plan
+
+    command_line = ["unshuffle", "lab", "plan", *args.experiments, "--ledger", args.ledger]
+    command_line += [] if args.out is None else ["--out", args.out]
+    text = render_plan(_findings(args), shlex.join(command_line))
+    if args.out is None:
+        print(text, end="")
+    else:
+        files.write_text(args.out, text, force=args.force)
+    return 0
+
+
+@command(EXPERIMENTS, LEDGER, "--results\n  show the results of each, not only the verdicts")
+def show(args: argparse.Namespace) -> int:
+    """Print verdicts and results."""
+    from unshuffle.lab.plan import overview, results
+    from unshuffle.views.tables import print_table
+
+    found = _findings(args)
+    print_table(overview(found))
+    for one in found if args.results else ():
+        print()
+        print_table(results(one), title=f"{one.experiment.title}: {one.verdict}")
+    return 0
+
+
+@command(APPROACHES, LEDGER, "--metric NAME, required\n  such as pairs_right or inversions")
+def compare(args: argparse.Namespace) -> int:
+    """Print one metric of several approaches side by side."""
+    from unshuffle.lab.approaches import find_approach
+    from unshuffle.lab.ledger import read_runs
+    from unshuffle.lab.metrics import METRICS
+    from unshuffle.lab.plan import comparison
+    from unshuffle.views.tables import print_table
+
+    for name in args.approaches:
+        find_approach(name)
+    if args.metric not in METRICS:
+        raise UsageError.unknown("metric", args.metric, METRICS)
+    rows = comparison(read_runs(Path(args.ledger)), args.approaches, args.metric)
+    print_table(rows, title=f"{args.metric}: {METRICS[args.metric]}")
+    return 0
+
+
+@command(
+    """
+    ledger LEDGER
+        the ledger to read
+    to TO
+        where runs are added that are lacking there: another ledger, as text if its name ends in
+        .jsonl, else an SQLite database; or an MLflow store by its tracking URI, such as
+        http://localhost:5000
+    """
+)
+def export(args: argparse.Namespace) -> int:
+    """Copy runs."""
+    from unshuffle.lab.ledger import add_runs, read_runs
+    from unshuffle.lab.mlflow_export import export_runs
+
+    runs = read_runs(Path(args.ledger))
+    is_uri = "://" in args.to or args.to.startswith("file:")
+    added = export_runs(runs, args.to) if is_uri else add_runs(Path(args.to), runs)
+    print(f"{added} of {len(runs)} runs added to {files.shown(args.to)}")
+    return 0
+
+
+def _experiments(args: argparse.Namespace) -> "list[Experiment]":
+    from unshuffle.lab.experiment import read_experiments
+
+    return read_experiments([Path(name) for name in args.experiments])
+
+
+def _findings(args: argparse.Namespace) -> "list[Finding]":
+    """What the ledger says of each experiment."""
+    from unshuffle.lab.ledger import read_runs
+    from unshuffle.lab.plan import findings
+
+    return findings(_experiments(args), read_runs(Path(args.ledger)))
+
+
+def _folders(args: argparse.Namespace) -> dict[str, Path | None]:
+    """Where the subjects that lie in folders are."""
+    shipped = Path("examples") / "dropped"
+    example = args.example or (shipped if shipped.is_dir() else None)
+    found = {"puzzle": args.puzzle, "example": example}
+    return {name: None if folder is None else folder.resolve() for name, folder in found.items()}
+
 
 COMMANDS = {
-    "list": "list every approach that can be tried by its name",
-    "try": "try approaches by name, on the example, the puzzle or oracles",
-    "run": "run experiments: whatever the ledger lacks",
-    "plan": "write the plan: what was claimed, run, found and decided",
-    "show": "show verdicts, or the results of some experiments, as tables",
-    "compare": "compare approaches by one metric, on all subjects of the ledger",
-    "export": "copy a ledger to another one, as text, database or to MLflow",
+    "list": ("list every approach that can be tried by its name", list_approaches),
+    "try": ("try approaches by name, on the example, the puzzle or oracles", try_approaches),
+    "run": ("run experiments: whatever the ledger lacks", run_experiments),
+    "plan": ("write the plan: what was claimed, run, found and decided", plan),
+    "show": ("show verdicts, or the results of some experiments, as tables", show),
+    "compare": ("compare approaches by one metric, on all subjects of the ledger", compare),
+    "export": ("copy a ledger to another one, as text, database or to MLflow", export),
 }
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the commands under this one."""
-    add_commands(parser, COMMANDS, "unshuffle.commands.lab_", "run_lab")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run the command under this one."""
-    status: int = args.run_lab(args)
-    return status
+lab = partial(add_commands, commands=COMMANDS)

@@ -1,22 +1,246 @@
-"""`unshuffle oracle train`, `zoo` and `evaluate`."""
+"""`oracle train`, `zoo` and `evaluate`: networks whose answer is known."""
 
 import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TYPE_CHECKING
 
-from unshuffle.commands.arguments import add_commands
+import unshuffle
+from unshuffle import files
+from unshuffle.commands.arguments import FORCE, QUIET, add_commands, command, interrupted
+from unshuffle.errors import FileError, UsageError
+
+if TYPE_CHECKING:
+    from unshuffle.oracle.evaluation import Method, Score
+    from unshuffle.oracle.recipe import Recipe
+
+FILES = ("scores.csv", "scores.json", "scores.md")
+
+SELECTION = """
+recipes RECIPE, any number, default *
+    names of shipped recipes, patterns such as 'tiny-*', or .toml files (default: all that are
+    shipped, whose training takes hours)
+--zoo DIR, required
+    the folder in which the oracles are kept
+--seeds S[,S…], default 0
+    train every recipe with each of these seeds (default: 0)
+"""
+
+
+@command(
+    """
+    recipe RECIPE
+        the name of a recipe that is shipped, or a .toml file
+    --out DIR, required
+        keep network.safetensors, data.npz and oracle.json in this folder; a training that was
+        interrupted goes on from the checkpoint there
+    --seed S
+        another seed than the recipe's
+    """,
+    FORCE,
+    QUIET,
+)
+def train(args: argparse.Namespace) -> int:
+    """Train, and keep the network with its data."""
+    from unshuffle.oracle import training
+    from unshuffle.oracle.recipe import find_recipe
+    from unshuffle.oracle.storage import CHECKPOINT, clear, is_oracle, write_oracle
+    from unshuffle.views.progress import show_work
+
+    recipe = find_recipe(args.recipe)
+    if args.seed is not None:
+        recipe = recipe.with_seed(args.seed)
+    folder = args.out
+    files.make_folder(folder)
+    if args.force:
+        clear(folder)
+    elif is_oracle(folder):
+        raise FileError(
+            f"{folder}: holds an oracle already; choose another folder, or train anew with --force"
+        )
+    checkpoint = folder / CHECKPOINT
+    with show_work(quiet=args.quiet, unit="epoch", total=recipe.training.epochs) as report:
+        try:
+            oracle = training.train(
+                recipe,
+                checkpoint=checkpoint,
+                on_epoch=lambda epoch: report(epoch.number, f"loss {epoch.loss:.4g}"),
+            )
+        except KeyboardInterrupt:
+            kept = checkpoint.exists()
+            advice = f"{checkpoint} is kept: the same command goes on" if kept else "nothing kept"
+            return interrupted(f"; {advice}")
+    write_oracle(folder, oracle)
+    checkpoint.unlink(missing_ok=True)
+    print(
+        f"{folder}: {oracle.network!r}\n"
+        f"{len(oracle.losses)} epochs on {len(oracle.examples.inputs)} rows in "
+        f"{oracle.seconds:.1f} s, loss {oracle.losses[0]:.4g} → {oracle.losses[-1]:.4g}"
+    )
+    return 0
+
+
+@command(
+    SELECTION,
+    """
+    --processes N
+        how many train at a time, each in one thread (default: one for each core)
+    --scheduler ADDRESS
+        train on the Dask cluster of the scheduler at this address instead
+    """,
+    QUIET,
+)
+def train_zoo(args: argparse.Namespace) -> int:
+    """Train what the zoo lacks."""
+    from unshuffle.blocks.threads import cores
+    from unshuffle.oracle import zoo
+    from unshuffle.oracle.recipe import find_recipes
+    from unshuffle.views.progress import show_work
+
+    recipes = zoo.grid(find_recipes(args.recipes), args.seeds)
+    folder = args.zoo
+    arrivals: list[zoo.Arrival] = []
+    with show_work(quiet=args.quiet, unit="oracle", total=len(recipes)) as report:
+
+        def on_arrival(arrival: zoo.Arrival) -> None:
+            arrivals.append(arrival)
+            recipe = arrival.recipe
+            report(len(arrivals), f"{recipe.name}, seed {recipe.seed}, {arrival.remark}")
+
+        try:
+            zoo.train_zoo(
+                recipes,
+                folder,
+                processes=args.processes or cores(),
+                scheduler=args.scheduler,
+                on_arrival=on_arrival,
+            )
+        except KeyboardInterrupt:
+            return interrupted(
+                f" with {len(arrivals)} of {len(recipes)} oracles in {folder}; the same command "
+                "goes on"
+            )
+    for arrival in sorted(arrivals, key=lambda arrival: recipes.index(arrival.recipe)):
+        recipe = arrival.recipe
+        place = "" if arrival.failed else f"  {zoo.oracle_folder(folder, recipe)}"
+        print(f"{recipe.name}  seed {recipe.seed}  {arrival.remark}{place}")
+    return 3 if any(arrival.failed for arrival in arrivals) else 0
+
+
+@command(
+    SELECTION,
+    """
+    --records N, default 500
+        rows of each oracle's record, which every method is given (default: 500)
+    --time-limit SECONDS, default 60
+        how long a strategy may search on one oracle (default: 60)
+    --only PATTERN, repeatable
+        try only methods whose name matches, such as 'trace*'; may be repeated
+    --out DIR
+        keep scores.csv, scores.json, scores.md in this folder: every score; scores, summaries and
+        conditions; the table
+    """,
+    FORCE,
+    "--json\n  print one JSON object, not a table",
+    QUIET,
+)
+def evaluate(args: argparse.Namespace) -> int:
+    """Try every method on every oracle, print the table, and keep it if asked to."""
+    from unshuffle.oracle.evaluation import methods, scores_csv, scores_json, summarise
+    from unshuffle.oracle.recipe import find_recipes
+    from unshuffle.oracle.storage import is_oracle
+    from unshuffle.oracle.zoo import grid, oracle_folder
+    from unshuffle.views.scoreboard import markdown, print_scores
+
+    if args.out is not None:
+        files.check_folder(args.out)
+        for name in FILES:
+            files.check_free(args.out / name, force=args.force)
+    recipes = grid(find_recipes(args.recipes), args.seeds)
+    for recipe in recipes:
+        if not is_oracle(oracle_folder(args.zoo, recipe)):
+            raise FileError(
+                f"{args.zoo}: has no oracle of {recipe.name} with seed {recipe.seed}; train it "
+                "with `unshuffle oracle zoo` and the same recipes, seeds and --zoo"
+            )
+    tried = _matching(methods(args.time_limit), args.only or ["*"])
+    scores: list[Score] = []
+    is_interrupted = False
+    try:
+        _score(recipes, tried, scores, args)
+    except KeyboardInterrupt:
+        is_interrupted = True
+    conditions = _conditions(args, recipes)
+    if args.out is not None:
+        files.make_folder(args.out)
+        in_full = json.dumps(scores_json(scores, conditions), indent=1) + "\n"
+        texts = (scores_csv(scores), in_full, markdown(summarise(scores)))
+        for name, text in zip(FILES, texts, strict=True):
+            files.write_text(args.out / name, text, force=args.force)
+    if args.json:
+        print(json.dumps(scores_json(scores, conditions)))
+    else:
+        print_scores(summarise(scores))
+    if is_interrupted:
+        return interrupted(f" after {len(scores)} of {len(recipes) * len(tried)} trials")
+    return 0
+
+
+def _matching(methods: "list[Method]", patterns: Sequence[str]) -> "list[Method]":
+    for pattern in patterns:
+        if not any(fnmatchcase(method.name, pattern) for method in methods):
+            names = "; ".join(method.name for method in methods)
+            raise UsageError(f"no method is called like {pattern!r}; there are: {names}")
+    return [m for m in methods if any(fnmatchcase(m.name, pattern) for pattern in patterns)]
+
+
+def _score(
+    recipes: "Sequence[Recipe]",
+    tried: "Sequence[Method]",
+    scores: "list[Score]",
+    args: argparse.Namespace,
+) -> None:
+    """Try methods on oracles, and append the score of each trial as soon as it is there."""
+    from unshuffle.oracle.evaluation import evaluate, make_case
+    from unshuffle.oracle.storage import read_oracle
+    from unshuffle.oracle.zoo import oracle_folder
+    from unshuffle.views.progress import show_work
+
+    total = len(recipes) * len(tried)
+    with show_work(quiet=args.quiet or args.json, unit="trial", total=total) as report:
+        for recipe in recipes:
+            network, data = read_oracle(oracle_folder(args.zoo, recipe))
+            for score in evaluate(make_case(recipe, network, data, args.records), tried):
+                scores.append(score)
+                report(len(scores), f"{score.recipe}, {score.method}: {score.remark}")
+
+
+def _conditions(args: argparse.Namespace, recipes: "Sequence[Recipe]") -> dict[str, object]:
+    """What has to be known to run the evaluation again and to compare its seconds."""
+    import numpy
+
+    return {
+        "command": shlex.join(["unshuffle", *sys.argv[1:]]),
+        "records": args.records,
+        "time_limit": args.time_limit,
+        "oracles": {recipe.key(): [recipe.name, recipe.seed] for recipe in recipes},
+        "unshuffle": unshuffle.__version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
 
 COMMANDS = {
-    "train": "train a residual network from a recipe",
-    "zoo": "train a network for each of many recipes and seeds, once",
-    "evaluate": "try every registered method on a zoo and score it",
+    "train": ("train a residual network from a recipe", train),
+    "zoo": ("train a network for each of many recipes and seeds, once", train_zoo),
+    "evaluate": ("try every registered method on a zoo and score it", evaluate),
 }
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the commands under this one."""
-    add_commands(parser, COMMANDS, "unshuffle.commands.oracle_", "run_oracle")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run the command under this one."""
-    status: int = args.run_oracle(args)
-    return status
+oracle = partial(add_commands, commands=COMMANDS)

@@ -1,4 +1,4 @@
-"""`unshuffle solve PIECES RECORDS …`."""
+"""`solve`: the network is put back together, proved and kept."""
 
 import argparse
 import json
@@ -6,94 +6,79 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import unshuffle
+from unshuffle import files
 from unshuffle.commands.arguments import (
-    add_activation,
-    add_force,
-    add_pieces,
-    add_records,
-    add_signal,
-    number,
-    pile_of,
+    ACTIVATION,
+    FORCE,
+    JSON,
+    PAIRING,
+    PIECES,
+    QUIET,
+    RECORD,
+    command,
     records_of,
 )
+from unshuffle.errors import FileError, UsageError
 
 if TYPE_CHECKING:
+    from unshuffle import Pile, Records, Solution
     from unshuffle.ordering.trace import OnStep
-    from unshuffle.pieces.pile import Pile
-    from unshuffle.pieces.records import Records
     from unshuffle.solution.checkpointing import Checkpoint
-    from unshuffle.solution.solution import Solution
+
+ARGUMENTS = (
+    PIECES,
+    RECORD.format(", one or more", "; one for each network whose pieces lie in the pile"),
+    """
+    --strategy NAME, default auto
+        how the order is found: auto, or classic (greedy insertion, 2-opt, or-opt) (default: auto)
+    """,
+    PAIRING.format("fused; for classic trace"),
+    ACTIVATION.format("each of them, relu first; for classic relu"),
+    """
+    --placement NAME, default anywhere
+        where classic may insert a block: ends or anywhere (default: anywhere)
+    --rows N
+        rows that the search begins with (default: as many as make 256 predictions; for classic
+        500); the final word is always all rows
+    --permuted-units
+        inp and out layers list hidden units in different sequences: find which unit is which as
+        well (the activation is relu unless it is named)
+    --seed S, default 0
+        random seed
+    --time-limit SECONDS
+        stop the search after so long and report the best found
+    --out DIR
+        keep the answer, the solution, the network, the evidence for the pairs and the trace in this
+        folder; with several records in its folders 1, 2, … in their sequence
+    --checkpoint FILE
+        keep the search in this file while it runs; if it is there, go on from it
+    --report FILE
+        write the result as a page for browsers
+    """,
+    FORCE,
+    JSON,
+    QUIET,
+)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_pieces(parser)
-    add_records(parser, nargs="+")
-    parser.add_argument(
-        "--strategy",
-        default="auto",
-        metavar="NAME",
-        help="how the order is found: auto, or classic (greedy insertion, 2-opt, or-opt) "
-        "(default: auto)",
-    )
-    add_signal(parser, "fused; for classic trace")
-    add_activation(parser, "each of them, relu first; for classic relu")
-    parser.add_argument(
-        "--placement",
-        default="anywhere",
-        metavar="NAME",
-        help="where classic may insert a block: ends or anywhere (default: anywhere)",
-    )
-    parser.add_argument(
-        "--rows",
-        type=number(int, 1),
-        metavar="N",
-        help="rows that the search begins with (default: as many as make 256 predictions; for "
-        "classic 500); the final word is always all rows",
-    )
-    parser.add_argument(
-        "--permuted-units",
-        action="store_true",
-        help="inp and out layers list hidden units in different sequences: find which unit is "
-        "which as well (the activation is relu unless it is named)",
-    )
-    parser.add_argument("--seed", type=number(int, 0), default=0, metavar="S", help="random seed")
-    parser.add_argument(
-        "--time-limit",
-        type=number(float, 0, exclusive=True),
-        metavar="SECONDS",
-        help="stop the search after so long and report the best found",
-    )
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        help="keep the answer, the solution, the network, the evidence for the pairs and the trace "
-        "in this folder; with several records in its folders 1, 2, … in their sequence",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="FILE",
-        help="keep the search in this file while it runs; if it is there, go on from it",
-    )
-    parser.add_argument("--report", metavar="FILE", help="write the result as a page for browsers")
-    add_force(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
-
-
-def run(args: argparse.Namespace) -> int:
+@command(*ARGUMENTS)
+def solve(args: argparse.Namespace) -> int:
     """Solve, print the result, and keep it if asked to."""
-    _start_no_blas_threads()
+    if "numpy" not in sys.modules:
+        # NumPy starts no BLAS threads then, which takes a third of its import: a search shares rows
+        # among threads of its own. Whoever sets the variable has the last word.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from unshuffle.proof.outcome import Outcome
 
     with _stopped_once() as stops:
-        solutions = _run(args)
+        solutions = _solve_and_keep(args)
     outcomes = {solution.outcome for solution in solutions}
     if Outcome.INTERRUPTED in outcomes:
         return 128 + (stops[0] if stops else signal.SIGINT)
@@ -102,30 +87,21 @@ def run(args: argparse.Namespace) -> int:
     return 4 if outcomes == {Outcome.NO_FIT} else 3
 
 
-def _start_no_blas_threads() -> None:
-    """Keep NumPy from starting BLAS threads, which no search uses: it shares rows among its own.
-
-    To start them takes a third of NumPy's import. Whoever sets the variable has the last word.
-    """
-    if "numpy" not in sys.modules:
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-
-def _run(args: argparse.Namespace) -> "tuple[Solution, ...]":
-    from unshuffle.errors import FileError
-    from unshuffle.files import shown
+def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
     from unshuffle.views.progress import show_progress
 
     started = perf_counter()
     _check_writable(args)
-    pile = pile_of(args)
+    pile = unshuffle.read_pile(args.pieces)
     records = [records_of(args, path) for path in args.records]
-    read = perf_counter()
+    read = perf_counter() - started
     solutions: tuple[Solution, ...] = ()
     failure = None
     try:
         with (
-            _checkpoint(args.checkpoint) as kept,
+            nullcontext()
+            if args.checkpoint is None
+            else unshuffle.checkpoint(args.checkpoint) as kept,
             show_progress(quiet=args.quiet or args.json, time_limit=args.time_limit) as on_step,
         ):
             solutions = _solutions(args, pile, records, on_step, kept)
@@ -135,26 +111,13 @@ def _run(args: argparse.Namespace) -> "tuple[Solution, ...]":
         failure = error  # what took minutes to find is printed first
     total = perf_counter() - started
     solutions = tuple(
-        replace(one, seconds={"read": read - started, **one.seconds, "total": total})
-        for one in solutions
+        replace(one, seconds={"read": read, **one.seconds, "total": total}) for one in solutions
     )
     try:
         _keep(solutions, args)
     except FileError as error:
         failure = error
-    if args.json:
-        summaries = [solution.summary() for solution in solutions]
-        several = {"solutions": summaries, "claimed_twice": _claimed_twice(solutions)}
-        print(json.dumps(summaries[0] if len(records) == 1 else several), flush=True)
-    else:
-        from unshuffle.views.terminal import print_record, print_solution
-
-        for solution, path, folder in zip(solutions, args.records, _folders(args), strict=False):
-            if len(records) > 1:
-                print_record(shown(path), folder.name)
-            kept_in = None if args.out is None or failure else shown(folder)
-            page = None if args.report is None or failure else shown(args.report)
-            print_solution(solution, kept_in=kept_in, page=page)
+    _print(solutions, args, kept=failure is None)
     if failure is not None:
         raise failure
     return solutions
@@ -168,10 +131,9 @@ def _solutions(
     kept: "Checkpoint | None",
 ) -> "tuple[Solution, ...]":
     """The solution, or with several records one for each."""
-    from unshuffle.solver import solve
 
     def solve_one(part: "Pile", record: "Records", time_limit: float | None) -> "Solution":
-        return solve(
+        return unshuffle.solve(
             part,
             record,
             strategy=args.strategy,
@@ -194,6 +156,23 @@ def _solutions(
     return separate(pile, records, solve_one, time_limit=args.time_limit)
 
 
+def _print(solutions: "Sequence[Solution]", args: argparse.Namespace, *, kept: bool) -> None:
+    """Print the solutions, and where they are kept."""
+    if args.json:
+        summaries = [solution.summary() for solution in solutions]
+        several = {"solutions": summaries, "claimed_twice": _claimed_twice(solutions)}
+        print(json.dumps(summaries[0] if len(args.records) == 1 else several), flush=True)
+        return
+    from unshuffle.views.terminal import print_record, print_solution
+
+    for solution, path, folder in zip(solutions, args.records, _folders(args), strict=False):
+        if len(args.records) > 1:
+            print_record(files.shown(path), folder.name)
+        kept_in = files.shown(folder) if kept and args.out is not None else None
+        page = files.shown(args.report) if kept and args.report is not None else None
+        print_solution(solution, kept_in=kept_in, page=page)
+
+
 def _claimed_twice(solutions: "Sequence[Solution]") -> bool:
     """Whether networks that reproduce their records share pieces."""
     if len(solutions) < 2:
@@ -205,7 +184,7 @@ def _claimed_twice(solutions: "Sequence[Solution]") -> bool:
 
 def _folders(args: argparse.Namespace) -> list[Path]:
     """Where the solution of each record is kept."""
-    out = Path(args.out or "")
+    out = args.out or Path()
     several = len(args.records) > 1
     return [out / str(n) if several else out for n in range(1, len(args.records) + 1)]
 
@@ -232,23 +211,8 @@ def _stopped_once() -> Iterator[list[int]]:
             signal.signal(each, handler)
 
 
-@contextmanager
-def _checkpoint(path: str | None) -> Iterator["Checkpoint | None"]:
-    """What the file keeps of the search, if there is to be one."""
-    if path is None:
-        yield None
-        return
-    from unshuffle.solution.checkpointing import checkpoint
-
-    with checkpoint(path) as kept:
-        yield kept
-
-
 def _check_writable(args: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be kept."""
-    from unshuffle.errors import UsageError
-    from unshuffle.files import check_folder, check_free, shown
-
     for option in ("checkpoint", "report"):
         if len(args.records) > 1 and getattr(args, option) is not None:
             raise UsageError(
@@ -259,29 +223,26 @@ def _check_writable(args: argparse.Namespace) -> None:
         from unshuffle.solution.storage import FILES
 
         for folder in _folders(args):
-            check_folder(folder)
+            files.check_folder(folder)
             for name in FILES:
-                check_free(folder / name, force=args.force)
+                files.check_free(folder / name, force=args.force)
     if args.checkpoint is not None:
         folder = Path(args.checkpoint).parent
-        check_folder(folder)
+        files.check_folder(folder)
         if not folder.is_dir():  # the search writes it long before --out makes any folder
-            raise UsageError(f"there is no folder {shown(folder)}; create it")
+            raise UsageError(f"there is no folder {files.shown(folder)}; create it")
     if args.report is not None:
-        check_folder(Path(args.report).parent)
-        check_free(Path(args.report), force=args.force)
+        files.check_folder(Path(args.report).parent)
+        files.check_free(Path(args.report), force=args.force)
 
 
 def _keep(solutions: "Sequence[Solution]", args: argparse.Namespace) -> None:
     """Write what was asked for."""
     if args.out is not None:
-        from unshuffle.solution.storage import write_solution
-
         for solution, folder in zip(solutions, _folders(args), strict=False):
-            write_solution(solution, folder, force=args.force)
+            unshuffle.write_solution(solution, folder, force=args.force)
     if args.report is not None:
-        from unshuffle.files import make_folder, write_text
         from unshuffle.views.report import report_page
 
-        make_folder(Path(args.report).parent)
-        write_text(args.report, report_page(solutions[0]), force=args.force)
+        files.make_folder(Path(args.report).parent)
+        files.write_text(args.report, report_page(solutions[0]), force=args.force)

@@ -22,14 +22,10 @@ Share = Annotated[float, share()]
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Rows to learn from.
+    """Rows to learn from, float32.
 
-    Parameters
-    ----------
-    inputs
-        Shape (rows, width), float32.
-    targets
-        Shape (rows, outputs), float32; or shape (rows, 1), the number of the row's class.
+    Inputs have the shape (rows, width). Targets have the shape (rows, outputs), or (rows, 1) where
+    they are the number of the row's class.
     """
 
     inputs: Floats
@@ -39,11 +35,8 @@ class Examples:
 class Data(Protocol):
     """A kind of data."""
 
-    kind: ClassVar[str]
-    """What a recipe calls it."""
-
-    loss: ClassVar[str]
-    """Which loss suits it, a name in `unshuffle.oracle.training.LOSSES`."""
+    kind: ClassVar[str]  # what a recipe calls it
+    loss: ClassVar[str]  # which one suits it, a name in `unshuffle.oracle.training.LOSSES`
 
     def draw(self, width: int, outputs: int, rng: np.random.Generator) -> Examples:
         """Draw examples for a network of so many inputs and outputs."""
@@ -199,21 +192,15 @@ class OwnTable:
     def draw(self, width: int, outputs: int, rng: np.random.Generator) -> Examples:
         """Read the table; nothing is drawn.
 
-        Raises
-        ------
-        FileError, RecordError
-            If the table cannot be read or has no such columns, or an empty cell.
-        UsageError
-            If the network has other numbers of inputs and outputs than the table.
+        Raises `FileError` or `RecordError` if the table cannot be read or has no such columns, and
+        `UsageError` if it does not fit the network or has an empty target.
         """
         table = read_records(
             Path(self.file), inputs=self.inputs or None, targets=self.targets or None
         )
         columns = 0 if table.targets is None else table.targets.shape[1]
-        for what, found, expected in (
-            ("input", table.width, width),
-            ("target", columns, outputs),
-        ):
+        fits = (("input", table.width, width), ("target", columns, outputs))
+        for what, found, expected in fits:
             if found != expected:
                 raise UsageError(
                     f"{shown(self.file)}: has {found} {what} columns, but the recipe's network "
@@ -230,7 +217,4 @@ class OwnTable:
         return Examples(table.inputs.astype(np.float32), table.targets.astype(np.float32))
 
 
-DATA: dict[str, type[Bits] | type[Smooth] | type[Classes] | type[OwnTable]] = {
-    data.kind: data for data in (Bits, Smooth, Classes, OwnTable)
-}
-"""Kinds of data by name."""
+DATA = {data.kind: data for data in (Bits, Smooth, Classes, OwnTable)}

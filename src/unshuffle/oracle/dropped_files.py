@@ -13,6 +13,7 @@ Pieces are written in the sequence of their numbers, so that their times tell no
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,7 @@ from typing import Any
 from unshuffle.errors import FileError
 from unshuffle.files import make_folder, pack_network, records_text, write_files
 from unshuffle.files.opening import shown
-from unshuffle.oracle.dropping import Dropped, Hardening, answer_text, manifest
-
-PIECES, SEALED = "pieces", "sealed"
-ANSWER, SECOND_ANSWER, SECRETS = "answer.txt", "answer_2.txt", "drop.json"
+from unshuffle.oracle.dropping import Dropped, Hardening, answer_text
 
 
 def write_dropped(
@@ -37,53 +35,50 @@ def write_dropped(
 ) -> None:
     """Write pieces, record, manifest and the answer's hash, and seal the answer.
 
-    Parameters
-    ----------
-    folder
-        Where to; made if it is not there.
-    dropped, hardening
-        The dropped network, and what was done to it.
-    file_format
-        "pth" or "safetensors".
-    secrets
-        What is sealed beside the answer; None keeps no answer, only its hash.
-    force
-        Whether files may be replaced.
-
-    Raises
-    ------
-    FileError
-        If a file is there already or cannot be written, or if files of another drop would remain
-        among those of this one.
-    MissingExtraError
-        If the format is "pth" and torch is not installed.
+    The format is "pth" or "safetensors". The secrets are sealed beside the answer; None keeps no
+    answer, only its hash. Raises `FileError` if a file is there already or cannot be written, or
+    if files of another drop would remain among those of this one, and `MissingExtraError` if the
+    format is "pth" and torch is not installed.
     """
     pieces = {f"piece_{n}.{file_format}": tensors for n, tensors in enumerate(dropped.pieces)}
-    _check_room(folder / PIECES, set(pieces), force=force)
-    sealed = {ANSWER, SECRETS} | ({SECOND_ANSWER} if dropped.second else set())
-    _check_room(folder / SEALED, set() if secrets is None else sealed, force=force)
+    _check_room(folder / "pieces", set(pieces), force=force)
+    sealed = {"drop.json", "answer.txt"} | ({"answer_2.txt"} if dropped.second else set())
+    _check_room(folder / "sealed", set() if secrets is None else sealed, force=force)
     contents: dict[Path, bytes] = {}
     for name, tensors in pieces.items():
-        path = folder / PIECES / name
+        path = folder / "pieces" / name
         contents[path] = pack_network(path, tensors, stored_as=dropped.stored_as)
-    contents[folder / "manifest.json"] = _json(manifest(dropped, hardening, file_format))
+    contents[folder / "manifest.json"] = _json(_manifest(dropped, hardening, file_format))
     if secrets is not None:
-        contents[folder / SEALED / SECRETS] = _json(
+        contents[folder / "sealed" / "drop.json"] = _json(
             {**secrets, "decoys": list(dropped.decoys), "copies": list(dropped.copies)}
         )
-    networks = [("", dropped.records, dropped.answer)]
-    if dropped.second is not None:
-        networks.append(("_2", dropped.second.records, dropped.second.answer))
-    for suffix, records, numbers in networks:
-        contents[folder / f"record{suffix}.csv"] = records_text(records).encode()
-        answer = answer_text(numbers)
+    for suffix, one in (("", dropped), ("_2", dropped.second)):
+        if one is None:
+            continue
+        contents[folder / f"record{suffix}.csv"] = records_text(one.records).encode()
+        answer = answer_text(one.answer)
         digest = sha256(answer.encode()).hexdigest()
         contents[folder / f"answer{suffix}.sha256"] = f"{digest}\n".encode()
         if secrets is not None:
-            contents[folder / SEALED / f"answer{suffix}.txt"] = f"{answer}\n".encode()
+            contents[folder / "sealed" / f"answer{suffix}.txt"] = f"{answer}\n".encode()
     for parent in sorted({path.parent for path in contents}):
         make_folder(parent)
     write_files(contents, force=force)
+
+
+def _manifest(dropped: Dropped, hardening: Hardening, file_format: str) -> dict[str, Any]:
+    """What may be known beside the pieces: all that was done, and nothing that orders them."""
+    return {
+        "pieces": len(dropped.pieces),
+        "format": file_format,
+        "records": len(dropped.records),
+        "outputs": dropped.records.outputs,
+        "decoys": len(dropped.decoys),
+        "copies": len(dropped.copies),
+        "networks": 1 if dropped.second is None else 2,
+        **asdict(hardening),
+    }
 
 
 def _check_room(folder: Path, names: set[str], *, force: bool) -> None:

@@ -1,8 +1,7 @@
 """Dropping a network: from layers in their order to numbered pieces, a record, and the answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,11 +16,7 @@ from unshuffle.pieces.records import Records
 
 INT8_SCALES = "int8-scales"
 
-ROUNDINGS = ("float16", "bfloat16", "int8", INT8_SCALES)
-"""What weights can be rounded to."""
-
-Tensors = Mapping[str, Floats]
-"""What a piece's file holds: "weight" and "bias", or one of them."""
+Tensors = Mapping[str, Floats]  # what a piece's file holds: "weight" and "bias", or one of them
 
 
 @dataclass(frozen=True)
@@ -34,18 +29,16 @@ class Hardening:
     Parameters
     ----------
     weights
-        None, or one of `ROUNDINGS`. "float16" and "bfloat16" are stored as such. "int8" rounds
-        each weight and each bias to 255 equally spaced levels, of which its largest magnitude is
-        the outermost, and stores the levels as they are, not their numbers. "int8-scales" does so
-        with each bias and each row of a weight, and stores the numbers of levels, and scales.
+        "float16" and "bfloat16" are stored as such. "int8" rounds each weight and each bias to 255
+        equally spaced levels, of which its largest magnitude is the outermost, and stores them as
+        plain numbers. "int8-scales" does so with each bias and each row of a weight, and stores
+        the numbers of levels, and scales.
     noise
         Standard deviation of independent normal noise on every prediction, in its unit.
     decimals
         Places to which predictions are then rounded.
-    lose
-        How many pieces are taken away, drawn at random.
-    lose_blocks
-        How many whole blocks are taken away, inp and out.
+    lose, lose_blocks
+        How many pieces, and whole blocks before them, are taken away, drawn at random.
     duplicate
         How many of the pieces that are left lie in the pile twice.
     duplicate_noise
@@ -57,17 +50,14 @@ class Hardening:
     shuffle_columns
         Whether the record's input columns stand in another sequence than the network reads them.
     standardise
-        Whether the record's inputs are shifted and scaled to mean 0 and variance 1, column by
-        column, after the network has read them.
+        Whether each input column of the record is shifted and scaled to mean 0 and variance 1.
     detach_biases
         Whether every weight and every bias becomes a piece of its own.
     permute_hidden
-        Whether the hidden units of each block are shuffled, in inp and out alike. That changes
-        neither the function nor how well any two layers fit; it only takes away the sequence in
-        which training left them.
+        Whether the hidden units of each block are shuffled, in inp and out alike: neither the
+        function nor how well any two layers fit changes, but the sequence of training is gone.
     scramble_hidden
-        Whether the columns of each out layer are shuffled against the rows of its inp layer, so
-        that the two no longer list the hidden units in one sequence.
+        Whether the columns of each out layer are shuffled against the rows of its inp layer.
     """
 
     weights: str | None = None
@@ -93,13 +83,7 @@ def answer_text(answer: Sequence[int | None]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Second:
-    """The second network of a pile.
-
-    Parameters
-    ----------
-    records, answer
-        As those of the first one in `Dropped`.
-    """
+    """The second network of a pile; its record and answer are as those of the first one."""
 
     records: Records
     answer: tuple[int | None, ...]
@@ -109,23 +93,10 @@ class Second:
 class Dropped:
     """A dropped network.
 
-    Parameters
-    ----------
-    pieces
-        The tensors of each piece; its number is its position.
-    stored_as
-        The number format that the pieces are to have in their files.
-    records
-        Inputs, predictions and targets.
-    answer
-        Numbers of the pieces in the order in which they are applied, None for a lost one. Where
-        biases are detached, each weight is followed by its bias.
-    decoys
-        Numbers of the pieces that belong to another network.
-    copies
-        Numbers of the pieces that copy another one.
-    second
-        Another whole network in the pile, all of whose pieces are decoys for this one.
+    The number of a piece is its position among `pieces`; `stored_as` is the number format of their
+    files. The answer has the numbers in the order in which the pieces are applied, None for a lost
+    one; where biases are detached, each weight is followed by its bias. Decoys belong to another
+    network, as all pieces of a second one do; copies are those of other pieces.
     """
 
     pieces: tuple[Tensors, ...]
@@ -142,24 +113,14 @@ class Dropped:
 
     def pile(self) -> Pile:
         """The pieces as a pile."""
-        numbered = [*enumerate(self.pieces)]
-        return Pile(
-            [
-                Piece.linear(
-                    number,
-                    tensors["weight"],
-                    tensors.get("bias"),
-                    self.stored_as,
-                )
-                for number, tensors in numbered
-                if "weight" in tensors
-            ],
-            [
-                Bias(number, tensors["bias"], self.stored_as)
-                for number, tensors in numbered
-                if "weight" not in tensors
-            ],
-        )
+        layers, biases = [], []
+        for number, tensors in enumerate(self.pieces):
+            if "weight" in tensors:
+                weight, bias = tensors["weight"], tensors.get("bias")
+                layers.append(Piece.linear(number, weight, bias, self.stored_as))
+            else:
+                biases.append(Bias(number, tensors["bias"], self.stored_as))
+        return Pile(layers, biases)
 
 
 def drop(
@@ -174,82 +135,53 @@ def drop(
 ) -> Dropped:
     """Break a network into shuffled numbered pieces, and record what it predicts.
 
-    Parameters
-    ----------
-    network
-        The network.
-    data
-        Inputs, and targets if they are to stand in the record; predictions are not used.
-    rng
-        Draws rows, numbers and everything else. The rows, and the answer too unless pieces are
-        lost or added, do not depend on how the network is hardened.
-    rows
-        How many rows to draw; all of them, in their sequence, by default.
-    hardening
-        What makes it harder.
-    decoys
-        Layers of another network that are mixed in.
-    second
-        A whole network of the same dimensions that is mixed in, and its data. It is hardened as the
-        first one is, but loses nothing and has no copies.
+    The data has inputs, and targets if they are to stand in the record; so many rows of it are
+    drawn, by default all in their sequence. The rows, and the answer too unless pieces are lost or
+    added, do not depend on how the network is hardened. Decoys are layers of another network that
+    are mixed in. So is a whole second network with its data: it is hardened as the first one is,
+    but loses nothing and has no copies.
 
-    Raises
-    ------
-    UsageError
-        If there are fewer rows or pieces than asked for, a weight exceeds the number format, or the
-        second network has other dimensions.
+    Raises `UsageError` if there are fewer rows or pieces than asked for, a weight exceeds the
+    number format, or the second network has other dimensions.
     """
     row_rng, number_rng, noise_rng, hidden_rng, lost_rng, copy_rng, column_rng = rng.spawn(7)
-    records = _record(network, _drawn(data, rows, row_rng), hardening, noise_rng, column_rng)
-    own = _pieces(network, hardening, hidden_rng)
+
+    def record(network: MlpNetwork, data: Records) -> Records:
+        drawn = _drawn(data, rows, row_rng)
+        predictions = _blurred(network.predict(drawn.inputs), hardening, noise_rng)
+        return Records(_recorded(drawn.inputs, hardening, column_rng), predictions, drawn.targets)
+
+    records, own = record(network, data), _pieces(network, hardening, hidden_rng)
     others = [part for layer in decoys for part in _parts(layer, hardening)]
-    first_of_second = len(others)
-    second_records = None
+    first, records_2 = len(others), None
     if second is not None:
         _check_dimensions(second[0], network)
-        drawn = _drawn(second[1], rows, row_rng)
-        second_records = _record(second[0], drawn, hardening, noise_rng, column_rng)
+        records_2 = record(*second)
         others += _pieces(second[0], hardening, hidden_rng)
-    lost = _lost(len(own), hardening, lost_rng)
-
-    present = [position for position in range(len(own)) if position not in lost]
-    copies = _copies([own[i] for i in present], hardening, copy_rng)
-    numbers = number_rng.permutation(len(present) + len(others) + len(copies)).tolist()
-    number_of = dict(zip(present, numbers, strict=False))
-    pieces: list[Tensors] = [{}] * len(numbers)
-    for number, part in zip(numbers, [own[i] for i in present] + others + copies, strict=True):
-        pieces[number] = part
-    strangers = numbers[len(present) : len(present) + len(others)]
-    second_answer = tuple(strangers[first_of_second:])
+    left = _left(own, hardening, lost_rng)
+    copies = _copies([*left.values()], hardening, copy_rng)
+    parts = [*left.values(), *others, *copies]
+    numbers = number_rng.permutation(len(parts)).tolist()
+    numbered = dict(zip(numbers, parts, strict=True))
+    number_of = dict(zip(left, numbers, strict=False))
+    strangers = numbers[len(left) : len(left) + len(others)]
     return Dropped(
-        pieces=tuple(pieces),
+        pieces=tuple(numbered[number] for number in range(len(parts))),
         stored_as=_stored_as(hardening, network.last.weight.dtype.name),
         records=records,
         answer=tuple(number_of.get(position) for position in range(len(own))),
         decoys=tuple(sorted(strangers)),
-        copies=tuple(sorted(numbers[len(present) + len(others) :])),
-        second=None if second_records is None else Second(second_records, second_answer),
+        copies=tuple(sorted(numbers[len(left) + len(others) :])),
+        second=None if records_2 is None else Second(records_2, tuple(strangers[first:])),
     )
-
-
-def _record(
-    network: MlpNetwork,
-    data: Records,
-    hardening: Hardening,
-    noise_rng: np.random.Generator,
-    column_rng: np.random.Generator,
-) -> Records:
-    """What a network predicts, as the record has it."""
-    predictions = _blurred(network.predict(data.inputs), hardening, noise_rng)
-    return Records(_recorded(data.inputs, hardening, column_rng), predictions, data.targets)
 
 
 def _pieces(network: MlpNetwork, hardening: Hardening, rng: np.random.Generator) -> list[Tensors]:
     """The parts of all layers, in the order in which they are applied."""
     if hardening.permute_hidden:
-        network = permute_hidden_units(network, rng)
+        network = shuffle_hidden_units(network, rng)
     if hardening.scramble_hidden:
-        network = scramble_hidden_units(network, rng)
+        network = shuffle_hidden_units(network, rng, only_out=True)
     return [part for layer in network.layers() for part in _parts(layer, hardening)]
 
 
@@ -258,10 +190,7 @@ def draw_decoys(
 ) -> list[Linear]:
     """Draw layers of another network that could be taken for layers of this one.
 
-    Raises
-    ------
-    UsageError
-        If the other network has other dimensions, or fewer layers.
+    Raises `UsageError` if the other network has other dimensions, or fewer layers.
     """
     _check_dimensions(other, network)
     layers = other.layers()
@@ -286,36 +215,28 @@ def _check_dimensions(other: MlpNetwork, network: MlpNetwork) -> None:
         )
 
 
-def permute_hidden_units(network: MlpNetwork, rng: np.random.Generator) -> MlpNetwork:
-    """Shuffle the hidden units of every block: rows of inp and columns of out alike."""
+def shuffle_hidden_units(
+    network: MlpNetwork, rng: np.random.Generator, *, only_out: bool = False
+) -> MlpNetwork:
+    """Shuffle the hidden units of every block: rows of inp and columns of out alike.
+
+    With `only_out` the inp layer is left as it is. Two independent shuffles would differ from this
+    one only by a consistent one of both layers.
+    """
     layers = network.layers()
     for inp in range(0, len(layers) - 1, 2):
         order = rng.permutation(network.blocks.hidden)
         before, after = layers[inp], layers[inp + 1]
-        layers[inp] = Linear(before.weight[order], before.bias[order])
+        if not only_out:
+            layers[inp] = Linear(before.weight[order], before.bias[order])
         layers[inp + 1] = Linear(after.weight[:, order], after.bias)
-    return MlpNetwork.from_layers(layers, network.blocks.activation)
-
-
-def scramble_hidden_units(network: MlpNetwork, rng: np.random.Generator) -> MlpNetwork:
-    """Shuffle the columns of every out layer, and leave its inp layer as it is.
-
-    Two independent shuffles would differ from this one only by a consistent one of both layers.
-    """
-    layers = network.layers()
-    for out in range(1, len(layers) - 1, 2):
-        order = rng.permutation(network.blocks.hidden)
-        layers[out] = Linear(layers[out].weight[:, order], layers[out].bias)
     return MlpNetwork.from_layers(layers, network.blocks.activation)
 
 
 def round_weights(values: Floats, rounding: str) -> Floats:
     """Round an array to a number format, or to 255 levels of its own or of each row.
 
-    Raises
-    ------
-    UsageError
-        If a number is larger than the format's largest.
+    Raises `UsageError` if a number is larger than the format's largest.
     """
     if rounding == "int8":
         scale = np.abs(values).max(initial=0.0) / 127
@@ -329,20 +250,6 @@ def round_weights(values: Floats, rounding: str) -> Floats:
             f"a weight of {np.abs(values).max():.3g} is too large for {rounding}; choose bfloat16"
         )
     return rounded
-
-
-def manifest(dropped: Dropped, hardening: Hardening, file_format: str) -> dict[str, Any]:
-    """What may be known beside the pieces: all that was done, and nothing that orders them."""
-    return {
-        "pieces": len(dropped.pieces),
-        "format": file_format,
-        "records": len(dropped.records),
-        "outputs": dropped.records.outputs,
-        "decoys": len(dropped.decoys),
-        "copies": len(dropped.copies),
-        "networks": 1 if dropped.second is None else 2,
-        **asdict(hardening),
-    }
 
 
 def _stored_as(hardening: Hardening, dtype: str) -> str:
@@ -396,23 +303,25 @@ def prune(values: Floats, part: float) -> Floats:
     return pruned
 
 
-def _lost(parts: int, hardening: Hardening, rng: np.random.Generator) -> set[int]:
-    """Positions of the parts that are lost: whole blocks first, then others one by one."""
+def _left(
+    parts: list[Tensors], hardening: Hardening, rng: np.random.Generator
+) -> dict[int, Tensors]:
+    """The parts that are left, by position: blocks are lost first, then others one by one."""
     per_block = 4 if hardening.detach_biases else 2
-    blocks = (parts - 1) // per_block
+    blocks = (len(parts) - 1) // per_block
     if hardening.lose_blocks >= blocks:
         raise UsageError(
             f"{hardening.lose_blocks} blocks are to be lost, but there are {blocks}; leave at "
             "least one"
         )
-    chosen = rng.choice(blocks, hardening.lose_blocks, replace=False).tolist()
-    lost = {block * per_block + part for block in chosen for part in range(per_block)}
-    rest = [position for position in range(parts) if position not in lost]
+    chosen = rng.choice(blocks, hardening.lose_blocks, replace=False)
+    rest = [position for position in range(len(parts)) if position // per_block not in chosen]
     if hardening.lose >= len(rest):
         raise UsageError(
             f"{hardening.lose} pieces are to be lost, but there are {len(rest)}; leave at least one"
         )
-    return lost | {rest[k] for k in rng.choice(len(rest), hardening.lose, replace=False).tolist()}
+    lost = rng.choice(len(rest), hardening.lose, replace=False)
+    return {position: parts[position] for position in np.delete(rest, lost).tolist()}
 
 
 def _copies(parts: list[Tensors], hardening: Hardening, rng: np.random.Generator) -> list[Tensors]:

@@ -1,20 +1,25 @@
 """Every registered method on the same dropped oracles, scored the same way.
 
-What is scored is read from the registries: whoever adds a signal to `unshuffle.grouping.SIGNALS`, a
-matching to `MATCHINGS`, a seed to `unshuffle.ordering.seeds.SEEDS` or a strategy to
-`unshuffle.solution.arranging.STRATEGIES` finds it in the table.
+What is scored is read from the registries `SIGNALS`, `MATCHINGS`, `SEEDS` and `STRATEGIES`: whoever
+adds to one of them finds it in the table.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import partial
+from itertools import groupby
+from statistics import fmean, median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.assembly import last_layer, stack_blocks
 from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.files.schema import encode
 from unshuffle.grouping import SIGNALS, pair
 from unshuffle.grouping.matching import MATCHINGS
 from unshuffle.grouping.pairs import FUSED
@@ -30,19 +35,10 @@ from unshuffle.solver import solve
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A dropped oracle with its answer.
+    """A dropped oracle with its answer: ids of the pieces in the order in which they are applied.
 
-    Parameters
-    ----------
-    name, seed
-        What tables call the network, and the seed that it was trained and dropped with.
-    pile, records
-        What is known to those who solve it.
-    answer
-        Ids of the pieces in the order in which they are applied.
-    activation
-        Of the hidden layers; told to signals and seeds, which are one step of a search. Strategies
-        have to find it out.
+    The seed is that which it was trained and dropped with. The activation of the hidden layers is
+    told to signals and seeds, which are one step of a search; strategies have to find it out.
     """
 
     name: str
@@ -62,22 +58,11 @@ class Case:
 class Finding:
     """What a method made of a case.
 
-    Parameters
-    ----------
-    exact
-        Whether it found all that was asked of it: every pair, the order, or a network that
-        reproduces the record to rounding.
-    remark
-        How it ended.
-    pairs
-        How many of the true pairs it has; None for a seed, which is given them.
-    inversions
-        How many couples of blocks stand in the wrong order; None where pairs are wrong or are all
-        that was asked for.
-    error
-        Mean squared error over the record; None for a method that predicts nothing.
-    rows
-        Rows of the record that it used.
+    `exact` is whether it found all that was asked of it: every pair, the order, or a network that
+    reproduces the record to rounding. `pairs` counts the true pairs that it has; a seed is given
+    them and has None. `inversions` counts couples of blocks in the wrong order; it is None where
+    pairs are wrong or are all that was asked for. The mean squared error over the record is None
+    for a method that predicts nothing. `rows` is how many rows of the record it used.
     """
 
     exact: bool
@@ -90,17 +75,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Method:
-    """Something that is registered, and how to try it.
-
-    Parameters
-    ----------
-    kind
-        "pairing", "seed" or "strategy".
-    name
-        Its name in the registry.
-    attempt
-        Tries it on a case.
-    """
+    """A pairing, a seed or a strategy that is registered, and how to try it on a case."""
 
     kind: str
     name: str
@@ -109,18 +84,9 @@ class Method:
 
 @dataclass(frozen=True)
 class Score:
-    """A line of the table: one method on one case.
+    """A line of the table: one method on one oracle of so many blocks, and its wall time.
 
-    Parameters
-    ----------
-    recipe, seed, blocks
-        The oracle, and how many blocks (and pairs) it has.
-    kind, method
-        What was tried.
-    pairs, inversions, exact, error, rows, remark
-        As in `Finding`; where the method failed, the remark says why.
-    seconds
-        Wall time.
+    The rest is as in `Finding`; where the method failed, the remark says why.
     """
 
     recipe: str
@@ -140,14 +106,8 @@ class Score:
 def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> Case:
     """Drop an oracle, with all its layers and predictions as they are.
 
-    Parameters
-    ----------
-    recipe
-        Its seed also drops.
-    network, data
-        As from `unshuffle.oracle.storage.read_oracle`.
-    rows
-        Rows of the record; all, if there are fewer.
+    Network and data are as from `read_oracle`; the record has so many rows, or all if there are
+    fewer. The recipe's seed also drops.
     """
     rng = np.random.default_rng(recipe.seed)
     dropped = drop(network, data, rng=rng, rows=min(rows, len(data)))
@@ -157,23 +117,14 @@ def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> 
 
 
 def methods(time_limit: float | None) -> list[Method]:
-    """Everything that is registered.
-
-    Parameters
-    ----------
-    time_limit
-        Seconds that a strategy may search.
-    """
+    """Everything that is registered; the limit is of the seconds that a strategy may search."""
     pairings = [
         Method("pairing", f"{signal}, {matching}", partial(_pair, signal, matching))
         for signal in (FUSED, *SIGNALS)
         for matching in MATCHINGS
     ]
-    strategies = [
-        Method("strategy", strategy, partial(_solve, strategy, time_limit))
-        for strategy in STRATEGIES
-    ]
     seeds = [Method("seed", seed, partial(_rank, seed)) for seed in SEEDS]
+    strategies = [Method("strategy", one, partial(_solve, one, time_limit)) for one in STRATEGIES]
     return pairings + seeds + strategies
 
 
@@ -191,13 +142,8 @@ def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
             blocks=len(case.answer) // 2,
             kind=method.kind,
             method=method.name,
-            pairs=found.pairs,
-            inversions=found.inversions,
-            exact=found.exact,
-            error=found.error,
-            rows=found.rows,
             seconds=perf_counter() - started,
-            remark=found.remark,
+            **vars(found),
         )
 
 
@@ -237,17 +183,94 @@ def _solve(strategy: str, time_limit: float | None, case: Case) -> Finding:
     places = {pair: place for place, pair in enumerate(case.pairs)}
     ran = [places[inp, out] for inp, out in solution.blocks if (inp, out) in places]
     inversions = count_inversions(ran) if len(ran) == len(places) else None
-    return Finding(
-        solution.exact,
-        str(solution.outcome),
-        pairs=len(ran),
-        inversions=inversions,
-        error=solution.mse,
-        rows=solution.trace.rows,
-    )
+    remark, rows = str(solution.outcome), solution.trace.rows
+    return Finding(solution.exact, remark, len(ran), inversions, solution.mse, rows)
 
 
 def count_inversions(places: Sequence[int]) -> int:
     """Number of couples in the wrong order."""
     values = np.asarray(places)
     return int(np.triu(values[:, None] > values, 1).sum())
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method on all seeds of a recipe: pairs recovered, couples of blocks in the wrong order.
+
+    A mean or median is None where `Score` has nothing but None. `exact` counts the seeds on which
+    everything was found. The remarks are the distinct ends, the most frequent first, then in the
+    sequence of the seeds.
+    """
+
+    recipe: str
+    blocks: int
+    kind: str
+    method: str
+    seeds: int
+    pairs_mean: float | None
+    pairs_least: int | None
+    pairs_most: int | None
+    inversions_mean: float | None
+    inversions_least: int | None
+    inversions_most: int | None
+    exact: int
+    error_median: float | None
+    error_least: float | None
+    error_most: float | None
+    rows: int
+    seconds_mean: float
+    remarks: tuple[str, ...]
+
+
+def summarise(scores: Sequence[Score]) -> list[Summary]:
+    """Gather the scores of each recipe and method, in the sequence in which they first appear."""
+
+    def place(score: Score) -> tuple[str, str, str]:
+        return score.recipe, score.kind, score.method
+
+    first = {place(score): at for at, score in reversed(list(enumerate(scores)))}
+    ordered = sorted(scores, key=lambda score: first[place(score)])
+    return [_summary(list(group)) for _, group in groupby(ordered, key=place)]
+
+
+def _summary(scores: Sequence[Score]) -> Summary:
+    """The summary of scores of one recipe and method."""
+
+    def spread(name: str, middle: str, of: Callable[[list[Any]], float]) -> dict[str, Any]:
+        values = [value for s in scores if (value := getattr(s, name)) is not None]
+        return {
+            f"{name}_{middle}": of(values) if values else None,
+            f"{name}_least": min(values, default=None),
+            f"{name}_most": max(values, default=None),
+        }
+
+    first, remarks = scores[0], [score.remark for score in scores]
+    return Summary(
+        **{name: getattr(first, name) for name in ("recipe", "blocks", "kind", "method")},
+        seeds=len(scores),
+        **spread("pairs", "mean", fmean),
+        **spread("inversions", "mean", fmean),
+        exact=sum(score.exact for score in scores),
+        **spread("error", "median", median),
+        rows=max(score.rows for score in scores),
+        seconds_mean=fmean(score.seconds for score in scores),
+        remarks=tuple(sorted(dict.fromkeys(remarks), key=remarks.count, reverse=True)),
+    )
+
+
+def scores_csv(scores: Iterable[Score]) -> str:
+    """The scores as CSV with a header; an empty cell stands for None."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Score)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(score) for score in scores)
+    return text.getvalue()
+
+
+def scores_json(scores: Sequence[Score], conditions: dict[str, Any]) -> dict[str, Any]:
+    """Conditions, summaries and scores, ready for JSON; an infinite error becomes None."""
+    return {
+        "conditions": conditions,
+        "summaries": [encode(summary) for summary in summarise(scores)],
+        "scores": [encode(score) for score in scores],
+    }

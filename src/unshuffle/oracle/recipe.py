@@ -2,13 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from unshuffle.blocks.activations import ACTIVATIONS
+import numpy as np
+
+from unshuffle.blocks.activations import ACTIVATIONS, find_activation
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import limits
 from unshuffle.files.opening import listed, read_bytes, shown
@@ -23,24 +28,42 @@ from unshuffle.files.schema import (
     read_fields,
     share,
 )
-from unshuffle.oracle.data import DATA, Data, OwnTable
-from unshuffle.oracle.initialisation import INITIALISATIONS
+from unshuffle.oracle.data import DATA, Count, Data, OwnTable
+from unshuffle.pieces.pile import Floats
 
-TRAINER = 1
-"""Version of the trainer: raised whenever a recipe comes to mean another network."""
-
-Count = Annotated[int, at_least(1)]
+TRAINER = 1  # the trainer's version: raised whenever a recipe comes to mean another network
 
 SHIPPED = Path(str(files("unshuffle.oracle") / "recipes"))
-"""The folder of recipes that come with the package."""
 
-OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
-"""By the name in a recipe, the name in `torch.optim`."""
+OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}  # the names in `torch.optim`
 
 SCHEDULES = {
     "constant": "the learning rate stays",
     "cosine": "half a cosine from the learning rate down to 0",
     "one-cycle": "a straight rise over the first 30 % of the steps, then half a cosine down to 0",
+}
+
+
+def _uniform(rng: np.random.Generator, rows: int, columns: int) -> Floats:
+    """Uniform within ±1/√columns, PyTorch's default for a linear layer."""
+    weight: Floats = rng.uniform(-1, 1, (rows, columns)) / np.sqrt(columns)
+    return weight
+
+
+def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Floats:
+    """Orthonormal rows or columns, whichever are fewer (Saxe, McClelland & Ganguli 2014)."""
+    tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(tall)
+    q *= np.sign(np.diag(r))  # makes the distribution uniform (Mezzadri 2007)
+    return q if rows >= columns else q.T
+
+
+# By name: how a weight is drawn, and whether out layers start at zero instead, so that every block
+# starts as the identity (Zhang, Dauphin & Ma 2019).
+INITIALISATIONS: dict[str, tuple[Callable[[np.random.Generator, int, int], Floats], bool]] = {
+    "uniform": (_uniform, False),
+    "orthogonal": (_orthogonal, False),
+    "zero-out": (_uniform, True),
 }
 
 
@@ -57,7 +80,7 @@ class NetworkPlan:
     activation
         A name in `unshuffle.blocks.activations.ACTIVATIONS`.
     initialisation
-        A name in `unshuffle.oracle.initialisation.INITIALISATIONS`.
+        A name in `INITIALISATIONS`.
     """
 
     blocks: Count
@@ -66,6 +89,26 @@ class NetworkPlan:
     outputs: Count = 1
     activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
     initialisation: Annotated[str, one_of(INITIALISATIONS)] = "uniform"
+
+    def draw(self, rng: np.random.Generator) -> MlpNetwork:
+        """Draw initial layers, float32, in the order in which they run, weights before biases.
+
+        NumPy draws, so a seed gives the same ones whatever the version of PyTorch. Biases are
+        uniform within ±1/√columns, PyTorch's default, but for zeroed layers.
+        """
+        draw, zero_out = INITIALISATIONS[self.initialisation]
+
+        def linear(rows: int, columns: int, *, zero: bool = False) -> Linear:
+            weight = draw(rng, rows, columns)
+            bias = rng.uniform(-1, 1, rows) / np.sqrt(columns)
+            return Linear(weight * (not zero), bias * (not zero)).astype(np.float32)
+
+        layers = []
+        for _ in range(self.blocks):
+            layers.append(linear(self.hidden, self.width))
+            layers.append(linear(self.width, self.hidden, zero=zero_out))
+        layers.append(linear(self.outputs, self.width))
+        return MlpNetwork.from_layers(layers, find_activation(self.activation))
 
 
 @dataclass(frozen=True)
@@ -143,13 +186,7 @@ def shipped_names() -> list[str]:
 
 
 def find_recipe(name: str) -> Recipe:
-    """Read a recipe by the name of a shipped one, or from a file.
-
-    Raises
-    ------
-    FileError, UsageError
-        If there is none, or it does not make sense; names file, key, what was found and expected.
-    """
+    """Read a recipe by the name of a shipped one, or from a file; raises as `read_recipe` does."""
     if name in shipped_names():
         return read_recipe(SHIPPED / f"{name}.toml")
     if not name.endswith(".toml"):
@@ -161,34 +198,18 @@ def find_recipe(name: str) -> Recipe:
 
 
 def find_recipes(patterns: list[str]) -> list[Recipe]:
-    """Read the shipped recipes whose names match any pattern, and files.
-
-    Parameters
-    ----------
-    patterns
-        Names, files, or patterns with `*` and `?`.
-
-    Returns
-    -------
-    list[Recipe]
-        In the sequence of the patterns, each once.
-    """
+    """Read shipped recipes by name or by pattern with `*` and `?`, and files, each once."""
     names: list[str] = []
     for pattern in patterns:
-        matching = [name for name in shipped_names() if fnmatchcase(name, pattern)]
-        names += matching or [pattern]
+        names += [name for name in shipped_names() if fnmatchcase(name, pattern)] or [pattern]
     return [find_recipe(name) for name in dict.fromkeys(names)]
 
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe from a TOML file.
 
-    Raises
-    ------
-    FileError
-        If the file cannot be read, is not TOML, or names a table that is not there.
-    UsageError
-        If a key is unknown or lacking or has an impossible value.
+    Raises `FileError` if the file cannot be read, is not TOML, or names a table that is not there.
+    Raises `UsageError` if a key is unknown or lacking or has an impossible value.
     """
     file = shown(path)
     fields = read_fields(read_toml(path), f"{file}:", Recipe)
@@ -200,9 +221,15 @@ def read_recipe(path: Path) -> Recipe:
             "none; leave it out, or choose the optimiser sgd"
         )
     _check_size(recipe.network, recipe.data, file)
-    if isinstance(recipe.data, OwnTable):
-        return replace(recipe, data=_found(recipe.data, path))
-    return recipe
+    if not isinstance(recipe.data, OwnTable):
+        return recipe
+    table = path.parent.resolve() / recipe.data.file
+    if not table.is_file():
+        raise FileError(
+            f"{file}: data.file is {shown(recipe.data.file)}, but there is no file {shown(table)}; "
+            "a relative path starts at the recipe's folder"
+        )
+    return replace(recipe, data=replace(recipe.data, file=str(table)))
 
 
 def _check_size(network: NetworkPlan, data: Data, file: str) -> None:
@@ -217,14 +244,3 @@ def _check_size(network: NetworkPlan, data: Data, file: str) -> None:
                 f"{file}: {name} would be {count} numbers, but at most {limits.CELLS} are "
                 "attempted; make the network or the data smaller"
             )
-
-
-def _found(data: OwnTable, path: Path) -> OwnTable:
-    """The same table, its file looked up from the folder of the recipe."""
-    file = path.parent.resolve() / data.file
-    if not file.is_file():
-        raise FileError(
-            f"{shown(path)}: data.file is {shown(data.file)}, but there is no file {shown(file)}; "
-            "a relative path starts at the recipe's folder"
-        )
-    return replace(data, file=str(file))

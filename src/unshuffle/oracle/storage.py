@@ -1,49 +1,65 @@
-"""Oracles on disk: a folder with the network, the data it learned from, and how it came about."""
+"""Trained oracles, and the folder that holds one: network, data, and how it came about."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unshuffle import files
 from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError
-from unshuffle.files import (
-    make_folder,
-    read_network,
-    read_records,
-    write_network,
-    write_npz,
-    write_text,
-)
 from unshuffle.files.opening import shown
 from unshuffle.files.plain import read_json
-from unshuffle.oracle.model import Oracle
+from unshuffle.oracle.data import Examples
+from unshuffle.oracle.recipe import TRAINER, Recipe
 from unshuffle.pieces.records import Records
 
-NETWORK, DATA, STORY, CHECKPOINT = (
-    "network.safetensors",
-    "data.npz",
-    "oracle.json",
-    "checkpoint.safetensors",
-)
-"""The network, what it learned from, how it came about, and where its training stands."""
+NETWORK, DATA, STORY = "network.safetensors", "data.npz", "oracle.json"
+CHECKPOINT = "checkpoint.safetensors"  # where a training stands that is under way
+
+
+@dataclass(frozen=True, eq=False)
+class Oracle:
+    """A trained network, and all that is known of it.
+
+    The network is float32; the examples are what it learned from. Each epoch has its mean loss;
+    the seconds are the wall time of all of them, those before an interruption included. The
+    versions of the libraries that trained it are `made_with`.
+    """
+
+    recipe: Recipe
+    network: MlpNetwork
+    examples: Examples
+    losses: tuple[float, ...]
+    seconds: float
+    made_with: Mapping[str, str]
+
+    def story(self) -> dict[str, Any]:
+        """How it came about, as plain values, ready for JSON."""
+        return {
+            "recipe": self.recipe.name,
+            "summary": self.recipe.summary,
+            "activation": self.network.blocks.activation.name,
+            "trainer": TRAINER,
+            "key": self.recipe.key(),
+            "content": self.recipe.content(),
+            "losses": list(self.losses),
+            "seconds": self.seconds,
+            "made_with": dict(self.made_with),
+        }
 
 
 def write_oracle(folder: Path, oracle: Oracle, *, force: bool = False) -> None:
-    """Write an oracle; its story comes last, so that a folder with one is complete.
-
-    Raises
-    ------
-    FileError
-        If a file is there already, or cannot be written.
-    """
-    make_folder(folder)
-    write_network(folder / NETWORK, oracle.network.tensors(), force=force)
+    """Write an oracle; its story comes last, so that a folder with one is complete."""
+    files.make_folder(folder)
+    files.write_network(folder / NETWORK, oracle.network.tensors(), force=force)
     arrays = {"input": oracle.examples.inputs, "target": oracle.examples.targets}
-    write_npz(folder / DATA, arrays, force=force)
-    write_text(folder / STORY, json.dumps(oracle.story(), indent=1) + "\n", force=force)
+    files.write_npz(folder / DATA, arrays, force=force)
+    files.write_text(folder / STORY, json.dumps(oracle.story(), indent=1) + "\n", force=force)
 
 
 def is_oracle(folder: Path) -> bool:
@@ -52,13 +68,7 @@ def is_oracle(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove what lies there of an oracle, its story first, so that nothing half-removed counts.
-
-    Raises
-    ------
-    FileError
-        If a file cannot be removed.
-    """
+    """Remove what lies there of an oracle, its story first, so that nothing half-removed counts."""
     for name in (STORY, CHECKPOINT, NETWORK, DATA):
         try:
             (folder / name).unlink(missing_ok=True)
@@ -70,17 +80,9 @@ def clear(folder: Path) -> None:
 
 
 def read_oracle(folder: Path) -> tuple[MlpNetwork, Records]:
-    """Read an oracle.
+    """Read a network, and its data as a record with inputs and targets but no predictions.
 
-    Returns
-    -------
-    tuple
-        The network, and its data: inputs and targets, without predictions.
-
-    Raises
-    ------
-    FileError
-        If a file is missing or damaged, or the files do not belong together.
+    Raises `FileError` if a file is missing or damaged, or the files do not belong together.
     """
     activation = read_story(folder).get("activation")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
@@ -88,27 +90,20 @@ def read_oracle(folder: Path) -> tuple[MlpNetwork, Records]:
             f"{shown(folder / STORY)}: the activation is {shown(repr(activation))}, but one of "
             f"{', '.join(ACTIVATIONS)} is expected; train the oracle again"
         )
-    network = read_network(folder / NETWORK, ACTIVATIONS[activation])
-    data = read_records(folder / DATA)
+    network = files.read_network(folder / NETWORK, ACTIVATIONS[activation])
+    data = files.read_records(folder / DATA)
     if data.targets is None or data.width != network.blocks.width:
         raise FileError(
             f"{shown(folder / DATA)}: has {data.width} inputs "
             f"{'without' if data.targets is None else 'with'} targets, but the network beside it "
             f"has {network.blocks.width} inputs and learned from targets; train the oracle again"
         )
+    nothing = np.empty((len(data), 0), np.float32)
     return network, Records(
-        data.inputs.astype(np.float32),
-        np.empty((len(data), 0), np.float32),
-        data.targets.astype(np.float32),
+        data.inputs.astype(np.float32), nothing, data.targets.astype(np.float32)
     )
 
 
 def read_story(folder: Path) -> dict[str, Any]:
-    """Read how an oracle came about.
-
-    Raises
-    ------
-    FileError
-        If the file is missing or is not a JSON object.
-    """
+    """Read how an oracle came about; raises `FileError` if that is missing or no JSON object."""
     return read_json(folder / STORY, "train the oracle again")

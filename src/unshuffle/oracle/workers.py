@@ -1,7 +1,7 @@
 """One function over many items: in parallel processes on this machine, or on a Dask cluster.
 
-Both yield what each item gave, an exception included, as soon as it is there, so that one failure
-costs one item and an interruption costs only what was under way.
+Both yield the position of an item, and its result or the exception that it raised, as soon as that
+is there. One failure costs one item, and an interruption costs only what was under way.
 """
 
 import signal
@@ -15,31 +15,19 @@ from unshuffle.errors import MissingExtraError, UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Results = Generator[tuple[int, Result | BaseException], None, None]
 
 SECONDS_TO_CONNECT = 10
 
-_stop: Event | None = None
-"""Set in the parent process when its workers are to stop; None outside a worker."""
+_stop: Event | None = None  # set by the parent when its workers are to stop; None outside them
 
 
 def in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], processes: int
-) -> Generator[tuple[int, Result | BaseException], None, None]:
-    """Apply a function in worker processes of this machine.
+) -> Results[Result]:
+    """Apply a function in worker processes of this machine, so many at a time.
 
-    Parameters
-    ----------
-    function
-        Importable by its name. Where it takes long it calls `stop_if_asked` now and then.
-    items
-        What it is applied to.
-    processes
-        How many work at a time.
-
-    Yields
-    ------
-    tuple
-        The position of an item, and its result or what went wrong.
+    It must be importable by its name. Where it takes long it calls `stop_if_asked` now and then.
     """
     context = get_context("spawn")  # a fork would copy the locks of PyTorch's threads
     stop = context.Event()
@@ -57,27 +45,11 @@ def in_processes(
 
 def on_cluster(
     function: Callable[[Item], Result], items: Sequence[Item], scheduler: str
-) -> Generator[tuple[int, Result | BaseException], None, None]:
+) -> Results[Result]:
     """Apply a function on an existing Dask cluster, whose workers have this package installed.
 
-    Parameters
-    ----------
-    function, items
-        As for `in_processes`.
-    scheduler
-        The scheduler's address, such as `tcp://10.0.0.5:8786`.
-
-    Yields
-    ------
-    tuple
-        The position of an item, and its result or what went wrong.
-
-    Raises
-    ------
-    MissingExtraError
-        If Dask is not installed.
-    UsageError
-        If no scheduler answers.
+    Raises `MissingExtraError` if Dask is not installed, and `UsageError` if no scheduler answers at
+    the address.
     """
     try:
         from distributed import Client

@@ -8,30 +8,16 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unshuffle.files import make_folder
 from unshuffle.oracle.recipe import Recipe
-from unshuffle.oracle.storage import CHECKPOINT, is_oracle, write_oracle
+from unshuffle.oracle.storage import CHECKPOINT, Oracle, is_oracle, write_oracle
 from unshuffle.oracle.workers import in_processes, on_cluster, stop_if_asked
-
-if TYPE_CHECKING:
-    from unshuffle.oracle.model import Oracle
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """An oracle that is in the zoo now, or could not be trained.
-
-    Parameters
-    ----------
-    recipe
-        What it comes from.
-    remark
-        "kept", how long it trained, or what went wrong.
-    failed
-        Whether something went wrong.
-    """
+    """An oracle that is in the zoo now, or could not be trained, and why or how."""
 
     recipe: Recipe
     remark: str
@@ -47,7 +33,7 @@ class Job:
 
 
 def grid(recipes: Sequence[Recipe], seeds: Sequence[int]) -> list[Recipe]:
-    """Every recipe with every seed."""
+    """Every recipe with every seed, in this sequence."""
     return [recipe.with_seed(seed) for recipe in recipes for seed in seeds]
 
 
@@ -64,30 +50,13 @@ def train_zoo(
     scheduler: str | None = None,
     on_arrival: Callable[[Arrival], None],
 ) -> None:
-    """Train the oracles that a zoo lacks.
+    """Train the oracles that a zoo lacks, in processes of this machine or on a Dask cluster.
 
-    An interruption loses nothing that is finished, and in processes of this machine no more than
-    a few seconds of each training that was under way: the next call goes on from there.
+    `on_arrival` is called for each recipe, those that are there already first. An interruption
+    loses nothing that is finished, and in processes of this machine no more than a few seconds of
+    each training that was under way: the next call goes on from there.
 
-    Parameters
-    ----------
-    recipes
-        With their seeds.
-    zoo
-        The folder.
-    processes
-        How many train at a time on this machine, each in one thread.
-    scheduler
-        Address of a Dask cluster that trains instead.
-    on_arrival
-        Called for each recipe, those that are there already first.
-
-    Raises
-    ------
-    FileError
-        If the zoo cannot be written.
-    MissingExtraError, UsageError
-        If a scheduler is given and Dask is not installed or nobody answers.
+    Raises `FileError` if the zoo cannot be written, and what `on_cluster` raises.
     """
     make_folder(zoo)
     missing = []
@@ -117,7 +86,7 @@ def train_zoo(
             on_arrival(Arrival(recipe, f"trained in {result.seconds:.1f} s"))
 
 
-def train_job(job: Job) -> "Oracle":
+def train_job(job: Job) -> Oracle:
     """Train one oracle, in a process that exists for this."""
     import torch
 

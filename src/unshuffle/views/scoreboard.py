@@ -8,7 +8,7 @@ from statistics import fmean
 from rich.text import Text
 
 from unshuffle.files import shown
-from unshuffle.oracle.scoreboard import Summary
+from unshuffle.oracle.evaluation import Summary
 from unshuffle.views.tables import empty_table, show_table
 
 Rows = list[tuple[str, ...]]  # the first one is the head

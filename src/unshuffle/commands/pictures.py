@@ -1,0 +1,121 @@
+"""`report`, `plot` and `animate`: what can be seen of a solution that was kept."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import unshuffle
+from unshuffle import files
+from unshuffle.commands.arguments import FORCE, KEPT, OPTIONAL_RECORD, QUIET, command, records_of
+from unshuffle.errors import UnshuffleError, UsageError
+
+ALL = "all"
+
+
+@command(KEPT, "--out FILE\n  where the page goes (default: report.html in that folder)", FORCE)
+def report(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from unshuffle.views.report import report_page
+
+    path = Path(args.folder) / "report.html" if args.out is None else Path(args.out)
+    files.check_free(path, force=args.force)
+    solution = unshuffle.read_solution(args.folder)
+    files.write_text(path, report_page(solution), force=args.force)
+    print(f"{files.shown(path)}: {solution.outcome}, {len(solution.blocks)} blocks")
+    return 0
+
+
+@command(
+    """
+    figure FIGURE
+        inputs, outputs, products, scores, rivals, traces, margins, spectrum, norms, search,
+        certificate, or all
+    """,
+    KEPT,
+    OPTIONAL_RECORD,
+    """
+    --out PATH, required
+        a file, whose ending .png, .svg or .pdf decides the format; for all, a folder
+    --format NAME
+        for all: png, svg or pdf (default: png)
+    """,
+    FORCE,
+)
+def plot(args: argparse.Namespace) -> int:
+    """Draw one figure into a file, or into a folder all that can be drawn."""
+    from unshuffle.views.figures import find_figure, picture
+
+    places = _places(args)
+    solution = unshuffle.read_solution(args.folder)
+    records = records_of(args, args.records) if args.records else None
+    for name, file in places.items():
+        figure = find_figure(name)
+        try:
+            ax = figure.draw(solution, records)
+        except UnshuffleError as error:
+            if args.figure != ALL:
+                raise
+            print(f"{name}: left out: {error}", file=sys.stderr)
+            continue
+        if args.figure == ALL:
+            files.make_folder(file.parent)
+        files.write_bytes(file, picture(ax, _kind(file)), force=args.force)
+        print(f"{files.shown(file)}: {figure.shows}")
+    return 0
+
+
+def _places(args: argparse.Namespace) -> dict[str, Path]:
+    """Where each figure goes; refuses before the work, not after it, what could not be kept."""
+    from unshuffle.views.figures import FIGURES, FORMATS, find_figure, need_matplotlib
+
+    need_matplotlib()
+    out = Path(args.out)
+    endings = ", ".join(f".{kind}" for kind in FORMATS)
+    if args.figure != ALL:
+        if args.format is not None:
+            raise UsageError("--format is for all figures; one figure's format is that of its name")
+        if _kind(out) not in FORMATS:
+            raise UsageError(f"{files.shown(out)}: a figure's file ends in {endings}")
+        places = {find_figure(args.figure).name: out}
+    else:
+        kind = args.format or FORMATS[0]
+        if kind not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise UsageError(f"there is no format {files.shown(kind)}; there are: {known}")
+        files.check_folder(out)
+        places = {name: out / f"{name}.{kind}" for name in FIGURES}
+    for file in places.values():
+        files.check_free(file, force=args.force)
+    return places
+
+
+@command(
+    KEPT,
+    """
+    --out FILE, required
+        where to write the film: .gif, or .mp4, for which ffmpeg must be installed
+    """,
+    FORCE,
+    QUIET,
+)
+def animate(args: argparse.Namespace) -> int:
+    """Render the search of a solution that was kept."""
+    from unshuffle.views.animation import Film, encode, encoder
+    from unshuffle.views.progress import show_work
+
+    file = Path(args.out)
+    kind = _kind(file)
+    encoder(kind)  # refuse before the work, not after it
+    files.check_free(file, force=args.force)
+    trace = unshuffle.read_solution(args.folder).trace
+    film = Film(trace)
+    with show_work(quiet=args.quiet, unit="frame", total=len(film.moments)) as on_frame:
+        content = encode(film, kind, lambda done: on_frame(done, trace.steps[-1].phase))
+    files.write_bytes(file, content, force=args.force)
+    print(f"{files.shown(file)}: {len(film.moments)} frames, {trace.tested} candidates")
+    return 0
+
+
+def _kind(file: Path) -> str:
+    """The ending of a file's name, in small letters and without its dot."""
+    return file.suffix.lower().lstrip(".")

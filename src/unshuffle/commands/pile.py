@@ -1,0 +1,120 @@
+"""`inspect`, `pair`, `verify` and `assemble`: a pile, and what an answer makes of it."""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import unshuffle
+from unshuffle import files
+from unshuffle.commands.arguments import (
+    ACTIVATION,
+    ANSWER,
+    FORCE,
+    JSON,
+    ONE_RECORD,
+    OPTIONAL_RECORD,
+    PAIRING,
+    PIECES,
+    answer_of,
+    command,
+    records_of,
+)
+from unshuffle.errors import FileError, PileError, RecordError
+
+if TYPE_CHECKING:
+    from unshuffle.pieces.pile import PieceId
+
+
+@command(PIECES, OPTIONAL_RECORD)
+def inspect(args: argparse.Namespace) -> int:
+    """Print what the pile and the record hold."""
+    from unshuffle.pieces.anatomy import read_anatomy
+    from unshuffle.proof.alterations import altered_record
+    from unshuffle.proof.coarseness import kept_coarsely
+    from unshuffle.views.terminal import print_inspection
+
+    pile = unshuffle.read_pile(args.pieces)
+    records = records_of(args, args.records) if args.records else None
+    notes = kept_coarsely(pile) + (altered_record(records) if records else ())
+    try:
+        anatomy = read_anatomy(pile, records)
+    except (PileError, RecordError):  # what is there is shown before what is wrong is said
+        print_inspection(pile, records, None, notes)
+        raise
+    print_inspection(pile, records, anatomy, notes)
+    return 0
+
+
+@command(
+    PIECES,
+    OPTIONAL_RECORD,
+    PAIRING.format("fused"),
+    ACTIVATION.format("relu; only signals that look at the record use it"),
+    JSON,
+)
+def pair(args: argparse.Namespace) -> int:
+    """Print the pairs with their margins."""
+    from unshuffle.blocks.activations import find_activation
+
+    pairing = unshuffle.pair(
+        unshuffle.read_pile(args.pieces),
+        records_of(args, args.records) if args.records else None,
+        signal=args.signal or "fused",
+        matching=args.matching,
+        activation=find_activation(args.activation or "relu"),
+    )
+    if args.json:
+        print(json.dumps(pairing.summary()))
+    else:
+        from unshuffle.views.terminal import print_pairing
+
+        print_pairing(pairing)
+    return 0
+
+
+@command(PIECES, ONE_RECORD, ANSWER, ACTIVATION.format("the one that fits best"), JSON)
+def verify(args: argparse.Namespace) -> int:
+    """Print the error of the arrangement."""
+    pile = unshuffle.read_pile(args.pieces)
+    answer = answer_of(args, pile)
+    pile = pile.with_columns(_units(args.answer, answer))
+    records = records_of(args, args.records)
+    verdict = unshuffle.verify(pile, records, answer, activation=args.activation)
+    if args.json:
+        print(json.dumps(verdict.summary()))
+    else:
+        from unshuffle.views.terminal import print_verdict
+
+        print_verdict(verdict)
+    return 0 if verdict.outcome is unshuffle.Outcome.EXACT else 3
+
+
+def _units(path: str, answer: "tuple[PieceId, ...]") -> "Mapping[PieceId, tuple[int, ...]]":
+    """The columns of each out layer as the solution that was kept beside the answer has them."""
+    kept = Path(path).parent / "solution.json"
+    if not (os.path.exists(path) and kept.is_file()):
+        return {}
+    try:
+        solution = unshuffle.read_solution(kept.parent)
+    except FileError:  # it need not be one of ours
+        return {}
+    return solution.units if solution.layers == answer else {}
+
+
+@command(PIECES, ANSWER, "--to FILE, required\n  a .safetensors, .npz, .pt or .pth file", FORCE)
+def assemble(args: argparse.Namespace) -> int:
+    """Write the network with the names `blocks.0.inp.weight` … `last.bias`."""
+    from unshuffle.blocks.assembly import build_network
+    from unshuffle.pieces.anatomy import read_anatomy
+    from unshuffle.pieces.answer import check_answer, join_answer
+
+    pile = unshuffle.read_pile(args.pieces)
+    pile, answer = join_answer(pile, answer_of(args, pile))
+    check_answer(pile, read_anatomy(pile), answer)
+    network = build_network(pile, answer)
+    files.write_network(args.to, network.tensors(), force=args.force)
+    print(f"{files.shown(args.to)}: {network!r}")
+    return 0
