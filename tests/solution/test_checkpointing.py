@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import numpy as np
@@ -279,11 +281,17 @@ def test_arrays_that_make_no_checkpoint_are_refused(stored, tmp_path, values):
         Checkpoint(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("number", [-1, 2**200, "x", None, []])
-def test_a_generator_that_cannot_be_is_refused(stored, tmp_path, number):
+@pytest.mark.parametrize(
+    ("place", "name", "number"),
+    [
+        *((("draws", "state"), "state", number) for number in (-1, 2**200, "x", None, [])),
+        *((("best",), "alternative", number) for number in (-1, 99)),
+    ],
+)
+def test_a_state_that_cannot_be_is_refused(stored, tmp_path, place, name, number):
     pile, records, options, arrays = stored
     values = json.loads(str(arrays["values"]))
-    values["state"]["draws"]["state"]["state"] = number
+    reduce(getitem, place, values["state"])[name] = number
     write_npz(tmp_path / "a.npz", arrays | {"values": np.array(json.dumps(values))})
     kept = Checkpoint(tmp_path / "a.npz")
     with pytest.raises(FileError, match=r"its state is of another search .*remove it to begin"):

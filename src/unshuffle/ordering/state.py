@@ -127,6 +127,13 @@ class State:
             self.attempt.beam.check()
         self.generator()
 
+    @property
+    def alternatives(self) -> set[int]:
+        """Numbers of all alternatives that a search may go on with."""
+        attempt, contenders = self.attempt, self.race.contenders
+        numbers = {self.best.alternative, *(each.alternative for each in contenders)}
+        return numbers if attempt is None else numbers | {attempt.alternative}
+
     def _arrangements(self) -> list[Arrangement]:
         """All arrangements that a search may go on from."""
         attempt, contenders = self.attempt or Attempt(0), self.race.contenders

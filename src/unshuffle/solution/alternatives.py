@@ -51,6 +51,10 @@ class Alternatives:
             self.problems.append(problem)
             yield problem
 
+    def has(self, number: int) -> bool:
+        """Whether there is an alternative of a number."""
+        return any(at == number for at, _ in enumerate(self))
+
     def last_of(self, arrangement: Arrangement) -> PieceId | None:
         """Id of the piece that is the last layer; None where that is no piece of the pile."""
         placed = {*arrangement.ravel().tolist()}

@@ -92,6 +92,8 @@ class Checkpoint:
             try:
                 searching.trace = Trace.from_arrays(kept.steps, searching.trace.ids)
                 kept.state.check(problem.bank, len(problem.grouped), len(problem.known))
+                if not all(map(searching.alternatives.has, kept.state.alternatives)):
+                    raise ValueError("it has other alternatives")
             except _DAMAGED as error:
                 raise FileError(
                     f"{shown(self.path)}: its state is of another search ({error}); {ADVICE}"
