@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,24 @@ def test_small_networks_are_solved_from_random_pairs(dropped, rng):
 
     case = dropped(rows=400, blocks=3, width=8, hidden=12)
     assert repair.solve_from_random(case.network, case.records, 300, 20.0, rng) == (3, True)
+
+
+def test_a_false_claim_is_counted(modules, rng, monkeypatch):
+    """A wrong order that is called exact, and statements about it, count against the solver."""
+    import claims
+
+    trial = claims.drop(rng, claims.network(rng, blocks=4), rng.normal(size=(100, 8)))
+    tally = claims.Tally()
+    claims.judge(tally, trial, rng, 0)
+    assert (tally.solves, tally.confident, tally.wrong, tally.false) == (1, 1, [], 0)
+    assert tally.made >= 7
+    right = claims.solve(trial.pile, trial.records)
+    wrong = replace(
+        right,
+        arrangement=right.arrangement[[1, 0, 2, 3]],
+        network=type(trial.truth)(trial.truth.blocks.take([1, 0, 2, 3]), trial.truth.last),
+    )
+    monkeypatch.setattr(claims, "solve", lambda *_, **__: wrong)
+    claims.judge(tally, trial, rng, 1)
+    assert tally.wrong == ["seed 1: exact: another network"]
+    assert tally.false == 1

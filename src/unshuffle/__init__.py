@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unshuffle.pieces.pile import Pile as Pile
     from unshuffle.pieces.records import Records as Records
     from unshuffle.proof.outcome import Outcome as Outcome
-    from unshuffle.proof.verification import verify as verify
+    from unshuffle.solution.checking import verify as verify
     from unshuffle.solution.checkpointing import checkpoint as checkpoint
     from unshuffle.solution.solution import Solution as Solution
     from unshuffle.solution.storage import read_solution as read_solution
@@ -50,7 +50,7 @@ _HOME = {
     "read_records": "unshuffle.files",
     "read_solution": "unshuffle.solution.storage",
     "solve": "unshuffle.solver",
-    "verify": "unshuffle.proof.verification",
+    "verify": "unshuffle.solution.checking",
     "write_solution": "unshuffle.solution.storage",
 }
 

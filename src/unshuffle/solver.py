@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unshuffle.blocks.activations import FURTHER
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.mlp import MlpBank, as_mlp
 from unshuffle.blocks.threads import single_threaded_blas
@@ -17,7 +18,7 @@ from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.proof.coarseness import kept_coarsely
-from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
+from unshuffle.proof.outcome import CONVERGED, FINAL, SETTLED, Outcome
 from unshuffle.proof.verification import shows_noise
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import (
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from unshuffle.solution.checkpointing import Checkpoint
 
 # What is said where all pieces together are known not to fit, and no more.
+NO_TIME = "no time was left"
+
 CUT_OFF = (
     "a part of the pieces may still fit: the search that may leave some out was cut off, so give "
     "it more time if the pile may hold pieces of another network"
@@ -146,11 +149,14 @@ def solve(
         if not permuted_units:
             solution = _with_word_of_units(solution, clock)
         solution = _annotated(solution, pile, records, usable)
+        solution = _with_word_of_untried(solution, options)
     repeated = given - len(records)
     if repeated and not solution.exact:
         note = f"{repeated} of {given} rows repeat another one, and count for nothing"
         solution = solution.noted(note)
-    return replace(solution, seconds=clock.seconds)
+    # Statements are made of what reproduces the record, and of nothing else.
+    certificate = solution.certificate if solution.outcome in SETTLED else None
+    return replace(solution, certificate=certificate, seconds=clock.seconds)
 
 
 def _put_together(case: Case, checkpoint: "Checkpoint | None") -> Solution:
@@ -210,7 +216,7 @@ def _asked(
     """What a repair makes of a case, or what stood before; it is noted what came of it."""
     obstacle = repair.requires(case)
     if obstacle is None and solution is not None and case.options.clock.out:
-        obstacle = "no time was left"
+        obstacle = NO_TIME
     if obstacle is not None:
         asked[repair.name] = f"not tried: {obstacle}"
         return solution
@@ -234,7 +240,7 @@ def _search(case: Case, checkpoint: "Checkpoint | None", asked: dict[str, str]) 
     stop = InVain(VAIN, FAR * case.records.variance)
     if searching.go_on((stop,), on_state) is not Ending.STOPPED:
         solution = searching.solution()
-        if solution.outcome is not Outcome.LOCAL_OPTIMUM:
+        if solution.outcome not in CONVERGED:
             return solution
     return _doubted(case, searching, on_state, asked)
 
@@ -260,7 +266,7 @@ def _doubted(
     if found is not None:
         return found
     solution = searching.solution()
-    if solution.outcome is Outcome.LOCAL_OPTIMUM:
+    if solution.outcome in CONVERGED:
         try:
             return columns.attempt() or solution
         except KeyboardInterrupt:  # what was found before is not lost for it
@@ -277,7 +283,7 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
 
 def _with_word_of_units(solution: Solution, clock: Clock) -> Solution:
     """The solution with a note where it failed since the pile's hidden units may be permuted."""
-    failed = solution.outcome in (Outcome.LOCAL_OPTIMUM, Outcome.BUDGET_SPENT, Outcome.NO_FIT)
+    failed = solution.outcome in (*CONVERGED, Outcome.BUDGET_SPENT, Outcome.NO_FIT)
     pairing = solution.pairing
     # Where units can be matched at all, as `solve_permuted` would.
     if not failed or solution.biases or pairing is None or pairing.anatomy.interchangeable:
@@ -288,6 +294,21 @@ def _with_word_of_units(solution: Solution, clock: Clock) -> Solution:
     layers = MlpBank(*blocks.inp, *blocks.out, blocks.activation)
     note = permuted_units(layers, pairing, clock)
     return solution if note is None else solution.noted(note)
+
+
+def _with_word_of_untried(solution: Solution, options: Options) -> Solution:
+    """The solution with notes on what was not tried, where it does not reproduce the record."""
+    if solution.outcome not in (*CONVERGED, Outcome.NO_FIT, Outcome.BUDGET_SPENT):
+        return solution
+    notes = []
+    looked = solution.repairs.get("another activation", "not tried")
+    if solution.outcome is not Outcome.BUDGET_SPENT and not looked.startswith("not tried"):
+        tried = ", ".join([each.name for each in options.activations] + [*FURTHER])
+        notes.append(f"no activations but these were tried: {tried}")
+    late = [name for name, what in solution.repairs.items() if what.endswith(NO_TIME)]
+    if late:
+        notes.append(f"for lack of time it was not tried to mend this: {', '.join(late)}")
+    return solution.noted(*notes) if notes else solution
 
 
 def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records) -> Solution:

@@ -154,7 +154,7 @@ def test_drop_then_verify_with_the_sealed_answer(oracle, tmp_path, pieces):
         "sealed/answer.txt",
         "sealed/drop.json",
     ]
-    from unshuffle.proof.verification import verify
+    from unshuffle.solution.checking import verify
 
     answer = (out / "sealed" / "answer.txt").read_text().strip()
     assert (out / "answer.sha256").read_text().strip() == hashlib.sha256(

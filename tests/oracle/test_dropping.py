@@ -20,7 +20,7 @@ from unshuffle.oracle.recipe import find_recipe, shipped_names
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
-from unshuffle.proof.verification import verify
+from unshuffle.solution.checking import verify
 
 from .conftest import shrink
 

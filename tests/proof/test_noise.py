@@ -68,10 +68,17 @@ def test_what_explains_little_is_no_reconstruction(case, rng):
     assert not looks_like_noise(case.network, shuffled)
 
 
-def test_few_rows_tell_nothing(case, rng):
+def test_where_a_wrong_order_would_show_no_pattern_noise_is_not_believed(case, rng):
+    """Few rows, or copies of few, cannot tell noise from a wrong order."""
     noisy = with_noise(case.records, rng, 0.01)
-    assert looks_like_noise(case.network, noisy.take(np.arange(256)))
-    assert not looks_like_noise(case.network, noisy.take(np.arange(255)))
+    assert looks_like_noise(case.network, noisy.take(np.arange(256))) is True
+    assert looks_like_noise(case.network, noisy.take(np.arange(12))) is None
+    flat = replace(noisy, inputs=np.zeros_like(noisy.inputs))
+    order = [1, 0, 2, 3, 4, 5]
+    wrong = rearranged(case.network, order, order)
+    predictions = np.tile(case.network.predict(flat.inputs[:1]), (1000, 1))
+    spread = 1e-2 * rng.normal(size=(1000, 2))
+    assert looks_like_noise(wrong, Records(flat.inputs, predictions + spread)) is not True
 
 
 def test_a_network_that_overflows_leaves_no_noise_and_no_warning(case):

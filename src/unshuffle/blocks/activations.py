@@ -1,6 +1,7 @@
 """Activation functions of the hidden layer, by name."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +9,16 @@ import numpy as np
 from unshuffle.errors import UsageError
 from unshuffle.pieces.pile import Floats
 
+LEAKY = "leaky_relu"
+LEAKY_SLOPE = 0.01  # of PyTorch's leaky ReLU, unless its name says another, as leaky_relu_0.2
+
 
 @dataclass(frozen=True)
 class Activation:
     """An elementwise function and its derivative, by its name in `torch.nn.functional`.
 
-    Both map an array to one of the same shape; `apply` may overwrite its argument.
+    Both map an array to one of the same shape; `apply` may overwrite its argument. The name of a
+    leaky ReLU with a slope of its own ends with it; "gelu_tanh" is GELU in its tanh form.
     """
 
     name: str
@@ -72,9 +77,66 @@ def _gelu_derivative(z: Floats) -> Floats:
     return _normal_cdf(z) + z * density
 
 
+def _gelu_tanh(z: Floats) -> Floats:
+    z *= _sigmoid(_gelu_argument(z))
+    return z
+
+
+def _gelu_tanh_derivative(z: Floats) -> Floats:
+    s = _sigmoid(_gelu_argument(z))
+    inner: Floats = np.asarray(np.sqrt(8 / np.pi), z.dtype) * (1 + 3 * 0.044715 * np.square(z))
+    return s + z * s * (1 - s) * inner
+
+
+def _gelu_argument(z: Floats) -> Floats:
+    # (1 + tanh u) / 2 is the logistic function of 2 u.
+    inner: Floats = np.asarray(np.sqrt(8 / np.pi), z.dtype) * (z + 0.044715 * z**3)
+    return inner
+
+
+def _elu(z: Floats) -> Floats:
+    return np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
+
+
+def _elu_derivative(z: Floats) -> Floats:
+    return np.exp(np.minimum(z, 0))
+
+
+def _sigmoid_derivative(z: Floats) -> Floats:
+    s = _sigmoid(z)
+    return s * (1 - s)
+
+
+def _softplus(z: Floats) -> Floats:
+    # PyTorch's is linear from 20 on.
+    return np.where(z > 20, z, np.logaddexp(z, np.zeros((), z.dtype)))
+
+
+def _hardswish(z: Floats) -> Floats:
+    return z * np.clip(z + 3, 0, 6) / 6
+
+
+def _hardswish_derivative(z: Floats) -> Floats:
+    inside = np.abs(z) < 3
+    return np.where(inside, (2 * z + 3) / 6, (z > 0).astype(z.dtype)).astype(z.dtype, copy=False)
+
+
+def leaky_relu(slope: float) -> Activation:
+    """A leaky ReLU with some slope where its argument is negative."""
+
+    def apply(z: Floats) -> Floats:
+        return np.where(z > 0, z, np.asarray(slope, z.dtype) * z)
+
+    def derivative(z: Floats) -> Floats:
+        return np.where(z > 0, np.ones((), z.dtype), np.asarray(slope, z.dtype))
+
+    name = LEAKY if slope == LEAKY_SLOPE else f"{LEAKY}_{slope:g}"
+    return Activation(name, apply, derivative)
+
+
 RELU = Activation("relu", _relu, _relu_derivative)
 
-# In the sequence in which they are tried.
+# Those that a search tries from the beginning, in that sequence.
 ACTIVATIONS = {
     "relu": RELU,
     "gelu": Activation("gelu", _gelu, _gelu_derivative),
@@ -83,8 +145,38 @@ ACTIVATIONS = {
 }
 
 
+# Those that are tried only on what a search has found.
+FURTHER = {
+    activation.name: activation
+    for activation in (
+        Activation("gelu_tanh", _gelu_tanh, _gelu_tanh_derivative),
+        Activation("elu", _elu, _elu_derivative),
+        Activation("sigmoid", _sigmoid, _sigmoid_derivative),
+        Activation("softplus", _softplus, _sigmoid),
+        Activation("hardswish", _hardswish, _hardswish_derivative),
+        leaky_relu(LEAKY_SLOPE),
+    )
+}
+
+
+# What a name that is not known might have been.
+EXPECTED = f"one of {', '.join([*ACTIVATIONS, *FURTHER])}"
+
+
 def find_activation(name: str) -> Activation:
     """Look an activation function up by its name; raises `UsageError` if there is none."""
-    if name not in ACTIVATIONS:
-        raise UsageError.unknown("activation", name, ACTIVATIONS)
-    return ACTIVATIONS[name]
+    known = ACTIVATIONS | FURTHER
+    if name in known:
+        return known[name]
+    slope = name.removeprefix(f"{LEAKY}_")
+    try:
+        return leaky_relu(float(slope))
+    except ValueError:
+        raise UsageError.unknown("activation", name, known) from None
+
+
+def is_activation(name: str) -> bool:
+    """Whether there is an activation of that name."""
+    with suppress(UsageError):
+        return find_activation(name).name == name
+    return False

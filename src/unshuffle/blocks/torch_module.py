@@ -1,5 +1,9 @@
 """The assembled network as a PyTorch module; needs the extra `torch`."""
 
+from collections.abc import Callable
+from functools import partial
+
+from unshuffle.blocks.activations import LEAKY
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.blocks.network import Network
 from unshuffle.errors import MissingExtraError
@@ -18,11 +22,22 @@ class Block(nn.Module):
         super().__init__()
         self.inp = nn.Linear(width, hidden)
         self.out = nn.Linear(hidden, width)
-        self.activation = getattr(nn.functional, activation)
+        self.activation = _function(activation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map states (rows, width) to states."""
         return x + self.out(self.activation(self.inp(x)))
+
+
+def _function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """An activation by the name that this library has for it."""
+    if name == "gelu_tanh":
+        return partial(nn.functional.gelu, approximate="tanh")
+    if name.startswith(f"{LEAKY}_"):
+        slope = float(name.removeprefix(f"{LEAKY}_"))
+        return partial(nn.functional.leaky_relu, negative_slope=slope)
+    function: Callable[[torch.Tensor], torch.Tensor] = getattr(nn.functional, name)
+    return function
 
 
 class ResidualNetwork(nn.Module):

@@ -158,7 +158,8 @@ PAIRING = """
 
 ACTIVATION = """
 --activation NAME
-    what the hidden layers apply: relu, gelu, silu or tanh (default: {})
+    what the hidden layers apply: relu, gelu, silu, tanh, gelu_tanh, elu, sigmoid, softplus,
+    hardswish, leaky_relu, or leaky_relu_0.2 for that slope (default: {})
 """
 
 ANSWER = "answer ANSWER\n  a file, or ids separated by commas"

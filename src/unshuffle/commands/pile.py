@@ -88,7 +88,9 @@ def verify(args: argparse.Namespace) -> int:
     else:
         from unshuffle.views.terminal import print_verdict
 
-        print_verdict(verdict)
+        pieces = 4 if pile.detached else 2  # of a block
+        whole = len(answer) // pieces * pieces
+        print_verdict(verdict, [answer[k : k + pieces] for k in range(0, whole, pieces)])
     return 0 if verdict.outcome is unshuffle.Outcome.EXACT else 3
 
 

@@ -51,7 +51,9 @@ class Clues:
     @property
     def has_record(self) -> bool:
         """Whether signals that need the record can be computed."""
-        return self.last is not None and self.records is not None and len(self.records) > 1
+        if self.last is None or self.records is None or len(self.records) < 2:
+            return False
+        return bool(np.ptp(self.records.predictions, axis=0).any())  # constants follow from nothing
 
     def residual(self, step: int) -> tuple[Floats, Floats]:
         """Every `step`-th row's inputs, and what the last layer on them leaves unexplained."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from unshuffle.blocks.activations import ACTIVATIONS, find_activation
+from unshuffle.blocks.activations import EXPECTED, find_activation, is_activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError, UsageError
@@ -20,6 +20,7 @@ from unshuffle.files.opening import listed, read_bytes, shown
 from unshuffle.files.plain import read_toml
 from unshuffle.files.schema import (
     BESIDE,
+    Expected,
     Kinds,
     at_least,
     encode,
@@ -78,7 +79,7 @@ class NetworkPlan:
     width, hidden, outputs
         Width d of inputs and stream, hidden width h of a block, number o of outputs.
     activation
-        A name in `unshuffle.blocks.activations.ACTIVATIONS`.
+        A name that `unshuffle.blocks.activations.find_activation` knows.
     initialisation
         A name in `INITIALISATIONS`.
     """
@@ -87,7 +88,7 @@ class NetworkPlan:
     width: Count
     hidden: Count
     outputs: Count = 1
-    activation: Annotated[str, one_of(ACTIVATIONS)] = "relu"
+    activation: Annotated[str, Expected(EXPECTED, is_activation)] = "relu"
     initialisation: Annotated[str, one_of(INITIALISATIONS)] = "uniform"
 
     def draw(self, rng: np.random.Generator) -> MlpNetwork:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unshuffle import files
-from unshuffle.blocks.activations import ACTIVATIONS
+from unshuffle.blocks.activations import EXPECTED, find_activation, is_activation
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError
 from unshuffle.files.opening import shown
@@ -85,12 +85,12 @@ def read_oracle(folder: Path) -> tuple[MlpNetwork, Records]:
     Raises `FileError` if a file is missing or damaged, or the files do not belong together.
     """
     activation = read_story(folder).get("activation")
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or not is_activation(activation):
         raise FileError(
-            f"{shown(folder / STORY)}: the activation is {shown(repr(activation))}, but one of "
-            f"{', '.join(ACTIVATIONS)} is expected; train the oracle again"
+            f"{shown(folder / STORY)}: the activation is {shown(repr(activation))}, but "
+            f"{EXPECTED} is expected; train the oracle again"
         )
-    network = files.read_network(folder / NETWORK, ACTIVATIONS[activation])
+    network = files.read_network(folder / NETWORK, find_activation(activation))
     data = files.read_records(folder / DATA)
     if data.targets is None or data.width != network.blocks.width:
         raise FileError(

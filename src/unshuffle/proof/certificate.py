@@ -21,7 +21,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Network
 from unshuffle.files.schema import Derived, OrInfinite
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.linearization import linearize
@@ -30,7 +29,9 @@ from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
+from unshuffle.proof.independence import alike_blocks, independent_rows
 from unshuffle.proof.noise import find_pattern
+from unshuffle.proof.tolerance import Column
 
 CONFIDENCE = 0.99
 """Probability from which on a statement is made,"""
@@ -117,6 +118,8 @@ class Certificate:
     chance
         Expected number of wrong arrangements, among those that were tested, that reproduce the
         record to rounding by chance: next to nothing but for one or two predictions.
+    alike
+        Places of blocks that compute the same: what is said of one of them holds for another.
     """
 
     derived: ClassVar[Derived] = {
@@ -129,12 +132,18 @@ class Certificate:
     floor: float
     rows: int
     chance: float = 0.0
+    alike: tuple[tuple[int, ...], ...] = ()
 
     @property
     def decided(self) -> bool:
         """Whether the record decides every sequence of neighbours and every pair."""
         contests = (*self.neighbours, *self.pairs)
         return not self.accidental and all(contest.decided for contest in contests)
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the record speaks for a rival as clearly as a statement is ever made."""
+        return any(one.log_odds <= -DECIDED for one in (*self.neighbours, *self.pairs))
 
     @property
     def accidental(self) -> bool:
@@ -146,8 +155,10 @@ class Certificate:
         """The partial order that the record supports.
 
         Groups of places: whatever lies in different groups runs in this sequence; within a group
-        the record does not decide it.
+        the record does not decide it. Nothing is decided where the record may be fitted by chance.
         """
+        if self.accidental:
+            return (tuple(range(len(self.neighbours) + 1)),)
         groups: list[list[int]] = [[0]]
         for contest in self.neighbours:
             if contest.decided:
@@ -165,7 +176,7 @@ class Certificate:
 def certify(
     problem: Problem,
     arrangement: Arrangement,
-    rounding: float,
+    rounding: Column | float,
     tested: NDArray[np.float64] | None = None,
 ) -> Certificate:
     """Weigh an arrangement against its rivals.
@@ -177,7 +188,7 @@ def certify(
     arrangement
         One that no move improves.
     rounding
-        Root mean squared error that rounding explains.
+        Root mean squared error that rounding explains: shape (outputs,), or one for all columns.
     tested
         Mean squared errors of all arrangements that were tested before this one was found.
 
@@ -187,40 +198,48 @@ def certify(
     neighbours: whatever shows at all decides. Where noise is left, some rows are, and all of them
     if some do not decide everything.
     """
+    network = problem.network(arrangement)
+    least = np.broadcast_to(np.square(rounding), problem.known.outputs)
     known = problem.known
-    sample = _spread(known, SURE_ROWS)
+    sample = independent_rows(network, _spread(known, SURE_ROWS))
     rivals = _weigh(problem, arrangement, sample, window=1, nearest=1)
-    if rivals.mse <= rounding**2:
-        certificate = _certificate(rivals, len(sample), rounding**2, rounding**2)
-        equations = known.predictions.size
-        chance = 0.0 if tested is None else _chance_fits(tested, rounding, equations)
-        return replace(certificate, chance=chance)
-    dependence = _dependence(problem.network(arrangement), known)
-    for sample in (_spread(known, SOME_ROWS), known):
+    if (rivals.mse <= least).all():
+        certificate = _certificate(rivals, len(sample), least, least)
+        chance = 0.0 if tested is None else _chance_fits(tested, rivals, float(least.mean()))
+        return replace(certificate, chance=chance, alike=alike_blocks(network, sample))
+    pattern = find_pattern(network, known)
+    for some in (_spread(known, SOME_ROWS), known):
+        sample = independent_rows(network, some)
         rivals = _weigh(problem, arrangement, sample, window=WINDOW, nearest=RIVALS)
         # Dependent rows say as much as a smaller number of independent ones.
-        variance = rivals.mse * (1 + dependence * len(sample))
-        certificate = _certificate(rivals, len(sample), variance, rounding**2)
+        dependent = 1 + pattern.share / pattern.features * len(sample)
+        variance = np.maximum(rivals.mse * dependent, least)
+        certificate = _certificate(rivals, len(sample), variance, least)
         if certificate.decided:
             break
     return certificate
 
 
-def _chance_fits(tested: NDArray[np.float64], rounding: float, equations: int) -> float:
+def _chance_fits(tested: NDArray[np.float64], rivals: "_Rivals", rounding: float) -> float:
     """Expected number of wrong arrangements whose errors all lie within rounding by chance.
 
-    An arrangement with errors of scale s fits one prediction with probability rounding / s.
+    An arrangement with errors of scale s fits one prediction with probability rounding / s, where
+    the predictions are independent. Their errors are as dependent as the effects of the rivals, so
+    the same is said of the principal components of those.
     """
-    wrong = tested[(tested > rounding**2) & np.isfinite(tested)]
-    logarithms = equations * np.log(rounding / np.sqrt(wrong))
+    wrong = tested[(tested > rounding) & np.isfinite(tested)]
+    scales = np.sqrt(rivals.spectrum[:, None] * wrong / rounding)
+    logarithms = -np.log(np.maximum(scales, 1.0)).sum(axis=0)
     return float(np.exp(min(np.logaddexp.reduce(logarithms, initial=-np.inf), 700.0)))
 
 
-def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float) -> Certificate:
+def _certificate(rivals: "_Rivals", rows: int, variance: Column, rounding: Column) -> Certificate:
     """Weigh all statements, with a variance of the noise and one that rounding explains."""
+    slopes, gram = rivals.weighed(variance)
+    squares, shown = gram.diagonal(), rivals.weighed(rounding)[1].diagonal()
     moves = rivals.moves
-    costs = (2 * rivals.slopes + rivals.squares) / (2 * variance) - moves.gains
-    log_weights, log_total = _log_weights(moves, costs, rivals.gram / variance)
+    costs = slopes + squares / 2 - moves.gains
+    log_weights, log_total = _log_weights(moves, costs, gram)
 
     def nearest(contradicting: NDArray[np.bool_]) -> int:
         """The move that contradicts a statement and costs least."""
@@ -235,9 +254,8 @@ def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float)
         against = float(np.logaddexp.reduce(log_weights[contradicting]))
         log_odds = float(np.log(-np.expm1(min(against - log_total, -1e-16)))) + log_total - against
         rows_needed = None
-        if log_odds < DECIDED and rivals.squares[likeliest] > rounding * rivals.equations:
-            needed = NEEDED * variance * rows / rivals.squares[likeliest]
-            rows_needed = max(ceil(needed), rows + 1)
+        if log_odds < DECIDED and shown[likeliest] > rivals.equations:
+            rows_needed = max(ceil(NEEDED * rows / squares[likeliest]), rows + 1)
         mse = rivals.mse_after(likeliest if rival is None else rival)
         return Contest((first, second), mse, log_odds, rows_needed)
 
@@ -253,39 +271,49 @@ def _certificate(rivals: "_Rivals", rows: int, variance: float, rounding: float)
             rival = nearest(breaking)
             other = int(moves.first[rival] + moves.second[rival]) - place
             pairs.append(contest(place, other, breaking))
-    return Certificate(neighbours, tuple(pairs), rivals.mse, variance, rows)
+    return Certificate(
+        neighbours, tuple(pairs), float(rivals.mse.mean()), float(variance.mean()), rows
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _Rivals:
     """Moves away from an arrangement, and the sums over the equations that weigh them.
 
-    `length` counts the blocks. `gram` holds the inner products of the moves' effects, `slopes`
-    those with the residual, and `residual` that of the residual with itself.
+    `length` counts the blocks. For each output, `gram` holds the inner products of the moves'
+    effects, `slopes` those with the residual, and `residual` that of the residual with itself.
+    `spectrum` holds the variances of the effects' principal components over the equations of the
+    first chunk, where an effect varies by 1 on average.
     """
 
     length: int
     moves: Moves
     gram: NDArray[np.float64]
     slopes: NDArray[np.float64]
-    residual: float
-    equations: int
+    residual: Column
+    rows: int
+    spectrum: NDArray[np.float64]
 
     @property
-    def squares(self) -> NDArray[np.float64]:
-        """Squared norms of the effects."""
-        squares: NDArray[np.float64] = self.gram.diagonal()
-        return squares
+    def equations(self) -> int:
+        """Rows times outputs."""
+        return self.rows * len(self.residual)
 
     @property
-    def mse(self) -> float:
-        """Mean squared error of the arrangement."""
-        return self.residual / self.equations
+    def mse(self) -> Column:
+        """Mean squared error of the arrangement, by output."""
+        return self.residual / self.rows
+
+    def weighed(self, variance: Column) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Slopes and Gram matrix over all outputs, each in units of its variance."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weights = np.nan_to_num(1 / variance, posinf=0.0)  # what is never off says nothing
+        return weights @ self.slopes, np.tensordot(weights, self.gram, 1)
 
     def mse_after(self, move: int) -> float:
-        """Mean squared error after a move, to first order."""
-        after = self.residual + 2 * self.slopes[move] + self.squares[move]
-        return float(after) / self.equations
+        """Mean squared error over all outputs after a move, to first order."""
+        after = self.residual + 2 * self.slopes[:, move] + self.gram[:, move, move]
+        return float(after.sum()) / self.equations
 
 
 def _weigh(
@@ -299,22 +327,36 @@ def _weigh(
     at = linearize(few, few.run(arrangement))
     swaps = _nearest(all_swaps(few, at, evidence), at.residual, len(arrangement), nearest)
 
-    count = 0
     for start in range(0, len(rows), CHUNK):
         chunk = rows.take(np.arange(start, min(start + CHUNK, len(rows))))
         judge = problem.judge(chunk)
         at = linearize(judge, judge.run(arrangement))
         moves = shift_moves(judge, at, window) + with_swap_effects(judge, at, swaps)
         moves += turn_moves(judge, at, evidence)
-        if not count:
-            gram, slopes, residual = np.zeros((len(moves), len(moves))), np.zeros(len(moves)), 0.0
-        effects, left = moves.effects.astype(np.float64), at.residual.astype(np.float64)
-        gram += effects @ effects.T
-        slopes += effects @ left
-        residual += float(left @ left)
-        count += len(left)
+        outputs = chunk.outputs
+        if not start:
+            gram = np.zeros((outputs, len(moves), len(moves)))
+            slopes, residual = np.zeros((outputs, len(moves))), np.zeros(outputs)
+            spectrum = _spectrum(moves.effects)
+        effects = moves.effects.reshape(len(moves), outputs, len(chunk)).astype(np.float64)
+        left = at.residual.reshape(outputs, -1).astype(np.float64)
+        for output in range(outputs):
+            gram[output] += effects[:, output] @ effects[:, output].T
+            slopes[output] += effects[:, output] @ left[output]
+        residual += np.square(left).sum(axis=1)
     without = moves.with_effects(moves.effects[:, :0])
-    return _Rivals(len(arrangement), without, gram, slopes, residual, count)
+    return _Rivals(len(arrangement), without, gram, slopes, residual, len(rows), spectrum)
+
+
+def _spectrum(effects: Floats) -> NDArray[np.float64]:
+    """Variances of the principal components of effects, scaled to 1 an equation on average."""
+    wide = effects.astype(np.float64)
+    sizes = np.sqrt(np.mean(np.square(wide), axis=1))
+    wide = wide[sizes > 0] / sizes[sizes > 0, None]
+    if not len(wide):  # where nothing can be moved nothing shows how dependent the rows are
+        return np.ones(effects.shape[1])
+    spectrum: NDArray[np.float64] = np.square(np.linalg.svd(wide, compute_uv=False)) / len(wide)
+    return spectrum
 
 
 def _spread(rows: Records, most: int) -> Records:
@@ -334,12 +376,6 @@ def _nearest(exchanges: Moves, residual: Floats, length: int, count: int) -> Mov
         concerned = (exchanges.first[ranked] == place) | (exchanges.second[ranked] == place)
         chosen.update(ranked[concerned][:count].tolist())
     return exchanges.take(np.array(sorted(chosen), np.intp))
-
-
-def _dependence(network: Network, known: Records) -> float:
-    """By how much less each further row says, for those that there are."""
-    pattern = find_pattern(network, known)
-    return pattern.share / pattern.features
 
 
 def _log_weights(

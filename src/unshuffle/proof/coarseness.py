@@ -191,9 +191,9 @@ def coarse_tolerance(
             ]
             lost = MlpNetwork.from_layers(others, known.blocks.activation)
             differences.append(np.abs(lost.predict(some) - predictions))
-        squares = np.mean(np.square(differences), axis=(1, 2))
-    largest = float(np.max(differences))
-    return Tolerance(MARGIN * float(np.sqrt(squares.max())), PEAK_MARGIN * largest)
+        squares = np.mean(np.square(differences), axis=1)
+    largest = np.max(differences, axis=(0, 1))
+    return Tolerance(MARGIN * np.sqrt(squares.max(axis=0)), PEAK_MARGIN * largest)
 
 
 def kept_coarsely(pile: Pile) -> tuple[str, ...]:

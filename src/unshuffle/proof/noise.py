@@ -1,11 +1,17 @@
 """Whether what a network leaves of a record is noise, or a sign that the network is wrong.
 
-A wrong arrangement errs by a function of the input, which shows in the states that the network
-itself computes; noise in the record does not. So the residual is regressed on the states for one
-half of the rows, and the regression must say nothing about the other half.
+A wrong arrangement errs by a function of the input, so rows that are alike err alike; noise in the
+record does not. The test is a kernel score test (Liu, Lin & Ghosh 2007): do rows whose states are
+alike have residuals of one sign? Its spread under noise is that of independent random signs.
+
+That no pattern is found says nothing where the test could not find one. So the same test is put to
+misfits of the same size and on the same rows, made by wrong arrangements of the network itself:
+noise is believed only where it finds all of these.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,29 +20,21 @@ from unshuffle.blocks.network import Network
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
-MOST_ROWS = 4096
-FEWEST_ROWS = 256
-"""With fewer rows nothing can be said."""
-
-DEPTHS = 5
-"""States that the residual is regressed on, spread over the depth, inputs and end included."""
-
-RIDGE = 1e-3
-"""Relative to the mean square of the states."""
-
-SIGNIFICANT = 4.0
-"""Standard deviations of a chance correlation."""
-
-LARGEST_SHARE = 0.1
-"""Of the predictions' variance: what leaves more unexplained is no reconstruction at all."""
-
-LARGEST_PEAK = 8.0
-"""Root mean squares: a few rows that err by more are damage, not noise."""
-
-KERNEL_ROWS = 2048
-"""Rows of a kernel regression, half of which it is fitted to,"""
-KERNEL_RIDGES = (1e-3, 1e-2, 1e-1)
-"""and ridges, over the kernel's diagonal."""
+MOST_ROWS = 4096  # rows, spread over the record, on which the residual is regressed
+TESTED_ROWS = 1024  # rows, spread over the record, that the kernel test compares with each other
+DEPTHS = 5  # states that rows are compared by, spread over the depth, inputs and end included
+RIDGE = 1e-3  # of the regression, relative to the mean square of the states
+FORETOLD = 4.0  # standard deviations of a chance correlation of that regression
+SIGNIFICANT = 5.0  # standard deviations of a chance agreement, from which on there is a pattern
+LARGEST_SHARE = 0.1  # of a column's variance: what leaves more is no reconstruction at all
+LARGEST_PEAK = 8.0  # root mean squares: a few rows that err by more are damage, not noise
+MISFITS = 6  # wrong arrangements, those with misfits closest in size, that the test has to find …
+DRAWN = 12  # … of so many that are drawn
+FITTED = 16  # predictions for each block, below which a search fits misfits away
+EXCHANGES = (4, 8, 16, 32)  # of neighbours in one of them; single ones are rivals, weighed apart
+KERNEL_ROWS = 2048  # rows of a kernel regression, half of which it is fitted to
+KERNEL_RIDGES = (1e-3, 1e-2, 1e-1)  # its ridges, over the kernel's diagonal
+TINY: Final = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def find_pattern(network: Network, known: Records) -> Pattern:
     known
         Rows that all have predictions. At most 4096 of them, spread evenly, are looked at.
     """
-    return _regress(*_states_and_residual(network, _some(known)))
+    return _regress(*_states_and_residual(network, _spread(known, MOST_ROWS)))
 
 
 def _states_and_residual(network: Network, known: Records) -> tuple[list[Floats], Floats]:
@@ -83,7 +81,7 @@ def _states_and_residual(network: Network, known: Records) -> tuple[list[Floats]
 
 def _regress(states: list[Floats], residual: Floats) -> Pattern:
     features = np.concatenate([*states, np.ones((len(residual), 1))], axis=1).astype(np.float64)
-    features /= np.sqrt(np.mean(np.square(features), axis=0)) + np.finfo(float).tiny
+    features /= np.sqrt(np.mean(np.square(features), axis=0)) + TINY
     fit, check = slice(0, None, 2), slice(1, None, 2)
     gram = features[fit].T @ features[fit]
     np.fill_diagonal(gram, gram.diagonal() * (1 + RIDGE))
@@ -93,38 +91,141 @@ def _regress(states: list[Floats], residual: Floats) -> Pattern:
     agreement = float(np.sum(expected * found))
     chance = np.sqrt(np.sum(np.square(expected) * np.square(found)))
     explained = 2 * agreement - float(np.sum(np.square(expected)))
-    total = max(float(np.sum(np.square(found))), np.finfo(float).tiny)
+    total = max(float(np.sum(np.square(found))), TINY)
     return Pattern(
         share=float(np.clip(explained / total, 0.0, 1.0)),
         features=features.shape[1],
-        significant=bool(agreement > SIGNIFICANT * chance),
+        significant=bool(agreement > FORETOLD * chance),
     )
 
 
-def looks_like_noise(network: Network, known: Records) -> bool:
-    """Whether the residual of a network on rows with predictions is small and patternless.
+def looks_like_noise(network: Network, known: Records) -> bool | None:
+    """Whether the residual of a network on rows with predictions is noise.
 
     Parameters
     ----------
     network
         The arrangement.
     known
-        Rows that all have predictions. At most 4096 of them, spread evenly, are looked at.
+        Rows that all have predictions. At most 1024 of them, spread evenly, are looked at.
+
+    Returns
+    -------
+    bool or None
+        False where the residual is large or has a pattern; None where it shows none, and these
+        rows would not show one of a wrong arrangement either.
     """
-    if len(known) < FEWEST_ROWS:
-        return False
-    states, residual = _states_and_residual(network, _some(known))
+    states, residual = _states_and_residual(network, _spread(known, TESTED_ROWS))
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.square(residual)
-    if not np.isfinite(squares).all() or squares.mean() > LARGEST_SHARE * known.variance:
+    variance = known.predictions.var(axis=0, dtype=np.float64)
+    means = squares.mean(axis=0)
+    if not np.isfinite(squares).all() or (means > LARGEST_SHARE * variance).any():
         return False
-    if squares.max() > LARGEST_PEAK**2 * squares.mean():
+    if (squares.max(axis=0) > LARGEST_PEAK**2 * means).any():
         return False
-    return not _regress(states, residual).significant
+    kernels = _kernels(states)
+    if _significant(kernels, residual):
+        return False
+    misfits = _misfits(network, states[0], np.sqrt(means))
+    if residual.size < FITTED * len(network.blocks):
+        basis = _exchanges(network, states[0])
+        misfits = [_without(misfit, basis) for misfit in misfits]
+    found = [_significant(kernels, misfit) for misfit in misfits]
+    return True if found and all(found) else None
 
 
-def _some(known: Records) -> Records:
-    return known.take(np.arange(0, len(known), -(-len(known) // MOST_ROWS)))
+def _kernels(states: list[Floats]) -> list[NDArray[np.float64]]:
+    """How alike the rows are, by their states: a linear and a Gaussian kernel, centred."""
+    features = np.concatenate(states, axis=1).astype(np.float64)
+    features -= features.mean(axis=0)
+    features /= np.sqrt(np.mean(np.square(features), axis=0) * features.shape[1]) + TINY
+    linear = features @ features.T
+    squares = linear.diagonal()
+    apart = np.maximum(squares[:, None] + squares - 2 * linear, 0.0)
+    return [_centred(linear), _centred(np.exp(-apart / max(float(np.median(apart)), TINY)))]
+
+
+def _centred(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A kernel of centred features, without what each row has in common with itself."""
+    centred: NDArray[np.float64] = kernel - kernel.mean(axis=0)
+    centred -= centred.mean(axis=1, keepdims=True)
+    np.fill_diagonal(centred, 0.0)
+    return centred
+
+
+def _significant(kernels: list[NDArray[np.float64]], residual: Floats) -> bool:
+    """Whether rows that are alike have residuals alike, in any column, beyond chance."""
+    centred = residual - residual.mean(axis=0)
+    for kernel in kernels:
+        agreement = np.einsum("no,no->o", centred, kernel @ centred)
+        squares = np.square(centred)
+        chance = 2 * np.einsum("no,no->o", squares, np.square(kernel) @ squares)
+        if (agreement > SIGNIFICANT * np.sqrt(chance)).any():
+            return True
+    return False
+
+
+def _misfits(
+    network: Network, inputs: Floats, sizes: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """What wrong arrangements change in the predictions, of all drawn those closest in size.
+
+    Some blocks are exchanged with their neighbours, or one is left out where there is but one.
+    """
+    rng = np.random.default_rng(0)
+    length = len(network.blocks)
+    right = _in_order(network, inputs, range(length))
+    misfits, distances = [], []
+    for draw in range(DRAWN):
+        order = list(range(length))
+        exchanges = EXCHANGES[draw % len(EXCHANGES)] if length > 1 else 0
+        for _ in range(exchanges):
+            at = int(rng.integers(length - 1))
+            order[at : at + 2] = order[at + 1], order[at]
+        if order == sorted(order):
+            del order[int(rng.integers(length))]
+        misfit = _in_order(network, inputs, order) - right
+        size = np.sqrt(np.mean(np.square(misfit), axis=0))
+        if np.isfinite(size).all() and (size > 0).all():
+            misfits.append(misfit)
+            distances.append(float(np.abs(np.log(size / np.maximum(sizes, TINY))).mean()))
+    closest = np.argsort(distances, kind="stable")[:MISFITS]
+    return [misfits[k] for k in closest]
+
+
+def _exchanges(network: Network, inputs: Floats) -> NDArray[np.float64]:
+    """What each exchange of neighbours changes in the predictions, as orthonormal columns."""
+    length = len(network.blocks)
+    right, changes = _in_order(network, inputs, range(length)), []
+    for at in range(length - 1):
+        order = [*range(at), at + 1, at, *range(at + 2, length)]
+        change = (_in_order(network, inputs, order) - right).reshape(-1)
+        changes.append(change if np.isfinite(change).all() else np.zeros_like(change))
+    basis, _ = np.linalg.qr(np.stack(changes, axis=1)) if changes else (np.empty((0, 0)), None)
+    return basis
+
+
+def _without(misfit: NDArray[np.float64], basis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What no combination of the basis explains, as a search leaves it behind."""
+    if not basis.size:
+        return misfit
+    flat = misfit.reshape(-1)
+    return (flat - basis @ (basis.T @ flat)).reshape(misfit.shape)
+
+
+def _in_order(network: Network, inputs: Floats, order: Sequence[int]) -> NDArray[np.float64]:
+    """Predictions of some of the blocks in another order, from the first state on."""
+    state = inputs
+    with np.errstate(over="ignore", invalid="ignore"):
+        for place in order:
+            state = network.blocks.apply(place, state)
+        return network.ends.leave(state).astype(np.float64)
+
+
+def _spread(known: Records, most: int) -> Records:
+    """At most so many rows, spread evenly."""
+    return known.take(np.arange(0, len(known), -(-len(known) // most)))
 
 
 def foretold(inputs: Floats, predictions: Floats) -> float:
@@ -143,7 +244,7 @@ def foretold(inputs: Floats, predictions: Floats) -> float:
     """
     expected, found = _kernel_regression(inputs, predictions, KERNEL_RIDGES[-1])
     agreements = (expected * found).sum(axis=1)
-    chance = np.sqrt(np.square(agreements).sum()) + np.finfo(float).tiny
+    chance = np.sqrt(np.square(agreements).sum()) + TINY
     return float(agreements.sum() / chance)
 
 
@@ -169,12 +270,12 @@ def _kernel_regression(
     """
     chosen = np.arange(0, len(inputs), -(-len(inputs) // KERNEL_ROWS))
     x, y = inputs[chosen].astype(np.float64), predictions[chosen].astype(np.float64)
-    x = (x - x.mean(axis=0)) / (x.std(axis=0) + np.finfo(float).tiny)
-    y = (y - y.mean(axis=0)) / (y.std(axis=0) + np.finfo(float).tiny)
+    x = (x - x.mean(axis=0)) / (x.std(axis=0) + TINY)
+    y = (y - y.mean(axis=0)) / (y.std(axis=0) + TINY)
     fit, check = slice(0, None, 2), slice(1, None, 2)
     squares = np.square(x).sum(axis=1)
     apart = np.maximum(squares[:, None] + squares[fit] - 2 * x @ x[fit].T, 0.0)
-    kernel = np.exp(-apart / max(float(np.median(apart)), np.finfo(float).tiny))
+    kernel = np.exp(-apart / max(float(np.median(apart)), TINY))
     damped = kernel[fit] + ridge * np.eye(len(x[fit]))
     expected: NDArray[np.float64] = kernel[check] @ np.linalg.solve(damped, y[fit])
     return expected, y[check]

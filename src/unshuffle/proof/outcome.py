@@ -17,6 +17,12 @@ class Outcome(Enum):
         "The record is reproduced as far as rounding or noise allow, yet it cannot tell this "
         "arrangement from others: the certificate says which blocks are undecided.",
     )
+    UNDECIDED = (
+        "undecided",
+        "What this arrangement leaves of the record shows no pattern, but these rows would not "
+        "show the pattern of a wrong arrangement either: noise and a wrong arrangement look alike "
+        "here. Give more rows.",
+    )
     MISFIT = "misfit", "This arrangement does not reproduce the record."
     LOCAL_OPTIMUM = (
         "local optimum",
@@ -60,6 +66,9 @@ class Outcome(Enum):
     def __str__(self) -> str:
         return self.label
 
+
+CONVERGED = (Outcome.LOCAL_OPTIMUM, Outcome.UNDECIDED)
+"""Outcomes of a search that has ended by itself without reproducing the record."""
 
 SETTLED = (Outcome.EXACT, Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
 """Outcomes that reproduce the record."""

@@ -8,12 +8,14 @@ Algorithms, 2002, section 3.1), which carries the sample over to float64 arithme
 """
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.blocks.network import Network
-from unshuffle.files.schema import BESIDE, Derived, Key
+from unshuffle.files.schema import BESIDE, Derived
 from unshuffle.pieces.pile import Floats
 
 SAMPLE_ROWS = 128
@@ -27,24 +29,40 @@ UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16
 """Unit roundoff by dtype."""
 
 
-@dataclass(frozen=True)
+Column = NDArray[np.float64]
+"""Shape (outputs,): a number for each column of predictions."""
+
+
+@dataclass(frozen=True, eq=False)
 class Tolerance:
-    """Largest errors that rounding explains.
+    """Largest errors that rounding explains, column by column.
 
     Parameters
     ----------
     rms, peak
-        Bounds on the root mean squared and on the maximum absolute error.
+        Shape (outputs,): bounds on the root mean squared and on the maximum absolute error, in the
+        unit of each column of predictions.
     """
 
-    derived: ClassVar[Derived] = {"mse": lambda tolerance: tolerance.rms**2}
+    derived: ClassVar[Derived] = {name: attrgetter(name) for name in ("mse", "max_abs_error")}
 
-    rms: Annotated[float, BESIDE]
-    peak: Annotated[float, Key("max_abs_error")]
+    rms: Annotated[Column, BESIDE]
+    peak: Annotated[Column, BESIDE]
 
-    def admits(self, mse: float, peak: float) -> bool:
-        """Whether an arrangement with these errors reproduces the record to rounding."""
-        return mse <= self.rms**2 and peak <= self.peak
+    @property
+    def mse(self) -> float:
+        """Mean over the columns of the mean squared error that is admitted."""
+        return float(np.mean(np.square(self.rms)))
+
+    @property
+    def max_abs_error(self) -> float:
+        """The largest of the bounds on the maximum absolute error."""
+        return float(self.peak.max(initial=0.0))
+
+    def admits(self, errors: Floats) -> bool:
+        """Whether errors, shape (rows, outputs), lie within the bounds in every column."""
+        squares = np.mean(np.square(errors, dtype=np.float64), axis=0)
+        return bool((squares <= self.rms**2).all() and (np.abs(errors) <= self.peak).all())
 
     def scaled(self, factor: float) -> "Tolerance":
         """The tolerance of an arithmetic that is coarser by `factor`."""
@@ -73,11 +91,18 @@ def rounding_tolerance(
         ).predict(sample)
     relative = UNIT[arithmetic] / UNIT["float32"]
     # Predictions are themselves kept in that arithmetic: half a unit in the last place at least.
-    floor = UNIT[arithmetic] * float(np.sqrt(np.mean(np.square(predictions))))
-    rms = relative * float(np.sqrt(np.mean(np.square(difference))))
-    peak = relative * float(np.abs(difference).max())
-    largest = UNIT[arithmetic] * float(np.abs(predictions).max())
-    return Tolerance(MARGIN * max(rms, floor), MARGIN * max(peak, largest))
+    floor = UNIT[arithmetic] * _rms(predictions)
+    largest = UNIT[arithmetic] * np.abs(predictions).max(axis=0).astype(np.float64)
+    peak = relative * np.abs(difference).max(axis=0)
+    return Tolerance(
+        MARGIN * np.maximum(relative * _rms(difference), floor), MARGIN * np.maximum(peak, largest)
+    )
+
+
+def _rms(values: Floats) -> Column:
+    """Root mean square of each column."""
+    rms: Column = np.sqrt(np.mean(np.square(values, dtype=np.float64), axis=0))
+    return rms
 
 
 def arithmetic_of(weights: np.dtype[np.floating], predictions: Floats) -> str:
@@ -109,17 +134,20 @@ def storage_tolerance(
         that computed in float32, every weight is off by half a unit in its last place. Integers
         with scales have no such unit; their levels are measured as those of plain numbers are.
     predictions
-        Shape (rows, outputs). Rounded to k decimals, they are off by half a unit of the k-th.
+        Shape (rows, outputs). Columns rounded to k decimals are off by half a unit of the k-th.
     """
     coarsest = max((UNIT[name] for name in stored_as if name in UNIT), default=0.0)
     tolerance = rounding.scaled(max(1.0, coarsest / UNIT[arithmetic] / MARGIN))
-    places = decimals(predictions)
-    if places is None:
-        return tolerance
-    step = 10.0**-places
+    step = np.array([_step(column) for column in predictions.T])
     # Of n numbers that are rounded anyhow, the mean square varies by 0.9 of itself over sqrt(n).
-    rms = step / np.sqrt(12) * (1 + 2 / np.sqrt(predictions.size))
+    rms = step / np.sqrt(12) * (1 + 2 / np.sqrt(len(predictions)))
     return Tolerance(tolerance.rms + rms, tolerance.peak + step / 2)
+
+
+def _step(column: Floats) -> float:
+    """Distance of the decimals that predictions were rounded to; 0 where they were not."""
+    places = decimals(column)
+    return 0.0 if places is None else 10.0**-places
 
 
 def decimals(predictions: Floats) -> int | None:

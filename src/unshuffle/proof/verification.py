@@ -1,21 +1,19 @@
 """The final word: how well an arrangement reproduces the whole record."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from unshuffle.blocks.activations import ACTIVATIONS, find_activation
-from unshuffle.blocks.assembly import build_network
 from unshuffle.blocks.network import Network
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import RecordError
 from unshuffle.files.schema import Derived, Key, encode
-from unshuffle.pieces.anatomy import read_anatomy
-from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, parse_answer
-from unshuffle.pieces.pile import QUANTISED, PieceId, Pile
+from unshuffle.pieces.pile import QUANTISED
 from unshuffle.pieces.records import Records
+from unshuffle.proof.certificate import Certificate
 from unshuffle.proof.coarseness import coarse_tolerance
 from unshuffle.proof.noise import looks_like_noise
 from unshuffle.proof.outcome import Outcome
@@ -25,6 +23,8 @@ from unshuffle.proof.tolerance import (
     rounding_tolerance,
     storage_tolerance,
 )
+
+CLEARLY = 5.0  # standard deviations by which a network fits better than with another activation
 
 COMPARED_ROWS = 512
 """Rows on which networks are compared where it is unknown which one is meant."""
@@ -42,7 +42,7 @@ class Verdict:
     Parameters
     ----------
     outcome
-        `EXACT`, `APPROXIMATE` or `MISFIT`.
+        `EXACT`, `APPROXIMATE`, `UNDECIDED` or `MISFIT`.
     mse, max_abs_error
         Mean squared and maximum absolute error over all rows with predictions.
     rows
@@ -51,6 +51,8 @@ class Verdict:
         The largest errors that rounding explains.
     sha256
         Of the answer text; empty where a network was judged by itself.
+    certificate
+        How sure the arrangement is; None where the record is not reproduced, or none was asked for.
     """
 
     derived: ClassVar[Derived] = {"exact": lambda verdict: verdict.outcome is Outcome.EXACT}
@@ -61,55 +63,15 @@ class Verdict:
     rows: int
     tolerance: Annotated[Tolerance, Key("rounding")]
     sha256: str = ""
+    certificate: Certificate | None = None
 
     def summary(self) -> dict[str, Any]:
         """The verdict as plain values, ready for JSON."""
         return encode(self)
 
 
-UNVERIFIED = Verdict(Outcome.INTERRUPTED, np.nan, np.nan, 0, Tolerance(0.0, 0.0))
+UNVERIFIED = Verdict(Outcome.INTERRUPTED, np.nan, np.nan, 0, Tolerance(np.zeros(0), np.zeros(0)))
 """Of a network whose verification was interrupted."""
-
-
-def verify(
-    pile: Pile,
-    records: Records,
-    answer: str | Sequence[PieceId],
-    *,
-    activation: str | None = None,
-) -> Verdict:
-    """Compute the error of an arrangement over the whole record.
-
-    Parameters
-    ----------
-    pile, records
-        The pieces and the record.
-    answer
-        Piece ids in the order in which they are applied, or the text that lists them. A detached
-        weight is followed by its bias.
-    activation
-        Name of the hidden layers' activation; by default the known one that fits best.
-
-    Raises
-    ------
-    AnswerError
-        If the answer does not arrange the pieces of the pile.
-    PileError, RecordError
-        If the pile cannot be a network, or the record does not fit it or has no predictions.
-    UsageError
-        If there is no activation of that name.
-    """
-    if isinstance(answer, str):
-        answer = parse_answer(answer, pile)
-    named = answer
-    pile, answer = join_answer(pile, named)
-    check_answer(pile, read_anatomy(pile, records), answer)
-    known = require_predictions(records)
-    activations = ACTIVATIONS.values() if activation is None else [find_activation(activation)]
-    with single_threaded_blas():  # rows are predicted in parallel, the same on any machine
-        network = best_fitting([build_network(pile, answer, one) for one in activations], known)
-        verdict = judge_network(network, known, pile.stored_as)
-        return replace(verdict, sha256=answer_hash(named))
 
 
 def best_fitting(networks: Sequence[Network], known: Records) -> Network:
@@ -119,6 +81,24 @@ def best_fitting(networks: Sequence[Network], known: Records) -> Network:
     some = known.take(np.arange(min(len(known), COMPARED_ROWS)))
     errors = [network.error(some.inputs, some.predictions) for network in networks]
     return networks[int(np.argmin(errors))]
+
+
+def clearly_best(network: Network, others: Sequence[Network], known: Records) -> bool:
+    """Whether a network fits a record better than others do, beyond chance, row by row."""
+
+    def squares(one: Network) -> NDArray[np.float64]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            errors = one.predict(known.inputs) - known.predictions.astype(np.float64)
+            spread = known.predictions.std(axis=0, dtype=np.float64)
+            each: NDArray[np.float64] = np.square(errors / spread).sum(axis=1)
+            return each
+
+    own = squares(network)
+    for other in others:
+        more = np.nan_to_num(squares(other) - own, nan=np.inf, posinf=1e300)
+        if not more.sum() > CLEARLY * np.sqrt(np.square(more).sum()):
+            return False
+    return True
 
 
 def require_predictions(records: Records) -> Records:
@@ -141,42 +121,48 @@ def require_predictions(records: Records) -> Records:
 def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) -> Verdict:
     """Judge an assembled network on rows that all have predictions; without any, it cannot be."""
     if not len(known):
-        nothing = Tolerance(0.0, 0.0)
+        nothing = Tolerance(np.zeros(0), np.zeros(0))
         return Verdict(Outcome.ESTIMATE, np.nan, np.nan, 0, nothing)
     with np.errstate(over="ignore", invalid="ignore"):
-        error = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
-        mse, peak = float(np.mean(np.square(error))), float(error.max())
+        errors = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
+        mse, peak = float(np.mean(np.square(errors))), float(errors.max())
     arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
     rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
-    outcome = Outcome.EXACT if rounding.admits(mse, peak) else Outcome.MISFIT
-    verdict = Verdict(outcome, mse, peak, len(known), rounding)
-    if outcome is Outcome.MISFIT and (
-        _kept_coarsely(network, known, stored_as, verdict) or looks_like_noise(network, known)
-    ):
-        return replace(verdict, outcome=Outcome.APPROXIMATE)
-    return verdict
+    if rounding.admits(errors):
+        outcome = Outcome.EXACT
+    elif _kept_coarsely(network, known, stored_as, rounding, errors):
+        outcome = Outcome.APPROXIMATE
+    else:
+        noise = looks_like_noise(network, known)
+        outcome = {True: Outcome.APPROXIMATE, False: Outcome.MISFIT, None: Outcome.UNDECIDED}[noise]
+    return Verdict(outcome, mse, peak, len(known), rounding)
 
 
 def shows_noise(network: Network, known: Records, stored_as: tuple[str, ...]) -> bool:
     """Whether noise in the predictions, and nothing else, explains what a network leaves."""
     with single_threaded_blas():
-        verdict = judge_network(network, known, stored_as)
-        return verdict.outcome is Outcome.APPROXIMATE and not _kept_coarsely(
-            network, known, stored_as, verdict
-        )
+        errors = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
+        arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
+        rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
+        explained = rounding.admits(errors)
+        explained = explained or _kept_coarsely(network, known, stored_as, rounding, errors)
+        return not explained and looks_like_noise(network, known) is True
 
 
 def _kept_coarsely(
-    network: Network, known: Records, stored_as: tuple[str, ...], verdict: Verdict
+    network: Network,
+    known: Records,
+    stored_as: tuple[str, ...],
+    rounding: Tolerance,
+    errors: NDArray[np.float64],
 ) -> bool:
-    """Whether an error is explained by how coarsely predictions or weights were kept."""
-    mse, peak = verdict.mse, verdict.max_abs_error
+    """Whether errors are explained by how coarsely predictions or weights were kept."""
     arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
-    storage = storage_tolerance(verdict.tolerance, arithmetic, stored_as, known.predictions)
-    if storage.admits(mse, peak):
+    if storage_tolerance(rounding, arithmetic, stored_as, known.predictions).admits(errors):
         return True
-    if not mse <= COARSE_SHARE * known.variance:
+    variance = known.predictions.var(axis=0, dtype=np.float64)
+    if not (np.square(errors).mean(axis=0) <= COARSE_SHARE * variance).all():
         return False
     quantised = {*stored_as} <= {*QUANTISED}
     tolerance = coarse_tolerance(network, known.inputs, quantised=quantised)
-    return tolerance is not None and tolerance.admits(mse, peak)
+    return tolerance is not None and tolerance.admits(errors)

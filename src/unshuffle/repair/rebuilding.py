@@ -404,7 +404,7 @@ class Rebuilding:
         """Whether rows that the layers were not fitted to are reproduced to rounding on average."""
         known = used.inputs, used.predictions
         tolerance = rounding_tolerance(estimate.network, *known, self.goal.arithmetic)
-        most = estimate.inflation * tolerance.rms**2
+        most = estimate.inflation * tolerance.mse
         return bool(np.isfinite(most)) and estimate.unseen <= most
 
 

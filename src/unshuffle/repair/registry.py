@@ -12,7 +12,7 @@ from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.pairs import Pairing
 from unshuffle.pieces.pile import Pile
 from unshuffle.proof.alterations import standardised
-from unshuffle.proof.outcome import Outcome
+from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.case import SURE_PART, Case
 from unshuffle.solution.findings import Findings, Leftover
 from unshuffle.solution.solution import Solution
@@ -26,7 +26,7 @@ VAIN = 2048
 # Share of the predictions' variance from which on a search is far from its record.
 FAR = 0.1
 
-UNSOLVED = (Outcome.LOCAL_OPTIMUM, Outcome.NO_FIT)
+UNSOLVED = (*CONVERGED, Outcome.NO_FIT)
 IDENTICAL = "identical copies"
 
 
@@ -128,6 +128,12 @@ def _solve_scaled(case: Case, solution: Solution | None) -> Solution | None:
     return solve_scaled(case.pile, case.records, case.options, solution)
 
 
+def _solve_other_activation(case: Case, solution: Solution | None) -> Solution | None:
+    from unshuffle.repair.other_activation import solve_other_activation
+
+    return solve_other_activation(case, solution)
+
+
 def _needs_predictions(case: Case) -> str | None:
     return None if case.rebuilds else "it needs two predictions and the fused evidence"
 
@@ -153,6 +159,12 @@ REPAIRS = (
     ),
     Repair("near copies", _suspects_versions, _solve_versions, _needs_predictions),
     MISSING_PIECES,
+    Repair(
+        "another activation",
+        lambda _, solution: 0.6 * (solution is not None and solution.outcome in UNSOLVED),
+        _solve_other_activation,
+        lambda case: None if case.options.activation is None else "the activation is given",
+    ),
     Repair("scaled inputs", _suspects_scales, _solve_scaled, _needs_predictions),
 )
 

@@ -21,7 +21,7 @@ from unshuffle.ordering.workbench import rank_seeds
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.proof.alterations import standardised
 from unshuffle.proof.noise import find_pattern, foretold, noise_at_most
-from unshuffle.proof.outcome import Outcome
+from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.controls import Controls
 from unshuffle.repair.registry import FAR, VAIN
 from unshuffle.repair.shuffled_columns import solve_shuffled
@@ -137,7 +137,7 @@ class WrongRecord(Doubt):
     def _refutes(self, solution: Solution) -> bool:
         """Whether what is left follows from the inputs, so that it is no noise."""
         return (
-            solution.outcome is Outcome.LOCAL_OPTIMUM
+            solution.outcome in CONVERGED
             and not self._hidden
             # Standardised inputs keep a right record from being reproduced just as well.
             and not standardised(self.alternatives.records)

@@ -1,9 +1,11 @@
 """Group, order and verify the pieces of a whole pile."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.mlp import MlpStack
@@ -22,10 +24,16 @@ from unshuffle.pieces.answer import answer_hash
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
-from unshuffle.proof.certificate import Certificate, certify
+from unshuffle.proof.certificate import certify
 from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.tolerance import arithmetic_of, rounding_tolerance
-from unshuffle.proof.verification import UNVERIFIED, best_fitting, judge_network
+from unshuffle.proof.verification import (
+    UNVERIFIED,
+    Verdict,
+    best_fitting,
+    clearly_best,
+    judge_network,
+)
 from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -51,7 +59,9 @@ class Reproduction:
         some = judge.records.take(np.arange(min(TOLERANCE_ROWS, len(judge.inputs))))
         network = judge.network(run.arrangement)
         tolerance = rounding_tolerance(network, some.inputs, some.predictions, self.arithmetic)
-        return run.error <= tolerance.rms**2
+        errors = judge.ends.leave(judge.run(run.arrangement).states[-1]) - judge.predictions
+        squares = np.mean(np.square(errors, dtype=np.float64), axis=0)
+        return bool((squares <= np.square(tolerance.rms)).all())
 
     def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
         """Whether noise, or coarsely stored numbers, explain what is left of the record."""
@@ -188,6 +198,33 @@ def given(
     return conclude(alternatives, trace, arrangement, Ending.CONVERGED, as_it_is=True)
 
 
+def certified(
+    problem: Problem,
+    arrangement: Arrangement,
+    stored_as: tuple[str, ...],
+    tested: NDArray[np.float64] | None = None,
+    *,
+    finished: bool = True,
+) -> Verdict:
+    """Judge a complete arrangement, and weigh it against its rivals where it is reproduced.
+
+    Of what a search has not finished only an exact reproduction is believed: what else it leaves
+    unexplained might be what it would still have mended. Where the record speaks for a rival the
+    arrangement is a misfit.
+    """
+    verdict = judge_network(problem.network(arrangement), problem.known, stored_as)
+    if verdict.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE):
+        return verdict
+    exact = verdict.outcome is Outcome.EXACT
+    if not (exact or finished):
+        return replace(verdict, outcome=Outcome.UNDECIDED)
+    certificate = certify(problem, arrangement, verdict.tolerance.rms, tested)
+    if certificate.refuted and not exact:
+        return replace(verdict, outcome=Outcome.MISFIT)
+    outcome = verdict.outcome if certificate.decided else Outcome.AMBIGUOUS
+    return replace(verdict, outcome=outcome, certificate=certificate)
+
+
 def conclude(
     alternatives: Alternatives,
     trace: Trace,
@@ -203,17 +240,19 @@ def conclude(
     pile, known = alternatives.pile, alternatives.problems[0].known
     fitting = [one for one in alternatives.problems if as_it_is or one.evidence.admits(arrangement)]
     networks = [one.network(arrangement) for one in fitting]
-    network, verdict, certificate = networks[0], UNVERIFIED, None
-    with single_threaded_blas(), alternatives.options.clock.phase("verify"):
-        try:
-            network = best_fitting(networks, known)
-            verdict = judge_network(network, known, pile.stored_as)
-            if verdict.outcome in (Outcome.EXACT, Outcome.APPROXIMATE):
-                arranged = fitting[networks.index(network)]
-                certificate = certify(arranged, arrangement, verdict.tolerance.rms, trace.errors)
-            outcome = _outcome(verdict.outcome, ending, certificate)
-        except KeyboardInterrupt:  # what is known is the answer; nothing is claimed of it
-            outcome = Outcome.INTERRUPTED
+    network, verdict, outcome = networks[0], UNVERIFIED, Outcome.INTERRUPTED
+    finished = ending not in (Ending.OUT_OF_TIME, Ending.INTERRUPTED)
+    phase = alternatives.options.clock.phase("verify")
+    # After an interruption what is known is the answer, and nothing is claimed of it.
+    with suppress(KeyboardInterrupt), single_threaded_blas(), phase:
+        network = best_fitting(networks, known)
+        arranged = fitting[networks.index(network)]
+        verdict = certified(arranged, arrangement, pile.stored_as, trace.errors, finished=finished)
+        doubtful = verdict.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
+        others = [each for each in networks if each is not network]
+        if doubtful and not clearly_best(network, others, known):
+            verdict = replace(verdict, outcome=Outcome.UNDECIDED, certificate=None)
+        outcome = _outcome(verdict, ending)
     last = alternatives.last_of(arrangement)
     applied = [name for block in trace.names(arrangement) for name in block]
     return Solution(
@@ -226,7 +265,7 @@ def conclude(
         sha256=answer_hash(applied if last is None else [*applied, last]),
         activation=network.blocks.activation.name if isinstance(network.blocks, MlpStack) else "",
         pairing=alternatives.pairing,
-        certificate=certificate,
+        certificate=verdict.certificate,
         seconds=alternatives.options.clock.seconds,
         trace=trace,
         network=network,
@@ -248,12 +287,12 @@ def _complete(arrangement: Arrangement, problem: Problem) -> Arrangement:
     return np.concatenate([arrangement, problem.grouped[left]])
 
 
-def _outcome(verdict: Outcome, ending: Ending | None, certificate: Certificate | None) -> Outcome:
+def _outcome(verdict: Verdict, ending: Ending | None) -> Outcome:
     """What fits outranks why the search stopped."""
-    if certificate is not None and not certificate.decided:
-        return Outcome.AMBIGUOUS
-    if verdict is not Outcome.MISFIT:
-        return verdict
+    if verdict.outcome not in (Outcome.MISFIT, Outcome.UNDECIDED):
+        return verdict.outcome
     if ending is Ending.OUT_OF_TIME:
         return Outcome.BUDGET_SPENT
-    return Outcome.INTERRUPTED if ending is Ending.INTERRUPTED else Outcome.LOCAL_OPTIMUM
+    if ending is Ending.INTERRUPTED:
+        return Outcome.INTERRUPTED
+    return Outcome.LOCAL_OPTIMUM if verdict.outcome is Outcome.MISFIT else Outcome.UNDECIDED

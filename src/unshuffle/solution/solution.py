@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from unshuffle.blocks.activations import ACTIVATIONS
+from unshuffle.blocks.activations import EXPECTED, is_activation
 from unshuffle.blocks.network import Network
 from unshuffle.errors import UsageError
-from unshuffle.files.schema import BESIDE, Derived, Expected, OrNaN, Word, encode, one_of
+from unshuffle.files.schema import BESIDE, Derived, Expected, OrNaN, Word, encode
 from unshuffle.grouping import Pairing
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.answer import answer_text, with_biases
@@ -84,7 +84,7 @@ class Solution:
     max_abs_error: OrNaN
     rows: int
     sha256: Word
-    activation: Annotated[str, one_of(("", *ACTIVATIONS))]
+    activation: Annotated[str, Expected(EXPECTED, lambda name: not name or is_activation(name))]
     pairing: Annotated[Pairing | None, BESIDE]
     certificate: Certificate | None
     seconds: Annotated[Mapping[Word, float], Expected("with total", lambda held: "total" in held)]

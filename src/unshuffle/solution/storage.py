@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from unshuffle.blocks.activations import ACTIVATIONS
+from unshuffle.blocks.activations import EXPECTED, find_activation, is_activation
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import (
@@ -32,7 +32,7 @@ from unshuffle.files import (
 )
 from unshuffle.files.npz_file import read_arrays
 from unshuffle.files.plain import read_json
-from unshuffle.files.schema import Word, encode, one_of, read_fields, read_value
+from unshuffle.files.schema import Expected, Word, encode, read_fields, read_value
 from unshuffle.grouping import Pairing
 from unshuffle.grouping.fusion import Fusion
 from unshuffle.ordering.trace import Trace
@@ -142,7 +142,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
         fields = read_fields(values, where, Solution, _Beside)
         evidence = read_fields(fields.pop("pairing"), f"{where} pairing", Pairing, _Layers)
         ids, blocks = fields.pop("ids"), fields.pop("arrangement")
-        known = Annotated[str, one_of(ACTIVATIONS)]
+        known = Annotated[str, Expected(EXPECTED, is_activation)]
         activation = read_value(known, fields["activation"], f"{where} activation")
     except UsageError as error:
         raise FileError(f"{error}; {ADVICE}") from error
@@ -150,7 +150,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     solution = Solution(
         **fields,
         arrangement=np.array(blocks, np.intp),
-        network=read_network(folder / NETWORK, ACTIVATIONS[activation]),
+        network=read_network(folder / NETWORK, find_activation(activation)),
         pairing=_read_pairing(folder, evidence, ids),
         trace=_read_trace(folder / TRACE, ids),
     )

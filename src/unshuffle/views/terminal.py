@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unshuffle.pieces.anatomy import Anatomy
     from unshuffle.pieces.pile import PieceId, Pile
     from unshuffle.pieces.records import Records
+    from unshuffle.proof.certificate import Certificate
     from unshuffle.proof.verification import Verdict
     from unshuffle.solution.findings import Gap
     from unshuffle.solution.solution import Solution
@@ -135,7 +136,7 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
         facts["hidden units"] = (
             f"put in sequence in {count} out layers; the network kept has them so"
         )
-    facts |= _certificate_facts(solution) | _finding_facts(solution)
+    facts |= _certificate_facts(solution.certificate, solution.blocks) | _finding_facts(solution)
     trace = solution.trace
     facts["search"] = f"{trace.tested} candidates tested, {trace.kept} moves kept"
     errors = [step.error for step in trace.steps]
@@ -147,17 +148,23 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
     return facts | {"sha256": solution.sha256}
 
 
-def _certificate_facts(solution: "Solution") -> dict[str, str]:
+def _certificate_facts(
+    certificate: "Certificate | None", blocks: Sequence[Sequence["PieceId"]]
+) -> dict[str, str]:
     """How far ahead of its nearest rivals the arrangement is, or what is undecided."""
-    certificate = solution.certificate
     if certificate is None or not certificate.pairs:
         return {}
+    names = ["+".join(map(str, block)) for block in blocks]
+    alike = [
+        f"{', '.join(names[k] for k in first)} and {names[last]} compute the same"
+        for *first, last in certificate.alike
+    ]
     if certificate.decided:
         contests = {"order": certificate.neighbours, "pairs": certificate.pairs}
         nearest = {name: min(one.mse for one in each) for name, each in contests.items() if each}
         rivals = ", ".join(f"{name} {mse:.2g}" for name, mse in nearest.items())
-        return {"nearest rivals": f"mean squared error {rivals}"}
-    names = ["+".join(map(str, block)) for block in solution.blocks]
+        facts = {"nearest rivals": f"mean squared error {rivals}"}
+        return facts | ({"interchangeable": "; ".join(alike)} if alike else {})
     groups = [group for group in certificate.groups if len(group) > 1]
     doubtful = [names[one.places[0]] for one in certificate.pairs if not one.decided]
     orders = [" → ".join(names[place] for place in group) for group in groups]
@@ -168,6 +175,7 @@ def _certificate_facts(solution: "Solution") -> dict[str, str]:
         "undecided order": "; ".join(orders),
         "undecided pairs": ", ".join(doubtful),
         "rows it would take": "" if needed is None else str(needed),
+        "interchangeable": "; ".join(alike),
     }
     return {name: text for name, text in facts.items() if text}
 
@@ -210,14 +218,15 @@ def _gap(gap: "Gap", solution: "Solution") -> str:
     )
 
 
-def print_verdict(verdict: "Verdict") -> None:
-    """Print what a check found."""
+def print_verdict(verdict: "Verdict", blocks: Sequence[Sequence["PieceId"]]) -> None:
+    """Print what a check of blocks in their order found."""
     console = Console(highlight=False)
     bound = verdict.tolerance
     facts = {
         "mean squared error": f"{verdict.mse:.3g} over {verdict.rows} rows",
         "max absolute error": f"{verdict.max_abs_error:.3g}",
-        "explained by rounding": f"mean squared {bound.rms**2:.2g}, maximum {bound.peak:.2g}",
+        "explained by rounding": f"mean squared {bound.mse:.2g}, maximum {bound.max_abs_error:.2g}",
+        **_certificate_facts(verdict.certificate, blocks),
         "sha256": verdict.sha256,
     }
     _print_outcome(console, verdict.outcome)

@@ -30,11 +30,12 @@ function certificateText({ certificate, chain }) {
     return `The record decides all of it: every two neighbours (${chain.length - 1}) and every pair (${chain.length}) against its best rival.`;
   }
   const parts = [];
-  if (open.length > 0) {
+  if (certificate.chance > 0.01) {
+    parts.push("whether it is reproduced by chance, since its predictions are so few.");
+  } else if (open.length > 0) {
     const places = open.map((group) => `${group[0] + 1} to ${group.at(-1) + 1}`);
     parts.push(`the order within ${counted(open.length, "run")} of blocks (places ${places.slice(0, 12).join(", ")}${places.length > 12 ? ", …" : ""}).`);
   }
-  if (open.length + pairs === 0) parts.push("whether it is reproduced by chance, since its predictions are so few.");
   if (pairs > 0) parts.push(`${counted(pairs, "pair")}.`);
   const rows = certificate.rows_needed;
   const more = rows === null ? "" : ` About ${counted(rows, "row")} with predictions would decide it.`;

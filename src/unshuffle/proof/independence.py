@@ -1,0 +1,58 @@
+"""What cannot be told apart: rows that say the same, and blocks that compute the same."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.blocks.network import ROWS_AT_ONCE, Network
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
+from unshuffle.proof.tolerance import UNIT
+
+DEPTHS = 3  # states that blocks are compared on: the first, one in the middle, the last
+RESOLUTION = 16.0  # units in the last place of float32 within which two numbers are the same
+
+
+def independent_rows(network: Network, known: Records) -> Records:
+    """One of each set of rows whose last states agree to within rounding.
+
+    Copies of a row with another last digit repeat one equation, so they count once. So do inputs
+    that vanish beside the biases, and rows that a contracting network forgets.
+    """
+    starts = range(0, len(known), ROWS_AT_ONCE)
+    with np.errstate(over="ignore", invalid="ignore"):
+        last = [network.states(known.inputs[at : at + ROWS_AT_ONCE])[-1] for at in starts]
+    groups = _groups(np.concatenate(last))
+    if len(groups) == len(known):
+        return known
+    return known.take(np.sort([group.min() for group in groups]))
+
+
+def alike_blocks(network: Network, known: Records) -> tuple[tuple[int, ...], ...]:
+    """Places of blocks that compute the same on the states that rows of a record pass through.
+
+    Units in another sequence, or scaled, make another block of the same function. Exchanging such
+    blocks changes nothing that any record could show.
+    """
+    depths = np.linspace(0, len(network.blocks), DEPTHS).round().astype(int)
+    with np.errstate(over="ignore", invalid="ignore"):
+        states = network.states(known.inputs)[depths]
+        states = states.reshape(-1, states.shape[2])
+        each = np.broadcast_to(states, (len(network.blocks), *states.shape))
+        after = network.blocks.apply_each(each)
+    groups = _groups(after.reshape(len(after), -1))
+    return tuple(tuple(sorted(group.tolist())) for group in groups if len(group) > 1)
+
+
+def _groups(features: Floats) -> list[NDArray[np.intp]]:
+    """Rows of features that agree to within float32 rounding, group by group.
+
+    Neighbours are found along a random direction (a projection as in Johnson & Lindenstrauss 1984),
+    and then compared number by number.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = features.astype(np.float64)
+        wide /= np.abs(wide).max(axis=0) * RESOLUTION * UNIT["float32"] + 1e-300
+        direction = np.random.default_rng(0).normal(size=wide.shape[1])
+        sequence = np.argsort(wide @ direction, kind="stable")
+        apart = ~(np.abs(np.diff(wide[sequence], axis=0)) <= 1).all(axis=1)
+    return np.split(sequence, np.flatnonzero(apart) + 1)
