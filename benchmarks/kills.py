@@ -23,6 +23,7 @@ from time import perf_counter
 import numpy as np
 
 from common import add_puzzle, count, find_material, machine
+from unshuffle.solution.checkpointing import Checkpoint
 from unshuffle.solution.storage import ANSWER, NETWORK, PAIRING, SOLUTION, TRACE
 
 
@@ -85,12 +86,9 @@ def main() -> int:
             moment = moments.uniform(0, taken) if killed < args.kills else None
             started = perf_counter()
             ended = run(resumable, moment)
-            rounds = 0
-            if search.exists():
-                with np.load(search) as kept:
-                    rounds = len(kept["trace.kept"])
+            kept = Checkpoint(search).seconds if search.exists() else 0.0
             what = f"exit status {ended}" if ended >= 0 else "killed"
-            print(f"{what} after {perf_counter() - started:.1f} s, {rounds} rounds kept")
+            print(f"{what} after {perf_counter() - started:.1f} s, {kept:.2f} s of work kept")
             if ended == -signal.SIGKILL:
                 killed += 1
                 continue

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # What is said where all pieces together are known not to fit, and no more.
 NO_TIME = "no time was left"
+GRACE = 1.0  # seconds beyond the time limit up to which weights are still looked at for a note
 
 CUT_OFF = (
     "a part of the pieces may still fit: the search that may leave some out was cut off, so give "
@@ -148,7 +149,7 @@ def solve(
             solution = put_together(replace(case, records=records))
         if not permuted_units:
             solution = _with_word_of_units(solution, clock)
-        solution = _annotated(solution, pile, records, usable)
+        solution = _annotated(solution, pile, records, usable, clock)
         solution = _with_word_of_untried(solution, options)
     repeated = given - len(records)
     if repeated and not solution.exact:
@@ -311,7 +312,9 @@ def _with_word_of_untried(solution: Solution, options: Options) -> Solution:
     return solution.noted(*notes) if notes else solution
 
 
-def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records) -> Solution:
+def _annotated(
+    solution: Solution, pile: Pile, records: Records, usable: Records, clock: Clock
+) -> Solution:
     """The solution with what was noticed of weights and record, where it is not exact on all rows.
 
     What is exact but for clipped predictions, which are not `usable`, is approximate.
@@ -319,7 +322,7 @@ def _annotated(solution: Solution, pile: Pile, records: Records, usable: Records
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
     notes = altered_record(records)
-    if solution.pairing is not None:
+    if solution.pairing is not None and clock.left > -GRACE:
         notes = (*kept_coarsely(pile), *notes)
     if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
         with suppress(KeyboardInterrupt):  # the answer is there, and is not lost for a note

@@ -130,7 +130,10 @@ def fuse(
 
 
 def _fixed(clues: Clues, by_ratio: Scores, itself: NDArray[np.bool_] | None) -> dict[str, Scores]:
-    """All signals that need no matching and say something, standardised, as far as time allows."""
+    """All signals that need no matching and say something, standardised.
+
+    Where the time is over before all are there, only the ratio counts: to fuse takes time as well.
+    """
     fixed = {"ratio": _standardised(by_ratio, itself)}
     try:
         for name, signal in SIGNALS.items():
@@ -138,7 +141,7 @@ def _fixed(clues: Clues, by_ratio: Scores, itself: NDArray[np.bool_] | None) -> 
             if name in WORTH and name != "ratio" and (clues.has_record or not signal.needs_record):
                 fixed[name] = _standardised(signal.score(clues), itself)
     except OutOfTimeError:
-        pass
+        fixed = {"ratio": fixed["ratio"]}
     return {name: values for name, values in fixed.items() if values.any()}
 
 

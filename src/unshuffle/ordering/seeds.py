@@ -23,7 +23,7 @@ from unshuffle.ordering.seriation import (
 from unshuffle.pieces.pile import Floats
 
 MOST_STEPS = 20_000_000  # blocks squared times rows that are looked at for the smallest steps
-AT_A_TIME = 512  # of so many blocks that remain, one is taken at a time
+AT_A_TIME = 256  # of so many blocks that remain, one is taken at a time
 
 # Shape (blocks,): block indices, the first to run first.
 Ranking = NDArray[np.intp]

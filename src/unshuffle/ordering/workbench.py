@@ -261,13 +261,15 @@ def rank_seeds(
     """All seeds of a problem, or the quick ones, forwards and backwards, the lowest error first.
 
     Seeds look at the inputs, and are compared on so many of the judge's first rows. The start of
-    the problem is a seed too. Without time on the clock, seeds are left out.
+    the problem is a seed too. Without time on the clock seeds are left out, and the blocks stand as
+    they were grouped.
     """
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
-            if starts and clock is not None and clock.out:
+            if clock is not None and clock.out:
+                starts = starts or [grouped]
                 break
             if seed.serves(network) and (seed.quick or not quick):
                 ranking = seed.rank(network, inputs)
