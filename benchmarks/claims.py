@@ -456,8 +456,9 @@ def count_statements(
     if pairing is not None and trial.steps is None:
         depth = {name: k // 2 for k, name in enumerate(trial.ids)}
         for match in pairing.matches:
-            if (match.confidence or 0) >= CONFIDENCE:
-                a, b = depth.get(match.inp, -1), depth.get(match.out, -2)
+            known = match.inp in depth and match.out in depth  # else it stands for a lost layer
+            if known and (match.confidence or 0) >= CONFIDENCE:
+                a, b = depth[match.inp], depth[match.out]
                 tally.made += 1
                 tally.false += not (a == b or twin.get(a) == b)
 

@@ -118,6 +118,11 @@ def test_unrounded_predictions_have_no_decimals(rng):
     assert decimals(rng.normal(size=(200, 1)).astype(np.float32)) is None
 
 
+def test_one_number_that_happens_to_be_short_was_not_rounded():
+    assert decimals(np.array([[0.12345]])) is None
+    assert decimals(np.array([[0.12345], [0.65432], [0.5], [0.11111]])) == 5
+
+
 def test_predictions_of_few_rows_may_happen_to_be_rounded_by_more_than_is_usual(rng):
     admitted, none = [], Tolerance(np.zeros(1), np.zeros(1))
     for _ in range(200):

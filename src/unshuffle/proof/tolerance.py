@@ -25,6 +25,8 @@ MARGIN = 8.0
 """An error counts as rounding up to this multiple of the measured level: the lost network summed
 in another sequence, perhaps on another machine, and largest errors grow slowly with the rows."""
 
+ACCIDENT = 1e-3  # probability up to which numbers are not taken to be rounded by chance
+
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Unit roundoff by dtype."""
 
@@ -155,8 +157,11 @@ def decimals(predictions: Floats) -> int | None:
     largest = float(np.abs(predictions).max(initial=0.0))
     resolution = 2 * UNIT["float32"] * largest
     for places in range(8):
-        if 10.0**-places < 16 * resolution:
+        step = 10.0**-places
+        if step < 16 * resolution:
             break
+        if (2 * resolution / step) ** predictions.size > ACCIDENT:
+            continue
         if np.allclose(np.round(predictions, places), predictions, rtol=0.0, atol=resolution):
             return places
     return None
