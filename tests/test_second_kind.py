@@ -1,6 +1,6 @@
 """A second kind of block costs one file: `tests/blocks/gated.py`. The search does the rest."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import pairwise
 from pathlib import Path
@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unshuffle import Outcome, Piece, Pile, Records, UnshuffleError, solve
+from unshuffle import Outcome, Piece, Pile, Records, UnshuffleError, checkpoint, solve
 from unshuffle.blocks.bank import LoopStack
 from unshuffle.blocks.blueprints import LoopBlueprint
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.network import Network
-from unshuffle.errors import PileError, UsageError
+from unshuffle.errors import FileError, PileError, UsageError
 from unshuffle.grouping.groups import group
 from unshuffle.ordering.search import Steps
-from unshuffle.pieces.blueprint import Kind, Role, same_pieces
+from unshuffle.pieces.blueprint import Edge, Kind, Role, same_pieces
 from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.options import Options
@@ -255,3 +255,76 @@ def test_blocks_that_are_whole_are_put_in_order(rng, right):
     assert sorted(solution.permutation) == list(range(9))
     if right:
         assert solution.permutation == tuple(piece.id for piece in pieces)
+
+
+def couple(rng, blocks=8, width=8):
+    """Blocks x + out(tanh(inp x)) without biases, whose two roles have one shape."""
+
+    def apply(weights, x):
+        return x + np.tanh(x @ weights["inp"]["weight"].T) @ weights["out"]["weight"].T
+
+    def pullback(weights, x, g):
+        inp, out = weights["inp"]["weight"], weights["out"]["weight"]
+        return g + ((g @ out) * (1 - np.tanh(x @ inp.T) ** 2)) @ inp
+
+    roles = tuple(Role(name, {"weight": (width, width)}) for name in ("inp", "out"))
+    kind = Kind("couple", roles, (Edge(0, 1, 0, 1),))
+    names, pieces = [], []
+    for k in range(blocks):
+        strength = np.exp(0.5 * rng.normal(size=(width, 1)))
+        inp = strength * rng.normal(size=(width, width)) / np.sqrt(width)
+        out = -0.3 * inp.T + 0.1 * strength.T * rng.normal(size=(width, width)) / np.sqrt(width)
+        pieces += [Piece(2 * k, {"weight": inp}), Piece(2 * k + 1, {"weight": out})]
+        names.append((2 * k, 2 * k + 1))
+    ends = Linear(rng.normal(size=(1, width)), np.zeros(1))
+    blueprint = LoopBlueprint(kind, apply, pullback, ends)
+    pile, inputs = Pile(pieces), rng.normal(size=(300, width))
+    state = ends.enter(inputs)
+    for pair in names:
+        tensors = [pile[pile.index[name]].tensors for name in pair]
+        state = apply({"inp": tensors[0], "out": tensors[1]}, state)
+    return pile, Records(inputs, ends.leave(state)), blueprint, tuple(names)
+
+
+def test_roles_of_one_shape_that_share_an_axis_are_coupled(rng):
+    pile, records, blueprint, names = couple(rng)
+    blocks, evidence = group(pile, blueprint.kind)
+    found = {tuple(pile.ids[position] for position in block) for block in blocks.tolist()}
+    assert len(found & {*names}) >= 6
+    assert evidence.touches(0)
+    solution = solve(pile, records, blueprint=blueprint)
+    assert solution.exact
+    assert solution.blocks == names
+
+
+def test_functions_of_the_wrong_shape_are_refused(rng):
+    pile, records, blueprint, _ = couple(rng, blocks=2)
+    two = Records(records.inputs, np.repeat(records.predictions, 2, axis=1))
+    for wrong, record, what in (
+        (replace(blueprint, apply=lambda weights, x: x[:, :3]), records, "apply of the block"),
+        (replace(blueprint, pullback=lambda weights, x, g: g[0]), records, "pullback of the block"),
+        (replace(blueprint, apply=lambda weights, x: weights["up"]), records, "KeyError"),
+        (blueprint, two, "leave of the ends"),
+    ):
+        with pytest.raises(UsageError, match=what):
+            solve(pile, record, blueprint=wrong)
+
+
+def test_what_does_not_serve_another_kind_is_said(rng):
+    pile, records, blueprint, _ = couple(rng, blocks=2)
+    wrong = Records(records.inputs, rng.permutation(records.predictions))
+    solution = solve(pile, wrong, blueprint=blueprint)
+    assert not solution.exact
+    assert {*solution.repairs.values()} == {"not tried: it serves blocks x + out(a(inp(x))) alone"}
+
+
+def test_a_checkpoint_of_other_functions_is_refused(rng, tmp_path):
+    pile, records, blueprint, _ = couple(rng, blocks=3)
+    with checkpoint(tmp_path / "a") as kept:
+        solve(pile, records, blueprint=blueprint, checkpoint=kept)
+    other = replace(blueprint, apply=lambda weights, x: x)
+    with (
+        pytest.raises(FileError, match="another kind of block"),
+        checkpoint(tmp_path / "a") as kept,
+    ):
+        solve(pile, records, blueprint=other, checkpoint=kept)

@@ -25,6 +25,7 @@ from unshuffle.repair.registry import (
     EVIDENT,
     FAR,
     MISSING_PIECES,
+    REPAIRS,
     VAIN,
     Repair,
     has_improbable_pairs,
@@ -133,7 +134,7 @@ def solve(
     clock = Clock(time_limit, 0.0 if checkpoint is None else checkpoint.seconds)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:
-        checkpoint.claim(pile, records, options, permuted_units=permuted_units)
+        checkpoint.claim(pile, records, options, blueprint, permuted_units=permuted_units)
     given, records = len(records), records.distinct()
     usable = without_clipped(records)
 
@@ -157,7 +158,20 @@ def solve(
         solution = solution.noted(note)
     # Statements are made of what reproduces the record, and of nothing else.
     certificate = solution.certificate if solution.outcome in SETTLED else None
-    return replace(solution, certificate=certificate, seconds=clock.seconds)
+    repairs = _untried(solution, case) | dict(solution.repairs)
+    return replace(solution, certificate=certificate, repairs=repairs, seconds=clock.seconds)
+
+
+def _untried(solution: Solution, case: Case) -> dict[str, str]:
+    """Why repairs were not asked, by name, where the record is not reproduced."""
+    if solution.outcome in SETTLED:
+        return {}
+    reason = "nothing spoke for it"
+    if case.blueprint is not None:
+        reason = "it serves blocks x + out(a(inp(x))) alone"
+    elif solution.outcome in FINAL:
+        reason = "the search was cut off"
+    return {repair.name: f"not tried: {reason}" for repair in REPAIRS}
 
 
 def _put_together(case: Case, checkpoint: "Checkpoint | None") -> Solution:

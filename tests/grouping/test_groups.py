@@ -90,11 +90,13 @@ def test_several_pieces_of_one_class_are_grouped_with_one_of_another(rng):
 
 
 def test_a_class_that_shares_an_axis_with_itself_alone_is_grouped_anyhow(rng):
-    """Square layers can be inp or out, so their edge says nothing of which is which."""
+    """Square layers can be inp or out; the log-norms of their hidden units say which."""
     pile = Pile(Piece.linear(k, rng.normal(size=(4, 4)), rng.normal(size=4)) for k in range(6))
     blocks, evidence = group(pile, mlp_kind(4, 4))
     assert sorted(blocks.ravel().tolist()) == list(range(6))
-    assert evidence.edges == ()
+    (edge,) = evidence.edges
+    assert edge.log_odds.shape == (6, 6)
+    assert (edge.log_odds.diagonal() == edge.log_odds.min()).all()  # none belongs to itself
 
 
 @pytest.mark.parametrize("axes", [(0, 1), (1, 0), (1, 1)])

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +87,13 @@ def solve(args: argparse.Namespace) -> int:
     return 4 if outcomes == {Outcome.NO_FIT} else 3
 
 
+def _whole(seconds: "Mapping[str, float]", read: float, rest: float) -> dict[str, float]:
+    """The phases of a solve with those of the command around it, which add up to the total."""
+    phases = {"read": read, **seconds, "other": seconds.get("other", 0.0) + rest}
+    del phases["total"]
+    return {**phases, "total": sum(phases.values())}
+
+
 def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
     from unshuffle.views.progress import show_progress
 
@@ -110,8 +117,9 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
             raise
         failure = error  # what took minutes to find is printed first
     total = perf_counter() - started
+    solved = sum(one.seconds["total"] for one in solutions)
     solutions = tuple(
-        replace(one, seconds={"read": read, **one.seconds, "total": total}) for one in solutions
+        replace(one, seconds=_whole(one.seconds, read, total - read - solved)) for one in solutions
     )
     try:
         _keep(solutions, args)

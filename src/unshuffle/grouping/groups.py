@@ -1,13 +1,15 @@
 """Which pieces share a block, for any kind: evidence on each edge, and a first grouping."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpBank
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.fusion import fuse
-from unshuffle.grouping.matching import Pairs, optimal_matching
-from unshuffle.grouping.signals import Clues, Scores
+from unshuffle.grouping.matching import Pairs, directed_couples, optimal_couples, optimal_matching
+from unshuffle.grouping.signals import Clues, Scores, log_norm_correlation
 from unshuffle.pieces.blueprint import Arrangement, Edge, Kind
 from unshuffle.pieces.pile import Floats, Pile
 
@@ -41,19 +43,39 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
     anchor = max(alike, key=lambda role: (alike[role] == 1, kind.edges_of(role), -role))
     blocks = np.empty((len(members[anchor]) // alike[anchor], len(kind.roles)), np.intp)
     blocks[:, anchor] = members[anchor][: len(blocks)]
+    couple = next((each for each in kind.classes if anchor in each and len(each) == 2), ())
+    inner = [edge for edge in kind.edges if {edge.first, edge.second} == {*couple}]
+    if inner:
+        blocks[:, [inner[0].first, inner[0].second]], odds = _coupled(pile, inner[0], members)
+        edges += (odds,)
     for each in kind.classes:
-        if anchor not in each or len(each) > 1:
+        if not (inner and each == couple) and (anchor not in each or len(each) > 1):
             _assign(blocks, each, np.array(members[each[0]], np.intp), anchor, edges)
     return blocks, Evidence(edges)
+
+
+def _coupled(pile: Pile, edge: Edge, members: dict[int, list[int]]) -> tuple[Arrangement, EdgeOdds]:
+    """Couples among the pieces of one class, for its two roles, and the log-odds of all couples."""
+    clues, positions = Clues(_layers(pile, edge, members)), np.array(members[edge.first], np.intp)
+    match = partial(directed_couples, optimal_couples, log_norm_correlation(clues))
+    fusion = fuse(clues, match, square=True)
+    rows = np.full(len(pile), -1, np.intp)
+    rows[positions] = np.arange(len(positions))
+    return positions[fusion.pairs], EdgeOdds(edge.first, edge.second, fusion.log_odds, rows, rows)
+
+
+def _layers(pile: Pile, edge: Edge, members: dict[int, list[int]]) -> MlpBank:
+    """The two stacks of matrices that share an axis, as inp and out layers."""
+    reads = _facing(pile, members[edge.first], edge.first_axis)
+    writes = np.swapaxes(_facing(pile, members[edge.second], edge.second_axis), 1, 2)
+    nothing = np.zeros(reads.shape[:2], reads.dtype), np.zeros(writes.shape[:2], writes.dtype)
+    return MlpBank(reads, nothing[0], writes, nothing[1])
 
 
 def _odds(pile: Pile, edge: Edge, members: dict[int, list[int]], times: int) -> EdgeOdds:
     """Log-odds for an edge, from all signals that look at two stacks of matrices."""
     first, second = members[edge.first], members[edge.second]
-    reads = _facing(pile, first, edge.first_axis)
-    writes = np.swapaxes(_facing(pile, second, edge.second_axis), 1, 2)
-    nothing = np.zeros(reads.shape[:2], reads.dtype), np.zeros(writes.shape[:2], writes.dtype)
-    layers = MlpBank(reads, nothing[0], writes, nothing[1])
+    layers = _layers(pile, edge, members)
 
     def match(scores: Scores) -> Pairs:
         """Match one to one, or several of a class to each piece of the other role."""

@@ -92,6 +92,16 @@ def greedy_couples(scores: Scores) -> Pairs:
     return np.array(sorted(couples), dtype=np.intp).reshape(-1, 2)
 
 
+def directed_couples(
+    match_members: Callable[[Scores], Pairs], direction: Scores, scores: Scores
+) -> Pairs:
+    """Couple the members of one set, then turn each couple the way that `direction` favours."""
+    pairs = match_members(np.maximum(scores, scores.T))
+    turned = direction[pairs[:, 1], pairs[:, 0]] > direction[pairs[:, 0], pairs[:, 1]]
+    pairs[turned] = pairs[turned, ::-1]
+    return pairs
+
+
 MATCHINGS: dict[str, tuple[Callable[[Scores], Pairs], Callable[[Scores], Pairs]]] = {
     "optimal": (optimal_matching, optimal_couples),
     "greedy": (greedy_matching, greedy_couples),

@@ -1,7 +1,6 @@
 """Pair the layers of a pile, by their weights or with the record, and say how sure each pair is."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from unshuffle.errors import UsageError
 from unshuffle.files.schema import BESIDE, Key, OrInfinite, Word, encode
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.fusion import Fusion, fuse
-from unshuffle.grouping.matching import Pairs, find_matching
+from unshuffle.grouping.matching import Pairs, directed_couples, find_matching
 from unshuffle.grouping.signals import Clues, Scores, find_signal, log_norm_correlation
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement
@@ -177,7 +176,7 @@ def pair(
     )
     match = match_sets
     if anatomy.interchangeable:
-        match = partial(_directed, match_members, log_norm_correlation(clues))
+        match = partial(directed_couples, match_members, log_norm_correlation(clues))
     fusion = None
     if signal == FUSED:
         fusion = fuse(clues, match, square=anatomy.interchangeable)
@@ -196,14 +195,6 @@ def pair(
     last = next(position for position in anatomy.last if position not in used)
     matches = _matches(pile, anatomy, pairs, rivals, calibrated=fusion is not None)
     return Pairing(anatomy, matches, pile[last].id, signal, matching, scores, fusion)
-
-
-def _directed(match_members: Callable[[Scores], Pairs], direction: Scores, scores: Scores) -> Pairs:
-    """Couple the members of one set, then turn each couple the way that `direction` favours."""
-    pairs = match_members(np.maximum(scores, scores.T))
-    turned = direction[pairs[:, 1], pairs[:, 0]] > direction[pairs[:, 0], pairs[:, 1]]
-    pairs[turned] = pairs[turned, ::-1]
-    return pairs
 
 
 def _matches(

@@ -6,12 +6,15 @@ from itertools import product
 
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
+from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.ends import Ends
+from unshuffle.errors import UsageError
 from unshuffle.grouping.groups import group
 from unshuffle.grouping.pairs import Pairing, pair
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import Arrangement, Parts
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.solution.options import Options
@@ -65,6 +68,7 @@ class Alternatives:
         bank, ends = blueprint.bank(self.pile), blueprint.ends(self.pile)
         with self.options.clock.phase("pair"):
             grouped, evidence = group(self.pile, blueprint.kind)
+        _check_functions(bank, ends, grouped[0], self.records)
         return Problem(bank, ends, grouped, evidence, self.records, self.start)
 
     def _of_shapes(self, anatomy: Anatomy) -> Iterator[Problem]:
@@ -91,6 +95,28 @@ class Alternatives:
             )
         problem = problem_of(self.pile, self.records, whole, pairing, activation)
         return pairing, replace(problem, start=self.start)
+
+
+def _check_functions(bank: Bank, ends: Ends, parts: Parts, records: Records) -> None:
+    """Raise `UsageError` where a user's block or ends give no arrays of the right shapes."""
+    try:
+        x = ends.enter(records.inputs[:2])
+        after, left, g = bank.apply(parts, x.copy()), ends.leave(x), ends.pull(x)
+        back = bank.pullback(parts, x, g)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"the functions of a {bank.kind.name} block fail on two rows: {error!r}; try them on "
+            f"states of shape {records.inputs[:2].shape} first"
+        ) from error
+    expected = (x.shape, (len(x), records.outputs or left.shape[1]), g.shape)
+    for name, found, right in zip(
+        ("apply of the block", "leave of the ends", "pullback of the block"),
+        (after.shape, left.shape, back.shape),
+        expected,
+        strict=True,
+    ):
+        if found != right:
+            raise UsageError(f"{name} gives an array of shape {found}, but {right} is expected")
 
 
 def problem_of(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import unshuffle
+from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import shown, write_npz
 from unshuffle.files.npz_file import read_arrays
@@ -71,10 +72,18 @@ class Checkpoint:
         self._pending: tuple[State, Searching, int, int] | None = None
 
     def claim(
-        self, pile: Pile, records: Records, options: Options, *, permuted_units: bool
+        self,
+        pile: Pile,
+        records: Records,
+        options: Options,
+        blueprint: Blueprint | None = None,
+        *,
+        permuted_units: bool,
     ) -> None:
         """Say what the search is of that begins now; a file of another search is refused."""
         key = _key(pile, records, options) | {"kind of pile": str(permuted_units)}
+        if blueprint is not None:
+            key["kind of block"] = _named(blueprint, pile)
         other = [part for part in key if self._key.get(part, key[part]) != key[part]]
         if other:
             raise FileError(
@@ -185,6 +194,17 @@ def checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
         yield kept
     finally:
         kept.write()
+
+
+def _named(blueprint: Blueprint, pile: Pile) -> str:
+    """What a blueprint is, as far as it can be told: its kind, its functions' names, its ends."""
+    parts = [vars(blueprint)[name] for name in sorted(vars(blueprint))]
+    functions = [one for one in parts if hasattr(one, "__qualname__")]
+    names = [f"{one.__module__}.{one.__qualname__}" for one in functions]
+    ends = sha256()
+    for name, values in blueprint.ends(pile).tensors().items():
+        ends.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return json.dumps([str(blueprint.kind), *names, ends.hexdigest()])
 
 
 def _key(pile: Pile, records: Records, options: Options) -> dict[str, str]:
