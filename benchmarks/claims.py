@@ -29,7 +29,7 @@ from unshuffle.proof.certificate import CONFIDENCE, Certificate
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.solution.solution import Solution
 
-TIME_LIMIT = 5.0  # seconds of a solve
+TIME_LIMIT = 3.0  # seconds of a solve
 
 FRESH_ROWS = 256  # inputs on which two networks are compared
 
