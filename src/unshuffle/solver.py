@@ -25,6 +25,7 @@ from unshuffle.repair.registry import (
     EVIDENT,
     FAR,
     MISSING_PIECES,
+    OTHER_ACTIVATION,
     REPAIRS,
     VAIN,
     Repair,
@@ -38,10 +39,11 @@ from unshuffle.solution.solution import Solution
 if TYPE_CHECKING:
     from unshuffle.solution.checkpointing import Checkpoint
 
-# What is said where all pieces together are known not to fit, and no more.
+NOT_TRIED = "not tried: "
 NO_TIME = "no time was left"
 GRACE = 1.0  # seconds beyond the time limit up to which weights are still looked at for a note
 
+# What is said where all pieces together are known not to fit, and no more.
 CUT_OFF = (
     "a part of the pieces may still fit: the search that may leave some out was cut off, so give "
     "it more time if the pile may hold pieces of another network"
@@ -171,7 +173,7 @@ def _untried(solution: Solution, case: Case) -> dict[str, str]:
         reason = "it serves blocks x + out(a(inp(x))) alone"
     elif solution.outcome in FINAL:
         reason = "the search was cut off"
-    return {repair.name: f"not tried: {reason}" for repair in REPAIRS}
+    return {repair.name: f"{NOT_TRIED}{reason}" for repair in REPAIRS}
 
 
 def _put_together(case: Case, checkpoint: "Checkpoint | None") -> Solution:
@@ -233,7 +235,7 @@ def _asked(
     if obstacle is None and solution is not None and case.options.clock.out:
         obstacle = NO_TIME
     if obstacle is not None:
-        asked[repair.name] = f"not tried: {obstacle}"
+        asked[repair.name] = f"{NOT_TRIED}{obstacle}"
         return solution
     with case.options.clock.phase(repair.name):
         found = repair.run(case, solution)
@@ -316,8 +318,8 @@ def _with_word_of_untried(solution: Solution, options: Options) -> Solution:
     if solution.outcome not in (*CONVERGED, Outcome.NO_FIT, Outcome.BUDGET_SPENT):
         return solution
     notes = []
-    looked = solution.repairs.get("another activation", "not tried")
-    if solution.outcome is not Outcome.BUDGET_SPENT and not looked.startswith("not tried"):
+    looked = solution.repairs.get(OTHER_ACTIVATION, NOT_TRIED)
+    if solution.outcome is not Outcome.BUDGET_SPENT and not looked.startswith(NOT_TRIED):
         tried = ", ".join([each.name for each in options.activations] + [*FURTHER])
         notes.append(f"no activations but these were tried: {tried}")
     late = [name for name, what in solution.repairs.items() if what.endswith(NO_TIME)]

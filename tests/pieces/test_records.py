@@ -60,3 +60,19 @@ def test_the_variance_is_that_of_each_output(rng):
 def test_a_record_of_which_all_is_known_is_its_own_known_part(rng):
     records = Records(rng.normal(size=(5, 3)), rng.normal(size=(5, 1)))
     assert records.predicted() is records
+
+
+@pytest.mark.parametrize(("rows", "most", "left"), [(0, 4, 0), (4, 4, 4), (9, 4, 3), (8, 4, 4)])
+def test_a_record_is_thinned_evenly(rows, most, left):
+    records = Records(np.arange(float(rows))[:, None], np.zeros((rows, 1)))
+    thinned = records.thinned(most).inputs[:, 0]
+    assert len(thinned) == left
+    assert len({*np.diff(thinned)}) <= 1
+
+
+def test_the_variance_is_the_mean_of_those_of_the_columns(rng):
+    predictions = rng.normal(size=(50, 2)) * [1.0, 3.0] + [1e3, 0.0]
+    predictions[7, 1] = np.nan
+    records = Records(rng.normal(size=(50, 3)), predictions)
+    np.testing.assert_allclose(records.variances, np.delete(predictions, 7, axis=0).var(axis=0))
+    assert records.variance == records.variances.mean()

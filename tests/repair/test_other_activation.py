@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,8 +16,7 @@ def test_the_activation_of_a_right_arrangement_is_found(make_dropped, name):
     case = make_dropped(np.random.default_rng(3), rows=300, activation=name)
     network = as_mlp(case.network)
     for other in ("relu", "tanh"):
-        blocks = network.blocks.copy()
-        object.__setattr__(blocks, "activation", find_activation(other))
+        blocks = replace(network.blocks, activation=find_activation(other))
         wrong = type(network)(blocks, network.last)
         assert fitting_activation(wrong, case.records).name == name
     assert verify(case.pile, case.records, case.permutation).outcome is Outcome.EXACT

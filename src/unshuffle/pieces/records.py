@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.errors import RecordError
 from unshuffle.pieces.pile import Floats
@@ -65,10 +66,20 @@ class Records:
         return int(self.predictions.shape[1])
 
     @property
+    def variances(self) -> NDArray[np.float64]:
+        """Of each column of predictions, over the rows that have them: shape (outputs,)."""
+        known = self.predicted().predictions
+        variances: NDArray[np.float64] = known.var(axis=0, dtype=np.float64)
+        return variances
+
+    @property
     def variance(self) -> float:
-        """Of the predictions over the rows that have them, the mean over all outputs; positive."""
-        known = self.predicted().predictions.astype(np.float64)
-        return max(float(np.mean(known.var(axis=0))), np.finfo(float).tiny)
+        """The mean of the variances over all outputs; positive."""
+        return max(float(np.mean(self.variances)), np.finfo(float).tiny)
+
+    def thinned(self, most: int) -> "Records":
+        """Every n-th row from the first on, so that there are at most so many."""
+        return self.take(np.arange(0, len(self), max(1, -(-len(self) // most))))
 
     def predicted(self) -> "Records":
         """Only the rows that have all their predictions; the record itself where all have."""

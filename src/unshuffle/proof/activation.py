@@ -2,18 +2,12 @@
 
 from dataclasses import replace
 
-import numpy as np
-
 from unshuffle.blocks.activations import ACTIVATIONS, FURTHER, Activation, leaky_relu
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.pieces.records import Records
 
 ROWS = 256  # on which activations are compared
-STEPS = (
-    0.05,
-    0.01,
-    0.001,
-)  # between the slopes of leaky ReLUs that are compared, one after another
+STEPS = (0.05, 0.01, 0.001)  # between slopes of leaky ReLUs that are compared, round by round
 LARGEST_SLOPE = 0.5  # that is tried
 CLEARLY = 0.5  # part of the error up to which one of `FURTHER` is believed: a slope bends to noise
 
@@ -24,7 +18,7 @@ def fitting_activation(network: MlpNetwork, known: Records) -> Activation:
     A leaky ReLU has its slope fitted to three decimals. An activation that no search begins with
     has to fit clearly better.
     """
-    some = known.take(np.arange(0, len(known), -(-len(known) // ROWS)))
+    some = known.thinned(ROWS)
 
     def error(activation: Activation) -> float:
         blocks = replace(network.blocks, activation=activation)

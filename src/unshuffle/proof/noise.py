@@ -67,7 +67,7 @@ def find_pattern(network: Network, known: Records) -> Pattern:
     known
         Rows that all have predictions. At most 4096 of them, spread evenly, are looked at.
     """
-    return _regress(*_states_and_residual(network, _spread(known, MOST_ROWS)))
+    return _regress(*_states_and_residual(network, known.thinned(MOST_ROWS)))
 
 
 def _states_and_residual(network: Network, known: Records) -> tuple[list[Floats], Floats]:
@@ -115,12 +115,11 @@ def looks_like_noise(network: Network, known: Records) -> bool | None:
         False where the residual is large or has a pattern; None where it shows none, and these
         rows would not show one of a wrong arrangement either.
     """
-    states, residual = _states_and_residual(network, _spread(known, TESTED_ROWS))
+    states, residual = _states_and_residual(network, known.thinned(TESTED_ROWS))
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.square(residual)
-    variance = known.predictions.var(axis=0, dtype=np.float64)
     means = squares.mean(axis=0)
-    if not np.isfinite(squares).all() or (means > LARGEST_SHARE * variance).any():
+    if not np.isfinite(squares).all() or (means > LARGEST_SHARE * known.variances).any():
         return False
     if (squares.max(axis=0) > LARGEST_PEAK**2 * means).any():
         return False
@@ -221,11 +220,6 @@ def _in_order(network: Network, inputs: Floats, order: Sequence[int]) -> NDArray
         for place in order:
             state = network.blocks.apply(place, state)
         return network.ends.leave(state).astype(np.float64)
-
-
-def _spread(known: Records, most: int) -> Records:
-    """At most so many rows, spread evenly."""
-    return known.take(np.arange(0, len(known), -(-len(known) // most)))
 
 
 def foretold(inputs: Floats, predictions: Floats) -> float:

@@ -24,6 +24,7 @@ from unshuffle.proof.tolerance import (
     storage_tolerance,
 )
 
+VAST = 1e100
 CLEARLY = 5.0  # standard deviations by which a network fits better than with another activation
 
 COMPARED_ROWS = 512
@@ -89,13 +90,14 @@ def clearly_best(network: Network, others: Sequence[Network], known: Records) ->
     def squares(one: Network) -> NDArray[np.float64]:
         with np.errstate(over="ignore", invalid="ignore"):
             errors = one.predict(known.inputs) - known.predictions.astype(np.float64)
-            spread = known.predictions.std(axis=0, dtype=np.float64)
             each: NDArray[np.float64] = np.square(errors / spread).sum(axis=1)
             return each
 
+    spread = np.sqrt(known.variances)
     own = squares(network)
     for other in others:
-        more = np.nan_to_num(squares(other) - own, nan=np.inf, posinf=1e300)
+        # What overflows errs by more than can be said, and still has a square.
+        more = np.nan_to_num(squares(other) - own, nan=VAST, posinf=VAST)
         if not more.sum() > CLEARLY * np.sqrt(np.square(more).sum()):
             return False
     return True
@@ -123,11 +125,9 @@ def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) 
     if not len(known):
         nothing = Tolerance(np.zeros(0), np.zeros(0))
         return Verdict(Outcome.ESTIMATE, np.nan, np.nan, 0, nothing)
+    errors, rounding = _measured(network, known)
     with np.errstate(over="ignore", invalid="ignore"):
-        errors = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
         mse, peak = float(np.mean(np.square(errors))), float(errors.max())
-    arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
-    rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
     if rounding.admits(errors):
         outcome = Outcome.EXACT
     elif _kept_coarsely(network, known, stored_as, rounding, errors):
@@ -141,12 +141,18 @@ def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) 
 def shows_noise(network: Network, known: Records, stored_as: tuple[str, ...]) -> bool:
     """Whether noise in the predictions, and nothing else, explains what a network leaves."""
     with single_threaded_blas():
-        errors = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
-        arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
-        rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
+        errors, rounding = _measured(network, known)
         explained = rounding.admits(errors)
         explained = explained or _kept_coarsely(network, known, stored_as, rounding, errors)
         return not explained and looks_like_noise(network, known) is True
+
+
+def _measured(network: Network, known: Records) -> tuple[NDArray[np.float64], Tolerance]:
+    """Absolute errors, shape (rows, outputs), and what rounding explains of them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
+    arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
+    return errors, rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
 
 
 def _kept_coarsely(
@@ -160,8 +166,7 @@ def _kept_coarsely(
     arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
     if storage_tolerance(rounding, arithmetic, stored_as, known.predictions).admits(errors):
         return True
-    variance = known.predictions.var(axis=0, dtype=np.float64)
-    if not (np.square(errors).mean(axis=0) <= COARSE_SHARE * variance).all():
+    if not (np.square(errors).mean(axis=0) <= COARSE_SHARE * known.variances).all():
         return False
     quantised = {*stored_as} <= {*QUANTISED}
     tolerance = coarse_tolerance(network, known.inputs, quantised=quantised)

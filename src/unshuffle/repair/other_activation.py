@@ -11,13 +11,13 @@ from unshuffle.ordering.search import InVain
 from unshuffle.proof.activation import fitting_activation
 from unshuffle.proof.outcome import FINAL
 from unshuffle.repair.case import Case
+from unshuffle.repair.registry import FAR
 from unshuffle.solution.arranging import Start, arrange
 from unshuffle.solution.solution import Solution
 
 ROUNDS = 4  # of fitting the activation and searching on: a slope is fitted better each time
 LOWER = 0.7  # part of the error up to which another activation is worth a search
 WORK = 1024  # of a short search with each activation: rows of all steps, added up
-FAR = 0.1  # share of the predictions' variance from which on such a search is not gone on with
 SLOPE = 0.2  # of the leaky ReLU that is searched with
 
 

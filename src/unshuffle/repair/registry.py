@@ -27,7 +27,7 @@ VAIN = 2048
 FAR = 0.1
 
 UNSOLVED = (*CONVERGED, Outcome.NO_FIT)
-IDENTICAL = "identical copies"
+IDENTICAL, OTHER_ACTIVATION = "identical copies", "another activation"
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ REPAIRS = (
     Repair("near copies", _suspects_versions, _solve_versions, _needs_predictions),
     MISSING_PIECES,
     Repair(
-        "another activation",
+        OTHER_ACTIVATION,
         lambda _, solution: 0.6 * (solution is not None and solution.outcome in UNSOLVED),
         _solve_other_activation,
         lambda case: None if case.options.activation is None else "the activation is given",

@@ -59,6 +59,8 @@ class Reproduction:
         some = judge.records.take(np.arange(min(TOLERANCE_ROWS, len(judge.inputs))))
         network = judge.network(run.arrangement)
         tolerance = rounding_tolerance(network, some.inputs, some.predictions, self.arithmetic)
+        if not run.error <= tolerance.mse:  # the mean over the columns
+            return False
         errors = judge.ends.leave(judge.run(run.arrangement).states[-1]) - judge.predictions
         squares = np.mean(np.square(errors, dtype=np.float64), axis=0)
         return bool((squares <= np.square(tolerance.rms)).all())
