@@ -2,11 +2,12 @@
 
     python benchmarks/claims.py [--solves N] [--seed S] [FAMILY …]
 
-Each family makes dropped networks that tempt a solver into a false claim: few rows, searches that
-are cut off, narrow or contracting networks, copies of rows, offsets, twins, missing layers, noise
-of several kinds, activations that nobody knows, records of another network. Every solve is asked
-what it claims, and every claim is held against the truth. Two networks count as the same where
-they agree on inputs that the record does not hold, as closely as rounding allows.
+Each family makes dropped networks that tempt a solver into a false claim. Some are narrow or forget
+their inputs. Some have twins, lost layers or an unknown activation. Some records have few rows,
+copies of rows, offsets or noise, or are of another network. Some searches are cut off.
+
+Every claim is held against the truth. Two networks count as the same where they agree on inputs
+that the record does not hold, to a thousandth of their spread.
 """
 
 import argparse
