@@ -11,12 +11,13 @@ from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.auto import advance, begin, next_stage
 from unshuffle.ordering.linearization import shifts
+from unshuffle.ordering.mean_field import MeanFieldParameters
 from unshuffle.ordering.moves import disturbed, shifted
 from unshuffle.ordering.population import PopulationParameters
+from unshuffle.ordering.race import rival
 from unshuffle.ordering.stages import (
     FIRST_STAGES,
     STAGES,
-    Populations,
     SeedDescents,
     ShortDescents,
 )
@@ -26,7 +27,10 @@ from unshuffle.pieces.blueprint import Kind, Role, key, same_pieces
 FEW = PopulationParameters(
     predictions=8, samples=4, samples_of_orders=2, warm_up=2, pause=2, generations=6
 )
-BY = SearchParameters(quick=16, few_blocks=2, populations=2, population=FEW, turn=6, head_start=4)
+BY = SearchParameters(
+    quick=16, few_blocks=2, fields=0, populations=2, population=FEW, turn=6, head_start=4
+)
+POPULATIONS = next(stage for stage in STAGES if stage.name == "populations")
 
 
 def rivals(net, made=None):
@@ -47,7 +51,7 @@ def wrong(loose, rng):
 
 def raced(bench, state):
     """All states of the stage of populations, and the problem that each step was taken with."""
-    stage, states, diary = Populations(), [state], []
+    stage, states, diary = POPULATIONS, [state], []
     while states[-1].stage or len(states) == 1:
         before, after = states[-1].race, stage.advance(states[-1], bench)
         states.append(after)
@@ -146,7 +150,7 @@ def test_the_stage_under_way_is_asked_first_and_then_the_first_that_is_wanted(be
 
 def test_names_of_stages_are_different():
     names = [stage.name for stage in STAGES]
-    assert len({*names}) == len(names) == 10
+    assert len({*names}) == len(names) == 11
     assert {stage.name for stage in FIRST_STAGES} < {*names}
 
 
@@ -266,3 +270,55 @@ def test_a_disturbance_of_one_block_is_none(loose, rng):
     for _ in range(20):
         made = disturbed(net.right, evidence, net.bank.kind, rng, moves=4, reach=6)
         np.testing.assert_array_equal(made, net.right)
+
+
+MEAN = replace(
+    BY, fields=2, mean_field=MeanFieldParameters(equations=40, steps=3), hopeless=1e9, near=0.0
+)
+
+
+def drawn_in(stage, bench, state):
+    """Phases of the steps by which a stage draws distributions in, and the state that it ends."""
+    phases, told = [], 0
+    while state.stage or not told:
+        before, state = state, stage.advance(state, bench)
+        told += 1
+        if state.stage and state.step is not before.step:
+            phases.append(state.step.phase)
+    return [phase for phase in phases if phase in ("mean field", "population")], state
+
+
+@pytest.mark.parametrize(("hopeless", "searches"), [(1e9, 6), (0.0, 1)])
+def test_mean_field_searches_come_before_populations(bench_of, wrong, fit, hopeless, searches):
+    by = replace(MEAN, hopeless=hopeless)
+    bench, start = first_state(bench_of, next(rivals(wrong)), by=by, goal=fit(0.0))
+    phases, _ = drawn_in(POPULATIONS, bench, start)
+    assert phases == ["mean field"] * searches + ["population"] * (len(phases) - searches)
+    assert len(phases) > searches
+
+
+def test_near_the_answer_there_are_mean_field_searches_alone(bench_of, wrong, fit):
+    stage = next(stage for stage in STAGES if stage.name == "mean field")
+    bench, start = first_state(
+        bench_of, *rivals(wrong), by=replace(MEAN, near=1e9), goal=fit(0.0), rows=80
+    )
+    assert stage.wanted(start, bench)
+    assert not POPULATIONS.wanted(start, bench)
+    phases, after = drawn_in(stage, bench, start)
+    assert phases == ["mean field"] * len(phases)
+    assert 0 < len(phases) <= 6  # a rival activation ends it at once
+    assert not stage.wanted(after, bench)
+    none, start = first_state(
+        bench_of, *rivals(wrong), by=replace(MEAN, near=1e9, fields=0), goal=fit(0.0), rows=80
+    )
+    assert not stage.wanted(start, none)
+
+
+def test_a_rival_is_another_activation_that_fits_the_same_arrangement_better(bench_of, loose, fit):
+    net = loose(blocks=4, rows=200, activation="tanh")
+    bench, start = first_state(bench_of, *rivals(net), by=BY, goal=fit(), rows=200)
+    found = bench.judged(0, 200, net.right)
+    other = rival(found, 200, bench)
+    assert bench.problem(other.alternative).bank.activation.name == "tanh"
+    np.testing.assert_array_equal(other.arrangement, net.right)
+    assert rival(other, 200, bench) is None

@@ -9,12 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.pieces.blueprint import Arrangement, Kind, Parts
 from unshuffle.pieces.pile import Floats
 
 # The tensors of one block: by role, then by the name of the tensor.
 Weights = Mapping[str, Mapping[str, Floats]]
+
+
+# By role: positions of pieces, shape (pieces,), and their shares in blocks, (blocks, pieces).
+Mixtures = Mapping[int, tuple[NDArray[np.intp], NDArray[np.float64]]]
 
 
 class Stack(Protocol):
@@ -72,6 +77,9 @@ class Bank(Protocol):
 
     def take(self, arrangement: Arrangement) -> Stack:
         """The blocks of an arrangement in a row."""
+
+    def mixed(self, arrangement: Arrangement, mixtures: Mixtures) -> Stack:
+        """The blocks of an arrangement, with weighted means of pieces in some roles."""
 
     def positions(self, role: int) -> Sequence[int]:
         """Positions in the pile of the pieces that can be in a role."""
@@ -169,6 +177,23 @@ class LoopBank:
         """The blocks of an arrangement in a row."""
         blocks = [self._weights(parts) for parts in arrangement]
         return LoopStack(self.kind, self.run, self.pull, blocks)
+
+    def mixed(self, arrangement: Arrangement, mixtures: Mixtures) -> LoopStack:
+        """The blocks of an arrangement, with weighted means of pieces in some roles."""
+        stack = self.take(arrangement)
+        for role, (pieces, shares) in mixtures.items():
+            name = self.kind.roles[role].name
+            for place, block in enumerate(stack.blocks):
+                mean = {
+                    each: np.tensordot(
+                        shares[place].astype(values.dtype),
+                        np.stack([self.tensors[piece][each] for piece in pieces.tolist()]),
+                        1,
+                    )
+                    for each, values in block[name].items()
+                }
+                stack.blocks[place] = {**block, name: mean}
+        return stack
 
     def positions(self, role: int) -> Sequence[int]:
         """Positions in the pile of the pieces that can be in a role."""

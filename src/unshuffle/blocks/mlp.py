@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import RELU, Activation
-from unshuffle.blocks.bank import Bank, Weights
+from unshuffle.blocks.bank import Bank, Mixtures, Weights
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.network import Network
 from unshuffle.errors import UsageError
@@ -199,6 +199,16 @@ class MlpBank(_Layers):
         """The blocks of an arrangement in a row."""
         inp, out = self._tensors(arrangement)
         return MlpStack(*inp, *out, self.activation)
+
+    def mixed(self, arrangement: Arrangement, mixtures: Mixtures) -> MlpStack:
+        """The blocks of an arrangement, with weighted means of pieces in some roles."""
+        layers = [*self._tensors(arrangement)]
+        for role, (pieces, shares) in mixtures.items():
+            indices, every = (self.columns, self.out) if role == OUT else (self.rows, self.inp)
+            weight, bias = (each[indices[pieces]] for each in every)
+            mean = shares.astype(weight.dtype)
+            layers[role] = np.tensordot(mean, weight, 1), mean @ bias
+        return MlpStack(*layers[INP], *layers[OUT], self.activation)
 
     def _tensors(self, parts: Arrangement | Parts) -> tuple[Affine, Affine]:
         i, j = self.rows[parts.T[INP]], self.columns[parts.T[OUT]]

@@ -36,7 +36,13 @@ TRAINER = 1  # the trainer's version: raised whenever a recipe comes to mean ano
 
 SHIPPED = Path(str(files("unshuffle.oracle") / "recipes"))
 
-OPTIMISERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}  # the names in `torch.optim`
+# By name: the class in `torch.optim`, and what else it is given.
+OPTIMISERS: dict[str, tuple[str, dict[str, bool]]] = {
+    "adam": ("Adam", {}),
+    "adamw": ("AdamW", {}),
+    "sgd": ("SGD", {}),
+    "nesterov": ("SGD", {"nesterov": True}),
+}
 
 SCHEDULES = {
     "constant": "the learning rate stays",
@@ -119,7 +125,7 @@ class TrainingPlan:
     Parameters
     ----------
     optimiser
-        "adam", "adamw" or "sgd", each as in PyTorch; momentum is SGD's alone.
+        "adam", "adamw", "sgd" or "nesterov", each as in PyTorch; momentum is for the last two.
     learning_rate
         At its highest.
     epochs, batch_rows
@@ -216,10 +222,15 @@ def read_recipe(path: Path) -> Recipe:
     fields = read_fields(read_toml(path), f"{file}:", Recipe)
     recipe = Recipe(path.stem, **fields)
     training = recipe.training
-    if training.momentum and training.optimiser != "sgd":
+    descends = OPTIMISERS[training.optimiser][0] == "SGD"
+    if training.momentum and not descends:
         raise UsageError(
             f"{file}: training.momentum is {training.momentum}, but {training.optimiser} has "
             "none; leave it out, or choose the optimiser sgd"
+        )
+    if training.optimiser == "nesterov" and not training.momentum:
+        raise UsageError(
+            f"{file}: the optimiser nesterov needs training.momentum above 0, such as 0.9"
         )
     _check_size(recipe.network, recipe.data, file)
     if not isinstance(recipe.data, OwnTable):

@@ -114,10 +114,11 @@ def train(
 
 def _optimiser(plan: TrainingPlan, module: Module) -> Optimizer:
     """The plan's optimiser for a module's parameters, in PyTorch's fused form."""
-    options: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
-    if plan.optimiser == "sgd":
+    name, more = OPTIMISERS[plan.optimiser]
+    options: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay, **more}
+    if name == "SGD":
         options["momentum"] = plan.momentum
-    kind = getattr(torch.optim, OPTIMISERS[plan.optimiser])
+    kind = getattr(torch.optim, name)
     optimiser: Optimizer = kind(module.parameters(), fused=True, **options)
     return optimiser
 

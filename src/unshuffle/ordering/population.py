@@ -99,9 +99,21 @@ class Distribution:
     @property
     def centre(self) -> Arrangement:
         """The likeliest arrangement."""
-        order = np.argsort(self.places, kind="stable")[None]
+        return self.likeliest(np.argsort(self.places, kind="stable"))
+
+    def likeliest(self, order: Indices) -> Arrangement:
+        """The likeliest pieces, with the blocks in an order: shape (K,) of their numbers."""
         chosen = [optimal_matching(each)[None, :, 1] for each in self._logs]
-        return self.arranged(self._by_role(order, chosen)[0])
+        return self.arranged(self._by_role(order[None], chosen)[0])
+
+    def mixtures(self, order: Indices) -> dict[int, tuple[Indices, Doubles]]:
+        """By role: all pieces, and the share of each in the blocks of an order."""
+        length = len(order)
+        return {
+            role: (self.pieces[:, list(roles)].T.ravel(), partners[number * length + order])
+            for roles, partners in zip(self.sets, self.partners, strict=True)
+            for number, role in enumerate(roles)
+        }
 
     @property
     def _logs(self) -> list[Doubles]:
@@ -161,6 +173,18 @@ class Distribution:
         narrowed += by.narrowing * np.maximum(spreads, by.narrow)
         return replace(self, places=places, spreads=narrowed, partners=tuple(partners))
 
+    def check(self, blocks: int, roles: int) -> None:
+        """Raise `ValueError` where it is over other blocks."""
+        others = [role for each in self.sets for role in each]
+        whole = sorted([self.anchor, *others]) == [*range(roles)]
+        sizes = [(len(each) * blocks,) * 2 for each in self.sets]
+        shapes = self.pieces.shape, self.places.shape, self.spreads.shape
+        whole &= shapes == ((blocks, roles), (blocks,), (blocks,))
+        if not whole or [each.shape for each in self.partners] != sizes:
+            raise ValueError("it has a distribution over other blocks")
+        if not all((each >= 0).all() for each in self.partners):
+            raise ValueError("it has a distribution that is none")
+
 
 @dataclass(frozen=True, eq=False)
 class Population:
@@ -219,15 +243,7 @@ class Population:
     def check(self, blocks: int, roles: int) -> None:
         """Raise `ValueError` where a distribution is over other blocks."""
         for one in self.distributions:
-            others = [role for each in one.sets for role in each]
-            whole = sorted([one.anchor, *others]) == [*range(roles)]
-            sizes = [(len(each) * blocks,) * 2 for each in one.sets]
-            shapes = one.pieces.shape, one.places.shape, one.spreads.shape
-            whole &= shapes == ((blocks, roles), (blocks,), (blocks,))
-            if not whole or [each.shape for each in one.partners] != sizes:
-                raise ValueError("it has a distribution over other blocks")
-            if not all((each >= 0).all() for each in one.partners):
-                raise ValueError("it has a distribution that is none")
+            one.check(blocks, roles)
         if not self.distributions:
             raise ValueError("it has a population without a distribution")
 
@@ -245,6 +261,14 @@ def _chances(
     pieces: Arrangement, roles: tuple[int, ...], evidence: Evidence, by: PopulationParameters
 ) -> Doubles:
     """Probabilities of all pieces of a set of roles in all of its slots."""
+    log_odds = slot_odds(pieces, roles, evidence)
+    chances = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    return np.where(np.isfinite(log_odds), np.maximum(chances, by.rare / len(chances)), 0.0)
+
+
+def slot_odds(pieces: Arrangement, roles: tuple[int, ...], evidence: Evidence) -> Doubles:
+    """Log-odds of all pieces of a set of roles in all of its slots, role by role."""
     members = pieces[:, list(roles)].T.ravel()
     blocks = np.repeat(pieces[:, None], len(members), axis=1)
     odds = []
@@ -252,7 +276,4 @@ def _chances(
         crossed = blocks.copy()
         crossed[:, :, role] = members
         odds.append(evidence.of(crossed))
-    log_odds = np.concatenate(odds)
-    chances = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
-    chances /= chances.sum(axis=1, keepdims=True)
-    return np.where(np.isfinite(log_odds), np.maximum(chances, by.rare / len(members)), 0.0)
+    return np.concatenate(odds)

@@ -1,11 +1,12 @@
-"""The race: populations of arrangements, one for each problem, take turns."""
+"""The race: mean-field searches and populations, for each problem, take turns."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
 
 from unshuffle.ordering.attempts import better, convincing, descended, reported
+from unshuffle.ordering.mean_field import MeanField
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.state import Contender, Descent, Found, Race, State
 from unshuffle.ordering.trace import Step
@@ -13,23 +14,27 @@ from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.blueprint import Arrangement
 
 
-class Populations:
-    """Draw populations in, one for each problem, until one leads near.
+@dataclass(frozen=True)
+class Distributions:
+    """Draw distributions over arrangements in, for each problem, until one leads near.
 
-    Before the population of the right problem has been drawn in, a wrong activation may well fit
-    better. The likeliest problem begins; each of the others begins when those before it have had
-    their chance. So the others cost nothing where the likeliest soon succeeds.
+    Each problem has mean-field searches, then populations. Before those of the right problem have
+    been drawn in, a wrong activation may well fit better. The likeliest problem begins; each of the
+    others begins when those before it have had their chance. So the others cost nothing where the
+    likeliest soon succeeds. Near the answer only the best problem has mean-field searches.
     """
 
-    name = "populations"
+    name: str
+    near: bool
 
     def wanted(self, state: State, bench: Workbench) -> bool:
-        """Once for these rows, where the answer is far."""
-        far = not bench.near(state.best.error)
-        return self.name not in state.ended and far and bench.goes_on(state)
+        """Once for these rows, near the answer or far from it."""
+        here = bench.near(state.best.error) == self.near
+        some = bench.by.fields > 0 or not self.near
+        return self.name not in state.ended and here and some and bench.goes_on(state)
 
     def advance(self, state: State, bench: Workbench) -> State:
-        """Take one step of one population: a generation, or a round of a descent."""
+        """Take one step of one contender: of a field, a population, or a descent from these."""
         if not state.stage:
             first = Contender(state.best.alternative)
             return replace(state, stage=self.name, race=Race((first,)))
@@ -38,10 +43,14 @@ class Populations:
         if racer.ended or race.taken >= max(1, bench.by.turn // (race.turn + 1)):
             return self._next_turn(state, bench)
         rng = state.generator()
-        if racer.descent is None:
-            racer, step = _generation(racer, state, rng, bench)
-        else:
+        if racer.descent is not None:
             racer, step = _round(racer, racer.descent, state, bench)
+        elif racer.field is not None or racer.fields < bench.by.fields:
+            racer, step = _field_step(racer, state, rng, bench)
+        else:
+            racer, step = _generation(racer, state, rng, bench)
+        searches = racer.fields < bench.by.fields or (racer.field or racer.descent) is not None
+        racer = replace(racer, ended=racer.ended or (self.near and not searches))
         contenders = (*race.contenders[: race.turn], racer, *race.contenders[race.turn + 1 :])
         race = Race(contenders, race.turn, race.taken + 1)
         # Only the likeliest problem is believed where its error is but a little lower.
@@ -57,7 +66,8 @@ class Populations:
         if race.turn + 1 < len(race.contenders):
             return replace(state, race=replace(race, turn=race.turn + 1, taken=0))
         contenders = race.contenders
-        if all(each.ended or each.generations > bench.by.head_start for each in contenders):
+        chances = (each.ended or each.generations > bench.by.head_start for each in contenders)
+        if not self.near and all(chances):
             begun = {each.alternative for each in contenders}
             new = next(number for number in count() if number not in begun)
             if bench.has(new):
@@ -88,7 +98,67 @@ def _round(
     """Take one round of a descent from the centre of a population."""
     after, found, step = descended(descent, racer.alternative, state.rows, bench)
     racer = replace(racer, descent=after, best=better(found, racer.best))
-    return racer if after is not None else _after_descent(racer, state, bench), step
+    if after is None and racer.population is not None:
+        racer = _after_descent(racer, state, bench)
+    elif after is None:
+        racer = replace(racer, ended=racer.ended or bench.done(found, state.rows))
+    return racer, step
+
+
+def _begun(
+    racer: Contender, state: State, rng: np.random.Generator, bench: Workbench
+) -> tuple[Contender, list[Arrangement]]:
+    """A contender that has looked at seeds, and those of the blocks as they are grouped."""
+    # Not around the best so far: what a descent from far ends in misleads.
+    seeds, _ = bench.ranked_seeds(racer.alternative, state.rows, rng, quick=False)
+    grouped = _blocks(bench.problem(racer.alternative).grouped)
+    whole = [seed for seed in seeds if _blocks(seed) == grouped]
+    found = better(bench.judged(racer.alternative, state.rows, whole[0]), racer.best)
+    return replace(racer, best=found), whole
+
+
+def _field_step(
+    racer: Contender, state: State, rng: np.random.Generator, bench: Workbench
+) -> tuple[Contender, Step]:
+    """Take a step of a mean-field search, or the first of a new one, and judge its centre."""
+    by, best, problem = bench.by, state.best, bench.problem(racer.alternative)
+    field = racer.field
+    if field is None:
+        racer, seeds = _begun(replace(racer, fields=racer.fields + 1), state, rng, bench)
+        first = Population.around(seeds[:1], problem.evidence, problem.bank.kind, by.population)
+        field = MeanField.around(first.distributions[0], problem, by.mean_field)
+    field = field.advance(problem, rng, by.mean_field)
+    found = bench.judged(racer.alternative, state.rows, field.belief.centre)
+    hopeless = not field.error < by.hopeless * bench.variance
+    assert racer.best is not None
+    if bench.near(found.error) and found.error < racer.best.error:
+        other = rival(found, state.rows, bench)
+        if other is None:
+            racer = replace(racer, descent=Descent(found.arrangement, trust=0.0))
+        else:
+            found, racer = other, replace(racer, ended=True)
+    racer = replace(
+        racer,
+        field=None if hopeless or field.steps >= by.mean_field.steps else field,
+        fields=by.fields if hopeless else racer.fields,  # another would be no better
+        generations=racer.generations + 1,
+        best=better(found, racer.best),
+    )
+    tested = np.array([found.error])
+    return racer, Step("mean field", tested, False, best.arrangement, best.error, state.rows)
+
+
+def rival(found: Found, rows: int, bench: Workbench) -> Found | None:
+    """What fits an arrangement near the answer convincingly better: another activation, say."""
+    for number in count():
+        if not bench.has(number):
+            return None
+        if number == found.alternative:
+            continue
+        if bench.problem(number).evidence.admits(found.arrangement):
+            other = bench.judged(number, rows, found.arrangement)
+            if convincing(other, found, rows, bench):
+                return other
 
 
 def _generation(
@@ -98,12 +168,8 @@ def _generation(
     by, best, problem = bench.by.population, state.best, bench.problem(racer.alternative)
     population = racer.population
     if population is None:
-        # Not around the best so far: what a descent from far ends in misleads.
-        seeds, _ = bench.ranked_seeds(racer.alternative, state.rows, rng, quick=False)
-        whole = [seed for seed in seeds if _blocks(seed) == _blocks(problem.grouped)]
-        found = better(bench.judged(racer.alternative, state.rows, whole[0]), racer.best)
-        racer = replace(racer, begun=racer.begun + 1, best=found)
-        population = Population.around(whole, problem.evidence, problem.bank.kind, by)
+        racer, seeds = _begun(replace(racer, begun=racer.begun + 1), state, rng, bench)
+        population = Population.around(seeds, problem.evidence, problem.bank.kind, by)
     population, errors = population.next_generation(problem, rng, by)
     racer = replace(racer, population=population, generations=racer.generations + 1)
     if population.pauses(by):

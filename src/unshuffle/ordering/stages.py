@@ -10,7 +10,7 @@ import numpy as np
 
 from unshuffle.ordering.attempts import Attempts
 from unshuffle.ordering.moves import disturbed
-from unshuffle.ordering.race import Populations
+from unshuffle.ordering.race import Distributions
 from unshuffle.ordering.state import Attempt, Descent, State
 from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
@@ -294,8 +294,9 @@ STAGES: tuple[Stage, ...] = (
     ShortDescents(),
     Alternatives(),
     Noise(),
-    Populations(),
+    Distributions("populations", near=False),
     WholeDescents(),
+    Distributions("mean field", near=True),
     Restarts(),
     MoreRows(),
 )

@@ -9,6 +9,7 @@ import numpy as np
 from unshuffle.blocks.bank import Bank
 from unshuffle.files.schema import OrInfinite
 from unshuffle.ordering.beam import Beam
+from unshuffle.ordering.mean_field import MeanField
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.trace import Step
 from unshuffle.pieces.blueprint import Arrangement
@@ -51,20 +52,22 @@ class Attempt:
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A population of one problem in the race of all."""
+    """Mean-field searches and populations of one problem in the race of all."""
 
     alternative: int  # number of the problem
+    field: MeanField | None = None  # the mean-field search that is under way
+    fields: int = 0  # how many of these have been begun
     population: Population | None = None  # None before the first and after the last
     begun: int = 0  # how many populations have been begun
-    generations: int = 0  # of all populations together
-    descent: Descent | None = None  # from the centre of the population
+    generations: int = 0  # of all populations, and steps of all mean-field searches, together
+    descent: Descent | None = None  # from the centre of the field or of the population
     best: Found | None = None
     ended: bool = False  # whether no further population is begun
 
 
 @dataclass(frozen=True, eq=False)
 class Race:
-    """Populations that take turns."""
+    """Contenders that take turns."""
 
     contenders: tuple[Contender, ...] = ()  # those that have begun, the likeliest first
     turn: int = 0  # whose turn it is
@@ -123,6 +126,8 @@ class State:
         for contender in self.race.contenders:
             if contender.population is not None:
                 contender.population.check(blocks, len(roles))
+            if contender.field is not None:
+                contender.field.belief.check(blocks, len(roles))
         if self.attempt is not None and self.attempt.beam is not None:
             self.attempt.beam.check()
         self.generator()
@@ -144,6 +149,8 @@ class State:
         for each in contenders:
             if each.population is not None:
                 arrangements += [one.pieces for one in each.population.distributions]
+            if each.field is not None:
+                arrangements += [each.field.belief.pieces]
         if attempt.beam is not None:
             arrangements += [attempt.beam.known.arrangement]
         return arrangements

@@ -9,6 +9,7 @@ import numpy as np
 from unshuffle.ordering.beam import BeamParameters
 from unshuffle.ordering.descent import DescentParameters
 from unshuffle.ordering.judge import Doubles, Judge, Run
+from unshuffle.ordering.mean_field import MeanFieldParameters
 from unshuffle.ordering.population import PopulationParameters
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
@@ -68,13 +69,17 @@ class SearchParameters:
         Factors on the evidence, in turn, in restarts.
     moves, reach
         Random moves that a restart begins with, and places by which these move a block, at most.
+    fields
+        Mean-field searches of one problem, before its populations.
+    hopeless
+        Error of a mean-field search, as a part of the variance, above which it is given up.
     populations
         Populations of one problem.
     head_start
         Generations of a population before that of the next problem begins.
     turn
         Steps in a turn of the first population; the n-th takes one n-th as many.
-    descent, population, beam
+    descent, mean_field, population, beam
         What steers these.
     """
 
@@ -97,10 +102,13 @@ class SearchParameters:
     trust: tuple[float, ...] = (1.0, 0.5, 0.25, 0.0)
     moves: int = 4
     reach: int = 6
+    fields: int = 2
+    hopeless: float = 4.0
     populations: int = 2
     head_start: int = 25
     turn: int = 16
     descent: DescentParameters = field(default_factory=DescentParameters)
+    mean_field: MeanFieldParameters = field(default_factory=MeanFieldParameters)
     population: PopulationParameters = field(default_factory=PopulationParameters)
     beam: BeamParameters = field(default_factory=BeamParameters)
 
