@@ -20,7 +20,7 @@ from unshuffle.grouping.fusion import WORTH
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import Linearization, linearize, shift_effects, shifts
 from unshuffle.ordering.moves import shifted
-from unshuffle.ordering.selection import RIDGE
+from unshuffle.ordering.selection import STANDARD
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.options import Options
@@ -145,7 +145,7 @@ def regression(judge: Judge, truth: Arrangement) -> Axes:
     run, at = disturbed(judge, truth)
     effects = shift_effects(judge, at, 1).astype(np.float64)
     gram = effects @ effects.T
-    gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    gram += STANDARD.ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
     wanted = np.linalg.solve(gram, -effects @ at.residual)
     place = {inp: place for place, inp in enumerate(truth[:, INP].tolist())}
     stands = [place[inp] for inp in run.arrangement[:, INP].tolist()]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from unshuffle import Records
-from unshuffle.ordering.seeds import SEEDS
+from unshuffle.ordering.parameters import SearchParameters
+from unshuffle.ordering.seeds import SEEDS, SeedParameters
 from unshuffle.ordering.state import Found
-from unshuffle.ordering.workbench import SearchParameters, rank_seeds
+from unshuffle.ordering.workbench import rank_seeds
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_a_problem_of_another_kind_has_the_seeds_that_serve_it(net, problem, loo
 
 
 def test_seeds_look_at_more_inputs_where_there_are_few_predictions(bench_of, problem):
-    by = SearchParameters(quick=20, seed_rows=5, many_seed_rows=70)
+    by = SearchParameters(quick=20, seeds=SeedParameters(rows=5, many_rows=70))
     bench, state = bench_of(problem, by=by)
     seen = []
 

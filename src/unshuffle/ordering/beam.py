@@ -35,11 +35,14 @@ class BeamParameters:
         Places by which a block is moved.
     judged
         Moves from each order that are judged, the most promising ones.
+    precedence_rows
+        Inputs on which the steps of blocks are compared.
     """
 
     widths: tuple[int, int] = (60, 240)
     window: int = 2
     judged: int = 12
+    precedence_rows: int = 512
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unshuffle.blocks.network import pull_back
-from unshuffle.ordering.judge import FEW_ROWS, Indices, Judge, Run
+from unshuffle.ordering.judge import Indices, Judge, Run
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
@@ -50,7 +50,7 @@ def linearize(judge: Judge, run: Run) -> Linearization:
         for t, gradient in zip(range(length, -1, -1), gradients, strict=True):
             sensitivities[t, :, part] = gradient
 
-    judge.by_rows(pulled, few=FEW_ROWS)
+    judge.by_rows(pulled, few=judge.by.few_rows)
     residual = judge.ends.leave(run.states[-1]) - judge.predictions
     return Linearization(run, sensitivities, residual.T.reshape(-1))
 

@@ -18,7 +18,7 @@ from unshuffle.ordering.linearization import (
     shift_effects,
     shifts,
 )
-from unshuffle.pieces.blueprint import Arrangement, Kind, same_pieces
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
 # Stands for the role in a shift, which moves whole blocks.
@@ -99,43 +99,6 @@ def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
     """The arrangement after the block of one place was taken to another."""
     rest = np.delete(arrangement, source, axis=0)
     return np.insert(rest, target, arrangement[source], axis=0)
-
-
-def disturbed(
-    arrangement: Arrangement,
-    evidence: Evidence,
-    kind: Kind,
-    rng: np.random.Generator,
-    *,
-    moves: int,
-    reach: int,
-) -> Arrangement:
-    """A few random moves: blocks shifted, pieces swapped, and roles within a block exchanged.
-
-    There are so many moves at most, which take a block as many places as they reach at most. A swap
-    is made only where the log-odds that it costs do not exceed the number of blocks.
-    """
-    made, turns = arrangement.copy(), kind.turns()
-    length, roles = made.shape
-    for _ in range(int(rng.integers(1, moves + 1))):
-        if roles > 1 and rng.random() < 0.5:
-            a, b = (int(place) for place in rng.integers(length, size=2))
-            role = roles - 1 if roles == 2 else int(rng.integers(roles))
-            swapped = made.copy()
-            swapped[[a, b], role] = made[[b, a], role]
-            gain = evidence.of(swapped[[a, b]]).sum() - evidence.of(made[[a, b]]).sum()
-            if gain > -length:
-                made = swapped
-                continue
-        s = int(rng.integers(length))
-        if turns and rng.random() < 0.5:
-            one, other = turns[0] if len(turns) == 1 else turns[int(rng.integers(len(turns)))]
-            made[s, [one, other]] = made[s, [other, one]]
-            continue
-        t = int(np.clip(s + rng.integers(-reach, reach + 1), 0, length - 1))
-        made = shifted(made, s, t)
-    assert same_pieces(made, arrangement, kind)
-    return made
 
 
 def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:

@@ -35,7 +35,7 @@ class Populations:
             return replace(state, stage=self.name, race=Race((first,)))
         race = state.race
         racer = race.contenders[race.turn]
-        if racer.ended or race.taken >= max(1, bench.by.turn // (race.turn + 1)):
+        if racer.ended or race.taken >= max(1, bench.by.population.turn // (race.turn + 1)):
             return self._next_turn(state, bench)
         rng = state.generator()
         if racer.descent is None:
@@ -57,7 +57,9 @@ class Populations:
         if race.turn + 1 < len(race.contenders):
             return replace(state, race=replace(race, turn=race.turn + 1, taken=0))
         contenders = race.contenders
-        if all(each.ended or each.generations > bench.by.head_start for each in contenders):
+        if all(
+            each.ended or each.generations > bench.by.population.head_start for each in contenders
+        ):
             begun = {each.alternative for each in contenders}
             new = next(number for number in count() if number not in begun)
             if bench.has(new):
@@ -122,7 +124,7 @@ def _after_descent(racer: Contender, state: State, bench: Workbench) -> Contende
     suffices = _suffices(racer.best, state, bench)
     if not (suffices or population.settled(by) or population.generation >= by.generations):
         return racer
-    return replace(racer, population=None, ended=suffices or racer.begun == bench.by.populations)
+    return replace(racer, population=None, ended=suffices or racer.begun == by.populations)
 
 
 def _suffices(found: Found, state: State, bench: Workbench) -> bool:

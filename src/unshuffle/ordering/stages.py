@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from unshuffle.ordering.attempts import Attempts
-from unshuffle.ordering.moves import disturbed
 from unshuffle.ordering.race import Populations
+from unshuffle.ordering.restarts import disturbed
 from unshuffle.ordering.state import Attempt, Descent, State
 from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
@@ -244,15 +244,15 @@ class Restarts(Attempts):
         return after
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
-        by, best = bench.by, state.best
+        by, best = bench.by.restarts, state.best
         last = state.rows == len(bench.known)
-        patience = by.restarts if last else by.restarts_before
+        patience = by.patience if last else by.patience_before
         if state.failures >= patience or bench.done(best, state.rows):
             return None
         problem, rng = bench.problem(best.alternative), state.generator()
         trust = by.trust[state.failures % len(by.trust)]
         evidence, kind = problem.evidence.trusted(trust), problem.bank.kind
-        start = disturbed(best.arrangement, evidence, kind, rng, moves=by.moves, reach=by.reach)
+        start = disturbed(best.arrangement, evidence, kind, rng, by)
         errors = np.array([bench.run(best.alternative, state.rows, start).error])
         step = Step("restart", errors, False, best.arrangement, best.error, state.rows)
         attempt = Attempt(best.alternative, descent=Descent(start, trust=trust))

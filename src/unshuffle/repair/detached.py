@@ -18,8 +18,8 @@ from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.descent import descend
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import linearize
-from unshuffle.ordering.moves import disturbed
 from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.restarts import disturbed
 from unshuffle.ordering.search import Ending, run_search
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.ordering.workbench import rank_seeds
@@ -141,8 +141,7 @@ class JointSearch:
         while failures < STANDARD.restarts and not self._settled():
             before, problem = self.best, self.best.problem
             made, kind = before.run.arrangement, problem.bank.kind
-            moves, reach = by.moves, by.reach
-            made = disturbed(made, problem.evidence, kind, self.rng, moves=moves, reach=reach)
+            made = disturbed(made, problem.evidence, kind, self.rng, by.restarts)
             # The biases may be what holds the search back, as well as the order.
             held = self.loose.nothing if failures % 2 else before.held
             yield from self._alternate(self._joint(problem, held, made))
@@ -154,9 +153,12 @@ class JointSearch:
         """Place biases once in the order of the best seed; return that, and all seeds."""
         joint = self._joint(problem, self.loose.nothing, problem.grouped)
         by, inputs, judge = self.options.parameters, problem.records.inputs, joint.judge
-        most = by.seed_rows if judge.predictions.size >= by.quick else by.many_seed_rows
+        enough = judge.predictions.size >= by.quick
+        most = by.seeds.rows if enough else by.seeds.many_rows
         some = inputs[self.rng.permutation(len(inputs))[:most]]
-        seeds, errors = rank_seeds(joint.problem, judge, some, by.ranked_rows, quick=False)
+        seeds, errors = rank_seeds(
+            joint.problem, judge, some, by.seeds.ranked_rows, quick=False, by=by.seeds
+        )
         joint = replace(joint, run=judge.run(seeds[0]))
         yield self._step("seeds", errors.tolist(), joint)
         return (yield from self._round(joint)), seeds

@@ -10,7 +10,7 @@ many blocks the network has is left to the record.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,10 +23,10 @@ from unshuffle.grouping.signals import Scores
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import Ranking
 from unshuffle.ordering.seriation import (
-    LEAST_AGREEMENT,
-    MOST_AGREEMENT,
+    SeriationParameters,
     leave_one_out,
     likeness,
+    listened,
     standardised,
     views,
 )
@@ -53,6 +53,7 @@ class DivisionParameters:
     judged_rows: int = 256  # Rows on which seeds are judged.
     seed_rows: int = 32  # Rows that seeds look at.
     counts: int = 64  # Numbers of blocks that are tried, evenly spaced.
+    seriation: SeriationParameters = field(default_factory=SeriationParameters)  # Of all views.
 
 
 STANDARD = DivisionParameters()
@@ -104,16 +105,12 @@ def divide(network: MlpNetwork, rivals: Sequence[Linear], known: Records) -> Ran
     some = known.take(np.arange(min(by.record_rows, len(known))))
     signals = [standardised(written), standardised(_follows(network, some))]
     seen = [likeness(view) for name, view in views(network).items() if "last layer" not in name]
-    smoothers = [leave_one_out(kernel) for kernel in seen if kernel.any()]
+    smoothers = [leave_one_out(kernel, by.seriation) for kernel in seen if kernel.any()]
     scores: Scores = np.sum(signals, axis=0)
     for _ in range(by.rounds):
         sides = standardised(np.tanh(by.steepness * scores / max(float(scores.std()), TINY)))
         told = [*(standardised(smoother @ sides) for smoother in smoothers), *signals]
-        refined = np.zeros(len(scores))
-        for one in told:
-            agreed = min(float(one @ sides), MOST_AGREEMENT)
-            if agreed > LEAST_AGREEMENT:
-                refined += agreed / (1 - agreed**2) * one
+        refined = listened(told, sides, by.seriation)
         if not refined.any():
             break
         scores = refined

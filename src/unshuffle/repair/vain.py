@@ -190,8 +190,9 @@ class WrongRecord(Doubt):
         rows = min(-(-STANDARD.equations // known.outputs), len(known))
         judge = problem.judge(known.take(np.arange(rows)))
         large = len(problem.grouped) > by.few_blocks
-        inputs = problem.records.inputs[rng.permutation(len(problem.records))[: by.seed_rows]]
-        seeds, _ = rank_seeds(problem, judge, inputs, by.ranked_rows, quick=False)
+        inputs = problem.records.inputs[rng.permutation(len(problem.records))[: by.seeds.rows]]
+        rows = by.seeds.ranked_rows
+        seeds, _ = rank_seeds(problem, judge, inputs, rows, quick=False, by=by.seeds)
         lowest: Run = judge.run(best)
         for seed in seeds[: 1 if large else by.starts]:
             start, evidence = judge.run(seed), problem.evidence

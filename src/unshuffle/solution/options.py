@@ -7,9 +7,9 @@ from unshuffle.blocks.activations import ACTIVATIONS, RELU, Activation, find_act
 from unshuffle.errors import UsageError
 from unshuffle.grouping.pairs import FUSED
 from unshuffle.ordering.classic import PLACEMENTS
+from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.search import Deadline, Stop
 from unshuffle.ordering.trace import OnStep
-from unshuffle.ordering.workbench import SearchParameters
 from unshuffle.pieces.clock import Clock
 
 STRATEGIES = ("auto", "classic")
