@@ -297,6 +297,39 @@ def test_roles_of_one_shape_that_share_an_axis_are_coupled(rng):
     assert solution.blocks == names
 
 
+def test_the_tensors_of_an_edge_have_any_names(rng):
+    pile, records, blueprint, names = couple(rng, blocks=4)
+    renamed = Pile(Piece(piece.id, {"w": piece.weight}) for piece in pile)
+    roles = tuple(Role(name, {"w": (8, 8)}) for name in ("inp", "out"))
+
+    def called(block):
+        return {role: {"weight": tensors["w"]} for role, tensors in block.items()}
+
+    solution = solve(
+        renamed,
+        records,
+        blueprint=LoopBlueprint(
+            Kind("couple", roles, (Edge(0, 1, 0, 1, "w", "w"),)),
+            lambda block, x: blueprint.apply(called(block), x),
+            lambda block, x, g: blueprint.pullback(called(block), x, g),
+            blueprint.given_ends,
+        ),
+    )
+    assert solution.exact
+    assert solution.blocks == names
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"signal": "trace"}, {"activation": "relu"}, {"permuted_units": True}, {"matching": "greedy"}],
+)
+def test_what_says_nothing_of_its_blocks_is_refused(rng, options):
+    pile, records, blueprint, _ = couple(rng, blocks=2)
+    (name,) = options
+    with pytest.raises(UsageError, match=f"{name}= cannot be used with blueprint="):
+        solve(pile, records, blueprint=blueprint, **options)
+
+
 def test_functions_of_the_wrong_shape_are_refused(rng):
     pile, records, blueprint, _ = couple(rng, blocks=2)
     two = Records(records.inputs, np.repeat(records.predictions, 2, axis=1))

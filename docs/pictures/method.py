@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from unshuffle import Pairing, Pile, Records, Solution, pair, read_pile, read_records, solve
 from unshuffle.blocks.mlp import INP
 from unshuffle.grouping import SIGNALS
-from unshuffle.grouping.fusion import WORTH
+from unshuffle.grouping.parameters import WORTH
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import Linearization, linearize, shift_effects, shifts
 from unshuffle.ordering.moves import shifted

@@ -1,5 +1,6 @@
 """The front door of the library: `solve`."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from unshuffle.blocks.activations import FURTHER
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.mlp import MlpBank, as_mlp
 from unshuffle.blocks.threads import single_threaded_blas
-from unshuffle.errors import PileError
+from unshuffle.errors import PileError, UsageError
 from unshuffle.ordering.search import Ending, InVain, OnState
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock
@@ -100,6 +101,7 @@ def solve(
     blueprint
         What the network is made of, such as an `unshuffle.blocks.blueprints.LoopBlueprint`. By
         default the blocks are ``x + out(a(inp(x)))``, and the shapes of the pieces tell the rest.
+        `signal`, `matching`, `activation` and `permuted_units` are of these blocks alone.
     time_limit
         Seconds after which the whole solve stops and reports its best; those that the search took
         before it was cut off count.
@@ -133,6 +135,9 @@ def solve(
     >>> solution.exact
     True
     """
+    if blueprint is not None:
+        own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
+        _refuse_beside_blueprint(own | {"matching": matching != "optimal"})
     clock = Clock(time_limit, 0.0 if checkpoint is None else checkpoint.seconds)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:
@@ -162,6 +167,16 @@ def solve(
     certificate = solution.certificate if solution.outcome in SETTLED else None
     repairs = _untried(solution, case) | dict(solution.repairs)
     return replace(solution, certificate=certificate, repairs=repairs, seconds=clock.seconds)
+
+
+def _refuse_beside_blueprint(given: Mapping[str, object]) -> None:
+    """Raise `UsageError` for arguments that are given and say nothing of a user's blocks."""
+    names = " and ".join(f"{name}=" for name, value in given.items() if value)
+    if names:
+        raise UsageError(
+            f"{names} cannot be used with blueprint=, whose functions say all about its blocks; "
+            "leave one of them out"
+        )
 
 
 def _untried(solution: Solution, case: Case) -> dict[str, str]:

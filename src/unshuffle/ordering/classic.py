@@ -27,6 +27,26 @@ SWEEPS = ("2-opt", "or-opt", "roles")
 
 
 @dataclass(frozen=True)
+class ClassicParameters:
+    """Numbers that steer the strategy `classic`.
+
+    Parameters
+    ----------
+    rows
+        Rows that candidates are judged on: enough for the puzzle, few enough for minutes.
+    batch
+        Candidates in the first batch of exchanges; the next ones grow, since an early success
+        wastes the rest of a batch.
+    """
+
+    rows: int = 500
+    batch: int = 4
+
+
+STANDARD = ClassicParameters()
+
+
+@dataclass(frozen=True)
 class Insertion:
     """Start from the single block of lowest error; insert the block that lowers it most."""
 
@@ -53,6 +73,7 @@ class Sweep:
     """Try all moves of one kind once, in one sequence; keep those that lower the error."""
 
     name: str
+    by: ClassicParameters = STANDARD
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """In turn; all of them again as long as one has lowered the error."""
@@ -72,28 +93,28 @@ class Sweep:
         if over or (self.name == "or-opt" and last < 1):
             return self._ended(state, bench)
         if self.name == "2-opt":
-            better, errors, first = exchanged(judge, run, at, to)
+            better, errors, first = exchanged(judge, run, at, to, self.by)
             to += first + 1
             cursor = (at, to) if to <= last else (at + 1, at + 2)
         elif self.name == "or-opt":
             better, errors = moved(judge, run, state.sweep[at])
             cursor = (at + 1, 0)
         else:
-            better, errors, first = turned(judge, run, at)
+            better, errors, first = turned(judge, run, at, self.by)
             cursor = (at + first + 1, 0)
         return _taken(replace(state, cursor=cursor), bench, better, errors, kept=better is not run)
 
     def _ended(self, state: State, bench: Workbench) -> State:
         after = state.after(self.name)
-        if self.name == _sweeps(bench)[-1].name and state.best.error < state.before:
+        if self.name == _sweeps(bench, self.by)[-1].name and state.best.error < state.before:
             return replace(after, ended=(Insertion.name,))
         return after
 
 
-def _sweeps(bench: Workbench) -> list[Sweep]:
+def _sweeps(bench: Workbench, by: ClassicParameters) -> list[Sweep]:
     """The sweeps for the kind of blocks: roles are turned only where they are uncertain."""
     turns = bench.problem(0).bank.kind.turns()
-    return [Sweep(name) for name in SWEEPS if turns or name != "roles"]
+    return [Sweep(name, by) for name in SWEEPS if turns or name != "roles"]
 
 
 def _taken(state: State, bench: Workbench, run: Run, errors: Doubles, *, kept: bool) -> State:
@@ -103,12 +124,14 @@ def _taken(state: State, bench: Workbench, run: Run, errors: Doubles, *, kept: b
     return replace(state, best=found, step=step)
 
 
-def classic(state: State, bench: Workbench, placement: str) -> Iterator[State]:
+def classic(
+    state: State, bench: Workbench, placement: str, by: ClassicParameters = STANDARD
+) -> Iterator[State]:
     """Build an order greedily, blocks placed as in `PLACEMENTS`; improve it as long as that helps.
 
     States and workbench are those of `unshuffle.ordering.auto.advance`.
     """
-    stages: list[Stage] = [Insertion(placement), *_sweeps(bench)]
+    stages: list[Stage] = [Insertion(placement), *_sweeps(bench, by)]
     return advance(state, bench, stages, lambda state: bench.done(state.best, state.rows))
 
 
@@ -126,7 +149,9 @@ def inserted(
     return judge.run(candidates[int(errors.argmin())], after=run), errors
 
 
-def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Doubles, int]:
+def exchanged(
+    judge: Judge, run: Run, at: int, start: int, by: ClassicParameters = STANDARD
+) -> tuple[Run, Doubles, int]:
     """Exchange the block of a place with later ones, from a start on, until that lowers the error.
 
     With the run that stands come the errors of what was judged, and the index of the last of these.
@@ -135,7 +160,7 @@ def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Doubles
     candidates = np.tile(run.arrangement, (len(others), 1, 1))
     candidates[:, at] = run.arrangement[others]
     candidates[np.arange(len(others)), others] = run.arrangement[at]
-    return _first_better(judge, run, candidates)
+    return _first_better(judge, run, candidates, by.batch)
 
 
 def moved(judge: Judge, run: Run, block: Indices) -> tuple[Run, Doubles]:
@@ -149,7 +174,9 @@ def moved(judge: Judge, run: Run, block: Indices) -> tuple[Run, Doubles]:
     return judge.run(candidates[best], after=run) if kept else run, errors
 
 
-def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Doubles, int]:
+def turned(
+    judge: Judge, run: Run, start: int, by: ClassicParameters = STANDARD
+) -> tuple[Run, Doubles, int]:
     """Exchange the roles within one block after the other until that lowers the error."""
     (one, other), *_ = judge.bank.kind.turns()
     places = np.arange(start, len(run))
@@ -157,13 +184,15 @@ def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Doubles, int]:
     each = np.arange(len(places))
     candidates[each, places, one] = run.arrangement[places, other]
     candidates[each, places, other] = run.arrangement[places, one]
-    return _first_better(judge, run, candidates)
+    return _first_better(judge, run, candidates, by.batch)
 
 
-def _first_better(judge: Judge, run: Run, candidates: Indices) -> tuple[Run, Doubles, int]:
+def _first_better(
+    judge: Judge, run: Run, candidates: Indices, size: int
+) -> tuple[Run, Doubles, int]:
     """Judge candidates in sequence until one lowers the error; results as of `exchanged`."""
     errors: list[Doubles] = []
-    for batch in _batches(candidates):
+    for batch in _batches(candidates, size):
         errors.append(judge.errors(run, batch))
         better = np.flatnonzero(errors[-1] < run.error)
         if len(better):
@@ -174,9 +203,8 @@ def _first_better(judge: Judge, run: Run, candidates: Indices) -> tuple[Run, Dou
     return run, np.concatenate(errors), len(candidates) - 1
 
 
-def _batches(candidates: Indices) -> Iterator[Indices]:
-    """Split candidates into batches that grow, since an early success wastes the batch's rest."""
-    size = 4
+def _batches(candidates: Indices, size: int) -> Iterator[Indices]:
+    """Split candidates into batches that grow from a size."""
     while len(candidates):
         yield candidates[:size]
         candidates, size = candidates[size:], 2 * size

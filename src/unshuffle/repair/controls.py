@@ -30,7 +30,7 @@ from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.solution.alternatives import Alternatives
-from unshuffle.solution.arranging import Reproduction
+from unshuffle.solution.goal import Reproduction
 
 
 @dataclass(frozen=True)

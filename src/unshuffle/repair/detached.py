@@ -40,7 +40,8 @@ from unshuffle.repair.bias_assignment import (
     unit_features,
 )
 from unshuffle.solution.alternatives import Alternatives
-from unshuffle.solution.arranging import Reproduction, Start, arrange
+from unshuffle.solution.arranging import Start, arrange
+from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 

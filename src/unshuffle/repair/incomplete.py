@@ -28,8 +28,9 @@ from unshuffle.repair.division import likely_networks
 from unshuffle.repair.estimation import estimate_last
 from unshuffle.repair.gaps import Traces, unexplained
 from unshuffle.solution.alternatives import problem_of
-from unshuffle.solution.arranging import Reproduction, arrange, given
+from unshuffle.solution.arranging import arrange, given
 from unshuffle.solution.findings import Findings, Gap, Leftover
+from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 

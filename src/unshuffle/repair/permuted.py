@@ -42,7 +42,8 @@ from unshuffle.repair.unit_mending import (
     permuted_columns,
     reassigned_units,
 )
-from unshuffle.solution.arranging import Reproduction, Start, arrange
+from unshuffle.solution.arranging import Start, arrange
+from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 

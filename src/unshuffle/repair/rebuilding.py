@@ -35,7 +35,7 @@ from unshuffle.repair.estimation import (
 )
 from unshuffle.repair.gaps import Orphan, Traces, fill, order_around, unexplained
 from unshuffle.repair.membership import grow, settle_membership, spare_layers
-from unshuffle.solution.arranging import Reproduction
+from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 
 # Log-odds of a block with a layer that was made to fit it.
