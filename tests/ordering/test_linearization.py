@@ -183,10 +183,23 @@ def test_exchanges_agree_with_replacements(loose, rng, activation, role):
     case = loose(outputs=2, activation=activation)
     arrangement = rng.permutation(case.right)
     at = linearize(case.judge, case.judge.run(arrangement))
-    effects = exchange_effects(case.judge, at, role)
+    effects = exchange_effects(case.judge, at, role, role)
     for t in range(5):
         blocks = np.repeat(arrangement[[t]], 5, axis=0)
         blocks[:, role] = arrangement[:, role]
         expected = replacement_effects(case.judge, at, [t] * 5, blocks)
         np.testing.assert_allclose(effects[t], expected, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(effects[t, t], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("role", "source"), [(INP, OUT), (OUT, INP)])
+def test_exchanges_between_roles_agree_with_replacements(square, rng, role, source):
+    case = square(4, outputs=2)
+    arrangement = rng.permutation(case.right)
+    at = linearize(case.judge, case.judge.run(arrangement))
+    effects = exchange_effects(case.judge, at, role, source)
+    for t in range(4):
+        blocks = np.repeat(arrangement[[t]], 4, axis=0)
+        blocks[:, role] = arrangement[:, source]
+        expected = replacement_effects(case.judge, at, [t] * 4, blocks)
+        np.testing.assert_allclose(effects[t], expected, rtol=1e-9, atol=1e-12)

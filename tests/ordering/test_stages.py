@@ -222,6 +222,11 @@ def single_moves(arrangement, kind, reach):
                 swapped = arrangement.copy()
                 swapped[[a, b], role] = swapped[[b, a], role]
                 made.append(swapped)
+        for b in range(length):
+            for one, other in kind.turns():
+                crossed = arrangement.copy()
+                crossed[a, one], crossed[b, other] = crossed[b, other], crossed[a, one]
+                made.append(crossed)
     return {key(each) for each in made}
 
 

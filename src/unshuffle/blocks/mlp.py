@@ -120,18 +120,18 @@ class MlpStack(_Layers):
         inp = self.inp_weight[:, None], self.inp_bias[:, None]
         return _pullback(inp, self.out_weight[:, None], self.activation, x[:, None], g)
 
-    def replaced(self, place: int, role: int, x: Floats, g: Floats) -> Floats:
-        """Projected steps of a block with each inp, or out, layer; see `Stack.replaced`."""
+    def replaced(self, place: int, role: int, others: "MlpStack", x: Floats, g: Floats) -> Floats:
+        """Projected steps of a block with each other inp, or out, layer; see `Stack.replaced`."""
         if role == OUT:
             z = _read((self.inp_weight[place], self.inp_bias[place]), x)
-            steps = self.activation.apply(z) @ self.out_weight.reshape(-1, self.hidden).T
-            steps = steps.reshape(len(x), *self.out_bias.shape)
-            steps += self.out_bias
+            steps = self.activation.apply(z) @ others.out_weight.reshape(-1, self.hidden).T
+            steps = steps.reshape(len(x), *others.out_bias.shape)
+            steps += others.out_bias
             # (rows, blocks, width) @ (rows, width, outputs)
             return steps @ g.transpose(1, 2, 0)
-        z = x @ self.inp_weight.reshape(-1, self.width).T
-        z = z.reshape(len(x), *self.inp_bias.shape)
-        z += self.inp_bias
+        z = x @ others.inp_weight.reshape(-1, self.width).T
+        z = z.reshape(len(x), *others.inp_bias.shape)
+        z += others.inp_bias
         # To pull g through the out layer once is cheaper than to push each hidden layer.
         pulled = g @ self.out_weight[place]
         projected: Floats = self.activation.apply(z) @ pulled.transpose(1, 2, 0)

@@ -125,19 +125,23 @@ def replacement_effects(
     return effects.reshape(len(effects), len(at.residual))
 
 
-def exchange_effects(judge: Judge, at: Linearization, role: int) -> Floats:
-    """Effects of giving each place the piece that each other place has in a role.
+def exchange_effects(judge: Judge, at: Linearization, role: int, source: int) -> Floats:
+    """Effects of giving each place, in a role, the piece that each place has in a source role.
 
     Entry (t, u), of shape (places, places, outputs * rows), puts the piece of place u in place t.
     """
-    blocks = judge.bank.take(at.run.arrangement)
+    blocks = others = judge.bank.take(at.run.arrangement)
+    if source != role:
+        donors = at.run.arrangement.copy()
+        donors[:, role] = donors[:, source]  # nothing else of them is looked at
+        others = judge.bank.take(donors)
     states, adjoints = at.run.states, at.sensitivities
     length, outputs, rows = len(blocks), *adjoints.shape[1:3]
     effects = np.empty((length, length, outputs * rows), states.dtype)
     for t in range(length):
         x, g = states[t], adjoints[t + 1]
         here = project(g, states[t + 1] - x).T[:, None]  # (rows, 1, outputs)
-        steps = blocks.replaced(t, role, x, g)
+        steps = blocks.replaced(t, role, others, x, g)
         effects[t] = (steps - here).transpose(1, 2, 0).reshape(length, -1)
     return effects
 

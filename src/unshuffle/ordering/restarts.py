@@ -56,9 +56,12 @@ def disturbed(
         if roles > 1 and rng.random() < by.swaps:
             a, b = (int(place) for place in rng.integers(length, size=2))
             role = roles - 1 if roles == 2 else int(rng.integers(roles))
+            alike = next(each for each in kind.classes if role in each)
+            source = role if len(alike) == 1 else alike[int(rng.integers(len(alike)))]
             swapped = made.copy()
-            swapped[[a, b], role] = made[[b, a], role]
-            gain = evidence.of(swapped[[a, b]]).sum() - evidence.of(made[[a, b]]).sum()
+            swapped[a, role], swapped[b, source] = made[b, source], made[a, role]
+            both = sorted({a, b})
+            gain = evidence.of(swapped[both]).sum() - evidence.of(made[both]).sum()
             if gain > -length:
                 made = swapped
                 continue
