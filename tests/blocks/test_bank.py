@@ -120,9 +120,7 @@ def test_a_network_of_either_stack_predicts_the_same(bank, looped, rng):
     np.testing.assert_allclose(one.predict(inputs), other.predict(inputs), rtol=1e-12)
     states = one.states(inputs)
     np.testing.assert_allclose(other.states(inputs), states, rtol=1e-12)
-    np.testing.assert_allclose(
-        other.sensitivities(states), one.sensitivities(states), rtol=1e-10, atol=1e-12
-    )
+    np.testing.assert_allclose(other.adjoints(states), one.adjoints(states), rtol=1e-10, atol=1e-12)
     assert one.tensors().keys() == other.tensors().keys()
     name = bank.activation.name
     assert repr(one) == f"Network(4 × [6 → 10 {name} → 6], last 6 → 2, float64)"

@@ -36,7 +36,7 @@ def without_trace(rng, blocks=32, width=8, hidden=64):
 
 
 def test_every_signal_has_a_prior_worth():
-    assert set(WORTH) == {*SIGNALS, "consensus", "template"}
+    assert set(WORTH) == {*SIGNALS, "resemblance", "template"}
 
 
 @pytest.mark.parametrize("blocks", [6, 8, 12])
@@ -208,7 +208,7 @@ def test_constant_signals_and_records_count_for_nothing(dropped):
 
 
 def test_beyond_many_blocks_only_the_template_speaks_for_the_matched_pairs(dropped):
-    by = GroupingParameters(consensus_blocks=6, decisive=np.inf)
+    by = GroupingParameters(resemblance_blocks=6, decisive=np.inf)
     few, many = (
         fuse(
             Clues(layers_of(dropped(blocks=blocks, width=6, hidden=8).network), by=by),
@@ -216,9 +216,9 @@ def test_beyond_many_blocks_only_the_template_speaks_for_the_matched_pairs(dropp
         )
         for blocks in (6, 7)
     )
-    assert {"template", "consensus"} < {*few.weights}
+    assert {"template", "resemblance"} < {*few.weights}
     assert "template" in many.weights
-    assert "consensus" not in many.weights
+    assert "resemblance" not in many.weights
 
 
 def test_without_time_only_what_is_there_is_fused(dropped):

@@ -11,13 +11,14 @@ from unshuffle import Records
 from unshuffle.blocks.activations import find_activation
 from unshuffle.ordering.auto import advance
 from unshuffle.ordering.beam import BeamParameters
-from unshuffle.ordering.classic import PLACEMENTS, classic
+from unshuffle.ordering.classic import classic
 from unshuffle.ordering.descent import DescentParameters
 from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.population import PopulationParameters
 from unshuffle.ordering.restarts import RestartParameters
 from unshuffle.ordering.seeds import SeedParameters
 from unshuffle.ordering.stages import STAGES
+from unshuffle.ordering.sweeps import PLACEMENTS
 
 SHORT = SearchParameters(
     quick=16,

@@ -40,7 +40,7 @@ class Stack(Protocol):
     def replaced(self, place: int, role: int, others: Self, x: Floats, g: Floats) -> Floats:
         """Projected steps of one block with the piece that each of K other blocks has in a role.
 
-        With states x before the block, shape (n, width), and sensitivities g behind it, shape
+        With states x before the block, shape (n, width), and adjoints g behind it, shape
         (outputs, n, width), these are ``g · (block(x) − x)`` for each piece: shape (n, K, outputs).
         """
 

@@ -195,6 +195,10 @@ class MlpBank(_Layers):
         inp, out = self._tensors(parts)
         return _pullback(inp, out[0], self.activation, x, g)
 
+    def hidden_units(self, index: int, x: Floats) -> Floats:
+        """Hidden units of the inp layer of an index on rows x of shape (n, width): (n, hidden)."""
+        return self.activation.apply(_read((self.inp_weight[index], self.inp_bias[index]), x))
+
     def take(self, arrangement: Arrangement) -> MlpStack:
         """The blocks of an arrangement in a row."""
         inp, out = self._tensors(arrangement)
@@ -295,7 +299,7 @@ def _apply(inp: Affine, out: Affine, activation: Activation, x: Floats) -> Float
 def _pullback(
     inp: Affine, out_weight: Floats, activation: Activation, x: Floats, g: Floats
 ) -> Floats:
-    """Pull sensitivities back through a block; leading axes are broadcast."""
+    """Pull adjoints back through a block; leading axes are broadcast."""
     gated = g @ out_weight
     gated *= activation.derivative(_read(inp, x))
     back: Floats = gated @ inp[0]

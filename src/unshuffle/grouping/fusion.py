@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpBank
-from unshuffle.grouping.consensus import consensus, template
 from unshuffle.grouping.matching import Pairs
+from unshuffle.grouping.resemblance import resemblance, template
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, ratio
 from unshuffle.pieces.clock import OutOfTimeError
 
@@ -143,9 +143,9 @@ def _separations(
 
 def _followers(clues: Clues) -> dict[str, Callable[[MlpBank, Pairs], Scores]]:
     """Signals that follow from a matching."""
-    if min(_shape(clues.layers)) > clues.by.consensus_blocks:
+    if min(_shape(clues.layers)) > clues.by.resemblance_blocks:
         return {"template": template}
-    return {"consensus": consensus, "template": template}
+    return {"resemblance": resemblance, "template": template}
 
 
 def _by_ratio_alone(scores: Scores, decisive: float) -> Fusion | None:

@@ -15,7 +15,7 @@ WORTH = {
     "first-order": 0.85,
     "first-order-regression": 1.2,
     "first-order-slope": 0.4,
-    "consensus": 0.6,
+    "resemblance": 0.6,
     "template": 0.4,
 }
 
@@ -40,8 +40,8 @@ class GroupingParameters:
         Matched pairs as much as which the prior counts.
     rounds
         Rounds of self-training, at most.
-    consensus_blocks
-        Blocks beyond which only the template speaks for the matched pairs: consensus takes time
+    resemblance_blocks
+        Blocks beyond which only the template speaks for the matched pairs: resemblance takes time
         that grows with their cube.
     decisive
         Spreads of the wrong pairs' ratios between the best of them and the worst true one, from
@@ -56,5 +56,5 @@ class GroupingParameters:
     worth: Mapping[str, float] = field(default_factory=lambda: WORTH)
     prior_pairs: int = 24
     rounds: int = 8
-    consensus_blocks: int = 128
+    resemblance_blocks: int = 128
     decisive: float = 3.0

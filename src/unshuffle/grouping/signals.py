@@ -77,11 +77,9 @@ class Clues:
         OutOfTimeError
             If no time is left.
         """
-        for weight, bias in zip(self.layers.inp_weight, self.layers.inp_bias, strict=True):
+        for index in range(len(self.layers.inp_weight)):
             self.clock.check()
-            z = x @ weight.T
-            z += bias
-            hidden = self.layers.activation.apply(z)
+            hidden = self.layers.hidden_units(index, x)
             hidden -= hidden.mean(axis=0)
             yield hidden
 

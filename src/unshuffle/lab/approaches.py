@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 
 from unshuffle.errors import UsageError
-from unshuffle.grouping.consensus import template
 from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import MATCHINGS
+from unshuffle.grouping.resemblance import template
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, Signal
 from unshuffle.lab import approach, searches
 from unshuffle.lab.approach import Approach, Kind, Order, Task
@@ -104,7 +104,7 @@ _ALL = (
         "template",
         Kind.PAIRING,
         "training leaves the same pattern in all true products, which the trace's pairs show",
-        "this project; see unshuffle.grouping.consensus",
+        "this project; see unshuffle.grouping.resemblance",
         partial(approach.measure_scores, _template, _optimal),
     ),
     *(_pairing(signal) for signal in OTHER_SIGNALS),

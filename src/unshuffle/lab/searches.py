@@ -17,9 +17,9 @@ from unshuffle.lab.approach import Order, Task
 from unshuffle.lab.metrics import Measurements
 from unshuffle.oracle.evaluation import count_inversions
 from unshuffle.oracle.workers import stop_if_asked
-from unshuffle.ordering.classic import exchanged, inserted, moved
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.sweeps import exchanged, inserted, moved
 from unshuffle.pieces.blueprint import Arrangement, key
 
 

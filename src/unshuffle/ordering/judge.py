@@ -24,6 +24,9 @@ from unshuffle.pieces.records import Records
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
+# Stands for a squared error of 0, whose logarithm no objective can take.
+NOTHING = 1e-200
+
 
 @dataclass(frozen=True)
 class JudgeParameters:

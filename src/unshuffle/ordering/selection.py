@@ -9,12 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unshuffle.ordering.judge import Indices
+from unshuffle.ordering.judge import NOTHING, Indices
 from unshuffle.ordering.moves import Moves
 from unshuffle.pieces.pile import Floats
-
-# Stands for a squared error of 0, whose logarithm the objective cannot take.
-NOTHING = 1e-200
 
 
 @dataclass(frozen=True)

@@ -144,10 +144,10 @@ class ShortDescents(Attempts):
         return _from_problem(state, bench, "all", short=True, accept="near")
 
 
-class Alternatives(Attempts):
+class OtherProblems(Attempts):
     """See whether another problem fits better: another activation, or another last layer."""
 
-    name = "alternatives"
+    name = "other problems"
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """After the descents from seeds, and after populations."""
@@ -292,7 +292,7 @@ STAGES: tuple[Stage, ...] = (
     Polish(),
     SeedDescents(),
     ShortDescents(),
-    Alternatives(),
+    OtherProblems(),
     Noise(),
     Populations(),
     WholeDescents(),
@@ -302,4 +302,4 @@ STAGES: tuple[Stage, ...] = (
 
 # Enough to come near an arrangement that cannot reproduce the record, because pieces are missing
 # or do not belong.
-FIRST_STAGES = (QuickDescents(), Polish(), SeedDescents(always=True), Alternatives())
+FIRST_STAGES = (QuickDescents(), Polish(), SeedDescents(always=True), OtherProblems())

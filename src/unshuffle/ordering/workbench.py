@@ -129,9 +129,9 @@ class Workbench:
             return False
         name = found.alternative, rows, key(found.arrangement)
         if name not in self._done:
-            judge = self.judge(found.alternative, rows)
-            run = Run(found.arrangement, judge.inputs[None], found.error)
-            _remember(self._done, name, self.goal.reproduces(judge, run), most=8)
+            run = self.run(found.alternative, rows, found.arrangement)
+            done = self.goal.reproduces(self.judge(found.alternative, rows), run)
+            _remember(self._done, name, done, most=8)
         return self._done[name]
 
     def confirmed(self, state: State) -> bool:

@@ -114,7 +114,7 @@ class Controls:
         known = self._record(activation, rng)
         alternatives = Alternatives(pile, known, options, anatomy=self.alternatives.anatomy)
         blocks = len(alternatives.problems[0].grouped)
-        goal = Reproduction(arithmetic_of(pile.dtype, known.predictions), blocks)
+        goal = Reproduction(arithmetic_of(pile.dtype, known.predictions), blocks, by=options.goal)
         bench = Workbench(alternatives, rng, goal, options.parameters, options.rows)
         return bench, advance(begin(bench, rng), bench)
 

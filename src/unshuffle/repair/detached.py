@@ -104,7 +104,7 @@ class JointSearch:
         rows = options.rows or -(-STANDARD.equations // max(known.outputs, 1))
         self.sample = known.take(np.arange(min(rows, len(known))))
         arithmetic = arithmetic_of(pile.dtype, known.predictions)
-        self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as)
+        self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as, options.goal)
         self.trace = Trace(pile.ids)
         self.loose = Loose(tuple(self._with_odds(problem, group) for group in loose.groups))
         # Before the record is looked at, what the numbers alone say is the best.

@@ -73,7 +73,14 @@ def likely_networks(
             break
         decided = anatomy.with_last(last)
         with clock.phase("pair"):
-            pairing = pair(pile, records, anatomy=decided, activation=activations[0], clock=clock)
+            pairing = pair(
+                pile,
+                records,
+                anatomy=decided,
+                activation=activations[0],
+                clock=clock,
+                by=options.grouping,
+            )
         problem = problem_of(pile, records, decided, pairing, activations[0])
         rivals = [last_layer(pile, pile[other].id) for other in anatomy.last if other != last]
         everything = as_mlp(problem.network(problem.grouped))

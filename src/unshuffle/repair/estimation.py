@@ -1,7 +1,7 @@
 """Estimate layers that are missing from an arrangement, by least squares on the record.
 
 With everything else in place, a small change of a layer moves the predictions by an outer product.
-Of an out layer ``[W | b]`` at place t it is ``g ⊗ [hidden, 1]``, with g the sensitivities after the
+Of an out layer ``[W | b]`` at place t it is ``g ⊗ [hidden, 1]``, with g the adjoints after the
 block; of an inp layer it is ``(g W_out ∘ a'(z)) ⊗ [x, 1]``. Gauss-Newton steps with
 Levenberg-Marquardt damping (Levenberg 1944, Marquardt 1963) solve for all missing layers at once.
 With fewer equations than unknowns the step is solved for in its dual form, whose kernel is an
@@ -199,7 +199,7 @@ class _Fitting:
     def solver(self, network: MlpNetwork) -> Callable[[float], list[Doubles]]:
         """What solves for the change of each unknown ``[W | b]``, in units of how layers spread."""
         states = network.states(self.x)
-        pulled = network.sensitivities(states)
+        pulled = network.adjoints(states)
         residual = (self.y - network.last(states[-1])).T.reshape(-1)
         spreads = [_spread(network, unknown) for unknown in self.unknowns]
         factors = []

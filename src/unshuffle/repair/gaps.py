@@ -1,8 +1,8 @@
 """Where in an arrangement a block is missing, and how the others are ordered around the gap.
 
 A block that is missing at a gap adds ``g · f(x)`` to the predictions, with the states x and the
-sensitivities g at that gap. Under a Gaussian prior on f this is a Gaussian process over the rows,
-whose kernel is an elementwise product: of the Gram matrix of the sensitivities with that of the
+adjoints g at that gap. Under a Gaussian prior on f this is a Gaussian process over the rows,
+whose kernel is an elementwise product: of the Gram matrix of the adjoints with that of the
 hidden units, or without an inp layer with the arc-cosine kernel of the states, to which infinitely
 many random ReLU units converge (Cho & Saul 2009). How much a block in some gap could explain is
 told by how well one half of the rows foretells the other; where it ran, by the marginal likelihood
@@ -51,7 +51,7 @@ STANDARD = GapParameters()
 
 @dataclass(frozen=True, eq=False)
 class Traces:
-    """What an arrangement leaves of some rows, with the states and sensitivities at each gap.
+    """What an arrangement leaves of some rows, with the states and adjoints at each gap.
 
     The network is in float64. States have shape (gaps, rows, width), `pulled` (gaps, outputs, rows,
     width), and the residual, the record minus what is predicted, (outputs, rows).
@@ -71,7 +71,7 @@ class Traces:
         some, network = slice(most // records.outputs), network.astype(np.float64)
         states = network.states(records.inputs[some])
         residual = (records.predictions[some] - network.last(states[-1])).T
-        return cls(network, states, network.sensitivities(states), residual, clock)
+        return cls(network, states, network.adjoints(states), residual, clock)
 
     def gaps(self) -> Iterator[int]:
         """All gaps; it raises `OutOfTimeError` where no time is left."""

@@ -128,7 +128,7 @@ class _Loose:
                 problems,
                 len(pile),
                 options,
-                Reproduction(arithmetic_of(pile.dtype, self.known.predictions), 1),
+                Reproduction(arithmetic_of(pile.dtype, self.known.predictions), 1, by=options.goal),
                 guessed_last=bool(self.guess),
                 searched=start is not None,
                 divided=divided,
@@ -157,7 +157,14 @@ class _Loose:
             anatomy = anatomy.with_last(pile.index[start.last])
         for activation in activations:
             with clock.phase("pair"):
-                pairing = pair(pile, records, anatomy=anatomy, activation=activation, clock=clock)
+                pairing = pair(
+                    pile,
+                    records,
+                    anatomy=anatomy,
+                    activation=activation,
+                    clock=clock,
+                    by=self.options.grouping,
+                )
             problem = problem_of(pile, records, anatomy, pairing, activation)
             grouped, sure = problem.grouped, problem.evidence.of(problem.grouped)
             if start is not None:

@@ -98,7 +98,7 @@ def _search(
     bank = mlp_bank(pile, anatomy, activation)
     last = last_layer(pile, pile[anatomy.last[0]].id)
     arithmetic = arithmetic_of(pile.dtype, require_predictions(records).predictions)
-    goal, trace = Reproduction(arithmetic, anatomy.blocks), Trace(pile.ids)
+    goal, trace = Reproduction(arithmetic, anatomy.blocks, by=options.goal), Trace(pile.ids)
     best, ending = None, Ending.CONVERGED
     for attempt, match in product(range(by.attempts), likely_pairs(bank, options.clock)):
         log_odds = np.full(match.scores.shape, -np.inf)  # rules out all pairs but the matched ones

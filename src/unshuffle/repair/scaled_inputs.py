@@ -3,7 +3,7 @@
 Where an arrangement is near the truth, the scale and shift of every column that take its misfit
 away are a nonlinear least-squares problem of two unknowns a column, with derivatives from one
 backward pass: the prediction changes by g x' with the scale of a column of x' and by g with its
-shift, g being its sensitivity. It is solved by the method of Levenberg (1944) and Marquardt (1963).
+shift, g being its adjoint. It is solved by the method of Levenberg (1944) and Marquardt (1963).
 """
 
 from collections import deque
@@ -175,7 +175,7 @@ def _linearized(
     with np.errstate(over="ignore", invalid="ignore"):
         states = network.states(inputs * scale + shift)
         last = network.last.pull(states[-1])
-        (sensitivity,) = deque(pull_back(network.blocks.pullback, states, last), maxlen=1)
+        (adjoint,) = deque(pull_back(network.blocks.pullback, states, last), maxlen=1)
         residual = (network.last(states[-1]) - predictions).T.reshape(-1)
-    derivatives = np.concatenate([sensitivity * inputs, sensitivity], axis=2)
+    derivatives = np.concatenate([adjoint * inputs, adjoint], axis=2)
     return residual, derivatives.reshape(len(residual), -1)

@@ -155,12 +155,12 @@ def _exchanges(
     inputs = network.last.enter(some.inputs[:, columns])
     with np.errstate(over="ignore", invalid="ignore"):
         states = network.states(inputs)
-        sensitivity = network.sensitivities(states)[0].astype(np.float64)
+        adjoint = network.adjoints(states)[0].astype(np.float64)
         left = (network.last(states[-1]) - some.predictions).T.astype(np.float64)
     x, errors = inputs.astype(np.float64), []
     for a in range(len(columns) - 1):
         apart = x[:, a, None] - x[:, a + 1 :]
-        pull = sensitivity[:, :, a, None] - sensitivity[:, :, a + 1 :]
+        pull = adjoint[:, :, a, None] - adjoint[:, :, a + 1 :]
         errors.append(np.square(left[:, :, None] - pull * apart).mean(axis=(0, 1)))
     first, second = np.triu_indices(len(columns), 1)
     ranked = np.argsort(np.nan_to_num(np.concatenate(errors), nan=np.inf), kind="stable")
@@ -245,7 +245,7 @@ def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[MlpNe
     reference, some = np.sort(few.predictions, axis=0), known.inputs[: by.seed_rows]
     networks: list[tuple[float, MlpNetwork]] = []
     for activation in options.activations:
-        pairing = pair(pile, known, activation=activation, clock=options.clock)
+        pairing = pair(pile, known, activation=activation, clock=options.clock, by=options.grouping)
         problem = problem_of(pile, known, pairing.anatomy, pairing, activation)
         network = as_mlp(problem.network(problem.grouped))
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,13 +1,13 @@
 """Which hidden unit is which, by the record and what weights say of units.
 
 With everything else in place the prediction is linear in an out layer: a change of column k moves
-it by a_k (g · change), with the unit's activation a and the sensitivities g. All units of a block
+it by a_k (g · change), with the unit's activation a and the adjoints g. All units of a block
 are assigned anew by least squares: under a Gaussian prior with the covariance of the block's own
 columns, the changes that explain the residual best are those of a Gaussian process, as in
 `unshuffle.repair.gaps`. Each unit then gets the column that is closest to what it should have.
 
 Two units k and l that are given each other's columns have the effect −(a_k − a_l) (c_k − c_l),
-where c is what the sensitivities read from a column. The most promising exchanges are chosen
+where c is what the adjoints read from a column. The most promising exchanges are chosen
 together by matching pursuit and judged exactly. What is lowered is ``strength / 2 · log(error)``
 minus the log-likelihoods of the columns by weights: without these a few thousand predictions would
 be explained by wrong exchanges.
@@ -108,11 +108,11 @@ class Units:
         """What changes of columns do to first order; equations are outputs times rows.
 
         It returns all blocks with these columns; of each chosen one activations (equations, hidden)
-        and sensitivities to what it writes (equations, width); and the residual (equations,).
+        and adjoints to what it writes (equations, width); and the residual (equations,).
         """
         network = self.permuted(columns)
         states = network.states(self.inputs)
-        pulled = network.sensitivities(states)[1:]
+        pulled = network.adjoints(states)[1:]
         residual = (self.last(states[-1]) - self.predictions).T.reshape(-1)
         pulled = pulled.reshape(len(pulled), len(residual), -1)
         outputs = len(self.last.bias)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from unshuffle.blocks.network import mean_square, mean_squares
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
@@ -41,7 +42,7 @@ class Reproduction:
 
     def reproduces(self, judge: Judge, run: Run) -> bool:
         """Whether a run reproduces a judge's rows to rounding."""
-        scale = np.mean(np.square(judge.predictions, dtype=np.float64))
+        scale = mean_square(judge.predictions)
         if len(run) < self.blocks or run.error > self.by.promising**2 * scale:
             return False
         some = judge.records.take(np.arange(min(self.by.tolerance_rows, len(judge.inputs))))
@@ -49,8 +50,7 @@ class Reproduction:
         tolerance = rounding_tolerance(network, some.inputs, some.predictions, self.arithmetic)
         if not run.error <= tolerance.mse:  # the mean over the columns
             return False
-        errors = judge.ends.leave(judge.run(run.arrangement).states[-1]) - judge.predictions
-        squares = np.mean(np.square(errors, dtype=np.float64), axis=0)
+        squares = mean_squares(judge.ends.leave(run.states[-1]) - judge.predictions, axis=0)
         return bool((squares <= np.square(tolerance.rms)).all())
 
     def explains(self, problem: Problem, arrangement: Arrangement) -> bool:

@@ -9,9 +9,9 @@ from unshuffle.errors import UsageError
 from unshuffle.files.schema import encode
 from unshuffle.grouping.pairs import FUSED
 from unshuffle.grouping.parameters import GroupingParameters
-from unshuffle.ordering.classic import PLACEMENTS, ClassicParameters
 from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.search import Deadline, Stop
+from unshuffle.ordering.sweeps import PLACEMENTS, ClassicParameters
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock
 from unshuffle.solution.goal import GoalParameters
