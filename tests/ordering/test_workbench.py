@@ -94,6 +94,17 @@ def test_only_what_is_complete_and_finite_can_be_done(bench_of, problem, net, fi
             assert shorter.done(found, 10) == (length >= blocks)
 
 
+def test_the_goal_is_handed_all_states_of_what_was_found(bench_of, problem, net, fit):
+    class Watching(fit):
+        def reproduces(self, judge, run):
+            np.testing.assert_array_equal(run.states, judge.run(net.right).states)
+            return super().reproduces(judge, run)
+
+    bench, _ = bench_of(problem, goal=Watching(1e-9))
+    assert bench.done(bench.judged(0, 10, net.right), 10)
+    assert bench.done(Found(0, net.right, 0.0), 20)
+
+
 def test_the_best_is_confirmed_on_rows_that_the_search_has_not_seen(bench_of, net, fit):
     """Of the rows that lie ahead, as many as were in use."""
     records = net.judge.records
