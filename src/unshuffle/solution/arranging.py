@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.mlp import MlpStack
+from unshuffle.blocks.network import mean_square
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
@@ -53,10 +54,10 @@ class Reproduction:
 
     def reproduces(self, judge: Judge, run: Run) -> bool:
         """Whether a run reproduces a judge's rows to rounding."""
-        scale = np.mean(np.square(judge.predictions, dtype=np.float64))
+        scale = mean_square(judge.predictions)
         if len(run) < self.blocks or run.error > PROMISING**2 * scale:
             return False
-        some = judge.records.take(np.arange(min(TOLERANCE_ROWS, len(judge.inputs))))
+        some = judge.records.first(TOLERANCE_ROWS)
         network = judge.network(run.arrangement)
         tolerance = rounding_tolerance(network, some.inputs, some.predictions, self.arithmetic)
         if not run.error <= tolerance.mse:  # the mean over the columns
@@ -137,6 +138,11 @@ class Searching:
         if start is not None:
             return cls(alternatives, start.trace, start.ending)
         return cls(alternatives, Trace(pile.ids))
+
+    @property
+    def work(self) -> int:
+        """Rows of all steps, added up."""
+        return sum(step.rows for step in self.trace.steps)
 
     def go_on(self, stops: Sequence[Stop] = (), on_state: OnState | None = None) -> Ending:
         """Search until the goal is met, nothing helps any more, or something stops it."""
