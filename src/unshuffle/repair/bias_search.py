@@ -101,7 +101,7 @@ class JointSearch:
         problem, self.rng = self.alternatives.problems[0], np.random.default_rng(options.seed)
         known = problem.known.take(self.rng.permutation(len(problem.known)))
         rows = options.rows or -(-STANDARD.equations // max(known.outputs, 1))
-        self.sample = known.take(np.arange(min(rows, len(known))))
+        self.sample = known.first(rows)
         arithmetic = arithmetic_of(pile.dtype, known.predictions)
         self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as)
         self.trace = Trace(pile.ids)

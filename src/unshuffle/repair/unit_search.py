@@ -164,11 +164,10 @@ class UnitSearch:
         problem = self._problem(permuted_columns(self.blocks, self.hard))
         bench = Workbench([problem], self.rng, self.goal, options.parameters)
         rows = min(options.rows or bench.rows_for(by.equations), len(bench.known))
-        self.sample = bench.known.take(np.arange(rows))
+        self.sample = bench.known.first(rows)
         orders, errors = bench.ranked_seeds(0, rows, self.rng, quick=False)
         self.order = orders[0]
-        known = (bench.known.inputs, bench.known.predictions)
-        self.units = Units(self.blocks, last, scores, *(part.astype(last.dtype) for part in known))
+        self.units = Units.of(self.blocks, last, scores, bench.known)
         self.soft = UnitDescent(self.units, self.rng)
         return Step("seeds", errors, True, self.order, float(errors[0]), rows)
 

@@ -1,30 +1,27 @@
-"""A search in vain: whether its record is of these pieces, and its columns in sequence.
+"""A record that is of no arrangement of the pieces: a search in vain is asked whether it is.
 
-A search that stays far from its record stops now and then, and is doubted. The doubts are asked in
-turn: whether the predictions follow from the inputs at all, whether the columns stand in another
-sequence, and whether records that the pieces make themselves are easier. Where nothing comes of
-them the search goes on.
+Two questions are asked while such a search pauses: whether the predictions follow from the inputs
+at all, and whether records that the pieces make themselves are easier. Where nothing comes of them
+the search goes on.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from unshuffle.ordering.descent import Search, descend
 from unshuffle.ordering.judge import Run
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.search import Ending, InVain, OnState, run_search
+from unshuffle.ordering.search import Ending, run_search
 from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import rank_seeds
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.proof.alterations import standardised
 from unshuffle.proof.noise import find_pattern, foretold, noise_at_most
 from unshuffle.proof.outcome import CONVERGED, Outcome
-from unshuffle.repair.controls import Controls
-from unshuffle.repair.registry import FAR, VAIN
-from unshuffle.repair.shuffled_columns import solve_shuffled
+from unshuffle.repair.controls import ControlParameters, Controls
+from unshuffle.repair.repair import Looks, Repair, far_from, hard_work, needs_predictions
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.solution import Solution
@@ -37,102 +34,69 @@ UNRELATED = (
 
 
 @dataclass(frozen=True)
-class DoubtParameters:
-    """Numbers that say when a search is doubted. Work is counted in rows of all steps, added up."""
+class WrongRecordParameters:
+    """Numbers that say when a record is called wrong. Work is counted in rows of all steps."""
 
-    far: float = FAR  # Share of the predictions' variance from which on a search is far.
-    nowhere: float = 0.25  # The same, from which on other sequences of the columns are tried.
-    patience: int = 32  # Steps before these are tried.
-    vain: int = VAIN  # Work after which it is asked whether predictions follow from inputs at all.
     least: int = 10_000  # Work before controls begin: few blocks are solved with next to none.
     share: float = 2.0  # All controls take at most so many times the work that the search has done.
     share_before: float = 0.25  # The same while a right record may still be hard.
-    hard: int = 8192  # Work for each block that right records which are hard to reproduce take.
-    hardest: int = 200_000  # The same in all.
-    pause: float = 1.5  # Factor by which the work grows from one doubt to the next.
     # How clearly predictions of these pieces follow from inputs at least, in standard deviations.
     # Of 35 recipes and the puzzle none was below 9.6.
     foretold: float = 12.0
     unrelated: float = 2.0  # The same of a record, below which it is no network's.
+    noise: float = 0.1  # Share of the variance that noise makes up at most where blocks are few.
     hidden: float = 0.8  # Part of the error that an arrangement hidden by noise leaves at most.
     arrangements: int = 4  # Random ones that tell whether predictions follow from inputs.
     equations: int = 4096  # Predictions that are as good as all of them, for the last look.
+    controls: ControlParameters = field(default_factory=ControlParameters)  # What steers these.
 
 
-STANDARD = DoubtParameters()
+STANDARD = WrongRecordParameters()
 
 
-class Doubt(ABC):
-    """Something that may keep a search from its record; right ones may take up to `hard` work."""
+class WrongRecord:
+    """A search in vain, and the evidence that its record is of no arrangement of its pieces."""
 
-    def __init__(self, searching: Searching) -> None:
-        self.alternatives, by = searching.alternatives, STANDARD
+    def __init__(self, searching: Searching, by: WrongRecordParameters = STANDARD) -> None:
+        self.searching, self.by, self.alternatives = searching, by, searching.alternatives
         self.problem, self.options = self.alternatives.problems[0], self.alternatives.options
-        blocks, self.few = len(self.problem.grouped), self.options.parameters.few_blocks
-        self.hard = 0 if blocks <= self.few else min(by.hard * blocks, by.hardest)
-
-    @abstractmethod
-    def ask(self, searching: Searching, work: int) -> Solution | None:
-        """What comes of this doubt after so much work; None if nothing, or nothing yet."""
-
-
-def search_with_doubts(
-    searching: Searching,
-    doubts: Sequence[Doubt],
-    *,
-    most: float = np.inf,
-    on_state: OnState | None = None,
-) -> Solution | None:
-    """Go on with a search, and stop now and then to ask the doubts, the cheapest first.
-
-    It returns what a doubt came to; None where the search has ended, or paused after `most` work.
-    """
-    stop = InVain(STANDARD.vain, STANDARD.far * searching.alternatives.records.variance)
-    while searching.go_on((stop,), on_state) is Ending.STOPPED:
-        for doubt in doubts:
-            found = doubt.ask(searching, stop.done)
-            if found is not None:
-                return found
-        if stop.done >= most:
-            return None
-        stop.work = min(STANDARD.pause * stop.done, max(most, stop.done + 1))
-    return None
-
-
-class WrongRecord(Doubt):
-    """The record may be of no arrangement of these pieces, or even `unrelated` to its inputs."""
-
-    def __init__(self, searching: Searching) -> None:
-        super().__init__(searching)
+        self.few = self.options.parameters.few_blocks
         self.controls: Controls | None = None
-        self.unrelated = False
-        self._asked, self._telling, self._hidden = False, True, False
+        self._hidden = False
         self._variance = self.problem.known.variance
 
-    def ask(self, searching: Searching, work: int) -> Solution | None:
-        """Whether the predictions follow from the inputs, and whether controls are easier."""
-        best = searching.trace.steps[-1]
-        if not self._asked:
-            self._asked, self.unrelated = True, self._is_unrelated()
-            if self.unrelated:
-                return self._refuted(searching.solution())
-        if work < STANDARD.least or not self._telling or not best.error < self._variance:
-            return None
-        if self.controls is None:
-            self._telling = self._sees_through_noise()
-            if not self._telling:
-                return None
-            self.controls = Controls(self.alternatives)
-        share = STANDARD.share if work > self.hard else STANDARD.share_before
-        self.controls.advance(best.arrangement, int(share * work))
-        if not self.controls.passed:
-            return None
-        self._telling = False
-        ending = self._last_look(searching)
-        solution = searching.solution()
-        if ending is Ending.CONVERGED and self._refutes(solution):
-            return self._refuted(solution)
-        return solution
+    def looks(self) -> Looks:
+        """Whether the predictions follow from the inputs; then whether controls are easier."""
+        if self._is_unrelated():
+            yield lambda: self._refuted(self.searching.solution())
+        while self.searching.work < self.by.least or not self._best.error < self._variance:
+            yield None
+        if self._sees_through_noise():
+            self.controls = Controls(self.alternatives, self.by.controls)
+            while not self._passed_by(self.controls):
+                yield None
+            yield self._judged
+
+    @property
+    def _best(self) -> Step:
+        return self.searching.trace.steps[-1]
+
+    def _passed_by(self, controls: Controls) -> bool:
+        """Whether enough controls are solved, with their share of the work done so far."""
+        work, best = self.searching.work, self._best
+        if best.error < self._variance:
+            hard = work <= hard_work(self.searching)
+            share = self.by.share_before if hard else self.by.share
+            controls.advance(best.arrangement, int(share * work))
+        return controls.passed
+
+    def _judged(self) -> Solution:
+        """What the search has come to after a last look; a wrong record if that is still far."""
+        ending = self._last_look()
+        if ending is not Ending.CONVERGED:
+            self.searching.ending = ending
+        solution = self.searching.solution()
+        return self._refuted(solution) if self._refutes(solution) else solution
 
     def _refutes(self, solution: Solution) -> bool:
         """Whether what is left follows from the inputs, so that it is no noise."""
@@ -141,7 +105,7 @@ class WrongRecord(Doubt):
             and not self._hidden
             # Standardised inputs keep a right record from being reproduced just as well.
             and not standardised(self.alternatives.records)
-            and STANDARD.far * self._variance < solution.mse < self._variance
+            and far_from(self.problem.known) < solution.mse < self._variance
             and find_pattern(solution.network, self.problem.known).significant
         )
 
@@ -159,11 +123,11 @@ class WrongRecord(Doubt):
         """
         known = self.problem.known
         many = len(self.problem.grouped) > self.few
-        return many or noise_at_most(known.inputs, known.predictions) < STANDARD.far
+        return many or noise_at_most(known.inputs, known.predictions) < self.by.noise
 
-    def _last_look(self, searching: Searching) -> Ending:
+    def _last_look(self) -> Ending:
         """Search with all rows, as noise may ask for; the steps report what fits best."""
-        options, best, found = self.options, searching.trace.steps[-1].arrangement, []
+        options, best, found = self.options, self._best.arrangement, []
 
         def steps() -> Iterator[Step]:
             rng = np.random.default_rng(options.seed)
@@ -176,9 +140,10 @@ class WrongRecord(Doubt):
             errors, rows = np.array([run.error]), len(problem.known)
             yield Step("all rows", errors, True, run.arrangement, run.error, rows)
 
-        ending = run_search(steps(), searching.trace, stops=options.stops, on_step=options.on_step)
+        trace, stops = self.searching.trace, options.stops
+        ending = run_search(steps(), trace, stops=stops, on_step=options.on_step)
         least = min((run.error for run in found[::2]), default=np.inf)
-        self._hidden = min(run.error for run in found) < STANDARD.hidden * least
+        self._hidden = min(run.error for run in found) < self.by.hidden * least
         return ending
 
     def _over_all_rows(
@@ -187,8 +152,7 @@ class WrongRecord(Doubt):
         """Descend from seeds on all rows, where noise hides nothing; shortly if blocks are many."""
         by = self.options.parameters
         known = problem.known.take(rng.permutation(len(problem.known)))
-        rows = min(-(-STANDARD.equations // known.outputs), len(known))
-        judge = problem.judge(known.take(np.arange(rows)))
+        judge = problem.judge(known.first(-(-self.by.equations // known.outputs)))
         large = len(problem.grouped) > by.few_blocks
         inputs = problem.records.inputs[rng.permutation(len(problem.records))[: by.seed_rows]]
         seeds, _ = rank_seeds(problem, judge, inputs, by.ranked_rows, quick=False)
@@ -201,7 +165,7 @@ class WrongRecord(Doubt):
 
     def _is_unrelated(self) -> bool:
         """Whether predictions do not follow from the inputs, as any of these pieces would."""
-        problem, known, by = self.problem, self.problem.known, STANDARD
+        problem, known, by = self.problem, self.problem.known, self.by
         if foretold(known.inputs, known.predictions) > by.unrelated:
             return False
         rng = np.random.default_rng(self.options.seed)
@@ -212,27 +176,8 @@ class WrongRecord(Doubt):
         )
 
 
-class OtherColumns(Doubt):
-    """The record's input columns may stand in another sequence."""
-
-    def __init__(self, searching: Searching) -> None:
-        super().__init__(searching)
-        self.tried = not len(self.problem.known)
-        self.found: Solution | None = None
-
-    def ask(self, searching: Searching, work: int) -> Solution | None:
-        """What other sequences come to, once the search is nowhere near."""
-        steps = searching.trace.steps
-        nowhere = steps[-1].error > STANDARD.nowhere * self.alternatives.records.variance
-        due = len(steps) >= STANDARD.patience and work >= self.hard and nowhere
-        return self.attempt() if due else None
-
-    def attempt(self) -> Solution | None:
-        """What came of other sequences, which are tried once; None if nothing."""
-        # Of how inputs and layers correspond nothing is known where the roles of pieces are open.
-        one, anatomy = self.alternatives, self.alternatives.anatomy
-        decided = anatomy is not None and not anatomy.interchangeable and len(anatomy.last) == 1
-        if not self.tried and decided:
-            self.tried = True
-            self.found = solve_shuffled(one.pile, one.records, one.options)
-        return self.found
+WRONG_RECORD = Repair(
+    "wrong record",
+    requires=needs_predictions,
+    looks=lambda case, searching: WrongRecord(searching).looks(),
+)
