@@ -11,7 +11,7 @@ from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
 from unshuffle.ordering.trace import OnStep
-from unshuffle.pieces.clock import Clock
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
@@ -141,7 +141,7 @@ def solve(
         if usable is not records and solution.rows and not _fits_clipped(solution, records):
             case = replace(case, records=records)
             solution = put_together(case)
-        solution = _annotated(solution, case, records)
+        solution = _annotated(solution, pile, records, case.records, clock)
         if solution.outcome in FAILED:
             solution = solution.noted(*_remarks(solution, case))
     repeated = given - len(records)
@@ -224,7 +224,8 @@ def _tried(
     repair: Repair, case: Case, run: Callable[[], Solution | None], asked: Asked
 ) -> Solution | None:
     """What comes of a repair, which is noted."""
-    with case.options.clock.phase(repair.name):
+    found = None
+    with case.options.clock.phase(repair.name), suppress(OutOfTimeError):
         found = run()
     asked[repair.name] = "nothing came of it" if found is None else str(found.outcome)
     return found
@@ -269,19 +270,21 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
 
 
-def _annotated(solution: Solution, case: Case, records: Records) -> Solution:
+def _annotated(
+    solution: Solution, pile: Pile, records: Records, usable: Records, clock: Clock
+) -> Solution:
     """The solution with what was noticed of weights and record, where it is not exact on all rows.
 
-    What is exact but for clipped predictions, which the case leaves out, is approximate.
+    What is exact but for clipped predictions, which are not `usable`, is approximate.
     """
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
     notes = altered_record(records)
-    if solution.pairing is not None and case.options.clock.left > -STANDARD.grace:
-        notes = (*kept_coarsely(case.pile), *notes)
+    if solution.pairing is not None and clock.left > -STANDARD.grace:
+        notes = (*kept_coarsely(pile), *notes)
     if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
         with suppress(KeyboardInterrupt):  # the answer is there, and is not lost for a note
-            notes += _noise(solution, case.pile, case.records.predicted())
+            notes += _noise(solution, pile, usable.predicted())
     if not notes:
         return solution
     outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome

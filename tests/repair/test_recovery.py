@@ -33,7 +33,7 @@ from unshuffle.repair.incomplete import solve_incomplete
 from unshuffle.repair.missing_pieces import MissingParameters
 from unshuffle.repair.rebuilding import Rebuilding
 from unshuffle.repair.repair import hard_work
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import Reproduction, arrange
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -351,7 +351,7 @@ def test_each_column_of_predictions_is_judged_in_its_own_unit(dropped, rng):
     order = np.array([case.pile.index[name] for name in case.permutation[:-1]]).reshape(-1, 2)
     for each, wrong in ((predictions, False), (mixed, True)):
         record = Records(case.records.inputs, each)
-        problem = Alternatives(Pile(pieces), record, Options()).problems[0]
+        problem = Problems(Pile(pieces), record, Options()).problems[0]
         goal = Reproduction("float32", 2)
         rebuilding = Rebuilding(iter([replace(problem, grouped=order)]), 5, Options(), goal)
         assert rebuilding._leaves(rebuilding.standing, 0.5) is wrong
@@ -359,7 +359,7 @@ def test_each_column_of_predictions_is_judged_in_its_own_unit(dropped, rng):
 
 def test_alternatives_can_be_gone_through_again(dropped):
     case = dropped()
-    alternatives = Alternatives(case.pile, case.records, Options())
+    alternatives = Problems(case.pile, case.records, Options())
     first = [*alternatives]
     assert len(first) == len(ACTIVATIONS)
     assert [*map(id, alternatives)] == [*map(id, first)]

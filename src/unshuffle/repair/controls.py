@@ -29,7 +29,7 @@ from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import arithmetic_of
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import Reproduction
 
 
@@ -50,7 +50,7 @@ class ControlParameters:
 class Controls:
     """The controls of a search: those that are `solved`, and rows of all their steps, `spent`."""
 
-    def __init__(self, alternatives: Alternatives, by: ControlParameters) -> None:
+    def __init__(self, alternatives: Problems, by: ControlParameters) -> None:
         self.alternatives, self.by = alternatives, by
         self.solved = self.spent = 0
         self._running: list[tuple[Workbench, Iterator[State]]] = []
@@ -110,7 +110,7 @@ class Controls:
         options, pile = self.alternatives.options, self.alternatives.pile
         rng = np.random.default_rng([options.seed, number])
         known = self._record(activation, rng)
-        alternatives = Alternatives(pile, known, options, anatomy=self.alternatives.anatomy)
+        alternatives = Problems(pile, known, options, anatomy=self.alternatives.anatomy)
         blocks = len(alternatives.problems[0].grouped)
         goal = Reproduction(arithmetic_of(pile.dtype, known.predictions), blocks)
         bench = Workbench(alternatives, rng, goal, options.parameters, options.rows)

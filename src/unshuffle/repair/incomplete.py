@@ -10,7 +10,6 @@ import numpy as np
 from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.network import mean_square
-from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.grouping import pair
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search
@@ -123,7 +122,7 @@ class _Loose:
         problems = self._problems(start)
         if divided:
             problems = likely_networks(pile, records, self.anatomy, options)
-        with single_threaded_blas(), options.clock.phase("order"):
+        with options.clock.phase("order"):
             search = rebuilding.Rebuilding(
                 problems,
                 len(pile),

@@ -2,11 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from unshuffle.blocks.activations import FURTHER, LEAKY, leaky_relu
 from unshuffle.blocks.mlp import as_mlp
-from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.search import InVain
 from unshuffle.proof.activation import fitting_activation
 from unshuffle.proof.outcome import FINAL, Outcome
@@ -61,10 +58,9 @@ def _searched_on(case: Case, solution: Solution) -> Solution | None:
     best, known, by = None, case.records.predicted(), STANDARD
     for _ in range(by.rounds):
         network = as_mlp(solution.network)
-        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
-            fitting = fitting_activation(network, known)
-            blocks = replace(network.blocks, activation=fitting)
-            left = replace(network, blocks=blocks).error(known.inputs, known.predictions)
+        fitting = fitting_activation(network, known)
+        blocks = replace(network.blocks, activation=fitting)
+        left = replace(network, blocks=blocks).error(known.inputs, known.predictions)
         if not left < by.lower * solution.mse:
             break
         options = replace(case.options, activation=fitting.name)

@@ -1,7 +1,6 @@
 """Hidden units that inp and out layers list in different sequences, where that is said."""
 
 from unshuffle.blocks.mlp import as_mlp
-from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.repair.case import Case
 from unshuffle.repair.repair import Repair
 from unshuffle.solution.solution import Solution
@@ -10,8 +9,7 @@ from unshuffle.solution.solution import Solution
 def _run(case: Case, _: Solution | None) -> Solution:
     from unshuffle.repair.unit_search import solve_permuted
 
-    with single_threaded_blas():  # that of SciPy too, which is loaded now
-        return solve_permuted(case.pile, case.records, case.options)
+    return solve_permuted(case.pile, case.records, case.options)
 
 
 def _remark(case: Case, solution: Solution) -> str | None:

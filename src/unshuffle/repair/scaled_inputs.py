@@ -14,7 +14,6 @@ import numpy as np
 
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.blocks.network import pull_back
-from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.clock import Clock
@@ -92,8 +91,7 @@ def _run(case: Case, found: Solution | None) -> Solution | None:
         if ended or not solution.mse < by.helpful * error:
             break
         error = solution.mse
-        with clock.phase("scales"), single_threaded_blas():
-            scaling = fit_scaling(as_mlp(solution.network), known, clock)
+        scaling = fit_scaling(as_mlp(solution.network), known, clock)
         if scaling is None:
             return None
         solution = arrange_on(pile, scaling.applied(records), options, by.steps, solution)
@@ -127,8 +125,7 @@ def _helps(found: Solution, known: Records, clock: Clock) -> bool:
     if not found.mse < known.variance:
         return False
     some, network = known.first(by.few_rows), as_mlp(found.network)
-    with clock.phase("scales"), single_threaded_blas():
-        scaling = fit_scaling(network, some, clock, by.few_iterations)
+    scaling = fit_scaling(network, some, clock, by.few_iterations)
     if scaling is None:
         return False
     before, after = (

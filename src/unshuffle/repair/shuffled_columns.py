@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.blocks.network import mean_square
-from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
 from unshuffle.grouping import pair
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.seeds import SEEDS
 from unshuffle.pieces.anatomy import Anatomy
-from unshuffle.pieces.clock import Clock, OutOfTimeError
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import CONVERGED, Outcome
@@ -184,11 +183,7 @@ def _error(network: MlpNetwork, some: Records, columns: Columns) -> float:
 def _run(case: Case, _: Solution | None) -> Solution | None:
     """Search for the columns and the order in turn; `KeyboardInterrupt` if that is interrupted."""
     pile, records, options = case.pile, case.records, case.options
-    try:
-        with options.clock.phase("columns"), single_threaded_blas():
-            beginnings = _beginnings(pile, records.predicted(), options)
-    except OutOfTimeError:
-        return None
+    beginnings = _beginnings(pile, records.predicted(), options)
     tried = (_in_turn(pile, records, options, *beginning) for beginning in beginnings)
     solution = next((solution for solution in tried if solution is not None), None)
     if solution is not None and solution.outcome is Outcome.INTERRUPTED:
@@ -235,8 +230,7 @@ def _in_turn(
         if solution.outcome in CUT_OFF:
             return solution
         network, known = as_mlp(solution.network), records.predicted()
-        with clock.phase("columns"), single_threaded_blas():
-            better, exchanged = exchange_columns(network, known, columns, clock)
+        better, exchanged = exchange_columns(network, known, columns, clock)
         if not better < by.helpful * error:
             break
         error, columns = better, exchanged

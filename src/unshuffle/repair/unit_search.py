@@ -80,7 +80,7 @@ def solve_permuted(
             "hidden units can only be matched where shapes tell inp, out and last layers apart and "
             "each piece has its bias; solve without looking for permuted units"
         )
-    with options.clock.phase("units"), single_threaded_blas():
+    with single_threaded_blas():  # that of SciPy too, which is loaded now
         search, start = _search(pile, anatomy, records, options, by)
     outs = [pile[position].id for position in search.problem.grouped[:, OUT]]
     units = {name: tuple(which.tolist()) for name, which in zip(outs, search.hard, strict=True)}
