@@ -17,7 +17,7 @@ from unshuffle.errors import FileError, PileError, UsageError
 from unshuffle.grouping.groups import group
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.blueprint import Edge, Kind, Role, same_pieces
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.options import Options
 
@@ -157,7 +157,7 @@ def test_what_only_the_puzzles_kind_has_is_not_there(solution):
 def arranged(case, *stops):
     """Search for the arrangement of all pieces, and for nothing else."""
     options = Options()
-    alternatives = Alternatives(case.pile, case.records, options, blueprint=case.blueprint)
+    alternatives = Problems(case.pile, case.records, options, blueprint=case.blueprint)
     return arrange(case.pile, case.records, options, alternatives=alternatives, stops=stops)
 
 

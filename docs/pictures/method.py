@@ -22,7 +22,7 @@ from unshuffle.ordering.linearization import Linearization, linearize, shift_eff
 from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.selection import STANDARD
 from unshuffle.pieces.blueprint import Arrangement
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.options import Options
 from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, PALE, axis, legend, picture
 
@@ -173,7 +173,7 @@ def true_pairs(pairing: Pairing, solution: Solution) -> NDArray[np.bool_]:
 def judge_of(pile: Pile, records: Records) -> Judge:
     """A judge on some rows."""
     rows = records.take(np.arange(ROWS))
-    return Alternatives(pile, rows, Options()).problems[0].judge(rows)
+    return Problems(pile, rows, Options()).problems[0].judge(rows)
 
 
 def disturbed(judge: Judge, truth: Arrangement) -> tuple[Run, Linearization]:

@@ -109,7 +109,7 @@ def divide(network: MlpNetwork, rivals: Sequence[Linear], known: Records) -> Ran
     written = _written_for(blocks, last)
     if rivals:
         written -= np.mean([_written_for(blocks, rival) for rival in rivals], axis=0)
-    some = known.take(np.arange(min(by.record_rows, len(known))))
+    some = known.first(by.record_rows)
     signals = [standardised(written), standardised(_follows(network, some))]
     seen = [likeness(view) for name, view in views(network).items() if "last layer" not in name]
     smoothers = [leave_one_out(kernel, by.seriation) for kernel in seen if kernel.any()]
@@ -133,7 +133,7 @@ def likeliest_counts(
     the one ends. The best seed is nearest where all blocks are of one network.
     """
     by, rows = STANDARD, min(STANDARD.judged_rows, len(problem.known))
-    judge = problem.judge(problem.known.take(np.arange(rows)))
+    judge = problem.judge(problem.known.first(rows))
     inputs = judge.inputs[: by.seed_rows]
     found: list[tuple[float, Problem]] = []
     for count in range(1, len(ranking), -(-len(ranking) // by.counts)):

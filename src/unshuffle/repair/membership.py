@@ -127,7 +127,7 @@ def _replacements(
     places = np.repeat(np.arange(len(run)), blocks.shape[1])
     blocks = blocks.reshape(-1, 2)
     likeliest = _lowest(evidence.of(standing)[places] - evidence.of(blocks), by.replaced)
-    few = judge.records.take(np.arange(min(by.screened_rows, len(judge.inputs))))
+    few = judge.records.first(by.screened_rows)
     judge = Judge(judge.bank, judge.ends, few)
     at = linearize(judge, judge.run(standing))
     effects = replacement_effects(judge, at, places[likeliest].tolist(), blocks[likeliest])

@@ -20,7 +20,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.solution.options import Options
 
 
-class Alternatives:
+class Problems:
     """What there is to order: a problem for each blueprint, the likeliest first.
 
     Each is made only when the search asks for it, and remembered. Without a blueprint they are the

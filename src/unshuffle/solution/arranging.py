@@ -33,7 +33,7 @@ from unshuffle.proof.verification import (
     clearly_best,
     judge_network,
 )
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -53,7 +53,7 @@ def arrange(
     records: Records,
     options: Options,
     *,
-    alternatives: Alternatives | None = None,
+    alternatives: Problems | None = None,
     start: Start | None = None,
     stops: Sequence[Stop] = (),
 ) -> Solution:
@@ -71,7 +71,7 @@ def arrange(
 class Searching:
     """A search that can go on: what there is to order, what was done, and where it stands."""
 
-    alternatives: Alternatives
+    alternatives: Problems
     trace: Trace
     ending: Ending | None = None  # None where it can go on
     state: State | None = None  # None before the first round, and without predictions
@@ -84,21 +84,26 @@ class Searching:
         records: Records,
         options: Options,
         *,
-        alternatives: Alternatives | None = None,
+        alternatives: Problems | None = None,
         anatomy: Anatomy | None = None,
         blueprint: Blueprint | None = None,
         start: Start | None = None,
     ) -> "Searching":
-        """A search that has not begun; parameters are those of `arrange` and `Alternatives`."""
+        """A search that has not begun; parameters are those of `arrange` and `Problems`."""
         with single_threaded_blas():
             if alternatives is None:
                 first = None if start is None else start.arrangement
-                alternatives = Alternatives(
+                alternatives = Problems(
                     pile, records, options, anatomy=anatomy, blueprint=blueprint, start=first
                 )
         if start is not None:
             return cls(alternatives, start.trace, start.ending)
         return cls(alternatives, Trace(pile.ids))
+
+    @property
+    def work(self) -> int:
+        """Rows of all steps, added up."""
+        return sum(step.rows for step in self.trace.steps)
 
     def go_on(self, stops: Sequence[Stop] = (), on_state: OnState | None = None) -> Ending:
         """Search until the goal is met, nothing helps any more, or something stops it."""
@@ -152,7 +157,7 @@ def given(
     `blocks` are the ids of the pieces of each block, in the order in which the blocks run.
     """
     with single_threaded_blas():
-        alternatives = Alternatives(pile, records, options)
+        alternatives = Problems(pile, records, options)
         problem = alternatives.problems[0]
         arrangement = np.array([[pile.index[name] for name in block] for block in blocks], np.intp)
         error = problem.judge(problem.known).run(arrangement).error
@@ -190,7 +195,7 @@ def certified(
 
 
 def conclude(
-    alternatives: Alternatives,
+    alternatives: Problems,
     trace: Trace,
     arrangement: Arrangement,
     ending: Ending | None,

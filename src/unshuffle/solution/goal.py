@@ -45,7 +45,7 @@ class Reproduction:
         scale = mean_square(judge.predictions)
         if len(run) < self.blocks or run.error > self.by.promising**2 * scale:
             return False
-        some = judge.records.take(np.arange(min(self.by.tolerance_rows, len(judge.inputs))))
+        some = judge.records.first(self.by.tolerance_rows)
         network = judge.network(run.arrangement)
         tolerance = rounding_tolerance(network, some.inputs, some.predictions, self.arithmetic)
         if not run.error <= tolerance.mse:  # the mean over the columns

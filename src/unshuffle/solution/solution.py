@@ -159,7 +159,9 @@ class Solution:
         return replace(self, outcome=outcome, findings=findings or self.findings)
 
     def noted(self, *notes: str) -> "Solution":
-        """The solution with more notes among its findings."""
+        """The solution with more notes among its findings, if there are any."""
+        if not notes:
+            return self
         findings = self.findings or Findings()
         return replace(self, findings=replace(findings, notes=(*findings.notes, *notes)))
 

@@ -39,7 +39,7 @@ from unshuffle.repair.bias_assignment import (
     reassigned,
     unit_features,
 )
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import Start, arrange
 from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
@@ -78,7 +78,7 @@ Rounds = Generator[Step, None, Joint]
 def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
     """Put together a network whose biases are pieces of their own; errors are those of `solve`."""
     check_biases(pile)
-    with options.clock.phase("biases"), single_threaded_blas():
+    with single_threaded_blas():  # that of SciPy too, which is loaded now
         search = JointSearch(pile, records, options)
         stops, trace = options.stops, search.trace
         ending = run_search(search.steps(), trace, stops=stops, on_step=options.on_step)
@@ -98,11 +98,11 @@ class JointSearch:
     def __init__(self, pile: Pile, records: Records, options: Options) -> None:
         self.options, loose = options, Loose.of(pile)
         means = {pile[p].id: bias for p, bias in loose.values(loose.nothing).items()}
-        self.alternatives = Alternatives(pile.joined(means), records, options)
+        self.alternatives = Problems(pile.joined(means), records, options)
         problem, self.rng = self.alternatives.problems[0], np.random.default_rng(options.seed)
         known = problem.known.take(self.rng.permutation(len(problem.known)))
         rows = options.rows or -(-STANDARD.equations // max(known.outputs, 1))
-        self.sample = known.take(np.arange(min(rows, len(known))))
+        self.sample = known.first(rows)
         arithmetic = arithmetic_of(pile.dtype, known.predictions)
         self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as, options.goal)
         self.trace = Trace(pile.ids)
