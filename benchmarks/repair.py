@@ -23,7 +23,7 @@ from unshuffle.ordering.trace import Trace
 from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
-from unshuffle.solution.arranging import Reproduction
+from unshuffle.solution.goal import Reproduction
 
 RECIPES = ("depth-12", "adam", "adamw-heavy", "zero-init", "sgd", "width-16", "width-32", "smooth")
 

@@ -17,7 +17,7 @@ from unshuffle.errors import FileError, PileError, UsageError
 from unshuffle.grouping.groups import group
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.blueprint import Edge, Kind, Role, same_pieces
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.options import Options
 
@@ -157,7 +157,7 @@ def test_what_only_the_puzzles_kind_has_is_not_there(solution):
 def arranged(case, *stops):
     """Search for the arrangement of all pieces, and for nothing else."""
     options = Options()
-    alternatives = Alternatives(case.pile, case.records, options, blueprint=case.blueprint)
+    alternatives = Problems(case.pile, case.records, options, blueprint=case.blueprint)
     return arrange(case.pile, case.records, options, alternatives=alternatives, stops=stops)
 
 
@@ -295,6 +295,39 @@ def test_roles_of_one_shape_that_share_an_axis_are_coupled(rng):
     solution = solve(pile, records, blueprint=blueprint)
     assert solution.exact
     assert solution.blocks == names
+
+
+def test_the_tensors_of_an_edge_have_any_names(rng):
+    pile, records, blueprint, names = couple(rng, blocks=4)
+    renamed = Pile(Piece(piece.id, {"w": piece.weight}) for piece in pile)
+    roles = tuple(Role(name, {"w": (8, 8)}) for name in ("inp", "out"))
+
+    def called(block):
+        return {role: {"weight": tensors["w"]} for role, tensors in block.items()}
+
+    solution = solve(
+        renamed,
+        records,
+        blueprint=LoopBlueprint(
+            Kind("couple", roles, (Edge(0, 1, 0, 1, "w", "w"),)),
+            lambda block, x: blueprint.apply(called(block), x),
+            lambda block, x, g: blueprint.pullback(called(block), x, g),
+            blueprint.given_ends,
+        ),
+    )
+    assert solution.exact
+    assert solution.blocks == names
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"signal": "trace"}, {"activation": "relu"}, {"permuted_units": True}, {"matching": "greedy"}],
+)
+def test_what_says_nothing_of_its_blocks_is_refused(rng, options):
+    pile, records, blueprint, _ = couple(rng, blocks=2)
+    (name,) = options
+    with pytest.raises(UsageError, match=f"{name}= cannot be used with blueprint="):
+        solve(pile, records, blueprint=blueprint, **options)
 
 
 def test_functions_of_the_wrong_shape_are_refused(rng):

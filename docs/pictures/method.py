@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from unshuffle import Pairing, Pile, Records, Solution, pair, read_pile, read_records, solve
 from unshuffle.blocks.mlp import INP
 from unshuffle.grouping import SIGNALS
-from unshuffle.grouping.fusion import WORTH
+from unshuffle.grouping.parameters import WORTH
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import Linearization, linearize, shift_effects, shifts
 from unshuffle.ordering.moves import shifted
-from unshuffle.ordering.selection import RIDGE
+from unshuffle.ordering.selection import STANDARD
 from unshuffle.pieces.blueprint import Arrangement
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.options import Options
 from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, PALE, axis, legend, picture
 
@@ -145,7 +145,7 @@ def regression(judge: Judge, truth: Arrangement) -> Axes:
     run, at = disturbed(judge, truth)
     effects = shift_effects(judge, at, 1).astype(np.float64)
     gram = effects @ effects.T
-    gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    gram += STANDARD.ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
     wanted = np.linalg.solve(gram, -effects @ at.residual)
     place = {inp: place for place, inp in enumerate(truth[:, INP].tolist())}
     stands = [place[inp] for inp in run.arrangement[:, INP].tolist()]
@@ -173,7 +173,7 @@ def true_pairs(pairing: Pairing, solution: Solution) -> NDArray[np.bool_]:
 def judge_of(pile: Pile, records: Records) -> Judge:
     """A judge on some rows."""
     rows = records.take(np.arange(ROWS))
-    return Alternatives(pile, rows, Options()).problems[0].judge(rows)
+    return Problems(pile, rows, Options()).problems[0].judge(rows)
 
 
 def disturbed(judge: Judge, truth: Arrangement) -> tuple[Run, Linearization]:

@@ -1,19 +1,17 @@
 """The front door of the library: `solve`."""
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unshuffle.blocks.activations import FURTHER
 from unshuffle.blocks.blueprints import Blueprint
-from unshuffle.blocks.mlp import MlpBank, as_mlp
 from unshuffle.blocks.threads import single_threaded_blas
-from unshuffle.errors import PileError
-from unshuffle.ordering.search import Ending, InVain, OnState
+from unshuffle.errors import PileError, UsageError
 from unshuffle.ordering.trace import OnStep
-from unshuffle.pieces.clock import Clock
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
@@ -21,33 +19,25 @@ from unshuffle.proof.coarseness import kept_coarsely
 from unshuffle.proof.outcome import CONVERGED, FINAL, SETTLED, Outcome
 from unshuffle.proof.verification import shows_noise
 from unshuffle.repair.case import Case
-from unshuffle.repair.registry import (
-    EVIDENT,
-    FAR,
-    MISSING_PIECES,
-    OTHER_ACTIVATION,
-    REPAIRS,
-    VAIN,
-    Repair,
-    has_improbable_pairs,
-    suspected,
-)
-from unshuffle.solution.arranging import Searching
+from unshuffle.repair.registry import REPAIRS, serving, suspected
+from unshuffle.repair.repair import NOT_TRIED, STANDARD, Repair, pauses
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
 if TYPE_CHECKING:
     from unshuffle.solution.checkpointing import Checkpoint
 
-NOT_TRIED = "not tried: "
+FAILED = (*CONVERGED, Outcome.NO_FIT, Outcome.BUDGET_SPENT)
 NO_TIME = "no time was left"
-GRACE = 1.0  # seconds beyond the time limit up to which weights are still looked at for a note
 
 # What is said where all pieces together are known not to fit, and no more.
 CUT_OFF = (
     "a part of the pieces may still fit: the search that may leave some out was cut off, so give "
     "it more time if the pile may hold pieces of another network"
 )
+
+# What came of each repair that was asked, by its name.
+Asked = dict[str, str]
 
 
 def solve(
@@ -100,6 +90,7 @@ def solve(
     blueprint
         What the network is made of, such as an `unshuffle.blocks.blueprints.LoopBlueprint`. By
         default the blocks are ``x + out(a(inp(x)))``, and the shapes of the pieces tell the rest.
+        `signal`, `matching`, `activation` and `permuted_units` are of these blocks alone.
     time_limit
         Seconds after which the whole solve stops and reports its best; those that the search took
         before it was cut off count.
@@ -133,6 +124,9 @@ def solve(
     >>> solution.exact
     True
     """
+    if blueprint is not None:
+        own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
+        _refuse_beside_blueprint(own | {"matching": matching != "optimal"})
     clock = Clock(time_limit, 0.0 if checkpoint is None else checkpoint.seconds)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:
@@ -141,19 +135,19 @@ def solve(
     usable = without_clipped(records)
 
     def put_together(case: Case) -> Solution:
-        return _put_together(case, checkpoint)
+        asked: Asked = {}
+        return replace(_put_together(case, checkpoint, asked), repairs=asked)
 
     case = Case(pile, usable, options, put_together, blueprint, permuted_units)
     with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         # Hostile numbers overflow; whatever is not finite is judged infinitely wrong.
         solution = put_together(case)
         if usable is not records and solution.rows and not _fits_clipped(solution, records):
-            usable = records
-            solution = put_together(replace(case, records=records))
-        if not permuted_units:
-            solution = _with_word_of_units(solution, clock)
-        solution = _annotated(solution, pile, records, usable, clock)
-        solution = _with_word_of_untried(solution, options)
+            case = replace(case, records=records)
+            solution = put_together(case)
+        solution = _annotated(solution, pile, records, case.records, clock)
+        if solution.outcome in FAILED:
+            solution = solution.noted(*_remarks(solution, case))
     repeated = given - len(records)
     if repeated and not solution.exact:
         note = f"{repeated} of {given} rows repeat another one, and count for nothing"
@@ -164,37 +158,91 @@ def solve(
     return replace(solution, certificate=certificate, repairs=repairs, seconds=clock.seconds)
 
 
-def _untried(solution: Solution, case: Case) -> dict[str, str]:
-    """Why repairs were not asked, by name, where the record is not reproduced."""
-    if solution.outcome in SETTLED:
-        return {}
-    reason = "nothing spoke for it"
-    if case.blueprint is not None:
-        reason = "it serves blocks x + out(a(inp(x))) alone"
-    elif solution.outcome in FINAL:
-        reason = "the search was cut off"
-    return {repair.name: f"{NOT_TRIED}{reason}" for repair in REPAIRS}
+def _refuse_beside_blueprint(given: Mapping[str, object]) -> None:
+    """Raise `UsageError` for arguments that are given and say nothing of a user's blocks."""
+    names = " and ".join(f"{name}=" for name, value in given.items() if value)
+    if names:
+        raise UsageError(
+            f"{names} cannot be used with blueprint=, whose functions say all about its blocks; "
+            "leave one of them out"
+        )
 
 
-def _put_together(case: Case, checkpoint: "Checkpoint | None") -> Solution:
+def _put_together(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> Solution:
     """Mend what is evident, search, and where that comes to nothing ask the other repairs."""
-    asked: dict[str, str] = {}
     best: Solution | None = None
-    if case.blueprint is None:
-        for repair in suspected(case, None, EVIDENT):
-            best = _asked(repair, case, best, asked)
-            if best is not None and best.outcome in FINAL:
-                return replace(best, repairs=asked)
-        if case.permuted_units or case.pile.detached or isinstance(case.whole, PileError):
-            if best is None:  # and it cannot be searched as it is
-                assert isinstance(case.whole, PileError)
-                raise case.whole
-            return replace(best, repairs=asked)
+    for repair in suspected(case, None, STANDARD.evident):
+        best = _asked(repair, case, best, asked)
+        if best is not None and best.outcome in FINAL:
+            return best
+    if not case.searchable:
+        if best is None:
+            assert isinstance(case.whole, PileError)
+            raise case.whole
+        return best
     solution = _search(case, checkpoint, asked)
-    found = _better(best, solution)
-    if solution.outcome in FINAL or case.blueprint is not None:
-        return replace(_cut_off(found, solution), repairs=asked)
-    return replace(_repaired(case, solution, found, asked), repairs=asked)
+    best = _better(best, solution)
+    if solution.outcome in FINAL:
+        return _cut_off(best, solution)
+    return _repaired(case, solution, best, asked)
+
+
+def _search(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> Solution:
+    """Search for the order of all pieces; where that is in vain, repairs look at it meanwhile."""
+    searching = case.searching()
+    on_state = None if checkpoint is None else checkpoint.resumed(searching)
+    looks = [(repair, repair.looks(case, searching)) for repair in serving(case)]
+    try:
+        for _ in pauses(searching, on_state):
+            for repair, look in looks:
+                due = next(look, None)
+                found = due and _tried(repair, case, due, asked)
+                # What leaves pieces out and proves nothing is no reason to stop.
+                if found and found.outcome is not Outcome.INCOMPLETE:
+                    return found
+    except KeyboardInterrupt:  # of a look: what was found before is not lost for it
+        return searching.solution().ended(Outcome.INTERRUPTED)
+    return searching.solution()
+
+
+def _repaired(case: Case, solution: Solution, best: Solution, asked: Asked) -> Solution:
+    """What the repairs make of a search that has come to nothing, the likeliest first."""
+    for repair in suspected(case, solution):
+        if repair.name in asked:
+            continue
+        found = _asked(repair, case, solution, asked)
+        if found is None or found is solution:
+            continue
+        if found.outcome in SETTLED:
+            return found
+        if found.outcome in FINAL:
+            refuted = solution.outcome is Outcome.NO_FIT
+            return solution.noted(CUT_OFF) if refuted else _cut_off(best, found)
+    return best
+
+
+def _asked(repair: Repair, case: Case, solution: Solution | None, asked: Asked) -> Solution | None:
+    """What a repair makes of a case; what stood before where nothing comes of it."""
+    if solution is not None and case.options.clock.out:
+        asked[repair.name] = f"{NOT_TRIED}{NO_TIME}"
+        return solution
+    try:
+        return _tried(repair, case, lambda: repair.run(case, solution), asked) or solution
+    except KeyboardInterrupt:
+        if solution is None:
+            raise
+        return solution.ended(Outcome.INTERRUPTED)
+
+
+def _tried(
+    repair: Repair, case: Case, run: Callable[[], Solution | None], asked: Asked
+) -> Solution | None:
+    """What comes of a repair, which is noted."""
+    found = None
+    with case.options.clock.phase(repair.name), suppress(OutOfTimeError):
+        found = run()
+    asked[repair.name] = "nothing came of it" if found is None else str(found.outcome)
+    return found
 
 
 def _better(one: Solution | None, other: Solution) -> Solution:
@@ -211,84 +259,22 @@ def _cut_off(best: Solution, last: Solution) -> Solution:
     return replace(best, outcome=last.outcome) if stopped and best is not last else best
 
 
-def _repaired(case: Case, solution: Solution, best: Solution, asked: dict[str, str]) -> Solution:
-    """What the repairs make of a search that has come to nothing, the likeliest first."""
-    for repair in suspected(case, solution, 0.0):
-        if repair.name in asked:
-            continue
-        found = _asked(repair, case, solution, asked)
-        if found is None or found is solution:
-            continue
-        if found.outcome in SETTLED:
-            return found
-        if found.outcome in FINAL:
-            refuted = solution.outcome is Outcome.NO_FIT
-            return solution.noted(CUT_OFF) if refuted else _cut_off(best, found)
-    return best
+def _untried(solution: Solution, case: Case) -> Asked:
+    """Why repairs were not asked, by name, where the record is not reproduced."""
+    if solution.outcome in SETTLED:
+        return {}
+    cut_off = solution.outcome in FINAL
+    reason = "the search was cut off" if cut_off else "nothing spoke for it"
+    return {each.name: f"{NOT_TRIED}{each.requires(case) or reason}" for each in REPAIRS}
 
 
-def _asked(
-    repair: Repair, case: Case, solution: Solution | None, asked: dict[str, str]
-) -> Solution | None:
-    """What a repair makes of a case, or what stood before; it is noted what came of it."""
-    obstacle = repair.requires(case)
-    if obstacle is None and solution is not None and case.options.clock.out:
-        obstacle = NO_TIME
-    if obstacle is not None:
-        asked[repair.name] = f"{NOT_TRIED}{obstacle}"
-        return solution
-    with case.options.clock.phase(repair.name):
-        found = repair.run(case, solution)
-    asked[repair.name] = "nothing came of it" if found is None else str(found.outcome)
-    return solution if found is None else found
-
-
-def _search(case: Case, checkpoint: "Checkpoint | None", asked: dict[str, str]) -> Solution:
-    """Search for the order of all pieces; a search in vain is doubted now and then."""
-    anatomy = None if case.blueprint is not None else case.whole
-    assert not isinstance(anatomy, PileError)
-    searching = Searching.of(
-        case.pile, case.records, case.options, anatomy=anatomy, blueprint=case.blueprint
-    )
-    on_state = None if checkpoint is None else checkpoint.resumed(searching)
-    if case.blueprint is not None or not case.rebuilds:
-        searching.go_on(on_state=on_state)
-        return searching.solution()
-    stop = InVain(VAIN, FAR * case.records.variance)
-    if searching.go_on((stop,), on_state) is not Ending.STOPPED:
-        solution = searching.solution()
-        if solution.outcome not in CONVERGED:
-            return solution
-    return _doubted(case, searching, on_state, asked)
-
-
-def _doubted(
-    case: Case, searching: Searching, on_state: OnState | None, asked: dict[str, str]
-) -> Solution:
-    """Go on with a search that is far from its record, or has ended there."""
-    from unshuffle.repair import vain
-
-    columns = vain.OtherColumns(searching)
-    doubts = vain.WrongRecord(searching), columns
-    pairing = searching.alternatives.pairing
-    if case.partial is not None and pairing is not None and has_improbable_pairs(pairing):
-        # The whole pile comes first: what weights call impossible may be two wrong pairs.
-        found = vain.search_with_doubts(searching, doubts, most=columns.hard, on_state=on_state)
-        if found is None and searching.ending is Ending.STOPPED:
-            mended = _asked(MISSING_PIECES, case, None, asked)
-            found = mended if mended is not None and mended.outcome in FINAL else None
-        if found is not None:
-            return found
-    found = vain.search_with_doubts(searching, doubts, on_state=on_state)
-    if found is not None:
-        return found
-    solution = searching.solution()
-    if solution.outcome in CONVERGED:
-        try:
-            return columns.attempt() or solution
-        except KeyboardInterrupt:  # what was found before is not lost for it
-            return solution.ended(Outcome.INTERRUPTED)
-    return solution
+def _remarks(solution: Solution, case: Case) -> list[str]:
+    """What repairs say of a solution that is no reproduction, and which of them came too late."""
+    remarks = [repair.remark(case, solution) for repair in serving(case)]
+    late = [name for name, what in solution.repairs.items() if what.endswith(NO_TIME)]
+    if late:
+        remarks.append(f"for lack of time it was not tried to mend this: {', '.join(late)}")
+    return [remark for remark in remarks if remark]
 
 
 def _fits_clipped(solution: Solution, records: Records) -> bool:
@@ -296,36 +282,6 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     if solution.outcome not in SETTLED:
         return True
     return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
-
-
-def _with_word_of_units(solution: Solution, clock: Clock) -> Solution:
-    """The solution with a note where it failed since the pile's hidden units may be permuted."""
-    failed = solution.outcome in (*CONVERGED, Outcome.BUDGET_SPENT, Outcome.NO_FIT)
-    pairing = solution.pairing
-    # Where units can be matched at all, as `solve_permuted` would.
-    if not failed or solution.biases or pairing is None or pairing.anatomy.interchangeable:
-        return solution
-    from unshuffle.repair.unit_matching import permuted_units
-
-    blocks = as_mlp(solution.network).blocks
-    layers = MlpBank(*blocks.inp, *blocks.out, blocks.activation)
-    note = permuted_units(layers, pairing, clock)
-    return solution if note is None else solution.noted(note)
-
-
-def _with_word_of_untried(solution: Solution, options: Options) -> Solution:
-    """The solution with notes on what was not tried, where it does not reproduce the record."""
-    if solution.outcome not in (*CONVERGED, Outcome.NO_FIT, Outcome.BUDGET_SPENT):
-        return solution
-    notes = []
-    looked = solution.repairs.get(OTHER_ACTIVATION, NOT_TRIED)
-    if solution.outcome is not Outcome.BUDGET_SPENT and not looked.startswith(NOT_TRIED):
-        tried = ", ".join([each.name for each in options.activations] + [*FURTHER])
-        notes.append(f"no activations but these were tried: {tried}")
-    late = [name for name, what in solution.repairs.items() if what.endswith(NO_TIME)]
-    if late:
-        notes.append(f"for lack of time it was not tried to mend this: {', '.join(late)}")
-    return solution.noted(*notes) if notes else solution
 
 
 def _annotated(
@@ -338,7 +294,7 @@ def _annotated(
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
     notes = altered_record(records)
-    if solution.pairing is not None and clock.left > -GRACE:
+    if solution.pairing is not None and clock.left > -STANDARD.grace:
         notes = (*kept_coarsely(pile), *notes)
     if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
         with suppress(KeyboardInterrupt):  # the answer is there, and is not lost for a note

@@ -44,7 +44,7 @@ def apply(weights: Weights, x: Floats) -> Floats:
 
 
 def pullback(weights: Weights, x: Floats, g: Floats) -> Floats:
-    """Pull sensitivities of shape (outputs, n, width) back through a block at rows (n, width)."""
+    """Pull adjoints of shape (outputs, n, width) back through a block at rows (n, width)."""
     z, deviation = normalized(x)
     y = z * weights["norm"]["weight"] + weights["norm"]["bias"]
     gate, up = y @ weights["gate"]["weight"].T, y @ weights["up"]["weight"].T

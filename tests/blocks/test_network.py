@@ -37,11 +37,11 @@ def test_predict_leaves_its_input_alone(dropped):
     np.testing.assert_array_equal(case.records.inputs, before)
 
 
-def test_sensitivities_agree_with_finite_differences(dropped, rng):
+def test_adjoints_agree_with_finite_differences(dropped, rng):
     network = dropped(outputs=2).network.astype(np.float64)
     states = network.states(rng.normal(size=(20, 6)))
     direction, step = rng.normal(size=(20, 6)), 1e-6
-    found = network.sensitivities(states)
+    found = network.adjoints(states)
     assert found.shape == (6, 2, 20, 6)
     for t, pulled in enumerate(found):
         rest = replace(network, blocks=network.blocks[t:])

@@ -386,7 +386,7 @@ def test_solving_imports_no_more_than_it_needs(here):
     ours = {
         "commands": {"arguments", "solve"},
         "views": {"progress", "sparkline"},
-        "solution": {"alternatives", "arranging", "findings", "options", "solution"},
+        "solution": {"alternatives", "arranging", "findings", "goal", "options", "solution"},
     }
     for room, needed in ours.items():
         prefix = f"unshuffle.{room}."
@@ -443,7 +443,10 @@ assert main(["assemble", {pieces!r}, {answer!r}, "--to", "x.pt"]) == 2
     assert result.returncode == 0, result.stderr
     assert "pip install 'unshuffle[torch]'" in result.stderr
     (loaded,) = re.findall("^loaded (.*)$", result.stdout, re.MULTILINE)
-    assert set(loaded.split()) == {"case", "registry"}
+    # The interface, and the file of each repair that says whether it is to be asked.
+    asked = {"case", "repair", "registry", "detached_biases", "identical_copies", "missing_pieces"}
+    asked |= {"other_activation", "permuted_units", "scaled_inputs", "shuffled_columns", "versions"}
+    assert set(loaded.split()) == asked | {"wrong_record", "controls"}
 
 
 def test_the_reader_of_the_output_may_leave_early(here):

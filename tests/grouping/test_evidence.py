@@ -48,7 +48,7 @@ def test_the_order_of_the_blocks_does_not_matter(evidence, arrangement):
 
 @pytest.mark.parametrize("role", range(ROLES))
 def test_swaps_gain_what_the_blocks_with_other_pieces_have_more(evidence, arrangement, role):
-    crossed, own = evidence.crossed(arrangement, role), evidence.of(arrangement)
+    crossed, own = evidence.crossed(arrangement, role, role), evidence.of(arrangement)
     np.testing.assert_allclose(crossed.diagonal(), own)
     for a, b in product(range(BLOCKS), repeat=2):
         other = arrangement[a].copy()
@@ -58,6 +58,15 @@ def test_swaps_gain_what_the_blocks_with_other_pieces_have_more(evidence, arrang
         swapped[[a, b], role] = swapped[[b, a], role]
         gain = evidence.value(swapped) - evidence.value(arrangement)
         assert crossed[a, b] + crossed[b, a] - own[a] - own[b] == pytest.approx(gain)
+
+
+def test_blocks_may_have_the_piece_of_another_role(evidence, arrangement):
+    for role, source in product(range(ROLES), repeat=2):
+        crossed = evidence.crossed(arrangement, role, source)
+        for a, b in product(range(BLOCKS), repeat=2):
+            other = arrangement[a].copy()
+            other[role] = arrangement[b, source]
+            assert crossed[a, b] == pytest.approx(by_hand(evidence, other))
 
 
 def test_what_has_no_edge_is_never_in_doubt(rng, arrangement):

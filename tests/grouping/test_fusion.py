@@ -5,10 +5,13 @@ import pytest
 
 from unshuffle import Piece, Pile, Records, pair
 from unshuffle.blocks.mlp import MlpBank
-from unshuffle.grouping.fusion import CONSENSUS_BLOCKS, WORTH, _by_ratio_alone, fuse
+from unshuffle.grouping.fusion import _by_ratio_alone, fuse
 from unshuffle.grouping.matching import optimal_matching
+from unshuffle.grouping.parameters import WORTH, GroupingParameters
 from unshuffle.grouping.signals import SIGNALS, Clues
 from unshuffle.pieces.clock import Clock
+
+BY = GroupingParameters()
 
 UNDECIDED = {"width": 16, "coupling": 0.03}
 """Of networks whose ratios alone leave doubts, so that all signals are fused."""
@@ -33,7 +36,7 @@ def without_trace(rng, blocks=32, width=8, hidden=64):
 
 
 def test_every_signal_has_a_prior_worth():
-    assert set(WORTH) == {*SIGNALS, "consensus", "template"}
+    assert set(WORTH) == {*SIGNALS, "resemblance", "template"}
 
 
 @pytest.mark.parametrize("blocks", [6, 8, 12])
@@ -66,8 +69,10 @@ def test_what_is_decisive_agrees_with_the_full_fusion(dropped):
 
 def test_ratios_decide_only_where_they_leave_no_doubt(rng):
     decisive = 0.1 * rng.random((6, 6)) + 2 * np.eye(6)[rng.permutation(6)]
-    assert _by_ratio_alone(decisive) is not None
-    np.testing.assert_array_equal(_by_ratio_alone(decisive).pairs, optimal_matching(decisive))
+    assert _by_ratio_alone(decisive, BY.decisive) is not None
+    np.testing.assert_array_equal(
+        _by_ratio_alone(decisive, BY.decisive).pairs, optimal_matching(decisive)
+    )
     close = decisive.copy()
     close[0, close[0].argmin()] = close[0].max() - 0.01
     one_is_weak = decisive.copy()
@@ -82,7 +87,7 @@ def test_ratios_decide_only_where_they_leave_no_doubt(rng):
         decisive[:, :5],
         rng.random((6, 6)),
     ):
-        assert _by_ratio_alone(doubtful) is None
+        assert _by_ratio_alone(doubtful, BY.decisive) is None
 
 
 def test_weight_goes_to_what_sees():
@@ -203,13 +208,17 @@ def test_constant_signals_and_records_count_for_nothing(dropped):
 
 
 def test_beyond_many_blocks_only_the_template_speaks_for_the_matched_pairs(dropped):
+    by = GroupingParameters(resemblance_blocks=6, decisive=np.inf)
     few, many = (
-        fuse(Clues(layers_of(dropped(blocks=blocks, width=6, hidden=8).network)), optimal_matching)
-        for blocks in (CONSENSUS_BLOCKS, CONSENSUS_BLOCKS + 1)
+        fuse(
+            Clues(layers_of(dropped(blocks=blocks, width=6, hidden=8).network), by=by),
+            optimal_matching,
+        )
+        for blocks in (6, 7)
     )
-    assert {"template", "consensus"} < {*few.weights}
+    assert {"template", "resemblance"} < {*few.weights}
     assert "template" in many.weights
-    assert "consensus" not in many.weights
+    assert "resemblance" not in many.weights
 
 
 def test_without_time_only_what_is_there_is_fused(dropped):

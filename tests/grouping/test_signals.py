@@ -7,7 +7,6 @@ from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.mlp import MlpBank
 from unshuffle.errors import UsageError
 from unshuffle.grouping.signals import (
-    RIDGE,
     SIGNALS,
     Clues,
     bias,
@@ -63,7 +62,7 @@ def test_the_joint_regression_is_ridge_regression_on_all_effects(clues):
             effects.append((effect - effect.mean(axis=0)).ravel())
     effects = np.array(effects, np.float64)
     gram = effects @ effects.T
-    gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    gram += clues.by.ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
     expected = np.linalg.solve(gram, effects @ residual).reshape(5, 5)
     np.testing.assert_allclose(first_order_regression(clues), expected, rtol=1e-2, atol=1e-4)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unshuffle.lab.ledger import Run
+from unshuffle.lab.ledger import LedgerRun
 
 SHEET = """
 title = "The trace finds all pairs of the example"
@@ -42,7 +42,7 @@ def make_run():
     """Make a run up: `make_run("trace", pairs_right=0.5)`."""
 
     def make(method="trace", subject="example", seed=0, *, rows=60, failure="", **measurements):
-        return Run(
+        return LedgerRun(
             key=f"{method}-{subject}-{seed}-{rows}",
             subject=subject,
             method=method,

@@ -14,7 +14,7 @@ from unshuffle.lab.approach import clues_of, order_found, pairs_found, task_of
 from unshuffle.lab.approaches import APPROACHES, find_approach
 from unshuffle.lab.probes import explained, modes
 from unshuffle.lab.signals import OTHER_SIGNALS
-from unshuffle.oracle.evaluation import Case
+from unshuffle.oracle.evaluation import DroppedOracle
 from unshuffle.pieces.records import Records
 
 SCORES = {signal.name: signal.score for signal in OTHER_SIGNALS}
@@ -24,7 +24,7 @@ SCORES = {signal.name: signal.score for signal in OTHER_SIGNALS}
 def case(dropped):
     made = dropped(rows=200, blocks=6, width=8, hidden=12)
     activation = made.network.blocks.activation
-    return Case("made", 0, made.pile, made.records, made.permutation, activation)
+    return DroppedOracle("made", 0, made.pile, made.records, made.permutation, activation)
 
 
 @pytest.fixture
@@ -171,7 +171,9 @@ def test_orderings_use_every_block_once(case, order):
 
 def test_a_wide_beam_sees_every_order(dropped):
     made = dropped(rows=50, blocks=3, width=5, hidden=6)
-    case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
+    case = DroppedOracle(
+        "m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation
+    )
     task, depth = task_of(case, np.random.default_rng(0))
     judge = task.judge(50)
     run = searches.grow(judge, task.arranged(np.arange(3)), 3, width=100)

@@ -33,10 +33,10 @@ def test_what_is_there_stays(tmp_path, make_run):
 WRITER = """
 import sys
 from pathlib import Path
-from unshuffle.lab.ledger import Run, add_runs
+from unshuffle.lab.ledger import LedgerRun, add_runs
 for seed in range(25):
     key = f"{sys.argv[2]}-{seed}"
-    run = Run(key, "s", "m", seed, 5, "c", "1", "here", "2026", 0.1, {"error": 0.5}, "")
+    run = LedgerRun(key, "s", "m", seed, 5, "c", "1", "here", "2026", 0.1, {"error": 0.5}, "")
     add_runs(Path(sys.argv[1]), [run])
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unshuffle.lab.approach import Kind
+from unshuffle.lab.approach import ApproachKind
 from unshuffle.lab.approaches import APPROACHES
 from unshuffle.lab.experiment import Verdict, read_experiments
 from unshuffle.lab.ledger import ledger_text, read_runs
@@ -43,14 +43,14 @@ def test_nearly_every_experiment_was_run(ours):
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        (Kind.PAIRING, ["pairing-small"]),
-        (Kind.PAIRING, ["pairing-puzzle"]),
-        (Kind.PAIRING, ["pairing-zoo"]),
-        (Kind.ORDERING, ["ordering-small"]),
-        (Kind.ORDERING, ["ordering-puzzle"]),
-        (Kind.ORDERING, ["ordering-zoo", "searches-zoo", "annealing-zoo"]),
-        (Kind.WHOLE, ["strategies"]),
-        (Kind.WHOLE, ["strategies-puzzle"]),
+        (ApproachKind.PAIRING, ["pairing-small"]),
+        (ApproachKind.PAIRING, ["pairing-puzzle"]),
+        (ApproachKind.PAIRING, ["pairing-zoo"]),
+        (ApproachKind.ORDERING, ["ordering-small"]),
+        (ApproachKind.ORDERING, ["ordering-puzzle"]),
+        (ApproachKind.ORDERING, ["ordering-zoo", "searches-zoo", "annealing-zoo"]),
+        (ApproachKind.WHOLE, ["strategies"]),
+        (ApproachKind.WHOLE, ["strategies-puzzle"]),
     ],
 )
 def test_every_approach_was_tried_on_the_example_the_puzzle_and_the_zoo(ours, kind, names):

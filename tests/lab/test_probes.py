@@ -12,7 +12,7 @@ from unshuffle.lab import probes, searches
 from unshuffle.lab.approach import task_of
 from unshuffle.lab.probes import drift, growth, last_turns, without_skips
 from unshuffle.lab.subjects import Subject, folder_subject
-from unshuffle.oracle.evaluation import Case, count_inversions
+from unshuffle.oracle.evaluation import DroppedOracle, count_inversions
 from unshuffle.oracle.recipe import read_recipe
 from unshuffle.ordering.moves import shifted
 
@@ -28,7 +28,7 @@ def case_of(network, rng, rows=60):
     inputs = rng.normal(size=(rows, network.blocks.width))
     records = Records(inputs, network.predict(inputs))
     answer = tuple(range(len(pieces)))
-    return Case("made", 0, Pile(pieces), records, answer, network.blocks.activation)
+    return DroppedOracle("made", 0, Pile(pieces), records, answer, network.blocks.activation)
 
 
 def coupled(rng, factor, blocks=3, width=6):
@@ -199,7 +199,9 @@ def exchanged(arrangement, s, t):
 @pytest.mark.parametrize(("tried", "move"), [("two_opt", exchanged), ("or_opt", shifted)])
 def test_a_descent_ends_where_no_move_helps(dropped, rng, tried, move):
     made = dropped(rows=60, blocks=6, width=6, hidden=8)
-    case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
+    case = DroppedOracle(
+        "m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation
+    )
     task, _ = task_of(case, rng)
     judge = task.judge(60)
     start = judge.run(task.arranged(rng.permutation(6)))
@@ -227,7 +229,9 @@ def test_rank_correlation_is_that_of_scipy(rng):
 def test_the_landscape_of_a_small_network(dropped):
     by = searches.Effort(sampled=60)
     made = dropped(rows=60, blocks=4, width=6, hidden=8)
-    case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
+    case = DroppedOracle(
+        "m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation
+    )
     found = searches.landscape(*task_of(case, np.random.default_rng(0)), by)
     assert found["funnel"] > 0.5
     assert found["greedy_right"] in (0, 1)

@@ -3,7 +3,7 @@ import pytest
 
 from unshuffle.lab.approach import task_of
 from unshuffle.lab.sinkhorn import learned_order, sinkhorn, sinkhorn_adjoint, soft_error_gradient
-from unshuffle.oracle.evaluation import Case
+from unshuffle.oracle.evaluation import DroppedOracle
 
 
 def test_the_iteration_balances_rows_and_columns(rng):
@@ -27,7 +27,9 @@ def test_its_adjoint_is_that_of_finite_differences(rng, normalisations):
 @pytest.fixture
 def task(dropped):
     made = dropped(rows=40, blocks=4, width=6, hidden=8, dtype=np.float64, outputs=2)
-    case = Case("m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation)
+    case = DroppedOracle(
+        "m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation
+    )
     return task_of(case, np.random.default_rng(0))
 
 

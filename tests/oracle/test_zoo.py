@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(quick, tmp_path):
 
 @pytest.mark.usefixtures("one_process")
 def test_what_was_under_way_goes_on_from_its_checkpoint(quick, tmp_path):
-    from unshuffle.oracle.training import Checkpoint, read_checkpoint, train, write_checkpoint
+    from unshuffle.oracle.training import TrainingState, read_checkpoint, train, write_checkpoint
 
     recipe, zoo = read_recipe(quick), tmp_path / "zoo"
     folder = oracle_folder(zoo, recipe)
@@ -159,7 +159,7 @@ def test_what_was_under_way_goes_on_from_its_checkpoint(quick, tmp_path):
     checkpoint = folder / "checkpoint.safetensors"
     train(recipe, checkpoint=checkpoint)  # leaves the state after the first epoch
     state = read_checkpoint(checkpoint, recipe.key())
-    marked = Checkpoint(state.weights, state.moments, state.losses, seconds=1e6)
+    marked = TrainingState(state.weights, state.moments, state.losses, seconds=1e6)
     write_checkpoint(checkpoint, marked, recipe.key())
     arrivals_of([recipe], zoo)
     assert json.loads((folder / "oracle.json").read_text())["seconds"] > 1e6

@@ -12,7 +12,7 @@ from unshuffle.blocks.activations import ACTIVATIONS
 from unshuffle.blocks.threads import pool
 from unshuffle.ordering.auto import advance
 from unshuffle.ordering.seeds import smallest_step
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.options import Options
 
@@ -64,7 +64,7 @@ def test_wrong_pairs_at_the_start_are_repaired(dropped, rng):
     options = Options()
     repaired = 0
     for _ in range(4):
-        alternatives = Alternatives(case.pile, case.records, options)
+        alternatives = Problems(case.pile, case.records, options)
         (problem, *_), pairing = alternatives.problems, alternatives.pairing
         grouped = problem.grouped.copy()
         grouped[:, 1] = rng.permutation(grouped[:, 1])
@@ -138,7 +138,7 @@ def test_inputs_without_predictions_still_guide_the_seeds(dropped, bench_of):
     assert solution.exact
     assert solution.permutation == case.permutation
     assert solution.rows == 60
-    bench, state = bench_of(Alternatives(case.pile, records, Options()).problems[0])
+    bench, state = bench_of(Problems(case.pile, records, Options()).problems[0])
     seen = bench.some_inputs(0, 1000, state.generator())
     assert {*map(bytes, seen)} == {*map(bytes, case.records.inputs)}
     assert len(bench.known) == 60

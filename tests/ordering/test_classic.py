@@ -9,12 +9,9 @@ from unshuffle.ordering.classic import (
     Insertion,
     Sweep,
     classic,
-    exchanged,
-    inserted,
-    moved,
-    turned,
 )
 from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.sweeps import exchanged, inserted, moved, turned
 
 RULED_OUT = np.where(np.eye(5), 0.0, -np.inf)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -5,7 +6,6 @@ import pytest
 
 from unshuffle.blocks.mlp import INP, OUT
 from unshuffle.ordering.descent import (
-    EFFORTS,
     DescentParameters,
     descend,
     descent_round,
@@ -141,6 +141,19 @@ def test_descent_turns_blocks_the_right_way_round(square, finish):
     np.testing.assert_array_equal(finish(search)[1].arrangement, net.right)
 
 
+@pytest.mark.parametrize("known_by", ["kernels", "functions"])
+def test_one_round_puts_an_exchange_between_two_roles_back(square, looped, known_by):
+    """Role a of one block with role b of another."""
+    net = square(4)
+    evidence, by = net.evidence(np.zeros((8, 8))), DescentParameters()
+    judge = replace(net.judge, bank=looped(net.bank)) if known_by == "functions" else net.judge
+    for a, b in ((0, 1), (0, 3), (2, 1), (3, 2)):
+        wrong = net.right.copy()
+        wrong[a, INP], wrong[b, OUT] = wrong[b, OUT], wrong[a, INP]
+        made = descent_round(judge, judge.run(wrong), evidence, 2, by)
+        np.testing.assert_array_equal(made.run.arrangement, net.right)
+
+
 def test_a_single_block_leaves_nothing_to_descend(loose, finish):
     net = loose(blocks=1)
     start = net.judge.run(net.right)
@@ -162,7 +175,7 @@ def test_a_descent_goes_on_from_any_round_with_the_effort_it_asked_for(loose, fi
         assert made.tested == step.tested.tolist()
         assert (made.run.error, made.kept) == (step.error, step.kept)
         run, effort = made.run, made.effort
-    assert effort == EFFORTS
+    assert effort == by.efforts[0]
     assert run.error == end.error
     assert {*efforts} == {0, 1, 2}
 

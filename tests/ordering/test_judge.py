@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpBank
-from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.judge import Judge, JudgeParameters
 
 INPS, OUTS = 6, 5
 
@@ -89,9 +89,8 @@ def test_errors_do_not_depend_on_how_candidates_are_batched(judge):
     candidates[:, :, OUT] = rng.permuted(candidates[:, :, OUT], axis=1)
     together = judge.errors(run, candidates)
     for at_once in (1, 100, 10**6):
-        np.testing.assert_allclose(
-            judge.errors(run, candidates, at_once=at_once), together, rtol=1e-12
-        )
+        other = replace(judge, by=JudgeParameters(at_once=at_once))
+        np.testing.assert_allclose(other.errors(run, candidates), together, rtol=1e-12)
 
 
 def test_rows_are_worked_on_in_halves_on_any_machine(judge):

@@ -18,11 +18,11 @@ from unshuffle.ordering.moves import shifted
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_sensitivities_are_the_derivatives_of_the_predictions(loose, rng, activation, outputs):
+def test_adjoints_are_the_derivatives_of_the_predictions(loose, rng, activation, outputs):
     case = loose(rows=7, blocks=4, outputs=outputs, activation=activation)
     judge, arrangement = case.judge, rng.permutation(case.right)
     at = linearize(judge, judge.run(arrangement))
-    assert at.sensitivities.shape == (5, outputs, 7, 6)
+    assert at.adjoints.shape == (5, outputs, 7, 6)
     step = 1e-6
     for depth in range(5):
         direction = rng.normal(size=(7, 6))
@@ -33,7 +33,7 @@ def test_sensitivities_are_the_derivatives_of_the_predictions(loose, rng, activa
                 state = case.bank.apply(parts, state)
             sides.append(judge.ends(state))
         expected = (sides[0] - sides[1]).T / (2 * step)
-        actual = np.einsum("ond,nd->on", at.sensitivities[depth], direction)
+        actual = np.einsum("ond,nd->on", at.adjoints[depth], direction)
         np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-8)
 
 
@@ -56,7 +56,7 @@ def test_the_first_rows_are_those_of_a_linearization_of_them_alone(loose, rows):
     np.testing.assert_array_equal(few.run.arrangement, arrangement)
     for mine, theirs in (
         (few.run.states, alone.run.states),
-        (few.sensitivities, alone.sensitivities),
+        (few.adjoints, alone.adjoints),
         (few.residual, alone.residual),
     ):
         np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
@@ -67,7 +67,7 @@ def test_many_rows_are_linearized_in_parallel_as_few_are_at_once(loose, rows):
     case = loose(rows=rows, outputs=2)
     at = linearize(case.judge, case.judge.run(case.right[::-1]))
     network = case.judge.network(at.run.arrangement)
-    np.testing.assert_allclose(at.sensitivities, network.sensitivities(at.run.states), rtol=1e-12)
+    np.testing.assert_allclose(at.adjoints, network.adjoints(at.run.states), rtol=1e-12)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 9])
@@ -183,10 +183,23 @@ def test_exchanges_agree_with_replacements(loose, rng, activation, role):
     case = loose(outputs=2, activation=activation)
     arrangement = rng.permutation(case.right)
     at = linearize(case.judge, case.judge.run(arrangement))
-    effects = exchange_effects(case.judge, at, role)
+    effects = exchange_effects(case.judge, at, role, role)
     for t in range(5):
         blocks = np.repeat(arrangement[[t]], 5, axis=0)
         blocks[:, role] = arrangement[:, role]
         expected = replacement_effects(case.judge, at, [t] * 5, blocks)
         np.testing.assert_allclose(effects[t], expected, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(effects[t, t], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("role", "source"), [(INP, OUT), (OUT, INP)])
+def test_exchanges_between_roles_agree_with_replacements(square, rng, role, source):
+    case = square(4, outputs=2)
+    arrangement = rng.permutation(case.right)
+    at = linearize(case.judge, case.judge.run(arrangement))
+    effects = exchange_effects(case.judge, at, role, source)
+    for t in range(4):
+        blocks = np.repeat(arrangement[[t]], 4, axis=0)
+        blocks[:, role] = arrangement[:, source]
+        expected = replacement_effects(case.judge, at, [t] * 4, blocks)
+        np.testing.assert_allclose(effects[t], expected, rtol=1e-9, atol=1e-12)

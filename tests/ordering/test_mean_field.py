@@ -1,7 +1,5 @@
 """Brackets, regressions and messages against theory; mean-field searches of small networks."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -19,7 +17,7 @@ from unshuffle.ordering.population import Population, PopulationParameters
 from unshuffle.ordering.regression import RidgeParameters, fit
 
 
-def beginning(problem, by=MeanFieldParameters()):
+def beginning(problem, by):
     grouped = [problem.grouped]
     population = Population.around(
         grouped, problem.evidence, problem.bank.kind, PopulationParameters()
@@ -39,7 +37,7 @@ def test_brackets_add_up_to_the_difference_of_two_runs_to_first_order(
     for scale in (0.02, 0.01):
         small = rescaled(net, scale)
         at = linearize(small.judge, small.judge.run(small.blocks(np.repeat(before[:, None], 2, 1))))
-        effects = bracket_effects(at.run.states, at.sensitivities, np.argsort(before))
+        effects = bracket_effects(at.run.states, at.adjoints, np.argsort(before))
         assert effects.shape == (outputs, 30, 10)
         moved = small.blocks(np.repeat(after[:, None], 2, 1))
         exact = small.predict(moved) - small.predict(at.run.arrangement)
@@ -92,9 +90,7 @@ def test_an_extrinsic_message_is_the_likelihood_with_the_other_unknowns_integrat
     scaled = effects * spreads
     inverse = np.linalg.inv(scaled @ scaled.T + noise * np.eye(6))
     coefficients = scaled.T @ inverse @ (data - effects @ means)
-    seen, variance = extrinsic(
-        np.diag(scaled.T @ inverse @ scaled), coefficients, means, spreads
-    )
+    seen, variance = extrinsic(np.diag(scaled.T @ inverse @ scaled), coefficients, means, spreads)
     for k in range(4):
         others = np.delete(np.arange(4), k)
         covariance = scaled[:, others] @ scaled[:, others].T + noise * np.eye(6)
@@ -118,9 +114,12 @@ def test_mixed_pieces_are_weighted_means_in_every_bank(loose, rng):
     net = loose(blocks=4)
     loop = LoopBank(
         net.bank.kind,
-        lambda tensors, x: x + np.maximum(
-            x @ tensors["inp"]["weight"].T + tensors["inp"]["bias"], 0
-        ) @ tensors["out"]["weight"].T + tensors["out"]["bias"],
+        lambda tensors, x: (
+            x
+            + np.maximum(x @ tensors["inp"]["weight"].T + tensors["inp"]["bias"], 0)
+            @ tensors["out"]["weight"].T
+            + tensors["out"]["bias"]
+        ),
         lambda tensors, x, g: g,
         [
             {"weight": weight, "bias": bias}
@@ -134,15 +133,11 @@ def test_mixed_pieces_are_weighted_means_in_every_bank(loose, rng):
         one, other = (bank.mixed(arrangement, mixtures) for bank in (net.bank, loop))
         np.testing.assert_allclose(one.apply_each(x), other.apply_each(x), atol=1e-12)
     certain = net.bank.mixed(arrangement, {OUT: (arrangement[:, OUT], np.eye(4))})
-    np.testing.assert_array_equal(
-        certain.apply_each(x), net.bank.take(arrangement).apply_each(x)
-    )
+    np.testing.assert_array_equal(certain.apply_each(x), net.bank.take(arrangement).apply_each(x))
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_a_mean_field_search_finds_pairs_and_order_without_evidence(
-    make_loose, rescaled, outputs
-):
+def test_a_mean_field_search_finds_pairs_and_order_without_evidence(make_loose, rescaled, outputs):
     rng = np.random.default_rng(3)
     net = rescaled(make_loose(rng, blocks=6, rows=400, outputs=outputs), 0.3)
     by = MeanFieldParameters(equations=200)

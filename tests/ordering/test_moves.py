@@ -23,6 +23,7 @@ two_roles = st.tuples(role, role).filter(lambda both: both[0] != both[1])
 move = st.one_of(
     two_places.map(lambda both: (*both, NO_ROLE, NO_ROLE)),
     st.builds(lambda both, one: (*sorted(both), one, one), two_places, role),
+    st.builds(lambda both, roles: (*both, *roles), two_places, two_roles),
     st.builds(lambda place, both: (place, place, *both), places, two_roles),
 )
 arrangements = st.permutations(range(BLOCKS * ROLES)).map(
@@ -139,7 +140,7 @@ def test_effects_of_all_moves_are_differences_of_full_evaluations_to_first_order
         assert np.all(norms > 1e-12)
         relative.append(np.linalg.norm(moves.effects - exact, axis=1) / norms)
     coarse, fine = relative
-    assert len(fine) == 14 + 2 * 10 + 5
+    assert len(fine) == 14 + 2 * 10 + 20 + 5
     assert np.all(coarse < 0.1)
     assert np.all(fine < np.maximum(coarse / 2.5, 1e-9))
 
@@ -154,8 +155,8 @@ def test_gains_are_the_differences_of_the_evidence(square, rng):
     before = evidence.value(arrangement)
     for gain, made in zip(moves.gains, made_by_each(moves, arrangement), strict=True):
         assert gain == pytest.approx(evidence.value(made) - before)
-    # Each two blocks make the same pairs whichever of their layers change places.
-    assert len(set(moves.gains.round(9))) == 1 + 10 + 5
+    # Each two blocks make the same pairs whichever layers of one role change places.
+    assert len(set(moves.gains.round(9))) == 1 + 10 + 20 + 5
 
 
 def test_swaps_are_offered_where_the_evidence_admits_them(loose, rng):
@@ -194,6 +195,17 @@ def test_swaps_have_the_same_effects_block_by_block(loose, rng):
     few = at.first_rows(7)
     again = with_swap_effects(case.judge, at, all_swaps(case.judge, few, case.evidence(np.eye(5))))
     np.testing.assert_allclose(again.effects, moves.effects, rtol=1e-9, atol=1e-12)
+
+
+def test_swaps_between_roles_have_the_same_effects_block_by_block(square, rng):
+    case = square(4, outputs=2)
+    at = linearize(case.judge, case.judge.run(rng.permutation(case.right)))
+    moves = all_swaps(case.judge, at, case.evidence(np.zeros((8, 8))))
+    between = moves.take(np.flatnonzero(moves.first_role != moves.second_role))
+    places = zip(between.first.tolist(), between.second.tolist(), strict=True)
+    assert sorted(places) == [(a, b) for a in range(4) for b in range(4) if a != b]
+    again = with_swap_effects(case.judge, at, between)
+    np.testing.assert_allclose(again.effects, between.effects, rtol=1e-9, atol=1e-12)
 
 
 def test_turns_have_the_effects_of_replacements(square, loose, rng):

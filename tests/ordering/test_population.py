@@ -179,9 +179,9 @@ def test_every_generation_is_judged_on_other_rows(loose):
     seen = []
 
     class Watched(type(problem)):
-        def judge(self, records):
+        def judge(self, records, by=None):
             seen.append(records.inputs)
-            return super().judge(records)
+            return super().judge(records, by)
 
     watched = Watched(**{name: getattr(problem, name) for name in problem.__dataclass_fields__})
     population = Population.around([net.right], problem.evidence, net.bank.kind, BY)

@@ -12,24 +12,32 @@ from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.auto import advance, begin, next_stage
 from unshuffle.ordering.linearization import shifts
 from unshuffle.ordering.mean_field import MeanFieldParameters
-from unshuffle.ordering.moves import disturbed, shifted
+from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.population import PopulationParameters
 from unshuffle.ordering.race import rival
+from unshuffle.ordering.restarts import RestartParameters, disturbed
 from unshuffle.ordering.stages import (
     FIRST_STAGES,
     STAGES,
     SeedDescents,
     ShortDescents,
 )
-from unshuffle.ordering.workbench import SearchParameters, Workbench
+from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.blueprint import Kind, Role, key, same_pieces
 
 FEW = PopulationParameters(
-    predictions=8, samples=4, samples_of_orders=2, warm_up=2, pause=2, generations=6
+    head_start=4,
+    turn=6,
+    predictions=8,
+    samples=4,
+    samples_of_orders=2,
+    warm_up=2,
+    pause=2,
+    generations=6,
 )
-BY = SearchParameters(
-    quick=16, few_blocks=2, fields=0, populations=2, population=FEW, turn=6, head_start=4
-)
+NONE = MeanFieldParameters(searches=0)
+BY = SearchParameters(quick=16, few_blocks=2, mean_field=NONE, population=FEW)
 POPULATIONS = next(stage for stage in STAGES if stage.name == "populations")
 
 
@@ -84,14 +92,16 @@ def test_each_population_begins_when_those_before_it_have_had_their_chance(bench
         assert len(after.contenders) - len(before.contenders) in (0, 1)
         if len(after.contenders) > len(before.contenders):
             assert before.turn + 1 == len(before.contenders)  # all have had their turn
-            assert all(each.ended or each.generations > BY.head_start for each in before.contenders)
+            assert all(
+                each.ended or each.generations > FEW.head_start for each in before.contenders
+            )
             assert after.turn == 0
     # In a turn the n-th takes one n-th as many steps as the first, as long as it has any to take.
     taken = {(race.turn, race.taken) for race in races}
     for turn in range(4):
-        assert max(steps for each, steps in taken if each == turn) == BY.turn // (turn + 1)
-    assert all(diary.count(each) > BY.head_start for each in range(4))
-    assert diary[: BY.turn + 1] == [0] * (BY.turn + 1)
+        assert max(steps for each, steps in taken if each == turn) == FEW.turn // (turn + 1)
+    assert all(diary.count(each) > FEW.head_start for each in range(4))
+    assert diary[: FEW.turn + 1] == [0] * (FEW.turn + 1)
 
 
 def test_a_population_that_suffices_ends_the_race_and_no_other_is_asked_for(bench_of, wrong, fit):
@@ -107,7 +117,7 @@ def test_a_population_that_suffices_ends_the_race_and_no_other_is_asked_for(benc
 
 
 def test_a_population_that_has_ended_makes_room(bench_of, wrong, fit):
-    by = replace(BY, head_start=10**6, populations=1)
+    by = replace(BY, population=replace(FEW, head_start=10**6, populations=1))
     problems = [*rivals(wrong)][:2]
     bench, start = first_state(bench_of, *problems, by=by, goal=fit(0.0))
     states, diary = raced(bench, start)
@@ -119,7 +129,7 @@ def test_a_population_that_has_ended_makes_room(bench_of, wrong, fit):
 
 def test_so_many_populations_are_drawn_in(bench_of, wrong, fit):
     for populations in (1, 3):
-        by = replace(BY, populations=populations)
+        by = replace(BY, population=replace(FEW, populations=populations))
         bench, start = first_state(bench_of, next(rivals(wrong)), by=by, goal=fit(0.0))
         states, _ = raced(bench, start)
         begun = [each.race.contenders[0].begun for each in states if each.race.contenders]
@@ -215,6 +225,11 @@ def single_moves(arrangement, kind, reach):
                 swapped = arrangement.copy()
                 swapped[[a, b], role] = swapped[[b, a], role]
                 made.append(swapped)
+        for b in range(length):
+            for one, other in kind.turns():
+                crossed = arrangement.copy()
+                crossed[a, one], crossed[b, other] = crossed[b, other], crossed[a, one]
+                made.append(crossed)
     return {key(each) for each in made}
 
 
@@ -223,12 +238,15 @@ def test_a_disturbance_is_made_of_single_moves(loose, square, rng, roles):
     net = loose() if roles == "known" else square(5)
     evidence = net.evidence(np.zeros((5, 5)) if roles == "known" else np.zeros((10, 10)))
     kind, near = net.bank.kind, single_moves(net.right, net.bank.kind, 2)
-    found = {key(disturbed(net.right, evidence, kind, rng, moves=1, reach=2)) for _ in range(2000)}
+    found = {
+        key(disturbed(net.right, evidence, kind, rng, RestartParameters(moves=1, reach=2)))
+        for _ in range(2000)
+    }
     assert found <= near
     # Inp layers change places only together with their blocks, or with the outs of two others.
     assert len(found) == len(near) - 10
     for _ in range(50):
-        far = disturbed(net.right, evidence, kind, rng, moves=4, reach=6)
+        far = disturbed(net.right, evidence, kind, rng, RestartParameters(moves=4, reach=6))
         assert same_pieces(far, net.right, kind)
 
 
@@ -237,12 +255,15 @@ def test_a_disturbance_keeps_to_what_the_evidence_admits(loose, rng):
     kind = net.bank.kind
     sure = net.evidence(np.where(np.eye(5), 3.0, -np.inf))
     for _ in range(100):
-        made = disturbed(net.right, sure, kind, rng, moves=4, reach=6)
+        made = disturbed(net.right, sure, kind, rng, RestartParameters(moves=4, reach=6))
         assert sorted(made.tolist()) == sorted(net.right.tolist())
     # Two wrong pairs lose the log-odds of two right ones; five blocks admit a loss below five.
     for log_odds, swaps in ((2.4, True), (2.6, False)):
         evidence = net.evidence(log_odds * np.eye(5))
-        made = (disturbed(net.right, evidence, kind, rng, moves=1, reach=6) for _ in range(200))
+        made = (
+            disturbed(net.right, evidence, kind, rng, RestartParameters(moves=1, reach=6))
+            for _ in range(200)
+        )
         assert any(sorted(each.tolist()) != sorted(net.right.tolist()) for each in made) == swaps
 
 
@@ -250,7 +271,10 @@ def test_a_disturbance_reaches_every_role_of_any_kind(rng):
     square, tall = {"weight": (4, 4)}, {"weight": (6, 4)}
     kind = Kind("three roles", (Role("a", square), Role("b", tall), Role("c", square)))
     right = np.arange(15).reshape(5, 3)
-    found = [disturbed(right, Evidence(()), kind, rng, moves=1, reach=2) for _ in range(300)]
+    found = [
+        disturbed(right, Evidence(()), kind, rng, RestartParameters(moves=1, reach=2))
+        for _ in range(300)
+    ]
     assert all(same_pieces(made, right, kind) for made in found)
     changed = {tuple((made != right).any(axis=0).tolist()) for made in found}
     # Nothing; pieces of one role; the two roles that shapes do not tell apart; whole blocks.
@@ -268,13 +292,14 @@ def test_a_disturbance_of_one_block_is_none(loose, rng):
     net = loose(blocks=1)
     evidence = net.evidence([[0.0]])
     for _ in range(20):
-        made = disturbed(net.right, evidence, net.bank.kind, rng, moves=4, reach=6)
+        made = disturbed(
+            net.right, evidence, net.bank.kind, rng, RestartParameters(moves=4, reach=6)
+        )
         np.testing.assert_array_equal(made, net.right)
 
 
-MEAN = replace(
-    BY, fields=2, mean_field=MeanFieldParameters(equations=40, steps=3), hopeless=1e9, near=0.0
-)
+SOME = MeanFieldParameters(equations=40, searches=2, steps=3, hopeless=1e9)
+MEAN = replace(BY, mean_field=SOME, near=0.0)
 
 
 def drawn_in(stage, bench, state):
@@ -290,7 +315,7 @@ def drawn_in(stage, bench, state):
 
 @pytest.mark.parametrize(("hopeless", "searches"), [(1e9, 6), (0.0, 1)])
 def test_mean_field_searches_come_before_populations(bench_of, wrong, fit, hopeless, searches):
-    by = replace(MEAN, hopeless=hopeless)
+    by = replace(MEAN, mean_field=replace(SOME, hopeless=hopeless))
     bench, start = first_state(bench_of, next(rivals(wrong)), by=by, goal=fit(0.0))
     phases, _ = drawn_in(POPULATIONS, bench, start)
     assert phases == ["mean field"] * searches + ["population"] * (len(phases) - searches)
@@ -309,14 +334,18 @@ def test_near_the_answer_there_are_mean_field_searches_alone(bench_of, wrong, fi
     assert 0 < len(phases) <= 6  # a rival activation ends it at once
     assert not stage.wanted(after, bench)
     none, start = first_state(
-        bench_of, *rivals(wrong), by=replace(MEAN, near=1e9, fields=0), goal=fit(0.0), rows=80
+        bench_of,
+        *rivals(wrong),
+        by=replace(MEAN, near=1e9, mean_field=NONE),
+        goal=fit(0.0),
+        rows=80,
     )
     assert not stage.wanted(start, none)
 
 
 def test_a_rival_is_another_activation_that_fits_the_same_arrangement_better(bench_of, loose, fit):
     net = loose(blocks=4, rows=200, activation="tanh")
-    bench, start = first_state(bench_of, *rivals(net), by=BY, goal=fit(), rows=200)
+    bench, _ = first_state(bench_of, *rivals(net), by=BY, goal=fit(), rows=200)
     found = bench.judged(0, 200, net.right)
     other = rival(found, 200, bench)
     assert bench.problem(other.alternative).bank.activation.name == "tanh"

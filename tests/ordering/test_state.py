@@ -11,34 +11,37 @@ from unshuffle import Records
 from unshuffle.blocks.activations import find_activation
 from unshuffle.ordering.auto import advance
 from unshuffle.ordering.beam import BeamParameters
-from unshuffle.ordering.classic import PLACEMENTS, classic
+from unshuffle.ordering.classic import classic
 from unshuffle.ordering.descent import DescentParameters
+from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.population import PopulationParameters
+from unshuffle.ordering.restarts import RestartParameters
+from unshuffle.ordering.seeds import SeedParameters
 from unshuffle.ordering.stages import STAGES
-from unshuffle.ordering.workbench import SearchParameters
+from unshuffle.ordering.sweeps import PLACEMENTS
 
 SHORT = SearchParameters(
     quick=16,
     equations=32,
     many=64,
     growth=4,
-    quick_ranked_rows=4,
-    ranked_rows=8,
-    seed_rows=8,
-    many_seed_rows=16,
-    precedence_rows=16,
     starts=2,
     few_blocks=2,
-    restarts=2,
-    restarts_before=1,
-    populations=1,
-    head_start=1,
-    turn=2,
+    seeds=SeedParameters(quick_ranked_rows=4, ranked_rows=8, rows=8, many_rows=16),
     descent=DescentParameters(screened_rows=8, swaps=6, singles=4),
     population=PopulationParameters(
-        predictions=8, samples=4, samples_of_orders=2, warm_up=2, pause=2, generations=4
+        populations=1,
+        head_start=1,
+        turn=2,
+        predictions=8,
+        samples=4,
+        samples_of_orders=2,
+        warm_up=2,
+        pause=2,
+        generations=4,
     ),
-    beam=BeamParameters(widths=(2, 3), judged=2),
+    beam=BeamParameters(widths=(2, 3), judged=2, precedence_rows=16),
+    restarts=RestartParameters(patience=2, patience_before=1),
 )
 """Numbers so small that a search soon passes through all of its stages."""
 

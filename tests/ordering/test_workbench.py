@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from unshuffle import Records
-from unshuffle.ordering.seeds import SEEDS
+from unshuffle.ordering.parameters import SearchParameters
+from unshuffle.ordering.seeds import SEEDS, SeedParameters
 from unshuffle.ordering.state import Found
-from unshuffle.ordering.workbench import SearchParameters, rank_seeds
+from unshuffle.ordering.workbench import rank_seeds
 
 
 @pytest.fixture
@@ -93,6 +94,17 @@ def test_only_what_is_complete_and_finite_can_be_done(bench_of, problem, net, fi
             assert shorter.done(found, 10) == (length >= blocks)
 
 
+def test_the_goal_is_handed_all_states_of_what_was_found(bench_of, problem, net, fit):
+    class Watching(fit):
+        def reproduces(self, judge, run):
+            np.testing.assert_array_equal(run.states, judge.run(net.right).states)
+            return super().reproduces(judge, run)
+
+    bench, _ = bench_of(problem, goal=Watching(1e-9))
+    assert bench.done(bench.judged(0, 10, net.right), 10)
+    assert bench.done(Found(0, net.right, 0.0), 20)
+
+
 def test_the_best_is_confirmed_on_rows_that_the_search_has_not_seen(bench_of, net, fit):
     """Of the rows that lie ahead, as many as were in use."""
     records = net.judge.records
@@ -144,7 +156,7 @@ def test_a_problem_of_another_kind_has_the_seeds_that_serve_it(net, problem, loo
 
 
 def test_seeds_look_at_more_inputs_where_there_are_few_predictions(bench_of, problem):
-    by = SearchParameters(quick=20, seed_rows=5, many_seed_rows=70)
+    by = SearchParameters(quick=20, seeds=SeedParameters(rows=5, many_rows=70))
     bench, state = bench_of(problem, by=by)
     seen = []
 

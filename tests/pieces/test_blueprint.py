@@ -1,11 +1,14 @@
 """Kinds of blocks, and arrangements of pieces in their slots."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unshuffle.blocks.mlp import INP, OUT, mlp_kind
+from unshuffle.errors import UsageError
 from unshuffle.pieces.blueprint import Edge, Kind, Role, key, names, same_pieces
 
 SQUARE, TALL = {"weight": (4, 4)}, {"weight": (6, 4)}
@@ -39,6 +42,23 @@ def test_the_layers_of_the_puzzles_kind_can_be_told_apart_by_shape_or_not(hidden
     (edge,) = kind.edges
     for role, axis in ((edge.first, edge.first_axis), (edge.second, edge.second_axis)):
         assert kind.shapes(role)["weight"][axis] == hidden
+
+
+@pytest.mark.parametrize(
+    ("edge", "says"),
+    [
+        (Edge(0, 1, 0, 1), "of a matrix of 'up', not axis 0 of 'weight'; its tensors are w "),
+        (Edge(0, 1, 0, 1, "b", "w"), "not axis 0 of 'b'"),
+        (Edge(0, 1, 2, 1, "w", "w"), "not axis 2 of 'w'"),
+        (Edge(0, 1, 0, 0, "w", "w"), "have 6 and 4 units there"),
+        (Edge(0, 2, 0, 1, "w", "w"), "role 2, but the roles are 0 to 1"),
+    ],
+)
+def test_an_edge_is_of_two_matrices_that_share_an_axis(edge, says):
+    roles = Role("up", {"w": (6, 4), "b": (6,)}), Role("down", {"w": (4, 6)})
+    assert Kind("named", roles, (Edge(0, 1, 0, 1, "w", "w"),)).edges
+    with pytest.raises(UsageError, match=re.escape(says)):
+        Kind("named", roles, (edge,))
 
 
 def test_a_kind_cannot_be_changed():

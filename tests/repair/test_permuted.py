@@ -6,6 +6,7 @@ import pytest
 from unshuffle import Outcome, read_solution, solve, write_solution
 from unshuffle.blocks.activations import RELU
 from unshuffle.blocks.assembly import mlp_bank
+from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpBank, MlpNetwork, MlpStack
 from unshuffle.commands import main
 from unshuffle.errors import FileError, PileError, RecordError
@@ -15,9 +16,9 @@ from unshuffle.oracle.dropping import Hardening, drop, shuffle_hidden_units
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.clock import Clock
 from unshuffle.repair import unit_matching, unit_mending
-from unshuffle.repair.permuted import PermutedParameters, solve_permuted
 from unshuffle.repair.unit_matching import assigned, match_units, permuted_units
 from unshuffle.repair.unit_mending import Units, exchanged_units, permuted_columns
+from unshuffle.repair.unit_search import PermutedParameters, solve_permuted
 from unshuffle.solution.options import Options
 
 
@@ -191,6 +192,20 @@ def test_the_gradient_is_the_derivative(dropped, rng):
         more[entry] += 1e-6
         less[entry] -= 1e-6
         assert slopes[entry] == pytest.approx((error(more) - error(less)) / 2e-6, rel=1e-4)
+
+
+def test_neither_the_unit_nor_the_offset_of_an_output_matters(dropped, rng):
+    case = dropped(rows=60, blocks=2, width=4, hidden=5, outputs=2, dtype=np.float64)
+    last, unit, offset = case.network.last, np.array([1.0, 1e3]), np.array([0.0, 7.0])
+    other = Linear(last.weight * unit[:, None], last.bias * unit + offset)
+    record = replace(case.records, predictions=case.records.predictions * unit + offset)
+    columns = np.stack([rng.permutation(5) for _ in range(2)])
+    one, same = (
+        Units.of(case.network.blocks, each, np.zeros((2, 5, 5)), known).error(columns)
+        for each, known in ((last, case.records), (other, record))
+    )
+    assert one == pytest.approx(same)
+    assert one > 0.01
 
 
 def test_soft_permutations_end_with_the_time(units):

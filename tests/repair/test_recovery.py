@@ -22,16 +22,22 @@ from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpNetwork, MlpStack
 from unshuffle.errors import PileError
 from unshuffle.ordering.judge import Judge
 from unshuffle.ordering.search import Steps
+from unshuffle.ordering.trace import Step
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.proof.verification import judge_network
-from unshuffle.repair import gaps
-from unshuffle.repair.case import identical_copies, near_copies, partial_anatomy
+from unshuffle.repair import gaps, missing_pieces, repair
+from unshuffle.repair.case import Case, identical_copies, near_copies, partial_anatomy
 from unshuffle.repair.estimation import Unknown, estimate_layers, fit_all_rows
-from unshuffle.repair.gaps import Orphan, Traces, fill, locate, order_around, unexplained
+from unshuffle.repair.gaps import Traces, Unmatched, fill, locate, order_around, unexplained
 from unshuffle.repair.incomplete import solve_incomplete
-from unshuffle.solution.alternatives import Alternatives
-from unshuffle.solution.arranging import arrange
+from unshuffle.repair.missing_pieces import MissingParameters
+from unshuffle.repair.rebuilding import Rebuilding
+from unshuffle.repair.repair import hard_work
+from unshuffle.solution.alternatives import Problems
+from unshuffle.solution.arranging import Reproduction, arrange
 from unshuffle.solution.options import Options
+from unshuffle.solution.solution import Solution
+from unshuffle.solver import _repaired
 
 SHAPE = {"blocks": 5, "width": 12, "hidden": 20}
 
@@ -93,8 +99,8 @@ def test_the_gap_is_where_the_layer_at_hand_explains_most(dropped, place):
     traces = Traces.of(lacking(case.network, place), case.records, Clock())
     inp = Linear(blocks.inp_weight[place], blocks.inp_bias[place])
     out = Linear(blocks.out_weight[place], blocks.out_bias[place])
-    assert unexplained(traces, Orphan(OUT, inp)).argmin() == place
-    assert abs(int(unexplained(traces, Orphan(INP, out)).argmin()) - place) <= 1
+    assert unexplained(traces, Unmatched(OUT, inp)).argmin() == place
+    assert abs(int(unexplained(traces, Unmatched(INP, out)).argmin()) - place) <= 1
     guess = fill(traces, place, inp)
     filled = with_zeros(case.network, Unknown(place, OUT))
     filled.blocks.out_weight[place], filled.blocks.out_bias[place] = guess.weight, guess.bias
@@ -102,20 +108,20 @@ def test_the_gap_is_where_the_layer_at_hand_explains_most(dropped, place):
     assert np.mean(np.square(left)) < 0.2 * np.mean(np.square(traces.residual))
 
 
-def orphan(network: MlpNetwork, place: int, role: int) -> Orphan:
+def lone(network: MlpNetwork, place: int, role: int) -> Unmatched:
     """The layer at hand of a block whose layer of a role is missing."""
     inp, out = network.astype(np.float64).layers()[2 * place : 2 * place + 2]
-    return Orphan(role, out if role == INP else inp)
+    return Unmatched(role, out if role == INP else inp)
 
 
 @pytest.mark.parametrize("place", range(5))
 def test_the_likeliest_gap_is_where_the_block_ran(dropped, place):
     case = dropped(**SHAPE, rows=600)
     traces = Traces.of(lacking(case.network, place), case.records, Clock())
-    assert locate(traces, [orphan(case.network, place, OUT)]) == [place]
-    (gap,) = locate(traces, [orphan(case.network, place, INP)])
+    assert locate(traces, [lone(case.network, place, OUT)]) == [place]
+    (gap,) = locate(traces, [lone(case.network, place, INP)])
     assert abs(gap - place) <= 1
-    (near,) = locate(traces, [orphan(case.network, place, OUT)], near=[0])
+    (near,) = locate(traces, [lone(case.network, place, OUT)], near=[0])
     assert near == min(place, gaps.STANDARD.near)
 
 
@@ -123,8 +129,8 @@ def test_two_gaps_are_located_together(dropped):
     case = dropped(**SHAPE, rows=600)
     network = lacking(lacking(case.network, 3), 1)
     traces = Traces.of(network, case.records, Clock())
-    orphans = [orphan(case.network, place, OUT) for place in (1, 3)]
-    assert locate(traces, orphans) == [1, 2]
+    unmatched = [lone(case.network, place, OUT) for place in (1, 3)]
+    assert locate(traces, unmatched) == [1, 2]
 
 
 def test_blocks_are_ordered_around_a_gap(dropped):
@@ -132,32 +138,30 @@ def test_blocks_are_ordered_around_a_gap(dropped):
     blocks = case.network.blocks
     judge = Judge(MlpBank(*blocks.inp, *blocks.out), case.network.last, case.records)
     blocks = np.array([(k, 5 + k) for k in (0, 3, 1, 4)])  # the third is missing, two are wrong
-    orphans = [orphan(case.network, 2, OUT)]
-    *_, (run, located) = order_around(judge, judge.run(blocks), orphans, case.records, Clock())
+    unmatched = [lone(case.network, 2, OUT)]
+    *_, (run, located) = order_around(judge, judge.run(blocks), unmatched, case.records, Clock())
     assert run.arrangement[:, INP].tolist() == [0, 1, 3, 4]
     assert located == [2]
 
 
-def test_whole_blocks_that_do_not_belong_make_no_wrong_record(dropped, monkeypatch):
+def test_whole_blocks_that_do_not_belong_make_no_wrong_record(dropped):
     """What controls say is said of all pieces together; fewer may reproduce the record."""
-
-    def refuted(case, *_):
-        found = arrange(case.pile, case.records, case.options, stops=(Steps(3),))
-        return found.ended(Outcome.NO_FIT)
-
-    monkeypatch.setattr("unshuffle.solver._search", refuted)
     case, other = dropped(**SHAPE, rows=600), dropped(**SHAPE)
     block = [other.pile[other.pile.index[name]] for name in other.permutation[:2]]
-    strangers = renamed(block, 50)
-    solution = solve(Pile([*case.pile, *strangers]), case.records)
+    pile = Pile([*case.pile, *renamed(block, 50)])
+    refuted = arrange(pile, case.records, Options(), stops=(Steps(3),)).ended(Outcome.NO_FIT)
+
+    def repaired(clock: Clock) -> Solution:
+        one = Case(pile, case.records, Options(activation="relu", clock=clock), solve=None)
+        return _repaired(one, refuted, refuted, {"shuffled columns": "", "scaled inputs": ""})
+
+    solution = repaired(Clock())
     assert solution.exact
     assert {one.id for one in solution.findings.leftovers} == {50, 51}
-
-    stopped = solution.ended(Outcome.BUDGET_SPENT)
-    monkeypatch.setattr("unshuffle.repair.incomplete.solve_loose", lambda *_: stopped)
-    refuted = solve(Pile([*case.pile, *strangers]), case.records)
-    assert refuted.outcome is Outcome.NO_FIT
-    assert any("a part of the pieces may still fit" in note for note in refuted.findings.notes)
+    # Where the time is up amid that, what is known stands.
+    solution = repaired(CountedLooks(5))
+    assert solution.outcome is Outcome.NO_FIT
+    assert any("a part of the pieces may still fit" in note for note in solution.findings.notes)
 
 
 @pytest.mark.parametrize("decoys", [1, 4])
@@ -316,18 +320,46 @@ def test_square_piles_and_piles_without_predictions_are_refused_as_before(droppe
         solve(without(case.pile, [case.permutation[0]]), unpredicted)
 
 
-def test_a_whole_network_is_looked_for_before_pieces_are_left_out(dropped, monkeypatch):
+def test_a_whole_network_is_looked_for_before_pieces_are_left_out(dropped):
     """What the weights call impossible is often two wrong pairs, and nothing is missing."""
-    case = dropped(blocks=6, width=12, hidden=20, rows=400)
-    monkeypatch.setattr("unshuffle.solver.has_improbable_pairs", lambda _: True)
-    monkeypatch.setattr("unshuffle.repair.incomplete.solve_incomplete", None)
-    solution = solve(case.pile, case.records)
-    assert solution.outcome is Outcome.EXACT
+    case = dropped(blocks=9, width=12, hidden=20, rows=400)
+    one = Case(case.pile, case.records, Options(), solve=None)
+    searching = one.searching()
+    looks = missing_pieces.looks(one, searching, MissingParameters(impossible=np.inf))
+    hard = hard_work(searching)
+    assert hard == 9 * repair.STANDARD.hard
+    step = Step("in vain", np.empty(0), True, np.empty((0, 2), np.intp), np.inf, hard // 2)
+    for due in (False, False, True):
+        assert (next(looks) is not None) is due
+        searching.trace.add(step, 0.0)
+    # Of pairs that nothing is wrong with, nothing is left out before the search has ended.
+    assert [*missing_pieces.looks(one, searching)] == []
+
+
+def test_each_column_of_predictions_is_judged_in_its_own_unit(dropped, rng):
+    case = dropped(rows=200, blocks=2, outputs=2)
+    unit, offset = np.array([1, 1e3], np.float32), np.array([0, 1e4], np.float32)
+    pieces = [
+        Piece.linear(p.id, p.weight * unit[:, None], p.bias * unit + offset)
+        if p.shape == (2, 6)
+        else p
+        for p in case.pile
+    ]
+    predictions = case.records.predictions * unit + offset
+    mixed = predictions.copy()
+    mixed[:, 0] = rng.permutation(mixed[:, 0])
+    order = np.array([case.pile.index[name] for name in case.permutation[:-1]]).reshape(-1, 2)
+    for each, wrong in ((predictions, False), (mixed, True)):
+        record = Records(case.records.inputs, each)
+        problem = Problems(Pile(pieces), record, Options()).problems[0]
+        goal = Reproduction("float32", 2)
+        rebuilding = Rebuilding(iter([replace(problem, grouped=order)]), 5, Options(), goal)
+        assert rebuilding._leaves(rebuilding.standing, 0.5) is wrong
 
 
 def test_alternatives_can_be_gone_through_again(dropped):
     case = dropped()
-    alternatives = Alternatives(case.pile, case.records, Options())
+    alternatives = Problems(case.pile, case.records, Options())
     first = [*alternatives]
     assert len(first) == len(ACTIVATIONS)
     assert [*map(id, alternatives)] == [*map(id, first)]

@@ -1,14 +1,15 @@
 """Scales of the inputs are found by least squares, and said."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 
 from unshuffle import Outcome, Records, read_solution, solve, write_solution
+from unshuffle.ordering.search import Steps
 from unshuffle.pieces.clock import Clock
+from unshuffle.proof.noise import find_pattern
 from unshuffle.repair.scaled_inputs import arrange_on, fit_scaling
-from unshuffle.repair.vain import WrongRecord
+from unshuffle.repair.wrong_record import WrongRecord
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
@@ -35,22 +36,19 @@ def test_too_few_rows_are_fitted_to_nothing(dropped):
     assert fit_scaling(case.network, case.records, Clock()) is None
 
 
-def test_standardised_inputs_that_are_not_fitted_are_no_proof_of_a_wrong_record(
-    dropped, monkeypatch
-):
-    follows = SimpleNamespace(significant=True)
-    monkeypatch.setattr("unshuffle.repair.vain.find_pattern", lambda *_: follows)
-    monkeypatch.setattr("unshuffle.repair.scaled_inputs.fit_scaling", lambda *_: None)
-    case = dropped(**{**SHAPE, "blocks": 2}, rows=120)
+def test_standardised_inputs_are_no_proof_of_a_wrong_record(dropped):
+    case = dropped(**{**SHAPE, "blocks": 2}, rows=1000)
     offset, spread = case.records.inputs.mean(axis=0), case.records.inputs.std(axis=0)
     for unit, told in ((3 / spread, False), (1 / spread, True)):
         record = Records((case.records.inputs - offset) * unit, case.records.predictions)
-        solution = solve(case.pile, record)
-        notes = (solution.findings or Findings()).notes
-        assert any("standardised" in note for note in notes) is told
-        doubt = WrongRecord(Searching.of(case.pile, record, Options()))
-        far = replace(solution, outcome=Outcome.LOCAL_OPTIMUM, mse=0.5 * record.variance)
-        assert doubt._refutes(far) is not told
+        searching = Searching.of(case.pile, record, Options())
+        searching.go_on((Steps(1),))
+        far = replace(searching.solution(), outcome=Outcome.LOCAL_OPTIMUM)
+        far = replace(far, mse=0.5 * record.variance)
+        assert find_pattern(far.network, record).significant
+        assert WrongRecord(searching)._refutes(far) is not told
+        found = solve(case.pile, record, time_limit=1e-9).findings or Findings()
+        assert any("standardised" in note for note in found.notes) is told
 
 
 def test_a_search_goes_on_only_from_what_is_of_the_same_pieces(dropped):

@@ -5,13 +5,18 @@ import pytest
 
 from unshuffle import Outcome, Pile, Records, read_solution, write_solution
 from unshuffle.pieces.clock import Clock
+from unshuffle.repair.case import Case
 from unshuffle.repair.shuffled_columns import (
+    SHUFFLED_COLUMNS,
     Moments,
     exchange_columns,
     match_columns,
-    solve_shuffled,
 )
 from unshuffle.solution.options import Options
+
+
+def repaired(pile, records):
+    return SHUFFLED_COLUMNS.run(Case(pile, records, Options(), solve=None), None)
 
 
 def test_moments_tell_the_columns_apart(rng):
@@ -46,7 +51,7 @@ def test_columns_and_order_are_found_together(dropped, rng, outputs, tmp_path):
     case = dropped(blocks=4, width=8, hidden=12, rows=2000, outputs=outputs)
     shuffled = rng.permutation(8)
     record = Records(case.records.inputs[:, shuffled], case.records.predictions)
-    solution = solve_shuffled(case.pile, record, Options())
+    solution = repaired(case.pile, record)
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation
     assert list(solution.findings.columns) == np.argsort(shuffled).tolist()
@@ -57,6 +62,6 @@ def test_columns_and_order_are_found_together(dropped, rng, outputs, tmp_path):
 
 def test_of_another_network_no_sequence_is_found(dropped):
     case, other = (dropped(blocks=3, width=8, hidden=12, rows=300) for _ in range(2))
-    assert solve_shuffled(case.pile, other.records, Options()) is None
+    assert repaired(case.pile, other.records) is None
     few = Records(case.records.inputs[:60], case.records.predictions[:60])
-    assert solve_shuffled(Pile(case.pile), few, Options()) is None
+    assert repaired(Pile(case.pile), few) is None

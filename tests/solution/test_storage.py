@@ -29,7 +29,7 @@ def folder(solution, tmp_path):
 def assert_same(read, written):
     """Equal in every field; tested errors to float32."""
     plain = ("outcome", "blocks", "last", "rows", "sha256", "activation", "certificate")
-    plain += ("seconds", "findings", "biases", "units", "repairs")
+    plain += ("seconds", "findings", "biases", "units", "repairs", "parameters")
     for name in plain:
         assert getattr(read, name) == getattr(written, name), name
     for name in ("mse", "max_abs_error"):

@@ -42,10 +42,10 @@ class Stack(Protocol):
     def pullback_each(self, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
 
-    def replaced(self, place: int, role: int, x: Floats, g: Floats) -> Floats:
-        """Projected steps of one block with the piece that each block of the stack has in a role.
+    def replaced(self, place: int, role: int, others: Self, x: Floats, g: Floats) -> Floats:
+        """Projected steps of one block with the piece that each of K other blocks has in a role.
 
-        With states x before the block, shape (n, width), and sensitivities g behind it, shape
+        With states x before the block, shape (n, width), and adjoints g behind it, shape
         (outputs, n, width), these are ``g · (block(x) − x)`` for each piece: shape (n, K, outputs).
         """
 
@@ -125,10 +125,10 @@ class LoopStack:
         """Vector-Jacobian products of each block at rows of its own."""
         return np.stack([self.pullback(k, x[k], g[k]) for k in range(len(x))]) if len(x) else g
 
-    def replaced(self, place: int, role: int, x: Floats, g: Floats) -> Floats:
-        """Projected steps of one block with the piece that each block has in a role."""
+    def replaced(self, place: int, role: int, others: "LoopStack", x: Floats, g: Floats) -> Floats:
+        """Projected steps of one block with the piece that each other block has in a role."""
         own, name = self.blocks[place], self.kind.roles[role].name
-        steps = [self.run({**own, name: other[name]}, x) - x for other in self.blocks]
+        steps = [self.run({**own, name: other[name]}, x) - x for other in others.blocks]
         projected: Floats = np.einsum("ond,knd->nko", g, np.stack(steps))
         return projected
 

@@ -38,8 +38,8 @@ class LoopBlueprint:
         Runs a block: its tensors by role and name, and rows of shape (n, width), give rows of that
         shape.
     pullback
-        Its vector-Jacobian product: tensors, rows, and sensitivities (outputs, n, width) behind the
-        block give sensitivities before it.
+        Its vector-Jacobian product: tensors, rows, and adjoints (outputs, n, width) behind the
+        block give adjoints before it.
     given_ends
         What stands before and behind the blocks, with its own weights.
 

@@ -120,18 +120,18 @@ class MlpStack(_Layers):
         inp = self.inp_weight[:, None], self.inp_bias[:, None]
         return _pullback(inp, self.out_weight[:, None], self.activation, x[:, None], g)
 
-    def replaced(self, place: int, role: int, x: Floats, g: Floats) -> Floats:
-        """Projected steps of a block with each inp, or out, layer; see `Stack.replaced`."""
+    def replaced(self, place: int, role: int, others: "MlpStack", x: Floats, g: Floats) -> Floats:
+        """Projected steps of a block with each other inp, or out, layer; see `Stack.replaced`."""
         if role == OUT:
             z = _read((self.inp_weight[place], self.inp_bias[place]), x)
-            steps = self.activation.apply(z) @ self.out_weight.reshape(-1, self.hidden).T
-            steps = steps.reshape(len(x), *self.out_bias.shape)
-            steps += self.out_bias
+            steps = self.activation.apply(z) @ others.out_weight.reshape(-1, self.hidden).T
+            steps = steps.reshape(len(x), *others.out_bias.shape)
+            steps += others.out_bias
             # (rows, blocks, width) @ (rows, width, outputs)
             return steps @ g.transpose(1, 2, 0)
-        z = x @ self.inp_weight.reshape(-1, self.width).T
-        z = z.reshape(len(x), *self.inp_bias.shape)
-        z += self.inp_bias
+        z = x @ others.inp_weight.reshape(-1, self.width).T
+        z = z.reshape(len(x), *others.inp_bias.shape)
+        z += others.inp_bias
         # To pull g through the out layer once is cheaper than to push each hidden layer.
         pulled = g @ self.out_weight[place]
         projected: Floats = self.activation.apply(z) @ pulled.transpose(1, 2, 0)
@@ -194,6 +194,10 @@ class MlpBank(_Layers):
         """Vector-Jacobian product of the block of two layers; see `MlpStack.pullback`."""
         inp, out = self._tensors(parts)
         return _pullback(inp, out[0], self.activation, x, g)
+
+    def hidden_units(self, index: int, x: Floats) -> Floats:
+        """Hidden units of the inp layer of an index on rows x of shape (n, width): (n, hidden)."""
+        return self.activation.apply(_read((self.inp_weight[index], self.inp_bias[index]), x))
 
     def take(self, arrangement: Arrangement) -> MlpStack:
         """The blocks of an arrangement in a row."""
@@ -305,7 +309,7 @@ def _apply(inp: Affine, out: Affine, activation: Activation, x: Floats) -> Float
 def _pullback(
     inp: Affine, out_weight: Floats, activation: Activation, x: Floats, g: Floats
 ) -> Floats:
-    """Pull sensitivities back through a block; leading axes are broadcast."""
+    """Pull adjoints back through a block; leading axes are broadcast."""
     gated = g @ out_weight
     gated *= activation.derivative(_read(inp, x))
     back: Floats = gated @ inp[0]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.blocks.bank import Stack
 from unshuffle.blocks.ends import Ends
@@ -13,6 +14,12 @@ from unshuffle.pieces.pile import Floats
 
 # Rows pushed through the network together: few enough for the hidden layer to stay in cache.
 ROWS_AT_ONCE = 1024
+
+
+def mean_squares(residual: Floats, axis: int) -> NDArray[np.float64]:
+    """Means of squares along an axis, in double precision."""
+    means: NDArray[np.float64] = np.mean(np.square(residual, dtype=np.float64), axis=axis)
+    return means
 
 
 def mean_square(residual: Floats) -> float:
@@ -102,7 +109,7 @@ class Network:
         run_forward(self.blocks.apply, states)
         return states
 
-    def sensitivities(self, states: Floats) -> Floats:
+    def adjoints(self, states: Floats) -> Floats:
         """Derivatives of each output by each state: shape (K + 1, outputs, rows, width)."""
         pulled = pull_back(self.blocks.pullback, states, self.ends.pull(states[-1]))
         return np.stack([*pulled][::-1])

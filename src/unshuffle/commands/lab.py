@@ -14,7 +14,7 @@ from unshuffle.errors import UsageError
 
 if TYPE_CHECKING:
     from unshuffle.lab.experiment import Experiment
-    from unshuffle.lab.plan import Finding
+    from unshuffle.lab.plan import ExperimentRuns
     from unshuffle.lab.running import Trial
 
 EXPERIMENTS = """
@@ -152,16 +152,16 @@ def run_experiments(args: argparse.Namespace) -> int:
 def _run_trials(trials: "Sequence[Trial]", ended: list[bool], args: argparse.Namespace) -> None:
     """Run trials; `ended` gets an entry for each that ended, true for one that was run."""
     from unshuffle.blocks.threads import cores
-    from unshuffle.lab.ledger import Run
+    from unshuffle.lab.ledger import LedgerRun
     from unshuffle.lab.running import run_trials
     from unshuffle.views.progress import show_work
 
     with show_work(quiet=args.quiet, unit="trial", total=len(trials)) as report:
 
-        def on_end(trial: "Trial", result: Run | BaseException) -> None:
-            ended.append(isinstance(result, Run))
+        def on_end(trial: "Trial", result: LedgerRun | BaseException) -> None:
+            ended.append(isinstance(result, LedgerRun))
             name = f"{trial.method} on {trial.subject.name}, seed {trial.subject.seed}"
-            if isinstance(result, Run):
+            if isinstance(result, LedgerRun):
                 remark = result.failure or f"{result.seconds:.1f} s"
             else:
                 remark = f"{result}"
@@ -252,7 +252,7 @@ def _experiments(args: argparse.Namespace) -> "list[Experiment]":
     return read_experiments([Path(name) for name in args.experiments])
 
 
-def _findings(args: argparse.Namespace) -> "list[Finding]":
+def _findings(args: argparse.Namespace) -> "list[ExperimentRuns]":
     """What the ledger says of each experiment."""
     from unshuffle.lab.ledger import read_runs
     from unshuffle.lab.plan import findings

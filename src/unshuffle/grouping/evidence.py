@@ -56,11 +56,11 @@ class Evidence:
         """Whether no block is ruled out."""
         return bool(np.isfinite(self.of(arrangement)).all())
 
-    def crossed(self, arrangement: Arrangement, role: int) -> NDArray[np.float64]:
-        """Log-odds of each block with the piece that each block has in a role: shape (K, K)."""
+    def crossed(self, arrangement: Arrangement, role: int, source: int) -> NDArray[np.float64]:
+        """Log-odds of each block with, in a role, each block's piece of a source role: (K, K)."""
         length = len(arrangement)
         blocks = np.repeat(arrangement[:, None], length, axis=1)
-        blocks[:, :, role] = arrangement[None, :, role]
+        blocks[:, :, role] = arrangement[None, :, source]
         return self.of(blocks)
 
     def touches(self, role: int) -> bool:

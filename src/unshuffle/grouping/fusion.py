@@ -18,38 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpBank
-from unshuffle.grouping.consensus import consensus, template
 from unshuffle.grouping.matching import Pairs
+from unshuffle.grouping.resemblance import resemblance, template
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, ratio
 from unshuffle.pieces.clock import OutOfTimeError
-
-WORTH = {
-    "trace": 0.7,
-    "ratio": 0.9,
-    "log-norm": 0.55,
-    "squared-cosine": 0.15,
-    "magnitude": 0.15,
-    "hidden-gram": 0.35,
-    "bias": 0.3,
-    "first-order": 0.85,
-    "first-order-regression": 1.2,
-    "first-order-slope": 0.4,
-    "consensus": 0.6,
-    "template": 0.4,
-}
-"""Prior separation of matched pairs, by signal, in standard deviations; typical of the zoo."""
-
-PRIOR_PAIRS = 24
-"""The prior counts as much as this number of matched pairs."""
-
-ROUNDS = 8
-
-CONSENSUS_BLOCKS = 128
-"""Beyond so many blocks only the template speaks for the matched pairs: its time is quadratic."""
-
-DECISIVE = 3.0
-"""Spreads of the wrong pairs' ratios between the best of them and the worst true one, from which
-on no other evidence is gathered: wrong ratios do not reach so far in any network of the zoo."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,19 +61,20 @@ def fuse(
     square
         Whether inp and out layers are the same pieces, so that no layer pairs with itself.
     """
+    by = clues.by
     itself = np.eye(*_shape(clues.layers), dtype=bool) if square else None
     by_ratio = ratio(clues)
     if itself is None:
-        decisive = _by_ratio_alone(by_ratio)
+        decisive = _by_ratio_alone(by_ratio, by.decisive)
         if decisive is not None:
             return decisive
     fixed = _fixed(clues, by_ratio, itself)
     if not fixed:  # nothing tells any pair from another, as with a single block
         nothing = np.zeros(_shape(clues.layers))
         return Fusion(nothing, match(nothing), {})
-    followers = _followers(clues.layers)
+    followers = _followers(clues)
     names = [*fixed, *followers]
-    separations = worth = np.array([WORTH[name] for name in names])
+    separations = worth = np.array([by.worth[name] for name in names])
     signals = np.empty((len(names), *by_ratio.shape))
     for at, values in enumerate(fixed.values()):
         signals[at] = values
@@ -110,13 +83,13 @@ def fuse(
     room = np.empty_like(signals)
     white = _uncorrelated(signals[:known], room[:known])
     pairs = match(np.tensordot(worth[:known], white, 1))
-    for _ in range(ROUNDS):
+    for _ in range(by.rounds):
         if clues.clock.out:
             break
         for at, score in enumerate(followers.values(), known):
             signals[at] = _standardised(score(clues.layers, pairs), itself)
         white = _uncorrelated(signals, room)
-        separations = _separations(white, separations, match, worth)
+        separations = _separations(white, separations, match, worth, by.prior_pairs)
         before, pairs = pairs, match(np.tensordot(separations, white, 1))
         if np.array_equal(pairs, before):
             break
@@ -138,7 +111,11 @@ def _fixed(clues: Clues, by_ratio: Scores, itself: NDArray[np.bool_] | None) -> 
     try:
         for name, signal in SIGNALS.items():
             clues.clock.check()
-            if name in WORTH and name != "ratio" and (clues.has_record or not signal.needs_record):
+            if (
+                name in clues.by.worth
+                and name != "ratio"
+                and (clues.has_record or not signal.needs_record)
+            ):
                 fixed[name] = _standardised(signal.score(clues), itself)
     except OutOfTimeError:
         fixed = {"ratio": fixed["ratio"]}
@@ -150,6 +127,7 @@ def _separations(
     separations: NDArray[np.float64],
     match: Callable[[Scores], Pairs],
     prior: NDArray[np.float64],
+    prior_pairs: int,
 ) -> NDArray[np.float64]:
     """How far each signal sets apart the pairs that all the others match, drawn to the prior."""
     fused = np.tensordot(separations, white, 1)
@@ -158,19 +136,19 @@ def _separations(
         i, j = match(fused - separation * signal).T
         measured[one] = signal[i, j].mean()
     count = min(white.shape[1:])
-    drawn = (count * measured + PRIOR_PAIRS * prior) / (count + PRIOR_PAIRS)
+    drawn = (count * measured + prior_pairs * prior) / (count + prior_pairs)
     positive: NDArray[np.float64] = np.maximum(drawn, 0.0)
     return positive
 
 
-def _followers(layers: MlpBank) -> dict[str, Callable[[MlpBank, Pairs], Scores]]:
+def _followers(clues: Clues) -> dict[str, Callable[[MlpBank, Pairs], Scores]]:
     """Signals that follow from a matching."""
-    if min(_shape(layers)) > CONSENSUS_BLOCKS:
+    if min(_shape(clues.layers)) > clues.by.resemblance_blocks:
         return {"template": template}
-    return {"consensus": consensus, "template": template}
+    return {"resemblance": resemblance, "template": template}
 
 
-def _by_ratio_alone(scores: Scores) -> Fusion | None:
+def _by_ratio_alone(scores: Scores, decisive: float) -> Fusion | None:
     """Evidence from ratios that leave no doubt; None where they do."""
     if scores.shape[0] != scores.shape[1] or len(scores) < 2:
         return None
@@ -182,7 +160,7 @@ def _by_ratio_alone(scores: Scores) -> Fusion | None:
     wrong[rows, best] = False
     others, true = scores[wrong], scores[rows, best]
     spread = float(others.std())
-    if not true.min() - others.max() > DECISIVE * spread:
+    if not true.min() - others.max() > decisive * spread:
         return None
     separation = float(true.mean() - others.mean()) / spread
     standard = (scores - others.mean()) / spread

@@ -9,12 +9,15 @@ from unshuffle.blocks.mlp import MlpBank
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import Pairs, directed_couples, optimal_couples, optimal_matching
+from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.grouping.signals import Clues, Scores, log_norm_correlation
 from unshuffle.pieces.blueprint import Arrangement, Edge, Kind
 from unshuffle.pieces.pile import Floats, Pile
 
 
-def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
+def group(
+    pile: Pile, kind: Kind, by: GroupingParameters | None = None
+) -> tuple[Arrangement, Evidence]:
     """Group the pieces of a whole pile into blocks, by what the weights of two roles share.
 
     Parameters
@@ -23,6 +26,8 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
         As many pieces for each class of roles as there are slots.
     kind
         The kind of the blocks.
+    by
+        What steers signals and their fusion.
 
     Returns
     -------
@@ -30,13 +35,14 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
         The blocks in any order, and the evidence on them. A role without an edge to a role whose
         pieces are known by their shapes has pieces in any sequence: the record has to tell.
     """
+    by = by or GroupingParameters()
     members = {
         role: [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(role)]
         for role in range(len(kind.roles))
     }
     alike = {role: len(each) for each in kind.classes for role in each}
     edges = tuple(
-        _odds(pile, edge, members, max(alike[edge.first], alike[edge.second]))
+        _odds(pile, edge, members, max(alike[edge.first], alike[edge.second]), by)
         for edge in kind.edges
         if members[edge.first] != members[edge.second]
     )
@@ -46,7 +52,7 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
     couple = next((each for each in kind.classes if anchor in each and len(each) == 2), ())
     inner = [edge for edge in kind.edges if {edge.first, edge.second} == {*couple}]
     if inner:
-        blocks[:, [inner[0].first, inner[0].second]], odds = _coupled(pile, inner[0], members)
+        blocks[:, [inner[0].first, inner[0].second]], odds = _coupled(pile, inner[0], members, by)
         edges += (odds,)
     for each in kind.classes:
         if not (inner and each == couple) and (anchor not in each or len(each) > 1):
@@ -54,9 +60,12 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
     return blocks, Evidence(edges)
 
 
-def _coupled(pile: Pile, edge: Edge, members: dict[int, list[int]]) -> tuple[Arrangement, EdgeOdds]:
+def _coupled(
+    pile: Pile, edge: Edge, members: dict[int, list[int]], by: GroupingParameters
+) -> tuple[Arrangement, EdgeOdds]:
     """Couples among the pieces of one class, for its two roles, and the log-odds of all couples."""
-    clues, positions = Clues(_layers(pile, edge, members)), np.array(members[edge.first], np.intp)
+    clues = Clues(_layers(pile, edge, members), by=by)
+    positions = np.array(members[edge.first], np.intp)
     match = partial(directed_couples, optimal_couples, log_norm_correlation(clues))
     fusion = fuse(clues, match, square=True)
     rows = np.full(len(pile), -1, np.intp)
@@ -66,13 +75,16 @@ def _coupled(pile: Pile, edge: Edge, members: dict[int, list[int]]) -> tuple[Arr
 
 def _layers(pile: Pile, edge: Edge, members: dict[int, list[int]]) -> MlpBank:
     """The two stacks of matrices that share an axis, as inp and out layers."""
-    reads = _facing(pile, members[edge.first], edge.first_axis)
-    writes = np.swapaxes(_facing(pile, members[edge.second], edge.second_axis), 1, 2)
+    reads = _facing(pile, members[edge.first], edge.first_tensor, edge.first_axis)
+    writes = _facing(pile, members[edge.second], edge.second_tensor, edge.second_axis)
+    writes = np.swapaxes(writes, 1, 2)
     nothing = np.zeros(reads.shape[:2], reads.dtype), np.zeros(writes.shape[:2], writes.dtype)
     return MlpBank(reads, nothing[0], writes, nothing[1])
 
 
-def _odds(pile: Pile, edge: Edge, members: dict[int, list[int]], times: int) -> EdgeOdds:
+def _odds(
+    pile: Pile, edge: Edge, members: dict[int, list[int]], times: int, by: GroupingParameters
+) -> EdgeOdds:
     """Log-odds for an edge, from all signals that look at two stacks of matrices."""
     first, second = members[edge.first], members[edge.second]
     layers = _layers(pile, edge, members)
@@ -87,13 +99,13 @@ def _odds(pile: Pile, edge: Edge, members: dict[int, list[int]], times: int) -> 
 
     rows, columns = (np.full(len(pile), -1, np.intp) for _ in range(2))
     rows[first], columns[second] = np.arange(len(first)), np.arange(len(second))
-    log_odds = fuse(Clues(layers), match if times > 1 else optimal_matching).log_odds
+    log_odds = fuse(Clues(layers, by=by), match if times > 1 else optimal_matching).log_odds
     return EdgeOdds(edge.first, edge.second, log_odds, rows, columns)
 
 
-def _facing(pile: Pile, positions: list[int], axis: int) -> Floats:
-    """Weights with the shared axis first: shape (pieces, shared, other)."""
-    weights = np.stack([pile[p].weight for p in positions]).astype(pile.dtype, copy=False)
+def _facing(pile: Pile, positions: list[int], tensor: str, axis: int) -> Floats:
+    """Matrices with the shared axis first: shape (pieces, shared, other)."""
+    weights = np.stack([pile[p].tensors[tensor] for p in positions]).astype(pile.dtype, copy=False)
     return weights if axis == 0 else np.swapaxes(weights, 1, 2)
 
 

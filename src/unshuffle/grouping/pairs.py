@@ -15,6 +15,7 @@ from unshuffle.files.schema import BESIDE, Key, OrInfinite, Word, encode
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.fusion import Fusion, fuse
 from unshuffle.grouping.matching import Pairs, directed_couples, find_matching
+from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.grouping.signals import Clues, Scores, find_signal, log_norm_correlation
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement
@@ -132,6 +133,7 @@ def pair(
     anatomy: Anatomy | None = None,
     activation: Activation = RELU,
     clock: Clock | None = None,
+    by: GroupingParameters | None = None,
 ) -> Pairing:
     """Find which inp layer belongs to which out layer.
 
@@ -151,6 +153,8 @@ def pair(
         What the hidden layers apply; only signals that need the record use it.
     clock
         Ends the fusion with the signals that there was time for.
+    by
+        What steers signals and their fusion.
 
     Raises
     ------
@@ -173,6 +177,7 @@ def pair(
         last_layer(pile, pile[anatomy.last[0]].id) if len(anatomy.last) == 1 else None,
         records.predicted() if records is not None else None,
         clock or Clock(),
+        by or GroupingParameters(),
     )
     match = match_sets
     if anatomy.interchangeable:

@@ -15,16 +15,12 @@ from numpy.typing import NDArray
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpBank
 from unshuffle.errors import UsageError
+from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
 Scores = NDArray[np.float64]
-
-SAMPLE_ROWS = 1000  # spread evenly over the record, that signals look at
-REGRESSED = 50_000  # equations of the joint regression (rows times outputs) times layers, …
-LEAST_REGRESSED, MOST_REGRESSED = 128, 1024  # … within these bounds of equations
-RIDGE = 10.0  # of that regression, in mean squared norms of an effect; the best on the zoo
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +37,15 @@ class Clues:
         Rows with predictions, where there are any.
     clock
         The time that there is; a signal that takes long ends with it.
+    by
+        What steers signals and their fusion.
     """
 
     layers: MlpBank
     last: Linear | None = None
     records: Records | None = None
     clock: Clock = field(default_factory=Clock)
+    by: GroupingParameters = field(default_factory=GroupingParameters)
 
     @property
     def has_record(self) -> bool:
@@ -78,11 +77,9 @@ class Clues:
         OutOfTimeError
             If no time is left.
         """
-        for weight, bias in zip(self.layers.inp_weight, self.layers.inp_bias, strict=True):
+        for index in range(len(self.layers.inp_weight)):
             self.clock.check()
-            z = x @ weight.T
-            z += bias
-            hidden = self.layers.activation.apply(z)
+            hidden = self.layers.hidden_units(index, x)
             hidden -= hidden.mean(axis=0)
             yield hidden
 
@@ -90,7 +87,7 @@ class Clues:
     def first_order(self) -> tuple[Scores, Scores, float]:
         """Covariances of effects with the residual, the effects' variances, the residual's norm."""
         assert self.records is not None
-        x, residual = self.residual(max(1, len(self.records) // SAMPLE_ROWS))
+        x, residual = self.residual(max(1, len(self.records) // self.by.sample_rows))
         reads, flat = self.reads, self.reads.reshape(-1, self.reads.shape[2])
         covariances = np.empty((len(self.layers.inp_weight), len(reads)))
         variances = np.empty_like(covariances)
@@ -230,7 +227,8 @@ def first_order_regression(clues: Clues) -> Scores:
     """
     assert clues.records is not None
     reads, count = clues.reads, len(clues.layers.inp_weight)
-    equations = int(np.clip(REGRESSED // count, LEAST_REGRESSED, MOST_REGRESSED))
+    by = clues.by
+    equations = int(np.clip(by.regressed // count, by.least_regressed, by.most_regressed))
     x, residual = clues.residual(-(-len(clues.records) * reads.shape[1] // equations))
     _, triangle = np.linalg.qr(reads.reshape(len(reads), -1))
     factor = triangle.reshape(-1, reads.shape[2])
@@ -241,7 +239,7 @@ def first_order_regression(clues: Clues) -> Scores:
         effects = effects.transpose(0, 2, 1).reshape(residual.size, -1)
         kernel += effects @ effects.T
         activations.append(hidden)
-    damping = RIDGE * float(np.trace(kernel)) / (count * len(reads))
+    damping = by.ridge * float(np.trace(kernel)) / (count * len(reads))
     if not damping > 0:  # no block does anything
         return np.zeros((count, len(reads)))
     np.fill_diagonal(kernel, kernel.diagonal() + damping)

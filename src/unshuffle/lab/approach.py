@@ -17,7 +17,7 @@ from unshuffle.grouping.matching import Pairs
 from unshuffle.grouping.signals import Clues, Scores
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.subjects import Subject, load
-from unshuffle.oracle.evaluation import Case, count_inversions
+from unshuffle.oracle.evaluation import DroppedOracle, count_inversions
 from unshuffle.ordering.judge import Judge
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import PieceId
@@ -26,7 +26,7 @@ from unshuffle.pieces.records import Records
 Order = NDArray[np.intp]  # shape (blocks,): numbers of blocks, the first to run first
 
 
-class Kind(StrEnum):
+class ApproachKind(StrEnum):
     """What an approach finds or explains; whole means pairs and order, look a description."""
 
     PAIRING = "pairing"
@@ -41,7 +41,7 @@ class Approach:
     """What can be tried by a name such as `out-norm`: its bet, its source, and its measurements."""
 
     name: str
-    kind: Kind
+    kind: ApproachKind
     hypothesis: str
     source: str
     measure: Callable[[Subject], Measurements]
@@ -59,7 +59,7 @@ class Task:
         """A judge of arrangements on the first rows."""
         blocks = self.network.blocks
         bank = MlpBank(*blocks.inp, *blocks.out, blocks.activation)
-        some = self.records.take(np.arange(min(rows, len(self.records))))
+        some = self.records.first(rows)
         return Judge(bank, self.network.last, some)
 
     def arranged(self, order: Order) -> Arrangement:
@@ -93,7 +93,7 @@ def measure_order(
     return min(found, key=lambda one: one["error"])
 
 
-def clues_of(case: Case) -> tuple[Clues, Pairs]:
+def clues_of(case: DroppedOracle) -> tuple[Clues, Pairs]:
     """What pairing looks at, inp and out layers each in the pile's sequence, and the true pairs."""
     inps = sorted((inp for inp, _ in case.pairs), key=case.pile.index.__getitem__)
     outs = sorted((out for _, out in case.pairs), key=case.pile.index.__getitem__)
@@ -103,7 +103,7 @@ def clues_of(case: Case) -> tuple[Clues, Pairs]:
     return Clues(layers, last_layer(case.pile, case.answer[-1]), case.records), truth
 
 
-def task_of(case: Case, rng: np.random.Generator) -> tuple[Task, Order]:
+def task_of(case: DroppedOracle, rng: np.random.Generator) -> tuple[Task, Order]:
     """The true blocks in the pile's sequence, and the place of each in the network."""
     pairs = _in_sequence(case)
     blocks = stack_blocks(case.pile, pairs, case.activation)
@@ -130,7 +130,9 @@ def order_found(task: Task, depth: Order, order: Order) -> dict[str, float]:
     }
 
 
-def whole_found(case: Case, permutation: Sequence[PieceId], subject: Subject) -> dict[str, float]:
+def whole_found(
+    case: DroppedOracle, permutation: Sequence[PieceId], subject: Subject
+) -> dict[str, float]:
     """Pairs, order and error of a whole arrangement; inversions only where all pairs are right."""
     pairs = list(zip(permutation[:-1:2], permutation[1::2], strict=True))
     right = len(set(pairs) & set(case.pairs)) / len(pairs)
@@ -152,11 +154,10 @@ def whole_found(case: Case, permutation: Sequence[PieceId], subject: Subject) ->
 def relative_error(network: MlpNetwork, records: Records) -> float:
     """Mean squared error relative to the variance of the predictions."""
     wanted = records.predictions.astype(np.float64)
-    squares = np.square(network.predict(records.inputs) - wanted)
-    return float(squares.mean() / np.mean(np.square(wanted - wanted.mean(axis=0))))
+    return network.error(records.inputs, wanted) / records.variance
 
 
-def _in_sequence(case: Case) -> list[tuple[PieceId, PieceId]]:
+def _in_sequence(case: DroppedOracle) -> list[tuple[PieceId, PieceId]]:
     """The true pairs in the pile's sequence of their inp layers."""
     return sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
 

@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 
 from unshuffle.errors import UsageError
-from unshuffle.grouping.consensus import template
 from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import MATCHINGS
+from unshuffle.grouping.resemblance import template
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, Signal
 from unshuffle.lab import approach, searches
-from unshuffle.lab.approach import Approach, Kind, Order, Task
+from unshuffle.lab.approach import Approach, ApproachKind, Order, Task
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.probes import balance, bits, growth, signs, spectrum, without_skips
 from unshuffle.lab.published import BASELINES, Baseline
@@ -35,7 +35,7 @@ def _pairing(signal: Signal, matching: str = "optimal") -> Approach:
     """A signal with a matching; the optimal one is not mentioned in the name."""
     name = signal.name if matching == "optimal" else f"{signal.name}-{matching}"
     measure = partial(approach.measure_scores, signal.score, MATCHINGS[matching][0])
-    return Approach(name, Kind.PAIRING, signal.sees, signal.source, measure)
+    return Approach(name, ApproachKind.PAIRING, signal.sees, signal.source, measure)
 
 
 def _template(clues: Clues) -> Scores:
@@ -47,7 +47,7 @@ def _ordering(
     name: str, rank: Callable[[Task], Order], bets: str, source: str, *, reversible: bool = False
 ) -> Approach:
     measure = partial(approach.measure_order, rank, reversible)
-    return Approach(name, Kind.ORDERING, bets, source, measure)
+    return Approach(name, ApproachKind.ORDERING, bets, source, measure)
 
 
 def _rank(seed: Seed, task: Task) -> Order:
@@ -95,16 +95,16 @@ _ALL = (
     *(_pairing(signal, matching) for signal in SIGNALS.values() for matching in MATCHINGS),
     Approach(
         "fused",
-        Kind.PAIRING,
+        ApproachKind.PAIRING,
         "all signals together, weighed by what the pile says each is worth",
         "Fisher 1936, Blum & Mitchell 1998; see unshuffle.grouping.fusion",
         partial(approach.measure_pairs, lambda clues: fuse(clues, _optimal).pairs),
     ),
     Approach(
         "template",
-        Kind.PAIRING,
+        ApproachKind.PAIRING,
         "training leaves the same pattern in all true products, which the trace's pairs show",
-        "this project; see unshuffle.grouping.consensus",
+        "this project; see unshuffle.grouping.resemblance",
         partial(approach.measure_scores, _template, _optimal),
     ),
     *(_pairing(signal) for signal in OTHER_SIGNALS),
@@ -168,64 +168,66 @@ _ALL = (
     ),
     Approach(
         "classic",
-        Kind.WHOLE,
+        ApproachKind.WHOLE,
         "with the trace's pairs, greedy insertion ends near enough for exchanges and moves",
         _DROPPED,
         partial(_solved, "classic"),
     ),
     Approach(
         "auto",
-        Kind.WHOLE,
+        ApproachKind.WHOLE,
         "many first-order moves at once, from the best of several seeds, pairs corrected too",
         "this project; see unshuffle.ordering.auto",
         partial(_solved, "auto"),
     ),
     Approach(
         "joint-growth",
-        Kind.PAIRING,
+        ApproachKind.PAIRING,
         "the right pairs in the right order predict better at every length than others",
         f"{_DROPPED}, among what did not work",
         partial(approach.measure_pairs, searches.joint_growth),
     ),
     Approach(
         "spectrum",
-        Kind.CAUSE,
+        ApproachKind.CAUSE,
         "true blocks contract: dynamic isometry puts the eigenvalues of their products around −1",
         f"dynamic isometry, {_PARK}; Saxe et al. 2014, Pennington et al. 2017",
         lambda subject: spectrum(load(subject)),
     ),
     Approach(
         "signs",
-        Kind.CAUSE,
+        ApproachKind.CAUSE,
         "both factors get the same gradients, so the products behind a true trace share a sign",
         _DROPPED,
         lambda subject: signs(load(subject)),
     ),
     Approach(
         "balance",
-        Kind.CAUSE,
+        ApproachKind.CAUSE,
         "gradient flow keeps both sides of a hidden unit balanced, so their norms agree",
         "Du, Hu & Lee 2018, arXiv:1806.00900",
         lambda subject: balance(load(subject)),
     ),
-    Approach("growth", Kind.CAUSE, "the trace grows while a network is trained", _DROPPED, growth),
+    Approach(
+        "growth", ApproachKind.CAUSE, "the trace grows while a network is trained", _DROPPED, growth
+    ),
     Approach(
         "growth-without-skips",
-        Kind.CAUSE,
+        ApproachKind.CAUSE,
         "the trace needs skip connections, through which both factors see the same stream",
         "reported by others",
         partial(growth, prepare=without_skips),
     ),
     Approach(
         "landscape",
-        Kind.CAUSE,
+        ApproachKind.CAUSE,
         "the error falls towards the right order from everywhere",
         _DROPPED,
         lambda subject: searches.landscape(*approach.task_of(load(subject), subject.rng())),
     ),
     Approach(
         "bits",
-        Kind.LOOK,
+        ApproachKind.LOOK,
         "inputs are readings of bits, and targets levels that depend on sums of them",
         _DROPPED,
         lambda subject: bits(load(subject)),

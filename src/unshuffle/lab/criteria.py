@@ -20,7 +20,7 @@ from statistics import fmean, median
 
 from unshuffle.errors import UsageError
 from unshuffle.files import shown
-from unshuffle.lab.ledger import Run
+from unshuffle.lab.ledger import LedgerRun
 from unshuffle.lab.metrics import METRICS
 
 STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
@@ -62,7 +62,7 @@ class Term:
         """Whether runs of a method on a subject count."""
         return fnmatchcase(method, self.method) and fnmatchcase(subject, self.subject)
 
-    def value(self, runs: Sequence[Run]) -> float | None:
+    def value(self, runs: Sequence[LedgerRun]) -> float | None:
         """Its value; None where a chosen run failed, or none measured the metric."""
         chosen = [run for run in runs if self.chooses(run.method, run.subject)]
         if any(run.failure for run in chosen):
@@ -91,20 +91,20 @@ class Condition:
         """The terms in it."""
         return (self.left, self.right) if isinstance(self.right, Term) else (self.left,)
 
-    def holds(self, runs: Sequence[Run]) -> bool | None:
+    def holds(self, runs: Sequence[LedgerRun]) -> bool | None:
         """Whether it holds; None where a term has no value."""
         left, right = self._values(runs)
         if left is None or right is None:
             return None
         return COMPARISONS[self.comparison](left, right)
 
-    def found(self, runs: Sequence[Run]) -> str:
+    def found(self, runs: Sequence[LedgerRun]) -> str:
         """The numbers that were compared, and how it came out, such as "0.97 >= 0.9 yes"."""
         left, right = ("no number" if v is None else f"{v:.3g}" for v in self._values(runs))
         outcome = {True: "yes", False: "no", None: "unknown"}[self.holds(runs)]
         return f"{left} {self.comparison} {right} {outcome}"
 
-    def _values(self, runs: Sequence[Run]) -> tuple[float | None, float | None]:
+    def _values(self, runs: Sequence[LedgerRun]) -> tuple[float | None, float | None]:
         right = self.right.value(runs) if isinstance(self.right, Term) else self.right
         return self.left.value(runs), right
 

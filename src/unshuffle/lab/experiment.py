@@ -14,7 +14,7 @@ from unshuffle.files.plain import read_toml
 from unshuffle.files.schema import BESIDE, at_least, read_fields
 from unshuffle.lab.approaches import find_approach
 from unshuffle.lab.criteria import Condition, read_condition
-from unshuffle.lab.ledger import Run, newest
+from unshuffle.lab.ledger import LedgerRun, newest
 from unshuffle.lab.metrics import METRICS
 from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
 from unshuffle.oracle.recipe import find_recipe, shipped_names
@@ -74,7 +74,7 @@ class Experiment:
         """What tables call the subjects."""
         return tuple(Path(name).stem if name.endswith(".toml") else name for name in self.subjects)
 
-    def of(self, runs: Sequence[Run]) -> list[Run]:
+    def of(self, runs: Sequence[LedgerRun]) -> list[LedgerRun]:
         """The last runs of its subjects, methods and seeds, on recipes that are still the same."""
         keys = {
             (recipe.name, seed): recipe.with_seed(seed).key()
@@ -105,7 +105,7 @@ class Experiment:
         """How many runs it takes."""
         return len(self.subjects) * len(self.methods) * len(self.seeds)
 
-    def verdict(self, runs: Sequence[Run]) -> Verdict:
+    def verdict(self, runs: Sequence[LedgerRun]) -> Verdict:
         """What the criterion says of its runs."""
         if len(runs) < self.size():
             return Verdict.OPEN

@@ -25,7 +25,7 @@ TEXT = ".jsonl"  # the ending of a ledger that is kept as text
 
 
 @dataclass(frozen=True)
-class Run:
+class LedgerRun:
     """One method on one subject, and what was measured.
 
     The key hashes configuration and code, the content what the subject consists of. It started at a
@@ -46,8 +46,8 @@ class Run:
     failure: str
 
 
-COLUMNS = tuple(field.name for field in fields(Run))
-_TEXTS = tuple(field.name for field in fields(Run) if field.type is str)
+COLUMNS = tuple(field.name for field in fields(LedgerRun))
+_TEXTS = tuple(field.name for field in fields(LedgerRun) if field.type is str)
 _SCHEMA = """
 CREATE TABLE runs (
     key TEXT PRIMARY KEY, subject TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL,
@@ -87,7 +87,7 @@ def begin_ledger(path: Path) -> None:
             database.execute(_SCHEMA)
 
 
-def add_runs(path: Path, runs: Iterable[Run]) -> int:
+def add_runs(path: Path, runs: Iterable[LedgerRun]) -> int:
     """Add the runs that a ledger lacks; returns how many. `FileError` if it cannot be used."""
     if path.suffix == TEXT:
         known = read_runs(path) if path.exists() else []
@@ -105,7 +105,7 @@ def add_runs(path: Path, runs: Iterable[Run]) -> int:
         return database.total_changes - before
 
 
-def read_runs(path: Path) -> list[Run]:
+def read_runs(path: Path) -> list[LedgerRun]:
     """All runs of a ledger, in a database or as text; `FileError` if it is missing or damaged."""
     if path.suffix == TEXT:
         return [*_runs_of_text(path)]
@@ -118,13 +118,13 @@ def read_runs(path: Path) -> list[Run]:
         return [*_checked(rows, path)]
 
 
-def ledger_text(runs: Iterable[Run]) -> str:
+def ledger_text(runs: Iterable[LedgerRun]) -> str:
     """Runs as lines of JSON, sorted, so that the same runs are always the same text."""
     ordered = sorted(runs, key=lambda run: (run.subject, run.method, run.seed, run.rows, run.key))
     return "".join(f"{json.dumps(asdict(run))}\n" for run in ordered)
 
 
-def newest(runs: Iterable[Run]) -> list[Run]:
+def newest(runs: Iterable[LedgerRun]) -> list[LedgerRun]:
     """The last run of each method on each subject with a seed, whatever code made it."""
     ordered = sorted(runs, key=lambda run: run.started)
     return list({(run.subject, run.method, run.seed, run.rows): run for run in ordered}.values())
@@ -156,7 +156,7 @@ def _holds_runs(database: sqlite3.Connection, path: Path) -> bool:
     return bool(found)
 
 
-def _checked(rows: Iterable[tuple[Any, ...]], path: Path) -> Iterator[Run]:
+def _checked(rows: Iterable[tuple[Any, ...]], path: Path) -> Iterator[LedgerRun]:
     """The runs in rows of a database, as long as they take no more than a ledger may."""
     size = 0
     for row in rows:
@@ -166,7 +166,7 @@ def _checked(rows: Iterable[tuple[Any, ...]], path: Path) -> Iterator[Run]:
         yield _run_of(dict(zip(COLUMNS, row, strict=True)), path)
 
 
-def _runs_of_text(path: Path) -> Iterator[Run]:
+def _runs_of_text(path: Path) -> Iterator[LedgerRun]:
     text = read_text(path, max_bytes=limits.LEDGER_BYTES)
     for at, line in enumerate(text.splitlines(), start=1):
         if line.strip():
@@ -176,7 +176,7 @@ def _runs_of_text(path: Path) -> Iterator[Run]:
             yield _run_of(values, path, f"line {at}")
 
 
-def _run_of(values: object, path: Path, where: str = "a row") -> Run:
+def _run_of(values: object, path: Path, where: str = "a row") -> LedgerRun:
     """Check what stands in a ledger, which may come from anywhere."""
     if isinstance(values, dict) and isinstance(values.get("measurements"), str):
         values = values | {"measurements": _object(values["measurements"])}
@@ -196,7 +196,7 @@ def _run_of(values: object, path: Path, where: str = "a row") -> Run:
         )
     # What went wrong may have been said in any characters.
     said = "".join(c if c.isprintable() else " " for c in values["failure"])
-    return Run(**values | {"failure": said})
+    return LedgerRun(**values | {"failure": said})
 
 
 def _object(text: str) -> object:

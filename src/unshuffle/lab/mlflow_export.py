@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unshuffle.errors import MissingExtraError, UsageError
 from unshuffle.files import shown
-from unshuffle.lab.ledger import Run
+from unshuffle.lab.ledger import LedgerRun
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -24,7 +24,7 @@ HINTS = {
 RUNS_AT_ONCE = 1000  # that are asked for together
 
 
-def export_runs(runs: Iterable[Run], uri: str) -> int:
+def export_runs(runs: Iterable[LedgerRun], uri: str) -> int:
     """Log the runs that an MLflow store lacks; returns how many those were.
 
     The tracking URI is such as `http://localhost:5000` or that of a folder; `sqlite:///mlflow.db`
@@ -68,7 +68,7 @@ def _known(client: "MlflowClient", experiment: str) -> set[str]:
             return keys
 
 
-def _log(client: "MlflowClient", experiment: str, run: Run) -> None:
+def _log(client: "MlflowClient", experiment: str, run: LedgerRun) -> None:
     from mlflow.entities import Metric, Param
 
     began = int(datetime.fromisoformat(run.started).timestamp() * 1000)

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 from unshuffle.lab.approaches import APPROACHES
 from unshuffle.lab.experiment import Experiment, Verdict
-from unshuffle.lab.ledger import Run, newest
+from unshuffle.lab.ledger import LedgerRun, newest
 from unshuffle.lab.metrics import METRICS
 
 Rows = list[tuple[str, ...]]  # a table; the first row is the head
@@ -18,30 +18,30 @@ MOST_LINES = 60
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class ExperimentRuns:
     """An experiment with its runs, the newest of each configuration."""
 
     experiment: Experiment
-    runs: Sequence[Run]
+    runs: Sequence[LedgerRun]
 
     @property
     def verdict(self) -> Verdict:
         """What the criterion says."""
         return self.experiment.verdict(self.runs)
 
-    def select(self, method: str, subject: str | None = None) -> list[Run]:
+    def select(self, method: str, subject: str | None = None) -> list[LedgerRun]:
         """The runs of a method, on one subject or on all."""
         runs = [run for run in self.runs if run.method == method]
         return [run for run in runs if subject in (run.subject, None)]
 
 
-def findings(experiments: Iterable[Experiment], runs: Iterable[Run]) -> list[Finding]:
+def findings(experiments: Iterable[Experiment], runs: Iterable[LedgerRun]) -> list[ExperimentRuns]:
     """Each experiment with its runs."""
     runs = list(runs)
-    return [Finding(experiment, experiment.of(runs)) for experiment in experiments]
+    return [ExperimentRuns(experiment, experiment.of(runs)) for experiment in experiments]
 
 
-def overview(found: Sequence[Finding]) -> Rows:
+def overview(found: Sequence[ExperimentRuns]) -> Rows:
     """A line for each experiment: what it claims, and what became of that."""
     rows: Rows = [("experiment", "claim", "verdict", "what was compared", "runs")]
     for one in found:
@@ -53,7 +53,7 @@ def overview(found: Sequence[Finding]) -> Rows:
     return rows
 
 
-def results(found: Finding) -> Rows:
+def results(found: ExperimentRuns) -> Rows:
     """A line for each subject and method: mean, spread and range of each metric over the seeds."""
     experiment = found.experiment
     rows: Rows = [("subject", "method", "runs", *experiment.metrics, "seconds")]
@@ -65,7 +65,7 @@ def results(found: Finding) -> Rows:
     return rows
 
 
-def pooled(found: Finding) -> Rows:
+def pooled(found: ExperimentRuns) -> Rows:
     """A line for each method: mean, spread and range over all subjects and seeds."""
     metrics = found.experiment.metrics
     rows: Rows = [("method", "runs", *metrics)]
@@ -75,7 +75,7 @@ def pooled(found: Finding) -> Rows:
     return rows
 
 
-def means(found: Finding) -> Rows:
+def means(found: ExperimentRuns) -> Rows:
     """A line for each subject, a column for each method: means of the first metric."""
     experiment, metric = found.experiment, found.experiment.metrics[0]
 
@@ -86,7 +86,7 @@ def means(found: Finding) -> Rows:
     return _grid(f"{metric} of", experiment.subject_names, experiment.methods, cell)
 
 
-def comparison(runs: Iterable[Run], methods: Sequence[str], metric: str) -> Rows:
+def comparison(runs: Iterable[LedgerRun], methods: Sequence[str], metric: str) -> Rows:
     """A line for each subject, a column for each method: one metric with its spread."""
     last = newest(runs)
 
@@ -114,7 +114,7 @@ def approaches_table() -> Rows:
     return rows
 
 
-def render_plan(found: Sequence[Finding], command: str) -> str:
+def render_plan(found: Sequence[ExperimentRuns], command: str) -> str:
     """The whole document in Markdown, which a command makes anew."""
     head, *rows = overview(found)
     parts = [
@@ -145,7 +145,7 @@ def markdown_table(rows: Rows) -> str:
     return "\n".join([f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines])
 
 
-def _experiment_parts(one: Finding) -> list[str]:
+def _experiment_parts(one: ExperimentRuns) -> list[str]:
     experiment = one.experiment
     criteria = [
         f"- {key.replace('_', ' ').capitalize()} `{condition.text}`"
@@ -181,7 +181,7 @@ def _linked(name: str) -> str:
     return f"[{name}](#{name})"
 
 
-def _consequences(found: Sequence[Finding]) -> list[str]:
+def _consequences(found: Sequence[ExperimentRuns]) -> list[str]:
     """What comes next where a claim is open, and what follows where it is not."""
     nexts, decisions = [], []
     for one in found:
@@ -198,7 +198,7 @@ def _consequences(found: Sequence[Finding]) -> list[str]:
     ]
 
 
-def _what_was_run(found: Sequence[Finding]) -> str:
+def _what_was_run(found: Sequence[ExperimentRuns]) -> str:
     runs = list({run.key: run for one in found for run in one.runs}.values())
     if not runs:
         return "Nothing yet."
@@ -211,7 +211,7 @@ def _what_was_run(found: Sequence[Finding]) -> str:
     return markdown_table(rows)
 
 
-def _glossary(found: Sequence[Finding]) -> list[str]:
+def _glossary(found: Sequence[ExperimentRuns]) -> list[str]:
     shown = {metric for one in found for metric in one.experiment.metrics}
     tried = {method for one in found for method in one.experiment.methods}
     metrics: Rows = [("metric", "what it is")]
@@ -225,7 +225,7 @@ def _glossary(found: Sequence[Finding]) -> list[str]:
     ]
 
 
-def _cell(runs: Sequence[Run], metric: str) -> str:
+def _cell(runs: Sequence[LedgerRun], metric: str) -> str:
     """Mean ± standard deviation (least–most); how many failed, where some did."""
     values = _values(runs, metric)
     failed = sum(bool(run.failure) for run in runs)
@@ -239,7 +239,7 @@ def _cell(runs: Sequence[Run], metric: str) -> str:
     return f"{text}, {note}" if note else text
 
 
-def _values(runs: Sequence[Run], metric: str) -> list[float]:
+def _values(runs: Sequence[LedgerRun], metric: str) -> list[float]:
     return [run.measurements[metric] for run in runs if metric in run.measurements]
 
 

@@ -18,7 +18,7 @@ from unshuffle.grouping.spectra import eigenvalues
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.searches import spearman
 from unshuffle.lab.subjects import Subject
-from unshuffle.oracle.evaluation import Case
+from unshuffle.oracle.evaluation import DroppedOracle
 from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.pieces.pile import Floats
 
@@ -28,7 +28,7 @@ PEAK = 0.05  # a mode is higher than both of its sides by this fraction of the h
 TINY = 1e-30
 
 
-def bits(case: Case) -> Measurements:
+def bits(case: DroppedOracle) -> Measurements:
     """Modes of all columns, and how far the bits of the inputs explain the predictions.
 
     A feature's bit is whether it lies above the middle between its two highest modes, or above its
@@ -85,12 +85,12 @@ def explained(features: Floats, wanted: Floats) -> float:
     return float(1 - np.square(rest - fitted).sum() / np.square(rest - rest.mean(axis=0)).sum())
 
 
-def network_of(case: Case) -> MlpNetwork:
+def network_of(case: DroppedOracle) -> MlpNetwork:
     """The true network of a case."""
     return build_network(case.pile, case.answer, case.activation)
 
 
-def spectrum(case: Case) -> Measurements:
+def spectrum(case: DroppedOracle) -> Measurements:
     """Eigenvalues of W_out W_in, and of W_out G W_in with the average gate G of each hidden unit.
 
     Where all gates are open a block is I + W_out W_in, which contracts along eigenvectors whose
@@ -119,7 +119,7 @@ def spectrum(case: Case) -> Measurements:
     }
 
 
-def signs(case: Case) -> Measurements:
+def signs(case: DroppedOracle) -> Measurements:
     """Signs of the h·d products W_in[k, c] W_out[c, k] that add up to a trace.
 
     A trace can be large because the products lean to one side in sign, because they are large, or
@@ -145,7 +145,7 @@ def signs(case: Case) -> Measurements:
     }
 
 
-def balance(case: Case) -> Measurements:
+def balance(case: DroppedOracle) -> Measurements:
     """Correlation of log-norms over hidden units, and how unbalanced inp and out are."""
     blocks = network_of(case).blocks
     return {

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.assembly import last_layer, mlp_bank, stack_blocks
 from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.blocks.network import mean_square
 from unshuffle.blocks.threads import cores, pool, single_threaded_blas
 from unshuffle.errors import UsageError
 from unshuffle.grouping.matching import optimal_matching
@@ -184,7 +185,7 @@ class Search:
         self.blocks = blocks = weights_of(network)
         self.parts = [Part(blocks, x, y, adjoint=adjoint) for x, y in zip(*split, strict=True)]
         self.rows = len(inputs)
-        self.solved_at = SOLVED * float(np.mean(np.square(wanted)))
+        self.solved_at = SOLVED * mean_square(wanted)
         self.order: list[int] = []
         self.error = np.inf
 

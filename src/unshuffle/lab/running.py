@@ -14,7 +14,7 @@ import numpy as np
 from unshuffle.blocks.threads import cores, single_threaded_blas
 from unshuffle.errors import FileError, MissingExtraError
 from unshuffle.lab.approaches import find_approach
-from unshuffle.lab.ledger import Run, add_runs, begin_ledger, code_version, read_runs, run_key
+from unshuffle.lab.ledger import LedgerRun, add_runs, begin_ledger, code_version, read_runs, run_key
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.subjects import Subject
 from unshuffle.oracle.workers import in_processes, on_cluster
@@ -46,7 +46,7 @@ def run_trials(
     *,
     processes: int,
     scheduler: str | None,
-    on_end: Callable[[Trial, Run | BaseException], None],
+    on_end: Callable[[Trial, LedgerRun | BaseException], None],
 ) -> None:
     """Measure, and add each run to the ledger as soon as it is there.
 
@@ -64,12 +64,12 @@ def run_trials(
         results = on_cluster(run_trial, trials, scheduler)
     with closing(results):
         for at, result in results:
-            if isinstance(result, Run):
+            if isinstance(result, LedgerRun):
                 add_runs(ledger, [result])
             on_end(trials[at], result)
 
 
-def run_trial(trial: Trial) -> Run:
+def run_trial(trial: Trial) -> LedgerRun:
     """Try a method on a subject; what it raises is a result like any other.
 
     But what this machine lacks says nothing about the method: `FileError`, `MemoryError` and
@@ -88,7 +88,7 @@ def run_trial(trial: Trial) -> Run:
     except Exception as error:
         failure = f"{type(error).__name__}: {error}"
     seconds = perf_counter() - watch
-    return Run(
+    return LedgerRun(
         key=trial.key(),
         subject=trial.subject.name,
         method=trial.method,

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import INP, OUT
+from unshuffle.blocks.network import mean_square
 from unshuffle.grouping.matching import Pairs
 from unshuffle.grouping.signals import Clues
 from unshuffle.lab.approach import Order, Task
 from unshuffle.lab.metrics import Measurements
 from unshuffle.oracle.evaluation import count_inversions
 from unshuffle.oracle.workers import stop_if_asked
-from unshuffle.ordering.classic import exchanged, inserted, moved
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.sweeps import exchanged, inserted, moved
 from unshuffle.pieces.blueprint import Arrangement, key
 
 
@@ -155,7 +156,7 @@ def annealing(task: Task, start: Order, by: Effort = EFFORT) -> Order:
     """
     judge, rng = task.judge(by.rows), task.rng
     run = best = judge.run(task.arranged(start))
-    scale = min(run.error, float(np.mean(np.square(judge.predictions))))
+    scale = min(run.error, mean_square(judge.predictions))
     for step in range(by.candidates):
         stop_if_asked()
         temperature = scale * by.hot * (by.cold / by.hot) ** (step / by.candidates)
@@ -184,7 +185,7 @@ def joint_growth(clues: Clues, by: Effort = EFFORT) -> Pairs:
     layers, last, records = clues.layers, clues.last, clues.records
     assert last is not None
     assert records is not None
-    judge = Judge(layers, last, records.take(np.arange(min(by.joint_rows, len(records)))))
+    judge = Judge(layers, last, records.first(by.joint_rows))
     shape = len(layers.inp_weight), len(layers.out_weight)
     every = layers.arranged(np.indices(shape).reshape(2, -1).T)
     found = grow(judge, every, shape[0], 1).arrangement

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.blocks.network import mean_square
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.lab.approach import Order, Task
 from unshuffle.oracle.workers import stop_if_asked
@@ -55,7 +56,7 @@ LEARNING = Learning()
 def learned_order(task: Task, by: Learning = LEARNING) -> Order:
     """Learn a soft permutation and round it to the nearest order."""
     count = len(task.network.blocks)
-    rows = task.records.take(np.arange(min(by.rows, len(task.records))))
+    rows = task.records.first(by.rows)
     scores = 0.01 * task.rng.standard_normal((count, count))
     first, second = np.zeros_like(scores), np.zeros_like(scores)
     for step in range(by.steps):
@@ -104,7 +105,7 @@ def soft_error_gradient(
         through = [blocks.pullback(block, states[t], g) - g for block in range(count)]
         g = g + np.tensordot(weights[t], np.stack(through), 1)
     gradient = sinkhorn_adjoint(by_weight * weights, trail) / temperature
-    return float(np.mean(np.square(residual))), gradient
+    return mean_square(residual), gradient
 
 
 def sinkhorn(

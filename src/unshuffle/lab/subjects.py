@@ -11,7 +11,7 @@ from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import read_pile, read_records, shown
 from unshuffle.files.opening import read_bytes
-from unshuffle.oracle.evaluation import Case, make_case
+from unshuffle.oracle.evaluation import DroppedOracle, make_case
 from unshuffle.oracle.recipe import Recipe
 from unshuffle.oracle.storage import is_oracle, read_oracle
 from unshuffle.oracle.zoo import Job, oracle_folder, train_job
@@ -51,7 +51,7 @@ def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
 
 
 @lru_cache(4)
-def load(subject: Subject) -> Case:
+def load(subject: Subject) -> DroppedOracle:
     """Read or train a subject; `UnshuffleError` if a file is damaged or nobody knows the answer."""
     if subject.recipe is not None:
         return _load_oracle(subject.recipe, subject.folder, subject.rows)
@@ -62,7 +62,7 @@ def load(subject: Subject) -> Case:
     return replace(whole, name=subject.name, seed=subject.seed, records=records)
 
 
-def _load_oracle(recipe: Recipe, zoo: Path | None, rows: int) -> Case:
+def _load_oracle(recipe: Recipe, zoo: Path | None, rows: int) -> DroppedOracle:
     if zoo is not None and is_oracle(oracle_folder(zoo, recipe)):
         network, data = read_oracle(oracle_folder(zoo, recipe))
     else:
@@ -74,7 +74,7 @@ def _load_oracle(recipe: Recipe, zoo: Path | None, rows: int) -> Case:
 
 
 @lru_cache(2)
-def _load_folder(folder: Path) -> Case:
+def _load_folder(folder: Path) -> DroppedOracle:
     """All rows of a folder's record; its answer is found and proved by a solve."""
     pieces, record = _parts(folder)
     pile, records = read_pile(pieces), read_records(record).predicted()
@@ -85,7 +85,7 @@ def _load_folder(folder: Path) -> Case:
             "nobody knows what is right; experiment on a folder that `unshuffle solve` solves"
         )
     activation = as_mlp(solution.network).blocks.activation
-    return Case(folder.name, 0, pile, records, solution.permutation, activation)
+    return DroppedOracle(folder.name, 0, pile, records, solution.permutation, activation)
 
 
 def _parts(folder: Path) -> tuple[Path, Path]:

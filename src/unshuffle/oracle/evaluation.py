@@ -34,7 +34,7 @@ from unshuffle.solver import solve
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class DroppedOracle:
     """A dropped oracle with its answer: ids of the pieces in the order in which they are applied.
 
     The seed is that which it was trained and dropped with. The activation of the hidden layers is
@@ -55,7 +55,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Finding:
+class MethodResult:
     """What a method made of a case.
 
     `exact` is whether it found all that was asked of it: every pair, the order, or a network that
@@ -79,14 +79,14 @@ class Method:
 
     kind: str
     name: str
-    attempt: Callable[[Case], Finding]
+    attempt: Callable[[DroppedOracle], MethodResult]
 
 
 @dataclass(frozen=True)
 class Score:
     """A line of the table: one method on one oracle of so many blocks, and its wall time.
 
-    The rest is as in `Finding`; where the method failed, the remark says why.
+    The rest is as in `MethodResult`; where the method failed, the remark says why.
     """
 
     recipe: str
@@ -103,7 +103,7 @@ class Score:
     remark: str
 
 
-def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> Case:
+def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> DroppedOracle:
     """Drop an oracle, with all its layers and predictions as they are.
 
     Network and data are as from `read_oracle`; the record has so many rows, or all if there are
@@ -113,7 +113,7 @@ def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> 
     dropped = drop(network, data, rng=rng, rows=min(rows, len(data)))
     answer = tuple(number for number in dropped.answer if number is not None)  # none was lost
     pile, activation = dropped.pile(), network.blocks.activation
-    return Case(recipe.name, recipe.seed, pile, dropped.records, answer, activation)
+    return DroppedOracle(recipe.name, recipe.seed, pile, dropped.records, answer, activation)
 
 
 def methods(time_limit: float | None) -> list[Method]:
@@ -128,14 +128,14 @@ def methods(time_limit: float | None) -> list[Method]:
     return pairings + seeds + strategies
 
 
-def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
+def evaluate(case: DroppedOracle, tried: Sequence[Method]) -> Iterator[Score]:
     """Try methods on a case; yields a score for each, failures included."""
     for method in tried:
         started = perf_counter()
         try:
             found = method.attempt(case)
         except Exception as error:  # an idea that breaks is a result like any other
-            found = Finding(False, f"failed: {type(error).__name__}: {error}")
+            found = MethodResult(False, f"failed: {type(error).__name__}: {error}")
         yield Score(
             recipe=case.name,
             seed=case.seed,
@@ -147,7 +147,7 @@ def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
         )
 
 
-def _pair(signal: str, matching: str, case: Case) -> Finding:
+def _pair(signal: str, matching: str, case: DroppedOracle) -> MethodResult:
     pairing = pair(
         case.pile, case.records, signal=signal, matching=matching, activation=case.activation
     )
@@ -155,10 +155,10 @@ def _pair(signal: str, matching: str, case: Case) -> Finding:
     exact = pairs == len(case.pairs)
     remark = "all pairs" if exact else "wrong pairs"
     looks_at_record = signal == FUSED or SIGNALS[signal].needs_record
-    return Finding(exact, remark, pairs=pairs, rows=looks_at_record * len(case.records))
+    return MethodResult(exact, remark, pairs=pairs, rows=looks_at_record * len(case.records))
 
 
-def _rank(seed: str, case: Case) -> Finding:
+def _rank(seed: str, case: DroppedOracle) -> MethodResult:
     """Rank the true blocks, and let the record choose the direction, as a search does."""
     # In the pile's own sequence, which knows nothing of the order.
     pairs = sorted(case.pairs, key=lambda ids: case.pile.index[ids[0]])
@@ -173,10 +173,10 @@ def _rank(seed: str, case: Case) -> Finding:
     error, inversions = min(found)
     rows = len(case.records)
     remark = "in order" if inversions == 0 else "out of order"
-    return Finding(inversions == 0, remark, inversions=inversions, error=error, rows=rows)
+    return MethodResult(inversions == 0, remark, inversions=inversions, error=error, rows=rows)
 
 
-def _solve(strategy: str, time_limit: float | None, case: Case) -> Finding:
+def _solve(strategy: str, time_limit: float | None, case: DroppedOracle) -> MethodResult:
     solution = solve(case.pile, case.records, strategy=strategy, time_limit=time_limit)
     if solution.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt  # which `solve` has turned into a result
@@ -184,7 +184,7 @@ def _solve(strategy: str, time_limit: float | None, case: Case) -> Finding:
     ran = [places[inp, out] for inp, out in solution.blocks if (inp, out) in places]
     inversions = count_inversions(ran) if len(ran) == len(places) else None
     remark, rows = str(solution.outcome), solution.trace.rows
-    return Finding(solution.exact, remark, len(ran), inversions, solution.mse, rows)
+    return MethodResult(solution.exact, remark, len(ran), inversions, solution.mse, rows)
 
 
 def count_inversions(places: Sequence[int]) -> int:

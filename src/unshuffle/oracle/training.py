@@ -101,7 +101,7 @@ def train(
             seconds = perf_counter() - started
             is_due = number == 0 or seconds - written >= SECONDS_BETWEEN_CHECKPOINTS
             if checkpoint is not None and is_due:
-                state = Checkpoint.of(module, optimiser, losses, seconds)
+                state = TrainingState.of(module, optimiser, losses, seconds)
                 write_checkpoint(checkpoint, state, key)
                 written = seconds
             on_network(_to_numpy(module, recipe))
@@ -183,7 +183,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class TrainingState:
     """Where a training stands at the end of an epoch.
 
     The weights are the module's state dict. The moments are what the optimiser remembers, as
@@ -198,7 +198,7 @@ class Checkpoint:
     @classmethod
     def of(
         cls, module: Module, optimiser: Optimizer, losses: Sequence[float], seconds: float
-    ) -> "Checkpoint":
+    ) -> "TrainingState":
         """Where a module and its optimiser stand."""
         moments = {
             f"{parameter}.{name}": value
@@ -208,7 +208,7 @@ class Checkpoint:
         return cls(module.state_dict(), moments, tuple(losses), seconds)
 
 
-def write_checkpoint(path: Path, state: Checkpoint, key: str) -> None:
+def write_checkpoint(path: Path, state: TrainingState, key: str) -> None:
     """Write the checkpoint of a recipe, by its key, over the one before."""
     tensors = {f"weights/{name}": value for name, value in state.weights.items()}
     tensors |= {f"moments/{name}": value for name, value in state.moments.items()}
@@ -218,7 +218,7 @@ def write_checkpoint(path: Path, state: Checkpoint, key: str) -> None:
     write_bytes(path, save(tensors), force=True)
 
 
-def read_checkpoint(path: Path, key: str) -> Checkpoint:
+def read_checkpoint(path: Path, key: str) -> TrainingState:
     """Read the checkpoint of a recipe, by its key.
 
     Raises `FileError` if the file is damaged, or belongs to another recipe or another trainer.
@@ -240,7 +240,7 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint:
         {name.removeprefix(head): tensors[name] for name in tensors if name.startswith(head)}
         for head in ("weights/", "moments/")
     )
-    return Checkpoint(weights, moments, tuple(losses), seconds)
+    return TrainingState(weights, moments, tuple(losses), seconds)
 
 
 def resume(

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from unshuffle.ordering.beam import Beam
-from unshuffle.ordering.descent import EFFORTS, descent_round, step_of
+from unshuffle.ordering.descent import descent_round, step_of
 from unshuffle.ordering.precedence import precedence
 from unshuffle.ordering.state import Attempt, Descent, Found, State
 from unshuffle.ordering.trace import Step
@@ -52,7 +52,7 @@ def descended(
     made = descent_round(judge, run, evidence, descent.effort, bench.by.descent)
     found = bench.found(alternative, rows, made.run)
     step = step_of(made, descent.effort, rows)
-    ended = made.effort >= (1 if descent.short else EFFORTS) or bench.done(found, rows)
+    ended = made.effort >= bench.by.descent.efforts[descent.short] or bench.done(found, rows)
     after = replace(descent, arrangement=found.arrangement, effort=made.effort)
     return None if ended else after, found, step
 
@@ -87,7 +87,7 @@ def _rank_seeds(attempt: Attempt, state: State, bench: Workbench) -> State:
     beam = None
     if bench.equations(rows) < bench.by.quick:
         problem, judge = bench.problem(alternative), bench.judge(alternative, rows)
-        inputs = bench.some_inputs(alternative, bench.by.precedence_rows, rng)
+        inputs = bench.some_inputs(alternative, bench.by.beam.precedence_rows, rng)
         known = precedence(problem.bank, run.arrangement, problem.ends.enter(inputs))
         beam = Beam.begun(judge, run, known)
     waiting = tuple(Descent(seed, short=attempt.short) for seed in seeds[: attempt.starts])

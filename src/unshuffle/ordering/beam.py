@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.network import mean_squares
 from unshuffle.files.schema import OrInfinite
-from unshuffle.ordering.judge import Doubles, Indices, Judge, Run
+from unshuffle.ordering.judge import NOTHING, Doubles, Indices, Judge, Run
 from unshuffle.ordering.linearization import linearize, shift_effects, shifts
 from unshuffle.ordering.moves import shifted
 from unshuffle.ordering.precedence import Precedence
-from unshuffle.ordering.selection import NOTHING
 from unshuffle.pieces.blueprint import key
 
 
@@ -35,11 +35,14 @@ class BeamParameters:
         Places by which a block is moved.
     judged
         Moves from each order that are judged, the most promising ones.
+    precedence_rows
+        Inputs on which the steps of blocks are compared.
     """
 
     widths: tuple[int, int] = (60, 240)
     window: int = 2
     judged: int = 12
+    precedence_rows: int = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,7 @@ class Beam:
         met, expanded, floor = start.arrangement[None], np.zeros(1, bool), NOTHING
         if len(start) > 1:  # the error that one swap of neighbours makes in the median
             effects = shift_effects(judge, linearize(judge, start), 1)
-            typical = np.median(np.mean(np.square(effects, dtype=np.float64), axis=1))
+            typical = np.median(mean_squares(effects, axis=1))
             floor = max(float(typical), NOTHING)
         return cls(met, np.array([start.error]), np.zeros(1), expanded, 0, floor, known)
 
@@ -123,7 +126,7 @@ class Beam:
         after = shift_effects(judge, at, by.window)
         after += at.residual
         lost = self.lost[number] + self.known.lost(arrangement, by.window)
-        costs = self._costs(judge, np.mean(np.square(after, dtype=np.float64), axis=1), lost)
+        costs = self._costs(judge, mean_squares(after, axis=1), lost)
         moves, children, chosen = shifts(len(arrangement), by.window), [], []
         for move in np.argsort(costs, kind="stable").tolist():
             child = shifted(arrangement, *moves[move].tolist())

@@ -1,7 +1,7 @@
 """Effects of running one block before another, for all pairs of blocks at once.
 
 Where block x runs before block y, let f be what each adds to the state, and v what each does to the
-sensitivities that pass back through it. To first order, running y before x changes the prediction
+adjoints that pass back through it. To first order, running y before x changes the prediction
 by ``v_x · f_y − v_y · f_x``: x then sees what y adds, and y no longer sees what x adds. This is the
 commutator, or Lie bracket, of two small steps.
 """
@@ -25,14 +25,14 @@ def sides(places: Indices) -> Doubles:
     return before
 
 
-def bracket_effects(states: Floats, sensitivities: Floats, places: Indices) -> Floats:
+def bracket_effects(states: Floats, adjoints: Floats, places: Indices) -> Floats:
     """Effects of putting the first block of each of the `pairs` before its second.
 
-    With states (K + 1, rows, width), sensitivities (K + 1, outputs, rows, width) and the place of
+    With states (K + 1, rows, width), adjoints (K + 1, outputs, rows, width) and the place of
     each block, shape (K,), the effects have shape (outputs, rows, pairs).
     """
     steps = np.diff(states, axis=0).transpose(1, 2, 0)  # (rows, width, K)
-    pulled = -np.diff(sensitivities, axis=0).transpose(1, 2, 0, 3)  # (outputs, rows, K, width)
+    pulled = -np.diff(adjoints, axis=0).transpose(1, 2, 0, 3)  # (outputs, rows, K, width)
     products = pulled @ steps
     first, second = pairs(len(places))
     one, other = places[first], places[second]

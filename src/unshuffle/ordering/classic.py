@@ -8,19 +8,20 @@ two blocks instead of reversing what lies between them.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from unshuffle.ordering.auto import advance
-from unshuffle.ordering.judge import Doubles, Indices, Judge, Run
-from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.judge import Doubles, Run
 from unshuffle.ordering.stages import Stage
 from unshuffle.ordering.state import State
+from unshuffle.ordering.sweeps import (
+    STANDARD,
+    ClassicParameters,
+    exchanged,
+    inserted,
+    moved,
+    turned,
+)
 from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
-from unshuffle.pieces.blueprint import Arrangement
-
-# Where greedy insertion may put a block: before or after what stands, or at every position.
-PLACEMENTS = ("ends", "anywhere")
 
 # Exchange two blocks, move one anywhere, turn one around.
 SWEEPS = ("2-opt", "or-opt", "roles")
@@ -53,6 +54,7 @@ class Sweep:
     """Try all moves of one kind once, in one sequence; keep those that lower the error."""
 
     name: str
+    by: ClassicParameters = STANDARD
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """In turn; all of them again as long as one has lowered the error."""
@@ -72,28 +74,28 @@ class Sweep:
         if over or (self.name == "or-opt" and last < 1):
             return self._ended(state, bench)
         if self.name == "2-opt":
-            better, errors, first = exchanged(judge, run, at, to)
+            better, errors, first = exchanged(judge, run, at, to, self.by)
             to += first + 1
             cursor = (at, to) if to <= last else (at + 1, at + 2)
         elif self.name == "or-opt":
             better, errors = moved(judge, run, state.sweep[at])
             cursor = (at + 1, 0)
         else:
-            better, errors, first = turned(judge, run, at)
+            better, errors, first = turned(judge, run, at, self.by)
             cursor = (at + first + 1, 0)
         return _taken(replace(state, cursor=cursor), bench, better, errors, kept=better is not run)
 
     def _ended(self, state: State, bench: Workbench) -> State:
         after = state.after(self.name)
-        if self.name == _sweeps(bench)[-1].name and state.best.error < state.before:
+        if self.name == _sweeps(bench, self.by)[-1].name and state.best.error < state.before:
             return replace(after, ended=(Insertion.name,))
         return after
 
 
-def _sweeps(bench: Workbench) -> list[Sweep]:
+def _sweeps(bench: Workbench, by: ClassicParameters) -> list[Sweep]:
     """The sweeps for the kind of blocks: roles are turned only where they are uncertain."""
     turns = bench.problem(0).bank.kind.turns()
-    return [Sweep(name) for name in SWEEPS if turns or name != "roles"]
+    return [Sweep(name, by) for name in SWEEPS if turns or name != "roles"]
 
 
 def _taken(state: State, bench: Workbench, run: Run, errors: Doubles, *, kept: bool) -> State:
@@ -103,80 +105,12 @@ def _taken(state: State, bench: Workbench, run: Run, errors: Doubles, *, kept: b
     return replace(state, best=found, step=step)
 
 
-def classic(state: State, bench: Workbench, placement: str) -> Iterator[State]:
+def classic(
+    state: State, bench: Workbench, placement: str, by: ClassicParameters = STANDARD
+) -> Iterator[State]:
     """Build an order greedily, blocks placed as in `PLACEMENTS`; improve it as long as that helps.
 
     States and workbench are those of `unshuffle.ordering.auto.advance`.
     """
-    stages: list[Stage] = [Insertion(placement), *_sweeps(bench)]
+    stages: list[Stage] = [Insertion(placement), *_sweeps(bench, by)]
     return advance(state, bench, stages, lambda state: bench.done(state.best, state.rows))
-
-
-def inserted(
-    judge: Judge, run: Run, blocks: Arrangement, placement: str = "anywhere"
-) -> tuple[Run, Doubles]:
-    """Insert the block that lowers the error most, or raises it least; with the errors of all.
-
-    Ties go to the block, then to the position, that comes first.
-    """
-    positions = range(len(run) + 1) if placement == "anywhere" else sorted({0, len(run)})
-    made = [np.insert(run.arrangement, at, block, axis=0) for block in blocks for at in positions]
-    candidates = np.stack(made)
-    errors = judge.errors(run, candidates)
-    return judge.run(candidates[int(errors.argmin())], after=run), errors
-
-
-def exchanged(judge: Judge, run: Run, at: int, start: int) -> tuple[Run, Doubles, int]:
-    """Exchange the block of a place with later ones, from a start on, until that lowers the error.
-
-    With the run that stands come the errors of what was judged, and the index of the last of these.
-    """
-    others = np.arange(start, len(run))
-    candidates = np.tile(run.arrangement, (len(others), 1, 1))
-    candidates[:, at] = run.arrangement[others]
-    candidates[np.arange(len(others)), others] = run.arrangement[at]
-    return _first_better(judge, run, candidates)
-
-
-def moved(judge: Judge, run: Run, block: Indices) -> tuple[Run, Doubles]:
-    """Take a block out and put it where the error is lowest, if that is lower than it was."""
-    at = int(np.flatnonzero((run.arrangement == block).all(axis=1))[0])
-    places = [place for place in range(len(run)) if place != at]
-    candidates = np.stack([shifted(run.arrangement, at, place) for place in places])
-    errors = judge.errors(run, candidates)
-    best = int(errors.argmin())
-    kept = bool(errors[best] < run.error)
-    return judge.run(candidates[best], after=run) if kept else run, errors
-
-
-def turned(judge: Judge, run: Run, start: int) -> tuple[Run, Doubles, int]:
-    """Exchange the roles within one block after the other until that lowers the error."""
-    (one, other), *_ = judge.bank.kind.turns()
-    places = np.arange(start, len(run))
-    candidates = np.tile(run.arrangement, (len(places), 1, 1))
-    each = np.arange(len(places))
-    candidates[each, places, one] = run.arrangement[places, other]
-    candidates[each, places, other] = run.arrangement[places, one]
-    return _first_better(judge, run, candidates)
-
-
-def _first_better(judge: Judge, run: Run, candidates: Indices) -> tuple[Run, Doubles, int]:
-    """Judge candidates in sequence until one lowers the error; results as of `exchanged`."""
-    errors: list[Doubles] = []
-    for batch in _batches(candidates):
-        errors.append(judge.errors(run, batch))
-        better = np.flatnonzero(errors[-1] < run.error)
-        if len(better):
-            first = int(better[0])
-            errors[-1] = errors[-1][: first + 1]
-            tested = np.concatenate(errors)
-            return judge.run(batch[first], after=run), tested, len(tested) - 1
-    return run, np.concatenate(errors), len(candidates) - 1
-
-
-def _batches(candidates: Indices) -> Iterator[Indices]:
-    """Split candidates into batches that grow, since an early success wastes the batch's rest."""
-    size = 4
-    while len(candidates):
-        yield candidates[:size]
-        candidates, size = candidates[size:], 2 * size

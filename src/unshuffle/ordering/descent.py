@@ -15,15 +15,12 @@ from unshuffle.ordering.judge import Indices, Judge, Run
 from unshuffle.ordering.linearization import Linearization, linearize
 from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, with_swap_effects
 from unshuffle.ordering.reassignment import ReassignmentParameters, reassignments
-from unshuffle.ordering.selection import promising, pursuit, regression
+from unshuffle.ordering.selection import SelectionParameters, promising, pursuit, regression
 from unshuffle.ordering.trace import Step
 from unshuffle.pieces.blueprint import Arrangement, key
 
 # A search yields what it does, step by step, and returns the run that it ends with.
 Search = Generator[Step, None, Run]
-
-# Adjacent swaps of blocks; wider shifts too; swaps of pieces too.
-EFFORTS = 3
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,9 @@ class DescentParameters:
 
     Parameters
     ----------
+    efforts
+        Efforts of a whole descent and of a short one: adjacent swaps of blocks, then wider shifts
+        too, then swaps of pieces too.
     window
         Places by which a block is moved where adjacent swaps no longer help.
     screened_rows
@@ -42,15 +42,17 @@ class DescentParameters:
         Single moves that are judged where no set of moves helps.
     slow
         A round that lowers the error by a smaller part than this is followed by a wider one.
-    reassignment
-        What steers reassignments.
+    selection, reassignment
+        What steers the choice of moves, and reassignments.
     """
 
+    efforts: tuple[int, int] = (3, 1)
     window: int = 4
     screened_rows: int = 48
     swaps: int = 64
     singles: int = 24
     slow: float = 1e-3
+    selection: SelectionParameters = field(default_factory=SelectionParameters)
     reassignment: ReassignmentParameters = field(default_factory=ReassignmentParameters)
 
 
@@ -61,7 +63,7 @@ class Round:
     run: Run  # that stands now
     tested: list[float]  # mean squared errors of all arrangements that were judged
     kept: bool  # whether one of them replaced the run that stood
-    effort: int  # of the next round; `EFFORTS` where nothing helps any more
+    effort: int  # of the next round; one more than the last where nothing helps any more
 
 
 def objective(run: Run, evidence: Evidence) -> float:
@@ -106,7 +108,7 @@ def descend(
     keeps nothing; if short, where adjacent swaps no longer help.
     """
     effort, count, by = 0, 0, by or DescentParameters()
-    while effort < (1 if short else EFFORTS) and not done(run):
+    while effort < by.efforts[short] and not done(run):
         made = descent_round(judge, run, evidence, effort, by)
         run = made.run
         yield step_of(made, effort, len(judge.inputs))
@@ -140,14 +142,16 @@ def _proposed(
     if effort == 2:
         moves += _swaps(judge, at, evidence, by)
         moves += turn_moves(judge, at, evidence)
-    linear = [regression(moves, at.residual)]
+    linear = [regression(moves, at.residual, by.selection)]
     if not effort:
         yield from _halved(moves, linear, arrangement)
         # As long as adjacent swaps help, their regression nearly always chooses best, so the
         # pursuit is asked only where that fails.
-        yield from _halved(moves, [pursuit(moves, at.residual, strength)], arrangement)
+        chosen = pursuit(moves, at.residual, strength, by.selection)
+        yield from _halved(moves, [chosen], arrangement)
         return
-    yield from _halved(moves, [*linear, pursuit(moves, at.residual, strength)], arrangement)
+    linear.append(pursuit(moves, at.residual, strength, by.selection))
+    yield from _halved(moves, linear, arrangement)
     singles = promising(moves, at.residual, strength)[: by.singles, None]
     yield from _halved(moves, [*singles], arrangement)
     if effort == 2:

@@ -24,11 +24,24 @@ from unshuffle.pieces.records import Records
 Doubles = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-# With fewer rows, products block by block are so short that threads wait for each other.
-FEW_ROWS = 512
+# Stands for a squared error of 0, whose logarithm no objective can take.
+NOTHING = 1e-200
 
-# Rows, over all candidates of a batch, that pass through a block together.
-ROWS_TOGETHER = 2048
+
+@dataclass(frozen=True)
+class JudgeParameters:
+    """Numbers that steer how a judge divides its work.
+
+    Parameters
+    ----------
+    few_rows
+        Rows below which products block by block are so short that threads wait for each other.
+    at_once
+        Rows, over all candidates of a batch, that pass through a block together.
+    """
+
+    few_rows: int = 512
+    at_once: int = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +63,7 @@ class Judge:
     bank: Bank
     ends: Ends
     records: Records
+    by: JudgeParameters = field(default_factory=JudgeParameters)
     inputs: Floats = field(init=False)
     predictions: Floats = field(init=False)
 
@@ -77,7 +91,7 @@ class Judge:
 
     def runs(self, arrangements: Sequence[Arrangement], after: Run | None = None) -> list[Run]:
         """Run several arrangements, in parallel where that pays; see `run`."""
-        each = map if len(self.inputs) < FEW_ROWS else pool().map
+        each = map if len(self.inputs) < self.by.few_rows else pool().map
         return list(each(lambda arrangement: self.run(arrangement, after), arrangements))
 
     def by_rows(self, work: Callable[[slice], None], *, few: int = 0) -> None:
@@ -99,7 +113,7 @@ class Judge:
         for _ in pool().map(quietly, (slice(0, middle), slice(middle, None))):
             pass
 
-    def errors(self, base: Run, candidates: Indices, *, at_once: int = ROWS_TOGETHER) -> Doubles:
+    def errors(self, base: Run, candidates: Indices) -> Doubles:
         """Mean squared errors of candidates, which have shape (candidates, blocks, roles).
 
         The states of the base are reused. An error is infinite where an arrangement overflows. The
@@ -108,7 +122,7 @@ class Judge:
         start = _departures(base.arrangement, candidates)
         sequence = np.argsort(start, kind="stable")
         errors = np.empty(len(candidates))
-        size = max(1, at_once // len(self.inputs))
+        size = max(1, self.by.at_once // len(self.inputs))
         batches = [sequence[first : first + size] for first in range(0, len(candidates), size)]
 
         def judge(batch: Indices) -> None:

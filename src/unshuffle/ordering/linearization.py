@@ -1,6 +1,6 @@
 """First-order effects of moves, from one forward and one backward pass.
 
-With the states x_t of an arrangement and the sensitivities g_t = ∂ŷ/∂x_t, replacing the state after
+With the states x_t of an arrangement and the adjoints g_t = ∂ŷ/∂x_t, replacing the state after
 some place by x_t + δ moves the prediction by about g_t · δ. The change δ is computed exactly, by
 running the few blocks that a move touches; only what lies behind them is linearized. Scoring
 adjacent swaps in this way is the idea of cezarc1/droppedaneuralnet-puzzle.
@@ -14,32 +14,32 @@ from dataclasses import dataclass
 import numpy as np
 
 from unshuffle.blocks.network import pull_back
-from unshuffle.ordering.judge import FEW_ROWS, Indices, Judge, Run
+from unshuffle.ordering.judge import Indices, Judge, Run
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Linearization:
-    """An arrangement with its states and sensitivities."""
+    """An arrangement with its states and adjoints."""
 
     run: Run
-    sensitivities: Floats  # of outputs to states: shape (blocks + 1, outputs, rows, width)
+    adjoints: Floats  # of outputs to states: shape (blocks + 1, outputs, rows, width)
     residual: Floats  # its predictions minus those of the record: shape (outputs * rows,)
 
     def first_rows(self, rows: int) -> "Linearization":
         """The same on the first rows only."""
         run = Run(self.run.arrangement, self.run.states[:, :rows], self.run.error)
-        sensitivities = self.sensitivities[:, :, :rows]
-        residual = self.residual.reshape(sensitivities.shape[1], -1)[:, :rows].reshape(-1)
-        return Linearization(run, sensitivities, residual)
+        adjoints = self.adjoints[:, :, :rows]
+        residual = self.residual.reshape(adjoints.shape[1], -1)[:, :rows].reshape(-1)
+        return Linearization(run, adjoints, residual)
 
 
 def linearize(judge: Judge, run: Run) -> Linearization:
-    """Pull the sensitivities of the outputs back through an arrangement."""
+    """Pull the adjoints of the outputs back through an arrangement."""
     length, rows, width = run.states[1:].shape
     outputs = judge.predictions.shape[1]
-    sensitivities = np.empty((length + 1, outputs, rows, width), run.states.dtype)
+    adjoints = np.empty((length + 1, outputs, rows, width), run.states.dtype)
 
     def pullback(place: int, x: Floats, g: Floats) -> Floats:
         return judge.bank.pullback(run.arrangement[place], x, g)
@@ -48,11 +48,11 @@ def linearize(judge: Judge, run: Run) -> Linearization:
         states = run.states[:, part]
         gradients = pull_back(pullback, states, judge.ends.pull(states[-1]))
         for t, gradient in zip(range(length, -1, -1), gradients, strict=True):
-            sensitivities[t, :, part] = gradient
+            adjoints[t, :, part] = gradient
 
-    judge.by_rows(pulled, few=FEW_ROWS)
+    judge.by_rows(pulled, few=judge.by.few_rows)
     residual = judge.ends.leave(run.states[-1]) - judge.predictions
-    return Linearization(run, sensitivities, residual.T.reshape(-1))
+    return Linearization(run, adjoints, residual.T.reshape(-1))
 
 
 def shifts(length: int, window: int) -> Indices:
@@ -76,32 +76,32 @@ def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
     blocks = judge.bank.take(at.run.arrangement)
     length = len(blocks)
     window = min(window, length - 1)
-    outputs, rows = at.sensitivities.shape[1:3]
-    effects = np.empty((len(shifts(length, window)), outputs, rows), at.sensitivities.dtype)
+    outputs, rows = at.adjoints.shape[1:3]
+    effects = np.empty((len(shifts(length, window)), outputs, rows), at.adjoints.dtype)
 
     def work(part: slice) -> None:
-        states, sensitivities = at.run.states[:, part], at.sensitivities[:, :, part]
+        states, adjoints = at.run.states[:, part], at.adjoints[:, :, part]
         done = 0
         passed = states[:length]
         for by in range(1, window + 1):
             passed = blocks[by:].apply_each(passed[: length - by])
             moved = blocks[: length - by].apply_each(passed)
             moved -= states[by + 1 :]
-            effects[done : done + len(moved), :, part] = project(sensitivities[by + 1 :], moved)
+            effects[done : done + len(moved), :, part] = project(adjoints[by + 1 :], moved)
             done += len(moved)
 
         if window < 2:
             return
-        sensitivity = sensitivities[1:]
-        here = project(sensitivity, states[1:] - states[:-1])
+        adjoint = adjoints[1:]
+        here = project(adjoint, states[1:] - states[:-1])
         for by in range(1, window + 1):
             before = states[: length - by]
-            sensitivity = blocks[: length - by].pullback_each(before, sensitivity[-(length - by) :])
+            adjoint = blocks[: length - by].pullback_each(before, adjoint[-(length - by) :])
             if by == 1:
                 continue
             step = blocks[by:].apply_each(before)
             step -= before
-            effects[done : done + len(step), :, part] = project(sensitivity, step) - here[by:]
+            effects[done : done + len(step), :, part] = project(adjoint, step) - here[by:]
             done += len(step)
 
     judge.by_rows(work)
@@ -112,7 +112,7 @@ def replacement_effects(
     judge: Judge, at: Linearization, places: Sequence[int], blocks: Arrangement
 ) -> Floats:
     """Effects of putting each block in its place: shape (replacements, outputs * rows)."""
-    run, adjoints = at.run, at.sensitivities
+    run, adjoints = at.run, at.adjoints
     effects = np.empty((len(blocks), *adjoints.shape[1:3]), adjoints.dtype)
 
     def work(rows: slice) -> None:
@@ -125,24 +125,28 @@ def replacement_effects(
     return effects.reshape(len(effects), len(at.residual))
 
 
-def exchange_effects(judge: Judge, at: Linearization, role: int) -> Floats:
-    """Effects of giving each place the piece that each other place has in a role.
+def exchange_effects(judge: Judge, at: Linearization, role: int, source: int) -> Floats:
+    """Effects of giving each place, in a role, the piece that each place has in a source role.
 
     Entry (t, u), of shape (places, places, outputs * rows), puts the piece of place u in place t.
     """
-    blocks = judge.bank.take(at.run.arrangement)
-    states, adjoints = at.run.states, at.sensitivities
+    blocks = others = judge.bank.take(at.run.arrangement)
+    if source != role:
+        donors = at.run.arrangement.copy()
+        donors[:, role] = donors[:, source]  # nothing else of them is looked at
+        others = judge.bank.take(donors)
+    states, adjoints = at.run.states, at.adjoints
     length, outputs, rows = len(blocks), *adjoints.shape[1:3]
     effects = np.empty((length, length, outputs * rows), states.dtype)
     for t in range(length):
         x, g = states[t], adjoints[t + 1]
         here = project(g, states[t + 1] - x).T[:, None]  # (rows, 1, outputs)
-        steps = blocks.replaced(t, role, x, g)
+        steps = blocks.replaced(t, role, others, x, g)
         effects[t] = (steps - here).transpose(1, 2, 0).reshape(length, -1)
     return effects
 
 
-def project(sensitivity: Floats, change: Floats) -> Floats:
+def project(adjoint: Floats, change: Floats) -> Floats:
     """Effect of changes of state, (…, rows, width), on each output: shape (…, outputs, rows)."""
-    effect: Floats = np.einsum("...ond,...nd->...on", sensitivity, change)
+    effect: Floats = np.einsum("...ond,...nd->...on", adjoint, change)
     return effect

@@ -42,8 +42,12 @@ class MeanFieldParameters:
         First spread of the places as a part of the number of blocks, and the last, in places.
     narrowing
         Factor on the spread from step to step.
+    searches
+        Searches of one problem, before its populations.
     steps
         Steps of one search.
+    hopeless
+        Error of a step's networks, as a part of the variance, above which no search gets anywhere.
     trust
         Factor on the spreads that the pairwise probabilities give the coefficients.
     least
@@ -64,7 +68,9 @@ class MeanFieldParameters:
     wide: float = 1 / 3
     narrow: float = 0.5
     narrowing: float = 0.9
+    searches: int = 2
     steps: int = 25
+    hopeless: float = 4.0
     trust: float = 0.8
     least: float = 0.004
     rare: float = 0.02
@@ -153,17 +159,17 @@ class _Look:
 
         def work(part: slice) -> None:
             states = network.states(judge.records.inputs[part])
-            sensitivities = network.sensitivities(states)
+            adjoints = network.adjoints(states)
             residual[:, part] = (problem.ends.leave(states[-1]) - judge.predictions[part]).T
-            orders[:, part] = bracket_effects(states, sensitivities, places)
+            orders[:, part] = bracket_effects(states, adjoints, places)
             done = 0
             for role, pieces, _, mask in _slots(belief, by):
                 lent = centre.copy()
                 lent[:, role] = pieces
-                stack = problem.bank.take(lent)
+                others = problem.bank.take(lent)
                 for block in np.flatnonzero(mask.any(axis=1)):
                     t = places[block]
-                    steps = stack.replaced(t, role, states[t], sensitivities[t + 1])
+                    steps = network.blocks.replaced(t, role, others, states[t], adjoints[t + 1])
                     steps = steps[:, mask[block]].transpose(2, 0, 1)
                     slots[:, part, done : done + steps.shape[2]] = steps
                     done += steps.shape[2]
@@ -183,6 +189,11 @@ def balanced(logs: Doubles, normalisations: int) -> Doubles:
     return np.exp(logs)
 
 
+def _part(role: int, source: int, length: int) -> tuple[slice, slice]:
+    """Where the pieces of a role stand, by number in its set, in the slots of another."""
+    return slice(role * length, (role + 1) * length), slice(source * length, (source + 1) * length)
+
+
 def _slots(
     belief: Distribution, by: MeanFieldParameters
 ) -> Iterator[tuple[int, NDArray[np.intp], Doubles, NDArray[np.bool_]]]:
@@ -191,7 +202,10 @@ def _slots(
     for roles, partners in zip(belief.sets, belief.partners, strict=True):
         for r, role in enumerate(roles):
             for s, source in enumerate(roles):
-                rows, columns = slice(r * length, (r + 1) * length), slice(s * length, (s + 1) * length)
+                rows, columns = (
+                    slice(r * length, (r + 1) * length),
+                    slice(s * length, (s + 1) * length),
+                )
                 chances = partners[rows, columns]
                 yield role, belief.pieces[:, source], chances, chances > by.impossible
 
@@ -242,7 +256,10 @@ def _informed(
             for s in range(len(roles)):
                 *_, mask = next(slots)
                 count = int(mask.sum())
-                rows, columns = slice(r * length, (r + 1) * length), slice(s * length, (s + 1) * length)
+                rows, columns = (
+                    slice(r * length, (r + 1) * length),
+                    slice(s * length, (s + 1) * length),
+                )
                 part = logs[rows, columns]
                 part[mask] = messages[done : done + count] + known[rows, columns][mask]
                 done += count

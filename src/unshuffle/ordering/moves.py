@@ -1,7 +1,7 @@
 """Moves: what a search can do to an arrangement, many at a time.
 
-A shift takes the block of one place to another. A swap exchanges the pieces of two slots of one
-class: of one role in two blocks, or of two roles in one block.
+A shift takes the block of one place to another. A swap exchanges the pieces of any two slots of
+one class: of one role or of two, in two blocks or in one.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from unshuffle.ordering.linearization import (
     shift_effects,
     shifts,
 )
-from unshuffle.pieces.blueprint import Arrangement, Kind, same_pieces
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
 # Stands for the role in a shift, which moves whole blocks.
@@ -101,43 +101,6 @@ def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
     return np.insert(rest, target, arrangement[source], axis=0)
 
 
-def disturbed(
-    arrangement: Arrangement,
-    evidence: Evidence,
-    kind: Kind,
-    rng: np.random.Generator,
-    *,
-    moves: int,
-    reach: int,
-) -> Arrangement:
-    """A few random moves: blocks shifted, pieces swapped, and roles within a block exchanged.
-
-    There are so many moves at most, which take a block as many places as they reach at most. A swap
-    is made only where the log-odds that it costs do not exceed the number of blocks.
-    """
-    made, turns = arrangement.copy(), kind.turns()
-    length, roles = made.shape
-    for _ in range(int(rng.integers(1, moves + 1))):
-        if roles > 1 and rng.random() < 0.5:
-            a, b = (int(place) for place in rng.integers(length, size=2))
-            role = roles - 1 if roles == 2 else int(rng.integers(roles))
-            swapped = made.copy()
-            swapped[[a, b], role] = made[[b, a], role]
-            gain = evidence.of(swapped[[a, b]]).sum() - evidence.of(made[[a, b]]).sum()
-            if gain > -length:
-                made = swapped
-                continue
-        s = int(rng.integers(length))
-        if turns and rng.random() < 0.5:
-            one, other = turns[0] if len(turns) == 1 else turns[int(rng.integers(len(turns)))]
-            made[s, [one, other]] = made[s, [other, one]]
-            continue
-        t = int(np.clip(s + rng.integers(-reach, reach + 1), 0, length - 1))
-        made = shifted(made, s, t)
-    assert same_pieces(made, arrangement, kind)
-    return made
-
-
 def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
     """Move each block by up to `window` places; adjacent swaps of blocks come first."""
     first, second = shifts(len(at.run), window).T
@@ -149,37 +112,43 @@ def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
 def all_swaps(
     judge: Judge, at: Linearization, evidence: Evidence, least_gain: float = -np.inf
 ) -> Moves:
-    """Exchange the pieces that each two blocks have in a role, for every role.
+    """Exchange the pieces of each two slots of one class, for each two blocks.
 
     All are run as steps of their own, so this is for few rows. Only swaps that change the sum of
     the log-odds by more than the least gain are considered.
     """
     arrangement = at.run.arrangement
     length, roles = arrangement.shape
-    every, other = np.triu_indices(length, 1)
     own = evidence.of(arrangement)
     moves = _no_moves(len(at.residual), at.residual.dtype)
-    for role in reversed(range(roles)):
-        crossed = evidence.crossed(arrangement, role)
+    same = [(role, role) for role in reversed(range(roles))]
+    for one, other in [*same, *judge.bank.kind.turns()]:
+        there = evidence.crossed(arrangement, one, other)
+        back = evidence.crossed(arrangement, other, one)
+        # Within a role each two places are one swap; between two roles they are two.
+        places = np.tri(length, k=-1).T if one == other else 1 - np.eye(length)
+        first, second = np.nonzero(places)
         with np.errstate(invalid="ignore"):  # what is ruled out stays so
-            gains = crossed[every, other] + crossed[other, every] - own[every] - own[other]
+            gains = there[first, second] + back[second, first] - own[first] - own[second]
         admitted = gains > least_gain
-        first, second = every[admitted], other[admitted]
+        first, second = first[admitted], second[admitted]
         if len(first):
-            effects = exchange_effects(judge, at, role)
-            both = (effects + effects.transpose(1, 0, 2))[first, second]
-            kinds = np.full(len(first), role, np.intp)
-            moves += Moves(first, second, kinds, kinds, both, gains[admitted])
+            effects = exchange_effects(judge, at, one, other)
+            returned = effects if one == other else exchange_effects(judge, at, other, one)
+            both = effects[first, second] + returned[second, first]
+            here, source = (np.full(len(first), role, np.intp) for role in (one, other))
+            moves += Moves(first, second, here, source, both, gains[admitted])
     return moves
 
 
 def with_swap_effects(judge: Judge, at: Linearization, swaps: Moves) -> Moves:
-    """The same swaps, of one role each, with their effects on other rows, block by block."""
+    """The same swaps, of two blocks each, with their effects on other rows, block by block."""
     arrangement, each = at.run.arrangement, np.arange(len(swaps))
+    first, second = (swaps.first, swaps.first_role), (swaps.second, swaps.second_role)
     changed = []
-    for here, there in ((swaps.first, swaps.second), (swaps.second, swaps.first)):
+    for (here, role), there in ((first, second), (second, first)):
         blocks = arrangement[here]
-        blocks[each, swaps.first_role] = arrangement[there, swaps.second_role]
+        blocks[each, role] = arrangement[there]
         changed.append(replacement_effects(judge, at, here.tolist(), blocks))
     effects, more = changed
     effects += more

@@ -12,13 +12,14 @@ Each generation is judged on a few rows that it alone draws. What fits some rows
 not fit the next ones, so the distribution does not overfit.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.matching import optimal_matching
-from unshuffle.ordering.judge import Doubles, Indices
+from unshuffle.ordering.judge import Doubles, Indices, JudgeParameters
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement, Kind
 
@@ -28,17 +29,24 @@ IMPOSSIBLE = -1e9
 
 @dataclass(frozen=True)
 class PopulationParameters:
-    """Numbers that steer a population.
+    """Numbers that steer populations.
 
     Parameters
     ----------
+    populations
+        Populations of one problem.
+    head_start
+        Generations of a population before that of the next problem begins.
+    turn
+        Steps in a turn of the first population; the n-th takes one n-th as many.
     predictions
         Predictions (rows times outputs) that a generation is judged on.
     samples, samples_of_orders
         Arrangements in a generation, for each block; the second where there are hardly any doubts
         about which pieces share a block.
-    elite
-        Share of a generation that the next distribution is fitted to.
+    elite, least_elite
+        Share of a generation that the next distribution is fitted to, and arrangements in it at
+        least.
     learning
         Part of the new frequencies in the probabilities of partners.
     narrowing
@@ -55,14 +63,18 @@ class PopulationParameters:
         Generations before the first descent from the centre, and from one descent to the next.
     generations
         Generations after which it is better to begin anew.
-    at_once
-        Rows, over all arrangements of a batch, that pass through a block together.
+    judge
+        How its judge divides the work: samples have little in common, so more rows pass at once.
     """
 
+    populations: int = 2
+    head_start: int = 25
+    turn: int = 16
     predictions: int = 32
     samples: int = 40
     samples_of_orders: int = 12
     elite: float = 0.1
+    least_elite: int = 8
     learning: float = 0.25
     narrowing: float = 0.5
     wide: float = 0.25
@@ -73,7 +85,7 @@ class PopulationParameters:
     warm_up: int = 10
     pause: int = 5
     generations: int = 40
-    at_once: int = 16384
+    judge: JudgeParameters = field(default_factory=partial(JudgeParameters, at_once=16384))
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,10 +245,13 @@ class Population:
         samples = np.concatenate([each.sample(count, rng) for each in self.distributions])
         known = problem.known
         rows = min(-(-by.predictions // known.outputs), len(known))
-        few = problem.judge(known.take(np.sort(rng.choice(len(known), size=rows, replace=False))))
+        drawn = known.take(np.sort(rng.choice(len(known), size=rows, replace=False)))
+        few = problem.judge(drawn, by.judge)
         none = few.run(first.pieces[:0])
-        errors = few.errors(none, first.arranged(samples), at_once=by.at_once)
-        elite = np.argsort(errors, kind="stable")[: max(8, int(by.elite * len(errors)))]
+        errors = few.errors(none, first.arranged(samples))
+        elite = np.argsort(errors, kind="stable")[
+            : max(by.least_elite, int(by.elite * len(errors)))
+        ]
         fitted = first.fitted(samples[elite], by)
         return Population((fitted,), self.generation + 1), errors
 

@@ -7,7 +7,7 @@ from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.ends import Ends
 from unshuffle.blocks.network import Network
 from unshuffle.grouping.evidence import Evidence
-from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.judge import Judge, JudgeParameters
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.records import Records
 
@@ -32,6 +32,6 @@ class Problem:
         """The network of an arrangement."""
         return Network(self.bank.take(arrangement), self.ends)
 
-    def judge(self, records: Records) -> Judge:
+    def judge(self, records: Records, by: JudgeParameters | None = None) -> Judge:
         """A judge of arrangements on some rows."""
-        return Judge(self.bank, self.ends, records)
+        return Judge(self.bank, self.ends, records, by or JudgeParameters())

@@ -1,7 +1,7 @@
 """The race: mean-field searches and populations, for each problem, take turns."""
 
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, takewhile
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Distributions:
     def wanted(self, state: State, bench: Workbench) -> bool:
         """Once for these rows, near the answer or far from it."""
         here = bench.near(state.best.error) == self.near
-        some = bench.by.fields > 0 or not self.near
+        some = bench.by.mean_field.searches > 0 or not self.near
         return self.name not in state.ended and here and some and bench.goes_on(state)
 
     def advance(self, state: State, bench: Workbench) -> State:
@@ -40,16 +40,19 @@ class Distributions:
             return replace(state, stage=self.name, race=Race((first,)))
         race = state.race
         racer = race.contenders[race.turn]
-        if racer.ended or race.taken >= max(1, bench.by.turn // (race.turn + 1)):
+        if racer.ended or race.taken >= max(1, bench.by.population.turn // (race.turn + 1)):
             return self._next_turn(state, bench)
         rng = state.generator()
         if racer.descent is not None:
             racer, step = _round(racer, racer.descent, state, bench)
-        elif racer.field is not None or racer.fields < bench.by.fields:
+        elif _searches(racer, bench):
             racer, step = _field_step(racer, state, rng, bench)
         else:
             racer, step = _generation(racer, state, rng, bench)
-        searches = racer.fields < bench.by.fields or (racer.field or racer.descent) is not None
+        searches = (
+            racer.fields < bench.by.mean_field.searches
+            or (racer.field or racer.descent) is not None
+        )
         racer = replace(racer, ended=racer.ended or (self.near and not searches))
         contenders = (*race.contenders[: race.turn], racer, *race.contenders[race.turn + 1 :])
         race = Race(contenders, race.turn, race.taken + 1)
@@ -66,7 +69,8 @@ class Distributions:
         if race.turn + 1 < len(race.contenders):
             return replace(state, race=replace(race, turn=race.turn + 1, taken=0))
         contenders = race.contenders
-        chances = (each.ended or each.generations > bench.by.head_start for each in contenders)
+        head_start = bench.by.population.head_start
+        chances = (each.ended or each.generations > head_start for each in contenders)
         if not self.near and all(chances):
             begun = {each.alternative for each in contenders}
             new = next(number for number in count() if number not in begun)
@@ -129,7 +133,7 @@ def _field_step(
         field = MeanField.around(first.distributions[0], problem, by.mean_field)
     field = field.advance(problem, rng, by.mean_field)
     found = bench.judged(racer.alternative, state.rows, field.belief.centre)
-    hopeless = not field.error < by.hopeless * bench.variance
+    hopeless = not field.error < by.mean_field.hopeless * bench.variance
     assert racer.best is not None
     if bench.near(found.error) and found.error < racer.best.error:
         other = rival(found, state.rows, bench)
@@ -140,7 +144,7 @@ def _field_step(
     racer = replace(
         racer,
         field=None if hopeless or field.steps >= by.mean_field.steps else field,
-        fields=by.fields if hopeless else racer.fields,  # another would be no better
+        fields=by.mean_field.searches if hopeless else racer.fields,  # another would be no better
         generations=racer.generations + 1,
         best=better(found, racer.best),
     )
@@ -148,17 +152,20 @@ def _field_step(
     return racer, Step("mean field", tested, False, best.arrangement, best.error, state.rows)
 
 
+def _searches(racer: Contender, bench: Workbench) -> bool:
+    """Whether a mean-field search is under way or to come."""
+    return racer.field is not None or racer.fields < bench.by.mean_field.searches
+
+
 def rival(found: Found, rows: int, bench: Workbench) -> Found | None:
     """What fits an arrangement near the answer convincingly better: another activation, say."""
-    for number in count():
-        if not bench.has(number):
-            return None
-        if number == found.alternative:
-            continue
-        if bench.problem(number).evidence.admits(found.arrangement):
+    for number in takewhile(bench.has, count()):
+        admits = bench.problem(number).evidence.admits(found.arrangement)
+        if number != found.alternative and admits:
             other = bench.judged(number, rows, found.arrangement)
             if convincing(other, found, rows, bench):
                 return other
+    return None
 
 
 def _generation(
@@ -188,7 +195,7 @@ def _after_descent(racer: Contender, state: State, bench: Workbench) -> Contende
     suffices = _suffices(racer.best, state, bench)
     if not (suffices or population.settled(by) or population.generation >= by.generations):
         return racer
-    return replace(racer, population=None, ended=suffices or racer.begun == bench.by.populations)
+    return replace(racer, population=None, ended=suffices or racer.begun == by.populations)
 
 
 def _suffices(found: Found, state: State, bench: Workbench) -> bool:

@@ -50,12 +50,12 @@ def reassignments(
     length, roles = arrangement.shape
     if length < 2 or length**2 * len(at.residual) > by.most_effects:
         return []
-    odds = [evidence.crossed(arrangement, role) for role in range(roles)]
+    odds = [evidence.crossed(arrangement, role, role) for role in range(roles)]
     if all(np.isfinite(each).sum() <= length for each in odds):
         return []
     found: dict[bytes, Arrangement] = {}
     for role in reversed(range(roles)):
-        effects = exchange_effects(judge, at, role)
+        effects = exchange_effects(judge, at, role, role)
         for places in _assignments(effects, at.residual, odds[role], by):
             other = arrangement.copy()
             other[:, role] = arrangement[places, role]

@@ -55,10 +55,9 @@ def fit(effects: Floats, wanted: Floats, by: RidgeParameters) -> Fit:
     unit = float(values.sum()) / equations
     if not unit > 0:
         return Fit(np.zeros(count), np.zeros(count), by.most)
-    seen = wanted if dual else effects.T @ wanted
-    seen = vectors.T @ seen.astype(np.float64)
+    seen: Doubles = vectors.T @ (wanted if dual else effects.T @ wanted).astype(np.float64)
     # What of the wanted lies along each eigenvector of the E × E matrix of effects.
-    along = seen if dual else seen / np.sqrt(np.maximum(values, values[-1] * 1e-12))
+    along: Doubles = seen if dual else seen / np.sqrt(np.maximum(values, values[-1] * 1e-12))
     total = float(np.square(wanted, dtype=np.float64).sum())
     ridges = unit * by.ridges
     scores = [_log_likelihood(values, along, total, equations, ridge) for ridge in ridges]
@@ -66,7 +65,9 @@ def fit(effects: Floats, wanted: Floats, by: RidgeParameters) -> Fit:
     shrunk = vectors / (values + ridge)
     if dual:
         turned = effects.T.astype(np.float64) @ vectors
-        return Fit(turned @ (along / (values + ridge)), np.square(turned) @ (1 / (values + ridge)), ridge)
+        return Fit(
+            turned @ (along / (values + ridge)), np.square(turned) @ (1 / (values + ridge)), ridge
+        )
     resolution = np.einsum("pk,k,pk->p", shrunk, values, vectors)
     return Fit(shrunk @ seen, resolution, ridge)
 
@@ -78,4 +79,5 @@ def _log_likelihood(
     beside = max(total - float(np.square(along).sum()), 0.0)  # what no effect reaches
     squares = float((np.square(along) / (values + ridge)).sum()) + beside / ridge
     log_determinant = float(np.log1p(values / ridge).sum()) + equations * np.log(ridge)
-    return -equations / 2 * np.log(max(squares, np.finfo(float).tiny)) - log_determinant / 2
+    squares = max(squares, float(np.finfo(float).tiny))
+    return float(-equations / 2 * np.log(squares) - log_determinant / 2)

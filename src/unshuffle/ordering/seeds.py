@@ -4,8 +4,8 @@ A seed ranks blocks by their weights, or by what they do to the inputs; no predi
 Where it cannot know which end comes first, the record decides: every seed is also tried backwards.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from unshuffle.blocks.mlp import MlpStack, as_mlp
 from unshuffle.blocks.network import Network
 from unshuffle.ordering.seriation import (
+    SeriationParameters,
     agreed_depth,
     leading,
     likeness,
@@ -22,11 +23,45 @@ from unshuffle.ordering.seriation import (
 )
 from unshuffle.pieces.pile import Floats
 
-MOST_STEPS = 20_000_000  # blocks squared times rows that are looked at for the smallest steps
-AT_A_TIME = 256  # of so many blocks that remain, one is taken at a time
-
 # Shape (blocks,): block indices, the first to run first.
 Ranking = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class SeedParameters:
+    """Numbers that steer seeds.
+
+    Parameters
+    ----------
+    quick_ranked_rows, ranked_rows
+        Rows on which seeds are compared, for a quick descent and for the search proper.
+    rows, many_rows
+        Inputs that seeds look at, and how many where there are too few predictions to correct them.
+    most_steps
+        Blocks squared times rows that are looked at for the smallest steps.
+    at_a_time
+        Remaining blocks of which one is taken at a time for its small step.
+    seriation
+        What steers the seriation in many views.
+    """
+
+    quick_ranked_rows: int = 32
+    ranked_rows: int = 256
+    rows: int = 32
+    many_rows: int = 2048
+    most_steps: int = 20_000_000
+    at_a_time: int = 256
+    seriation: SeriationParameters = field(default_factory=SeriationParameters)
+
+
+STANDARD = SeedParameters()
+
+
+class Rank(Protocol):
+    """Guesses the order from a network, its blocks in any sequence, and inputs (rows, width)."""
+
+    def __call__(self, network: Network, inputs: Floats, by: SeedParameters = STANDARD) -> Ranking:
+        """The blocks by depth, the first to run first."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +69,7 @@ class Seed:
     """A named way to guess the order from a network, its blocks in any sequence, and inputs."""
 
     name: str
-    rank: Callable[[Network, Floats], Ranking]  # inputs have shape (rows, width)
+    rank: Rank
     sees: str  # what in the blocks tells their depth, in a sentence
     source: str  # where the idea comes from
     quick: bool = True  # whether it takes no longer than a few forward passes of few rows
@@ -45,13 +80,13 @@ class Seed:
         return not self.mlp_only or isinstance(network.blocks, MlpStack)
 
 
-def smallest_step(network: Network, inputs: Floats) -> Ranking:
+def smallest_step(network: Network, inputs: Floats, by: SeedParameters = STANDARD) -> Ranking:
     """From the inputs on, run whichever remaining block moves the states least.
 
     The time grows with the square of the number of blocks, so many blocks are shown fewer rows,
-    and of twice `AT_A_TIME` blocks two are taken before the others are looked at again.
+    and of twice `at_a_time` blocks two are taken before the others are looked at again.
     """
-    state = network.ends.enter(inputs[: max(1, MOST_STEPS // len(network.blocks) ** 2)])
+    state = network.ends.enter(inputs[: max(1, by.most_steps // len(network.blocks) ** 2)])
     # The blocks that remain lie at the front, so that none need be copied at each step.
     blocks, remaining = network.blocks.copy(), np.arange(len(network.blocks))
     ranking = []
@@ -60,7 +95,7 @@ def smallest_step(network: Network, inputs: Floats) -> Ranking:
         each = blocks[:count].apply_each(np.broadcast_to(state, (count, *state.shape)))
         steps = each - state
         sizes = np.einsum("bnd,bnd->b", steps, steps)
-        taken = np.argsort(sizes, kind="stable")[: max(1, count // AT_A_TIME)]
+        taken = np.argsort(sizes, kind="stable")[: max(1, count // by.at_a_time)]
         state = each[taken[0]] + steps[taken[1:]].sum(axis=0)
         ranking.extend(remaining[taken].tolist())
         for one in sorted(taken.tolist(), reverse=True):
@@ -70,7 +105,7 @@ def smallest_step(network: Network, inputs: Floats) -> Ranking:
     return np.array(ranking, np.intp)
 
 
-def by_products(network: Network, _: Floats) -> Ranking:
+def by_products(network: Network, inputs: Floats, by: SeedParameters = STANDARD) -> Ranking:
     """Sort by the leading eigenvector of how alike W_out W_in are, and W_out W_outᵀ."""
     blocks = as_mlp(network).blocks
     if len(blocks) < 3:
@@ -83,7 +118,7 @@ def by_products(network: Network, _: Floats) -> Ranking:
     return _sorted(leading(alike))
 
 
-def by_outer_products(network: Network, _: Floats) -> Ranking:
+def by_outer_products(network: Network, inputs: Floats, by: SeedParameters = STANDARD) -> Ranking:
     """Sort by the leading eigenvector of how alike the off-diagonal entries of W_out W_outᵀ are."""
     blocks = as_mlp(network).blocks
     if len(blocks) < 3:
@@ -91,20 +126,20 @@ def by_outer_products(network: Network, _: Floats) -> Ranking:
     return _sorted(leading(likeness(outer_products(blocks))))
 
 
-def by_agreement(network: Network, _: Floats) -> Ranking:
+def by_agreement(network: Network, inputs: Floats, by: SeedParameters = STANDARD) -> Ranking:
     """Sort by the depth on which all views of the weights agree."""
     if len(network.blocks) < 3:
         return np.arange(len(network.blocks))
-    depth = agreed_depth([likeness(view) for view in views(network).values()])
+    depth = agreed_depth([likeness(view) for view in views(network).values()], by.seriation)
     return _sorted(depth) if len(depth) else np.arange(len(network.blocks))
 
 
-def by_out_norm(network: Network, _: Floats) -> Ranking:
+def by_out_norm(network: Network, inputs: Floats, by: SeedParameters = STANDARD) -> Ranking:
     """Sort by the sum of magnitudes of W_out."""
     return np.argsort(np.abs(as_mlp(network).blocks.out_weight).sum(axis=(1, 2)), kind="stable")
 
 
-def by_inp_norm(network: Network, _: Floats) -> Ranking:
+def by_inp_norm(network: Network, inputs: Floats, by: SeedParameters = STANDARD) -> Ranking:
     """Sort by the Frobenius norm of W_in."""
     return np.argsort(np.square(as_mlp(network).blocks.inp_weight).sum(axis=(1, 2)), kind="stable")
 

@@ -5,33 +5,48 @@ regression sees how overlapping swaps explain the residual together; matching pu
 move, subtracts what it explains, and goes on.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from unshuffle.ordering.judge import Indices
+from unshuffle.ordering.judge import NOTHING, Indices
 from unshuffle.ordering.moves import Moves
 from unshuffle.pieces.pile import Floats
 
-# Relative to the mean square of an effect.
-RIDGE = 1e-2
 
-# Stands for a squared error of 0, whose logarithm the objective cannot take.
-NOTHING = 1e-200
+@dataclass(frozen=True)
+class SelectionParameters:
+    """Numbers that steer the choice of moves that fit together.
 
-# Moves in one pursuit.
-MOST = 64
+    Parameters
+    ----------
+    ridge
+        Of the joint regression, relative to the mean squared norm of an effect.
+    needed
+        Coefficient above which a swap is chosen: 1 if the regression were exact, 0 without need.
+    most
+        Moves in one pursuit.
+    """
+
+    ridge: float = 1e-2
+    needed: float = 0.5
+    most: int = 64
 
 
-def regression(moves: Moves, residual: Floats) -> Indices:
+STANDARD = SelectionParameters()
+
+
+def regression(moves: Moves, residual: Floats, by: SelectionParameters = STANDARD) -> Indices:
     """Choose adjacent swaps by how much of each the residual asks for.
 
     Damped Gauss-Newton on the permutation: the ridge regression of the residual on the effects of
     all adjacent swaps gives each a coefficient, 1 for a swap that is needed and 0 for one that is
-    not. Swaps above ½ are chosen from the largest down, as far as they do not overlap.
+    not. Those needed are chosen from the largest down, as far as they do not overlap.
     """
     swaps = np.flatnonzero(~moves.swap & (moves.second == moves.first + 1))
     effects = moves.effects[swaps]
     gram = (effects @ effects.T).astype(np.float64)
-    damping = RIDGE * float(np.trace(gram)) / max(len(gram), 1)
+    damping = by.ridge * float(np.trace(gram)) / max(len(gram), 1)
     if not damping > 0:
         return swaps[:0]
     np.fill_diagonal(gram, gram.diagonal() + damping)
@@ -39,7 +54,7 @@ def regression(moves: Moves, residual: Floats) -> Indices:
     chosen: list[int] = []
     taken: set[int] = set()
     for k in np.argsort(-wanted, kind="stable").tolist():
-        if wanted[k] <= 0.5:
+        if wanted[k] <= by.needed:
             break
         place = int(moves.first[swaps[k]])
         if taken.isdisjoint((place, place + 1)):
@@ -58,7 +73,9 @@ def promising(moves: Moves, residual: Floats, strength: float) -> Indices:
     return np.argsort(change, kind="stable")
 
 
-def pursuit(moves: Moves, residual: Floats, strength: float) -> Indices:
+def pursuit(
+    moves: Moves, residual: Floats, strength: float, by: SelectionParameters = STANDARD
+) -> Indices:
     """Choose compatible moves, each the best for what the earlier ones leave.
 
     The best lowers ``strength / 2 * log(squared error) − log-odds`` most, the objective of
@@ -70,7 +87,7 @@ def pursuit(moves: Moves, residual: Floats, strength: float) -> Indices:
     error = start = max(float(residual.astype(np.float64) @ residual), NOTHING)
     possible = np.ones(len(moves), bool)
     chosen: list[int] = []
-    while possible.any() and len(chosen) < MOST:
+    while possible.any() and len(chosen) < by.most:
         errors = np.maximum(error + 2 * slopes + squares, 1e-12 * start)
         change = strength / 2 * np.log(errors / error) - moves.gains
         best = int(np.where(possible, change, np.inf).argmin())

@@ -8,6 +8,9 @@ refines it: each view predicts it for every block from the others, by kernel rid
 Allen's formula for what is left out (1974), and predictions are weighed by how well they do.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,16 +19,31 @@ from unshuffle.blocks.mlp import MlpStack, as_mlp
 from unshuffle.blocks.network import Network
 from unshuffle.pieces.pile import Floats
 
-# Of the kernel ridge regression, relative to the mean eigenvalue of the kernel.
-RIDGE = 1.0
-
-# Correlation with the depth below which a view is not listened to, and above which it counts no
-# more.
-LEAST_AGREEMENT, MOST_AGREEMENT = 0.1, 0.98
-
-ROUNDS = 10
-
 TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class SeriationParameters:
+    """Numbers that steer a seriation in many views.
+
+    Parameters
+    ----------
+    ridge
+        Of the kernel ridge regression, relative to the mean eigenvalue of the kernel.
+    least_agreement, most_agreement
+        Correlation with the depth below which a view is not listened to, and above which it counts
+        no more.
+    rounds
+        Refinements of the depth.
+    """
+
+    ridge: float = 1.0
+    least_agreement: float = 0.1
+    most_agreement: float = 0.98
+    rounds: int = 10
+
+
+STANDARD = SeriationParameters()
 
 
 def likeness(vectors: Floats) -> NDArray[np.float64]:
@@ -107,36 +125,50 @@ def _views_of_any(blocks: Stack) -> dict[str, Floats]:
     return found
 
 
-def agreed_depth(kernels: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def agreed_depth(
+    kernels: list[NDArray[np.float64]], by: SeriationParameters = STANDARD
+) -> NDArray[np.float64]:
     """Depth on which several likenesses (blocks, blocks) agree, up to its sign and scale."""
     kernels = [kernel for kernel in kernels if kernel.any()]
     if not kernels:
         return np.zeros(0)
     rankings = np.stack([standardised(leading(kernel)) for kernel in kernels], axis=1)
     depth: NDArray[np.float64] = np.linalg.svd(rankings, full_matrices=False)[0][:, 0]
-    smoothers = [leave_one_out(kernel) for kernel in kernels]
-    for _ in range(ROUNDS):
+    smoothers = [leave_one_out(kernel, by) for kernel in kernels]
+    for _ in range(by.rounds):
         ranks = standardised(np.argsort(np.argsort(depth, kind="stable")).astype(np.float64))
-        refined = np.zeros(len(depth))
-        for smoother in smoothers:
-            expected = standardised(smoother @ ranks)
-            agreement = min(float(expected @ ranks), MOST_AGREEMENT)
-            if agreement > LEAST_AGREEMENT:
-                refined += agreement / (1 - agreement**2) * expected
+        refined = listened((standardised(smoother @ ranks) for smoother in smoothers), ranks, by)
         if not refined.any():
             break
         depth = refined
     return depth
 
 
-def leave_one_out(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
+def listened(
+    told: Iterable[NDArray[np.float64]], guess: NDArray[np.float64], by: SeriationParameters
+) -> NDArray[np.float64]:
+    """Sum of what views tell of each block, each weighed by its agreement with a guess.
+
+    All are standardised, of shape (blocks,).
+    """
+    refined = np.zeros(len(guess))
+    for one in told:
+        agreement = min(float(one @ guess), by.most_agreement)
+        if agreement > by.least_agreement:
+            refined += agreement / (1 - agreement**2) * one
+    return refined
+
+
+def leave_one_out(
+    kernel: NDArray[np.float64], by: SeriationParameters = STANDARD
+) -> NDArray[np.float64]:
     """The matrix that predicts each block's value from those of the others.
 
     By kernel ridge regression, with Allen's formula (1974); the kernel has shape (blocks, blocks).
     """
     centre = np.eye(len(kernel)) - 1 / len(kernel)
     kernel = centre @ kernel @ centre
-    damping = RIDGE * np.trace(kernel) / len(kernel)
+    damping = by.ridge * np.trace(kernel) / len(kernel)
     hat = np.linalg.solve(kernel + damping * np.eye(len(kernel)), kernel).T
     own = hat.diagonal().copy()
     np.fill_diagonal(hat, 0)

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from unshuffle.ordering.attempts import Attempts
-from unshuffle.ordering.moves import disturbed
 from unshuffle.ordering.race import Distributions
+from unshuffle.ordering.restarts import disturbed
 from unshuffle.ordering.state import Attempt, Descent, State
 from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
@@ -144,10 +144,10 @@ class ShortDescents(Attempts):
         return _from_problem(state, bench, "all", short=True, accept="near")
 
 
-class Alternatives(Attempts):
+class OtherProblems(Attempts):
     """See whether another problem fits better: another activation, or another last layer."""
 
-    name = "alternatives"
+    name = "other problems"
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """After the descents from seeds, and after populations."""
@@ -244,15 +244,15 @@ class Restarts(Attempts):
         return after
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
-        by, best = bench.by, state.best
+        by, best = bench.by.restarts, state.best
         last = state.rows == len(bench.known)
-        patience = by.restarts if last else by.restarts_before
+        patience = by.patience if last else by.patience_before
         if state.failures >= patience or bench.done(best, state.rows):
             return None
         problem, rng = bench.problem(best.alternative), state.generator()
         trust = by.trust[state.failures % len(by.trust)]
         evidence, kind = problem.evidence.trusted(trust), problem.bank.kind
-        start = disturbed(best.arrangement, evidence, kind, rng, moves=by.moves, reach=by.reach)
+        start = disturbed(best.arrangement, evidence, kind, rng, by)
         errors = np.array([bench.run(best.alternative, state.rows, start).error])
         step = Step("restart", errors, False, best.arrangement, best.error, state.rows)
         attempt = Attempt(best.alternative, descent=Descent(start, trust=trust))
@@ -292,7 +292,7 @@ STAGES: tuple[Stage, ...] = (
     Polish(),
     SeedDescents(),
     ShortDescents(),
-    Alternatives(),
+    OtherProblems(),
     Noise(),
     Distributions("populations", near=False),
     WholeDescents(),
@@ -303,4 +303,4 @@ STAGES: tuple[Stage, ...] = (
 
 # Enough to come near an arrangement that cannot reproduce the record, because pieces are missing
 # or do not belong.
-FIRST_STAGES = (QuickDescents(), Polish(), SeedDescents(always=True), Alternatives())
+FIRST_STAGES = (QuickDescents(), Polish(), SeedDescents(always=True), OtherProblems())

@@ -1,18 +1,14 @@
 """What a search works on: the problems, the rows, and judges of them. It does not change."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from unshuffle.ordering.beam import BeamParameters
-from unshuffle.ordering.descent import DescentParameters
 from unshuffle.ordering.judge import Doubles, Judge, Run
-from unshuffle.ordering.mean_field import MeanFieldParameters
-from unshuffle.ordering.population import PopulationParameters
+from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.seeds import SEEDS
+from unshuffle.ordering.seeds import SEEDS, STANDARD, SeedParameters
 from unshuffle.ordering.state import Found, State
 from unshuffle.pieces.blueprint import Arrangement, key
 from unshuffle.pieces.clock import Clock
@@ -31,86 +27,6 @@ class Goal(Protocol):
 
     def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
         """Whether rows tell such an arrangement from all that it could be mistaken for."""
-
-
-@dataclass(frozen=True)
-class SearchParameters:
-    """Numbers that steer the strategy `auto`.
-
-    Parameters
-    ----------
-    quick
-        Predictions (rows times outputs) for a first descent from the best seed.
-    equations
-        Predictions that the search proper begins with.
-    many
-        Predictions without which a search far from the answer makes no headway.
-    growth
-        Factor by which the rows grow when nothing helps on those in use.
-    quick_ranked_rows, ranked_rows
-        Rows on which seeds are compared, for a quick descent and for the search proper.
-    seed_rows, many_seed_rows
-        Inputs that seeds look at, and how many where there are too few predictions to correct them.
-    precedence_rows
-        Inputs on which the steps of blocks are compared.
-    starts
-        Seeds that are descended from.
-    few_blocks
-        Blocks up to which a whole descent takes no time.
-    convincing
-        Part of the error from which on another problem is believed in.
-    near, far
-        Shares of the predictions' variance: a lower error than the first is small, a higher one
-        than the second is large.
-    restarts, restarts_before
-        Restarts in a row without success after which they end; the second while there are more
-        rows.
-    trust
-        Factors on the evidence, in turn, in restarts.
-    moves, reach
-        Random moves that a restart begins with, and places by which these move a block, at most.
-    fields
-        Mean-field searches of one problem, before its populations.
-    hopeless
-        Error of a mean-field search, as a part of the variance, above which it is given up.
-    populations
-        Populations of one problem.
-    head_start
-        Generations of a population before that of the next problem begins.
-    turn
-        Steps in a turn of the first population; the n-th takes one n-th as many.
-    descent, mean_field, population, beam
-        What steers these.
-    """
-
-    quick: int = 128
-    equations: int = 256
-    many: int = 1024
-    growth: int = 4
-    quick_ranked_rows: int = 32
-    ranked_rows: int = 256
-    seed_rows: int = 32
-    many_seed_rows: int = 2048
-    precedence_rows: int = 512
-    starts: int = 3
-    few_blocks: int = 8
-    convincing: float = 0.8
-    near: float = 0.03
-    far: float = 0.5
-    restarts: int = 40
-    restarts_before: int = 8
-    trust: tuple[float, ...] = (1.0, 0.5, 0.25, 0.0)
-    moves: int = 4
-    reach: int = 6
-    fields: int = 2
-    hopeless: float = 4.0
-    populations: int = 2
-    head_start: int = 25
-    turn: int = 16
-    descent: DescentParameters = field(default_factory=DescentParameters)
-    mean_field: MeanFieldParameters = field(default_factory=MeanFieldParameters)
-    population: PopulationParameters = field(default_factory=PopulationParameters)
-    beam: BeamParameters = field(default_factory=BeamParameters)
 
 
 class Workbench:
@@ -187,7 +103,7 @@ class Workbench:
         name = alternative, rows
         if name not in self._judges:
             sample = self.known.take(np.arange(rows))
-            self._judges[name] = self.problem(alternative).judge(sample)
+            self._judges[name] = self.problem(alternative).judge(sample, self.by.judge)
         return self._judges[name]
 
     def run(self, alternative: int, rows: int, arrangement: Arrangement) -> Run:
@@ -213,9 +129,9 @@ class Workbench:
             return False
         name = found.alternative, rows, key(found.arrangement)
         if name not in self._done:
-            judge = self.judge(found.alternative, rows)
-            run = Run(found.arrangement, judge.inputs[None], found.error)
-            _remember(self._done, name, self.goal.reproduces(judge, run), most=8)
+            run = self.run(found.alternative, rows, found.arrangement)
+            done = self.goal.reproduces(self.judge(found.alternative, rows), run)
+            _remember(self._done, name, done, most=8)
         return self._done[name]
 
     def confirmed(self, state: State) -> bool:
@@ -225,7 +141,8 @@ class Workbench:
         unseen = np.arange(state.rows, min(2 * state.rows, len(self.known)))
         if not len(unseen):
             return True
-        check = self.problem(state.best.alternative).judge(self.known.take(unseen))
+        problem = self.problem(state.best.alternative)
+        check = problem.judge(self.known.take(unseen), self.by.judge)
         return self.goal.reproduces(check, check.run(state.best.arrangement))
 
     def goes_on(self, state: State) -> bool:
@@ -244,10 +161,10 @@ class Workbench:
         """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
         problem, judge = self.problem(alternative), self.judge(alternative, rows)
         enough = judge.predictions.size >= self.by.quick
-        most = self.by.seed_rows if enough else self.by.many_seed_rows
-        inputs = self.some_inputs(alternative, most, rng)
-        few = self.by.quick_ranked_rows if quick else self.by.ranked_rows
-        return rank_seeds(problem, judge, inputs, few, quick=quick, clock=self.clock)
+        by = self.by.seeds
+        inputs = self.some_inputs(alternative, by.rows if enough else by.many_rows, rng)
+        few = by.quick_ranked_rows if quick else by.ranked_rows
+        return rank_seeds(problem, judge, inputs, few, quick=quick, clock=self.clock, by=by)
 
 
 def _remember(kept: dict[Any, Any], name: object, value: object, *, most: int) -> None:
@@ -265,6 +182,7 @@ def rank_seeds(
     *,
     quick: bool,
     clock: Clock | None = None,
+    by: SeedParameters = STANDARD,
 ) -> tuple[list[Arrangement], Doubles]:
     """All seeds of a problem, or the quick ones, forwards and backwards, the lowest error first.
 
@@ -280,7 +198,7 @@ def rank_seeds(
                 starts = starts or [grouped]
                 break
             if seed.serves(network) and (seed.quick or not quick):
-                ranking = seed.rank(network, inputs)
+                ranking = seed.rank(network, inputs, by)
                 starts += [grouped[ranking], grouped[ranking[::-1]]]
         states = np.stack([judge.inputs[:rows]] * len(starts))
         for blocks in np.stack(starts, axis=1):

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.errors import UsageError
 from unshuffle.pieces.pile import PieceId
 
 # Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks stand in the
@@ -35,14 +36,16 @@ class Role:
 class Edge:
     """An axis that two roles share and that nothing else sees: the hidden units of a block.
 
-    It is the given axis of the weight of each. The weights are matrices, and their other axes face
-    the stream, or both face the same units.
+    It is the given axis of one tensor of each, a matrix. The other axes face the stream, or both
+    face the same units.
     """
 
     first: int  # the number of a role
     second: int
     first_axis: int
     second_axis: int
+    first_tensor: str = "weight"
+    second_tensor: str = "weight"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,34 @@ class Kind:
     name: str
     roles: tuple[Role, ...]
     edges: tuple[Edge, ...] = ()
+
+    def __post_init__(self) -> None:
+        for edge in self.edges:
+            first = self._shared(edge.first, edge.first_tensor, edge.first_axis)
+            second = self._shared(edge.second, edge.second_tensor, edge.second_axis)
+            if first != second:
+                raise UsageError(
+                    f"an edge of {self.name!r} shares one axis, but its roles have {first} and "
+                    f"{second} units there; give the axis of each in {edge}"
+                )
+
+    def _shared(self, role: int, tensor: str, axis: int) -> int:
+        """Units on the shared axis of a role; raises `UsageError` where an edge names none."""
+        if role not in range(len(self.roles)):
+            raise UsageError(
+                f"an edge of {self.name!r} has role {role}, but the roles are 0 to "
+                f"{len(self.roles) - 1}; give their numbers"
+            )
+        found = self.roles[role]
+        shape = found.tensors.get(tensor, ())
+        if len(shape) != 2 or axis not in (0, 1):
+            known = ", ".join(f"{name} {shape}" for name, shape in found.tensors.items())
+            raise UsageError(
+                f"an edge of {self.name!r} needs axis 0 or 1 of a matrix of {found.name!r}, not "
+                f"axis {axis} of {tensor!r}; its tensors are {known}: name one with first_tensor= "
+                "or second_tensor="
+            )
+        return shape[axis]
 
     @property
     def classes(self) -> tuple[tuple[int, ...], ...]:

@@ -77,6 +77,10 @@ class Records:
         """The mean of the variances over all outputs; positive."""
         return max(float(np.mean(self.variances)), np.finfo(float).tiny)
 
+    def first(self, most: int) -> "Records":
+        """The first rows, at most so many."""
+        return self.take(np.arange(min(most, len(self))))
+
     def thinned(self, most: int) -> "Records":
         """Every n-th row from the first on, so that there are at most so many."""
         return self.take(np.arange(0, len(self), max(1, -(-len(self) // most))))

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.network import Network, mean_squares
 from unshuffle.files.schema import BESIDE, Derived
 from unshuffle.pieces.pile import Floats
 
@@ -63,7 +63,7 @@ class Tolerance:
 
     def admits(self, errors: Floats) -> bool:
         """Whether errors, shape (rows, outputs), lie within the bounds in every column."""
-        squares = np.mean(np.square(errors, dtype=np.float64), axis=0)
+        squares = mean_squares(errors, axis=0)
         return bool((squares <= self.rms**2).all() and (np.abs(errors) <= self.peak).all())
 
     def scaled(self, factor: float) -> "Tolerance":
@@ -103,7 +103,7 @@ def rounding_tolerance(
 
 def _rms(values: Floats) -> Column:
     """Root mean square of each column."""
-    rms: Column = np.sqrt(np.mean(np.square(values, dtype=np.float64), axis=0))
+    rms: Column = np.sqrt(mean_squares(values, axis=0))
     return rms
 
 

@@ -133,8 +133,8 @@ class Loose:
 
         By groups: (weights, biases, outputs * rows). `OutOfTimeError` may be raised.
         """
-        bank, states, sensitivities = as_mlp_bank(judge.bank), at.run.states, at.sensitivities
-        shape = sensitivities.shape[1:3]
+        bank, states, adjoints = as_mlp_bank(judge.bank), at.run.states, at.adjoints
+        shape = adjoints.shape[1:3]
         found = [np.zeros((*each.odds.shape, *shape), states.dtype) for each in self.groups]
         slots = {
             piece: (group.biases, into)
@@ -143,7 +143,7 @@ class Loose:
         }
         for t, (inp, out) in enumerate(at.run.arrangement.tolist()):
             clock.check()
-            x, g, apply = states[t], sensitivities[t + 1], bank.activation.apply
+            x, g, apply = states[t], adjoints[t + 1], bank.activation.apply
             reads, writes = bank.inp_layer(inp), bank.out_layer(out)
             if out in slots:
                 biases, into = slots[out]

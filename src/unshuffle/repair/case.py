@@ -12,11 +12,9 @@ from unshuffle.errors import PileError
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
+from unshuffle.solution.arranging import Searching
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
-
-# Of the matched pairs: if more have positive log-odds, those with the least are doubted.
-SURE_PART = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,23 @@ class Case:
             return read_anatomy(self.pile, self.records)
         except PileError as error:
             return error
+
+    @property
+    def searchable(self) -> bool:
+        """Whether the pieces can be searched for their order as they are."""
+        if self.blueprint is not None:
+            return True
+        obstacle = self.permuted_units or self.pile.detached or isinstance(self.whole, PileError)
+        return not obstacle
+
+    def searching(self) -> Searching:
+        """The search for the order of all pieces, which has not begun."""
+        anatomy = None if self.blueprint is not None else self.whole
+        assert not isinstance(anatomy, PileError)
+        blueprint = self.blueprint
+        return Searching.of(
+            self.pile, self.records, self.options, anatomy=anatomy, blueprint=blueprint
+        )
 
     @cached_property
     def partial(self) -> Anatomy | None:

@@ -29,8 +29,8 @@ from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import arithmetic_of
-from unshuffle.solution.alternatives import Alternatives
-from unshuffle.solution.arranging import Reproduction
+from unshuffle.solution.alternatives import Problems
+from unshuffle.solution.goal import Reproduction
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,21 @@ class ControlParameters:
     controls: int = 5  # Records that are searched for, in turn.
     needed: int = 4  # Controls that have to be solved before anything is said of another record.
     stray: float = 2.0  # Distance of a control's order from a seed, over the least of two seeds.
+    spreads: tuple[float, float] = (0.01, 10.0)  # Spread of places that makes an order stray.
+    drawn: int = 40  # Spreads that are tried between these, evenly in their logarithms.
     least_stray: float = 0.05  # That distance at least, as a part of all couples of blocks.
-    doubt: float = 2.0  # Log-odds are divided by this to draw pairs, since they may be too sure.
+    caution: float = 2.0  # Log-odds are divided by it to draw pairs, since they may be too sure.
     seed_rows: int = 64  # Inputs that seeds look at.
-
-
-STANDARD = ControlParameters()
 
 
 class Controls:
     """The controls of a search: those that are `solved`, and rows of all their steps, `spent`."""
 
-    def __init__(self, alternatives: Alternatives) -> None:
-        self.alternatives = alternatives
+    def __init__(self, alternatives: Problems, by: ControlParameters) -> None:
+        self.alternatives, self.by = alternatives, by
         self.solved = self.spent = 0
         self._running: list[tuple[Workbench, Iterator[State]]] = []
-        self._unmade = STANDARD.controls if self._decidable() else 0
+        self._unmade = self.by.controls if self._decidable() else 0
 
     def _decidable(self) -> bool:
         """Whether roles are known and the evidence is a probability."""
@@ -68,7 +67,7 @@ class Controls:
     @property
     def passed(self) -> bool:
         """Whether enough controls were solved."""
-        return self.solved == STANDARD.needed
+        return self.solved == self.by.needed
 
     def advance(self, best: Arrangement, budget: int) -> None:
         """Go on while all work is below a budget; the best arrangement tells the activation."""
@@ -78,7 +77,7 @@ class Controls:
             self._running = [self._begun(number, activation) for number in range(self._unmade)]
             self._unmade = 0
         while self.spent < budget and not self.passed and not clock.out:
-            if len(self._running) + self.solved < STANDARD.needed:
+            if len(self._running) + self.solved < self.by.needed:
                 self._running.clear()
                 return
             bench, states = self._running.pop(0)
@@ -94,7 +93,7 @@ class Controls:
     def told(self, unexplained: float) -> str:
         """Why the record is of no arrangement, by the share of its variance that is unexplained."""
         return (
-            f"no arrangement of all pieces fits: {self.solved} of {STANDARD.controls} records that "
+            f"no arrangement of all pieces fits: {self.solved} of {self.by.controls} records that "
             "these pieces made themselves, in arrangements about which the weights tell no more, "
             "were solved from the same inputs with half of the work each; of this record "
             f"{100 * unexplained:.2g} % of the variance stays unexplained, and it follows from the "
@@ -103,8 +102,7 @@ class Controls:
 
     def _activation_of(self, best: Arrangement) -> Activation:
         """The activation with which an arrangement fits best, of those that were looked at."""
-        some = self.alternatives.problems[0].known
-        some = some.take(np.arange(min(STANDARD.seed_rows, len(some))))
+        some = self.alternatives.problems[0].known.first(self.by.seed_rows)
         fitting = min(self.alternatives.problems, key=lambda one: one.judge(some).run(best).error)
         return as_mlp_bank(fitting.bank).activation
 
@@ -112,25 +110,25 @@ class Controls:
         options, pile = self.alternatives.options, self.alternatives.pile
         rng = np.random.default_rng([options.seed, number])
         known = self._record(activation, rng)
-        alternatives = Alternatives(pile, known, options, anatomy=self.alternatives.anatomy)
+        alternatives = Problems(pile, known, options, anatomy=self.alternatives.anatomy)
         blocks = len(alternatives.problems[0].grouped)
-        goal = Reproduction(arithmetic_of(pile.dtype, known.predictions), blocks)
+        goal = Reproduction(arithmetic_of(pile.dtype, known.predictions), blocks, by=options.goal)
         bench = Workbench(alternatives, rng, goal, options.parameters, options.rows)
         return bench, advance(begin(bench, rng), bench)
 
     def _record(self, activation: Activation, rng: np.random.Generator) -> Records:
         """What these pieces predict in an arrangement in which they might have been."""
-        problem, by = self.alternatives.problems[0], STANDARD
+        problem, by = self.alternatives.problems[0], self.by
         bank = replace(as_mlp_bank(problem.bank), activation=activation)
         (edge,) = problem.evidence.edges
-        drawn = edge.log_odds + by.doubt * rng.gumbel(size=edge.log_odds.shape)
+        drawn = edge.log_odds + by.caution * rng.gumbel(size=edge.log_odds.shape)
         problem, blocks = replace(problem, bank=bank), bank.arranged(optimal_matching(drawn))
         network, inputs = problem.network(blocks), problem.known.inputs
         rankings = [seed.rank(network, inputs[: by.seed_rows]) for seed in SEEDS.values()]
         closest = min(combinations(rankings, 2), key=lambda two: disagreement(*two))
         least = max(by.least_stray, 1 / len(blocks))
         distance = max(by.stray * disagreement(*closest), least)
-        ranking = strayed(closest[rng.integers(2)], distance, rng)
+        ranking = strayed(closest[rng.integers(2)], distance, rng, by)
         predictions = problem.network(blocks[ranking]).predict(inputs)
         return Records(inputs, predictions, name=problem.records.name)
 
@@ -148,9 +146,11 @@ def disagreement(one: Ranking, other: Ranking) -> float:
     return min(opposed, 1 - opposed)
 
 
-def strayed(ranking: Ranking, distance: float, rng: np.random.Generator) -> Ranking:
+def strayed(
+    ranking: Ranking, distance: float, rng: np.random.Generator, by: ControlParameters
+) -> Ranking:
     """A ranking that disagrees with a given one by at least `distance`, or that is random."""
-    for spread in np.geomspace(0.01, 10, 40):
+    for spread in np.geomspace(*by.spreads, by.drawn):
         places = np.arange(len(ranking)) / len(ranking)
         drawn = ranking[np.argsort(places + spread * rng.normal(size=len(ranking)))]
         if disagreement(drawn, ranking) >= distance:

@@ -10,7 +10,7 @@ many blocks the network has is left to the record.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,10 +23,10 @@ from unshuffle.grouping.signals import Scores
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import Ranking
 from unshuffle.ordering.seriation import (
-    LEAST_AGREEMENT,
-    MOST_AGREEMENT,
+    SeriationParameters,
     leave_one_out,
     likeness,
+    listened,
     standardised,
     views,
 )
@@ -53,6 +53,7 @@ class DivisionParameters:
     judged_rows: int = 256  # Rows on which seeds are judged.
     seed_rows: int = 32  # Rows that seeds look at.
     counts: int = 64  # Numbers of blocks that are tried, evenly spaced.
+    seriation: SeriationParameters = field(default_factory=SeriationParameters)  # Of all views.
 
 
 STANDARD = DivisionParameters()
@@ -72,7 +73,14 @@ def likely_networks(
             break
         decided = anatomy.with_last(last)
         with clock.phase("pair"):
-            pairing = pair(pile, records, anatomy=decided, activation=activations[0], clock=clock)
+            pairing = pair(
+                pile,
+                records,
+                anatomy=decided,
+                activation=activations[0],
+                clock=clock,
+                by=options.grouping,
+            )
         problem = problem_of(pile, records, decided, pairing, activations[0])
         rivals = [last_layer(pile, pile[other].id) for other in anatomy.last if other != last]
         everything = as_mlp(problem.network(problem.grouped))
@@ -101,19 +109,15 @@ def divide(network: MlpNetwork, rivals: Sequence[Linear], known: Records) -> Ran
     written = _written_for(blocks, last)
     if rivals:
         written -= np.mean([_written_for(blocks, rival) for rival in rivals], axis=0)
-    some = known.take(np.arange(min(by.record_rows, len(known))))
+    some = known.first(by.record_rows)
     signals = [standardised(written), standardised(_follows(network, some))]
     seen = [likeness(view) for name, view in views(network).items() if "last layer" not in name]
-    smoothers = [leave_one_out(kernel) for kernel in seen if kernel.any()]
+    smoothers = [leave_one_out(kernel, by.seriation) for kernel in seen if kernel.any()]
     scores: Scores = np.sum(signals, axis=0)
     for _ in range(by.rounds):
         sides = standardised(np.tanh(by.steepness * scores / max(float(scores.std()), TINY)))
         told = [*(standardised(smoother @ sides) for smoother in smoothers), *signals]
-        refined = np.zeros(len(scores))
-        for one in told:
-            agreed = min(float(one @ sides), MOST_AGREEMENT)
-            if agreed > LEAST_AGREEMENT:
-                refined += agreed / (1 - agreed**2) * one
+        refined = listened(told, sides, by.seriation)
         if not refined.any():
             break
         scores = refined
@@ -129,7 +133,7 @@ def likeliest_counts(
     the one ends. The best seed is nearest where all blocks are of one network.
     """
     by, rows = STANDARD, min(STANDARD.judged_rows, len(problem.known))
-    judge = problem.judge(problem.known.take(np.arange(rows)))
+    judge = problem.judge(problem.known.first(rows))
     inputs = judge.inputs[: by.seed_rows]
     found: list[tuple[float, Problem]] = []
     for count in range(1, len(ranking), -(-len(ranking) // by.counts)):

@@ -1,7 +1,7 @@
 """Estimate layers that are missing from an arrangement, by least squares on the record.
 
 With everything else in place, a small change of a layer moves the predictions by an outer product.
-Of an out layer ``[W | b]`` at place t it is ``g ⊗ [hidden, 1]``, with g the sensitivities after the
+Of an out layer ``[W | b]`` at place t it is ``g ⊗ [hidden, 1]``, with g the adjoints after the
 block; of an inp layer it is ``(g W_out ∘ a'(z)) ⊗ [x, 1]``. Gauss-Newton steps with
 Levenberg-Marquardt damping (Levenberg 1944, Marquardt 1963) solve for all missing layers at once.
 With fewer equations than unknowns the step is solved for in its dual form, whose kernel is an
@@ -20,6 +20,7 @@ from scipy.linalg.blas import dsyrk
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, MlpStack
+from unshuffle.blocks.network import mean_square
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
@@ -45,6 +46,8 @@ class EstimationParameters:
     rounding: float = 5e-14  # Mean squared error, over that of the predictions, not worth lowering.
     slow: float = 1e-3  # Part by which a step lowers the error on unseen rows if it is no progress.
     patience: int = 4  # Such steps in a row that are the last.
+    kept_apart: int = 10  # One row in so many is kept apart for a check.
+    easing: float = 10.0  # Factor by which the damping falls after a step, and rises for the next.
     chunk: int = 512  # Rows whose Jacobian is laid out at once.
 
 
@@ -80,13 +83,13 @@ def estimate_layers(
 ) -> Estimate:
     """Fit missing layers of a network to rows, from a first guess in their places.
 
-    Every tenth row is kept apart for a check, and more where there are more rows than it takes. A
+    Some rows are kept apart for a check, and more where there are more rows than it takes. A
     rough estimate takes few rows and steps. Where no time is left, the best so far stands.
     """
     fitting, by = _Fitting.of(network, unknowns, records, clock, rough), STANDARD
     at = best = fitting.judged(network.astype(np.float64))
     most, worse = by.most_damping * at.damping, 0
-    enough = by.rounding * float(np.mean(np.square(fitting.y)))
+    enough = by.rounding * mean_square(fitting.y)
     with suppress(OutOfTimeError):
         for _ in range(by.iterations[rough]):
             after = fitting.step(at, best.unseen, most, enough)
@@ -160,7 +163,7 @@ class _Fitting:
         width, hidden = network.blocks.width, network.blocks.hidden
         sizes = hidden * (width + 1), width * (hidden + 1)
         size = sum(sizes[unknown.role] for unknown in unknowns)
-        held_out = np.arange(len(records)) % 10 == 9
+        held_out = np.arange(len(records)) % by.kept_apart == by.kept_apart - 1
         fit, check = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         determined = len(fit) * outputs >= by.sufficient * size and size <= by.unknowns
         determined &= not rough or by.sufficient * size**3 <= by.work
@@ -190,16 +193,16 @@ class _Fitting:
             after = self.judged(_moved(fit.network, self.unknowns, solve(damping)))
             # With hardly more equations than unknowns, a step may fit these and nothing else.
             if after.error < fit.error and not (self.determined and after.unseen > least):
-                return after._replace(damping=damping / 10)
+                return after._replace(damping=damping / STANDARD.easing)
             if fit.error < enough:
                 break
-            damping *= 10
+            damping *= STANDARD.easing
         return fit
 
     def solver(self, network: MlpNetwork) -> Callable[[float], list[Doubles]]:
         """What solves for the change of each unknown ``[W | b]``, in units of how layers spread."""
         states = network.states(self.x)
-        pulled = network.sensitivities(states)
+        pulled = network.adjoints(states)
         residual = (self.y - network.last(states[-1])).T.reshape(-1)
         spreads = [_spread(network, unknown) for unknown in self.unknowns]
         factors = []
@@ -264,7 +267,7 @@ def _spread(network: MlpNetwork, unknown: Unknown) -> Doubles:
     """A square root of the covariance of the columns that the layers of this role have."""
     blocks = network.blocks
     if unknown.role == INP:
-        size = float(np.sqrt(np.mean(np.square(blocks.inp_weight))))
+        size = float(np.sqrt(mean_square(blocks.inp_weight)))
         return np.eye(blocks.hidden) * max(size, TINY)
     weight = blocks.out_weight
     covariance = np.einsum("bdh,beh->de", weight, weight) / (len(weight) * blocks.hidden)

@@ -1,8 +1,8 @@
 """Where in an arrangement a block is missing, and how the others are ordered around the gap.
 
 A block that is missing at a gap adds ``g · f(x)`` to the predictions, with the states x and the
-sensitivities g at that gap. Under a Gaussian prior on f this is a Gaussian process over the rows,
-whose kernel is an elementwise product: of the Gram matrix of the sensitivities with that of the
+adjoints g at that gap. Under a Gaussian prior on f this is a Gaussian process over the rows,
+whose kernel is an elementwise product: of the Gram matrix of the adjoints with that of the
 hidden units, or without an inp layer with the arc-cosine kernel of the states, to which infinitely
 many random ReLU units converge (Cho & Saul 2009). How much a block in some gap could explain is
 told by how well one half of the rows foretells the other; where it ran, by the marginal likelihood
@@ -21,6 +21,7 @@ from scipy.linalg import solve_triangular
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, as_mlp
+from unshuffle.blocks.network import mean_square
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import linearize
 from unshuffle.ordering.moves import shift_moves
@@ -51,7 +52,7 @@ STANDARD = GapParameters()
 
 @dataclass(frozen=True, eq=False)
 class Traces:
-    """What an arrangement leaves of some rows, with the states and sensitivities at each gap.
+    """What an arrangement leaves of some rows, with the states and adjoints at each gap.
 
     The network is in float64. States have shape (gaps, rows, width), `pulled` (gaps, outputs, rows,
     width), and the residual, the record minus what is predicted, (outputs, rows).
@@ -71,7 +72,7 @@ class Traces:
         some, network = slice(most // records.outputs), network.astype(np.float64)
         states = network.states(records.inputs[some])
         residual = (records.predictions[some] - network.last(states[-1])).T
-        return cls(network, states, network.sensitivities(states), residual, clock)
+        return cls(network, states, network.adjoints(states), residual, clock)
 
     def gaps(self) -> Iterator[int]:
         """All gaps; it raises `OutOfTimeError` where no time is left."""
@@ -81,7 +82,7 @@ class Traces:
 
 
 @dataclass(frozen=True, eq=False)
-class Orphan:
+class Unmatched:
     """A layer at hand in the pile, in float64, and the role of its missing partner."""
 
     role: int
@@ -90,16 +91,16 @@ class Orphan:
 
 
 def locate(
-    traces: Traces, orphans: Sequence[Orphan], near: Sequence[int] | None = None
+    traces: Traces, unmatched: Sequence[Unmatched], near: Sequence[int] | None = None
 ) -> list[int]:
     """The likeliest gap of each layer whose partner is missing, near to given gaps if there are."""
     nothing = np.zeros((traces.residual.size,) * 2)
     found: list[tuple[int, Doubles]] = []
-    for _ in range(STANDARD.sweeps if len(orphans) > 1 else 1):
-        for k, orphan in enumerate(orphans):
+    for _ in range(STANDARD.sweeps if len(unmatched) > 1 else 1):
+        for k, lone in enumerate(unmatched):
             base = sum((part for at, (_, part) in enumerate(found) if at != k), nothing)
             effects = (
-                (gap, missing_effect(traces, gap, orphan))
+                (gap, missing_effect(traces, gap, lone))
                 for gap in traces.gaps()
                 if near is None or abs(gap - near[k]) <= STANDARD.near
             )
@@ -108,29 +109,29 @@ def locate(
     return [gap for gap, _ in found]
 
 
-def missing_effect(traces: Traces, gap: int, orphan: Orphan) -> Doubles:
+def missing_effect(traces: Traces, gap: int, lone: Unmatched) -> Doubles:
     """Prior covariance of what a block would have added to the predictions, outputs first."""
     blocks = traces.network.blocks
     x, left = traces.states[gap], traces.pulled[gap]
     times = (len(traces.residual),) * 2
-    if orphan.role == OUT:
-        units = blocks.activation.apply(orphan.layer(x))
+    if lone.role == OUT:
+        units = blocks.activation.apply(lone.layer(x))
         columns = np.einsum("bdh,beh->de", blocks.out_weight, blocks.out_weight)
         columns /= len(blocks) * blocks.hidden
-        bias = float(np.mean(np.square(blocks.out_bias)))
+        bias = mean_square(blocks.out_bias)
         left = left.reshape(-1, blocks.width)
         effect = (left @ columns @ left.T) * np.tile(units @ units.T, times)
         return np.asarray(effect + bias * (left @ left.T), np.float64)
-    spread = float(np.mean(np.square(blocks.inp_weight)))
-    read = (left @ orphan.layer.weight).reshape(-1, blocks.hidden)
+    spread = mean_square(blocks.inp_weight)
+    read = (left @ lone.layer.weight).reshape(-1, blocks.hidden)
     alike = np.tile(_arc_cosine(with_ones(x)), times)
     return np.asarray((read @ read.T) * alike * (spread / 2), np.float64)
 
 
-def unexplained(traces: Traces, orphan: Orphan | None = None) -> Doubles:
-    """Part of the residual that a block in each gap would leave, of which an orphan is a layer."""
-    before = max(float(np.mean(np.square(traces.residual[:, 1::2]))), np.finfo(float).tiny)
-    return np.array([_left(traces, gap, orphan) for gap in traces.gaps()]) / before
+def unexplained(traces: Traces, lone: Unmatched | None = None) -> Doubles:
+    """Part of the residual that a block in each gap would leave; a layer of it may be at hand."""
+    before = max(mean_square(traces.residual[:, 1::2]), np.finfo(float).tiny)
+    return np.array([_left(traces, gap, lone) for gap in traces.gaps()]) / before
 
 
 def fill(traces: Traces, gap: int, inp: Linear) -> Linear:
@@ -153,25 +154,25 @@ def _likeliest(traces: Traces, kernel: Doubles) -> tuple[float, float]:
     results = []
     for ridge in STANDARD.ridges:
         factor = np.linalg.cholesky(kernel + (ridge * scale + TINY) * np.eye(len(kernel)))
-        size = float(np.square(solve_triangular(factor, r, lower=True, check_finite=False)).mean())
+        size = mean_square(solve_triangular(factor, r, lower=True, check_finite=False))
         evidence = -len(r) / 2 * np.log(size + TINY) - np.log(factor.diagonal()).sum()
         results.append((float(evidence), ridge * scale + TINY))
     evidence, ridge = max(results)
     return ridge, evidence
 
 
-def _left(traces: Traces, gap: int, orphan: Orphan | None) -> float:
+def _left(traces: Traces, gap: int, lone: Unmatched | None) -> float:
     """Mean squared error that a block missing at a gap would leave."""
     x, left, residual = traces.states[gap], traces.pulled[gap], traces.residual
     outputs, rows, _ = left.shape
-    if orphan is not None and orphan.role == OUT:
-        right = with_ones(traces.network.blocks.activation.apply(orphan.layer(x)))
+    if lone is not None and lone.role == OUT:
+        right = with_ones(traces.network.blocks.activation.apply(lone.layer(x)))
         kernel = right @ right.T
     else:
         kernel = _arc_cosine(with_ones(x))
-    if orphan is not None and orphan.role == INP:
-        residual = residual - left @ orphan.layer.bias
-        left = left @ orphan.layer.weight
+    if lone is not None and lone.role == INP:
+        residual = residual - left @ lone.layer.bias
+        left = left @ lone.layer.weight
     left = left.reshape(outputs * rows, -1)
     kernel = (left @ left.T) * np.tile(kernel, (outputs, outputs))
     return _best_ridge(kernel, residual.reshape(-1), rows)[1]
@@ -183,12 +184,12 @@ def _best_ridge(kernel: Doubles, residual: Doubles, rows: int) -> tuple[float, f
     inner, across = kernel[np.ix_(even, even)], kernel[np.ix_(~even, even)]
     scale = float(np.trace(inner)) / len(inner)
     if not scale > 0:
-        return 1.0, float(np.mean(np.square(residual[~even])))
+        return 1.0, mean_square(residual[~even])
     results = []
     for ridge in STANDARD.ridges:
         damped = inner + ridge * scale * np.eye(len(inner))
         left = residual[~even] - across @ np.linalg.solve(damped, residual[even])
-        results.append((float(np.mean(np.square(left))), ridge * scale))
+        results.append((mean_square(left), ridge * scale))
     error, ridge = min(results)
     return ridge, error
 
@@ -204,11 +205,11 @@ def _arc_cosine(x: Doubles) -> Doubles:
 
 
 def order_around(
-    judge: Judge, run: Run, orphans: Sequence[Orphan], known: Records, clock: Clock
+    judge: Judge, run: Run, unmatched: Sequence[Unmatched], known: Records, clock: Clock
 ) -> Iterator[tuple[Run, list[int]]]:
     """Locate the gaps and order the blocks around them, in turn, while there is time.
 
-    After each round it yields what stands and the gap of each orphan; the last is the result, with
+    After each round it yields what stands and the gap of each layer; the last is the result, with
     more rows for the gaps. It raises `OutOfTimeError` where no time is left.
     """
 
@@ -218,11 +219,11 @@ def order_around(
     by, gaps = STANDARD, list[int]()
     for _ in range(by.rounds):
         traces = traced(run, judge.records, judge.predictions.size)
-        before, gaps = gaps, locate(traced(run, judge.records, by.moving_equations), orphans)
+        before, gaps = gaps, locate(traced(run, judge.records, by.moving_equations), unmatched)
         yield run, gaps
         kernel = np.zeros((traces.residual.size,) * 2)
-        for gap, orphan in zip(gaps, orphans, strict=True):
-            kernel += missing_effect(traces, gap, orphan)
+        for gap, lone in zip(gaps, unmatched, strict=True):
+            kernel += missing_effect(traces, gap, lone)
         start, (ridge, _) = run, _likeliest(traces, kernel)
         factor = np.linalg.cholesky(kernel + ridge * np.eye(len(kernel)))
         for moved in _moved(judge, start, factor):
@@ -230,7 +231,7 @@ def order_around(
             yield run, gaps
         if run is start and gaps == before:
             break
-    yield run, locate(traced(run, known, by.last_equations), orphans, near=gaps)
+    yield run, locate(traced(run, known, by.last_equations), unmatched, near=gaps)
 
 
 def _moved(judge: Judge, run: Run, factor: Floats) -> Iterator[Run]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.mlp import MlpNetwork
-from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.blocks.network import mean_square
 from unshuffle.grouping import pair
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search
@@ -22,23 +22,24 @@ from unshuffle.pieces.pile import Piece, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.tolerance import arithmetic_of
-from unshuffle.repair import rebuilding
-from unshuffle.repair.case import SURE_PART, near_copies, partial_anatomy
+from unshuffle.repair import missing_pieces, rebuilding
+from unshuffle.repair.case import near_copies, partial_anatomy
 from unshuffle.repair.division import likely_networks
 from unshuffle.repair.estimation import estimate_last
 from unshuffle.repair.gaps import Traces, unexplained
 from unshuffle.solution.alternatives import problem_of
-from unshuffle.solution.arranging import Reproduction, arrange, given
+from unshuffle.solution.arranging import arrange, given
 from unshuffle.solution.findings import Findings, Gap, Leftover
+from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
 
 @dataclass(frozen=True)
 class IncompleteParameters:
-    """Numbers that say what is doubted, and what is called a gap."""
+    """Numbers that say which pairs are taken apart, and what is called a gap."""
 
-    doubtful: float = -3.0  # Log-odds below which a matched pair is taken for two orphans.
+    doubtful: float = -3.0  # Log-odds below which a matched pair is taken for two unmatched layers.
     explained: float = 0.5  # Part of what is left that a block explains if it is called missing.
     near: float = 0.1  # Part of the predictions' variance that is left then, at most.
     least: float = 1e-4  # The same, at least.
@@ -122,12 +123,12 @@ class _Loose:
         problems = self._problems(start)
         if divided:
             problems = likely_networks(pile, records, self.anatomy, options)
-        with single_threaded_blas(), options.clock.phase("order"):
+        with options.clock.phase("order"):
             search = rebuilding.Rebuilding(
                 problems,
                 len(pile),
                 options,
-                Reproduction(arithmetic_of(pile.dtype, self.known.predictions), 1),
+                Reproduction(arithmetic_of(pile.dtype, self.known.predictions), 1, by=options.goal),
                 guessed_last=bool(self.guess),
                 searched=start is not None,
                 divided=divided,
@@ -156,13 +157,20 @@ class _Loose:
             anatomy = anatomy.with_last(pile.index[start.last])
         for activation in activations:
             with clock.phase("pair"):
-                pairing = pair(pile, records, anatomy=anatomy, activation=activation, clock=clock)
+                pairing = pair(
+                    pile,
+                    records,
+                    anatomy=anatomy,
+                    activation=activation,
+                    clock=clock,
+                    by=self.options.grouping,
+                )
             problem = problem_of(pile, records, anatomy, pairing, activation)
             grouped, sure = problem.grouped, problem.evidence.of(problem.grouped)
             if start is not None:
                 blocks = [[pile.index[name] for name in block] for block in start.blocks]
                 grouped = np.array(blocks, np.intp)
-            elif (sure > 0).mean() > SURE_PART:
+            elif (sure > 0).mean() > missing_pieces.STANDARD.sure:
                 grouped = grouped[sure > STANDARD.doubtful]
             yield replace(problem, grouped=grouped)
 
@@ -208,7 +216,7 @@ class _Loose:
             place, role = unknown.place, self.one.bank.kind.roles[unknown.role].name
             others = network.blocks.take(np.delete(np.arange(len(blocks)), place))
             lost = MlpNetwork(others, network.last).predict(inputs) - whole
-            share = float(np.mean(np.square(lost))) / self.known.variance
+            share = mean_square(lost) / self.known.variance
             gaps.append(Gap(place, role, blocks[place][unknown.role], share))
         if self.guess:
             gaps.append(Gap(len(blocks), "last", self.guess, 1.0))
@@ -219,8 +227,8 @@ def _outcome(outcome: Outcome, ending: Ending, *, estimated: bool) -> Outcome:
     """What the verdict on a network comes to where some of its layers may be estimated."""
     if outcome in SETTLED:
         # An estimated layer takes up whatever pattern there is, so only rounding is proof.
-        doubt = Outcome.APPROXIMATE if outcome is Outcome.EXACT else Outcome.INCOMPLETE
-        return doubt if estimated else outcome
+        proved = Outcome.APPROXIMATE if outcome is Outcome.EXACT else Outcome.INCOMPLETE
+        return proved if estimated else outcome
     stopped = {Ending.OUT_OF_TIME: Outcome.BUDGET_SPENT, Ending.INTERRUPTED: Outcome.INTERRUPTED}
     return stopped.get(ending, Outcome.INCOMPLETE)
 

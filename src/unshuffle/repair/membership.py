@@ -127,7 +127,7 @@ def _replacements(
     places = np.repeat(np.arange(len(run)), blocks.shape[1])
     blocks = blocks.reshape(-1, 2)
     likeliest = _lowest(evidence.of(standing)[places] - evidence.of(blocks), by.replaced)
-    few = judge.records.take(np.arange(min(by.screened_rows, len(judge.inputs))))
+    few = judge.records.first(by.screened_rows)
     judge = Judge(judge.bank, judge.ends, few)
     at = linearize(judge, judge.run(standing))
     effects = replacement_effects(judge, at, places[likeliest].tolist(), blocks[likeliest])
@@ -141,12 +141,12 @@ def _replacements(
 
 def insertion_errors(judge: Judge, at: Linearization, blocks: Arrangement) -> NDArray[np.float64]:
     """Errors to first order with each block right before each place: shape (blocks, length + 1)."""
-    states, residual = at.run.states, at.residual.reshape(at.sensitivities.shape[1], -1)
+    states, residual = at.run.states, at.residual.reshape(at.adjoints.shape[1], -1)
 
     def errors(block: Parts) -> NDArray[np.float64]:
         with np.errstate(over="ignore", invalid="ignore"):  # each thread has a state of its own
             steps = judge.bank.apply(block, states.reshape(-1, states.shape[2]))
-            after = project(at.sensitivities, steps.reshape(states.shape) - states) + residual
+            after = project(at.adjoints, steps.reshape(states.shape) - states) + residual
             return np.asarray(np.square(after).mean(axis=(1, 2), dtype=np.float64))
 
     return np.stack([*pool().map(errors, blocks)])

@@ -33,13 +33,10 @@ from unshuffle.repair.estimation import (
     estimate_layers,
     fit_all_rows,
 )
-from unshuffle.repair.gaps import Orphan, Traces, fill, order_around, unexplained
+from unshuffle.repair.gaps import Traces, Unmatched, fill, order_around, unexplained
 from unshuffle.repair.membership import grow, settle_membership, spare_layers
-from unshuffle.solution.arranging import Reproduction
+from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
-
-# Log-odds of a block with a layer that was made to fit it.
-SURE = 50.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class RebuildingParameters:
     """Numbers that steer rebuilding."""
 
     slots: int = 16  # Layers that can be estimated.
+    sure: float = 50.0  # Log-odds of a block with a layer that was made to fit it.
+    judging: int = 3  # One row in so many judges arrangements, at most; the others fit layers.
     few_equations: int = 384  # With fewer predictions, all rows judge arrangements and fit layers.
     far: float = 0.02  # Share of the variance above which an arrangement is grown from nothing too.
     growth_rows: int = 192  # Rows on which it is.
@@ -56,7 +55,7 @@ class RebuildingParameters:
     tried: int = 4  # Layers that are tried.
     worthwhile: float = 0.9  # Part of the error that a layer that is filled in leaves at most.
     helpful: float = 0.98  # Part of the error that a round that helps leaves at most.
-    most_orphans: int = 4  # Layers without a partner around which the others are ordered first.
+    most_unmatched: int = 4  # Unmatched layers around which the others are ordered first.
     seed_rows: int = 256  # Inputs that seeds look at then.
     explained: float = 0.5  # Part of the error that estimated partners leave if none is a stranger.
     rounds: int = 4  # Rounds of estimating all missing layers and ordering blocks again.
@@ -124,7 +123,7 @@ class Reconstruction:
         odds = np.full((len(bank.inp_positions), len(bank.out_positions)), -np.inf)
         odds[: edge.log_odds.shape[0], : edge.log_odds.shape[1]] = edge.log_odds
         for one in self.stand_ins:
-            odds[bank.rows[one.block[INP]], bank.columns[one.block[OUT]]] = SURE
+            odds[bank.rows[one.block[INP]], bank.columns[one.block[OUT]]] = STANDARD.sure
         return Evidence((EdgeOdds(INP, OUT, odds, bank.rows, bank.columns),))
 
     def network(self) -> MlpNetwork:
@@ -135,13 +134,13 @@ class Reconstruction:
         """A judge of arrangements on rows."""
         return Judge(self.bank, self.last, records)
 
-    def orphans(self) -> list[Orphan]:
+    def unmatched(self) -> list[Unmatched]:
         """The pieces that do not stand in the arrangement, as layers whose partners are missing."""
         bank = as_mlp_bank(self.problem.bank)
         inp, out = spare_layers(bank, self.arrangement)
         return [
-            *(Orphan(OUT, bank.inp_layer(each).astype(np.float64), each) for each in inp),
-            *(Orphan(INP, bank.out_layer(each).astype(np.float64), each) for each in out),
+            *(Unmatched(OUT, bank.inp_layer(each).astype(np.float64), each) for each in inp),
+            *(Unmatched(INP, bank.out_layer(each).astype(np.float64), each) for each in out),
         ]
 
     def unknowns(self) -> list[Unknown]:
@@ -210,7 +209,7 @@ class Rebuilding:
     def _rebuilt(self) -> Rebuilt:
         one, around = self.standing, None
         if not self.searched:
-            few = 0 < len(one.orphans()) <= STANDARD.most_orphans
+            few = 0 < len(one.unmatched()) <= STANDARD.most_unmatched
             if few and not (self.guessed_last or self.divided):
                 around = yield from self._filled_around(self._on_other_rows(one))
                 if around is not None and around.complete:
@@ -218,7 +217,7 @@ class Rebuilding:
             one = yield from self._first_descents()
         one = self._on_other_rows(one)
         if self.divided:
-            hopeless = one.error > STANDARD.hopeless * float(np.var(self.judged.predictions))
+            hopeless = self._leaves(one, STANDARD.hopeless)
             return one if hopeless else (yield from self._settled(one))
         if self.guessed_last:
             one = yield from self._with_last(one)
@@ -247,8 +246,8 @@ class Rebuilding:
         known, many = self.first.known, self.options.parameters.many
         self.known = self.judged = self.fitted = known.take(self.rng.permutation(len(known)))
         if known.predictions.size >= STANDARD.few_equations:
-            count = min(-(-many // known.outputs), len(known) // 3)
-            self.judged = self.known.take(np.arange(count))
+            count = min(-(-many // known.outputs), len(known) // STANDARD.judging)
+            self.judged = self.known.first(count)
             self.fitted = self.known.take(np.arange(count, len(known)))
         self.standing = replace(self.standing, error=np.inf)  # it was judged on other rows
         self._judged(self.standing)
@@ -259,6 +258,14 @@ class Rebuilding:
         run = judge.run(one.arrangement)
         complete = self.goal.reproduces(judge, run)
         return self._stands(replace(one, error=run.error, complete=complete))
+
+    def _leaves(self, one: Reconstruction, share: float) -> bool:
+        """Whether an arrangement leaves more than a share of the variance of some column."""
+        rows, variances = self.judged, self.judged.variances
+        residual = one.network().predict(rows.inputs) - rows.predictions
+        most = share * variances
+        left = np.square(residual, dtype=np.float64).mean(axis=0)
+        return not (left <= most)[variances > 0].all()
 
     def _stands(self, one: Reconstruction) -> Reconstruction:
         """The same; it is remembered if it is the best so far."""
@@ -282,7 +289,7 @@ class Rebuilding:
         return (yield from self._followed(one, self._membership(one)))
 
     def _filled_around(self, one: Reconstruction) -> Generator[Step, None, Reconstruction | None]:
-        """Order sure blocks around the gaps of orphans; estimate partners, if that helps enough."""
+        """Order sure blocks around unmatched layers; estimate partners, if that helps enough."""
         judge, inputs = one.judge(self.judged), self.known.inputs[: STANDARD.seed_rows]
         seeds, _ = rank_seeds(self.first, judge, inputs, len(judge.inputs), quick=False)
         run, done = judge.run(seeds[0]), partial(self.goal.reproduces, judge)
@@ -290,8 +297,8 @@ class Rebuilding:
         one = yield from self._followed(replace(one, arrangement=run.arrangement), search)
         if one.complete:
             return one
-        gaps, run, orphans = [0], judge.run(one.arrangement), one.orphans()
-        for after in order_around(judge, run, orphans, self.known, self.options.clock):
+        gaps, run, unmatched = [0], judge.run(one.arrangement), one.unmatched()
+        for after in order_around(judge, run, unmatched, self.known, self.options.clock):
             kept, (run, gaps) = after[0] is not run, after
             one = self._stands(replace(one, arrangement=run.arrangement, error=run.error))
             yield _step("around", one, len(judge.inputs), kept=kept)
@@ -299,8 +306,8 @@ class Rebuilding:
         if one.complete:  # then no partner is missing
             return one
         traces, left = self._traces(one), one.error
-        for gap, orphan in sorted(zip(gaps, orphans, strict=True), key=lambda each: -each[0]):
-            one = self._inserted(one, traces, gap, orphan)
+        for gap, lone in sorted(zip(gaps, unmatched, strict=True), key=lambda each: -each[0]):
+            one = self._inserted(one, traces, gap, lone)
         one = yield from self._fitted(one)
         return one if one.complete or one.error < STANDARD.explained * left else None
 
@@ -311,7 +318,7 @@ class Rebuilding:
         """Settle which blocks belong, fill gaps, and estimate what is missing."""
         everything = one.arrangement
         one = yield from self._settled(one)
-        if one.error > STANDARD.far * float(np.var(self.judged.predictions)):
+        if self._leaves(one, STANDARD.far):
             one = yield from self._regrown(one, everything)
         while not one.complete:
             better = yield from self._one_filled(one)
@@ -328,8 +335,7 @@ class Rebuilding:
         return one
 
     def _regrown(self, one: Reconstruction, blocks: Arrangement) -> Rebuilt:
-        some = np.arange(min(STANDARD.growth_rows, len(self.judged)))
-        grown = yield from grow(one.judge(self.judged.take(some)), blocks)
+        grown = yield from grow(one.judge(self.judged.first(STANDARD.growth_rows)), blocks)
         run = yield from self._membership(replace(one, arrangement=grown.arrangement))
         if len(run) and run.error < STANDARD.worthwhile * one.error:
             return self._judged(replace(one, arrangement=run.arrangement))
@@ -349,22 +355,22 @@ class Rebuilding:
 
     def _one_filled(self, one: Reconstruction) -> Rebuilt:
         """Fill the gap for which a piece without a partner speaks most; as it was if none does."""
-        by, orphans = STANDARD, one.orphans()
-        if len(orphans) > by.slots:
+        by, unmatched = STANDARD, one.unmatched()
+        if len(unmatched) > by.slots:
             return one
         traces = self._traces(one)
         most = by.fits * float(unexplained(traces).min())
         # Without any block there is nothing to guess inp layers from.
         left = [
-            (unexplained(traces, orphan), orphan)
-            for orphan in orphans
-            if one.free is not None and (orphan.role == OUT or len(one.arrangement))
+            (unexplained(traces, lone), lone)
+            for lone in unmatched
+            if one.free is not None and (lone.role == OUT or len(one.arrangement))
         ]
         likely = sorted((each for each in left if each[0].min() < most), key=lambda x: x[0].min())
-        for by_gap, orphan in likely[: by.tried]:
+        for by_gap, lone in likely[: by.tried]:
             best = one
             for gap in np.argsort(by_gap, kind="stable")[: by.gaps].tolist():
-                filled = self._inserted(one, traces, gap, orphan)
+                filled = self._inserted(one, traces, gap, lone)
                 filled = yield from self._estimated(filled, newest=True)
                 if filled.complete:
                     return filled
@@ -374,14 +380,14 @@ class Rebuilding:
         return one
 
     def _inserted(
-        self, one: Reconstruction, traces: Traces, gap: int, orphan: Orphan
+        self, one: Reconstruction, traces: Traces, gap: int, lone: Unmatched
     ) -> Reconstruction:
         assert one.free is not None
-        if orphan.role == OUT:
-            layer = fill(traces, gap, orphan.layer)
+        if lone.role == OUT:
+            layer = fill(traces, gap, lone.layer)
         else:
-            layer = _guessed_inp(one.network().blocks, orphan.layer, STANDARD.ridge)
-        return one.with_block(gap, StandIn(orphan.role, one.free, orphan.position, layer))
+            layer = _guessed_inp(one.network().blocks, lone.layer, STANDARD.ridge)
+        return one.with_block(gap, StandIn(lone.role, one.free, lone.position, layer))
 
     def _estimated(self, one: Reconstruction, *, newest: bool = False) -> Rebuilt:
         """Estimate all missing layers, or the newest one, by least squares; then descend."""

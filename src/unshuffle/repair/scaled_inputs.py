@@ -3,7 +3,7 @@
 Where an arrangement is near the truth, the scale and shift of every column that take its misfit
 away are a nonlinear least-squares problem of two unknowns a column, with derivatives from one
 backward pass: the prediction changes by g x' with the scale of a column of x' and by g with its
-shift, g being its sensitivity. It is solved by the method of Levenberg (1944) and Marquardt (1963).
+shift, g being its adjoint. It is solved by the method of Levenberg (1944) and Marquardt (1963).
 """
 
 from collections import deque
@@ -14,12 +14,15 @@ import numpy as np
 
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.blocks.network import pull_back
-from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.errors import PileError
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, Pile
 from unshuffle.pieces.records import Records
+from unshuffle.proof.alterations import standardised
 from unshuffle.proof.outcome import Outcome
+from unshuffle.repair.case import Case
+from unshuffle.repair.repair import UNSOLVED, Repair, needs_predictions
 from unshuffle.solution.arranging import Start, arrange
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
@@ -45,6 +48,7 @@ class ScalingParameters:
     damping: float = 1e-2  # Damping that a fit begins with, relative to the curvature.
     least_damping: float = 1e-12  # Damping that a fit ends with, at least.
     most_damping: float = 1e8  # Damping with which a fit gives up.
+    easing: float = 10.0  # Factor by which it falls after an iteration, and rises for the next.
     converged: float = 1e-12  # Part of the error; an iteration that helps less is the last.
     rounds: int = 5  # Rounds of searching for the order and fitting scales in turn.
     steps: int = 120  # Steps of a search between two fits.
@@ -70,15 +74,14 @@ class Scaling:
         return replace(records, inputs=inputs)
 
 
-def solve_scaled(
-    pile: Pile, records: Records, options: Options, found: Solution | None = None
-) -> Solution | None:
+def _run(case: Case, found: Solution | None) -> Solution | None:
     """Search for the order and fit the scales of the inputs in turn; `found` is without scales.
 
     It is `EXACT` if the record is reproduced as it stands; `APPROXIMATE` with scales among the
     findings. Where the first search was cut off it is that one's; else None.
     """
-    known, clock, by = records.predicted(), options.clock, STANDARD
+    pile, records, options, by = case.pile, case.records, case.options, STANDARD
+    known, clock = records.predicted(), options.clock
     if found is not None and found.outcome is Outcome.NO_FIT and not _helps(found, known, clock):
         return None
     first = solution = found or arrange_on(pile, records, options, by.steps)
@@ -88,8 +91,7 @@ def solve_scaled(
         if ended or not solution.mse < by.helpful * error:
             break
         error = solution.mse
-        with clock.phase("scales"), single_threaded_blas():
-            scaling = fit_scaling(as_mlp(solution.network), known, clock)
+        scaling = fit_scaling(as_mlp(solution.network), known, clock)
         if scaling is None:
             return None
         solution = arrange_on(pile, scaling.applied(records), options, by.steps, solution)
@@ -122,9 +124,8 @@ def _helps(found: Solution, known: Records, clock: Clock) -> bool:
     by = STANDARD
     if not found.mse < known.variance:
         return False
-    some, network = known.take(np.arange(min(by.few_rows, len(known)))), as_mlp(found.network)
-    with clock.phase("scales"), single_threaded_blas():
-        scaling = fit_scaling(network, some, clock, by.few_iterations)
+    some, network = known.first(by.few_rows), as_mlp(found.network)
+    scaling = fit_scaling(network, some, clock, by.few_iterations)
     if scaling is None:
         return False
     before, after = (
@@ -160,8 +161,8 @@ def fit_scaling(
             if after < before:
                 numbers, (residual, jacobian) = tried, found
                 break
-            damping *= 10
-        damping = max(damping / 10, by.least_damping)
+            damping *= by.easing
+        damping = max(damping / by.easing, by.least_damping)
         if not after < (1 - by.converged) * before or after == 0:
             break
     return Scaling(*np.split(numbers, 2))
@@ -175,7 +176,19 @@ def _linearized(
     with np.errstate(over="ignore", invalid="ignore"):
         states = network.states(inputs * scale + shift)
         last = network.last.pull(states[-1])
-        (sensitivity,) = deque(pull_back(network.blocks.pullback, states, last), maxlen=1)
+        (adjoint,) = deque(pull_back(network.blocks.pullback, states, last), maxlen=1)
         residual = (network.last(states[-1]) - predictions).T.reshape(-1)
-    derivatives = np.concatenate([sensitivity * inputs, sensitivity], axis=2)
+    derivatives = np.concatenate([adjoint * inputs, adjoint], axis=2)
     return residual, derivatives.reshape(len(residual), -1)
+
+
+def _suspects(case: Case, solution: Solution | None) -> float:
+    """Where inputs are standardised on the rows of the record; else where a search failed."""
+    if isinstance(case.whole, PileError):
+        return 0.0
+    if solution is None:
+        return 0.7 * standardised(case.records)
+    return 0.3 * (solution.outcome in UNSOLVED)
+
+
+SCALED_INPUTS = Repair("scaled inputs", suspects=_suspects, run=_run, requires=needs_predictions)

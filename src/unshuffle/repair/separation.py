@@ -7,7 +7,7 @@ it is reproduced then, pieces are claimed twice, which cannot be, and is said.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from unshuffle.errors import PileError
@@ -21,10 +21,16 @@ from unshuffle.solution.solution import Solution
 # Solves one record within so many seconds, or without a limit.
 Solve = Callable[[Pile, Records, float | None], Solution]
 
-# Of a search whose time is up before it begins: it takes one step.
-LEAST_SECONDS = 1e-9
-# Pieces that are named where more are claimed twice.
-NAMED = 8
+
+@dataclass(frozen=True)
+class SeparationParameters:
+    """Numbers of a search for several networks."""
+
+    least: float = 1e-9  # Seconds of a search whose time is up before it begins: it takes one step.
+    named: int = 8  # Pieces that are named where more are claimed twice.
+
+
+STANDARD = SeparationParameters()
 
 
 def separate(
@@ -39,7 +45,7 @@ def separate(
     clock, found = Clock(time_limit), dict[int, Solution]()
     for number, part in _attempts(pile, len(records), found):
         share = clock.left / (len(records) - len(_settled(found)))
-        seconds = None if time_limit is None else max(share, LEAST_SECONDS)
+        seconds = None if time_limit is None else max(share, STANDARD.least)
         try:
             solution = solve(part, records[number], seconds)
         except PileError:
@@ -112,8 +118,8 @@ def _told(number: int, pile: Pile, found: Mapping[int, Solution]) -> Solution:
 def _contradiction(other: int, shared: Sequence[PieceId], *, same: bool) -> str:
     if same:
         return f"the network of record {other + 1} has the same pieces: both records are of it"
-    names = ", ".join(map(str, shared[:NAMED]))
-    more = f" and {len(shared) - NAMED} more" if len(shared) > NAMED else ""
+    names = ", ".join(map(str, shared[: STANDARD.named]))
+    more = f" and {len(shared) - STANDARD.named} more" if len(shared) > STANDARD.named else ""
     return (
         f"the network of record {other + 1} claims {names}{more} too, and no piece is in two "
         "networks: at most one of the two is right"

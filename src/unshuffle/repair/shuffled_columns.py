@@ -17,16 +17,20 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.blocks.network import mean_square
-from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.errors import PileError
 from unshuffle.grouping import pair
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.seeds import SEEDS
-from unshuffle.pieces.clock import Clock, OutOfTimeError
+from unshuffle.pieces.anatomy import Anatomy
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, Pile
 from unshuffle.pieces.records import Records
-from unshuffle.proof.outcome import Outcome
+from unshuffle.proof.outcome import CONVERGED, Outcome
+from unshuffle.repair.case import Case
+from unshuffle.repair.repair import Looks, Repair, hard_work, needs_predictions
 from unshuffle.repair.scaled_inputs import CUT_OFF, arrange_on
 from unshuffle.solution.alternatives import problem_of
+from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -63,6 +67,8 @@ class ColumnParameters:
     steps: int = 60  # Steps of a search for the order between two searches for columns.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
     near: float = 0.5  # Part of the predictions' variance from which on no order is searched.
+    nowhere: float = 0.25  # The same from which on a search in vain is nowhere near its record.
+    patience: int = 32  # Steps of that search before other sequences are tried.
 
 
 STANDARD = ColumnParameters()
@@ -135,7 +141,7 @@ def exchange_columns(
     network: MlpNetwork, known: Records, columns: Columns, clock: Clock
 ) -> tuple[float, Columns]:
     """Exchange two columns after the other while that lowers the error, and there is time."""
-    by, some = STANDARD, _first(known, STANDARD.judged_rows)
+    by, some = STANDARD, known.first(STANDARD.judged_rows)
     error, judged = _error(network, some, columns), by.judged
     while judged <= by.most_judged and not clock.out:
         candidates = [*_exchanges(network, some, columns, judged)]
@@ -155,12 +161,12 @@ def _exchanges(
     inputs = network.last.enter(some.inputs[:, columns])
     with np.errstate(over="ignore", invalid="ignore"):
         states = network.states(inputs)
-        sensitivity = network.sensitivities(states)[0].astype(np.float64)
+        adjoint = network.adjoints(states)[0].astype(np.float64)
         left = (network.last(states[-1]) - some.predictions).T.astype(np.float64)
     x, errors = inputs.astype(np.float64), []
     for a in range(len(columns) - 1):
         apart = x[:, a, None] - x[:, a + 1 :]
-        pull = sensitivity[:, :, a, None] - sensitivity[:, :, a + 1 :]
+        pull = adjoint[:, :, a, None] - adjoint[:, :, a + 1 :]
         errors.append(np.square(left[:, :, None] - pull * apart).mean(axis=(0, 1)))
     first, second = np.triu_indices(len(columns), 1)
     ranked = np.argsort(np.nan_to_num(np.concatenate(errors), nan=np.inf), kind="stable")
@@ -174,17 +180,10 @@ def _error(network: MlpNetwork, some: Records, columns: Columns) -> float:
     return network.error(some.inputs[:, columns], some.predictions)
 
 
-def _first(known: Records, rows: int) -> Records:
-    return known.take(np.arange(min(rows, len(known))))
-
-
-def solve_shuffled(pile: Pile, records: Records, options: Options) -> Solution | None:
+def _run(case: Case, _: Solution | None) -> Solution | None:
     """Search for the columns and the order in turn; `KeyboardInterrupt` if that is interrupted."""
-    try:
-        with options.clock.phase("columns"), single_threaded_blas():
-            beginnings = _beginnings(pile, records.predicted(), options)
-    except OutOfTimeError:
-        return None
+    pile, records, options = case.pile, case.records, case.options
+    beginnings = _beginnings(pile, records.predicted(), options)
     tried = (_in_turn(pile, records, options, *beginning) for beginning in beginnings)
     solution = next((solution for solution in tried if solution is not None), None)
     if solution is not None and solution.outcome is Outcome.INTERRUPTED:
@@ -202,7 +201,7 @@ def _beginnings(pile: Pile, known: Records, options: Options) -> list[tuple[floa
     ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
     if max((one.likeness(theirs) for one in ours), default=1.0) > by.in_sequence:
         return []
-    rng, some = np.random.default_rng(options.seed), _first(known, by.judged_rows)
+    rng, some = np.random.default_rng(options.seed), known.first(by.judged_rows)
     begun: list[tuple[float, MlpNetwork, Columns]] = []
     for network, one in zip(networks, ours, strict=True):
         matched = match_columns(one, theirs, rng, clock)[: by.finalists]
@@ -231,8 +230,7 @@ def _in_turn(
         if solution.outcome in CUT_OFF:
             return solution
         network, known = as_mlp(solution.network), records.predicted()
-        with clock.phase("columns"), single_threaded_blas():
-            better, exchanged = exchange_columns(network, known, columns, clock)
+        better, exchanged = exchange_columns(network, known, columns, clock)
         if not better < by.helpful * error:
             break
         error, columns = better, exchanged
@@ -241,11 +239,11 @@ def _in_turn(
 
 def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[MlpNetwork]:
     """Networks ordered by seeds, the few whose predictions are distributed as the record's."""
-    by, few = STANDARD, _first(known, STANDARD.judged_rows)
+    by, few = STANDARD, known.first(STANDARD.judged_rows)
     reference, some = np.sort(few.predictions, axis=0), known.inputs[: by.seed_rows]
     networks: list[tuple[float, MlpNetwork]] = []
     for activation in options.activations:
-        pairing = pair(pile, known, activation=activation, clock=options.clock)
+        pairing = pair(pile, known, activation=activation, clock=options.clock, by=options.grouping)
         problem = problem_of(pile, known, pairing.anatomy, pairing, activation)
         network = as_mlp(problem.network(problem.grouped))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -257,3 +255,35 @@ def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[MlpNe
         options.clock.check()
     networks.sort(key=lambda each: each[0])
     return [network for distance, network in networks[: by.seeded] if np.isfinite(distance)]
+
+
+def _requires(case: Case) -> str | None:
+    return needs_predictions(case) or _open_roles(case.whole)
+
+
+def _open_roles(whole: Anatomy | PileError) -> str | None:
+    """Why nothing is known of how inputs and layers correspond; None where it is."""
+    known = not isinstance(whole, PileError) and not whole.interchangeable and len(whole.last) == 1
+    return None if known else "shapes do not tell the roles of the layers"
+
+
+def _looks(case: Case, searching: Searching) -> Looks:
+    """Try other sequences once the search is nowhere near."""
+    steps, nowhere = searching.trace.steps, STANDARD.nowhere * case.records.variance
+
+    def due() -> bool:
+        enough = len(steps) >= STANDARD.patience and searching.work >= hard_work(searching)
+        return enough and steps[-1].error > nowhere
+
+    while not due():
+        yield None
+    yield lambda: _run(case, None)
+
+
+SHUFFLED_COLUMNS = Repair(
+    "shuffled columns",
+    suspects=lambda _, solution: 0.8 * (solution is not None and solution.outcome in CONVERGED),
+    run=_run,
+    requires=_requires,
+    looks=_looks,
+)

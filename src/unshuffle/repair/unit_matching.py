@@ -19,16 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpBank, MlpStack
+from unshuffle.blocks.network import mean_square
 from unshuffle.grouping.matching import Pairs, optimal_matching
 from unshuffle.grouping.pairs import Pairing
 from unshuffle.grouping.signals import Scores
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 
 Values = NDArray[np.float64]
-
-# Sign of the inner products of what belongs together: training turns what a unit writes against
-# what it reads more often than along it.
-USUAL_SIGN = -1.0
 
 TINY = 1e-12
 
@@ -37,6 +34,9 @@ TINY = 1e-12
 class UnitMatchingParameters:
     """Numbers that steer the matching of units, and the look whether it is needed."""
 
+    # Usual sign of the inner products of what belongs together: training turns what a unit writes
+    # against what it reads more often than along it.
+    sign: float = -1.0
     ridge: float = 0.1  # Of the linear regression, in units of the variance.
     floor: float = 0.02  # Added to the covariance of its residuals, in units of the variance.
     rounds: int = 3  # Rounds of matching and linear regression in turn.
@@ -66,13 +66,13 @@ class UnitMatch:
     sign: float
 
 
-def match_units(bank: MlpBank, clock: Clock) -> UnitMatch:
+def match_units(bank: MlpBank | MlpStack, clock: Clock) -> UnitMatch:
     """Score every pair of layers under its own best permutation of hidden units, with both signs.
 
     It raises `OutOfTimeError` where the time does not suffice.
     """
     found = []
-    for sign in (USUAL_SIGN, -USUAL_SIGN):
+    for sign in (STANDARD.sign, -STANDARD.sign):
         scores = np.empty((len(bank.inp_weight), len(bank.out_weight)))
         for i, reads in enumerate(bank.inp_weight):
             clock.check()
@@ -96,7 +96,7 @@ def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
     found = []
     with suppress(OutOfTimeError):
         found.append(match_units(bank, clock))
-    sign = found[0].sign if found else USUAL_SIGN
+    sign = found[0].sign if found else STANDARD.sign
     features = [
         (
             np.sort(_log_norms(units)[:, :, 0], axis=1),
@@ -125,7 +125,7 @@ def _centred(scores: Scores) -> Scores:
     return np.asarray(scores - means + scores.mean())
 
 
-def permuted_units(bank: MlpBank, pairing: Pairing, clock: Clock) -> str | None:
+def permuted_units(bank: MlpBank | MlpStack, pairing: Pairing, clock: Clock) -> str | None:
     """Whether weights agree only once their hidden units are matched, in a sentence; else None."""
     by, count = STANDARD, len(bank.inp_weight)
     listed = sum(match.margin > by.clear for match in pairing.matches)
@@ -176,7 +176,7 @@ def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
         columns = assigned(scores)
     if len(blocks) < 2 or clock.out:
         return scores
-    linear, misfit = scores, np.square(_taken(writes, columns) - expected).mean()
+    linear, misfit = scores, mean_square(_taken(writes, columns) - expected)
     foretell = _KernelRegression(reads)
     for _ in range(by.kernel_rounds):
         expected = foretell(_taken(writes, columns))
@@ -184,7 +184,7 @@ def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
         before, columns = columns, assigned(scores)
         if np.array_equal(before, columns) or clock.out:
             break
-    return scores if np.square(_taken(writes, columns) - expected).mean() < misfit else linear
+    return scores if mean_square(_taken(writes, columns) - expected) < misfit else linear
 
 
 class _KernelRegression:

@@ -1,13 +1,13 @@
 """Which hidden unit is which, by the record and what weights say of units.
 
 With everything else in place the prediction is linear in an out layer: a change of column k moves
-it by a_k (g · change), with the unit's activation a and the sensitivities g. All units of a block
+it by a_k (g · change), with the unit's activation a and the adjoints g. All units of a block
 are assigned anew by least squares: under a Gaussian prior with the covariance of the block's own
 columns, the changes that explain the residual best are those of a Gaussian process, as in
 `unshuffle.repair.gaps`. Each unit then gets the column that is closest to what it should have.
 
 Two units k and l that are given each other's columns have the effect −(a_k − a_l) (c_k − c_l),
-where c is what the sensitivities read from a column. The most promising exchanges are chosen
+where c is what the adjoints read from a column. The most promising exchanges are chosen
 together by matching pursuit and judged exactly. What is lowered is ``strength / 2 · log(error)``
 minus the log-likelihoods of the columns by weights: without these a few thousand predictions would
 be explained by wrong exchanges.
@@ -33,6 +33,7 @@ from unshuffle.ordering.moves import Moves
 from unshuffle.ordering.selection import pursuit
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
 
 # Shape (blocks, hidden): the column of each unit.
 Columns = NDArray[np.intp]
@@ -70,7 +71,7 @@ class Units:
     """Blocks in a row whose columns of out are to be put in the sequence of the rows of inp.
 
     `scores` are log-likelihoods by weights: entry (b, k, l) is about row k of inp and column l of
-    out. The rows have the dtype of the weights.
+    out. The rows have the dtype of the weights, and each output is in units of its own spread.
     """
 
     blocks: MlpStack
@@ -78,6 +79,17 @@ class Units:
     scores: NDArray[np.floating]
     inputs: Floats
     predictions: Floats
+
+    @classmethod
+    def of(
+        cls, blocks: MlpStack, last: Linear, scores: NDArray[np.floating], known: Records
+    ) -> "Units":
+        """Blocks and a record, of which neither the unit nor the offset of an output matters."""
+        variances, dtype = known.variances, last.dtype
+        unit = np.sqrt(np.where(variances > 0, variances, 1.0)).astype(dtype)
+        last = Linear(last.weight / unit[:, None], last.bias / unit)
+        predictions = known.predictions.astype(dtype) / unit
+        return cls(blocks, last, scores, known.inputs.astype(dtype), predictions)
 
     def take(self, order: NDArray[np.intp]) -> "Units":
         """The blocks in another order."""
@@ -108,11 +120,11 @@ class Units:
         """What changes of columns do to first order; equations are outputs times rows.
 
         It returns all blocks with these columns; of each chosen one activations (equations, hidden)
-        and sensitivities to what it writes (equations, width); and the residual (equations,).
+        and adjoints to what it writes (equations, width); and the residual (equations,).
         """
         network = self.permuted(columns)
         states = network.states(self.inputs)
-        pulled = network.sensitivities(states)[1:]
+        pulled = network.adjoints(states)[1:]
         residual = (self.last(states[-1]) - self.predictions).T.reshape(-1)
         pulled = pulled.reshape(len(pulled), len(residual), -1)
         outputs = len(self.last.bias)
@@ -158,7 +170,7 @@ def reassigned_units(
     some = units.rows(slice(by.equations // len(units.last.bias)))
     blocks, effects, residual = some.linearized(columns, chosen)
     parts = [*effects]
-    error = max(float(np.mean(np.square(residual))), TINY)
+    error = max(mean_square(residual), TINY)
     kernel = np.zeros((len(residual), len(residual)), residual.dtype)
     covariances = []
     for block, (a, g) in zip(chosen, parts, strict=True):
@@ -293,7 +305,6 @@ class UnitDescent:
 
     def descend(self, order: NDArray[np.intp], clock: Clock) -> float:
         """Take steps, one without time, and return the mean error of the last batches."""
-        scale = max(float(np.var(self.units.predictions)), TINY)
         running, slopes = self.units.take(order), np.zeros_like(self.logits)
         count, errors = len(self.units.inputs), []
         for _ in range(self.by.steps):
@@ -301,7 +312,7 @@ class UnitDescent:
             soft = self.soft()
             error, slopes[order] = gradient(running.rows(batch), soft[order])
             errors.append(error)
-            self._step(_through_scaling(soft, slopes) / scale)
+            self._step(_through_scaling(soft, slopes))
             if clock.out:
                 break
         return float(np.mean(errors[-self.by.averaged :]))

@@ -14,6 +14,7 @@ import numpy as np
 
 from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.assembly import build_network
+from unshuffle.blocks.network import mean_square
 from unshuffle.errors import PileError
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.anatomy import read_anatomy
@@ -21,9 +22,10 @@ from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
+from unshuffle.repair.case import Case
+from unshuffle.repair.repair import Repair, needs_predictions
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.findings import Findings, Leftover
-from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
 Names = Sequence[PieceId]
@@ -42,16 +44,15 @@ class VersionParameters:
 STANDARD = VersionParameters()
 
 
-def solve_versions(
-    pile: Pile, records: Records, options: Options, copies: Iterable[tuple[int, int, float]]
-) -> Solution | None:
+def _run(case: Case, solution: Solution | None) -> Solution | None:
     """Find the order with one version of each layer, the best versions in it, and so on in turn.
 
     It is ambiguous where the record does not tell two versions apart. None where the pile with one
     version of each layer is no whole network.
     """
-    known, versions, by = records.predicted(), _versions(pile, copies), STANDARD
-    some = known.take(np.arange(min(len(known), -(-by.equations // known.outputs))))
+    pile, records, options, by = case.pile, case.records, case.options, STANDARD
+    known, versions = records.predicted(), _versions(pile, case.near_copies)
+    some = known.first(-(-by.equations // known.outputs))
     chosen = {names[0] for names in versions}
     best = None
     for _ in range(by.rounds):
@@ -71,6 +72,7 @@ def solve_versions(
             break
         chosen = {name for name in names if name in spare | chosen}
     assert best is not None
+    assert solution is not None
     contest = _Contest(pile, known, best.activation, versions, best.layers)
     return _judged(contest, best.ended(solution.outcome))
 
@@ -104,7 +106,7 @@ class _Contest:
 
     @cached_property
     def error(self) -> float:
-        return float(np.mean(np.square(self.residuals)))
+        return mean_square(self.residuals)
 
     def rivals(self) -> Iterator[tuple[int, PieceId]]:
         """Each place of a layer that has other versions, with each of these."""
@@ -158,3 +160,10 @@ def _judged(contest: _Contest, solution: Solution) -> Solution:
         leftovers.append(Leftover(rival, f"nearly piece {contest.names[place]}, which {reason}"))
     findings = Findings(tuple(leftovers), unexplained=solution.mse / contest.known.variance)
     return solution.ended(outcome, findings)
+
+
+def _suspects(case: Case, solution: Solution | None) -> float:
+    return 0.97 * (solution is None and not case.identical_copies and bool(case.near_copies))
+
+
+NEAR_COPIES = Repair("near copies", suspects=_suspects, run=_run, requires=needs_predictions)

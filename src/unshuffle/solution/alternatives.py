@@ -20,7 +20,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.solution.options import Options
 
 
-class Alternatives:
+class Problems:
     """What there is to order: a problem for each blueprint, the likeliest first.
 
     Each is made only when the search asks for it, and remembered. Without a blueprint they are the
@@ -67,7 +67,7 @@ class Alternatives:
     def _of(self, blueprint: Blueprint) -> Problem:
         bank, ends = blueprint.bank(self.pile), blueprint.ends(self.pile)
         with self.options.clock.phase("pair"):
-            grouped, evidence = group(self.pile, blueprint.kind)
+            grouped, evidence = group(self.pile, blueprint.kind, self.options.grouping)
         _check_functions(bank, ends, grouped[0], self.records)
         return Problem(bank, ends, grouped, evidence, self.records, self.start)
 
@@ -92,6 +92,7 @@ class Alternatives:
                 anatomy=anatomy,
                 activation=activation,
                 clock=self.options.clock,
+                by=self.options.grouping,
             )
         problem = problem_of(self.pile, self.records, whole, pairing, activation)
         return pairing, replace(problem, start=self.start)

@@ -12,10 +12,9 @@ from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
-from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, OnState, Stop, run_search, run_states
-from unshuffle.ordering.seeds import smallest_step
+from unshuffle.ordering.seeds import SeedParameters, smallest_step
 from unshuffle.ordering.state import State
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.ordering.workbench import Workbench
@@ -26,7 +25,7 @@ from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import certify
 from unshuffle.proof.outcome import Outcome
-from unshuffle.proof.tolerance import arithmetic_of, rounding_tolerance
+from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.proof.verification import (
     UNVERIFIED,
     Verdict,
@@ -34,47 +33,10 @@ from unshuffle.proof.verification import (
     clearly_best,
     judge_network,
 )
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
+from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
-
-CLASSIC_ROWS = 500  # that `classic` judges on: enough for the puzzle, few enough for minutes
-TOLERANCE_ROWS = 16  # that the search measures rounding on; the final word takes more
-PROMISING = 1e-3  # only errors below this part of the predictions' scale may be rounding
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """The goal of a search: to reproduce the record to rounding, or as well as noise allows."""
-
-    arithmetic: str  # the dtype that the record was computed in
-    blocks: int  # of a complete arrangement, at least
-    stored_as: tuple[str, ...] | None = None  # None where noise is never an explanation
-
-    def reproduces(self, judge: Judge, run: Run) -> bool:
-        """Whether a run reproduces a judge's rows to rounding."""
-        scale = np.mean(np.square(judge.predictions, dtype=np.float64))
-        if len(run) < self.blocks or run.error > PROMISING**2 * scale:
-            return False
-        some = judge.records.take(np.arange(min(TOLERANCE_ROWS, len(judge.inputs))))
-        network = judge.network(run.arrangement)
-        tolerance = rounding_tolerance(network, some.inputs, some.predictions, self.arithmetic)
-        if not run.error <= tolerance.mse:  # the mean over the columns
-            return False
-        errors = judge.ends.leave(judge.run(run.arrangement).states[-1]) - judge.predictions
-        squares = np.mean(np.square(errors, dtype=np.float64), axis=0)
-        return bool((squares <= np.square(tolerance.rms)).all())
-
-    def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
-        """Whether noise, or coarsely stored numbers, explain what is left of the record."""
-        if self.stored_as is None:
-            return False
-        verdict = judge_network(problem.network(arrangement), problem.known, self.stored_as)
-        return verdict.outcome is Outcome.APPROXIMATE
-
-    def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
-        """Whether rows tell such an arrangement from all that it could be mistaken for."""
-        return certify(replace(problem, records=rows), arrangement, rounding=0.0).decided
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +53,7 @@ def arrange(
     records: Records,
     options: Options,
     *,
-    alternatives: Alternatives | None = None,
+    alternatives: Problems | None = None,
     start: Start | None = None,
     stops: Sequence[Stop] = (),
 ) -> Solution:
@@ -109,7 +71,7 @@ def arrange(
 class Searching:
     """A search that can go on: what there is to order, what was done, and where it stands."""
 
-    alternatives: Alternatives
+    alternatives: Problems
     trace: Trace
     ending: Ending | None = None  # None where it can go on
     state: State | None = None  # None before the first round, and without predictions
@@ -122,21 +84,26 @@ class Searching:
         records: Records,
         options: Options,
         *,
-        alternatives: Alternatives | None = None,
+        alternatives: Problems | None = None,
         anatomy: Anatomy | None = None,
         blueprint: Blueprint | None = None,
         start: Start | None = None,
     ) -> "Searching":
-        """A search that has not begun; parameters are those of `arrange` and `Alternatives`."""
+        """A search that has not begun; parameters are those of `arrange` and `Problems`."""
         with single_threaded_blas():
             if alternatives is None:
                 first = None if start is None else start.arrangement
-                alternatives = Alternatives(
+                alternatives = Problems(
                     pile, records, options, anatomy=anatomy, blueprint=blueprint, start=first
                 )
         if start is not None:
             return cls(alternatives, start.trace, start.ending)
         return cls(alternatives, Trace(pile.ids))
+
+    @property
+    def work(self) -> int:
+        """Rows of all steps, added up."""
+        return sum(step.rows for step in self.trace.steps)
 
     def go_on(self, stops: Sequence[Stop] = (), on_state: OnState | None = None) -> Ending:
         """Search until the goal is met, nothing helps any more, or something stops it."""
@@ -150,7 +117,7 @@ class Searching:
     def _go_on(self, stops: Sequence[Stop], on_state: OnState | None) -> Ending:
         options, problem = self.alternatives.options, self.alternatives.problems[0]
         if not len(problem.known):
-            steps = _estimate(problem)
+            steps = _estimate(problem, options.parameters.seeds)
             return run_search(steps, self.trace, stops=stops, on_step=options.on_step)
         if self._bench is None:
             rng = np.random.default_rng(options.seed)
@@ -160,7 +127,7 @@ class Searching:
         if options.strategy == "auto":
             rounds = advance(self.state, self._bench)
         else:
-            rounds = classic(self.state, self._bench, options.placement)
+            rounds = classic(self.state, self._bench, options.placement, options.classic)
         self.state, ending = run_states(
             self.state, rounds, self.trace, stops=stops, on_step=options.on_step, on_state=on_state
         )
@@ -169,10 +136,10 @@ class Searching:
     def _workbench(self, problem: Problem, rng: np.random.Generator) -> Workbench:
         pile, options = self.alternatives.pile, self.alternatives.options
         arithmetic = arithmetic_of(pile.dtype, problem.known.predictions)
-        goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as)
+        goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as, options.goal)
         rows, clock = options.rows, options.clock
         if options.strategy == "classic":
-            rows = min(rows or CLASSIC_ROWS, len(problem.known))
+            rows = min(rows or options.classic.rows, len(problem.known))
         return Workbench(self.alternatives, rng, goal, options.parameters, rows, clock=clock)
 
     def solution(self) -> Solution:
@@ -190,7 +157,7 @@ def given(
     `blocks` are the ids of the pieces of each block, in the order in which the blocks run.
     """
     with single_threaded_blas():
-        alternatives = Alternatives(pile, records, options)
+        alternatives = Problems(pile, records, options)
         problem = alternatives.problems[0]
         arrangement = np.array([[pile.index[name] for name in block] for block in blocks], np.intp)
         error = problem.judge(problem.known).run(arrangement).error
@@ -228,7 +195,7 @@ def certified(
 
 
 def conclude(
-    alternatives: Alternatives,
+    alternatives: Problems,
     trace: Trace,
     arrangement: Arrangement,
     ending: Ending | None,
@@ -271,12 +238,13 @@ def conclude(
         seconds=alternatives.options.clock.seconds,
         trace=trace,
         network=network,
+        parameters=alternatives.options.numbers,
     )
 
 
-def _estimate(problem: Problem) -> Iterator[Step]:
+def _estimate(problem: Problem, by: SeedParameters) -> Iterator[Step]:
     """Without predictions: the blocks in the sequence in which they move the states least."""
-    ranking = smallest_step(problem.network(problem.grouped), problem.records.inputs)
+    ranking = smallest_step(problem.network(problem.grouped), problem.records.inputs, by)
     yield Step("estimate", np.empty(0), True, problem.grouped[ranking], np.nan, 0)
 
 

@@ -14,7 +14,7 @@ from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
 from unshuffle.proof.verification import Verdict, require_predictions
-from unshuffle.solution.alternatives import Alternatives
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import certified
 from unshuffle.solution.options import Options
 
@@ -60,7 +60,7 @@ def verify(
             activation = fitting_activation(network, known).name
         options = Options(activation=activation)
         last = pile.index[answer[-1]]
-        alternatives = Alternatives(pile, known, options, anatomy=anatomy.with_last(last))
+        alternatives = Problems(pile, known, options, anatomy=anatomy.with_last(last))
         positions = [pile.index[name] for name in answer[:-1]]
         arrangement = np.array(positions, np.intp).reshape(-1, 2)
         verdict = certified(alternatives.problems[0], arrangement, pile.stored_as)

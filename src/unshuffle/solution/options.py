@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass, field, replace
 from numbers import Integral
+from typing import Any
 
 from unshuffle.blocks.activations import ACTIVATIONS, RELU, Activation, find_activation
 from unshuffle.errors import UsageError
+from unshuffle.files.schema import encode
 from unshuffle.grouping.pairs import FUSED
-from unshuffle.ordering.classic import PLACEMENTS
+from unshuffle.grouping.parameters import GroupingParameters
+from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.search import Deadline, Stop
+from unshuffle.ordering.sweeps import PLACEMENTS, ClassicParameters
 from unshuffle.ordering.trace import OnStep
-from unshuffle.ordering.workbench import SearchParameters
 from unshuffle.pieces.clock import Clock
+from unshuffle.solution.goal import GoalParameters
 
 STRATEGIES = ("auto", "classic")
 
@@ -31,7 +35,10 @@ class Options:
     seed: int = 0
     on_step: OnStep | None = None
     clock: Clock = field(default_factory=Clock)
+    grouping: GroupingParameters = field(default_factory=GroupingParameters)
     parameters: SearchParameters = field(default_factory=SearchParameters)
+    classic: ClassicParameters = field(default_factory=ClassicParameters)
+    goal: GoalParameters = field(default_factory=GoalParameters)
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
@@ -52,6 +59,13 @@ class Options:
         if self.activation is not None:
             return [find_activation(self.activation)]
         return list(ACTIVATIONS.values()) if self.strategy == "auto" else [RELU]
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The numbers that steer the pairing and the strategy in use, as plain values."""
+        auto = self.strategy == "auto"
+        search = encode(self.parameters if auto else self.classic)
+        return {"grouping": encode(self.grouping), "search": search, "goal": encode(self.goal)}
 
     @property
     def rebuilds(self) -> bool:

@@ -62,6 +62,9 @@ class Solution:
         id, the column of each row; the network's columns are in the sequence of the rows.
     repairs
         What came of each repair that was asked, by its name, and why others were not tried.
+    parameters
+        The numbers that steered pairing, search and goal, as plain values: the fields of their
+        parameter dataclasses.
     """
 
     derived: ClassVar[Derived] = {
@@ -94,6 +97,7 @@ class Solution:
     findings: Findings | None = None
     units: Mapping[PieceId, tuple[int, ...]] = field(default_factory=dict)
     repairs: Mapping[Word, Word] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -155,7 +159,9 @@ class Solution:
         return replace(self, outcome=outcome, findings=findings or self.findings)
 
     def noted(self, *notes: str) -> "Solution":
-        """The solution with more notes among its findings."""
+        """The solution with more notes among its findings, if there are any."""
+        if not notes:
+            return self
         findings = self.findings or Findings()
         return replace(self, findings=replace(findings, notes=(*findings.notes, *notes)))
 

@@ -61,7 +61,7 @@ class _Beside:
 
 
 @dataclass(frozen=True)
-class _Layers:
+class _PairingFields:
     """What stands in it beside the pairing's own keys; `weights` are those of the signals."""
 
     anatomy: Anatomy
@@ -100,7 +100,7 @@ def write_solution(
             ) from error
     pairing, trace = solution.evidence, solution.trace
     weights = None if pairing.fusion is None else pairing.fusion.weights
-    found = encode(pairing) | encode(_Layers(pairing.anatomy, weights))
+    found = encode(pairing) | encode(_PairingFields(pairing.anatomy, weights))
     beside = {"ids": trace.ids, "arrangement": solution.arrangement.tolist(), "pairing": found}
     values = encode(solution) | beside
     contents = {
@@ -140,7 +140,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     values = read_json(path, ADVICE, max_bytes=limits.HEADER_BYTES)
     try:
         fields = read_fields(values, where, Solution, _Beside)
-        evidence = read_fields(fields.pop("pairing"), f"{where} pairing", Pairing, _Layers)
+        evidence = read_fields(fields.pop("pairing"), f"{where} pairing", Pairing, _PairingFields)
         ids, blocks = fields.pop("ids"), fields.pop("arrangement")
         known = Annotated[str, Expected(EXPECTED, is_activation)]
         activation = read_value(known, fields["activation"], f"{where} activation")

@@ -42,7 +42,8 @@ from unshuffle.repair.unit_mending import (
     permuted_columns,
     reassigned_units,
 )
-from unshuffle.solution.arranging import Reproduction, Start, arrange
+from unshuffle.solution.arranging import Start, arrange
+from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
@@ -80,7 +81,7 @@ def solve_permuted(
             "hidden units can only be matched where shapes tell inp, out and last layers apart and "
             "each piece has its bias; solve without looking for permuted units"
         )
-    with options.clock.phase("units"), single_threaded_blas():
+    with single_threaded_blas():  # that of SciPy too, which is loaded now
         search, start = _search(pile, anatomy, records, options, by)
     outs = [pile[position].id for position in search.problem.grouped[:, OUT]]
     units = {name: tuple(which.tolist()) for name, which in zip(outs, search.hard, strict=True)}
@@ -97,7 +98,7 @@ def _search(
     bank = mlp_bank(pile, anatomy, activation)
     last = last_layer(pile, pile[anatomy.last[0]].id)
     arithmetic = arithmetic_of(pile.dtype, require_predictions(records).predictions)
-    goal, trace = Reproduction(arithmetic, anatomy.blocks), Trace(pile.ids)
+    goal, trace = Reproduction(arithmetic, anatomy.blocks, by=options.goal), Trace(pile.ids)
     best, ending = None, Ending.CONVERGED
     for attempt, match in product(range(by.attempts), likely_pairs(bank, options.clock)):
         log_odds = np.full(match.scores.shape, -np.inf)  # rules out all pairs but the matched ones
@@ -164,11 +165,10 @@ class UnitSearch:
         problem = self._problem(permuted_columns(self.blocks, self.hard))
         bench = Workbench([problem], self.rng, self.goal, options.parameters)
         rows = min(options.rows or bench.rows_for(by.equations), len(bench.known))
-        self.sample = bench.known.take(np.arange(rows))
+        self.sample = bench.known.first(rows)
         orders, errors = bench.ranked_seeds(0, rows, self.rng, quick=False)
         self.order = orders[0]
-        known = (bench.known.inputs, bench.known.predictions)
-        self.units = Units(self.blocks, last, scores, *(part.astype(last.dtype) for part in known))
+        self.units = Units.of(self.blocks, last, scores, bench.known)
         self.soft = UnitDescent(self.units, self.rng)
         return Step("seeds", errors, True, self.order, float(errors[0]), rows)
 

@@ -1,4 +1,4 @@
-"""Consensus: true block products resemble each other across the blocks of a network.
+"""Resemblance: true block products resemble each other across the blocks of a network.
 
 What training leaves in the product W_out W_in is alike in all blocks, and absent from products of
 layers that do not belong together. So a matching that is right in part tells the rest: each pair is
@@ -43,7 +43,7 @@ def template(layers: MlpBank, pairs: Pairs) -> Scores:
     return cosines
 
 
-def consensus(layers: MlpBank, pairs: Pairs) -> Scores:
+def resemblance(layers: MlpBank, pairs: Pairs) -> Scores:
     """Sum of signed squared cosines of each pair's product with the other matched ones, (I, J).
 
     Sharper than `template` where blocks fall into kinds, for time that grows with the cube of the

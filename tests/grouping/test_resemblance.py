@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unshuffle.blocks.mlp import MlpBank
-from unshuffle.grouping.consensus import consensus, template
+from unshuffle.grouping.resemblance import resemblance, template
 
 
 def loose_layers(network, inps, outs) -> MlpBank:
@@ -41,7 +41,7 @@ def as_template(product, others):
     return np.sum(product * sum(others, np.zeros_like(product)))
 
 
-def as_consensus(product, others):
+def as_resemblance(product, others):
     cosines = np.array([np.sum(product * other) for other in others])
     return np.sum(cosines * np.abs(cosines))
 
@@ -60,13 +60,13 @@ cases = pytest.mark.parametrize(
 @cases
 def test_scores_agree_with_explicit_products(dropped, inps, outs, pairs):
     layers = loose_layers(dropped(dtype=np.float64).network, [*inps], [*outs])
-    for score, definition in ((template, as_template), (consensus, as_consensus)):
+    for score, definition in ((template, as_template), (resemblance, as_resemblance)):
         expected = by_definition(layers, pairs, definition)
         actual = score(layers, np.array(pairs))
         np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("score", [template, consensus])
+@pytest.mark.parametrize("score", [template, resemblance])
 def test_a_matching_that_is_right_in_part_tells_the_rest(dropped, score):
     network = dropped(blocks=10, width=16, hidden=24).network
     layers = loose_layers(network, [*range(10)], [*range(10)])
@@ -75,7 +75,7 @@ def test_a_matching_that_is_right_in_part_tells_the_rest(dropped, score):
     np.testing.assert_array_equal(scores.argmax(axis=1), range(10))
 
 
-@pytest.mark.parametrize("score", [template, consensus])
+@pytest.mark.parametrize("score", [template, resemblance])
 def test_a_wrong_pair_does_not_confirm_itself(dropped, rng, score):
     network = dropped(blocks=10, width=16, hidden=24).network
     layers = loose_layers(network, [*range(10)], [*range(10)])
@@ -85,7 +85,7 @@ def test_a_wrong_pair_does_not_confirm_itself(dropped, rng, score):
     assert abs(matched.mean() - scores.mean()) < scores.std() / 2
 
 
-@pytest.mark.parametrize("score", [template, consensus])
+@pytest.mark.parametrize("score", [template, resemblance])
 def test_layers_of_zeros_say_nothing_and_give_no_warning(dropped, score):
     network = dropped(blocks=3).network
     layers = loose_layers(network.astype(np.float64), [0, 1, 2], [0, 1, 2])
@@ -93,7 +93,7 @@ def test_layers_of_zeros_say_nothing_and_give_no_warning(dropped, score):
     assert not score(layers, np.array([(0, 0), (1, 1), (2, 2)])).any()
 
 
-@pytest.mark.parametrize("score", [consensus, template])
+@pytest.mark.parametrize("score", [resemblance, template])
 def test_identical_layers_resemble_nothing(dropped, score):
     """What rounding leaves of their differences is no evidence."""
     layers = loose_layers(dropped().network, [1, 1, 1, 1, 1], range(5))

@@ -18,8 +18,8 @@ from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.descent import descend
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import linearize
-from unshuffle.ordering.moves import disturbed
 from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.restarts import disturbed
 from unshuffle.ordering.search import Ending, run_search
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.ordering.workbench import rank_seeds
@@ -39,8 +39,9 @@ from unshuffle.repair.bias_assignment import (
     reassigned,
     unit_features,
 )
-from unshuffle.solution.alternatives import Alternatives
-from unshuffle.solution.arranging import Reproduction, Start, arrange
+from unshuffle.solution.alternatives import Problems
+from unshuffle.solution.arranging import Start, arrange
+from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
@@ -77,7 +78,7 @@ Rounds = Generator[Step, None, Joint]
 def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
     """Put together a network whose biases are pieces of their own; errors are those of `solve`."""
     check_biases(pile)
-    with options.clock.phase("biases"), single_threaded_blas():
+    with single_threaded_blas():  # that of SciPy too, which is loaded now
         search = JointSearch(pile, records, options)
         stops, trace = options.stops, search.trace
         ending = run_search(search.steps(), trace, stops=stops, on_step=options.on_step)
@@ -97,13 +98,13 @@ class JointSearch:
     def __init__(self, pile: Pile, records: Records, options: Options) -> None:
         self.options, loose = options, Loose.of(pile)
         means = {pile[p].id: bias for p, bias in loose.values(loose.nothing).items()}
-        self.alternatives = Alternatives(pile.joined(means), records, options)
+        self.alternatives = Problems(pile.joined(means), records, options)
         problem, self.rng = self.alternatives.problems[0], np.random.default_rng(options.seed)
         known = problem.known.take(self.rng.permutation(len(problem.known)))
         rows = options.rows or -(-STANDARD.equations // max(known.outputs, 1))
-        self.sample = known.take(np.arange(min(rows, len(known))))
+        self.sample = known.first(rows)
         arithmetic = arithmetic_of(pile.dtype, known.predictions)
-        self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as)
+        self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as, options.goal)
         self.trace = Trace(pile.ids)
         self.loose = Loose(tuple(self._with_odds(problem, group) for group in loose.groups))
         # Before the record is looked at, what the numbers alone say is the best.
@@ -141,8 +142,7 @@ class JointSearch:
         while failures < STANDARD.restarts and not self._settled():
             before, problem = self.best, self.best.problem
             made, kind = before.run.arrangement, problem.bank.kind
-            moves, reach = by.moves, by.reach
-            made = disturbed(made, problem.evidence, kind, self.rng, moves=moves, reach=reach)
+            made = disturbed(made, problem.evidence, kind, self.rng, by.restarts)
             # The biases may be what holds the search back, as well as the order.
             held = self.loose.nothing if failures % 2 else before.held
             yield from self._alternate(self._joint(problem, held, made))
@@ -154,9 +154,12 @@ class JointSearch:
         """Place biases once in the order of the best seed; return that, and all seeds."""
         joint = self._joint(problem, self.loose.nothing, problem.grouped)
         by, inputs, judge = self.options.parameters, problem.records.inputs, joint.judge
-        most = by.seed_rows if judge.predictions.size >= by.quick else by.many_seed_rows
+        enough = judge.predictions.size >= by.quick
+        most = by.seeds.rows if enough else by.seeds.many_rows
         some = inputs[self.rng.permutation(len(inputs))[:most]]
-        seeds, errors = rank_seeds(joint.problem, judge, some, by.ranked_rows, quick=False)
+        seeds, errors = rank_seeds(
+            joint.problem, judge, some, by.seeds.ranked_rows, quick=False, by=by.seeds
+        )
         joint = replace(joint, run=judge.run(seeds[0]))
         yield self._step("seeds", errors.tolist(), joint)
         return (yield from self._round(joint)), seeds

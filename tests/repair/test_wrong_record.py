@@ -10,32 +10,19 @@ from unshuffle import Outcome, Records, read_solution, solve, write_solution
 from unshuffle.ordering.search import Ending, InVain
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.proof.noise import foretold
-from unshuffle.repair import vain
-from unshuffle.repair.controls import Controls, disagreement, strayed
-from unshuffle.repair.vain import WrongRecord
+from unshuffle.repair import repair, wrong_record
+from unshuffle.repair.controls import ControlParameters, disagreement, strayed
+from unshuffle.repair.repair import pauses
+from unshuffle.repair.wrong_record import WrongRecord
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.options import Options
 
 SHAPE = {"blocks": 4, "width": 12, "hidden": 20}
-BY = vain.STANDARD
+BY = wrong_record.STANDARD
 
 
 def with_predictions(records, predictions):
     return Records(records.inputs, predictions)
-
-
-@pytest.fixture
-def controls(monkeypatch):
-    """The controls that are made meanwhile."""
-    made = []
-
-    class Kept(Controls):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            made.append(self)
-
-    monkeypatch.setattr(vain, "Controls", Kept)
-    return made
 
 
 def in_vain(case, records, error, *, rows=1000, steps=20, arrangement=None):
@@ -49,25 +36,28 @@ def in_vain(case, records, error, *, rows=1000, steps=20, arrangement=None):
     return searching
 
 
-def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, controls, tmp_path):
+def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, tmp_path):
     case, other = dropped(**SHAPE, rows=800), dropped(**SHAPE)
     # Networks of one task predict alike; these do for a half.
     predictions, others = (
         net.predict(case.records.inputs) for net in (case.network, other.network)
     )
     blend = predictions / predictions.std() + others / others.std()
-    solution = solve(case.pile, with_predictions(case.records, predictions.std() * blend))
+    record = with_predictions(case.records, predictions.std() * blend)
+    searching = Searching.of(case.pile, record, Options())
+    wrong = WrongRecord(searching)
+    looks = wrong.looks()
+    judged = next(due for _ in pauses(searching) if (due := next(looks)) is not None)
+    solution = judged()
     assert solution.outcome is Outcome.NO_FIT
-    note, *_ = solution.findings.notes
+    (note,) = solution.findings.notes
     assert "of the variance stays unexplained" in note
     assert solution.findings.unexplained > 0.1
-    (made,) = controls
-    work = sum(step.rows for step in solution.trace.steps)
     # The controls were given their share, and nothing but a last look came after them.
-    assert 0 < made.spent <= BY.share * work
+    assert 0 < wrong.controls.spent <= BY.share * searching.work
     phases = [step.phase for step in solution.trace.steps]
     assert phases.index("all rows") == len(phases) - 1
-    assert work < 200_000
+    assert searching.work < 200_000
     write_solution(solution, tmp_path / "kept")
     again = read_solution(tmp_path / "kept")
     assert (again.outcome, again.findings) == (solution.outcome, solution.findings)
@@ -90,7 +80,7 @@ def test_predictions_that_do_not_follow_from_the_inputs_are_told_at_once(dropped
     assert solution.outcome is Outcome.NO_FIT
     note, *_ = solution.findings.notes
     assert note.startswith("the predictions do not follow from the inputs")
-    assert sum(step.rows for step in solution.trace.steps) < 3 * BY.vain
+    assert sum(step.rows for step in solution.trace.steps) < 3 * repair.STANDARD.vain
 
 
 def test_nothing_is_said_of_too_few_rows_with_mixed_up_predictions(dropped, rng):
@@ -99,25 +89,28 @@ def test_nothing_is_said_of_too_few_rows_with_mixed_up_predictions(dropped, rng)
     assert foretold(mixed.inputs, mixed.predictions) < BY.unrelated
     assert foretold(case.records.inputs, case.records.predictions) < BY.foretold
     searching = in_vain(case, mixed, 2 * case.records.variance)
-    doubt = WrongRecord(searching)
-    assert doubt.ask(searching, BY.vain) is None
-    assert not doubt.unrelated
+    # No look ever comes to anything, and controls are begun instead.
+    wrong = WrongRecord(searching)
+    assert next(wrong.looks(), None) is None
+    assert wrong.controls is None
 
 
-def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, monkeypatch):
-    monkeypatch.setattr("unshuffle.repair.controls.Reproduction.reproduces", lambda *_: False)
+@pytest.mark.parametrize("controls", [ControlParameters(), ControlParameters(needed=6)])
+def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, controls):
+    """They are not within a hundredth of the work; and six of five never are."""
     case = dropped(**SHAPE, rows=300)
     searching = in_vain(case, case.records, 0.5 * case.records.variance)
-    doubt = WrongRecord(searching)
-    assert doubt.ask(searching, 20_000) is None
-    assert not doubt.controls.passed
-    assert 0 < doubt.controls.spent <= BY.share * 20_000 + 300
+    by = replace(BY, share=0.01, controls=controls)
+    wrong = WrongRecord(searching, by)
+    assert next(wrong.looks()) is None
+    assert not wrong.controls.passed
+    assert 0 < wrong.controls.spent <= by.share * searching.work + 300 or controls.needed == 6
 
 
 def test_a_search_that_comes_near_is_left_alone(dropped):
     case = dropped(**SHAPE, rows=300)
     far = 0.1 * case.records.variance
-    stop = InVain(BY.vain, far)
+    stop = InVain(repair.STANDARD.vain, far)
     trace = Trace(case.pile.ids)
     step = Step("near", np.empty(0), True, np.empty((0, 2), np.intp), 0.5 * far, 1000)
     for _ in range(20):
@@ -139,12 +132,12 @@ def test_disagreement_counts_couples_and_is_blind_to_the_direction():
 @pytest.mark.parametrize("distance", [0.0, 0.1, 0.3, 0.49])
 def test_a_ranking_strays_as_far_as_it_is_told_to(distance, rng):
     ranking = rng.permutation(30)
-    drawn = strayed(ranking, distance, rng)
+    drawn = strayed(ranking, distance, rng, BY.controls)
     assert sorted(drawn) == sorted(ranking)
     assert distance <= disagreement(drawn, ranking) <= distance + 0.2
 
 
-def test_an_arrangement_that_noise_hid_from_few_rows_is_found_with_all(dropped, rng, monkeypatch):
+def test_an_arrangement_that_noise_hid_from_few_rows_is_found_with_all(dropped, rng):
     case = dropped(**SHAPE, rows=600)
     predictions = case.records.predictions
     noise = 0.4 * predictions.std() * rng.normal(size=predictions.shape)
@@ -152,10 +145,9 @@ def test_an_arrangement_that_noise_hid_from_few_rows_is_found_with_all(dropped, 
     searching = in_vain(case, noisy, 0.9 * noisy.variance)
     misled = searching.alternatives.problems[0].grouped[::-1]
     searching = in_vain(case, noisy, 0.9 * noisy.variance, arrangement=misled)
-    assert not WrongRecord(searching)._sees_through_noise()
-    monkeypatch.setattr(WrongRecord, "_sees_through_noise", lambda _: True)
-    monkeypatch.setattr(Controls, "passed", True)
-    solution = WrongRecord(searching).ask(searching, 2 * BY.least)
+    assert next(WrongRecord(searching).looks(), None) is None
+    by = replace(BY, noise=1.0, controls=ControlParameters(needed=0))
+    solution = next(WrongRecord(searching, by).looks())()
     assert solution.outcome is not Outcome.NO_FIT
     last = searching.trace.steps[-1]
     assert last.phase == "all rows"

@@ -1,0 +1,68 @@
+"""Pieces that are missing, or that do not belong."""
+
+from dataclasses import dataclass
+
+from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.errors import PileError
+from unshuffle.grouping.matching import optimal_matching
+from unshuffle.repair.case import Case
+from unshuffle.repair.repair import UNSOLVED, Looks, Repair, hard_work, needs_predictions
+from unshuffle.solution.arranging import Searching
+from unshuffle.solution.solution import Solution
+
+
+@dataclass(frozen=True)
+class MissingParameters:
+    """Numbers that say when layers are left out before a search of all pieces has ended."""
+
+    sure: float = 0.5  # Part of the matched pairs with positive log-odds where others are doubted.
+    impossible: float = -5.0  # Log-odds of a pair below which both layers may lack their partners.
+
+
+STANDARD = MissingParameters()
+
+
+def _requires(case: Case) -> str | None:
+    lacking = needs_predictions(case)
+    return lacking or (None if case.partial else "shapes do not tell what is missing")
+
+
+def _suspects(case: Case, solution: Solution | None) -> float:
+    """Where shapes say so; after a search, where all pieces together came to nothing."""
+    if isinstance(case.whole, PileError):
+        return 0.95 * (solution is None)
+    return 0.5 * (solution is not None and solution.outcome in UNSOLVED)
+
+
+def _run(case: Case, solution: Solution | None) -> Solution:
+    """Leave pieces out, and estimate single layers that are missing."""
+    from unshuffle.repair.incomplete import solve_incomplete, solve_loose
+
+    assert case.partial is not None
+    with single_threaded_blas():  # that of SciPy too, which is loaded now
+        if solution is None:
+            return solve_incomplete(case.pile, case.records, case.options, case.partial)
+        return solve_loose(case.pile, case.records, case.options, case.partial, solution)
+
+
+def looks(case: Case, searching: Searching, by: MissingParameters = STANDARD) -> Looks:
+    """Leave pieces out where weights call some pairs impossible; the whole pile comes first.
+
+    What weights call impossible may be two wrong pairs.
+    """
+    while searching.work < hard_work(searching):
+        yield None
+    pairing = searching.alternatives.pairing
+    if pairing is not None:
+        odds = pairing.scores[tuple(optimal_matching(pairing.scores).T)]
+        if (odds > 0).mean() > by.sure and (odds < by.impossible).any():
+            yield lambda: _run(case, None)
+
+
+MISSING_PIECES = Repair(
+    "missing or foreign pieces",
+    suspects=_suspects,
+    run=_run,
+    requires=_requires,
+    looks=looks,
+)

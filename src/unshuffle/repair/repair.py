@@ -1,0 +1,105 @@
+"""What a repair is: it mends one kind of damage to a pile or a record, or says what is wrong."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import inf
+
+from unshuffle.ordering.search import Ending, InVain, OnState
+from unshuffle.pieces.records import Records
+from unshuffle.proof.outcome import CONVERGED, Outcome
+from unshuffle.repair.case import Case
+from unshuffle.solution.arranging import Searching
+from unshuffle.solution.solution import Solution
+
+NOT_TRIED = "not tried: "
+
+UNSOLVED = (*CONVERGED, Outcome.NO_FIT)
+"""Outcomes of a search of all pieces after which repairs are asked."""
+
+# Of each pause of a search in vain, what is to be tried then; None where nothing is due yet.
+Looks = Iterator[Callable[[], Solution | None] | None]
+
+
+@dataclass(frozen=True)
+class AskingParameters:
+    """Numbers that say when repairs are asked. Work is counted in rows of all steps, added up."""
+
+    evident: float = 0.6  # Suspicion from which on a repair is asked before any search.
+    far: float = 0.1  # Share of the predictions' variance from which on a search is far.
+    vain: int = 2048  # Work after which a search that is far pauses for the first time.
+    pause: float = 1.5  # Factor by which the work grows from one pause to the next.
+    hard: int = 8192  # Work for each block that right records which are hard to reproduce take.
+    hardest: int = 200_000  # The same in all.
+    grace: float = 1.0  # Seconds beyond the time limit in which weights are looked at for a note.
+
+
+STANDARD = AskingParameters()
+
+
+def needs_known_blocks(case: Case) -> str | None:
+    """Why a repair that reads weights cannot serve a case; None where it can."""
+    return None if case.blueprint is None else "it serves blocks x + out(a(inp(x))) alone"
+
+
+def needs_predictions(case: Case) -> str | None:
+    """The same of a repair that leaves pieces out, or compares what they predict."""
+    lacking = None if case.rebuilds else "it needs two predictions and the fused evidence"
+    return needs_known_blocks(case) or lacking
+
+
+def far_from(records: Records, by: AskingParameters = STANDARD) -> float:
+    """Mean squared error from which on a search is far from its record, if it has predictions."""
+    return by.far * records.variance if len(records.predicted()) else inf
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Mends one kind of damage.
+
+    Parameters
+    ----------
+    name
+        What results call it.
+    suspects
+        How likely this is what is wrong, from 0 to 1, by what a search came to; that is None before
+        there was one.
+    run
+        Mends it; None where nothing came of it.
+    requires
+        Why it cannot serve a case, in a sentence; None where it can.
+    looks
+        Looks at a search in vain each time it pauses; by default it waits for the end.
+    remark
+        What is to be said of a solution that does not reproduce the record; None where nothing.
+    """
+
+    name: str
+    suspects: Callable[[Case, Solution | None], float] = lambda case, solution: 0.0
+    run: Callable[[Case, Solution | None], Solution | None] = lambda case, solution: None
+    requires: Callable[[Case], str | None] = needs_known_blocks
+    looks: Callable[[Case, Searching], Looks] = lambda case, searching: iter(())
+    remark: Callable[[Case, Solution], str | None] = lambda case, solution: None
+
+
+def was_tried(name: str, solution: Solution) -> bool:
+    """Whether a repair was tried on the way to a solution."""
+    return not solution.repairs.get(name, NOT_TRIED).startswith(NOT_TRIED)
+
+
+def hard_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
+    """Work up to which a right record may still be hard to reproduce; 0 where blocks are few."""
+    blocks = len(searching.alternatives.problems[0].grouped)
+    few = searching.alternatives.options.parameters.few_blocks
+    return 0 if blocks <= few else min(by.hard * blocks, by.hardest)
+
+
+def pauses(
+    searching: Searching, on_state: OnState | None = None, by: AskingParameters = STANDARD
+) -> Iterator[None]:
+    """Go on with a search; pause each time it has done much more work and is still far."""
+    stop = InVain(by.vain, far_from(searching.alternatives.records, by))
+    hard = hard_work(searching, by)
+    while searching.go_on((stop,), on_state) is Ending.STOPPED:
+        yield
+        longer = by.pause * stop.done
+        stop.work = min(longer, hard) if stop.done < hard else longer

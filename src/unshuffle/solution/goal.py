@@ -1,0 +1,65 @@
+"""The goal of a search: to reproduce the record."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from unshuffle.blocks.network import mean_square, mean_squares
+from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.problem import Problem
+from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.records import Records
+from unshuffle.proof.certificate import certify
+from unshuffle.proof.outcome import Outcome
+from unshuffle.proof.tolerance import rounding_tolerance
+from unshuffle.proof.verification import judge_network
+
+
+@dataclass(frozen=True)
+class GoalParameters:
+    """Numbers that steer when a search takes its record for reproduced.
+
+    Parameters
+    ----------
+    tolerance_rows
+        Rows on which it measures rounding; the final word takes more.
+    promising
+        Part of the predictions' scale below which errors may be rounding.
+    """
+
+    tolerance_rows: int = 16
+    promising: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """The goal of a search: to reproduce the record to rounding, or as well as noise allows."""
+
+    arithmetic: str  # the dtype that the record was computed in
+    blocks: int  # of a complete arrangement, at least
+    stored_as: tuple[str, ...] | None = None  # None where noise is never an explanation
+    by: GoalParameters = field(default_factory=GoalParameters)
+
+    def reproduces(self, judge: Judge, run: Run) -> bool:
+        """Whether a run reproduces a judge's rows to rounding."""
+        scale = mean_square(judge.predictions)
+        if len(run) < self.blocks or run.error > self.by.promising**2 * scale:
+            return False
+        some = judge.records.first(self.by.tolerance_rows)
+        network = judge.network(run.arrangement)
+        tolerance = rounding_tolerance(network, some.inputs, some.predictions, self.arithmetic)
+        if not run.error <= tolerance.mse:  # the mean over the columns
+            return False
+        squares = mean_squares(judge.ends.leave(run.states[-1]) - judge.predictions, axis=0)
+        return bool((squares <= np.square(tolerance.rms)).all())
+
+    def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
+        """Whether noise, or coarsely stored numbers, explain what is left of the record."""
+        if self.stored_as is None:
+            return False
+        verdict = judge_network(problem.network(arrangement), problem.known, self.stored_as)
+        return verdict.outcome is Outcome.APPROXIMATE
+
+    def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
+        """Whether rows tell such an arrangement from all that it could be mistaken for."""
+        return certify(replace(problem, records=rows), arrangement, rounding=0.0).decided

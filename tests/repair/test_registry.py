@@ -1,0 +1,82 @@
+"""When repairs are asked, and what is said of those that were."""
+
+from itertools import islice, pairwise
+
+import pytest
+
+from unshuffle import Outcome, Records
+from unshuffle.ordering.search import Steps
+from unshuffle.pieces.clock import Clock, OutOfTimeError
+from unshuffle.repair.case import Case
+from unshuffle.repair.registry import REPAIRS, suspected
+from unshuffle.repair.repair import AskingParameters, Repair, hard_work, pauses
+from unshuffle.solution.arranging import arrange
+from unshuffle.solution.options import Options
+from unshuffle.solver import _asked
+
+NOTHING = "nothing came of it"
+
+
+@pytest.fixture
+def case(dropped):
+    one, other = dropped(rows=100, blocks=2), dropped(rows=100, blocks=2)
+    return Case(one.pile, Records(one.records.inputs, other.records.predictions), Options(), None)
+
+
+@pytest.fixture
+def failed(case):
+    solution = arrange(case.pile, case.records, case.options, stops=(Steps(1),))
+    return solution.ended(Outcome.LOCAL_OPTIMUM)
+
+
+def test_the_likeliest_repair_is_asked_first_and_none_before_something_speaks_for_it(case, failed):
+    assert [*suspected(case, None)] == []
+    asked = [*suspected(case, failed)]
+    suspicions = [repair.suspects(case, failed) for repair in asked]
+    assert suspicions == sorted(suspicions, reverse=True)
+    assert 1 < len(asked) < len(REPAIRS)
+    assert len({repair.name for repair in REPAIRS}) == len(REPAIRS)
+
+
+@pytest.mark.parametrize(
+    ("raised", "outcome", "said"),
+    [
+        (None, Outcome.LOCAL_OPTIMUM, {"this": NOTHING}),
+        (OutOfTimeError, Outcome.LOCAL_OPTIMUM, {"this": NOTHING}),
+        (KeyboardInterrupt, Outcome.INTERRUPTED, {}),
+    ],
+)
+def test_a_repair_that_comes_to_nothing_leaves_what_stood_before(
+    case, failed, raised, outcome, said
+):
+    def run(*_):
+        if raised is not None:
+            raise raised
+
+    asked = {}
+    found = _asked(Repair("this", run=run), case, failed, asked)
+    assert (found.outcome, asked) == (outcome, said)
+    assert found.arrangement is failed.arrangement
+
+
+def test_without_time_nothing_is_asked(case, failed):
+    late = Case(case.pile, case.records, Options(clock=Clock(1e-9)), None)
+    asked = {}
+    assert _asked(Repair("this", run=None), late, failed, asked) is failed
+    assert asked == {"this": "not tried: no time was left"}
+
+
+def test_a_search_in_vain_pauses_more_and_more_rarely_and_where_hard_records_are_solved(dropped):
+    one, other = (dropped(rows=60, blocks=9, width=4, hidden=6) for _ in range(2))
+    wrong = Records(one.records.inputs, other.records.predictions)
+    searching = Case(one.pile, wrong, Options(), None).searching()
+    by = AskingParameters(vain=300, hard=200)
+    hard = hard_work(searching, by)
+    assert hard == 1800
+    works = [searching.work for _ in islice(pauses(searching, by=by), 7)]
+    most = max(step.rows for step in searching.trace.steps)
+    for before, after in pairwise([by.vain / by.pause, *works]):
+        due = by.pause * before
+        due = min(due, hard) if before < hard else due
+        assert due <= after < due + most
+    assert min(works) < hard < max(works)
