@@ -14,6 +14,7 @@ from unshuffle.ordering.beam import BeamParameters
 from unshuffle.ordering.classic import classic
 from unshuffle.ordering.descent import DescentParameters
 from unshuffle.ordering.parameters import SearchParameters
+from unshuffle.ordering.mean_field import MeanFieldParameters
 from unshuffle.ordering.population import PopulationParameters
 from unshuffle.ordering.restarts import RestartParameters
 from unshuffle.ordering.seeds import SeedParameters
@@ -29,6 +30,7 @@ SHORT = SearchParameters(
     few_blocks=2,
     seeds=SeedParameters(quick_ranked_rows=4, ranked_rows=8, rows=8, many_rows=16),
     descent=DescentParameters(screened_rows=8, swaps=6, singles=4),
+    mean_field=MeanFieldParameters(equations=32, searches=1, steps=3, hopeless=1e3),
     population=PopulationParameters(
         populations=1,
         head_start=1,
@@ -143,6 +145,7 @@ def test_all_stages_are_passed_through(whole):
     assert any(state.attempt is not None and state.attempt.beam is not None for state in held)
     assert any(state.attempt is not None and state.attempt.waiting for state in held)
     assert any(len(state.race.contenders) == 2 for state in held)
+    assert any(each.field is not None for state in held for each in state.race.contenders)
     assert any(state.noisy for state in held)
     assert any(state.decided for state in held)
 
