@@ -13,8 +13,8 @@ from unshuffle.ordering.auto import advance
 from unshuffle.ordering.beam import BeamParameters
 from unshuffle.ordering.classic import classic
 from unshuffle.ordering.descent import DescentParameters
-from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.mean_field import MeanFieldParameters
+from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.population import PopulationParameters
 from unshuffle.ordering.restarts import RestartParameters
 from unshuffle.ordering.seeds import SeedParameters

@@ -31,22 +31,24 @@ class InsertionParameters:
         Shifts, and exchanges, of a round; where there are more, some are drawn.
     tenure
         Rounds for which a block that has moved stays where it is.
-    turn
-        Rounds of one start before the next has its turn.
     starts
         Seeds that take turns.
-    rounds
-        Rounds of all starts together.
+    turn, turns
+        Rounds in a turn, and turns of each start.
+    explosive
+        Share of the predictions' variance: where the best seed is worse, first-order effects say
+        nothing. What comes below the variance itself is descended from.
     """
 
-    screened: int = 8
-    judged: int = 64
-    finalists: int = 12
+    screened: int = 4
+    judged: int = 32
+    finalists: int = 8
     most: int = 4096
     tenure: int = 3
-    turn: int = 8
     starts: int = 6
-    rounds: int = 200
+    turn: int = 6
+    turns: int = 8
+    explosive: float = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,11 @@ class Insertions:
         waits[moved[best]] = by.tenure
         order = orders[best]
         return Insertions(self.arrangement[order], waits[order]), np.concatenate([errors, judged])
+
+    def check(self) -> None:
+        """Raise `ValueError` where it does not say of each block how long it stays."""
+        if self.waits.shape != self.arrangement.shape[:1]:
+            raise ValueError("it says of other blocks how long they stay")
 
 
 def _neighbours(

@@ -98,6 +98,10 @@ class Workbench:
         """Whether an error is so large that only a search on many rows can get anywhere."""
         return error > self.by.far * self.variance
 
+    def explodes(self, error: float) -> bool:
+        """Whether an error is so large that first-order effects say nothing."""
+        return error > self.by.insertions.explosive * self.variance
+
     def judge(self, alternative: int, rows: int) -> Judge:
         """A judge of one problem on the first rows."""
         name = alternative, rows
