@@ -16,18 +16,18 @@ from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.proof.coarseness import kept_coarsely
-from unshuffle.proof.outcome import CONVERGED, FINAL, SETTLED, Outcome
+from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.verification import shows_noise
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import REPAIRS, serving, suspected
-from unshuffle.repair.repair import NOT_TRIED, STANDARD, Repair, pauses
+from unshuffle.repair.repair import NOT_TRIED, STANDARD, UNSOLVED, Repair, pauses
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
 if TYPE_CHECKING:
     from unshuffle.solution.checkpointing import Checkpoint
 
-FAILED = (*CONVERGED, Outcome.NO_FIT, Outcome.BUDGET_SPENT)
+FAILED = (*UNSOLVED, Outcome.BUDGET_SPENT)
 NO_TIME = "no time was left"
 
 # What is said where all pieces together are known not to fit, and no more.
