@@ -63,7 +63,7 @@ def solve(
     seed: int = 0,
     permuted_units: bool = False,
     blueprint: Blueprint | None = None,
-    time_limit: float | None = None,
+    time_limit: float | Clock | None = None,
     on_step: OnStep | None = None,
     checkpoint: "Checkpoint | None" = None,
 ) -> Solution:
@@ -102,7 +102,8 @@ def solve(
         default the blocks are ``x + out(a(inp(x)))``, and the shapes of the pieces tell the rest.
     time_limit
         Seconds after which the whole solve stops and reports its best; those that the search took
-        before it was cut off count.
+        before it was cut off count. A `Clock` counts from when it was made, as where one limit
+        holds for `read_records` too.
     on_step
         Called with the trace after every step of the search.
     checkpoint
@@ -133,9 +134,10 @@ def solve(
     >>> solution.exact
     True
     """
-    clock = Clock(time_limit, 0.0 if checkpoint is None else checkpoint.seconds)
+    clock = Clock.of(time_limit)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:
+        clock.used = checkpoint.seconds
         checkpoint.claim(pile, records, options, blueprint, permuted_units=permuted_units)
     given, records = len(records), records.distinct()
     usable = without_clipped(records)

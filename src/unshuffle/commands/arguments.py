@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unshuffle import Pile, Records
+    from unshuffle.pieces.clock import Clock
     from unshuffle.pieces.pile import PieceId
 
 Declare = Callable[[argparse.ArgumentParser], None]
@@ -169,10 +170,14 @@ JSON = "--json\n  print one JSON object"
 QUIET = "--quiet\n  show no progress"
 
 
-def records_of(args: argparse.Namespace, path: str) -> "Records":
+def records_of(args: argparse.Namespace, path: str, clock: "Clock | None" = None) -> "Records":
     """Read a record with the columns that were named."""
     return files.read_records(
-        path, inputs=args.inputs, predictions=args.predictions, targets=args.targets
+        path,
+        inputs=args.inputs,
+        predictions=args.predictions,
+        targets=args.targets,
+        time_limit=clock,
     )
 
 

@@ -11,6 +11,7 @@ from unshuffle.errors import FileError, RecordError
 from unshuffle.files.atomic import write_text
 from unshuffle.files.opening import listed, shown
 from unshuffle.files.table import Columns, Table
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats, twice
 from unshuffle.pieces.records import Records
 
@@ -24,6 +25,7 @@ def read_records(
     inputs: Sequence[str] | None = None,
     predictions: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
+    time_limit: float | Clock | None = None,
 ) -> Records:
     """Read inputs with the predictions of the lost network.
 
@@ -37,6 +39,8 @@ def read_records(
         predictions are `pred`, `pred_0`, `pred_1`, … and all that begins with `prediction`; the
         targets are `true`, `true_0`, `true_1`, … and all that begins with `target`; the inputs are
         the others in the sequence of the file. No column has two roles.
+    time_limit
+        Seconds after which reading a text ends by a FileError, or the `Clock` that counts them.
 
     Returns
     -------
@@ -54,7 +58,8 @@ def read_records(
         number; names the row, counted from 1 after any header, and the column.
     """
     path = Path(path)
-    table = _open(path)
+    clock = Clock.of(time_limit)
+    table = _open(path, clock)
     if predictions is None:
         predictions = _guess("prediction", table.names, inputs, targets)
     if targets is None:
@@ -71,7 +76,13 @@ def read_records(
         )
     if not inputs:
         raise RecordError(f"{shown(path)}: has no column of inputs; {there}")
-    columns = table.columns(wanted, {*predictions, *targets})
+    try:
+        columns = table.columns(wanted, {*predictions, *targets})
+    except OutOfTimeError as error:
+        raise FileError(
+            f"{shown(path)}: the time limit of {clock.limit:g} s was over before all rows were "
+            "read; give it more time, or keep fewer rows"
+        ) from error
     return Records(
         _matrix(inputs, columns),
         _matrix(predictions, columns),
@@ -80,13 +91,13 @@ def read_records(
     )
 
 
-def _open(path: Path) -> Table:
+def _open(path: Path, clock: Clock) -> Table:
     """Open a table as its suffix says; no record waits for the formats that it is not kept in."""
     name = path.name.lower()
     if name.endswith((".csv", ".csv.gz")):
         from unshuffle.files.csv_file import open_csv
 
-        return open_csv(path)
+        return open_csv(path, clock)
     if name.endswith(".parquet"):
         from unshuffle.files.parquet_file import open_parquet
 

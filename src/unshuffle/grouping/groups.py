@@ -11,10 +11,11 @@ from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import Pairs, directed_couples, optimal_couples, optimal_matching
 from unshuffle.grouping.signals import Clues, Scores, log_norm_correlation
 from unshuffle.pieces.blueprint import Arrangement, Edge, Kind
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, Pile
 
 
-def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
+def group(pile: Pile, kind: Kind, clock: Clock | None = None) -> tuple[Arrangement, Evidence]:
     """Group the pieces of a whole pile into blocks, by what the weights of two roles share.
 
     Parameters
@@ -23,6 +24,8 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
         As many pieces for each class of roles as there are slots.
     kind
         The kind of the blocks.
+    clock
+        The time that there is; by default without a limit.
 
     Returns
     -------
@@ -30,13 +33,14 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
         The blocks in any order, and the evidence on them. A role without an edge to a role whose
         pieces are known by their shapes has pieces in any sequence: the record has to tell.
     """
+    clock = clock or Clock()
     members = {
         role: [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(role)]
         for role in range(len(kind.roles))
     }
     alike = {role: len(each) for each in kind.classes for role in each}
     edges = tuple(
-        _odds(pile, edge, members, max(alike[edge.first], alike[edge.second]))
+        _odds(pile, edge, members, max(alike[edge.first], alike[edge.second]), clock)
         for edge in kind.edges
         if members[edge.first] != members[edge.second]
     )
@@ -46,7 +50,9 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
     couple = next((each for each in kind.classes if anchor in each and len(each) == 2), ())
     inner = [edge for edge in kind.edges if {edge.first, edge.second} == {*couple}]
     if inner:
-        blocks[:, [inner[0].first, inner[0].second]], odds = _coupled(pile, inner[0], members)
+        blocks[:, [inner[0].first, inner[0].second]], odds = _coupled(
+            pile, inner[0], members, clock
+        )
         edges += (odds,)
     for each in kind.classes:
         if not (inner and each == couple) and (anchor not in each or len(each) > 1):
@@ -54,9 +60,12 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
     return blocks, Evidence(edges)
 
 
-def _coupled(pile: Pile, edge: Edge, members: dict[int, list[int]]) -> tuple[Arrangement, EdgeOdds]:
+def _coupled(
+    pile: Pile, edge: Edge, members: dict[int, list[int]], clock: Clock
+) -> tuple[Arrangement, EdgeOdds]:
     """Couples among the pieces of one class, for its two roles, and the log-odds of all couples."""
-    clues, positions = Clues(_layers(pile, edge, members)), np.array(members[edge.first], np.intp)
+    clues = Clues(_layers(pile, edge, members), clock=clock)
+    positions = np.array(members[edge.first], np.intp)
     match = partial(directed_couples, optimal_couples, log_norm_correlation(clues))
     fusion = fuse(clues, match, square=True)
     rows = np.full(len(pile), -1, np.intp)
@@ -72,7 +81,9 @@ def _layers(pile: Pile, edge: Edge, members: dict[int, list[int]]) -> MlpBank:
     return MlpBank(reads, nothing[0], writes, nothing[1])
 
 
-def _odds(pile: Pile, edge: Edge, members: dict[int, list[int]], times: int) -> EdgeOdds:
+def _odds(
+    pile: Pile, edge: Edge, members: dict[int, list[int]], times: int, clock: Clock
+) -> EdgeOdds:
     """Log-odds for an edge, from all signals that look at two stacks of matrices."""
     first, second = members[edge.first], members[edge.second]
     layers = _layers(pile, edge, members)
@@ -87,7 +98,8 @@ def _odds(pile: Pile, edge: Edge, members: dict[int, list[int]], times: int) -> 
 
     rows, columns = (np.full(len(pile), -1, np.intp) for _ in range(2))
     rows[first], columns[second] = np.arange(len(first)), np.arange(len(second))
-    log_odds = fuse(Clues(layers), match if times > 1 else optimal_matching).log_odds
+    clues = Clues(layers, clock=clock)
+    log_odds = fuse(clues, match if times > 1 else optimal_matching).log_odds
     return EdgeOdds(edge.first, edge.second, log_odds, rows, columns)
 
 

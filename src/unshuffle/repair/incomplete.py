@@ -178,9 +178,9 @@ class _Loose:
             for name, layer in zip(applied, network.layers(), strict=True)
         ]
         used, activation = Pile(pieces), network.blocks.activation.name
-        silent = replace(options.silent(), activation=activation, signal=None)
+        options = replace(options, activation=activation, signal=None)
         with options.clock.phase("verify"):
-            solution = given(used, self.records, silent, blocks)
+            solution = given(used, self.records, options, blocks)
             gaps, left = self._gaps(blocks, network), solution.mse / known.variance
             if solution.outcome not in SETTLED and not gaps:
                 gaps = _block_gaps(network, known, left, options.clock)

@@ -28,7 +28,7 @@ NAMED = 8
 
 
 def separate(
-    pile: Pile, records: Sequence[Records], solve: Solve, *, time_limit: float | None = None
+    pile: Pile, records: Sequence[Records], solve: Solve, *, time_limit: float | Clock | None = None
 ) -> tuple[Solution, ...]:
     """Find a network for each record of one pile; fewer if the search was interrupted.
 
@@ -36,10 +36,10 @@ def separate(
     said to be of that one; networks that reproduce their records and share pieces say so in their
     notes. Errors are those of `solve`.
     """
-    clock, found = Clock(time_limit), dict[int, Solution]()
+    clock, found = Clock.of(time_limit), dict[int, Solution]()
     for number, part in _attempts(pile, len(records), found):
         share = clock.left / (len(records) - len(_settled(found)))
-        seconds = None if time_limit is None else max(share, LEAST_SECONDS)
+        seconds = None if clock.limit is None else max(share, LEAST_SECONDS)
         try:
             solution = solve(part, records[number], seconds)
         except PileError:

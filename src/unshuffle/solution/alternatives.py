@@ -67,7 +67,7 @@ class Alternatives:
     def _of(self, blueprint: Blueprint) -> Problem:
         bank, ends = blueprint.bank(self.pile), blueprint.ends(self.pile)
         with self.options.clock.phase("pair"):
-            grouped, evidence = group(self.pile, blueprint.kind)
+            grouped, evidence = group(self.pile, blueprint.kind, self.options.clock)
         _check_functions(bank, ends, grouped[0], self.records)
         return Problem(bank, ends, grouped, evidence, self.records, self.start)
 
