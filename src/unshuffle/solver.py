@@ -13,7 +13,7 @@ from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
 from unshuffle.ordering.search import Ending, InVain, OnState
 from unshuffle.ordering.trace import OnStep
-from unshuffle.pieces.clock import Clock
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
@@ -343,16 +343,17 @@ def _annotated(
     if solution.pairing is not None and clock.left > -GRACE:
         notes = (*kept_coarsely(pile), *notes)
     if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
-        with suppress(KeyboardInterrupt):  # the answer is there, and is not lost for a note
-            notes += _noise(solution, pile, usable.predicted())
+        # The answer is there, and is not lost for a note.
+        with suppress(KeyboardInterrupt, OutOfTimeError):
+            notes += _noise(solution, pile, usable.predicted(), clock)
     if not notes:
         return solution
     outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome
     return solution.ended(outcome).noted(*notes)
 
 
-def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:
-    if not shows_noise(solution.network, known, pile.stored_as):
+def _noise(solution: Solution, pile: Pile, known: Records, clock: Clock) -> tuple[str, ...]:
+    if not shows_noise(solution.network, known, pile.stored_as, clock):
         return ()
     left = solution.mse**0.5
     share = 100 * left / float(known.predictions.std())

@@ -259,7 +259,7 @@ def test_rounding_of_the_record_is_no_error_of_an_estimate(dropped):
     estimate = estimate_layers(guess, [unknown], records, Clock())
     network = fit_all_rows(estimate.network, [unknown], records, Clock())
     before, after = (
-        judge_network(each.astype(np.float32), records, ("float32",))
+        judge_network(each.astype(np.float32), records, ("float32",), Clock())
         for each in (estimate.network, network)
     )
     assert before.outcome is Outcome.MISFIT

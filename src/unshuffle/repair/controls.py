@@ -114,8 +114,9 @@ class Controls:
         known = self._record(activation, rng)
         alternatives = Alternatives(pile, known, options, anatomy=self.alternatives.anatomy)
         blocks = len(alternatives.problems[0].grouped)
-        goal = Reproduction(arithmetic_of(pile.dtype, known.predictions), blocks)
-        bench = Workbench(alternatives, rng, goal, options.parameters, options.rows)
+        rows, clock = options.rows, options.clock
+        goal = Reproduction(arithmetic_of(pile.dtype, known.predictions), blocks, clock)
+        bench = Workbench(alternatives, rng, goal, options.parameters, rows, clock=clock)
         return bench, advance(begin(bench, rng), bench)
 
     def _record(self, activation: Activation, rng: np.random.Generator) -> Records:

@@ -103,7 +103,7 @@ class JointSearch:
         rows = options.rows or -(-STANDARD.equations // max(known.outputs, 1))
         self.sample = known.take(np.arange(min(rows, len(known))))
         arithmetic = arithmetic_of(pile.dtype, known.predictions)
-        self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as)
+        self.goal = Reproduction(arithmetic, len(problem.grouped), options.clock, pile.stored_as)
         self.trace = Trace(pile.ids)
         self.loose = Loose(tuple(self._with_odds(problem, group) for group in loose.groups))
         # Before the record is looked at, what the numbers alone say is the best.
@@ -156,7 +156,9 @@ class JointSearch:
         by, inputs, judge = self.options.parameters, problem.records.inputs, joint.judge
         most = by.seed_rows if judge.predictions.size >= by.quick else by.many_seed_rows
         some = inputs[self.rng.permutation(len(inputs))[:most]]
-        seeds, errors = rank_seeds(joint.problem, judge, some, by.ranked_rows, quick=False)
+        seeds, errors = rank_seeds(
+            joint.problem, judge, some, by.ranked_rows, quick=False, clock=self.options.clock
+        )
         joint = replace(joint, run=judge.run(seeds[0]))
         yield self._step("seeds", errors.tolist(), joint)
         return (yield from self._round(joint)), seeds

@@ -127,7 +127,7 @@ class _Loose:
                 problems,
                 len(pile),
                 options,
-                Reproduction(arithmetic_of(pile.dtype, self.known.predictions), 1),
+                Reproduction(arithmetic_of(pile.dtype, self.known.predictions), 1, options.clock),
                 guessed_last=bool(self.guess),
                 searched=start is not None,
                 divided=divided,

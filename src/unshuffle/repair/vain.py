@@ -191,7 +191,8 @@ class WrongRecord(Doubt):
         judge = problem.judge(known.take(np.arange(rows)))
         large = len(problem.grouped) > by.few_blocks
         inputs = problem.records.inputs[rng.permutation(len(problem.records))[: by.seed_rows]]
-        seeds, _ = rank_seeds(problem, judge, inputs, by.ranked_rows, quick=False)
+        clock = self.options.clock
+        seeds, _ = rank_seeds(problem, judge, inputs, by.ranked_rows, quick=False, clock=clock)
         lowest: Run = judge.run(best)
         for seed in seeds[: 1 if large else by.starts]:
             start, evidence = judge.run(seed), problem.evidence
