@@ -138,13 +138,15 @@ pieces PIECES
 
 RECORD = """
 records RECORDS{}
-    inputs and predictions: .csv, .csv.gz, .parquet or .npz{}
+    inputs and predictions: .csv or .tsv, also with .gz, .parquet or .npz{}
 --inputs NAME[,NAME…]
     columns that hold inputs (default: all the others, in file order)
 --predictions NAME[,NAME…]
-    columns that hold predictions (default: pred, pred_0, …, prediction…)
+    columns that hold predictions (default: pred, pred_0, …, y_pred, y_hat, prediction…;
+    else y, output, logit, … where no input comes behind)
 --targets NAME[,NAME…]
-    columns that hold targets (default: true, true_0, …, target…; not used to solve)
+    columns that hold targets (default: true, true_0, …, y_true, target…; not used to
+    solve)
 """
 ONE_RECORD, OPTIONAL_RECORD = RECORD.format("", ""), RECORD.format(", optional", "")
 

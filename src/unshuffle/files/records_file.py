@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats, twice
 from unshuffle.pieces.records import Records
 
-_PREDICTION = re.compile(r"pred(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
-_TARGET = re.compile(r"true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
+_READABLE = ".csv, .csv.gz, .tsv, .tsv.gz, .parquet, .npz"
+_PREDICTION = re.compile(r"(y_?)?(pred|hat)(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
+_PERHAPS_PREDICTION = re.compile(r"(y|outputs?|logits?)(_[0-9]+)?", re.IGNORECASE)
+_TARGET = re.compile(r"(y_?)?true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
 
 
 def read_records(
@@ -32,13 +35,16 @@ def read_records(
     Parameters
     ----------
     path
-        A .csv, .csv.gz, .parquet or .npz file. In .npz, a matrix stands for the columns
+        A .csv or .tsv file, either with .gz behind, a .parquet or .npz file. Commas, tabs or
+        semicolons separate the columns of a text. In .npz, a matrix stands for the columns
         `<key>_0`, `<key>_1`, …
     inputs, predictions, targets
         Names of columns, in the sequence of the network. By default, whatever their case, the
-        predictions are `pred`, `pred_0`, `pred_1`, … and all that begins with `prediction`; the
-        targets are `true`, `true_0`, `true_1`, … and all that begins with `target`; the inputs are
-        the others in the sequence of the file. No column has two roles.
+        predictions are `pred`, `pred_0`, `pred_1`, …, the same with `y_` before it or `hat` in its
+        place, and all that begins with `prediction`; the targets are `true`, `true_0`, …, `y_true`
+        and all that begins with `target`; the inputs are the others in the sequence of the file.
+        Where nothing is a prediction by that, `y`, `output` and `logit`, plural and numbered too,
+        are if no input comes behind them. No column has two roles.
     time_limit
         Seconds after which reading a text ends by a FileError, or the `Clock` that counts them.
 
@@ -88,13 +94,14 @@ def read_records(
         _matrix(predictions, columns),
         _matrix(targets, columns) if targets else None,
         name=shown(path),
+        columns=tuple(tuple(map(shown, names)) for names in (inputs, predictions, targets)),
     )
 
 
 def _open(path: Path, clock: Clock) -> Table:
     """Open a table as its suffix says; no record waits for the formats that it is not kept in."""
     name = path.name.lower()
-    if name.endswith((".csv", ".csv.gz")):
+    if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
         from unshuffle.files.csv_file import open_csv
 
         return open_csv(path, clock)
@@ -106,10 +113,9 @@ def _open(path: Path, clock: Clock) -> Table:
         from unshuffle.files.array_table import open_arrays
 
         return open_arrays(path)
-    raise FileError(
-        f"{shown(path)}: is no file of records by its name, which must end in "
-        ".csv, .csv.gz, .parquet, .npz"
-    )
+    from unshuffle.files.conversion import not_read
+
+    raise not_read(path, _READABLE)
 
 
 def _role(name: str) -> str:
@@ -121,7 +127,12 @@ def _role(name: str) -> str:
 def _guess(role: str, names: Sequence[str], *taken: Sequence[str] | None) -> list[str]:
     """Columns whose names say that they have the role, but for those that were given another."""
     others = {name for given in taken for name in given or ()}
-    return [name for name in names if _role(name) == role and name not in others]
+    found = [name for name in names if _role(name) == role and name not in others]
+    if found or role != "prediction":
+        return found
+    free = [name for name in names if _role(name) == "input" and name not in others]
+    last = [*takewhile(_PERHAPS_PREDICTION.fullmatch, reversed(free))][::-1]
+    return last if len(last) < len(free) else []
 
 
 def _matrix(names: Sequence[str], columns: Columns) -> Floats:
