@@ -14,6 +14,7 @@ from unshuffle.grouping import pair
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.pieces.clock import Clock
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import STRATEGIES
@@ -163,7 +164,7 @@ def test_a_wrong_pair_that_the_evidence_believes_in_is_repaired(dropped, rng):
     wrong = replace(right, matches=tuple(matches), scores=scores)
     assert len(set(wrong.pairs) & case.pairs) == 3
     problem = problem_of(case.pile, case.records, right.anatomy, wrong, RELU)
-    bench = Workbench([problem], rng, Reproduction("float32", 5))
+    bench = Workbench([problem], rng, Reproduction("float32", 5, Clock()))
     *_, last = advance(begin(bench, rng), bench)
     assert bench.confirmed(last)
     found = [case.pile.ids[position] for position in last.best.arrangement.ravel()]

@@ -53,7 +53,7 @@ def solve(
     seed: int = 0,
     permuted_units: bool = False,
     blueprint: Blueprint | None = None,
-    time_limit: float | None = None,
+    time_limit: float | Clock | None = None,
     on_step: OnStep | None = None,
     checkpoint: "Checkpoint | None" = None,
 ) -> Solution:
@@ -93,7 +93,8 @@ def solve(
         `signal`, `matching`, `activation` and `permuted_units` are of these blocks alone.
     time_limit
         Seconds after which the whole solve stops and reports its best; those that the search took
-        before it was cut off count.
+        before it was cut off count. A `Clock` counts from when it was made, as where one limit
+        holds for `read_records` too.
     on_step
         Called with the trace after every step of the search.
     checkpoint
@@ -127,9 +128,10 @@ def solve(
     if blueprint is not None:
         own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
         _refuse_beside_blueprint(own | {"matching": matching != "optimal"})
-    clock = Clock(time_limit, 0.0 if checkpoint is None else checkpoint.seconds)
+    clock = Clock.of(time_limit)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:
+        clock.used = checkpoint.seconds
         checkpoint.claim(pile, records, options, blueprint, permuted_units=permuted_units)
     given, records = len(records), records.distinct()
     usable = without_clipped(records)
@@ -297,16 +299,17 @@ def _annotated(
     if solution.pairing is not None and clock.left > -STANDARD.grace:
         notes = (*kept_coarsely(pile), *notes)
     if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
-        with suppress(KeyboardInterrupt):  # the answer is there, and is not lost for a note
-            notes += _noise(solution, pile, usable.predicted())
+        # The answer is there, and is not lost for a note.
+        with suppress(KeyboardInterrupt, OutOfTimeError):
+            notes += _noise(solution, pile, usable.predicted(), clock)
     if not notes:
         return solution
     outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome
     return solution.ended(outcome).noted(*notes)
 
 
-def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:
-    if not shows_noise(solution.network, known, pile.stored_as):
+def _noise(solution: Solution, pile: Pile, known: Records, clock: Clock) -> tuple[str, ...]:
+    if not shows_noise(solution.network, known, pile.stored_as, clock):
         return ()
     left = solution.mse**0.5
     share = 100 * left / float(known.predictions.std())

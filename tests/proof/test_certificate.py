@@ -10,7 +10,9 @@ from unshuffle import MlpNetwork, Outcome, Piece, Pile, Records, solve
 from unshuffle.blocks.mlp import INP, OUT, MlpBank
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.problem import Problem
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.proof.certificate import CONFIDENCE, Certificate, Contest, certify
+from unshuffle.solution.arranging import certified
 
 ROUNDING = 1e-6
 
@@ -242,3 +244,18 @@ def test_matched_pairs_alone_are_weighed_as_if_nothing_were_known(case, rng):
     matched = np.where(np.eye(5), 0.0, -np.inf)
     alone = certify(problem_of(case.network, noisy), order, ROUNDING)
     assert certify(problem_of(case.network, noisy, log_odds=matched), order, ROUNDING) == alone
+
+
+def test_what_noise_leaves_is_not_weighed_without_time(case, rng):
+    """What is reproduced to rounding is certified all the same: few rows do."""
+    over, order = Clock(1e-9), arranged(range(5))
+    exact = problem_of(case.network, case.records)
+    assert certify(exact, order, ROUNDING, clock=over) == certify(exact, order, ROUNDING)
+    noisy = problem_of(case.network, with_noise(case.records, rng, 0.1))
+    with pytest.raises(OutOfTimeError):
+        certify(noisy, order, ROUNDING, clock=over)
+    left, stored = noisy.known, ("float32",)
+    verdict = certified(noisy, order, stored, clock=over)
+    assert verdict.outcome is Outcome.BUDGET_SPENT
+    assert verdict.mse == certified(noisy, order, stored, clock=Clock()).mse
+    assert verdict.rows == len(left)

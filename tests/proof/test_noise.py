@@ -5,6 +5,7 @@ import pytest
 
 from unshuffle import MlpNetwork, Records
 from unshuffle.blocks.mlp import MlpStack
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.proof.noise import foretold, looks_like_noise
 
 
@@ -97,3 +98,28 @@ def test_what_follows_from_the_inputs_is_foretold_through_noise(case, rng):
     records = case.records
     assert foretold(records.inputs, records.predictions) > 12
     assert foretold(records.inputs, with_noise(records, rng, 1.0).predictions) > 4
+
+
+class Asked(Clock):
+    """A clock whose time is over once it was looked at so many times."""
+
+    looks = 0
+
+    @property
+    def left(self):
+        self.looks -= 1
+        return self.looks
+
+
+def test_the_time_limit_ends_each_long_part(case, rng):
+    """Nothing but rows are many where a record is long: the parts grow with the blocks."""
+    noisy, patient = with_noise(case.records, rng, 0.01), Asked()
+    patient.looks = 1000
+    assert looks_like_noise(case.network, noisy.take(np.arange(40)), patient) is not False
+    asked = 1000 - patient.looks
+    assert asked >= 1 + 12 + 5  # misfits that are drawn, and exchanges of neighbours
+    for looks in (1, 3, asked):
+        hasty = Asked()
+        hasty.looks = looks
+        with pytest.raises(OutOfTimeError):
+            looks_like_noise(case.network, noisy.take(np.arange(40)), hasty)

@@ -33,6 +33,11 @@ def altered_record(records: Records) -> tuple[str, ...]:
             f"{clipped} predictions are at the largest or the smallest value of their column, most "
             "of them at the same: they were clipped there"
         )
+    if known.size and (known > 0).all() and (known < 1).all():
+        notes.append(
+            "all predictions lie between 0 and 1: if a sigmoid came behind the last layer, give "
+            "the numbers before it, the logits"
+        )
     if standardised(records):
         notes.append(
             "every input column has mean 0 and variance 1 over just these rows, so the inputs were "

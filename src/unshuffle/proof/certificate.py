@@ -27,6 +27,7 @@ from unshuffle.ordering.linearization import linearize
 from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, with_swap_effects
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.independence import alike_blocks, independent_rows
@@ -178,6 +179,8 @@ def certify(
     arrangement: Arrangement,
     rounding: Column | float,
     tested: NDArray[np.float64] | None = None,
+    *,
+    clock: Clock | None = None,
 ) -> Certificate:
     """Weigh an arrangement against its rivals.
 
@@ -191,26 +194,35 @@ def certify(
         Root mean squared error that rounding explains: shape (outputs,), or one for all columns.
     tested
         Mean squared errors of all arrangements that were tested before this one was found.
+    clock
+        The time that there is for weighing what noise leaves; by default without a limit.
+
+    Raises
+    ------
+    OutOfTimeError
+        If noise is left, and no time.
 
     Notes
     -----
     Where rounding explains what is left, few rows are looked at, and no moves but exchanges of
-    neighbours: whatever shows at all decides. Where noise is left, some rows are, and all of them
-    if some do not decide everything.
+    neighbours: whatever shows at all decides, and the clock is not asked. Where noise is left, some
+    rows are, and all of them if some do not decide everything.
     """
     network = problem.network(arrangement)
     least = np.broadcast_to(np.square(rounding), problem.known.outputs)
     known = problem.known
     sample = independent_rows(network, _spread(known, SURE_ROWS))
-    rivals = _weigh(problem, arrangement, sample, window=1, nearest=1)
+    rivals = _weigh(problem, arrangement, sample, Clock(), window=1, nearest=1)
     if (rivals.mse <= least).all():
         certificate = _certificate(rivals, len(sample), least, least)
         chance = 0.0 if tested is None else _chance_fits(tested, rivals, float(least.mean()))
         return replace(certificate, chance=chance, alike=alike_blocks(network, sample))
+    clock = clock or Clock()
+    clock.check()
     pattern = find_pattern(network, known)
     for some in (_spread(known, SOME_ROWS), known):
         sample = independent_rows(network, some)
-        rivals = _weigh(problem, arrangement, sample, window=WINDOW, nearest=RIVALS)
+        rivals = _weigh(problem, arrangement, sample, clock, window=WINDOW, nearest=RIVALS)
         # Dependent rows say as much as a smaller number of independent ones.
         dependent = 1 + pattern.share / pattern.features * len(sample)
         variance = np.maximum(rivals.mse * dependent, least)
@@ -317,7 +329,13 @@ class _Rivals:
 
 
 def _weigh(
-    problem: Problem, arrangement: Arrangement, rows: Records, *, window: int, nearest: int
+    problem: Problem,
+    arrangement: Arrangement,
+    rows: Records,
+    clock: Clock,
+    *,
+    window: int,
+    nearest: int,
 ) -> _Rivals:
     """Sum up the effects of shifts, turns and the nearest swaps, chunk by chunk."""
     evidence = problem.evidence
@@ -341,6 +359,7 @@ def _weigh(
         effects = moves.effects.reshape(len(moves), outputs, len(chunk)).astype(np.float64)
         left = at.residual.reshape(outputs, -1).astype(np.float64)
         for output in range(outputs):
+            clock.check()
             gram[output] += effects[:, output] @ effects[:, output].T
             slopes[output] += effects[:, output] @ left[output]
         residual += np.square(left).sum(axis=1)

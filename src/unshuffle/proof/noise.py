@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.network import Network
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
@@ -99,7 +100,7 @@ def _regress(states: list[Floats], residual: Floats) -> Pattern:
     )
 
 
-def looks_like_noise(network: Network, known: Records) -> bool | None:
+def looks_like_noise(network: Network, known: Records, clock: Clock | None = None) -> bool | None:
     """Whether the residual of a network on rows with predictions is noise.
 
     Parameters
@@ -108,13 +109,22 @@ def looks_like_noise(network: Network, known: Records) -> bool | None:
         The arrangement.
     known
         Rows that all have predictions. At most 1024 of them, spread evenly, are looked at.
+    clock
+        The time that there is, by default without a limit: many blocks take long.
 
     Returns
     -------
     bool or None
         False where the residual is large or has a pattern; None where it shows none, and these
         rows would not show one of a wrong arrangement either.
+
+    Raises
+    ------
+    OutOfTimeError
+        If no time is left.
     """
+    clock = clock or Clock()
+    clock.check()
     states, residual = _states_and_residual(network, known.thinned(TESTED_ROWS))
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.square(residual)
@@ -126,9 +136,9 @@ def looks_like_noise(network: Network, known: Records) -> bool | None:
     kernels = _kernels(states)
     if _significant(kernels, residual):
         return False
-    misfits = _misfits(network, states[0], np.sqrt(means))
+    misfits = _misfits(network, states[0], np.sqrt(means), clock)
     if residual.size < FITTED * len(network.blocks):
-        basis = _exchanges(network, states[0])
+        basis = _exchanges(network, states[0], clock)
         misfits = [_without(misfit, basis) for misfit in misfits]
     found = [_significant(kernels, misfit) for misfit in misfits]
     return True if found and all(found) else None
@@ -166,7 +176,7 @@ def _significant(kernels: list[NDArray[np.float64]], residual: Floats) -> bool:
 
 
 def _misfits(
-    network: Network, inputs: Floats, sizes: NDArray[np.float64]
+    network: Network, inputs: Floats, sizes: NDArray[np.float64], clock: Clock
 ) -> list[NDArray[np.float64]]:
     """What wrong arrangements change in the predictions, of all drawn those closest in size.
 
@@ -177,6 +187,7 @@ def _misfits(
     right = _in_order(network, inputs, range(length))
     misfits, distances = [], []
     for draw in range(DRAWN):
+        clock.check()
         order = list(range(length))
         exchanges = EXCHANGES[draw % len(EXCHANGES)] if length > 1 else 0
         for _ in range(exchanges):
@@ -193,11 +204,12 @@ def _misfits(
     return [misfits[k] for k in closest]
 
 
-def _exchanges(network: Network, inputs: Floats) -> NDArray[np.float64]:
+def _exchanges(network: Network, inputs: Floats, clock: Clock) -> NDArray[np.float64]:
     """What each exchange of neighbours changes in the predictions, as orthonormal columns."""
     length = len(network.blocks)
     right, changes = _in_order(network, inputs, range(length)), []
     for at in range(length - 1):
+        clock.check()
         order = [*range(at), at + 1, at, *range(at + 2, length)]
         change = (_in_order(network, inputs, order) - right).reshape(-1)
         changes.append(change if np.isfinite(change).all() else np.zeros_like(change))

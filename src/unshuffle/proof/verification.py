@@ -11,6 +11,7 @@ from unshuffle.blocks.network import Network
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import RecordError
 from unshuffle.files.schema import Derived, Key, encode
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import QUANTISED
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import Certificate
@@ -120,8 +121,13 @@ def require_predictions(records: Records) -> Records:
     return known
 
 
-def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) -> Verdict:
-    """Judge an assembled network on rows that all have predictions; without any, it cannot be."""
+def judge_network(
+    network: Network, known: Records, stored_as: tuple[str, ...], clock: Clock
+) -> Verdict:
+    """Judge an assembled network on rows that all have predictions; without any, it cannot be.
+
+    Whether noise explains what is left is not judged where no time is left for it.
+    """
     if not len(known):
         nothing = Tolerance(np.zeros(0), np.zeros(0))
         return Verdict(Outcome.ESTIMATE, np.nan, np.nan, 0, nothing)
@@ -133,18 +139,30 @@ def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) 
     elif _kept_coarsely(network, known, stored_as, rounding, errors):
         outcome = Outcome.APPROXIMATE
     else:
-        noise = looks_like_noise(network, known)
-        outcome = {True: Outcome.APPROXIMATE, False: Outcome.MISFIT, None: Outcome.UNDECIDED}[noise]
+        outcome = _judged_by_noise(network, known, clock)
     return Verdict(outcome, mse, peak, len(known), rounding)
 
 
-def shows_noise(network: Network, known: Records, stored_as: tuple[str, ...]) -> bool:
-    """Whether noise in the predictions, and nothing else, explains what a network leaves."""
+def _judged_by_noise(network: Network, known: Records, clock: Clock) -> Outcome:
+    """What it says of a network whether what it leaves looks like noise."""
+    try:
+        noise = looks_like_noise(network, known, clock)
+    except OutOfTimeError:
+        return Outcome.BUDGET_SPENT
+    return {True: Outcome.APPROXIMATE, False: Outcome.MISFIT, None: Outcome.UNDECIDED}[noise]
+
+
+def shows_noise(network: Network, known: Records, stored_as: tuple[str, ...], clock: Clock) -> bool:
+    """Whether noise in the predictions, and nothing else, explains what a network leaves.
+
+    An `OutOfTimeError` says that no time was left to tell.
+    """
+    clock.check()
     with single_threaded_blas():
         errors, rounding = _measured(network, known)
         explained = rounding.admits(errors)
         explained = explained or _kept_coarsely(network, known, stored_as, rounding, errors)
-        return not explained and looks_like_noise(network, known) is True
+        return not explained and looks_like_noise(network, known, clock) is True
 
 
 def _measured(network: Network, known: Records) -> tuple[NDArray[np.float64], Tolerance]:

@@ -21,6 +21,7 @@ from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.answer import answer_hash
 from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import certify
@@ -136,7 +137,9 @@ class Searching:
     def _workbench(self, problem: Problem, rng: np.random.Generator) -> Workbench:
         pile, options = self.alternatives.pile, self.alternatives.options
         arithmetic = arithmetic_of(pile.dtype, problem.known.predictions)
-        goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as, options.goal)
+        goal = Reproduction(
+            arithmetic, len(problem.grouped), options.clock, pile.stored_as, options.goal
+        )
         rows, clock = options.rows, options.clock
         if options.strategy == "classic":
             rows = min(rows or options.classic.rows, len(problem.known))
@@ -173,21 +176,25 @@ def certified(
     stored_as: tuple[str, ...],
     tested: NDArray[np.float64] | None = None,
     *,
+    clock: Clock,
     finished: bool = True,
 ) -> Verdict:
     """Judge a complete arrangement, and weigh it against its rivals where it is reproduced.
 
     Of what a search has not finished only an exact reproduction is believed: what else it leaves
     unexplained might be what it would still have mended. Where the record speaks for a rival the
-    arrangement is a misfit.
+    arrangement is a misfit. Of noise nothing is said for which no time was left.
     """
-    verdict = judge_network(problem.network(arrangement), problem.known, stored_as)
+    verdict = judge_network(problem.network(arrangement), problem.known, stored_as, clock)
     if verdict.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE):
         return verdict
     exact = verdict.outcome is Outcome.EXACT
     if not (exact or finished):
         return replace(verdict, outcome=Outcome.UNDECIDED)
-    certificate = certify(problem, arrangement, verdict.tolerance.rms, tested)
+    try:
+        certificate = certify(problem, arrangement, verdict.tolerance.rms, tested, clock=clock)
+    except OutOfTimeError:
+        return replace(verdict, outcome=Outcome.BUDGET_SPENT)
     if certificate.refuted and not exact:
         return replace(verdict, outcome=Outcome.MISFIT)
     outcome = verdict.outcome if certificate.decided else Outcome.AMBIGUOUS
@@ -211,12 +218,14 @@ def conclude(
     networks = [one.network(arrangement) for one in fitting]
     network, verdict, outcome = networks[0], UNVERIFIED, Outcome.INTERRUPTED
     finished = ending not in (Ending.OUT_OF_TIME, Ending.INTERRUPTED)
-    phase = alternatives.options.clock.phase("verify")
+    clock = alternatives.options.clock
     # After an interruption what is known is the answer, and nothing is claimed of it.
-    with suppress(KeyboardInterrupt), single_threaded_blas(), phase:
+    with suppress(KeyboardInterrupt), single_threaded_blas(), clock.phase("verify"):
         network = best_fitting(networks, known)
         arranged = fitting[networks.index(network)]
-        verdict = certified(arranged, arrangement, pile.stored_as, trace.errors, finished=finished)
+        verdict = certified(
+            arranged, arrangement, pile.stored_as, trace.errors, clock=clock, finished=finished
+        )
         doubtful = verdict.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
         others = [each for each in networks if each is not network]
         if doubtful and not clearly_best(network, others, known):
@@ -235,7 +244,7 @@ def conclude(
         activation=network.blocks.activation.name if isinstance(network.blocks, MlpStack) else "",
         pairing=alternatives.pairing,
         certificate=verdict.certificate,
-        seconds=alternatives.options.clock.seconds,
+        seconds=clock.seconds,
         trace=trace,
         network=network,
         parameters=alternatives.options.numbers,

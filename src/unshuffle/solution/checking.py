@@ -63,5 +63,6 @@ def verify(
         alternatives = Problems(pile, known, options, anatomy=anatomy.with_last(last))
         positions = [pile.index[name] for name in answer[:-1]]
         arrangement = np.array(positions, np.intp).reshape(-1, 2)
-        verdict = certified(alternatives.problems[0], arrangement, pile.stored_as)
+        problem, clock = alternatives.problems[0], options.clock
+        verdict = certified(problem, arrangement, pile.stored_as, clock=clock)
     return replace(verdict, sha256=answer_hash(named))

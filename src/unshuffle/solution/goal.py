@@ -1,5 +1,6 @@
 """The goal of a search: to reproduce the record."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from unshuffle.blocks.network import mean_square, mean_squares
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import certify
 from unshuffle.proof.outcome import Outcome
@@ -37,6 +39,7 @@ class Reproduction:
 
     arithmetic: str  # the dtype that the record was computed in
     blocks: int  # of a complete arrangement, at least
+    clock: Clock
     stored_as: tuple[str, ...] | None = None  # None where noise is never an explanation
     by: GoalParameters = field(default_factory=GoalParameters)
 
@@ -57,9 +60,13 @@ class Reproduction:
         """Whether noise, or coarsely stored numbers, explain what is left of the record."""
         if self.stored_as is None:
             return False
-        verdict = judge_network(problem.network(arrangement), problem.known, self.stored_as)
+        network, known = problem.network(arrangement), problem.known
+        verdict = judge_network(network, known, self.stored_as, self.clock)
         return verdict.outcome is Outcome.APPROXIMATE
 
     def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
         """Whether rows tell such an arrangement from all that it could be mistaken for."""
-        return certify(replace(problem, records=rows), arrangement, rounding=0.0).decided
+        some = replace(problem, records=rows)
+        with suppress(OutOfTimeError):
+            return certify(some, arrangement, rounding=0.0, clock=self.clock).decided
+        return False
