@@ -28,13 +28,13 @@ from unshuffle.oracle.storage import is_oracle, read_oracle, read_story
 from unshuffle.ordering.descent import descend
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement, Kind, Role
-from unshuffle.proof.certificate import CONFIDENCE, certify
+from unshuffle.proof.certificate import STANDARD, certify
 from unshuffle.proof.tolerance import rounding_tolerance
 
 RECIPES = ("adam", "adamw", "adamw-heavy", "gelu", "zero-init", "adam-3-epochs", "depth-12")
 RECIPES += ("width-32", "square", "silu", "one-cycle", "bits-3", "smooth", "smooth-3")
 
-LEVELS = (0.5, 0.9, CONFIDENCE, 0.999, 1.0)
+LEVELS = (0.5, 0.9, STANDARD.confidence, 0.999, 1.0)
 """Edges of the classes of confidence that are counted."""
 
 
@@ -171,7 +171,7 @@ def table(found: dict[tuple[float, int], list[Statement]]) -> list[tuple[str, ..
                 if low <= one.confidence < high or (high == 1.0 and one.confidence == 1.0)
             ]
             cells.append(f"{sum(held)} of {len(held)}" if held else "–")
-        made = [one.holds for one in each if one.confidence >= CONFIDENCE]
+        made = [one.holds for one in each if one.confidence >= STANDARD.confidence]
         low, high = wilson(sum(made), len(made))
         lines.append(
             (

@@ -1,6 +1,5 @@
 """The front door of the library: `solve`."""
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.proof.coarseness import kept_coarsely
 from unshuffle.proof.outcome import CONVERGED, FINAL, SETTLED, Outcome
-from unshuffle.proof.verification import shows_noise
+from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import (
     EVIDENT,
@@ -337,24 +336,17 @@ def _annotated(
     """
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
-    notes = altered_record(records)
+    notes = altered_record(records, solution.cut)
     if solution.pairing is not None and clock.left > -GRACE:
         notes = (*kept_coarsely(pile), *notes)
-    if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
-        with suppress(KeyboardInterrupt):  # the answer is there, and is not lost for a note
-            notes += _noise(solution, pile, usable.predicted())
+    if solution.explanation is Explanation.NOISE:
+        left = solution.mse**0.5
+        share = 100 * left / float(usable.predicted().predictions.std())
+        notes += (
+            f"predictions carry what looks like noise: {left:.2g}, {share:.2g} % of their spread, "
+            "does not follow from the inputs",
+        )
     if not notes:
         return solution
     outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome
     return solution.ended(outcome).noted(*notes)
-
-
-def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:
-    if not shows_noise(solution.network, known, pile.stored_as):
-        return ()
-    left = solution.mse**0.5
-    share = 100 * left / float(known.predictions.std())
-    return (
-        f"predictions carry what looks like noise: {left:.2g}, {share:.2g} % of their spread, "
-        "does not follow from the inputs",
-    )

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from unshuffle import Outcome, Records, solve
-from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
+from unshuffle.proof.alterations import (
+    admits_clipped,
+    altered_record,
+    clipped_predictions,
+    standardised,
+    without_clipped,
+)
 
 
 def clipped(records):
@@ -26,7 +32,7 @@ def test_rounding_and_standardised_inputs_are_noticed(dropped):
     records = dropped(rows=500).records
     inputs = (records.inputs - records.inputs.mean(axis=0)) / records.inputs.std(axis=0)
     (one, other) = altered_record(Records(inputs, np.round(records.predictions, 2)))
-    assert one == "predictions are rounded to 2 decimals"
+    assert one == "predictions have no more than 2 decimals"
     assert "standardised" in other
 
 
@@ -61,3 +67,31 @@ def test_rounded_predictions_are_not_taken_for_clipped_ones(dropped, decimals):
     records = dropped(rows=500).records
     rounded = replace(records, predictions=np.round(records.predictions, decimals))
     assert without_clipped(rounded) is rounded
+
+
+@pytest.mark.parametrize(
+    ("rows", "largest", "clipped"),
+    [(4000, 40, True), (4000, 10, False), (100, 8, True), (100, 3, False)],
+)
+def test_half_a_percent_and_five_predictions_at_an_end_were_clipped(rng, rows, largest, clipped):
+    values = rng.permutation(np.minimum(np.arange(float(rows)), rows - largest))[:, None]
+    assert clipped_predictions(values).any() == clipped
+
+
+@pytest.mark.parametrize(("inside", "clipped"), [(8, True), (15, False)])
+def test_values_shared_inside_a_column_tell_of_rounding(rng, inside, clipped):
+    """Of 4,000 predictions twenty at an end are clipped ones, unless ten share another value."""
+    values = np.arange(4000.0)
+    values[:inside] = values[inside - 1]
+    values[0] = -1  # the smallest is alone
+    values = rng.permutation(np.minimum(values, 3960))[:, None]
+    assert clipped_predictions(values).any() == clipped
+
+
+@pytest.mark.parametrize(("off", "standard"), [(0.5e-4, True), (2e-4, False)])
+@pytest.mark.parametrize("moment", ["mean", "deviation"])
+def test_columns_are_standardised_to_a_ten_thousandth(rng, off, standard, moment):
+    inputs = rng.normal(size=(500, 3))
+    inputs = (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)
+    inputs[:, 1] = inputs[:, 1] + off if moment == "mean" else inputs[:, 1] * (1 + off)
+    assert standardised(Records(inputs, inputs[:, :1])) is standard

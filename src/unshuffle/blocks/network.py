@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.blocks.bank import Stack
 from unshuffle.blocks.ends import Ends
@@ -20,6 +21,12 @@ def mean_square(residual: Floats) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         error = float(np.mean(np.square(residual, dtype=np.float64)))
     return error if np.isfinite(error) else np.inf
+
+
+def mean_squares(values: Floats) -> NDArray[np.float64]:
+    """Mean square of each column in double precision, shape (columns,)."""
+    squares: NDArray[np.float64] = np.mean(np.square(values, dtype=np.float64), axis=0)
+    return squares
 
 
 def run_forward(apply: Callable[[int, Floats], Floats], states: Floats, start: int = 0) -> None:

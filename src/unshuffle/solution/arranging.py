@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.mlp import MlpStack
+from unshuffle.blocks.network import mean_square, mean_squares
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
@@ -25,11 +26,12 @@ from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import certify
+from unshuffle.proof.decimals import cut_of, uncut
 from unshuffle.proof.outcome import Outcome
-from unshuffle.proof.tolerance import arithmetic_of, rounding_tolerance
+from unshuffle.proof.tolerance import Tolerance, arithmetic_of, rounding_tolerance
 from unshuffle.proof.verification import (
     UNVERIFIED,
-    Verdict,
+    Verification,
     best_fitting,
     clearly_best,
     judge_network,
@@ -53,7 +55,7 @@ class Reproduction:
 
     def reproduces(self, judge: Judge, run: Run) -> bool:
         """Whether a run reproduces a judge's rows to rounding."""
-        scale = np.mean(np.square(judge.predictions, dtype=np.float64))
+        scale = mean_square(judge.predictions)
         if len(run) < self.blocks or run.error > PROMISING**2 * scale:
             return False
         some = judge.records.take(np.arange(min(TOLERANCE_ROWS, len(judge.inputs))))
@@ -62,19 +64,20 @@ class Reproduction:
         if not run.error <= tolerance.mse:  # the mean over the columns
             return False
         errors = judge.ends.leave(judge.run(run.arrangement).states[-1]) - judge.predictions
-        squares = np.mean(np.square(errors, dtype=np.float64), axis=0)
-        return bool((squares <= np.square(tolerance.rms)).all())
+        return bool((mean_squares(errors) <= np.square(tolerance.rms)).all())
 
     def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
         """Whether noise, or coarsely stored numbers, explain what is left of the record."""
         if self.stored_as is None:
             return False
-        verdict = judge_network(problem.network(arrangement), problem.known, self.stored_as)
-        return verdict.outcome is Outcome.APPROXIMATE
+        found = judge_network(problem.network(arrangement), problem.known, self.stored_as)
+        return found.outcome is Outcome.APPROXIMATE
 
     def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
         """Whether rows tell such an arrangement from all that it could be mistaken for."""
-        return certify(replace(problem, records=rows), arrangement, rounding=0.0).decided
+        own, kept = problem.network(arrangement).predict(rows.inputs), rows.predictions
+        cut = cut_of(own, kept, Tolerance(*np.zeros((2, rows.outputs))))
+        return certify(replace(problem, records=uncut(rows, cut)), arrangement, 0.0).decided
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,24 +210,25 @@ def certified(
     tested: NDArray[np.float64] | None = None,
     *,
     finished: bool = True,
-) -> Verdict:
+) -> Verification:
     """Judge a complete arrangement, and weigh it against its rivals where it is reproduced.
 
     Of what a search has not finished only an exact reproduction is believed: what else it leaves
     unexplained might be what it would still have mended. Where the record speaks for a rival the
     arrangement is a misfit.
     """
-    verdict = judge_network(problem.network(arrangement), problem.known, stored_as)
-    if verdict.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE):
-        return verdict
-    exact = verdict.outcome is Outcome.EXACT
+    found = judge_network(problem.network(arrangement), problem.known, stored_as)
+    if found.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE):
+        return found
+    exact = found.outcome is Outcome.EXACT
     if not (exact or finished):
-        return replace(verdict, outcome=Outcome.UNDECIDED)
-    certificate = certify(problem, arrangement, verdict.tolerance.rms, tested)
+        return replace(found, outcome=Outcome.UNDECIDED, explanation=None)
+    problem = replace(problem, records=uncut(problem.records, found.cut))
+    certificate = certify(problem, arrangement, found.tolerance.rms, tested)
     if certificate.refuted and not exact:
-        return replace(verdict, outcome=Outcome.MISFIT)
-    outcome = verdict.outcome if certificate.decided else Outcome.AMBIGUOUS
-    return replace(verdict, outcome=outcome, certificate=certificate)
+        return replace(found, outcome=Outcome.MISFIT, explanation=None)
+    outcome = found.outcome if certificate.decided else Outcome.AMBIGUOUS
+    return replace(found, outcome=outcome, certificate=certificate)
 
 
 def conclude(
@@ -242,32 +246,34 @@ def conclude(
     pile, known = alternatives.pile, alternatives.problems[0].known
     fitting = [one for one in alternatives.problems if as_it_is or one.evidence.admits(arrangement)]
     networks = [one.network(arrangement) for one in fitting]
-    network, verdict, outcome = networks[0], UNVERIFIED, Outcome.INTERRUPTED
+    network, found, outcome = networks[0], UNVERIFIED, Outcome.INTERRUPTED
     finished = ending not in (Ending.OUT_OF_TIME, Ending.INTERRUPTED)
     phase = alternatives.options.clock.phase("verify")
     # After an interruption what is known is the answer, and nothing is claimed of it.
     with suppress(KeyboardInterrupt), single_threaded_blas(), phase:
         network = best_fitting(networks, known)
         arranged = fitting[networks.index(network)]
-        verdict = certified(arranged, arrangement, pile.stored_as, trace.errors, finished=finished)
-        doubtful = verdict.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
+        found = certified(arranged, arrangement, pile.stored_as, trace.errors, finished=finished)
+        doubtful = found.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
         others = [each for each in networks if each is not network]
         if doubtful and not clearly_best(network, others, known):
-            verdict = replace(verdict, outcome=Outcome.UNDECIDED, certificate=None)
-        outcome = _outcome(verdict, ending)
+            found = replace(found, outcome=Outcome.UNDECIDED, explanation=None, certificate=None)
+        outcome = _outcome(found, ending)
     last = alternatives.last_of(arrangement)
     applied = [name for block in trace.names(arrangement) for name in block]
     return Solution(
         outcome=outcome,
         arrangement=arrangement,
         last=last,
-        mse=verdict.mse,
-        max_abs_error=verdict.max_abs_error,
-        rows=verdict.rows,
+        mse=found.mse,
+        max_abs_error=found.max_abs_error,
+        rows=found.rows,
         sha256=answer_hash(applied if last is None else [*applied, last]),
         activation=network.blocks.activation.name if isinstance(network.blocks, MlpStack) else "",
         pairing=alternatives.pairing,
-        certificate=verdict.certificate,
+        certificate=found.certificate,
+        explanation=found.explanation,
+        cut=found.cut,
         seconds=alternatives.options.clock.seconds,
         trace=trace,
         network=network,
@@ -289,12 +295,12 @@ def _complete(arrangement: Arrangement, problem: Problem) -> Arrangement:
     return np.concatenate([arrangement, problem.grouped[left]])
 
 
-def _outcome(verdict: Verdict, ending: Ending | None) -> Outcome:
+def _outcome(found: Verification, ending: Ending | None) -> Outcome:
     """What fits outranks why the search stopped."""
-    if verdict.outcome not in (Outcome.MISFIT, Outcome.UNDECIDED):
-        return verdict.outcome
+    if found.outcome not in (Outcome.MISFIT, Outcome.UNDECIDED):
+        return found.outcome
     if ending is Ending.OUT_OF_TIME:
         return Outcome.BUDGET_SPENT
     if ending is Ending.INTERRUPTED:
         return Outcome.INTERRUPTED
-    return Outcome.LOCAL_OPTIMUM if verdict.outcome is Outcome.MISFIT else Outcome.UNDECIDED
+    return Outcome.LOCAL_OPTIMUM if found.outcome is Outcome.MISFIT else Outcome.UNDECIDED

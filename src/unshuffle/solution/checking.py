@@ -13,7 +13,7 @@ from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, pars
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
-from unshuffle.proof.verification import Verdict, require_predictions
+from unshuffle.proof.verification import Verification, require_predictions
 from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.arranging import certified
 from unshuffle.solution.options import Options
@@ -25,7 +25,7 @@ def verify(
     answer: str | Sequence[PieceId],
     *,
     activation: str | None = None,
-) -> Verdict:
+) -> Verification:
     """Compute the error of an arrangement over the whole record, and say how sure it is.
 
     Parameters
@@ -63,5 +63,5 @@ def verify(
         alternatives = Alternatives(pile, known, options, anatomy=anatomy.with_last(last))
         positions = [pile.index[name] for name in answer[:-1]]
         arrangement = np.array(positions, np.intp).reshape(-1, 2)
-        verdict = certified(alternatives.problems[0], arrangement, pile.stored_as)
-    return replace(verdict, sha256=answer_hash(named))
+        found = certified(alternatives.problems[0], arrangement, pile.stored_as)
+    return replace(found, sha256=answer_hash(named))
