@@ -294,7 +294,7 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     """Whether clipped predictions speak for a solution, or do not matter since it is none."""
     if solution.outcome not in SETTLED:
         return True
-    return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
+    return admits_clipped(solution.network, records, solution.max_abs_error)
 
 
 def _with_word_of_units(solution: Solution, clock: Clock) -> Solution:

@@ -44,9 +44,9 @@ def test_clipped_predictions_count_as_unknown(dropped):
     (note,) = altered_record(records)
     assert note.startswith(f"{many} predictions are at")
     assert len(without_clipped(records).predicted()) == 600 - many
-    assert admits_clipped(case.network, records, slack=0.0)
+    assert admits_clipped(case.network, records, 0.0)
     off = replace(case.network.last, bias=case.network.last.bias - 1)
-    assert not admits_clipped(replace(case.network, ends=off), records, slack=0.0)
+    assert not admits_clipped(replace(case.network, ends=off), records, 0.0)
     solution = solve(case.pile, records)
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation
@@ -95,3 +95,13 @@ def test_columns_are_standardised_to_a_ten_thousandth(rng, off, standard, moment
     inputs = (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)
     inputs[:, 1] = inputs[:, 1] + off if moment == "mean" else inputs[:, 1] * (1 + off)
     assert standardised(Records(inputs, inputs[:, :1])) is standard
+
+
+@pytest.mark.parametrize(("short", "admitted"), [(1, True), (4, False)])
+def test_a_network_falls_short_of_a_limit_by_twice_its_largest_error(dropped, short, admitted):
+    case = dropped(rows=600)
+    # The row that reaches the limit, and no more, falls short of it by the offset.
+    limit = np.sort(case.records.predictions[:, 0])[-50]
+    exact = replace(case.records, predictions=np.minimum(case.records.predictions, limit))
+    off = replace(case.network.last, bias=case.network.last.bias - np.float32(0.01))
+    assert admits_clipped(replace(case.network, ends=off), exact, 0.01 / short) is admitted

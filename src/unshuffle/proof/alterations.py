@@ -25,6 +25,8 @@ class AlterationParameters:
     shared
         Part of that number from which on a value inside the column is shared as well, so that
         shared values tell of rounding, or of few distinct inputs.
+    slack
+        Largest errors of the other rows by which a network may fall short of a limit.
     standardised
         Largest mean, and distance of the standard deviation from 1, of columns that were
         standardised on the rows of the record. Those of other rows are off by more, unless there
@@ -34,6 +36,7 @@ class AlterationParameters:
     clipped: float = 0.005
     fewest: int = 5
     shared: float = 0.5
+    slack: float = 2.0
     standardised: float = 1e-4
 
 
@@ -109,13 +112,15 @@ def without_clipped(records: Records) -> Records:
     return replace(records, predictions=np.where(clipped, np.nan, records.predictions))
 
 
-def admits_clipped(network: Network, records: Records, slack: float) -> bool:
+def admits_clipped(
+    network: Network, records: Records, max_abs_error: float, by: AlterationParameters = STANDARD
+) -> bool:
     """Whether a network is at, or beyond, the limit wherever predictions were clipped.
 
-    It may fall short of it by the slack, in the unit of the predictions.
+    The maximum absolute error is that on all other rows.
     """
     known = records.predicted()
     clipped = clipped_predictions(known.predictions)
     ends = np.where(known.predictions == known.predictions.max(axis=0), 1, -1)
     beyond = (network.predict(known.inputs) - known.predictions) * ends
-    return bool((beyond[clipped] >= -slack).all())
+    return bool((beyond[clipped] >= -by.slack * max_abs_error).all())
