@@ -10,6 +10,7 @@ from unshuffle.errors import AnswerError, RecordError, UsageError
 from unshuffle.grouping import pair
 from unshuffle.grouping.signals import log_norm_correlation
 from unshuffle.ordering.linearization import linearize
+from unshuffle.proof.verification import Explanation
 from unshuffle.solution.options import STRATEGIES
 
 each_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -219,8 +220,9 @@ def test_noisy_predictions_are_said(dropped, rng):
     assert noisy.outcome is Outcome.APPROXIMATE
     (note,) = noisy.findings.notes
     assert note.startswith(f"predictions carry what looks like noise: {noise.std():.2g}, 1 % of")
+    assert noisy.explanation is Explanation.NOISE
     coarse = solve(case.pile, Records(case.records.inputs, np.round(predictions, 2)))
-    assert coarse.outcome is Outcome.APPROXIMATE
+    assert (coarse.outcome, coarse.explanation) == (Outcome.APPROXIMATE, Explanation.DECIMALS)
     assert coarse.findings.notes == ("predictions are rounded to 2 decimals",)
 
 

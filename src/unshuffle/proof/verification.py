@@ -91,6 +91,10 @@ class Verification:
     sha256: str = ""
     certificate: Certificate | None = None
 
+    def withdrawn(self, outcome: Outcome) -> "Verification":
+        """With another outcome, and nothing claimed."""
+        return replace(self, outcome=outcome, explanation=None, cut=None, certificate=None)
+
     def summary(self) -> dict[str, Any]:
         """The verification as plain values, ready for JSON."""
         return encode(self)

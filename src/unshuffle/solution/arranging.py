@@ -222,11 +222,11 @@ def certified(
         return found
     exact = found.outcome is Outcome.EXACT
     if not (exact or finished):
-        return replace(found, outcome=Outcome.UNDECIDED, explanation=None)
+        return found.withdrawn(Outcome.UNDECIDED)
     problem = replace(problem, records=uncut(problem.records, found.cut))
     certificate = certify(problem, arrangement, found.tolerance.rms, tested)
     if certificate.refuted and not exact:
-        return replace(found, outcome=Outcome.MISFIT, explanation=None)
+        return found.withdrawn(Outcome.MISFIT)
     outcome = found.outcome if certificate.decided else Outcome.AMBIGUOUS
     return replace(found, outcome=outcome, certificate=certificate)
 
@@ -257,7 +257,7 @@ def conclude(
         doubtful = found.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
         others = [each for each in networks if each is not network]
         if doubtful and not clearly_best(network, others, known):
-            found = replace(found, outcome=Outcome.UNDECIDED, explanation=None, certificate=None)
+            found = found.withdrawn(Outcome.UNDECIDED)
         outcome = _outcome(found, ending)
     last = alternatives.last_of(arrangement)
     applied = [name for block in trace.names(arrangement) for name in block]
