@@ -306,7 +306,7 @@ def interleave(one, other):
     return not (max(a, b) < min(c, d) or max(c, d) < min(a, b))
 
 
-@pytest.mark.parametrize("size", [0.1, 0.3])
+@pytest.mark.parametrize("size", [0.3, 1.0, 3.0])
 def test_log_odds_are_those_of_all_rivals_by_brute_force(rng, size):
     """Bayes' rule over every single move, and every two that can be made together.
 
@@ -317,7 +317,7 @@ def test_log_odds_are_those_of_all_rivals_by_brute_force(rng, size):
     inputs = rng.normal(size=(400, 5))
     right = network.predict(inputs)
     single = shift_effect(network, inputs, (2, 3))
-    noise = size * np.sqrt(400) * single.std() * rng.normal(size=right.shape)
+    noise = size * np.sqrt(np.sum(single**2)) * rng.normal(size=right.shape)
     records = Records(inputs, right + noise)
     effort = Effort(screened=400)
     certificate = certify(problem_of(network, records), arranged(range(length)), 0.0, effort=effort)
