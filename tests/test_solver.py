@@ -15,6 +15,7 @@ from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.clock import Clock
+from unshuffle.proof.verification import Explanation
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import STRATEGIES
@@ -257,8 +258,9 @@ def test_noisy_predictions_are_said(dropped, rng):
     assert noisy.outcome is Outcome.APPROXIMATE
     (note,) = noisy.findings.notes
     assert note.startswith(f"predictions carry what looks like noise: {noise.std():.2g}, 1 % of")
+    assert noisy.explanation is Explanation.NOISE
     coarse = solve(case.pile, Records(case.records.inputs, np.round(predictions, 2)))
-    assert coarse.outcome is Outcome.APPROXIMATE
+    assert (coarse.outcome, coarse.explanation) == (Outcome.APPROXIMATE, Explanation.DECIMALS)
     assert coarse.findings.notes == ("predictions are rounded to 2 decimals",)
 
 

@@ -17,7 +17,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.proof.coarseness import kept_coarsely
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
-from unshuffle.proof.verification import shows_noise
+from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import REPAIRS, serving, suspected
 from unshuffle.repair.repair import NOT_TRIED, STANDARD, UNSOLVED, Repair, pauses
@@ -283,7 +283,7 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     """Whether clipped predictions speak for a solution, or do not matter since it is none."""
     if solution.outcome not in SETTLED:
         return True
-    return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
+    return admits_clipped(solution.network, records, solution.max_abs_error)
 
 
 def _annotated(
@@ -295,25 +295,17 @@ def _annotated(
     """
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
-    notes = altered_record(records)
+    notes = altered_record(records, solution.cut)
     if solution.pairing is not None and clock.left > -STANDARD.grace:
         notes = (*kept_coarsely(pile), *notes)
-    if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
-        # The answer is there, and is not lost for a note.
-        with suppress(KeyboardInterrupt, OutOfTimeError):
-            notes += _noise(solution, pile, usable.predicted(), clock)
+    if solution.explanation is Explanation.NOISE:
+        left = solution.mse**0.5
+        share = 100 * left / float(usable.predicted().predictions.std())
+        notes += (
+            f"predictions carry what looks like noise: {left:.2g}, {share:.2g} % of their spread, "
+            "does not follow from the inputs",
+        )
     if not notes:
         return solution
     outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome
     return solution.ended(outcome).noted(*notes)
-
-
-def _noise(solution: Solution, pile: Pile, known: Records, clock: Clock) -> tuple[str, ...]:
-    if not shows_noise(solution.network, known, pile.stored_as, clock):
-        return ()
-    left = solution.mse**0.5
-    share = 100 * left / float(known.predictions.std())
-    return (
-        f"predictions carry what looks like noise: {left:.2g}, {share:.2g} % of their spread, "
-        "does not follow from the inputs",
-    )

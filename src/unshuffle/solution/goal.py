@@ -12,8 +12,9 @@ from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import certify
+from unshuffle.proof.decimals import cut_of, uncut
 from unshuffle.proof.outcome import Outcome
-from unshuffle.proof.tolerance import rounding_tolerance
+from unshuffle.proof.tolerance import Tolerance, rounding_tolerance
 from unshuffle.proof.verification import judge_network
 
 
@@ -53,7 +54,7 @@ class Reproduction:
         tolerance = rounding_tolerance(network, some.inputs, some.predictions, self.arithmetic)
         if not run.error <= tolerance.mse:  # the mean over the columns
             return False
-        squares = mean_squares(judge.ends.leave(run.states[-1]) - judge.predictions, axis=0)
+        squares = mean_squares(judge.ends.leave(run.states[-1]) - judge.predictions)
         return bool((squares <= np.square(tolerance.rms)).all())
 
     def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
@@ -61,12 +62,14 @@ class Reproduction:
         if self.stored_as is None:
             return False
         network, known = problem.network(arrangement), problem.known
-        verdict = judge_network(network, known, self.stored_as, self.clock)
-        return verdict.outcome is Outcome.APPROXIMATE
+        found = judge_network(network, known, self.stored_as, self.clock)
+        return found.outcome is Outcome.APPROXIMATE
 
     def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
         """Whether rows tell such an arrangement from all that it could be mistaken for."""
-        some = replace(problem, records=rows)
+        own, kept = problem.network(arrangement).predict(rows.inputs), rows.predictions
+        cut = cut_of(own, kept, Tolerance(*np.zeros((2, rows.outputs))))
+        some = replace(problem, records=uncut(rows, cut))
         with suppress(OutOfTimeError):
             return certify(some, arrangement, rounding=0.0, clock=self.clock).decided
         return False
