@@ -2,10 +2,11 @@
 
     python benchmarks/calibration.py --zoo .zoo [RECIPE …] [--noise SHARE …] [--rows N …]
 
-Every oracle of the zoo is asked for predictions, which get normal noise. The best-fitting order is
-looked for from the right one, so that what is judged is the certificate and not the search. Then
-each statement about neighbours and pairs is held against the truth, by how sure it was. So is how
-sure `pair` calls each pair that it finds, by the weights alone and with a record.
+Every oracle of the zoo is asked for predictions, which get normal noise. Its layers are solved as a
+pile, and from where that ends the best-fitting arrangement is looked for without the evidence of
+the weights. Where it reproduces the record each statement about neighbours and pairs is held
+against the truth, by how sure it was. So is how sure `pair` calls each pair that it finds, by the
+weights alone and with a record.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from common import count, machine, one_blas_thread, print_table, wilson
-from unshuffle import Records
+from unshuffle import Piece, Pile, Records, solve
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpNetwork
 from unshuffle.grouping import pair
@@ -28,13 +29,15 @@ from unshuffle.oracle.storage import is_oracle, read_oracle, read_story
 from unshuffle.ordering.descent import descend
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement, Kind, Role
-from unshuffle.proof.certificate import CONFIDENCE, certify
-from unshuffle.proof.tolerance import rounding_tolerance
+from unshuffle.pieces.clock import Clock
+from unshuffle.pieces.pile import Floats
+from unshuffle.proof.certificate import STANDARD
+from unshuffle.solution.arranging import certified
 
 RECIPES = ("adam", "adamw", "adamw-heavy", "gelu", "zero-init", "adam-3-epochs", "depth-12")
 RECIPES += ("width-32", "square", "silu", "one-cycle", "bits-3", "smooth", "smooth-3")
 
-LEVELS = (0.5, 0.9, CONFIDENCE, 0.999, 1.0)
+LEVELS = (0.5, 0.9, STANDARD.confidence, 0.999, 1.0)
 """Edges of the classes of confidence that are counted."""
 
 
@@ -54,6 +57,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3])
     parser.add_argument("--rows", type=count, nargs="+", default=[500, 2000])
     parser.add_argument("--draws", type=count, default=3, help="of the noise (%(default)s)")
+    parser.add_argument("--time-limit", type=float, default=30.0, metavar="SECONDS")
     parser.add_argument("--seed", type=int, default=0, help="of rows and noise (%(default)s)")
     args = parser.parse_args()
     oracles = find_oracles(args.zoo, args.recipes)
@@ -68,7 +72,9 @@ def main() -> None:
         for share in args.noise:
             for rows in args.rows:
                 for _ in range(args.draws):
-                    about_order, about_pairs = statements(network, data, share, rows, rng)
+                    inputs = data.inputs[np.sort(rng.permutation(len(data))[:rows])]
+                    records = noisy(network, inputs, share, rng)
+                    about_order, about_pairs = statements(network, records, args.time_limit)
                     neighbours[share, rows] += about_order
                     pairs[share, rows] += about_pairs
     titles = ("neighbours", "pairs", "pairs before the search, by pair")
@@ -86,20 +92,24 @@ def find_oracles(zoo: Path, recipes: list[str]) -> list[Path]:
     return sorted(wanted, key=lambda one: (wanted[one]["recipe"], str(one)))
 
 
-def statements(
-    network: MlpNetwork, data: Records, share: float, rows: int, rng: np.random.Generator
-) -> tuple[list[Statement], list[Statement]]:
-    """What the certificate of the best-fitting arrangement says, about neighbours and pairs."""
-    inputs = data.inputs[np.sort(rng.permutation(len(data))[:rows])]
+def noisy(network: MlpNetwork, inputs: Floats, share: float, rng: np.random.Generator) -> Records:
+    """What a network predicts, with normal noise of a share of its spread."""
     predictions = network.predict(inputs).astype(np.float64)
     predictions += share * predictions.std() * rng.normal(size=predictions.shape)
+    return Records(inputs, predictions)
+
+
+def statements(
+    network: MlpNetwork, records: Records, time_limit: float
+) -> tuple[list[Statement], list[Statement]]:
+    """What the certificate of the best-fitting arrangement says, about neighbours and pairs."""
     bank = ToldApart(*network.blocks.inp, *network.blocks.out, network.blocks.activation)
-    truth = bank.arranged(np.stack([np.arange(len(network.blocks))] * 2, axis=1))
-    problem = unpaired(bank, network.last, truth, Records(inputs, predictions))
+    problem = unpaired(bank, network.last, searched(network, records, time_limit), records)
     with one_blas_thread():
         found = best_fitting(problem)
-        tolerance = rounding_tolerance(network, inputs, predictions, "float32")
-        certificate = certify(problem, found, tolerance.rms)
+        certificate = certified(problem, found, ("float32",), clock=Clock()).certificate
+    if certificate is None:
+        return [], []
     depth, outs = bank.rows[found[:, INP]].tolist(), bank.columns[found[:, OUT]].tolist()
     return (
         [
@@ -145,8 +155,18 @@ def unpaired(bank: MlpBank, last: Linear, grouped: Arrangement, records: Records
     return Problem(bank, last, grouped, evidence, records)
 
 
+def searched(network: MlpNetwork, records: Records, time_limit: float) -> Arrangement:
+    """Where a search ends whose pile holds the inps of a network, then its outs, then its last."""
+    layers = network.layers()
+    layers = [*layers[:-1:2], *layers[1:-1:2], layers[-1]]
+    pile = Pile(Piece.linear(k, one.weight, one.bias) for k, one in enumerate(layers))
+    name = network.blocks.activation.name
+    solution = solve(pile, records, activation=name, time_limit=time_limit)
+    return np.array(solution.blocks, np.intp)
+
+
 def best_fitting(problem: Problem) -> Arrangement:
-    """What descent from the right arrangement ends in: the best under this noise."""
+    """What descent without evidence ends in, from where the search has ended."""
     judge = problem.judge(problem.known)
     search = descend(judge, judge.run(problem.grouped), problem.evidence, done=lambda run: False)
     while True:
@@ -171,7 +191,7 @@ def table(found: dict[tuple[float, int], list[Statement]]) -> list[tuple[str, ..
                 if low <= one.confidence < high or (high == 1.0 and one.confidence == 1.0)
             ]
             cells.append(f"{sum(held)} of {len(held)}" if held else "–")
-        made = [one.holds for one in each if one.confidence >= CONFIDENCE]
+        made = [one.holds for one in each if one.confidence >= STANDARD.confidence]
         low, high = wilson(sum(made), len(made))
         lines.append(
             (

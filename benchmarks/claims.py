@@ -26,7 +26,7 @@ from unshuffle.blocks.activations import Activation, find_activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.network import Network
-from unshuffle.proof.certificate import CONFIDENCE, Certificate
+from unshuffle.proof.certificate import STANDARD, Certificate
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.solution.solution import Solution
 
@@ -394,8 +394,8 @@ def judge(tally: Tally, trial: Trial, rng: Rng, seed: int) -> None:
     solution: Solution | None = None
     if trial.claimed is not None:
         name = trial.truth.blocks.activation.name
-        verdict = verify(trial.pile, trial.records, trial.claimed, activation=name)
-        result, layers = verdict, trial.claimed
+        result = verify(trial.pile, trial.records, trial.claimed, activation=name)
+        layers = trial.claimed
         named = dict(zip(trial.ids, trial.truth.layers(), strict=True))
         ordered = [named[name] for name in layers]
         found: Network = MlpNetwork.from_layers(ordered, trial.truth.blocks.activation)
@@ -438,7 +438,7 @@ def false_claims(
         yield "the truth fits"
     if trial.clean and solution is not None and solution.findings is not None:
         for note in solution.findings.notes:
-            if "looks like noise" in note or "rounded to" in note:
+            if "looks like noise" in note or "decimals" in note:
                 yield note
 
 
@@ -458,7 +458,7 @@ def count_statements(
         depth = {name: k // 2 for k, name in enumerate(trial.ids)}
         for match in pairing.matches:
             known = match.inp in depth and match.out in depth  # else it stands for a lost layer
-            if known and (match.confidence or 0) >= CONFIDENCE:
+            if known and (match.confidence or 0) >= STANDARD.confidence:
                 a, b = depth[match.inp], depth[match.out]
                 tally.made += 1
                 tally.false += not (a == b or twin.get(a) == b)

@@ -73,9 +73,10 @@ def solve_from_random(
     bank = ToldApart(*inp.inp, *out.out, network.blocks.activation)
     grouped = bank.arranged(np.column_stack([np.arange(count), rng.permutation(count)]))
     problem = unpaired(bank, network.last, grouped, records)
-    goal = OnlyRounding("float32", count)
-    bench = Workbench([problem], rng, goal)
-    start, deadline = begin(bench, rng), Deadline(Clock(time_limit))
+    clock = Clock(time_limit)
+    goal = OnlyRounding("float32", count, clock)
+    bench = Workbench([problem], rng, goal, clock=clock)
+    start, deadline = begin(bench, rng), Deadline(clock)
     end, _ = run_states(start, advance(start, bench), Trace(), stops=(deadline,))
     judge, found = problem.judge(records), end.best.arrangement
     right = depth_of_inp[bank.rows[found[:, INP]]] == depth_of_out[bank.columns[found[:, OUT]]]

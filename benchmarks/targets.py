@@ -185,6 +185,7 @@ def _tables() -> dict[str, Target]:
     return {
         "record.csv": Target("r.csv", read_records, (text, b'"a",pred\r\n"1",\r\n')),
         "record.csv.gz": Target("r.csv.gz", read_records, (gzip.compress(text),)),
+        "record.tsv": Target("r.tsv", read_records, (text.replace(b",", b"\t"), b"a;y\r1;2\r")),
         "record.npz": Target("r.npz", read_records, (packed.getvalue(),)),
         "record.parquet": Target("r.parquet", read_records, parquets),
     }

@@ -70,16 +70,25 @@ def test_statements_are_held_against_the_truth(dropped, rng, monkeypatch):
 
     case = dropped(rows=400, blocks=4, width=8, hidden=12)
     data = Records(case.records.inputs, case.records.predictions)
-    order, pairs = calibration.statements(case.network, data, 0.01, 300, rng)
+    noisy = calibration.noisy(case.network, data.inputs[:300], 0.01, rng)
+    order, pairs = calibration.statements(case.network, noisy, 10.0)
     assert [one.holds for one in order] == [True] * 3
     assert [one.holds for one in pairs] == [True] * 4
     for rows in (0, 300):
         found = calibration.matches(case.network, data, rows, rng)
         assert len(found) == 4
         assert all(0 <= one.confidence <= 1 for one in found)
-    # An order that is wrong in its first two places makes one wrong statement.
+    # Where the record is not reproduced nothing is stated.
     monkeypatch.setattr(calibration, "best_fitting", lambda problem: problem.grouped[[1, 0, 2, 3]])
-    order, _ = calibration.statements(case.network, data, 0.01, 300, rng)
+    assert calibration.statements(case.network, noisy, 10.0) == ([], [])
+    # An order that is wrong in its first two places makes one wrong statement.
+    judged = calibration.certified
+    monkeypatch.setattr(
+        calibration,
+        "certified",
+        lambda problem, _, stored: judged(problem, problem.grouped, stored),
+    )
+    order, _ = calibration.statements(case.network, noisy, 10.0)
     assert [one.holds for one in order] == [False, True, True]
 
 

@@ -14,6 +14,8 @@ from unshuffle.grouping import pair
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.pieces.clock import Clock
+from unshuffle.proof.verification import Explanation
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import STRATEGIES
@@ -163,7 +165,7 @@ def test_a_wrong_pair_that_the_evidence_believes_in_is_repaired(dropped, rng):
     wrong = replace(right, matches=tuple(matches), scores=scores)
     assert len(set(wrong.pairs) & case.pairs) == 3
     problem = problem_of(case.pile, case.records, right.anatomy, wrong, RELU)
-    bench = Workbench([problem], rng, Reproduction("float32", 5))
+    bench = Workbench([problem], rng, Reproduction("float32", 5, Clock()))
     *_, last = advance(begin(bench, rng), bench)
     assert bench.confirmed(last)
     found = [case.pile.ids[position] for position in last.best.arrangement.ravel()]
@@ -256,8 +258,9 @@ def test_noisy_predictions_are_said(dropped, rng):
     assert noisy.outcome is Outcome.APPROXIMATE
     (note,) = noisy.findings.notes
     assert note.startswith(f"predictions carry what looks like noise: {noise.std():.2g}, 1 % of")
+    assert noisy.explanation is Explanation.NOISE
     coarse = solve(case.pile, Records(case.records.inputs, np.round(predictions, 2)))
-    assert coarse.outcome is Outcome.APPROXIMATE
+    assert (coarse.outcome, coarse.explanation) == (Outcome.APPROXIMATE, Explanation.DECIMALS)
     assert coarse.findings.notes == ("predictions are rounded to 2 decimals",)
 
 

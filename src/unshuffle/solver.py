@@ -16,18 +16,18 @@ from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.proof.coarseness import kept_coarsely
-from unshuffle.proof.outcome import CONVERGED, FINAL, SETTLED, Outcome
-from unshuffle.proof.verification import shows_noise
+from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
+from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import REPAIRS, serving, suspected
-from unshuffle.repair.repair import NOT_TRIED, STANDARD, Repair, pauses
+from unshuffle.repair.repair import NOT_TRIED, STANDARD, UNSOLVED, Repair, pauses
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
 if TYPE_CHECKING:
     from unshuffle.solution.checkpointing import Checkpoint
 
-FAILED = (*CONVERGED, Outcome.NO_FIT, Outcome.BUDGET_SPENT)
+FAILED = (*UNSOLVED, Outcome.BUDGET_SPENT)
 NO_TIME = "no time was left"
 
 # What is said where all pieces together are known not to fit, and no more.
@@ -53,7 +53,7 @@ def solve(
     seed: int = 0,
     permuted_units: bool = False,
     blueprint: Blueprint | None = None,
-    time_limit: float | None = None,
+    time_limit: float | Clock | None = None,
     on_step: OnStep | None = None,
     checkpoint: "Checkpoint | None" = None,
 ) -> Solution:
@@ -93,7 +93,8 @@ def solve(
         `signal`, `matching`, `activation` and `permuted_units` are of these blocks alone.
     time_limit
         Seconds after which the whole solve stops and reports its best; those that the search took
-        before it was cut off count.
+        before it was cut off count. A `Clock` counts from when it was made, as where one limit
+        holds for `read_records` too.
     on_step
         Called with the trace after every step of the search.
     checkpoint
@@ -127,9 +128,10 @@ def solve(
     if blueprint is not None:
         own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
         _refuse_beside_blueprint(own | {"matching": matching != "optimal"})
-    clock = Clock(time_limit, 0.0 if checkpoint is None else checkpoint.seconds)
+    clock = Clock.of(time_limit)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:
+        clock.used = checkpoint.seconds
         checkpoint.claim(pile, records, options, blueprint, permuted_units=permuted_units)
     given, records = len(records), records.distinct()
     usable = without_clipped(records)
@@ -281,7 +283,7 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     """Whether clipped predictions speak for a solution, or do not matter since it is none."""
     if solution.outcome not in SETTLED:
         return True
-    return admits_clipped(solution.network, records, slack=2 * solution.max_abs_error)
+    return admits_clipped(solution.network, records, solution.max_abs_error)
 
 
 def _annotated(
@@ -293,24 +295,17 @@ def _annotated(
     """
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
-    notes = altered_record(records)
+    notes = altered_record(records, solution.cut)
     if solution.pairing is not None and clock.left > -STANDARD.grace:
         notes = (*kept_coarsely(pile), *notes)
-    if solution.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS):
-        with suppress(KeyboardInterrupt):  # the answer is there, and is not lost for a note
-            notes += _noise(solution, pile, usable.predicted())
+    if solution.explanation is Explanation.NOISE:
+        left = solution.mse**0.5
+        share = 100 * left / float(usable.predicted().predictions.std())
+        notes += (
+            f"predictions carry what looks like noise: {left:.2g}, {share:.2g} % of their spread, "
+            "does not follow from the inputs",
+        )
     if not notes:
         return solution
     outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome
     return solution.ended(outcome).noted(*notes)
-
-
-def _noise(solution: Solution, pile: Pile, known: Records) -> tuple[str, ...]:
-    if not shows_noise(solution.network, known, pile.stored_as):
-        return ()
-    left = solution.mse**0.5
-    share = 100 * left / float(known.predictions.std())
-    return (
-        f"predictions carry what looks like noise: {left:.2g}, {share:.2g} % of their spread, "
-        "does not follow from the inputs",
-    )

@@ -31,6 +31,8 @@ def _save_record(path: Path, _: dict[str, np.ndarray]) -> None:
     match path.suffix:
         case ".csv":
             path.write_text(CSV)
+        case ".tsv":
+            path.write_text(CSV.replace(",", "\t"))
         case ".gz":
             path.write_bytes(gzip.compress(CSV.encode()))
         case ".npz":
@@ -45,6 +47,7 @@ FORMATS: dict[str, tuple[Callable[..., None], Callable[..., object]]] = {
     "pile.safetensors": (_save_pile, read_pile),
     "record.csv": (_save_record, read_records),
     "record.csv.gz": (_save_record, read_records),
+    "record.tsv": (_save_record, read_records),
     "record.npz": (_save_record, read_records),
     "record.parquet": (_save_record, read_records),
 }

@@ -1,5 +1,6 @@
 """Parquet: numbers of any width, and refusals that name the column."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from unshuffle.errors import FileError, RecordError
+from unshuffle.errors import FileError, MissingExtraError, RecordError
 from unshuffle.files import limits, read_records
 
 
@@ -112,4 +113,11 @@ def test_bomb(tmp_path: Path, refused) -> None:
     path = write(tmp_path, {"a": zeros}, use_dictionary=False, compression="zstd")
     assert path.stat().st_size < 50_000
     with refused(FileError, path, "unpack to"):
+        read_records(path)
+
+
+def test_without_the_extra_it_is_named(tmp_path: Path, refused, monkeypatch) -> None:
+    path = write(tmp_path, {"a": pa.array([1.0])})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with refused(MissingExtraError, path, "pip install 'unshuffle[parquet]'"):
         read_records(path)

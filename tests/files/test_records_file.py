@@ -51,7 +51,15 @@ def test_round_trip(scratch: Path, suffix: str, rows: list[tuple[float, ...]]) -
 
 
 ROLES = [
-    (["x", "y"], ["x", "y"], [], []),
+    (["x", "z"], ["x", "z"], [], []),
+    (["x", "y"], ["x"], ["y"], []),
+    (["x", "y", "z"], ["x", "y", "z"], [], []),
+    (["x", "y", "pred"], ["x", "y"], ["pred"], []),
+    (["y", "true"], ["y"], [], ["true"]),
+    (["x", "y_pred", "y_true"], ["x"], ["y_pred"], ["y_true"]),
+    (["x", "y_hat_0", "yhat_1"], ["x"], ["y_hat_0", "yhat_1"], []),
+    (["x", "output_0", "Output_1", "target"], ["x"], ["output_0", "Output_1"], ["target"]),
+    (["output", "x", "logits"], ["output", "x"], ["logits"], []),
     (["x", "pred", "true"], ["x"], ["pred"], ["true"]),
     (["Pred", "x", "TRUE"], ["x"], ["Pred"], ["TRUE"]),
     (["x", "pred_0", "pred_1", "true_0"], ["x"], ["pred_0", "pred_1"], ["true_0"]),
@@ -140,9 +148,9 @@ def test_columns_without_a_role_are_not_looked_at(suffix: str, tmp_path: Path) -
     assert read_records(path, inputs=["a"]).inputs.tolist() == [[1.0]]
 
 
-@pytest.mark.parametrize("name", ["record.txt", "record", "record.gz", "record.tsv"])
+@pytest.mark.parametrize("name", ["record.txt", "record", "record.gz", "\x1b.pkl"])
 def test_other_suffixes(name: str, tmp_path: Path, refused) -> None:
-    with refused(FileError, name, ".csv, .csv.gz, .parquet, .npz"):
+    with refused(FileError, ".csv, .csv.gz, .tsv, .tsv.gz, .parquet, .npz"):
         read_records(tmp_path / name)
 
 

@@ -10,6 +10,7 @@ from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.seeds import SEEDS, SeedParameters
 from unshuffle.ordering.state import Found
 from unshuffle.ordering.workbench import rank_seeds
+from unshuffle.pieces.clock import Clock
 
 
 @pytest.fixture
@@ -132,7 +133,9 @@ def test_seeds_are_ranked_by_their_errors(problem, net, quick):
     start = net.right[::-1]
     problem = replace(problem, start=start)
     judge = problem.judge(problem.known.take(np.arange(50)))
-    seeds, errors = rank_seeds(problem, judge, problem.records.inputs[:9], 20, quick=quick)
+    seeds, errors = rank_seeds(
+        problem, judge, problem.records.inputs[:9], 20, quick=quick, clock=Clock()
+    )
     count = sum(seed.quick for seed in SEEDS.values()) if quick else len(SEEDS)
     assert len(seeds) == len(errors) == 1 + 2 * count
     assert errors.tolist() == sorted(errors)
@@ -149,7 +152,9 @@ def test_seeds_are_ranked_by_their_errors(problem, net, quick):
 def test_a_problem_of_another_kind_has_the_seeds_that_serve_it(net, problem, looped):
     other = replace(problem, bank=looped(net.bank))
     judge = other.judge(other.known.take(np.arange(20)))
-    seeds, errors = rank_seeds(other, judge, other.records.inputs[:9], 20, quick=False)
+    seeds, errors = rank_seeds(
+        other, judge, other.records.inputs[:9], 20, quick=False, clock=Clock()
+    )
     assert len(seeds) == 4
     for seed, error in zip(seeds, errors, strict=True):
         assert judge.run(seed).error == pytest.approx(error, rel=1e-9)

@@ -103,3 +103,44 @@ def test_the_record_tells_which_way_round_a_broken_pile_is():
         read_anatomy(pile_of(*shapes), Records(np.zeros((4, 3)), np.zeros((4, 1))))
     with pytest.raises(PileError, match=r"piece 3 \(1 × 3\) fits nowhere in a network of width 5"):
         read_anatomy(pile_of(*shapes), Records(np.zeros((4, 5)), np.zeros((4, 1))))
+
+
+def record_of(names, predictions=("pred",), targets=()):
+    count, given = len(names), np.linspace(-1, 2, 4 * len(predictions)).reshape(4, -1)
+    columns = tuple(names), tuple(predictions), tuple(targets)
+    inputs = np.arange(4.0 * count).reshape(4, count)
+    return Records(inputs, given, np.ones((4, len(targets))), "r.csv", columns)
+
+
+@pytest.mark.parametrize(
+    ("record", "advice"),
+    [
+        (record_of(["id", "x0", "x1", "x2"]), "if id is no input, leave it out: --targets id"),
+        (
+            record_of(["x0", "x1", "x2", "time"], targets=["true"]),
+            "if time is no input, leave it out: --targets time,true",
+        ),
+        (
+            record_of(["x0", "x1", "x2", "answer"], predictions=()),
+            "if the last hold the predictions: --predictions answer",
+        ),
+        (record_of(["x", "z"]), "if pred are among them, name all with --inputs"),
+        (record_of(["x0", "x1", "x2", "x3"]), "name the input columns with --inputs"),
+    ],
+)
+def test_the_odd_column_is_named_with_the_option_that_mends_it(record, advice):
+    with pytest.raises(RecordError, match=f"r.csv has .* input columns.*3 inputs; .*{advice}"):
+        read_anatomy(pile_of(INP, OUT, LAST), record)
+
+
+def test_what_comes_behind_the_last_layer_is_named(rng):
+    pile = pile_of(INP, OUT, (2, 3))
+    inputs, logits = rng.normal(size=(9, 3)), rng.normal(size=(9, 2))
+    read_anatomy(pile, Records(inputs, logits))
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    with pytest.raises(RecordError, match="behind a softmax; give the numbers before it"):
+        read_anatomy(pile, Records(inputs, chances.round(5)))
+    with pytest.raises(RecordError, match=r"1 prediction columns.*2 outputs; they are labels"):
+        read_anatomy(pile, Records(inputs, logits.argmax(axis=1)[:, None].astype(float)))
+    with pytest.raises(RecordError, match="name the prediction columns if the defaults miss them"):
+        read_anatomy(pile, Records(inputs, logits[:, :1]))

@@ -1,16 +1,20 @@
 """The certificate against theory: exact errors, Bayes' rule, and how often its statements hold."""
 
 from dataclasses import replace
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 
 from unshuffle import MlpNetwork, Outcome, Piece, Pile, Records, solve
-from unshuffle.blocks.mlp import INP, OUT, MlpBank
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpStack
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.problem import Problem
-from unshuffle.proof.certificate import CONFIDENCE, Certificate, Contest, certify
+from unshuffle.pieces.clock import Clock, OutOfTimeError
+from unshuffle.proof.certificate import STANDARD, Certificate, Contest, certify
+from unshuffle.proof.effort import Effort
+from unshuffle.solution.arranging import certified
 
 ROUNDING = 1e-6
 
@@ -116,9 +120,9 @@ def test_statements_hold_as_often_as_they_say(make_dropped, share):
                 for contest in certify(problem, arranged(best), ROUNDING).neighbours
             ]
     confidence, true = np.array(found).T
-    sure = confidence >= CONFIDENCE
+    sure = confidence >= STANDARD.confidence
     assert sure.sum() > 50
-    assert true[sure].mean() >= CONFIDENCE
+    assert true[sure].mean() >= STANDARD.confidence
     # What is doubtful holds about as often as is said: within three standard deviations.
     doubtful = confidence[~sure]
     if len(doubtful):
@@ -132,7 +136,7 @@ def test_identical_blocks_cannot_be_told_apart(dropped):
     network = MlpNetwork(blocks, case.network.last)
     pieces = [Piece.linear(k, one.weight, one.bias) for k, one in enumerate(network.layers())]
     records = Records(case.records.inputs, network.predict(case.records.inputs))
-    solution = solve(Pile(pieces), records)
+    solution = solve(Pile(pieces), records, activation="relu")
     assert solution.outcome is Outcome.AMBIGUOUS
     assert not solution.exact
     assert solution.mse < 1e-12
@@ -231,7 +235,7 @@ def test_which_layer_of_a_block_is_which_is_weighed(dropped):
     made = right.copy()
     made[2] = made[2, ::-1]
     # Behind the last block all is linear, so there the first order is everything.
-    turned = problem.judge(case.records.take(np.arange(0, 60, 60 / 32).astype(int))).run(made)
+    turned = problem.judge(case.records).run(made)
     assert certificate.pairs[2].mse == pytest.approx(turned.error, rel=1e-6)
     assert certify(problem, right, ROUNDING).decided
 
@@ -242,3 +246,177 @@ def test_matched_pairs_alone_are_weighed_as_if_nothing_were_known(case, rng):
     matched = np.where(np.eye(5), 0.0, -np.inf)
     alone = certify(problem_of(case.network, noisy), order, ROUNDING)
     assert certify(problem_of(case.network, noisy, log_odds=matched), order, ROUNDING) == alone
+
+
+def test_what_noise_leaves_is_not_weighed_without_time(case, rng):
+    """What is reproduced to rounding is certified all the same: few rows do."""
+    over, order = Clock(1e-9), arranged(range(5))
+    exact = problem_of(case.network, case.records)
+    assert certify(exact, order, ROUNDING, clock=over) == certify(exact, order, ROUNDING)
+    noisy = problem_of(case.network, with_noise(case.records, rng, 0.1))
+    with pytest.raises(OutOfTimeError):
+        certify(noisy, order, ROUNDING, clock=over)
+    left, stored = noisy.known, ("float32",)
+    verdict = certified(noisy, order, stored, clock=over)
+    assert verdict.outcome is Outcome.BUDGET_SPENT
+    assert verdict.mse == certified(noisy, order, stored, clock=Clock()).mse
+    assert verdict.rows == len(left)
+
+
+@pytest.mark.parametrize(("log_odds", "probability"), [(4.2, 0.985), (5.2, 0.9945)])
+def test_what_holds_with_99_percent_is_stated(log_odds, probability):
+    contest = Contest((0, 1), 1.0, log_odds)
+    assert contest.confidence == pytest.approx(probability, abs=1e-3)
+    assert contest.decided == (probability > 0.99)
+    against = Certificate((Contest((0, 1), 1.0, -log_odds),), (), 0.0, 0.0, 1)
+    assert against.refuted == contest.decided
+    by_chance = Certificate((), (), 0.0, 0.0, 1, chance=1 - probability)
+    assert by_chance.accidental != contest.decided
+
+
+def affine_blocks(rng, blocks, width):
+    """A network whose hidden units are all active, so that each block is an affine map."""
+    hidden = width + 2
+    return MlpNetwork(
+        MlpStack(
+            rng.normal(size=(blocks, hidden, width)) / np.sqrt(width),
+            np.full((blocks, hidden), 50.0),
+            0.1 * rng.normal(size=(blocks, width, hidden)) / np.sqrt(hidden),
+            -5 * rng.normal(size=(blocks, width)) / np.sqrt(hidden),
+        ),
+        Linear(rng.normal(size=(1, width)) / np.sqrt(width), np.zeros(1)),
+    )
+
+
+def all_shifts(length, reach):
+    """Each block taken up to some places on or back; neighbours exchanged once."""
+    pairs = [(a, b) for a in range(length) for b in range(length)]
+    return [(a, b) for a, b in pairs if 0 < b - a <= reach or 1 < a - b <= reach]
+
+
+def shift_effect(network, inputs, move):
+    order = list(range(len(network.blocks)))
+    order.insert(move[1], order.pop(move[0]))
+    moved = MlpNetwork(network.blocks.take(order), network.last)
+    return (moved.predict(inputs) - network.predict(inputs))[:, 0]
+
+
+def exchange_effect(network, inputs, role, places):
+    """The sum of what the block of each place changes alone with its layer of the other place."""
+    effect = 0.0
+    for here, there in (places, places[::-1]):
+        made = network.blocks.copy()
+        for tensor in (f"{role}_weight", f"{role}_bias"):
+            getattr(made, tensor)[here] = getattr(network.blocks, tensor)[there]
+        effect += MlpNetwork(made, network.last).predict(inputs) - network.predict(inputs)
+    return effect[:, 0]
+
+
+def interleave(one, other):
+    """Whether two moves cannot be made together."""
+    (exchange, a, b), (also, c, d) = one, other
+    if exchange and also:
+        return bool({a, b} & {c, d})
+    low, high = (min(a, b), max(a, b)) if not exchange else (min(c, d), max(c, d))
+    if exchange or also:
+        return any(low <= place <= high for place in ((a, b) if exchange else (c, d)))
+    return not (max(a, b) < min(c, d) or max(c, d) < min(a, b))
+
+
+@pytest.mark.parametrize("size", [0.3, 1.0, 3.0])
+def test_log_odds_are_those_of_all_rivals_by_brute_force(rng, size):
+    """Bayes' rule over every single move, and every two that can be made together.
+
+    Blocks are affine, so what a shift changes is known to first order without error.
+    """
+    length = 6
+    network = affine_blocks(rng, length, 5)
+    inputs = rng.normal(size=(400, 5))
+    right = network.predict(inputs)
+    single = shift_effect(network, inputs, (2, 3))
+    noise = size * np.sqrt(np.sum(single**2)) * rng.normal(size=right.shape)
+    records = Records(inputs, right + noise)
+    effort = Effort(screened=400)
+    certificate = certify(problem_of(network, records), arranged(range(length)), 0.0, effort=effort)
+
+    residual = (right - records.predictions)[:, 0]
+    moves = {(False, *move): shift_effect(network, inputs, move) for move in all_shifts(length, 3)}
+    exchanges = {
+        (role, a, b): exchange_effect(network, inputs, role, (a, b))
+        for role in ("inp", "out")
+        for a in range(length)
+        for b in range(a + 1, length)
+    }
+    cost = {key: np.sum((residual + e) ** 2 - residual**2) for key, e in exchanges.items()}
+    for place in range(length):
+        concerned = sorted((key for key in cost if place in key[1:]), key=lambda key: cost[key])
+        moves |= {key: exchanges[key] for key in concerned[:2]}
+    sets = [(key,) for key in moves]
+    sets += [both for both in combinations(moves, 2) if not interleave(*both)]
+    log_weight = {
+        each: -np.sum((residual + sum(moves[key] for key in each)) ** 2 - residual**2)
+        / (2 * certificate.floor)
+        for each in sets
+    }
+
+    def log_odds(contradicts):
+        against = [log for each, log in log_weight.items() if any(map(contradicts, each))]
+        others = [log for each, log in log_weight.items() if not any(map(contradicts, each))]
+        return np.logaddexp.reduce([0.0, *others]) - np.logaddexp.reduce(against)
+
+    for place, contest in enumerate(certificate.neighbours):
+
+        def reverses(move, place=place):
+            exchange, a, b = move
+            return not exchange and ((a == place and b > place) or (a == place + 1 and b <= place))
+
+        assert contest.log_odds == pytest.approx(log_odds(reverses), rel=1e-6, abs=1e-6)
+    for place, contest in enumerate(certificate.pairs):
+
+        def breaks(move, place=place):
+            return bool(move[0]) and place in move[1:]
+
+        assert contest.log_odds == pytest.approx(log_odds(breaks), rel=1e-6, abs=1e-6)
+
+
+def test_as_many_rows_as_are_said_to_be_needed_decide_it(dropped, rng):
+    """In 99 of 100 records; a quarter of them decides about half of the time."""
+    case = dropped(rows=40_000, blocks=2, width=6, hidden=8, dtype=np.float64)
+    gap = error_of(exchanged(case.network, 0, 1, "both"), case.records)
+    known = np.where(np.eye(2), 100.0, -100.0)
+
+    def contest(start, rows):
+        some = case.records.take(np.arange(start, start + rows))
+        noisy = with_noise(some, rng, np.sqrt(gap * 8))
+        (found,) = certify(
+            problem_of(case.network, noisy, log_odds=known), arranged(range(2)), ROUNDING
+        ).neighbours
+        return found
+
+    needed = [one.rows_needed for one in (contest(100 * k, 100) for k in range(40))]
+    needed = int(np.median([rows for rows in needed if rows]))
+    assert needed > 37.8 * 8 * 0.8
+    enough = [contest(needed * k, needed).decided for k in range(50)]
+    assert sum(enough) >= 47
+    quarter = [contest(needed * k, needed // 4).decided for k in range(50)]
+    assert 10 < sum(quarter) < 40
+
+
+def test_rows_that_few_rows_leave_out_decide_an_exact_order(dropped):
+    """Two blocks that differ where one input is large, which it is in the second row alone."""
+    case = dropped(rows=100, blocks=3, width=4, hidden=4, dtype=np.float64)
+    blocks = case.network.blocks.copy()
+    blocks.overwrite(2, 1)
+    blocks.inp_weight[1:, 0] = 0, 0, 0, 1
+    blocks.inp_bias[1:, 0] = -50
+    blocks.out_weight[2, :, 0] += 1
+    network = MlpNetwork(blocks, case.network.last)
+    inputs = case.records.inputs.astype(float)
+    inputs[1, 3] = 200
+    records = Records(inputs, network.predict(inputs))
+    certificate = certify(problem_of(network, records), arranged(range(3)), ROUNDING)
+    assert certificate.rows == 100
+    assert certificate.neighbours[1].decided
+    hasty = certify(problem_of(network, records), arranged(range(3)), ROUNDING, clock=Clock(1e-9))
+    assert hasty.rows == 32
+    assert not hasty.neighbours[1].decided

@@ -1,8 +1,9 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from unshuffle import MlpNetwork
+from unshuffle import MlpNetwork, Records
 from unshuffle.blocks.activations import find_activation
 from unshuffle.proof.verification import clearly_best
 
@@ -29,3 +30,18 @@ def test_a_network_that_overflows_is_no_rival(dropped):
     vast = MlpNetwork(blocks, case.network.last)
     assert not np.isfinite(vast.predict(case.records.inputs)).all()
     assert clearly_best(case.network, [vast], case.records)
+
+
+@pytest.mark.parametrize(("score", "clear"), [(3, False), (8, True)])
+def test_clearly_is_five_standard_deviations(dropped, rng, score, clear):
+    """Two networks that differ by d on each row, and noise n: the squares differ by d² + 2 d n."""
+    case = dropped(rows=400, dtype=np.float64)
+    own = case.network.predict(case.records.inputs)
+    apart = 0.01 * np.ones_like(own)
+    shifted = replace(case.network.last, bias=case.network.last.bias + apart[0])
+    other = MlpNetwork(case.network.blocks, shifted)
+    signs = np.repeat([[1.0], [-1.0]], 200, axis=0)
+    # With noise of ± s the mean of the terms is d², and their mean square d⁴ + 4 d² s².
+    s = 0.01 / 2 * np.sqrt(400 / score**2 - 1)
+    noisy = Records(case.records.inputs, own + s * rng.permutation(signs))
+    assert clearly_best(case.network, [other], noisy) is clear

@@ -263,7 +263,7 @@ def test_rounding_of_the_record_is_no_error_of_an_estimate(dropped):
     estimate = estimate_layers(guess, [unknown], records, Clock())
     network = fit_all_rows(estimate.network, [unknown], records, Clock())
     before, after = (
-        judge_network(each.astype(np.float32), records, ("float32",))
+        judge_network(each.astype(np.float32), records, ("float32",), Clock())
         for each in (estimate.network, network)
     )
     assert before.outcome is Outcome.MISFIT
@@ -352,7 +352,7 @@ def test_each_column_of_predictions_is_judged_in_its_own_unit(dropped, rng):
     for each, wrong in ((predictions, False), (mixed, True)):
         record = Records(case.records.inputs, each)
         problem = Problems(Pile(pieces), record, Options()).problems[0]
-        goal = Reproduction("float32", 2)
+        goal = Reproduction("float32", 2, Clock())
         rebuilding = Rebuilding(iter([replace(problem, grouped=order)]), 5, Options(), goal)
         assert rebuilding._leaves(rebuilding.standing, 0.5) is wrong
 

@@ -16,8 +16,8 @@ from unshuffle.pieces.pile import Floats
 ROWS_AT_ONCE = 1024
 
 
-def mean_squares(residual: Floats, axis: int) -> NDArray[np.float64]:
-    """Means of squares along an axis, in double precision."""
+def mean_squares(residual: Floats, axis: int = 0) -> NDArray[np.float64]:
+    """Means of squares along an axis, by default of each column, in double precision."""
     means: NDArray[np.float64] = np.mean(np.square(residual, dtype=np.float64), axis=axis)
     return means
 

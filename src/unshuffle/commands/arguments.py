@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unshuffle import Pile, Records
+    from unshuffle.pieces.clock import Clock
     from unshuffle.pieces.pile import PieceId
 
 Declare = Callable[[argparse.ArgumentParser], None]
@@ -137,13 +138,15 @@ pieces PIECES
 
 RECORD = """
 records RECORDS{}
-    inputs and predictions: .csv, .csv.gz, .parquet or .npz{}
+    inputs and predictions: .csv or .tsv, also with .gz, .parquet or .npz{}
 --inputs NAME[,NAME…]
     columns that hold inputs (default: all the others, in file order)
 --predictions NAME[,NAME…]
-    columns that hold predictions (default: pred, pred_0, …, prediction…)
+    columns that hold predictions (default: pred, pred_0, …, y_pred, y_hat, prediction…;
+    else y, output, logit, … where no input comes behind)
 --targets NAME[,NAME…]
-    columns that hold targets (default: true, true_0, …, target…; not used to solve)
+    columns that hold targets (default: true, true_0, …, y_true, target…; not used to
+    solve)
 """
 ONE_RECORD, OPTIONAL_RECORD = RECORD.format("", ""), RECORD.format(", optional", "")
 
@@ -169,10 +172,14 @@ JSON = "--json\n  print one JSON object"
 QUIET = "--quiet\n  show no progress"
 
 
-def records_of(args: argparse.Namespace, path: str) -> "Records":
+def records_of(args: argparse.Namespace, path: str, clock: "Clock | None" = None) -> "Records":
     """Read a record with the columns that were named."""
     return files.read_records(
-        path, inputs=args.inputs, predictions=args.predictions, targets=args.targets
+        path,
+        inputs=args.inputs,
+        predictions=args.predictions,
+        targets=args.targets,
+        time_limit=clock,
     )
 
 

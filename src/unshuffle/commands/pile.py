@@ -82,16 +82,16 @@ def verify(args: argparse.Namespace) -> int:
     answer = answer_of(args, pile)
     pile = pile.with_columns(_units(args.answer, answer))
     records = records_of(args, args.records)
-    verdict = unshuffle.verify(pile, records, answer, activation=args.activation)
+    found = unshuffle.verify(pile, records, answer, activation=args.activation)
     if args.json:
-        print(json.dumps(verdict.summary()))
+        print(json.dumps(found.summary()))
     else:
-        from unshuffle.views.terminal import print_verdict
+        from unshuffle.views.terminal import print_verification
 
         pieces = 4 if pile.detached else 2  # of a block
         whole = len(answer) // pieces * pieces
-        print_verdict(verdict, [answer[k : k + pieces] for k in range(0, whole, pieces)])
-    return 0 if verdict.outcome is unshuffle.Outcome.EXACT else 3
+        print_verification(found, [answer[k : k + pieces] for k in range(0, whole, pieces)])
+    return 0 if found.outcome is unshuffle.Outcome.EXACT else 3
 
 
 def _units(path: str, answer: "tuple[PieceId, ...]") -> "Mapping[PieceId, tuple[int, ...]]":

@@ -5,11 +5,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import unshuffle
@@ -30,6 +29,7 @@ from unshuffle.errors import FileError, UsageError
 if TYPE_CHECKING:
     from unshuffle import Pile, Records, Solution
     from unshuffle.ordering.trace import OnStep
+    from unshuffle.pieces.clock import Clock
     from unshuffle.solution.checkpointing import Checkpoint
 
 ARGUMENTS = (
@@ -87,21 +87,15 @@ def solve(args: argparse.Namespace) -> int:
     return 4 if outcomes == {Outcome.NO_FIT} else 3
 
 
-def _whole(seconds: "Mapping[str, float]", read: float, rest: float) -> dict[str, float]:
-    """The phases of a solve with those of the command around it, which add up to the total."""
-    phases = {"read": read, **seconds, "other": seconds.get("other", 0.0) + rest}
-    del phases["total"]
-    return {**phases, "total": sum(phases.values())}
-
-
 def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
+    from unshuffle.pieces.clock import Clock
     from unshuffle.views.progress import show_progress
 
-    started = perf_counter()
+    clock = Clock(args.time_limit)  # of the whole command
     _check_writable(args)
-    pile = unshuffle.read_pile(args.pieces)
-    records = [records_of(args, path) for path in args.records]
-    read = perf_counter() - started
+    with clock.phase("read"):
+        pile = unshuffle.read_pile(args.pieces)
+        records = [records_of(args, path, clock) for path in args.records]
     solutions: tuple[Solution, ...] = ()
     failure = None
     try:
@@ -111,16 +105,13 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
             else unshuffle.checkpoint(args.checkpoint) as kept,
             show_progress(quiet=args.quiet or args.json, time_limit=args.time_limit) as on_step,
         ):
-            solutions = _solutions(args, pile, records, on_step, kept)
+            solutions = _solutions(args, pile, records, clock=clock, on_step=on_step, kept=kept)
     except FileError as error:
         if not solutions:
             raise
         failure = error  # what took minutes to find is printed first
-    total = perf_counter() - started
-    solved = sum(one.seconds["total"] for one in solutions)
-    solutions = tuple(
-        replace(one, seconds=_whole(one.seconds, read, total - read - solved)) for one in solutions
-    )
+    if len(records) == 1:
+        solutions = tuple(replace(one, seconds=clock.seconds) for one in solutions)
     try:
         _keep(solutions, args)
     except FileError as error:
@@ -135,12 +126,16 @@ def _solutions(
     args: argparse.Namespace,
     pile: "Pile",
     records: "Sequence[Records]",
+    *,
+    clock: "Clock",
     on_step: "OnStep | None",
     kept: "Checkpoint | None",
 ) -> "tuple[Solution, ...]":
     """The solution, or with several records one for each."""
 
-    def solve_one(part: "Pile", record: "Records", time_limit: float | None) -> "Solution":
+    def solve_one(
+        part: "Pile", record: "Records", time_limit: "float | Clock | None"
+    ) -> "Solution":
         return unshuffle.solve(
             part,
             record,
@@ -158,10 +153,10 @@ def _solutions(
         )
 
     if len(records) == 1:
-        return (solve_one(pile, records[0], args.time_limit),)
+        return (solve_one(pile, records[0], clock),)
     from unshuffle.repair.separation import separate
 
-    return separate(pile, records, solve_one, time_limit=args.time_limit)
+    return separate(pile, records, solve_one, time_limit=clock)
 
 
 def _print(solutions: "Sequence[Solution]", args: argparse.Namespace, *, kept: bool) -> None:

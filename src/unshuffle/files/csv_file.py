@@ -1,8 +1,8 @@
-"""Tables as comma-separated text, packed by gzip or not.
+"""Tables as text with a separator, packed by gzip or not.
 
-pyarrow reads them at some 100 MB/s but says little about what is wrong. So a table that it refuses,
-or in which it meets something else than finite numbers, is read a second time by Python's csv
-module, which is slow and can name the first bad cell.
+They are read in parts of whole lines. NumPy reads a part at some 40 MB/s but says little about what
+is wrong. So a part that it refuses, or in which it meets something else than finite numbers, is
+read a second time by Python's csv module, which is slow and can name the first bad cell.
 """
 
 import csv
@@ -10,8 +10,10 @@ import io
 import re
 import zlib
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +22,32 @@ from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
 from unshuffle.files.opening import incomplete, read_bytes, shown
 from unshuffle.files.table import Columns, check_names, check_size
+from unshuffle.pieces.clock import Clock
+from unshuffle.pieces.pile import Floats
+
+_SEPARATORS = (b",", b"\t", b";")  # the one that is most often in the header; of equals the first
+_PART = 2**18  # bytes that are read together, more where lines are longer
+_CLOCK_ROWS = 1000  # that are read one by one before the clock is looked at again
+
+_LINE_END = re.compile(rb"\r\n?|\n")
+_BEFORE_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*")  # a byte order mark and blank lines
 
 # Each text matches in one way at most, so that a long cell takes no longer than reading it.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
-def open_csv(path: Path) -> "CsvTable":
-    """Read the header of a CSV file in UTF-8; a name that ends in .gz says that it is packed."""
+def open_csv(path: Path, clock: Clock) -> "CsvTable":
+    """Read the header of a text in UTF-8; a name that ends in .gz says that it is packed."""
     content = read_bytes(path)
     if path.suffix.lower() == ".gz":
         content = _unpack(content, path)
-    rows = _rows(content, path)
-    line, end, header = next(rows, (0, 0, []))
+    blank = _BEFORE_HEADER.match(content)
+    start = blank.end() if blank else 0
+    beginning = content[start : start + limits.LINE_CHARACTERS]
+    separator = max(_SEPARATORS, key=_LINE_END.split(beginning, 1)[0].count).decode()
+    first = 1 + _line_ends(content, start)
+    line, end, header = next(_rows(content, start, first, path, separator), (0, 0, []))
     names = tuple(name.strip() for name in header)
     if any("\ufffd" in name or "\0" in name for name in names):
         raise FileError(f"{shown(path)}: is not UTF-8 text; save it as CSV in UTF-8")
@@ -40,12 +55,24 @@ def open_csv(path: Path) -> "CsvTable":
         raise RecordError(
             f"{shown(path)}: line {line} should name the columns, but holds numbers; add a header"
         )
-    if len(names) == 1 and re.search(r"[;\t| ]", names[0]):
+    if len(names) == 1 and re.search(r"[| ]", names[0]):
         raise RecordError(
             f"{shown(path)}: its header has no commas; save it with commas between the columns"
         )
     check_names(names, path)
-    return CsvTable(path, content, names, end)
+    ends = [
+        start,
+        *(one.end() for one in islice(_LINE_END.finditer(content, start), end - line + 1)),
+    ]
+    body = ends[-1] if len(ends) == end - line + 2 else len(content)
+    return CsvTable(path, content, names, separator, body, clock)
+
+
+def _line_ends(content: bytes, stop: int) -> int:
+    """How many lines end before a position."""
+    return sum(content.count(end, 0, stop) for end in (b"\n", b"\r")) - content.count(
+        b"\r\n", 0, stop
+    )
 
 
 def _unpack(packed: bytes, path: Path) -> bytes:
@@ -60,11 +87,15 @@ def _unpack(packed: bytes, path: Path) -> bytes:
     return content
 
 
-def _rows(content: bytes, path: Path) -> Iterator[tuple[int, int, list[str]]]:
-    """First line, last line and cells of each row that is not blank."""
+def _rows(
+    content: bytes, start: int, line: int, path: Path, separator: str
+) -> Iterator[tuple[int, int, list[str]]]:
+    """First line, last line and cells of each row that is not blank, from a line's start on."""
+    stream = io.BytesIO(content)  # which shares the memory
+    stream.seek(start)
     # What is not UTF-8 becomes U+FFFD, which is no number, so that its row can be named.
-    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "replace", newline="")
-    row_characters = 0
+    text = io.TextIOWrapper(stream, "utf-8", "replace", newline="")
+    row_characters, before = 0, line - 1
 
     def lines() -> Iterator[str]:
         """Lines of bounded length, in rows of bounded length: Python's reader has no limits."""
@@ -78,14 +109,13 @@ def _rows(content: bytes, path: Path) -> Iterator[tuple[int, int, list[str]]]:
                 )
             yield part
 
-    reader = csv.reader(lines())
-    line = 1
+    reader = csv.reader(lines(), delimiter=separator)
     try:
         for cells in reader:
             row_characters = 0
             if cells:
-                yield line, reader.line_num, cells
-            line = reader.line_num + 1
+                yield line, before + reader.line_num, cells
+            line = before + reader.line_num + 1
     except csv.Error as error:
         raise RecordError(
             f"{shown(path)}: line {line} is not CSV ({shown(error)}); is it the right file?"
@@ -96,58 +126,100 @@ def _is_number(cell: str) -> bool:
     return bool(_NUMBER.fullmatch(cell.strip()) or _NOT_FINITE.fullmatch(cell.strip()))
 
 
+def _or_gap(cell: str) -> float:
+    """A number, or NaN for an empty cell; whatever else becomes infinite, and so is noticed."""
+    text = cell.strip()
+    if not text:
+        return np.nan
+    return float(text) if _NUMBER.fullmatch(text) else np.inf
+
+
 @dataclass(frozen=True, eq=False)
 class CsvTable:
-    """A CSV file, unpacked and held in memory, with its header of so many lines read."""
+    """A CSV file, unpacked and held in memory, with its header read.
+
+    `body` is where the first line behind the header begins.
+    """
 
     path: Path
     content: bytes
     names: tuple[str, ...]
-    header_lines: int
+    separator: str
+    body: int
+    clock: Clock
 
     def columns(self, wanted: Sequence[str], gaps: Collection[str]) -> Columns:
         """Read columns; errors name the row, from 1 after the header, its line and the column."""
         lines = max(self.content.count(b"\n"), self.content.count(b"\r"))
         check_size(lines + 1, len(self.names), self.path)
-        quick = self._quick(wanted, gaps)
-        return self._thorough(wanted, gaps) if quick is None else quick
+        rows, parts = 0, list[Floats]()
+        for start, stop in self._parts():
+            self.clock.check()
+            part = self._quick(start, stop, wanted, gaps)
+            if part is None:
+                part = self._thorough(start, stop, rows, wanted, gaps)
+            parts.append(part)
+            rows += len(part)
+        check_size(rows, len(wanted), self.path)
+        return dict(zip(wanted, np.concatenate(parts).T, strict=True))
 
-    def _quick(self, wanted: Sequence[str], gaps: Collection[str]) -> Columns | None:
-        """Read with pyarrow; None where anything at all is unusual."""
-        import pyarrow as pa
-        from pyarrow import csv as arrow_csv
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """Where parts of whole lines begin and end."""
+        start, size = self.body, len(self.content)
+        while start < size:
+            most = min(start + _PART, size)
+            stop = 1 + max(self.content.rfind(end, start, most) for end in (b"\n", b"\r"))
+            stop = size if most == size else stop or self.content.find(b"\n", most) + 1 or size
+            stop += self.content.startswith(b"\n", stop)  # of a line end in two characters
+            if self.content.find(b'"', start, stop) >= 0:
+                stop = size  # from here on a cell may hold line ends
+            yield start, stop
+            start = stop
 
-        try:
-            table = arrow_csv.read_csv(
-                pa.BufferReader(self.content),
-                # Threads gain little at this size, and the results are the same either way.
-                read_options=arrow_csv.ReadOptions(
-                    use_threads=False, skip_rows=self.header_lines, column_names=[*self.names]
-                ),
-                parse_options=arrow_csv.ParseOptions(newlines_in_values=b'"' in self.content),
-                convert_options=arrow_csv.ConvertOptions(
-                    include_columns=list(wanted),
-                    column_types=dict.fromkeys(wanted, pa.float64()),
-                    null_values=[""],
-                ),
-            )
-        except pa.ArrowException:
+    def _quick(
+        self, start: int, stop: int, wanted: Sequence[str], gaps: Collection[str]
+    ) -> Floats | None:
+        """Read a part with NumPy, shape (rows, wanted); None where anything at all is unusual."""
+        part = self.content[start:stop]
+        if len(part) > limits.LINE_CHARACTERS or b'"' in part:
             return None
-        columns = {name: table.column(name).to_numpy() for name in wanted}
-        for name, values in columns.items():
-            empty = table.column(name).null_count
-            if np.isfinite(values).sum() + empty != len(values) or (empty and name not in gaps):
-                return None
-        return columns if len(table) else None
+        lines = [*filter(None, part.splitlines())]
+        if not lines:
+            return np.empty((0, len(wanted)))
+        separator = self.separator.encode()
+        if {line.count(separator) for line in lines} != {len(self.names) - 1}:
+            return None
+        position = {name: i for i, name in enumerate(self.names)}
+        empty = np.array([name in gaps for name in wanted])
+        none: dict[int | str, Callable[[str], float]] = {}
+        or_gap: dict[int | str, Callable[[str], float]] = {position[name]: _or_gap for name in gaps}
+        for converters in (none, or_gap):
+            with suppress(ValueError):
+                numbers: Floats = np.loadtxt(
+                    lines,
+                    delimiter=self.separator,
+                    comments=None,
+                    converters=converters,
+                    usecols=[position[name] for name in wanted],
+                    ndmin=2,
+                    encoding="latin1",
+                )
+                if (np.isfinite(numbers) | (np.isnan(numbers) & empty & bool(converters))).all():
+                    return numbers
+        return None
 
-    def _thorough(self, wanted: Sequence[str], gaps: Collection[str]) -> Columns:
-        """Read with Python, naming the first bad cell."""
+    def _thorough(
+        self, start: int, stop: int, before: int, wanted: Sequence[str], gaps: Collection[str]
+    ) -> Floats:
+        """Read a part with Python, shape (rows, wanted), naming the first bad cell."""
         position = {name: i for i, name in enumerate(self.names)}
         positions = [position[name] for name in wanted]
-        rows = _rows(self.content, self.path)
-        next(rows)
+        line = 1 + _line_ends(self.content, start)
+        rows = _rows(self.content[start:stop], 0, line, self.path, self.separator)
         values = array("d")  # a list of floats would take four times as much
-        for row, (line, _, cells) in enumerate(rows, 1):
+        for row, (line, _, cells) in enumerate(rows, before + 1):
+            if row % _CLOCK_ROWS == 0:
+                self.clock.check()
             where = f"{shown(self.path)}: row {row} (line {line})"
             if len(cells) != len(self.names):
                 raise RecordError(
@@ -155,8 +227,7 @@ class CsvTable:
                     f"columns; {self._uneven(cells)}"
                 )
             values.extend(self._cell(cells[i], i, where, gaps) for i in positions)
-        check_size(len(values) // len(wanted), len(wanted), self.path)
-        return dict(zip(wanted, np.frombuffer(values).reshape(-1, len(wanted)).T, strict=True))
+        return np.frombuffer(values).reshape(-1, len(wanted))
 
     def _uneven(self, cells: list[str]) -> str:
         if len(cells) < len(self.names):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unshuffle.errors import FileError, RecordError
+from unshuffle.errors import FileError, MissingExtraError, RecordError
 from unshuffle.files import limits
 from unshuffle.files.opening import incomplete, read_bytes, shown
 from unshuffle.files.table import Columns, check_cells, check_names, check_size, widened
@@ -25,9 +25,11 @@ _CONTRADICTIONS = (AttributeError, LookupError, TypeError, ValueError)
 
 def open_parquet(path: Path) -> "ParquetTable":
     """Read the schema of a Parquet file."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", f"reading {shown(path)}") from error
     content = read_bytes(path)
     footer = _footer(content, path)
     try:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from unshuffle.errors import FileError, RecordError
 from unshuffle.files.atomic import write_text
 from unshuffle.files.opening import listed, shown
 from unshuffle.files.table import Columns, Table
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats, twice
 from unshuffle.pieces.records import Records
 
-_PREDICTION = re.compile(r"pred(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
-_TARGET = re.compile(r"true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
+_READABLE = ".csv, .csv.gz, .tsv, .tsv.gz, .parquet, .npz"
+_PREDICTION = re.compile(r"(y_?)?(pred|hat)(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
+_PERHAPS_PREDICTION = re.compile(r"(y|outputs?|logits?)(_[0-9]+)?", re.IGNORECASE)
+_TARGET = re.compile(r"(y_?)?true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
 
 
 def read_records(
@@ -24,19 +28,25 @@ def read_records(
     inputs: Sequence[str] | None = None,
     predictions: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
+    time_limit: float | Clock | None = None,
 ) -> Records:
     """Read inputs with the predictions of the lost network.
 
     Parameters
     ----------
     path
-        A .csv, .csv.gz, .parquet or .npz file. In .npz, a matrix stands for the columns
+        A .csv or .tsv file, either with .gz behind, a .parquet or .npz file. Commas, tabs or
+        semicolons separate the columns of a text. In .npz, a matrix stands for the columns
         `<key>_0`, `<key>_1`, …
     inputs, predictions, targets
         Names of columns, in the sequence of the network. By default, whatever their case, the
-        predictions are `pred`, `pred_0`, `pred_1`, … and all that begins with `prediction`; the
-        targets are `true`, `true_0`, `true_1`, … and all that begins with `target`; the inputs are
-        the others in the sequence of the file. No column has two roles.
+        predictions are `pred`, `pred_0`, `pred_1`, …, the same with `y_` before it or `hat` in its
+        place, and all that begins with `prediction`; the targets are `true`, `true_0`, …, `y_true`
+        and all that begins with `target`; the inputs are the others in the sequence of the file.
+        Where nothing is a prediction by that, `y`, `output` and `logit`, plural and numbered too,
+        are if no input comes behind them. No column has two roles.
+    time_limit
+        Seconds after which reading a text ends by a FileError, or the `Clock` that counts them.
 
     Returns
     -------
@@ -54,7 +64,8 @@ def read_records(
         number; names the row, counted from 1 after any header, and the column.
     """
     path = Path(path)
-    table = _open(path)
+    clock = Clock.of(time_limit)
+    table = _open(path, clock)
     if predictions is None:
         predictions = _guess("prediction", table.names, inputs, targets)
     if targets is None:
@@ -71,22 +82,29 @@ def read_records(
         )
     if not inputs:
         raise RecordError(f"{shown(path)}: has no column of inputs; {there}")
-    columns = table.columns(wanted, {*predictions, *targets})
+    try:
+        columns = table.columns(wanted, {*predictions, *targets})
+    except OutOfTimeError as error:
+        raise FileError(
+            f"{shown(path)}: the time limit of {clock.limit:g} s was over before all rows were "
+            "read; give it more time, or keep fewer rows"
+        ) from error
     return Records(
         _matrix(inputs, columns),
         _matrix(predictions, columns),
         _matrix(targets, columns) if targets else None,
         name=shown(path),
+        columns=tuple(tuple(map(shown, names)) for names in (inputs, predictions, targets)),
     )
 
 
-def _open(path: Path) -> Table:
+def _open(path: Path, clock: Clock) -> Table:
     """Open a table as its suffix says; no record waits for the formats that it is not kept in."""
     name = path.name.lower()
-    if name.endswith((".csv", ".csv.gz")):
+    if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
         from unshuffle.files.csv_file import open_csv
 
-        return open_csv(path)
+        return open_csv(path, clock)
     if name.endswith(".parquet"):
         from unshuffle.files.parquet_file import open_parquet
 
@@ -95,10 +113,9 @@ def _open(path: Path) -> Table:
         from unshuffle.files.array_table import open_arrays
 
         return open_arrays(path)
-    raise FileError(
-        f"{shown(path)}: is no file of records by its name, which must end in "
-        ".csv, .csv.gz, .parquet, .npz"
-    )
+    from unshuffle.files.conversion import not_read
+
+    raise not_read(path, _READABLE)
 
 
 def _role(name: str) -> str:
@@ -110,7 +127,12 @@ def _role(name: str) -> str:
 def _guess(role: str, names: Sequence[str], *taken: Sequence[str] | None) -> list[str]:
     """Columns whose names say that they have the role, but for those that were given another."""
     others = {name for given in taken for name in given or ()}
-    return [name for name in names if _role(name) == role and name not in others]
+    found = [name for name in names if _role(name) == role and name not in others]
+    if found or role != "prediction":
+        return found
+    free = [name for name in names if _role(name) == "input" and name not in others]
+    last = [*takewhile(_PERHAPS_PREDICTION.fullmatch, reversed(free))][::-1]
+    return last if len(last) < len(free) else []
 
 
 def _matrix(names: Sequence[str], columns: Columns) -> Floats:

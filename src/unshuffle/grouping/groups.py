@@ -1,5 +1,6 @@
 """Which pieces share a block, for any kind: evidence on each edge, and a first grouping."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -12,11 +13,15 @@ from unshuffle.grouping.matching import Pairs, directed_couples, optimal_couples
 from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.grouping.signals import Clues, Scores, log_norm_correlation
 from unshuffle.pieces.blueprint import Arrangement, Edge, Kind
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, Pile
 
 
 def group(
-    pile: Pile, kind: Kind, by: GroupingParameters | None = None
+    pile: Pile,
+    kind: Kind,
+    clock: Clock | None = None,
+    by: GroupingParameters | None = None,
 ) -> tuple[Arrangement, Evidence]:
     """Group the pieces of a whole pile into blocks, by what the weights of two roles share.
 
@@ -26,6 +31,8 @@ def group(
         As many pieces for each class of roles as there are slots.
     kind
         The kind of the blocks.
+    clock
+        The time that there is; by default without a limit.
     by
         What steers signals and their fusion.
 
@@ -35,14 +42,14 @@ def group(
         The blocks in any order, and the evidence on them. A role without an edge to a role whose
         pieces are known by their shapes has pieces in any sequence: the record has to tell.
     """
-    by = by or GroupingParameters()
+    clues_on = partial(Clues, clock=clock or Clock(), by=by or GroupingParameters())
     members = {
         role: [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(role)]
         for role in range(len(kind.roles))
     }
     alike = {role: len(each) for each in kind.classes for role in each}
     edges = tuple(
-        _odds(pile, edge, members, max(alike[edge.first], alike[edge.second]), by)
+        _odds(pile, edge, members, max(alike[edge.first], alike[edge.second]), clues_on)
         for edge in kind.edges
         if members[edge.first] != members[edge.second]
     )
@@ -52,7 +59,9 @@ def group(
     couple = next((each for each in kind.classes if anchor in each and len(each) == 2), ())
     inner = [edge for edge in kind.edges if {edge.first, edge.second} == {*couple}]
     if inner:
-        blocks[:, [inner[0].first, inner[0].second]], odds = _coupled(pile, inner[0], members, by)
+        blocks[:, [inner[0].first, inner[0].second]], odds = _coupled(
+            pile, inner[0], members, clues_on
+        )
         edges += (odds,)
     for each in kind.classes:
         if not (inner and each == couple) and (anchor not in each or len(each) > 1):
@@ -61,10 +70,10 @@ def group(
 
 
 def _coupled(
-    pile: Pile, edge: Edge, members: dict[int, list[int]], by: GroupingParameters
+    pile: Pile, edge: Edge, members: dict[int, list[int]], clues_on: Callable[[MlpBank], Clues]
 ) -> tuple[Arrangement, EdgeOdds]:
     """Couples among the pieces of one class, for its two roles, and the log-odds of all couples."""
-    clues = Clues(_layers(pile, edge, members), by=by)
+    clues = clues_on(_layers(pile, edge, members))
     positions = np.array(members[edge.first], np.intp)
     match = partial(directed_couples, optimal_couples, log_norm_correlation(clues))
     fusion = fuse(clues, match, square=True)
@@ -83,7 +92,11 @@ def _layers(pile: Pile, edge: Edge, members: dict[int, list[int]]) -> MlpBank:
 
 
 def _odds(
-    pile: Pile, edge: Edge, members: dict[int, list[int]], times: int, by: GroupingParameters
+    pile: Pile,
+    edge: Edge,
+    members: dict[int, list[int]],
+    times: int,
+    clues_on: Callable[[MlpBank], Clues],
 ) -> EdgeOdds:
     """Log-odds for an edge, from all signals that look at two stacks of matrices."""
     first, second = members[edge.first], members[edge.second]
@@ -99,7 +112,7 @@ def _odds(
 
     rows, columns = (np.full(len(pile), -1, np.intp) for _ in range(2))
     rows[first], columns[second] = np.arange(len(first)), np.arange(len(second))
-    log_odds = fuse(Clues(layers, by=by), match if times > 1 else optimal_matching).log_odds
+    log_odds = fuse(clues_on(layers), match if times > 1 else optimal_matching).log_odds
     return EdgeOdds(edge.first, edge.second, log_odds, rows, columns)
 
 

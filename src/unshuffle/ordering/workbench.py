@@ -185,7 +185,7 @@ def rank_seeds(
     rows: int,
     *,
     quick: bool,
-    clock: Clock | None = None,
+    clock: Clock,
     by: SeedParameters = STANDARD,
 ) -> tuple[list[Arrangement], Doubles]:
     """All seeds of a problem, or the quick ones, forwards and backwards, the lowest error first.
@@ -198,7 +198,7 @@ def rank_seeds(
     starts = [] if problem.start is None else [problem.start]
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
-            if clock is not None and clock.out:
+            if clock.out:
                 starts = starts or [grouped]
                 break
             if seed.serves(network) and (seed.quick or not quick):

@@ -1,14 +1,19 @@
 """From shapes to roles: which pieces can be inp, out and last layers."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from unshuffle.errors import PileError, RecordError
 from unshuffle.pieces.pile import Piece, Pile
 from unshuffle.pieces.records import Records
 
 Shape = tuple[int, int]
+
+SUM = 1e-4  # by which the sum of rounded probabilities may miss 1
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,39 @@ def _check_record(anatomy: Anatomy, records: Records) -> None:
     if records.width != anatomy.width:
         raise RecordError(
             f"{records.name} has {records.width} input columns, but the pieces make a network with "
-            f"{anatomy.width} inputs; name the input columns if some of them are something else"
+            f"{anatomy.width} inputs; {_mend(records, anatomy)}"
         )
+    y = records.predicted().predictions
     if records.outputs not in (0, anatomy.outputs):
+        labels = records.outputs == 1 and np.isin(y, range(anatomy.outputs)).all()
+        mend = "name the prediction columns if the defaults miss them"
+        if labels:
+            mend = "they are labels of classes; give the numbers of which they say the largest"
         raise RecordError(
             f"{records.name} has {records.outputs} prediction columns, but the last layer has "
-            f"{anatomy.outputs} outputs; name the prediction columns if the defaults miss them"
+            f"{anatomy.outputs} outputs; {mend}"
         )
+    if records.outputs > 1 and (y >= 0).all() and np.allclose(y.sum(axis=1), 1, atol=SUM):
+        raise RecordError(
+            f"{records.name} has predictions of which none is negative and each row sums to 1, as "
+            "behind a softmax; give the numbers before it, the logits"
+        )
+
+
+def _mend(records: Records, anatomy: Anatomy) -> str:
+    """Which columns are odd where there are too many or too few inputs, and the option for them."""
+    inputs, predictions, targets = records.columns
+    extra = records.width - anatomy.width
+    if extra < 0 and (taken := [*predictions, *targets]):
+        return f"if {', '.join(taken)} are among them, name all with --inputs"
+    if extra == anatomy.outputs and not predictions and inputs:
+        return f"if the last hold the predictions: --predictions {','.join(inputs[-extra:])}"
+    stems = Counter(re.sub("[0-9]+$", "", name) for name in inputs)
+    odd = [name for name in inputs if stems[re.sub("[0-9]+$", "", name)] == 1]
+    if extra > 0 and extra == len(odd):
+        left_out = ",".join([*odd, *targets])
+        return f"if {', '.join(odd)} is no input, leave it out: --targets {left_out}"
+    return "name the input columns with --inputs if some of them are something else"
 
 
 def _what_is_wrong(pile: Pile, counts: Counter[Shape], records: Records | None) -> str:

@@ -28,6 +28,11 @@ class Clock:
     _spent: dict[str, float] = field(default_factory=dict)
     _since: float = field(default_factory=perf_counter)
 
+    @classmethod
+    def of(cls, limit: "float | Clock | None") -> "Clock":
+        """A clock with a limit from now on, or the one that runs already."""
+        return limit if isinstance(limit, Clock) else cls(limit)
+
     @property
     def total(self) -> float:
         """Seconds of this solve, those before an interruption aside."""

@@ -1,6 +1,6 @@
 """The record: inputs, and what the lost network predicted for them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,15 @@ class Records:
         Shape (rows, outputs) or None: what the network was trained towards; never used to solve.
     name
         What messages call it: the file it came from.
+    columns
+        Names of the columns of inputs, predictions and targets, where messages may name them.
     """
 
     inputs: Floats
     predictions: Floats
     targets: Floats | None = None
     name: str = "the record"
+    columns: tuple[tuple[str, ...], ...] = ((), (), ())
 
     def __post_init__(self) -> None:
         if self.inputs.ndim != 2 or self.inputs.shape[1] == 0:
@@ -111,7 +114,9 @@ class Records:
     def take(self, rows: np.typing.NDArray[np.intp]) -> "Records":
         """The given rows, in the given sequence."""
         targets = None if self.targets is None else self.targets[rows]
-        return Records(self.inputs[rows], self.predictions[rows], targets, self.name)
+        return replace(
+            self, inputs=self.inputs[rows], predictions=self.predictions[rows], targets=targets
+        )
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -1,24 +1,45 @@
 """Which activation an arrangement fits best with, beyond those that a search begins with."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from unshuffle.blocks.activations import ACTIVATIONS, FURTHER, Activation, leaky_relu
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.pieces.records import Records
-
-ROWS = 256  # on which activations are compared
-STEPS = (0.05, 0.01, 0.001)  # between slopes of leaky ReLUs that are compared, round by round
-LARGEST_SLOPE = 0.5  # that is tried
-CLEARLY = 0.5  # part of the error up to which one of `FURTHER` is believed: a slope bends to noise
+from unshuffle.proof.effort import EFFORT, Effort
 
 
-def fitting_activation(network: MlpNetwork, known: Records) -> Activation:
+@dataclass(frozen=True)
+class ActivationParameters:
+    """Numbers that decide which activation is believed.
+
+    Parameters
+    ----------
+    decimals
+        Decimal places to which the slope of a leaky ReLU is fitted.
+    clearly
+        Part of the mean squared error up to which an activation that no search begins with is
+        believed: a slope bends to noise.
+    """
+
+    decimals: int = 3
+    clearly: float = 0.5
+
+
+STANDARD = ActivationParameters()
+
+
+def fitting_activation(
+    network: MlpNetwork,
+    known: Records,
+    by: ActivationParameters = STANDARD,
+    effort: Effort = EFFORT,
+) -> Activation:
     """The activation with which a network errs least on some rows; its own where none is better.
 
-    A leaky ReLU has its slope fitted to three decimals. An activation that no search begins with
-    has to fit clearly better.
+    A leaky ReLU has its slope, between 0 and 1, fitted decimal by decimal. An activation that no
+    search begins with has to fit clearly better.
     """
-    some = known.thinned(ROWS)
+    some = known.thinned(effort.activation)
 
     def error(activation: Activation) -> float:
         blocks = replace(network.blocks, activation=activation)
@@ -26,10 +47,9 @@ def fitting_activation(network: MlpNetwork, known: Records) -> Activation:
 
     first = min([network.blocks.activation, *ACTIVATIONS.values()], key=error)
     further = min(FURTHER.values(), key=error)
-    slope = LARGEST_SLOPE / 2
-    for step, reach in zip(STEPS, (LARGEST_SLOPE / 2, *STEPS), strict=False):
-        count = round(reach / step)
-        slopes = [round(slope + step * k, 3) for k in range(-count, count + 1)]
-        slope = min((each for each in slopes if each > 0), key=lambda each: error(leaky_relu(each)))
+    slope = 0.5
+    for places in range(1, by.decimals + 1):
+        near = (round(slope + k * 0.1**places, places) for k in range(-10, 11))
+        slope = min((one for one in near if 0 < one < 1), key=lambda one: error(leaky_relu(one)))
     further = min([further, leaky_relu(slope)], key=error)
-    return further if error(further) < CLEARLY * error(first) else first
+    return further if error(further) < by.clearly * error(first) else first

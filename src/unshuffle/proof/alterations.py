@@ -1,6 +1,6 @@
 """What a record betrays of what was done to it: rounding, clipping, standardised inputs."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,30 +8,62 @@ from numpy.typing import NDArray
 from unshuffle.blocks.network import Network
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
-from unshuffle.proof.tolerance import decimals
-
-CLIPPED = 0.005
-"""Part of the predictions at their largest, or smallest, value from which on they were clipped,"""
-FEWEST = 5
-"""and how many it must be."""
-
-STANDARDISED = 1e-4
-"""Largest mean, and distance of the standard deviation from 1, of columns that were standardised on
-the rows of the record: those of other rows are off by more, unless there are millions."""
+from unshuffle.proof.decimals import Cut, decimals
 
 
-def altered_record(records: Records) -> tuple[str, ...]:
-    """What of a record shows that it is not as the network left it, in sentences."""
+@dataclass(frozen=True)
+class AlterationParameters:
+    """Numbers that decide what is said of a record.
+
+    Parameters
+    ----------
+    clipped
+        Part of the predictions of a column at its largest, or smallest, value from which on they
+        were clipped there.
+    fewest
+        Predictions that must be there at least.
+    shared
+        Part of that number from which on a value inside the column is shared as well, so that
+        shared values tell of rounding, or of few distinct inputs.
+    slack
+        Largest errors of the other rows by which a network may fall short of a limit.
+    standardised
+        Largest mean, and distance of the standard deviation from 1, of columns that were
+        standardised on the rows of the record. Those of other rows are off by more, unless there
+        are millions.
+    """
+
+    clipped: float = 0.005
+    fewest: int = 5
+    shared: float = 0.5
+    slack: float = 2.0
+    standardised: float = 1e-4
+
+
+STANDARD = AlterationParameters()
+
+
+def altered_record(records: Records, cut: Cut | None = None) -> tuple[str, ...]:
+    """What of a record shows that it is not as the network left it, in sentences.
+
+    How predictions were cut to decimals is said where a network shows it.
+    """
     known = records.predicted().predictions
     notes = []
     places = decimals(known) if known.size else None
     if places is not None:
-        notes.append(f"predictions are rounded to {places} decimals")
+        how = f"are {cut} to" if cut else "have no more than"
+        notes.append(f"predictions {how} {places} decimals")
     clipped = int(clipped_predictions(known).sum())
     if clipped:
         notes.append(
             f"{clipped} predictions are at the largest or the smallest value of their column, most "
             "of them at the same: they were clipped there"
+        )
+    if known.size and (known > 0).all() and (known < 1).all():
+        notes.append(
+            "all predictions lie between 0 and 1: if a sigmoid came behind the last layer, give "
+            "the numbers before it, the logits"
         )
     if standardised(records):
         notes.append(
@@ -41,7 +73,7 @@ def altered_record(records: Records) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def standardised(records: Records) -> bool:
+def standardised(records: Records, by: AlterationParameters = STANDARD) -> bool:
     """Whether every input column that varies has mean 0 and variance 1 over just these rows."""
     inputs = records.inputs.astype(np.float64)
     if not len(inputs):
@@ -50,30 +82,24 @@ def standardised(records: Records) -> bool:
     varying = spread > 0
     return bool(
         varying.any()
-        and np.abs(inputs.mean(axis=0)).max() < STANDARDISED
-        and np.abs(spread[varying] - 1).max() < STANDARDISED
+        and np.abs(inputs.mean(axis=0)).max() < by.standardised
+        and np.abs(spread[varying] - 1).max() < by.standardised
     )
 
 
-def clipped_predictions(predictions: Floats) -> NDArray[np.bool_]:
-    """Which predictions are at the ends of their column, if many share the one or the other end.
+def clipped_predictions(
+    predictions: Floats, by: AlterationParameters = STANDARD
+) -> NDArray[np.bool_]:
+    """Which predictions, shape (rows, outputs), are at the ends of their column, if many share one.
 
-    Parameters
-    ----------
-    predictions
-        Shape (rows, outputs), without NaN.
-
-    Returns
-    -------
-    NDArray
-        Of the same shape.
+    There is no NaN among them.
     """
     clipped = np.zeros(predictions.shape, bool)
-    enough = max(FEWEST, CLIPPED * len(predictions))
+    enough = max(by.fewest, by.clipped * len(predictions))
     for output, column in enumerate(predictions.T):
         values, counts = np.unique(column, return_counts=True)
         # Rounded predictions, or those of few distinct inputs, share values everywhere.
-        if len(values) < 3 or counts[1:-1].max() >= enough / 2:
+        if len(values) < 3 or counts[1:-1].max() >= by.shared * enough:
             continue
         # Where one end was clipped the other may have been too, if only for a row or two.
         if max(counts[0], counts[-1]) >= enough:
@@ -91,20 +117,15 @@ def without_clipped(records: Records) -> Records:
     return replace(records, predictions=np.where(clipped, np.nan, records.predictions))
 
 
-def admits_clipped(network: Network, records: Records, slack: float) -> bool:
+def admits_clipped(
+    network: Network, records: Records, max_abs_error: float, by: AlterationParameters = STANDARD
+) -> bool:
     """Whether a network is at, or beyond, the limit wherever predictions were clipped.
 
-    Parameters
-    ----------
-    network
-        The arrangement.
-    records
-        The record as it is.
-    slack
-        By how much it may fall short of the limit.
+    The maximum absolute error is that on all other rows.
     """
     known = records.predicted()
     clipped = clipped_predictions(known.predictions)
     ends = np.where(known.predictions == known.predictions.max(axis=0), 1, -1)
     beyond = (network.predict(known.inputs) - known.predictions) * ends
-    return bool((beyond[clipped] >= -slack).all())
+    return bool((beyond[clipped] >= -by.slack * max_abs_error).all())

@@ -13,9 +13,11 @@ residual that is a smooth function of the states, as weights that were stored co
 not independent from row to row: it counts as so many numbers as the states have features.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import ceil, exp, log
+from math import ceil, exp, log, sqrt
 from operator import attrgetter
+from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
@@ -27,38 +29,55 @@ from unshuffle.ordering.linearization import linearize
 from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, with_swap_effects
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
+from unshuffle.proof.effort import EFFORT, Effort
 from unshuffle.proof.independence import alike_blocks, independent_rows
 from unshuffle.proof.noise import find_pattern
 from unshuffle.proof.tolerance import Column
 
-CONFIDENCE = 0.99
-"""Probability from which on a statement is made,"""
-DECIDED = log(CONFIDENCE / (1 - CONFIDENCE))
-"""and its natural log-odds."""
 
-WINDOW = 3
-"""Places by which blocks are moved in rivals."""
+@dataclass(frozen=True)
+class CertificateParameters:
+    """Numbers that decide what is stated.
 
-CHUNK = 1024
-"""Rows that are weighed together."""
+    Parameters
+    ----------
+    doubt
+        Probability, at most, that a statement which is made is wrong.
+    window
+        Places by which blocks are moved in rivals, where noise is left.
+    rivals
+        Exchanges of layers of each block that are weighed, where noise is left.
+    """
 
-SURE_ROWS = 32
-"""Rows that are enough where only rounding separates the arrangement from the record."""
+    doubt: float = 0.01
+    window: int = 3
+    rivals: int = 2
 
-SCREENED_ROWS = 8
-"""Rows on which all exchanges of layers are weighed to find each block's best rivals."""
+    @property
+    def confidence(self) -> float:
+        """Probability from which on a statement is made."""
+        return 1 - self.doubt
 
-SOME_ROWS = 1024
-"""Rows that are looked at first where noise is left."""
+    @property
+    def decided(self) -> float:
+        """Natural log-odds from which on a statement is made."""
+        return log(self.confidence / self.doubt)
 
-RIVALS = 2
-"""Exchanges of each block that are weighed on all rows, where noise is left."""
+    @property
+    def information(self) -> float:
+        """Squared change of the predictions over the noise variance, summed over all rows.
 
-NEEDED = 34.0
-"""Noise variances over the mean squared change of the predictions: so many rows separate a rival
-at odds of 99 to 1 in 99 of 100 records."""
+        With so much, the log-odds against a rival reach `decided` with the same confidence: if the
+        sum is s, they are normal with mean s / 2 and variance s.
+        """
+        deviate = NormalDist().inv_cdf(self.confidence)
+        return (deviate + sqrt(deviate**2 + 2 * self.decided)) ** 2
+
+
+STANDARD = CertificateParameters()
 
 
 @dataclass(frozen=True)
@@ -94,7 +113,7 @@ class Contest:
     @property
     def decided(self) -> bool:
         """Whether the statement is made."""
-        return self.log_odds >= DECIDED
+        return self.log_odds >= STANDARD.decided
 
 
 @dataclass(frozen=True)
@@ -143,12 +162,12 @@ class Certificate:
     @property
     def refuted(self) -> bool:
         """Whether the record speaks for a rival as clearly as a statement is ever made."""
-        return any(one.log_odds <= -DECIDED for one in (*self.neighbours, *self.pairs))
+        return any(one.log_odds <= -STANDARD.decided for one in (*self.neighbours, *self.pairs))
 
     @property
     def accidental(self) -> bool:
         """Whether the record may be reproduced by chance."""
-        return self.chance > 1 - CONFIDENCE
+        return self.chance > STANDARD.doubt
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -178,43 +197,49 @@ def certify(
     arrangement: Arrangement,
     rounding: Column | float,
     tested: NDArray[np.float64] | None = None,
+    *,
+    clock: Clock | None = None,
+    by: CertificateParameters = STANDARD,
+    effort: Effort = EFFORT,
 ) -> Certificate:
-    """Weigh an arrangement against its rivals.
+    """Weigh an arrangement, one that no move improves, against its rivals.
 
-    Parameters
-    ----------
-    problem
-        What was ordered; rows with predictions are needed.
-    arrangement
-        One that no move improves.
-    rounding
-        Root mean squared error that rounding explains: shape (outputs,), or one for all columns.
-    tested
-        Mean squared errors of all arrangements that were tested before this one was found.
-
-    Notes
-    -----
-    Where rounding explains what is left, few rows are looked at, and no moves but exchanges of
-    neighbours: whatever shows at all decides. Where noise is left, some rows are, and all of them
-    if some do not decide everything.
+    `rounding` is the root mean squared error that rounding explains: shape (outputs,), or one for
+    all columns. `tested` are the mean squared errors of all arrangements that were tested before.
+    Where rounding explains what is left, no moves but exchanges of neighbours are looked at:
+    whatever shows at all decides. All rows are looked at if some do not decide everything and time
+    is left. Where noise is left and no time for it, an `OutOfTimeError` is raised.
     """
-    network = problem.network(arrangement)
-    least = np.broadcast_to(np.square(rounding), problem.known.outputs)
-    known = problem.known
-    sample = independent_rows(network, _spread(known, SURE_ROWS))
-    rivals = _weigh(problem, arrangement, sample, window=1, nearest=1)
-    if (rivals.mse <= least).all():
-        certificate = _certificate(rivals, len(sample), least, least)
+    network, known = problem.network(arrangement), problem.known
+    least, clock = np.broadcast_to(np.square(rounding), known.outputs), clock or Clock()
+
+    def to_rounding(some: Records, clock: Clock) -> Certificate | None:
+        """Weigh it on some rows, where rounding explains all that is left of them."""
+        sample = independent_rows(network, some)
+        rivals = _weigh(problem, arrangement, sample, clock, window=1, nearest=1, effort=effort)
+        if not (rivals.mse <= least).all():
+            return None
+        certificate = _certificate(rivals, len(sample), least, least, by)
         chance = 0.0 if tested is None else _chance_fits(tested, rivals, float(least.mean()))
         return replace(certificate, chance=chance, alike=alike_blocks(network, sample))
-    pattern = find_pattern(network, known)
-    for some in (_spread(known, SOME_ROWS), known):
+
+    sure = to_rounding(_spread(known, effort.first), Clock())
+    if sure is not None and not sure.decided and len(known) > effort.first:
+        with suppress(OutOfTimeError):
+            sure = to_rounding(known, clock)
+    if sure is not None:
+        return sure
+    clock.check()
+    pattern = find_pattern(network, known, effort=effort)
+    for some in (_spread(known, effort.first_noisy), known):
         sample = independent_rows(network, some)
-        rivals = _weigh(problem, arrangement, sample, window=WINDOW, nearest=RIVALS)
+        rivals = _weigh(
+            problem, arrangement, sample, clock, window=by.window, nearest=by.rivals, effort=effort
+        )
         # Dependent rows say as much as a smaller number of independent ones.
         dependent = 1 + pattern.share / pattern.features * len(sample)
         variance = np.maximum(rivals.mse * dependent, least)
-        certificate = _certificate(rivals, len(sample), variance, least)
+        certificate = _certificate(rivals, len(sample), variance, least, by)
         if certificate.decided:
             break
     return certificate
@@ -233,7 +258,9 @@ def _chance_fits(tested: NDArray[np.float64], rivals: "_Rivals", rounding: float
     return float(np.exp(min(np.logaddexp.reduce(logarithms, initial=-np.inf), 700.0)))
 
 
-def _certificate(rivals: "_Rivals", rows: int, variance: Column, rounding: Column) -> Certificate:
+def _certificate(
+    rivals: "_Rivals", rows: int, variance: Column, rounding: Column, by: CertificateParameters
+) -> Certificate:
     """Weigh all statements, with a variance of the noise and one that rounding explains."""
     slopes, gram = rivals.weighed(variance)
     squares, shown = gram.diagonal(), rivals.weighed(rounding)[1].diagonal()
@@ -254,8 +281,8 @@ def _certificate(rivals: "_Rivals", rows: int, variance: Column, rounding: Colum
         against = float(np.logaddexp.reduce(log_weights[contradicting]))
         log_odds = float(np.log(-np.expm1(min(against - log_total, -1e-16)))) + log_total - against
         rows_needed = None
-        if log_odds < DECIDED and shown[likeliest] > rivals.equations:
-            rows_needed = max(ceil(NEEDED * rows / squares[likeliest]), rows + 1)
+        if log_odds < by.decided and shown[likeliest] > rivals.equations:
+            rows_needed = max(ceil(by.information * rows / squares[likeliest]), rows + 1)
         mse = rivals.mse_after(likeliest if rival is None else rival)
         return Contest((first, second), mse, log_odds, rows_needed)
 
@@ -317,18 +344,25 @@ class _Rivals:
 
 
 def _weigh(
-    problem: Problem, arrangement: Arrangement, rows: Records, *, window: int, nearest: int
+    problem: Problem,
+    arrangement: Arrangement,
+    rows: Records,
+    clock: Clock,
+    *,
+    window: int,
+    nearest: int,
+    effort: Effort,
 ) -> _Rivals:
     """Sum up the effects of shifts, turns and the nearest swaps, chunk by chunk."""
     evidence = problem.evidence
     if any(not np.isfinite(edge.log_odds).all() for edge in evidence.edges):
         evidence = Evidence(())  # only the blocks that were matched were ever considered
-    few = problem.judge(_spread(rows, SCREENED_ROWS))
+    few = problem.judge(_spread(rows, effort.screened))
     at = linearize(few, few.run(arrangement))
     swaps = _nearest(all_swaps(few, at, evidence), at.residual, len(arrangement), nearest)
 
-    for start in range(0, len(rows), CHUNK):
-        chunk = rows.take(np.arange(start, min(start + CHUNK, len(rows))))
+    for start in range(0, len(rows), effort.chunk):
+        chunk = rows.take(np.arange(start, min(start + effort.chunk, len(rows))))
         judge = problem.judge(chunk)
         at = linearize(judge, judge.run(arrangement))
         moves = shift_moves(judge, at, window) + with_swap_effects(judge, at, swaps)
@@ -341,6 +375,7 @@ def _weigh(
         effects = moves.effects.reshape(len(moves), outputs, len(chunk)).astype(np.float64)
         left = at.residual.reshape(outputs, -1).astype(np.float64)
         for output in range(outputs):
+            clock.check()
             gram[output] += effects[:, output] @ effects[:, output].T
             slopes[output] += effects[:, output] @ left[output]
         residual += np.square(left).sum(axis=1)
@@ -383,18 +418,9 @@ def _log_weights(
 ) -> tuple[NDArray[np.float64], float]:
     """Log-probabilities, up to one constant, of what is away from the arrangement.
 
-    Parameters
-    ----------
-    moves, costs
-        Single moves, and what each costs in log-odds.
-    joint
-        Shape (moves, moves): what two moves cost beyond the sum of their costs.
-
-    Returns
-    -------
-    tuple
-        For each move, of all single and double moves that contain it; and of everything, the
-        arrangement itself included, which counts as 0.
+    Single moves cost something in log-odds, and two moves `joint`, shape (moves, moves), beyond the
+    sum of that. For each move it is the log-probability of all single and double moves that contain
+    it; then that of everything, the arrangement itself included, which counts as 0.
     """
     compatible = np.array([moves.compatible(move) for move in range(len(moves))], bool)
     doubles = np.where(compatible, -(costs[:, None] + costs + joint), -np.inf)

@@ -13,37 +13,59 @@ import numpy as np
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork, MlpStack, as_mlp
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.network import Network, mean_squares
 from unshuffle.pieces.pile import QUANTISED, Floats, Pile
+from unshuffle.pieces.records import Records
+from unshuffle.proof import tolerance
+from unshuffle.proof.effort import EFFORT, Effort
 from unshuffle.proof.tolerance import UNIT, Tolerance
 
-LEVELS = 255
-"""The largest magnitude is at most so many steps: int8 with a zero point at one end."""
 
-INTEGRAL = 1e-3
-"""Numbers of steps are whole to within this: float32 rounds 255 of them by a hundredth of it."""
+@dataclass(frozen=True)
+class CoarsenessParameters:
+    """Numbers that decide which weights were kept coarsely, and what that explains.
 
-FEWEST = 16
-"""With fewer numbers a grid may be an accident."""
+    Parameters
+    ----------
+    levels
+        Steps that the largest magnitude is at most: int8 with a zero point at one end.
+    integral
+        Numbers of steps are whole to within this: float32 rounds 255 of them by a hundredth of it.
+    fewest
+        With fewer numbers a grid may be an accident.
+    widest
+        Steps that the smallest gap between levels in use is at most.
+    pruned
+        Part of a weight that is exactly zero from which on it was pruned.
+    pruned_levels
+        The same where small numbers become zero by rounding to levels.
+    zeros
+        Numbers that must be zero there, at least.
+    beside
+        Multiple of the numbers on a level beside zero that must be zero there.
+    margin
+        How many times the largest difference that drawn networks make is still explained.
+    peak_margin
+        The same of the worst row: there are more rows than are compared.
+    share
+        Of the predictions' variance: no error above this is explained. Unlike noise, what coarse
+        weights leave follows from the inputs, as the error of a wrong arrangement does.
+    """
 
-DIVISORS = (1, 2, 3)
-"""The smallest gap between levels in use is so many steps at most."""
+    levels: int = 255
+    integral: float = 1e-3
+    fewest: int = 16
+    widest: int = 3
+    pruned: float = 0.005
+    pruned_levels: float = 0.015
+    zeros: int = 3
+    beside: float = 3.0
+    margin: float = 2.0
+    peak_margin: float = 3.0
+    share: float = 0.01
 
-PRUNED = 0.005
-"""Part of a weight that is exactly zero from which on it was pruned,"""
-ON_LEVELS = 0.015
-"""and the same where small numbers become zero by rounding to levels."""
 
-DRAWS = 4
-"""Networks that are drawn,"""
-MARGIN = 2.0
-"""and how far beyond the largest difference that they make an error is still explained."""
-
-PEAK_MARGIN = 3.0
-"""The same of the worst row: there are more rows than are compared."""
-
-SAMPLE_ROWS = 512
-"""Rows on which they are compared."""
+STANDARD = CoarsenessParameters()
 
 
 KINDS = {
@@ -76,49 +98,47 @@ class Coarseness:
         return bool(self.kind) or self.pruned > 0
 
 
-def coarseness(values: Floats, *, quantised: bool = False) -> Coarseness:
+def coarseness(
+    values: Floats, *, quantised: bool = False, by: CoarsenessParameters = STANDARD
+) -> Coarseness:
     """Find the grid that a tensor lies on, and whether it was pruned.
 
-    Parameters
-    ----------
-    values
-        A weight, shape (rows, columns), or a bias, shape (rows,).
-    quantised
-        Whether it is known of a weight that it lies on levels. Where none are found, those are
-        assumed on which each row's largest magnitude is the 127th.
+    A weight has shape (rows, columns), a bias (rows,). If it is known that a weight lies on levels,
+    and none are found, those are assumed on which each row's largest magnitude is the 127th.
     """
     zero = values == 0
     share = float(zero.mean())
-    pruned = share if values.ndim == 2 and share >= PRUNED else 0.0
-    kind, half_step = _grid(values)
+    pruned = share if values.ndim == 2 and share >= by.pruned else 0.0
+    kind, half_step = _grid(values, by)
     if quantised and not kind:
         largest = np.abs(values).max(axis=1, keepdims=True)
         kind, half_step = "levels", largest / 127 / 2
     if pruned and kind == "levels":
         step = 2 * half_step
         beside = float((np.abs(np.abs(values) - step) < step / 2).mean()) / 2
-        pruned = share if share > max(3 * beside, 3 / values.size, ON_LEVELS) else 0.0
+        least = max(by.beside * beside, by.zeros / values.size, by.pruned_levels)
+        pruned = share if share > least else 0.0
     if pruned and not zero.all():
         smallest = np.abs(values[~zero]).min()
         half_step = np.where(zero, np.maximum(smallest, half_step), half_step)
     return Coarseness(kind, half_step, pruned)
 
 
-def _grid(values: Floats) -> tuple[str, Floats]:
+def _grid(values: Floats, by: CoarsenessParameters) -> tuple[str, Floats]:
     """The kind of grid, and half of its step."""
-    if values.size >= FEWEST and values.dtype == np.float32:
+    if values.size >= by.fewest and values.dtype == np.float32:
         if not (np.ascontiguousarray(values).view(np.uint32) & 0xFFFF).any():
             return "bfloat16", np.abs(values) * UNIT["bfloat16"]
         with np.errstate(over="ignore"):
             if np.array_equal(values.astype(np.float16).astype(np.float32), values):
                 return "float16", np.abs(values) * UNIT["float16"]
-    step = _step(values)
+    step = _step(values, by)
     if step is not None:
         return "levels", np.array(step / 2, values.dtype)
-    if values.ndim == 2 and values.shape[1] >= FEWEST:
+    if values.ndim == 2 and values.shape[1] >= by.fewest:
         steps = []
         for row in values:
-            step = _step(row)
+            step = _step(row, by)
             if step is None:
                 break
             steps.append(step)
@@ -127,54 +147,54 @@ def _grid(values: Floats) -> tuple[str, Floats]:
     return "", np.zeros((), values.dtype)
 
 
-def _step(values: Floats) -> float | None:
+def _step(values: Floats, by: CoarsenessParameters) -> float | None:
     """Distance of the equally spaced levels that numbers lie on; None if they lie on none."""
     levels = np.unique(np.abs(values).astype(np.float64))
-    if values.size < FEWEST or len(levels) > LEVELS + 1 or levels[-1] == 0:
+    if values.size < by.fewest or len(levels) > by.levels + 1 or levels[-1] == 0:
         return None
     gaps = np.diff(np.concatenate([[0.0], levels]))
-    smallest = gaps[gaps > INTEGRAL * levels[-1] / LEVELS].min(initial=np.inf)
-    for divisor in DIVISORS:
+    smallest = gaps[gaps > by.integral * levels[-1] / by.levels].min(initial=np.inf)
+    for divisor in range(1, by.widest + 1):
         counts = levels / (smallest / divisor)
         # The largest gives the step most precisely.
         counts *= np.round(counts[-1]) / counts[-1]
-        if counts[-1] <= LEVELS + 0.5 and np.all(np.abs(counts - np.round(counts)) < INTEGRAL):
+        if counts[-1] <= by.levels + 0.5 and np.all(
+            np.abs(counts - np.round(counts)) < by.integral
+        ):
             return float(levels[-1] / np.round(counts[-1]))
     return None
 
 
 def coarse_tolerance(
-    network: Network, inputs: Floats, *, quantised: bool = False
+    network: Network,
+    inputs: Floats,
+    *,
+    quantised: bool = False,
+    by: CoarsenessParameters = STANDARD,
+    effort: Effort = EFFORT,
 ) -> Tolerance | None:
-    """Measure the errors that coarsely kept weights explain.
+    """Measure the errors that coarsely kept weights explain; None where none were kept so.
 
-    Parameters
-    ----------
-    network
-        Any arrangement of the layers as they were kept; the closer to the truth, the better.
-    inputs
-        Shape (rows, width). At most 512 of them, spread evenly, are used.
-    quantised
-        Whether all weights are known to have been integers with scales, so that they lie on levels
-        even where they are too few to show it.
-
-    Returns
-    -------
-    Tolerance or None
-        From networks whose weights are drawn, evenly, from what those of the lost one can have
-        been; None where nothing was kept coarsely.
+    Networks are drawn whose weights are what those of the lost one can have been, as likely
+    anywhere. `network` is any arrangement of the layers as they were kept; the closer to the truth,
+    the better. `quantised` tells that all weights were integers with scales, so that they lie on
+    levels even where they are too few to show it.
     """
     if not isinstance(network.blocks, MlpStack):
         return None
     known = as_mlp(network)
     layers = known.layers()
     found = [
-        (coarseness(layer.weight, quantised=quantised), coarseness(layer.bias)) for layer in layers
+        (
+            coarseness(layer.weight, quantised=quantised, by=by),
+            coarseness(layer.bias, by=by),
+        )
+        for layer in layers
     ]
     if not any(weight or bias for weight, bias in found):
         return None
     rng = np.random.default_rng(0)
-    some = inputs[:: -(-len(inputs) // SAMPLE_ROWS)]
+    some = inputs[:: -(-len(inputs) // effort.coarse)]
 
     def drawn(values: Floats, coarse: Coarseness) -> Floats:
         offset = rng.uniform(-1, 1, values.shape) * coarse.half_step
@@ -184,16 +204,47 @@ def coarse_tolerance(
     with np.errstate(over="ignore", invalid="ignore"):
         predictions = network.predict(some).astype(np.float64)
         differences = []
-        for _ in range(DRAWS):
+        for _ in range(effort.drawn):
             others = [
                 Linear(drawn(layer.weight, weight), drawn(layer.bias, bias))
                 for layer, (weight, bias) in zip(layers, found, strict=True)
             ]
             lost = MlpNetwork.from_layers(others, known.blocks.activation)
             differences.append(np.abs(lost.predict(some) - predictions))
-        squares = np.mean(np.square(differences), axis=1)
+        squares = [mean_squares(each) for each in differences]
     largest = np.max(differences, axis=(0, 1))
-    return Tolerance(MARGIN * np.sqrt(squares.max(axis=0)), PEAK_MARGIN * largest)
+    return Tolerance(by.margin * np.sqrt(np.max(squares, axis=0)), by.peak_margin * largest)
+
+
+def explained_by_weights(
+    network: Network,
+    known: Records,
+    stored_as: tuple[str, ...],
+    errors: Floats,
+    by: CoarsenessParameters = STANDARD,
+) -> bool:
+    """Whether errors, shape (rows, outputs), are explained by how coarsely weights were kept.
+
+    `stored_as` are the dtypes of the pieces in their files.
+    """
+    if not (mean_squares(errors) <= by.share * known.variances).all():
+        return False
+    quantised = {*stored_as} <= {*QUANTISED}
+    explained = coarse_tolerance(network, known.inputs, quantised=quantised, by=by)
+    return explained is not None and explained.admits(errors)
+
+
+def storage_tolerance(
+    rounding: Tolerance, arithmetic: str, stored_as: tuple[str, ...]
+) -> Tolerance:
+    """Errors that the dtypes of the pieces in their files explain, beyond the arithmetic.
+
+    Where halves stand for the weights of a network that computed in float32, every weight is off by
+    half a unit in its last place. Integers with scales have no such unit; their levels are measured
+    as those of plain numbers are.
+    """
+    coarsest = max((UNIT[name] for name in stored_as if name in UNIT), default=0.0)
+    return rounding.scaled(max(1.0, coarsest / UNIT[arithmetic] / tolerance.STANDARD.margin))
 
 
 def kept_coarsely(pile: Pile) -> tuple[str, ...]:

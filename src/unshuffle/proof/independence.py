@@ -1,5 +1,7 @@
 """What cannot be told apart: rows that say the same, and blocks that compute the same."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,11 +10,26 @@ from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import UNIT
 
-DEPTHS = 3  # states that blocks are compared on: the first, one in the middle, the last
-RESOLUTION = 16.0  # units in the last place of float32 within which two numbers are the same
+
+@dataclass(frozen=True)
+class IndependenceParameters:
+    """The number that decides what is the same.
+
+    Parameters
+    ----------
+    resolution
+        Units in the last place of float32 within which two numbers are the same.
+    """
+
+    resolution: float = 16.0
 
 
-def independent_rows(network: Network, known: Records) -> Records:
+STANDARD = IndependenceParameters()
+
+
+def independent_rows(
+    network: Network, known: Records, by: IndependenceParameters = STANDARD
+) -> Records:
     """One of each set of rows whose last states agree to within rounding.
 
     Copies of a row with another last digit repeat one equation, so they count once. So do inputs
@@ -21,29 +38,32 @@ def independent_rows(network: Network, known: Records) -> Records:
     starts = range(0, len(known), ROWS_AT_ONCE)
     with np.errstate(over="ignore", invalid="ignore"):
         last = [network.states(known.inputs[at : at + ROWS_AT_ONCE])[-1] for at in starts]
-    groups = _groups(np.concatenate(last))
+    groups = _groups(np.concatenate(last), by)
     if len(groups) == len(known):
         return known
     return known.take(np.sort([group.min() for group in groups]))
 
 
-def alike_blocks(network: Network, known: Records) -> tuple[tuple[int, ...], ...]:
+def alike_blocks(
+    network: Network, known: Records, by: IndependenceParameters = STANDARD
+) -> tuple[tuple[int, ...], ...]:
     """Places of blocks that compute the same on the states that rows of a record pass through.
 
     Units in another sequence, or scaled, make another block of the same function. Exchanging such
-    blocks changes nothing that any record could show.
+    blocks changes nothing that any record could show. They are compared on states of every row and
+    every depth, once each.
     """
-    depths = np.linspace(0, len(network.blocks), DEPTHS).round().astype(int)
+    many = max(len(known), len(network.blocks) + 1)
+    depths = np.linspace(0, len(network.blocks), many).round().astype(int)
     with np.errstate(over="ignore", invalid="ignore"):
-        states = network.states(known.inputs)[depths]
-        states = states.reshape(-1, states.shape[2])
+        states = network.states(known.inputs)[depths, np.arange(many) % len(known)]
         each = np.broadcast_to(states, (len(network.blocks), *states.shape))
         after = network.blocks.apply_each(each)
-    groups = _groups(after.reshape(len(after), -1))
+    groups = _groups(after.reshape(len(after), -1), by)
     return tuple(tuple(sorted(group.tolist())) for group in groups if len(group) > 1)
 
 
-def _groups(features: Floats) -> list[NDArray[np.intp]]:
+def _groups(features: Floats, by: IndependenceParameters) -> list[NDArray[np.intp]]:
     """Rows of features that agree to within float32 rounding, group by group.
 
     Neighbours are found along a random direction (a projection as in Johnson & Lindenstrauss 1984),
@@ -51,7 +71,7 @@ def _groups(features: Floats) -> list[NDArray[np.intp]]:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         wide = features.astype(np.float64)
-        wide /= np.abs(wide).max(axis=0) * RESOLUTION * UNIT["float32"] + 1e-300
+        wide /= np.abs(wide).max(axis=0) * by.resolution * UNIT["float32"] + 1e-300
         direction = np.random.default_rng(0).normal(size=wide.shape[1])
         sequence = np.argsort(wide @ direction, kind="stable")
         apart = ~(np.abs(np.diff(wide[sequence], axis=0)) <= 1).all(axis=1)

@@ -16,25 +16,65 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Network
+from unshuffle.blocks.network import Network, mean_square, mean_squares
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
+from unshuffle.proof.effort import EFFORT, Effort
 
-MOST_ROWS = 4096  # rows, spread over the record, on which the residual is regressed
-TESTED_ROWS = 1024  # rows, spread over the record, that the kernel test compares with each other
-DEPTHS = 5  # states that rows are compared by, spread over the depth, inputs and end included
-RIDGE = 1e-3  # of the regression, relative to the mean square of the states
-FORETOLD = 4.0  # standard deviations of a chance correlation of that regression
-SIGNIFICANT = 5.0  # standard deviations of a chance agreement, from which on there is a pattern
-LARGEST_SHARE = 0.1  # of a column's variance: what leaves more is no reconstruction at all
-LARGEST_PEAK = 8.0  # root mean squares: a few rows that err by more are damage, not noise
-MISFITS = 6  # wrong arrangements, those with misfits closest in size, that the test has to find …
-DRAWN = 12  # … of so many that are drawn
-FITTED = 16  # predictions for each block, below which a search fits misfits away
-EXCHANGES = (4, 8, 16, 32)  # of neighbours in one of them; single ones are rivals, weighed apart
-KERNEL_ROWS = 2048  # rows of a kernel regression, half of which it is fitted to
-KERNEL_RIDGES = (1e-3, 1e-2, 1e-1)  # its ridges, over the kernel's diagonal
 TINY: Final = float(np.finfo(float).tiny)
+
+
+@dataclass(frozen=True)
+class NoiseParameters:
+    """Numbers that decide what is noise, and what follows from the inputs.
+
+    Parameters
+    ----------
+    depths
+        States that rows are compared by, spread over the depth, inputs and end included.
+    ridge
+        Of the regression on the states, relative to their mean square.
+    foretold
+        Standard deviations of a chance correlation of that regression.
+    significant
+        Standard deviations of a chance agreement of rows, from which on there is a pattern.
+    largest_share
+        Part of a column's variance: what leaves more is no reconstruction at all.
+    largest_peak
+        Root mean squares: a few rows that err by more are damage, not noise.
+    misfits
+        Wrong arrangements, those with misfits closest in size, that the test has to find …
+    drawn
+        … of so many that are drawn.
+    exchanges
+        Exchanges of neighbours in one of them, in turn; single ones are rivals, weighed apart.
+    fitted
+        Predictions for each block, below which a search fits misfits away.
+    kernel_ridges
+        Of a kernel regression, over the kernel's diagonal, from the least to the largest.
+    """
+
+    depths: int = 5
+    ridge: float = 1e-3
+    foretold: float = 4.0
+    significant: float = 5.0
+    largest_share: float = 0.1
+    largest_peak: float = 8.0
+    misfits: int = 6
+    drawn: int = 12
+    exchanges: tuple[int, ...] = (4, 8, 16, 32)
+    fitted: int = 16
+    kernel_ridges: tuple[float, ...] = (1e-3, 1e-2, 1e-1)
+
+
+STANDARD = NoiseParameters()
+
+
+def standard_score(terms: Floats) -> float:
+    """A sum of independent terms that are 0 on average, in its standard deviations."""
+    with np.errstate(over="ignore"):
+        return float(terms.sum() / (np.sqrt(np.square(terms).sum()) + TINY))
 
 
 @dataclass(frozen=True)
@@ -57,80 +97,74 @@ class Pattern:
     significant: bool
 
 
-def find_pattern(network: Network, known: Records) -> Pattern:
-    """Regress the residual of a network on its states.
-
-    Parameters
-    ----------
-    network
-        The arrangement.
-    known
-        Rows that all have predictions. At most 4096 of them, spread evenly, are looked at.
-    """
-    return _regress(*_states_and_residual(network, known.thinned(MOST_ROWS)))
+def find_pattern(
+    network: Network, known: Records, by: NoiseParameters = STANDARD, effort: Effort = EFFORT
+) -> Pattern:
+    """Regress the residual of a network, on rows that all have predictions, on its states."""
+    return _regress(*_states_and_residual(network, known.thinned(effort.regressed), by), by)
 
 
-def _states_and_residual(network: Network, known: Records) -> tuple[list[Floats], Floats]:
+def _states_and_residual(
+    network: Network, known: Records, by: NoiseParameters
+) -> tuple[list[Floats], Floats]:
     """States at some depths, each of shape (rows, width), and what they leave unexplained."""
-    depths = np.linspace(0, len(network.blocks), DEPTHS).round().astype(int)
+    depths = np.linspace(0, len(network.blocks), by.depths).round().astype(int)
     with np.errstate(over="ignore", invalid="ignore"):
         states = [x for depth, x in enumerate(network.states(known.inputs)) if depth in depths]
         residual: Floats = known.predictions - network.ends.leave(states[-1]).astype(np.float64)
     return states, residual
 
 
-def _regress(states: list[Floats], residual: Floats) -> Pattern:
+def _regress(states: list[Floats], residual: Floats, by: NoiseParameters) -> Pattern:
     features = np.concatenate([*states, np.ones((len(residual), 1))], axis=1).astype(np.float64)
-    features /= np.sqrt(np.mean(np.square(features), axis=0)) + TINY
+    features /= np.sqrt(mean_squares(features)) + TINY
     fit, check = slice(0, None, 2), slice(1, None, 2)
     gram = features[fit].T @ features[fit]
-    np.fill_diagonal(gram, gram.diagonal() * (1 + RIDGE))
+    np.fill_diagonal(gram, gram.diagonal() * (1 + by.ridge))
     coefficients = np.linalg.lstsq(gram, features[fit].T @ residual[fit], rcond=None)[0]
     expected = features[check] @ coefficients
     found = residual[check]
-    agreement = float(np.sum(expected * found))
-    chance = np.sqrt(np.sum(np.square(expected) * np.square(found)))
-    explained = 2 * agreement - float(np.sum(np.square(expected)))
+    agreements = expected * found
+    explained = 2 * float(np.sum(agreements)) - float(np.sum(np.square(expected)))
     total = max(float(np.sum(np.square(found))), TINY)
     return Pattern(
         share=float(np.clip(explained / total, 0.0, 1.0)),
         features=features.shape[1],
-        significant=bool(agreement > FORETOLD * chance),
+        significant=standard_score(agreements) > by.foretold,
     )
 
 
-def looks_like_noise(network: Network, known: Records) -> bool | None:
-    """Whether the residual of a network on rows with predictions is noise.
+def looks_like_noise(
+    network: Network,
+    known: Records,
+    clock: Clock | None = None,
+    by: NoiseParameters = STANDARD,
+    effort: Effort = EFFORT,
+) -> bool | None:
+    """Whether the residual of a network on rows that all have predictions is noise.
 
-    Parameters
-    ----------
-    network
-        The arrangement.
-    known
-        Rows that all have predictions. At most 1024 of them, spread evenly, are looked at.
-
-    Returns
-    -------
-    bool or None
-        False where the residual is large or has a pattern; None where it shows none, and these
-        rows would not show one of a wrong arrangement either.
+    It is False where the residual is large or has a pattern. It is None where it shows none, and
+    these rows would not show one of a wrong arrangement either. Many blocks take long: where the
+    clock has no time left an `OutOfTimeError` is raised.
     """
-    states, residual = _states_and_residual(network, known.thinned(TESTED_ROWS))
+    clock = clock or Clock()
+    clock.check()
+    states, residual = _states_and_residual(network, known.thinned(effort.tested), by)
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.square(residual)
     means = squares.mean(axis=0)
-    if not np.isfinite(squares).all() or (means > LARGEST_SHARE * known.variances).any():
+    if not np.isfinite(squares).all() or (means > by.largest_share * known.variances).any():
         return False
-    if (squares.max(axis=0) > LARGEST_PEAK**2 * means).any():
+    if (squares.max(axis=0) > by.largest_peak**2 * means).any():
         return False
     kernels = _kernels(states)
-    if _significant(kernels, residual):
+    if _significant(kernels, residual, by):
         return False
-    misfits = _misfits(network, states[0], np.sqrt(means))
-    if residual.size < FITTED * len(network.blocks):
-        basis = _exchanges(network, states[0])
+    misfits = _misfits(network, states[0], np.sqrt(means), clock, by)
+    if residual.size < by.fitted * len(network.blocks):
+        basis = _exchanges(network, states[0], clock)
         misfits = [_without(misfit, basis) for misfit in misfits]
-    found = [_significant(kernels, misfit) for misfit in misfits]
+    found = [_significant(kernels, misfit, by) for misfit in misfits]
     return True if found and all(found) else None
 
 
@@ -138,7 +172,7 @@ def _kernels(states: list[Floats]) -> list[NDArray[np.float64]]:
     """How alike the rows are, by their states: a linear and a Gaussian kernel, centred."""
     features = np.concatenate(states, axis=1).astype(np.float64)
     features -= features.mean(axis=0)
-    features /= np.sqrt(np.mean(np.square(features), axis=0) * features.shape[1]) + TINY
+    features /= np.sqrt(mean_squares(features) * features.shape[1]) + TINY
     linear = features @ features.T
     squares = linear.diagonal()
     apart = np.maximum(squares[:, None] + squares - 2 * linear, 0.0)
@@ -153,20 +187,24 @@ def _centred(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
     return centred
 
 
-def _significant(kernels: list[NDArray[np.float64]], residual: Floats) -> bool:
+def _significant(kernels: list[NDArray[np.float64]], residual: Floats, by: NoiseParameters) -> bool:
     """Whether rows that are alike have residuals alike, in any column, beyond chance."""
     centred = residual - residual.mean(axis=0)
     for kernel in kernels:
         agreement = np.einsum("no,no->o", centred, kernel @ centred)
         squares = np.square(centred)
         chance = 2 * np.einsum("no,no->o", squares, np.square(kernel) @ squares)
-        if (agreement > SIGNIFICANT * np.sqrt(chance)).any():
+        if (agreement > by.significant * np.sqrt(chance)).any():
             return True
     return False
 
 
 def _misfits(
-    network: Network, inputs: Floats, sizes: NDArray[np.float64]
+    network: Network,
+    inputs: Floats,
+    sizes: NDArray[np.float64],
+    clock: Clock,
+    by: NoiseParameters,
 ) -> list[NDArray[np.float64]]:
     """What wrong arrangements change in the predictions, of all drawn those closest in size.
 
@@ -176,28 +214,30 @@ def _misfits(
     length = len(network.blocks)
     right = _in_order(network, inputs, range(length))
     misfits, distances = [], []
-    for draw in range(DRAWN):
+    for draw in range(by.drawn):
+        clock.check()
         order = list(range(length))
-        exchanges = EXCHANGES[draw % len(EXCHANGES)] if length > 1 else 0
+        exchanges = by.exchanges[draw % len(by.exchanges)] if length > 1 else 0
         for _ in range(exchanges):
             at = int(rng.integers(length - 1))
             order[at : at + 2] = order[at + 1], order[at]
         if order == sorted(order):
             del order[int(rng.integers(length))]
         misfit = _in_order(network, inputs, order) - right
-        size = np.sqrt(np.mean(np.square(misfit), axis=0))
+        size = np.sqrt(mean_squares(misfit))
         if np.isfinite(size).all() and (size > 0).all():
             misfits.append(misfit)
             distances.append(float(np.abs(np.log(size / np.maximum(sizes, TINY))).mean()))
-    closest = np.argsort(distances, kind="stable")[:MISFITS]
+    closest = np.argsort(distances, kind="stable")[: by.misfits]
     return [misfits[k] for k in closest]
 
 
-def _exchanges(network: Network, inputs: Floats) -> NDArray[np.float64]:
+def _exchanges(network: Network, inputs: Floats, clock: Clock) -> NDArray[np.float64]:
     """What each exchange of neighbours changes in the predictions, as orthonormal columns."""
     length = len(network.blocks)
     right, changes = _in_order(network, inputs, range(length)), []
     for at in range(length - 1):
+        clock.check()
         order = [*range(at), at + 1, at, *range(at + 2, length)]
         change = (_in_order(network, inputs, order) - right).reshape(-1)
         changes.append(change if np.isfinite(change).all() else np.zeros_like(change))
@@ -222,47 +262,47 @@ def _in_order(network: Network, inputs: Floats, order: Sequence[int]) -> NDArray
         return network.ends.leave(state).astype(np.float64)
 
 
-def foretold(inputs: Floats, predictions: Floats) -> float:
+def foretold(
+    inputs: Floats,
+    predictions: Floats,
+    by: NoiseParameters = STANDARD,
+    effort: Effort = EFFORT,
+) -> float:
     """How clearly predictions follow from inputs: about normal with variance 1 where they do not.
 
-    Parameters
-    ----------
-    inputs, predictions
-        Shapes (rows, width) and (rows, outputs). At most 2048 rows, spread evenly, are looked at.
-
-    Returns
-    -------
-    float
-        How well a kernel regression agrees with rows that it has not seen, in standard deviations
-        of what chance would make of it.
+    With shapes (rows, width) and (rows, outputs), it is how well a kernel regression agrees with
+    rows that it has not seen, in standard deviations of what chance would make of it.
     """
-    expected, found = _kernel_regression(inputs, predictions, KERNEL_RIDGES[-1])
-    agreements = (expected * found).sum(axis=1)
-    chance = np.sqrt(np.square(agreements).sum()) + TINY
-    return float(agreements.sum() / chance)
+    expected, found = _kernel_regression(inputs, predictions, by.kernel_ridges[-1], effort)
+    return standard_score((expected * found).sum(axis=1))
 
 
-def noise_at_most(inputs: Floats, predictions: Floats) -> float:
+def noise_at_most(
+    inputs: Floats,
+    predictions: Floats,
+    by: NoiseParameters = STANDARD,
+    effort: Effort = EFFORT,
+) -> float:
     """Share of the predictions' variance that can be noise: what a kernel regression leaves.
 
-    Parameters are those of `foretold`; of a few ridges the best counts.
+    Shapes are those of `foretold`; of a few ridges the best counts.
     """
     left = []
-    for ridge in KERNEL_RIDGES:
-        expected, found = _kernel_regression(inputs, predictions, ridge)
-        left.append(float(np.square(expected - found).mean() / np.square(found).mean()))
+    for ridge in by.kernel_ridges:
+        expected, found = _kernel_regression(inputs, predictions, ridge, effort)
+        left.append(mean_square(expected - found) / mean_square(found))
     return min(left)
 
 
 def _kernel_regression(
-    inputs: Floats, predictions: Floats, ridge: float
+    inputs: Floats, predictions: Floats, ridge: float, effort: Effort
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What every second row foretells of the others, and what these are, both standardised.
 
     Kernel ridge regression (Saunders, Gammerman & Vovk 1998), with a Gaussian kernel as wide as the
     median distance.
     """
-    chosen = np.arange(0, len(inputs), -(-len(inputs) // KERNEL_ROWS))
+    chosen = np.arange(0, len(inputs), -(-len(inputs) // effort.kernel))
     x, y = inputs[chosen].astype(np.float64), predictions[chosen].astype(np.float64)
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + TINY)
     y = (y - y.mean(axis=0)) / (y.std(axis=0) + TINY)

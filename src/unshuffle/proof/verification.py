@@ -1,43 +1,64 @@
 """The final word: how well an arrangement reproduces the whole record."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import Network
-from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.blocks.network import Network, mean_squares
 from unshuffle.errors import RecordError
 from unshuffle.files.schema import Derived, Key, encode
-from unshuffle.pieces.pile import QUANTISED
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import Certificate
-from unshuffle.proof.coarseness import coarse_tolerance
-from unshuffle.proof.noise import looks_like_noise
+from unshuffle.proof.coarseness import explained_by_weights, storage_tolerance
+from unshuffle.proof.decimals import Cut, cut_of
+from unshuffle.proof.effort import EFFORT, Effort
+from unshuffle.proof.noise import looks_like_noise, standard_score
 from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.tolerance import (
     Tolerance,
     arithmetic_of,
     rounding_tolerance,
-    storage_tolerance,
 )
 
-VAST = 1e100
-CLEARLY = 5.0  # standard deviations by which a network fits better than with another activation
-
-COMPARED_ROWS = 512
-"""Rows on which networks are compared where it is unknown which one is meant."""
-
-
-COARSE_SHARE = 0.01
-"""Of the predictions' variance: coarsely kept weights explain no error above this. Unlike noise,
-what they leave follows from the inputs, as the error of a wrong arrangement does."""
+VAST = 1e100  # stands for a squared error that is not finite
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerificationParameters:
+    """The number that decides which network is meant.
+
+    Parameters
+    ----------
+    clearly
+        Standard deviations by which a network must fit better than one with another activation.
+    """
+
+    clearly: float = 5.0
+
+
+STANDARD = VerificationParameters()
+
+
+class Explanation(Enum):
+    """What explains all that a network leaves of a record."""
+
+    ROUNDING = "rounding"
+    DECIMALS = "decimals"
+    COARSE = "coarsely stored numbers"
+    NOISE = "noise"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Verification:
     """How well an arrangement reproduces the record.
 
     Parameters
@@ -50,41 +71,65 @@ class Verdict:
         Number of those rows.
     tolerance
         The largest errors that rounding explains.
+    explanation
+        What explains the errors; None where nothing does.
+    cut
+        How predictions were cut to decimals, where that explains the errors.
     sha256
         Of the answer text; empty where a network was judged by itself.
     certificate
         How sure the arrangement is; None where the record is not reproduced, or none was asked for.
     """
 
-    derived: ClassVar[Derived] = {"exact": lambda verdict: verdict.outcome is Outcome.EXACT}
+    derived: ClassVar[Derived] = {"exact": lambda found: found.outcome is Outcome.EXACT}
 
     outcome: Outcome
     mse: float
     max_abs_error: float
     rows: int
     tolerance: Annotated[Tolerance, Key("rounding")]
+    explanation: Explanation | None = None
+    cut: Cut | None = None
     sha256: str = ""
     certificate: Certificate | None = None
 
+    def withdrawn(self, outcome: Outcome) -> "Verification":
+        """With another outcome, and nothing claimed."""
+        return replace(self, outcome=outcome, explanation=None, cut=None, certificate=None)
+
     def summary(self) -> dict[str, Any]:
-        """The verdict as plain values, ready for JSON."""
+        """The verification as plain values, ready for JSON."""
         return encode(self)
 
 
-UNVERIFIED = Verdict(Outcome.INTERRUPTED, np.nan, np.nan, 0, Tolerance(np.zeros(0), np.zeros(0)))
+BY_NOISE = {
+    True: (Outcome.APPROXIMATE, Explanation.NOISE),
+    False: (Outcome.MISFIT, None),
+    None: (Outcome.UNDECIDED, None),
+}
+"""What a network comes to, and what explains it, by whether only noise is left."""
+
+UNVERIFIED = Verification(
+    Outcome.INTERRUPTED, np.nan, np.nan, 0, Tolerance(np.zeros(0), np.zeros(0))
+)
 """Of a network whose verification was interrupted."""
 
 
-def best_fitting(networks: Sequence[Network], known: Records) -> Network:
+def best_fitting(networks: Sequence[Network], known: Records, effort: Effort = EFFORT) -> Network:
     """The network with the lowest error on the first rows; the first one where they tie."""
     if len(networks) == 1 or not len(known):
         return networks[0]
-    some = known.take(np.arange(min(len(known), COMPARED_ROWS)))
+    some = known.take(np.arange(min(len(known), effort.compared)))
     errors = [network.error(some.inputs, some.predictions) for network in networks]
     return networks[int(np.argmin(errors))]
 
 
-def clearly_best(network: Network, others: Sequence[Network], known: Records) -> bool:
+def clearly_best(
+    network: Network,
+    others: Sequence[Network],
+    known: Records,
+    by: VerificationParameters = STANDARD,
+) -> bool:
     """Whether a network fits a record better than others do, beyond chance, row by row."""
 
     def squares(one: Network) -> NDArray[np.float64]:
@@ -98,7 +143,7 @@ def clearly_best(network: Network, others: Sequence[Network], known: Records) ->
     for other in others:
         # What overflows errs by more than can be said, and still has a square.
         more = np.nan_to_num(squares(other) - own, nan=VAST, posinf=VAST)
-        if not more.sum() > CLEARLY * np.sqrt(np.square(more).sum()):
+        if not standard_score(more) > by.clearly:
             return False
     return True
 
@@ -120,54 +165,33 @@ def require_predictions(records: Records) -> Records:
     return known
 
 
-def judge_network(network: Network, known: Records, stored_as: tuple[str, ...]) -> Verdict:
-    """Judge an assembled network on rows that all have predictions; without any, it cannot be."""
+def judge_network(
+    network: Network, known: Records, stored_as: tuple[str, ...], clock: Clock
+) -> Verification:
+    """Judge an assembled network on rows that all have predictions; without any, it cannot be.
+
+    Whether noise explains what is left is not judged where no time is left for it.
+    """
     if not len(known):
-        nothing = Tolerance(np.zeros(0), np.zeros(0))
-        return Verdict(Outcome.ESTIMATE, np.nan, np.nan, 0, nothing)
-    errors, rounding = _measured(network, known)
+        return replace(UNVERIFIED, outcome=Outcome.ESTIMATE)
+    own, kept = network.predict(known.inputs), known.predictions.astype(np.float64)
+    arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
+    rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
     with np.errstate(over="ignore", invalid="ignore"):
-        mse, peak = float(np.mean(np.square(errors))), float(errors.max())
+        errors = own - kept
+        mse, peak = float(np.mean(mean_squares(errors))), float(np.abs(errors).max())
+    found = Verification(Outcome.APPROXIMATE, mse, peak, len(known), rounding)
     if rounding.admits(errors):
-        outcome = Outcome.EXACT
-    elif _kept_coarsely(network, known, stored_as, rounding, errors):
-        outcome = Outcome.APPROXIMATE
-    else:
-        noise = looks_like_noise(network, known)
-        outcome = {True: Outcome.APPROXIMATE, False: Outcome.MISFIT, None: Outcome.UNDECIDED}[noise]
-    return Verdict(outcome, mse, peak, len(known), rounding)
-
-
-def shows_noise(network: Network, known: Records, stored_as: tuple[str, ...]) -> bool:
-    """Whether noise in the predictions, and nothing else, explains what a network leaves."""
-    with single_threaded_blas():
-        errors, rounding = _measured(network, known)
-        explained = rounding.admits(errors)
-        explained = explained or _kept_coarsely(network, known, stored_as, rounding, errors)
-        return not explained and looks_like_noise(network, known) is True
-
-
-def _measured(network: Network, known: Records) -> tuple[NDArray[np.float64], Tolerance]:
-    """Absolute errors, shape (rows, outputs), and what rounding explains of them."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        errors = np.abs(network.predict(known.inputs) - known.predictions.astype(np.float64))
-    arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
-    return errors, rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
-
-
-def _kept_coarsely(
-    network: Network,
-    known: Records,
-    stored_as: tuple[str, ...],
-    rounding: Tolerance,
-    errors: NDArray[np.float64],
-) -> bool:
-    """Whether errors are explained by how coarsely predictions or weights were kept."""
-    arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
-    if storage_tolerance(rounding, arithmetic, stored_as, known.predictions).admits(errors):
-        return True
-    if not (np.square(errors).mean(axis=0) <= COARSE_SHARE * known.variances).all():
-        return False
-    quantised = {*stored_as} <= {*QUANTISED}
-    tolerance = coarse_tolerance(network, known.inputs, quantised=quantised)
-    return tolerance is not None and tolerance.admits(errors)
+        return replace(found, outcome=Outcome.EXACT, explanation=Explanation.ROUNDING)
+    storage = storage_tolerance(rounding, arithmetic, stored_as)
+    if storage.admits(errors):
+        return replace(found, explanation=Explanation.COARSE)
+    cut = cut_of(own, kept, storage)
+    if cut is not None:
+        return replace(found, explanation=Explanation.DECIMALS, cut=cut)
+    if explained_by_weights(network, known, stored_as, errors):
+        return replace(found, explanation=Explanation.COARSE)
+    outcome, explanation = Outcome.BUDGET_SPENT, None
+    with suppress(OutOfTimeError):
+        outcome, explanation = BY_NOISE[looks_like_noise(network, known, clock)]
+    return replace(found, outcome=outcome, explanation=explanation)

@@ -104,7 +104,9 @@ class JointSearch:
         rows = options.rows or -(-STANDARD.equations // max(known.outputs, 1))
         self.sample = known.first(rows)
         arithmetic = arithmetic_of(pile.dtype, known.predictions)
-        self.goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as, options.goal)
+        self.goal = Reproduction(
+            arithmetic, len(problem.grouped), options.clock, pile.stored_as, options.goal
+        )
         self.trace = Trace(pile.ids)
         self.loose = Loose(tuple(self._with_odds(problem, group) for group in loose.groups))
         # Before the record is looked at, what the numbers alone say is the best.
@@ -158,7 +160,13 @@ class JointSearch:
         most = by.seeds.rows if enough else by.seeds.many_rows
         some = inputs[self.rng.permutation(len(inputs))[:most]]
         seeds, errors = rank_seeds(
-            joint.problem, judge, some, by.seeds.ranked_rows, quick=False, by=by.seeds
+            joint.problem,
+            judge,
+            some,
+            by.seeds.ranked_rows,
+            quick=False,
+            clock=self.options.clock,
+            by=by.seeds,
         )
         joint = replace(joint, run=judge.run(seeds[0]))
         yield self._step("seeds", errors.tolist(), joint)

@@ -112,8 +112,10 @@ class Controls:
         known = self._record(activation, rng)
         alternatives = Problems(pile, known, options, anatomy=self.alternatives.anatomy)
         blocks = len(alternatives.problems[0].grouped)
-        goal = Reproduction(arithmetic_of(pile.dtype, known.predictions), blocks, by=options.goal)
-        bench = Workbench(alternatives, rng, goal, options.parameters, options.rows)
+        arithmetic = arithmetic_of(pile.dtype, known.predictions)
+        rows, clock = options.rows, options.clock
+        goal = Reproduction(arithmetic, blocks, clock, by=options.goal)
+        bench = Workbench(alternatives, rng, goal, options.parameters, rows, clock=clock)
         return bench, advance(begin(bench, rng), bench)
 
     def _record(self, activation: Activation, rng: np.random.Generator) -> Records:

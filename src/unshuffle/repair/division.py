@@ -140,7 +140,7 @@ def likeliest_counts(
         if found and clock.out:
             break
         part = replace(problem, grouped=problem.grouped[np.sort(ranking[:count])])
-        _, errors = rank_seeds(part, judge, inputs, rows, quick=True)
+        _, errors = rank_seeds(part, judge, inputs, rows, quick=True, clock=clock)
         found.append((float(errors[0]), part))
     return found
 

@@ -123,12 +123,14 @@ class _Loose:
         problems = self._problems(start)
         if divided:
             problems = likely_networks(pile, records, self.anatomy, options)
+        arithmetic = arithmetic_of(pile.dtype, self.known.predictions)
+        goal = Reproduction(arithmetic, 1, options.clock, by=options.goal)
         with options.clock.phase("order"):
             search = rebuilding.Rebuilding(
                 problems,
                 len(pile),
                 options,
-                Reproduction(arithmetic_of(pile.dtype, self.known.predictions), 1, by=options.goal),
+                goal,
                 guessed_last=bool(self.guess),
                 searched=start is not None,
                 divided=divided,
@@ -186,9 +188,9 @@ class _Loose:
             for name, layer in zip(applied, network.layers(), strict=True)
         ]
         used, activation = Pile(pieces), network.blocks.activation.name
-        silent = replace(options.silent(), activation=activation, signal=None)
+        options = replace(options, activation=activation, signal=None)
         with options.clock.phase("verify"):
-            solution = given(used, self.records, silent, blocks)
+            solution = given(used, self.records, options, blocks)
             gaps, left = self._gaps(blocks, network), solution.mse / known.variance
             if solution.outcome not in SETTLED and not gaps:
                 gaps = _block_gaps(network, known, left, options.clock)

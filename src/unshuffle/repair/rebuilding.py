@@ -227,8 +227,9 @@ class Rebuilding:
 
     def _first_descents(self) -> Rebuilt:
         """Descend from seeds with each problem that may be the right one."""
-        problems, by = chain([self.first], self.problems), self.options.parameters
-        bench = Workbench(problems, self.rng, self.goal, by, self.options.rows)
+        problems, options = chain([self.first], self.problems), self.options
+        by, rows, clock = options.parameters, options.rows, options.clock
+        bench = Workbench(problems, self.rng, self.goal, by, rows, clock=clock)
         state = begin(bench, self.rng)
         one = self.standing
         for after in advance(state, bench, FIRST_STAGES):
@@ -291,7 +292,8 @@ class Rebuilding:
     def _filled_around(self, one: Reconstruction) -> Generator[Step, None, Reconstruction | None]:
         """Order sure blocks around unmatched layers; estimate partners, if that helps enough."""
         judge, inputs = one.judge(self.judged), self.known.inputs[: STANDARD.seed_rows]
-        seeds, _ = rank_seeds(self.first, judge, inputs, len(judge.inputs), quick=False)
+        rows, clock = len(judge.inputs), self.options.clock
+        seeds, _ = rank_seeds(self.first, judge, inputs, rows, quick=False, clock=clock)
         run, done = judge.run(seeds[0]), partial(self.goal.reproduces, judge)
         search = descend(judge, run, one.evidence, done=done, short=True)
         one = yield from self._followed(replace(one, arrangement=run.arrangement), search)

@@ -34,7 +34,7 @@ STANDARD = SeparationParameters()
 
 
 def separate(
-    pile: Pile, records: Sequence[Records], solve: Solve, *, time_limit: float | None = None
+    pile: Pile, records: Sequence[Records], solve: Solve, *, time_limit: float | Clock | None = None
 ) -> tuple[Solution, ...]:
     """Find a network for each record of one pile; fewer if the search was interrupted.
 
@@ -42,10 +42,10 @@ def separate(
     said to be of that one; networks that reproduce their records and share pieces say so in their
     notes. Errors are those of `solve`.
     """
-    clock, found = Clock(time_limit), dict[int, Solution]()
+    clock, found = Clock.of(time_limit), dict[int, Solution]()
     for number, part in _attempts(pile, len(records), found):
         share = clock.left / (len(records) - len(_settled(found)))
-        seconds = None if time_limit is None else max(share, STANDARD.least)
+        seconds = None if clock.limit is None else max(share, STANDARD.least)
         try:
             solution = solve(part, records[number], seconds)
         except PileError:

@@ -98,7 +98,8 @@ def _search(
     bank = mlp_bank(pile, anatomy, activation)
     last = last_layer(pile, pile[anatomy.last[0]].id)
     arithmetic = arithmetic_of(pile.dtype, require_predictions(records).predictions)
-    goal, trace = Reproduction(arithmetic, anatomy.blocks, by=options.goal), Trace(pile.ids)
+    goal = Reproduction(arithmetic, anatomy.blocks, options.clock, by=options.goal)
+    trace = Trace(pile.ids)
     best, ending = None, Ending.CONVERGED
     for attempt, match in product(range(by.attempts), likely_pairs(bank, options.clock)):
         log_odds = np.full(match.scores.shape, -np.inf)  # rules out all pairs but the matched ones
@@ -163,7 +164,7 @@ class UnitSearch:
         self.hard = assigned(scores)
         # What blocks do to the states hardly shows in soft ones, which do too little.
         problem = self._problem(permuted_columns(self.blocks, self.hard))
-        bench = Workbench([problem], self.rng, self.goal, options.parameters)
+        bench = Workbench([problem], self.rng, self.goal, options.parameters, clock=options.clock)
         rows = min(options.rows or bench.rows_for(by.equations), len(bench.known))
         self.sample = bench.known.first(rows)
         orders, errors = bench.ranked_seeds(0, rows, self.rng, quick=False)

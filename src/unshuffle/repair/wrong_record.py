@@ -155,8 +155,8 @@ class WrongRecord:
         judge = problem.judge(known.first(-(-self.by.equations // known.outputs)))
         large = len(problem.grouped) > by.few_blocks
         inputs = problem.records.inputs[rng.permutation(len(problem.records))[: by.seeds.rows]]
-        rows = by.seeds.ranked_rows
-        seeds, _ = rank_seeds(problem, judge, inputs, rows, quick=False, by=by.seeds)
+        rows, clock = by.seeds.ranked_rows, self.options.clock
+        seeds, _ = rank_seeds(problem, judge, inputs, rows, quick=False, clock=clock, by=by.seeds)
         lowest: Run = judge.run(best)
         for seed in seeds[: 1 if large else by.starts]:
             start, evidence = judge.run(seed), problem.evidence

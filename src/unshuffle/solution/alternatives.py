@@ -67,7 +67,8 @@ class Problems:
     def _of(self, blueprint: Blueprint) -> Problem:
         bank, ends = blueprint.bank(self.pile), blueprint.ends(self.pile)
         with self.options.clock.phase("pair"):
-            grouped, evidence = group(self.pile, blueprint.kind, self.options.grouping)
+            options = self.options
+            grouped, evidence = group(self.pile, blueprint.kind, options.clock, options.grouping)
         _check_functions(bank, ends, grouped[0], self.records)
         return Problem(bank, ends, grouped, evidence, self.records, self.start)
 

@@ -21,14 +21,16 @@ from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.answer import answer_hash
 from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import certify
+from unshuffle.proof.decimals import uncut
 from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.proof.verification import (
     UNVERIFIED,
-    Verdict,
+    Verification,
     best_fitting,
     clearly_best,
     judge_network,
@@ -136,7 +138,9 @@ class Searching:
     def _workbench(self, problem: Problem, rng: np.random.Generator) -> Workbench:
         pile, options = self.alternatives.pile, self.alternatives.options
         arithmetic = arithmetic_of(pile.dtype, problem.known.predictions)
-        goal = Reproduction(arithmetic, len(problem.grouped), pile.stored_as, options.goal)
+        goal = Reproduction(
+            arithmetic, len(problem.grouped), options.clock, pile.stored_as, options.goal
+        )
         rows, clock = options.rows, options.clock
         if options.strategy == "classic":
             rows = min(rows or options.classic.rows, len(problem.known))
@@ -173,25 +177,30 @@ def certified(
     stored_as: tuple[str, ...],
     tested: NDArray[np.float64] | None = None,
     *,
+    clock: Clock,
     finished: bool = True,
-) -> Verdict:
+) -> Verification:
     """Judge a complete arrangement, and weigh it against its rivals where it is reproduced.
 
     Of what a search has not finished only an exact reproduction is believed: what else it leaves
     unexplained might be what it would still have mended. Where the record speaks for a rival the
-    arrangement is a misfit.
+    arrangement is a misfit. Of noise nothing is said for which no time was left.
     """
-    verdict = judge_network(problem.network(arrangement), problem.known, stored_as)
-    if verdict.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE):
-        return verdict
-    exact = verdict.outcome is Outcome.EXACT
+    found = judge_network(problem.network(arrangement), problem.known, stored_as, clock)
+    if found.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE):
+        return found
+    exact = found.outcome is Outcome.EXACT
     if not (exact or finished):
-        return replace(verdict, outcome=Outcome.UNDECIDED)
-    certificate = certify(problem, arrangement, verdict.tolerance.rms, tested)
+        return found.withdrawn(Outcome.UNDECIDED)
+    problem = replace(problem, records=uncut(problem.records, found.cut))
+    try:
+        certificate = certify(problem, arrangement, found.tolerance.rms, tested, clock=clock)
+    except OutOfTimeError:
+        return found.withdrawn(Outcome.BUDGET_SPENT)
     if certificate.refuted and not exact:
-        return replace(verdict, outcome=Outcome.MISFIT)
-    outcome = verdict.outcome if certificate.decided else Outcome.AMBIGUOUS
-    return replace(verdict, outcome=outcome, certificate=certificate)
+        return found.withdrawn(Outcome.MISFIT)
+    outcome = found.outcome if certificate.decided else Outcome.AMBIGUOUS
+    return replace(found, outcome=outcome, certificate=certificate)
 
 
 def conclude(
@@ -209,33 +218,37 @@ def conclude(
     pile, known = alternatives.pile, alternatives.problems[0].known
     fitting = [one for one in alternatives.problems if as_it_is or one.evidence.admits(arrangement)]
     networks = [one.network(arrangement) for one in fitting]
-    network, verdict, outcome = networks[0], UNVERIFIED, Outcome.INTERRUPTED
+    network, found, outcome = networks[0], UNVERIFIED, Outcome.INTERRUPTED
     finished = ending not in (Ending.OUT_OF_TIME, Ending.INTERRUPTED)
-    phase = alternatives.options.clock.phase("verify")
+    clock = alternatives.options.clock
     # After an interruption what is known is the answer, and nothing is claimed of it.
-    with suppress(KeyboardInterrupt), single_threaded_blas(), phase:
+    with suppress(KeyboardInterrupt), single_threaded_blas(), clock.phase("verify"):
         network = best_fitting(networks, known)
         arranged = fitting[networks.index(network)]
-        verdict = certified(arranged, arrangement, pile.stored_as, trace.errors, finished=finished)
-        doubtful = verdict.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
+        found = certified(
+            arranged, arrangement, pile.stored_as, trace.errors, clock=clock, finished=finished
+        )
+        doubtful = found.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
         others = [each for each in networks if each is not network]
         if doubtful and not clearly_best(network, others, known):
-            verdict = replace(verdict, outcome=Outcome.UNDECIDED, certificate=None)
-        outcome = _outcome(verdict, ending)
+            found = found.withdrawn(Outcome.UNDECIDED)
+        outcome = _outcome(found, ending)
     last = alternatives.last_of(arrangement)
     applied = [name for block in trace.names(arrangement) for name in block]
     return Solution(
         outcome=outcome,
         arrangement=arrangement,
         last=last,
-        mse=verdict.mse,
-        max_abs_error=verdict.max_abs_error,
-        rows=verdict.rows,
+        mse=found.mse,
+        max_abs_error=found.max_abs_error,
+        rows=found.rows,
         sha256=answer_hash(applied if last is None else [*applied, last]),
         activation=network.blocks.activation.name if isinstance(network.blocks, MlpStack) else "",
         pairing=alternatives.pairing,
-        certificate=verdict.certificate,
-        seconds=alternatives.options.clock.seconds,
+        certificate=found.certificate,
+        explanation=found.explanation,
+        cut=found.cut,
+        seconds=clock.seconds,
         trace=trace,
         network=network,
         parameters=alternatives.options.numbers,
@@ -257,12 +270,12 @@ def _complete(arrangement: Arrangement, problem: Problem) -> Arrangement:
     return np.concatenate([arrangement, problem.grouped[left]])
 
 
-def _outcome(verdict: Verdict, ending: Ending | None) -> Outcome:
+def _outcome(found: Verification, ending: Ending | None) -> Outcome:
     """What fits outranks why the search stopped."""
-    if verdict.outcome not in (Outcome.MISFIT, Outcome.UNDECIDED):
-        return verdict.outcome
+    if found.outcome not in (Outcome.MISFIT, Outcome.UNDECIDED):
+        return found.outcome
     if ending is Ending.OUT_OF_TIME:
         return Outcome.BUDGET_SPENT
     if ending is Ending.INTERRUPTED:
         return Outcome.INTERRUPTED
-    return Outcome.LOCAL_OPTIMUM if verdict.outcome is Outcome.MISFIT else Outcome.UNDECIDED
+    return Outcome.LOCAL_OPTIMUM if found.outcome is Outcome.MISFIT else Outcome.UNDECIDED

@@ -13,7 +13,7 @@ from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, pars
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
-from unshuffle.proof.verification import Verdict, require_predictions
+from unshuffle.proof.verification import Verification, require_predictions
 from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import certified
 from unshuffle.solution.options import Options
@@ -25,7 +25,7 @@ def verify(
     answer: str | Sequence[PieceId],
     *,
     activation: str | None = None,
-) -> Verdict:
+) -> Verification:
     """Compute the error of an arrangement over the whole record, and say how sure it is.
 
     Parameters
@@ -63,5 +63,6 @@ def verify(
         alternatives = Problems(pile, known, options, anatomy=anatomy.with_last(last))
         positions = [pile.index[name] for name in answer[:-1]]
         arrangement = np.array(positions, np.intp).reshape(-1, 2)
-        verdict = certified(alternatives.problems[0], arrangement, pile.stored_as)
-    return replace(verdict, sha256=answer_hash(named))
+        problem, clock = alternatives.problems[0], options.clock
+        found = certified(problem, arrangement, pile.stored_as, clock=clock)
+    return replace(found, sha256=answer_hash(named))

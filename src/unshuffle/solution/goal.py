@@ -1,5 +1,6 @@
 """The goal of a search: to reproduce the record."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,10 +9,12 @@ from unshuffle.blocks.network import mean_square, mean_squares
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import certify
+from unshuffle.proof.decimals import cut_of, uncut
 from unshuffle.proof.outcome import Outcome
-from unshuffle.proof.tolerance import rounding_tolerance
+from unshuffle.proof.tolerance import Tolerance, rounding_tolerance
 from unshuffle.proof.verification import judge_network
 
 
@@ -37,6 +40,7 @@ class Reproduction:
 
     arithmetic: str  # the dtype that the record was computed in
     blocks: int  # of a complete arrangement, at least
+    clock: Clock
     stored_as: tuple[str, ...] | None = None  # None where noise is never an explanation
     by: GoalParameters = field(default_factory=GoalParameters)
 
@@ -50,16 +54,22 @@ class Reproduction:
         tolerance = rounding_tolerance(network, some.inputs, some.predictions, self.arithmetic)
         if not run.error <= tolerance.mse:  # the mean over the columns
             return False
-        squares = mean_squares(judge.ends.leave(run.states[-1]) - judge.predictions, axis=0)
+        squares = mean_squares(judge.ends.leave(run.states[-1]) - judge.predictions)
         return bool((squares <= np.square(tolerance.rms)).all())
 
     def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
         """Whether noise, or coarsely stored numbers, explain what is left of the record."""
         if self.stored_as is None:
             return False
-        verdict = judge_network(problem.network(arrangement), problem.known, self.stored_as)
-        return verdict.outcome is Outcome.APPROXIMATE
+        network, known = problem.network(arrangement), problem.known
+        found = judge_network(network, known, self.stored_as, self.clock)
+        return found.outcome is Outcome.APPROXIMATE
 
     def decides(self, problem: Problem, arrangement: Arrangement, rows: Records) -> bool:
         """Whether rows tell such an arrangement from all that it could be mistaken for."""
-        return certify(replace(problem, records=rows), arrangement, rounding=0.0).decided
+        own, kept = problem.network(arrangement).predict(rows.inputs), rows.predictions
+        cut = cut_of(own, kept, Tolerance(*np.zeros((2, rows.outputs))))
+        some = replace(problem, records=uncut(rows, cut))
+        with suppress(OutOfTimeError):
+            return certify(some, arrangement, rounding=0.0, clock=self.clock).decided
+        return False

@@ -1,6 +1,6 @@
 """How an arrangement is searched for."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
 
@@ -81,7 +81,3 @@ class Options:
     def chosen_signal(self) -> str:
         """The signal that pairs."""
         return self.signal or ("trace" if self.strategy == "classic" else FUSED)
-
-    def silent(self) -> "Options":
-        """The same without a time limit and without reports."""
-        return replace(self, on_step=None, clock=Clock())

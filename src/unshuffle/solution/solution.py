@@ -15,7 +15,9 @@ from unshuffle.pieces.answer import answer_text, with_biases
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import PieceId
 from unshuffle.proof.certificate import Certificate
+from unshuffle.proof.decimals import Cut
 from unshuffle.proof.outcome import Outcome
+from unshuffle.proof.verification import Explanation
 from unshuffle.solution.findings import Findings
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ class Solution:
         The assembled network, which predicts with NumPy.
     biases
         Of each weight whose bias was a piece of its own, by id, the id of that bias.
+    explanation
+        What explains the errors, such as noise; None where nothing does.
+    cut
+        How predictions were cut to decimals, where that explains the errors.
     findings
         What was wrong with the pile: pieces left over, layers missing; None where nothing was.
     units
@@ -94,6 +100,8 @@ class Solution:
     trace: Annotated[Trace, BESIDE]
     network: Annotated[Network, BESIDE]
     biases: Mapping[PieceId, PieceId] = field(default_factory=dict)
+    explanation: Explanation | None = None
+    cut: Cut | None = None
     findings: Findings | None = None
     units: Mapping[PieceId, tuple[int, ...]] = field(default_factory=dict)
     repairs: Mapping[Word, Word] = field(default_factory=dict)

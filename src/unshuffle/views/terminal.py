@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unshuffle.pieces.pile import PieceId, Pile
     from unshuffle.pieces.records import Records
     from unshuffle.proof.certificate import Certificate
-    from unshuffle.proof.verification import Verdict
+    from unshuffle.proof.verification import Verification
     from unshuffle.solution.findings import Gap
     from unshuffle.solution.solution import Solution
 
@@ -218,18 +218,18 @@ def _gap(gap: "Gap", solution: "Solution") -> str:
     )
 
 
-def print_verdict(verdict: "Verdict", blocks: Sequence[Sequence["PieceId"]]) -> None:
+def print_verification(found: "Verification", blocks: Sequence[Sequence["PieceId"]]) -> None:
     """Print what a check of blocks in their order found."""
     console = Console(highlight=False)
-    bound = verdict.tolerance
+    bound = found.tolerance
     facts = {
-        "mean squared error": f"{verdict.mse:.3g} over {verdict.rows} rows",
-        "max absolute error": f"{verdict.max_abs_error:.3g}",
+        "mean squared error": f"{found.mse:.3g} over {found.rows} rows",
+        "max absolute error": f"{found.max_abs_error:.3g}",
         "explained by rounding": f"mean squared {bound.mse:.2g}, maximum {bound.max_abs_error:.2g}",
-        **_certificate_facts(verdict.certificate, blocks),
-        "sha256": verdict.sha256,
+        **_certificate_facts(found.certificate, blocks),
+        "sha256": found.sha256,
     }
-    _print_outcome(console, verdict.outcome)
+    _print_outcome(console, found.outcome)
     _print_facts(console, facts)
 
 

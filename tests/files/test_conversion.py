@@ -1,0 +1,92 @@
+"""The line that a refusal names converts the file, in a shell, whatever the file is called."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unshuffle.errors import FileError
+from unshuffle.files import read_records
+
+ROWS = [{"a b": 0.1, "pred": -2.5e-7}, {"a b": 1 / 3, "pred": 4.0}]
+
+
+def save_arrow(path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    table = pa.Table.from_pylist(ROWS)
+    new = pa.ipc.new_file if path.suffix == ".feather" else pa.ipc.new_stream
+    with new(str(path), table.schema) as sink:
+        sink.write_table(table)
+
+
+def save_arrays(path: Path) -> None:
+    np.save(path, [[row["a b"]] for row in ROWS])
+    np.save(path.with_name("y.npy"), [[row["pred"]] for row in ROWS])
+
+
+def save_tensor(path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    rows = [[*row.values(), 0.0] for row in ROWS]
+    torch.save(torch.tensor(rows, dtype=torch.float64), path)
+
+
+def save_frame(path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(ROWS)
+    if path.suffix == ".pkl":
+        frame.to_pickle(path)
+    else:
+        pytest.importorskip("openpyxl")
+        frame.to_excel(path, index=False)
+
+
+SAVE = {
+    "record.feather": save_arrow,
+    "data's 00.arrow": save_arrow,
+    'X "1".npy': save_arrays,
+    "record.pt": save_tensor,
+    "record.json": lambda path: path.write_text(json.dumps(ROWS)),
+    "$HOME.jsonl": lambda path: path.write_text("\n".join(map(json.dumps, ROWS))),
+    "record.pkl": save_frame,
+    "record.xlsx": save_frame,
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * name.endswith(".pt")) for name in SAVE],
+)
+def test_the_line_works(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    SAVE[name](path)
+    with pytest.raises(FileError) as refusal:
+        read_records(path)
+    _, found, line = str(refusal.value).partition("python -c ")
+    folder = Path(sys.executable).parent
+    subprocess.run(
+        ["/bin/sh", "-c", found + line],
+        check=True,
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "HOME": "/nowhere"},
+    )
+    (made,) = (one for one in tmp_path.iterdir() if one.suffix in (".csv", ".npz"))
+    records = read_records(made)
+    np.testing.assert_array_equal(records.inputs, [[row["a b"]] for row in ROWS])
+    np.testing.assert_array_equal(records.predictions, [[row["pred"]] for row in ROWS])
+
+
+class Program:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("ran",)
+
+
+def test_no_pickle_is_run(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("record.pkl").write_bytes(pickle.dumps(Program()))
+    with pytest.raises(FileError, match="a pickle runs programs, so trust it first"):
+        read_records("record.pkl")
+    assert [one.name for one in tmp_path.iterdir()] == ["record.pkl"]
