@@ -26,7 +26,7 @@ from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 
 _SEPARATORS = (b",", b"\t", b";")  # the one that is most often in the header; of equals the first
-_PART = 2**18  # bytes that are read together, more where lines are longer
+_PART = 2**20  # bytes that are read together, more where lines are longer
 _CLOCK_ROWS = 1000  # that are read one by one before the clock is looked at again
 
 _LINE_END = re.compile(rb"\r\n?|\n")
