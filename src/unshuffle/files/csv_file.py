@@ -154,7 +154,8 @@ class CsvTable:
         check_size(lines + 1, len(self.names), self.path)
         rows, parts = 0, list[Floats]()
         for start, stop in self._parts():
-            self.clock.check()
+            if parts:
+                self.clock.check()
             part = self._quick(start, stop, wanted, gaps)
             if part is None:
                 part = self._thorough(start, stop, rows, wanted, gaps)
