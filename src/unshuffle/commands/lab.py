@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unshuffle import files
-from unshuffle.commands.arguments import FORCE, QUIET, add_commands, command, interrupted
+from unshuffle.commands.arguments import FORCE, PARTLY, QUIET, add_commands, command, interrupted
 from unshuffle.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ approaches APPROACH, one or more
     names, as `unshuffle lab list` has them
 """
 LEDGER = """
+# the ledger
 --ledger FILE, required
     the ledger: an SQLite database, or text if its name ends in .jsonl
 """
 PLACES = """
+# where subjects are
 --puzzle DIR
     what experiments call puzzle: a folder with pieces/ and one .csv; without it experiments
     leave it out
@@ -40,7 +42,10 @@ PLACES = """
 """
 
 
-@command("--markdown\n  print the table in Markdown")
+@command(
+    "# what is printed\n--markdown\n  print the table in Markdown",
+    examples=("lab list", "lab list --markdown"),
+)
 def list_approaches(args: argparse.Namespace) -> int:
     """Print the registry of approaches."""
     from unshuffle.lab.plan import approaches_table, markdown_table
@@ -57,14 +62,19 @@ def list_approaches(args: argparse.Namespace) -> int:
 @command(
     APPROACHES,
     """
+    # the trials
     --on SUBJECT, one or more, default example
-        example, puzzle, names of recipes that ship, or recipe files (default: example)
+        example, puzzle, names of recipes that ship, or recipe files
     --seeds S[,S…], default 0
-        each trains another oracle, draws other rows and seeds the approach (default: 0)
+        each trains another oracle, draws other rows and seeds the approach
     --rows N, from 2, default 500
-        of the record (default: 500)
+        of the record
     """,
     PLACES,
+    examples=(
+        "lab try trace log-norm --example unshuffle-demo",
+        "lab try l1-bubble --on tiny-adam tiny-gelu --seeds 0,1 --zoo zoo",
+    ),
 )
 def try_approaches(args: argparse.Namespace) -> int:
     """Try approaches on subjects and print what comes out; no ledger keeps it."""
@@ -103,6 +113,7 @@ def try_approaches(args: argparse.Namespace) -> int:
     LEDGER,
     PLACES,
     """
+    # the trials
     --processes N
         how many work at a time, each in one thread (default: one for each core)
     --scheduler ADDRESS
@@ -110,6 +121,11 @@ def try_approaches(args: argparse.Namespace) -> int:
         package and the same folders
     """,
     QUIET,
+    examples=(
+        "lab run experiments/bits.toml --ledger lab.sqlite --zoo zoo",
+        "lab run experiments --ledger lab.sqlite --processes 2 --quiet",
+    ),
+    exits=PARTLY,
 )
 def run_experiments(args: argparse.Namespace) -> int:
     """Run what the ledger lacks, then print the verdicts."""
@@ -177,7 +193,16 @@ def _run_trials(trials: "Sequence[Trial]", ended: list[bool], args: argparse.Nam
         )
 
 
-@command(EXPERIMENTS, LEDGER, "--out FILE\n  write it here instead of printing it", FORCE)
+@command(
+    EXPERIMENTS,
+    LEDGER,
+    "# what is kept\n--out FILE\n  write it here (default: it is printed)",
+    FORCE,
+    examples=(
+        "lab plan experiments --ledger lab.sqlite",
+        "lab plan experiments --ledger ledger.jsonl --out plan.md --force",
+    ),
+)
 def plan(args: argparse.Namespace) -> int:
     """Render the plan."""
     from unshuffle.lab.plan import render_plan
@@ -192,7 +217,15 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-@command(EXPERIMENTS, LEDGER, "--results\n  show the results of each, not only the verdicts")
+@command(
+    EXPERIMENTS,
+    LEDGER,
+    "# what is printed\n--results\n  show the results of each, not only the verdicts",
+    examples=(
+        "lab show experiments --ledger lab.sqlite",
+        "lab show experiments/bits.toml --ledger lab.sqlite --results",
+    ),
+)
 def show(args: argparse.Namespace) -> int:
     """Print verdicts and results."""
     from unshuffle.lab.plan import overview, results
@@ -206,7 +239,15 @@ def show(args: argparse.Namespace) -> int:
     return 0
 
 
-@command(APPROACHES, LEDGER, "--metric NAME, required\n  such as pairs_right or inversions")
+@command(
+    APPROACHES,
+    LEDGER,
+    "# what is printed\n--metric NAME, required\n  such as pairs_right or inversions",
+    examples=(
+        "lab compare trace ratio --ledger lab.sqlite --metric pairs_right",
+        "lab compare l1-bubble auto --ledger ledger.jsonl --metric inversions",
+    ),
+)
 def compare(args: argparse.Namespace) -> int:
     """Print one metric of several approaches side by side."""
     from unshuffle.lab.approaches import find_approach
@@ -232,7 +273,11 @@ def compare(args: argparse.Namespace) -> int:
         where runs are added that are lacking there: another ledger, as text if its name ends in
         .jsonl, else an SQLite database; or an MLflow store by its tracking URI, such as
         http://localhost:5000
-    """
+    """,
+    examples=(
+        "lab export lab.sqlite ledger.jsonl",
+        "lab export lab.sqlite http://localhost:5000",
+    ),
 )
 def export(args: argparse.Namespace) -> int:
     """Copy runs."""
@@ -278,4 +323,9 @@ COMMANDS = {
     "export": ("copy a ledger to another one, as text, database or to MLflow", export),
 }
 
-lab = partial(add_commands, commands=COMMANDS)
+lab = partial(
+    add_commands,
+    commands=COMMANDS,
+    examples=("lab list", "lab try trace log-norm --on example"),
+    exits=PARTLY,
+)

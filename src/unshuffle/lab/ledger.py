@@ -93,7 +93,6 @@ def add_runs(path: Path, runs: Iterable[Run]) -> int:
         known = read_runs(path) if path.exists() else []
         keys = {run.key for run in known}
         new = [run for run in runs if run.key not in keys]
-        make_folder(path.parent)
         write_text(path, ledger_text([*known, *new]), force=True)
         return len(new)
     begin_ledger(path)

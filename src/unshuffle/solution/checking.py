@@ -22,7 +22,7 @@ from unshuffle.solution.options import Options
 def verify(
     pile: Pile,
     records: Records,
-    answer: str | Sequence[PieceId],
+    answer: str | Sequence[PieceId | Sequence[PieceId]],
     *,
     activation: str | None = None,
 ) -> Verdict:
@@ -33,8 +33,8 @@ def verify(
     pile, records
         The pieces and the record.
     answer
-        Piece ids in the order in which they are applied, or the text that lists them. A detached
-        weight is followed by its bias.
+        Piece ids in the order in which they are applied, blocks may be sequences of their own; or
+        text or JSON that lists them. A detached weight is followed by its bias.
     activation
         Name of the hidden layers' activation; by default the known one that fits best.
 
@@ -47,21 +47,19 @@ def verify(
     UsageError
         If there is no activation of that name.
     """
-    if isinstance(answer, str):
-        answer = parse_answer(answer, pile)
-    named = answer
-    pile, answer = join_answer(pile, named)
+    named = parse_answer(answer, pile)
+    pile, order = join_answer(pile, named)
     anatomy = read_anatomy(pile, records)
-    check_answer(pile, anatomy, answer)
+    check_answer(pile, anatomy, order)
     known = require_predictions(records).distinct()
     with single_threaded_blas():  # rows are predicted in parallel, the same on any machine
         if activation is None:
-            network = build_network(pile, answer, RELU)
+            network = build_network(pile, order, RELU)
             activation = fitting_activation(network, known).name
         options = Options(activation=activation)
-        last = pile.index[answer[-1]]
+        last = pile.index[order[-1]]
         alternatives = Alternatives(pile, known, options, anatomy=anatomy.with_last(last))
-        positions = [pile.index[name] for name in answer[:-1]]
+        positions = [pile.index[name] for name in order[:-1]]
         arrangement = np.array(positions, np.intp).reshape(-1, 2)
         verdict = certified(alternatives.problems[0], arrangement, pile.stored_as)
     return replace(verdict, sha256=answer_hash(named))

@@ -23,7 +23,6 @@ from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import (
     limits,
-    make_folder,
     pack_npz,
     pack_safetensors,
     read_network,
@@ -111,7 +110,6 @@ def write_solution(
         TRACE: pack_npz(trace.arrays()),
     }
     folder = Path(folder)
-    make_folder(folder)
     write_files({folder / name: content for name, content in contents.items()}, force=force)
 
 
