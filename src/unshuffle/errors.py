@@ -19,7 +19,7 @@ def hint(name: str, known: Iterable[str]) -> str:
     """What a misspelt name may have meant, to be put behind it; nothing if none is near."""
     from difflib import get_close_matches  # only a mistake waits for it
 
-    near = get_close_matches(name.lower(), known, 1)
+    near = get_close_matches(str(name).lower(), known, 1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 

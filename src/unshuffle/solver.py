@@ -1,5 +1,6 @@
 """The front door of the library: `solve`."""
 
+import os
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ from unshuffle.blocks.activations import FURTHER
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.mlp import MlpBank, as_mlp
 from unshuffle.blocks.threads import single_threaded_blas
-from unshuffle.errors import PileError
+from unshuffle.errors import PileError, UsageError
+from unshuffle.files.given import as_pile, as_records
 from unshuffle.ordering.search import Ending, InVain, OnState
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock
@@ -51,8 +53,8 @@ CUT_OFF = (
 
 
 def solve(
-    pile: Pile,
-    records: Records,
+    pile: Pile | str | os.PathLike[str],
+    records: Records | str | os.PathLike[str],
     *,
     strategy: str = "auto",
     signal: str | None = None,
@@ -72,9 +74,9 @@ def solve(
     Parameters
     ----------
     pile
-        The pieces, as from `read_pile`.
+        The pieces, or their path; see `read_pile`.
     records
-        Inputs and predictions, as from `read_records`.
+        Inputs and predictions, or their path; see `read_records`.
     strategy
         How the order is found. "auto": several seeds, then many first-order moves at once, which
         may also correct the pairs. "classic": greedy insertion, 2-opt and or-opt, each candidate
@@ -129,10 +131,14 @@ def solve(
 
     Examples
     --------
-    >>> solution = solve(read_pile("pieces"), read_records("record.csv"))
+    >>> solution = solve("pieces", "record.csv")
     >>> solution.exact
     True
     """
+    pile, records = as_pile(pile), as_records(records)
+    for one, name, does in ((blueprint, "blueprint", "bank"), (checkpoint, "checkpoint", "claim")):
+        if one is not None and not hasattr(one, does):
+            raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
     clock = Clock(time_limit, 0.0 if checkpoint is None else checkpoint.seconds)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:

@@ -72,14 +72,12 @@ def inspect(args: argparse.Namespace) -> int:
 )
 def pair(args: argparse.Namespace) -> int:
     """Print the pairs with their margins."""
-    from unshuffle.blocks.activations import find_activation
-
     pairing = unshuffle.pair(
         pile_of(args),
         records_of(args, args.records) if args.records else None,
         signal=args.signal or "fused",
         matching=args.matching,
-        activation=find_activation(args.activation or "relu"),
+        activation=args.activation or "relu",
     )
     if args.json:
         print(json.dumps(pairing.summary()))

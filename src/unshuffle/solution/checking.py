@@ -1,5 +1,6 @@
 """Checking an arrangement that somebody names, with the evidence and the words of `solve`."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 from unshuffle.blocks.activations import RELU
 from unshuffle.blocks.assembly import build_network
 from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.files.given import as_pile, as_records
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, parse_answer
 from unshuffle.pieces.pile import PieceId, Pile
@@ -20,8 +22,8 @@ from unshuffle.solution.options import Options
 
 
 def verify(
-    pile: Pile,
-    records: Records,
+    pile: Pile | str | os.PathLike[str],
+    records: Records | str | os.PathLike[str],
     answer: str | Sequence[PieceId | Sequence[PieceId]],
     *,
     activation: str | None = None,
@@ -31,7 +33,7 @@ def verify(
     Parameters
     ----------
     pile, records
-        The pieces and the record.
+        The pieces and the record, or their paths.
     answer
         Piece ids in the order in which they are applied, blocks may be sequences of their own; or
         text or JSON that lists them. A detached weight is followed by its bias.
@@ -47,6 +49,7 @@ def verify(
     UsageError
         If there is no activation of that name.
     """
+    pile, records = as_pile(pile), as_records(records)
     named = parse_answer(answer, pile)
     pile, order = join_answer(pile, named)
     anatomy = read_anatomy(pile, records)
