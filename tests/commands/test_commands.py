@@ -135,12 +135,12 @@ def test_the_report_is_written_at_once_or_from_what_was_kept(here, tmp_path):
     assert run(*command, "--report", page).returncode == 0
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert_mistake(run(*command, "--force", "--report", out), out, "is a folder")
-    again = run("report", out)
+    again = run("report", out, here / "record.csv")
     assert again.returncode == 0, again.stderr
     assert "exact, 5 blocks" in again.stdout
     assert (out / "report.html").read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
     assert_mistake(run("report", out), "report.html", "--force")
-    assert run("report", out, "--out", page, "--force").returncode == 0
+    assert run("report", out, "--out", page, "--force").returncode == 0  # without the record
     (out / "trace.npz").write_bytes(b"PK")
     assert_mistake(run("report", out, "--force"), "trace.npz")
     assert_mistake(run("report", tmp_path / "nowhere"), "nowhere")

@@ -49,7 +49,7 @@ def demo(args: argparse.Namespace) -> int:
         solution = unshuffle.solve(pile, records, on_step=on_step)
     unshuffle.write_solution(solution, folder / "solved", force=args.force)
     page = folder / "report.html"
-    files.write_text(page, report_page(solution), force=args.force)
+    files.write_text(page, report_page(solution, records), force=args.force)
     shown = files.shown(folder)
     print_solution(solution, kept_in=f"{shown}/solved", page=f"{shown}/report.html")
     print(NEXT.format(shown))

@@ -30,6 +30,12 @@ LEDGER = """
 --ledger FILE, required
     the ledger: an SQLite database, or text if its name ends in .jsonl
 """
+OWN = """
+# own code
+--with FILE, repeatable
+    a Python file with APPROACHES, a list of unshuffle.lab.approach.Approach, and METRICS, what each
+    new measurement is by its name; it is run
+"""
 PLACES = """
 # where subjects are
 --puzzle DIR
@@ -44,6 +50,7 @@ PLACES = """
 
 @command(
     "# what is printed\n--markdown\n  print the table in Markdown",
+    OWN,
     examples=("lab list", "lab list --markdown"),
 )
 def list_approaches(args: argparse.Namespace) -> int:
@@ -51,6 +58,7 @@ def list_approaches(args: argparse.Namespace) -> int:
     from unshuffle.lab.plan import approaches_table, markdown_table
     from unshuffle.views.tables import print_table
 
+    own_code(args)
     rows = approaches_table()
     if args.markdown:
         print(markdown_table(rows))
@@ -71,6 +79,7 @@ def list_approaches(args: argparse.Namespace) -> int:
         of the record
     """,
     PLACES,
+    OWN,
     examples=(
         "lab try trace log-norm --example unshuffle-demo",
         "lab try l1-bubble --on tiny-adam tiny-gelu --seeds 0,1 --zoo zoo",
@@ -84,6 +93,7 @@ def try_approaches(args: argparse.Namespace) -> int:
     from unshuffle.oracle.recipe import find_recipe
     from unshuffle.views.tables import print_table
 
+    own_code(args)
     folders, zoo = _folders(args), args.zoo
 
     def subject_of(name: str, seed: int) -> Subject:
@@ -112,6 +122,7 @@ def try_approaches(args: argparse.Namespace) -> int:
     EXPERIMENTS,
     LEDGER,
     PLACES,
+    OWN,
     """
     # the trials
     --processes N
@@ -141,10 +152,11 @@ def run_experiments(args: argparse.Namespace) -> int:
             f"--ledger {ledger.name}: runs are kept in a database, so that several commands can "
             f"add to it at once; name another file, and copy to text with `unshuffle lab export`"
         )
+    own = own_code(args)
     experiments = _experiments(args)
     folders = _folders(args)
     trials = [
-        Trial(subject, method)
+        Trial(subject, method, own)
         for experiment in experiments
         for subject in subjects_of(experiment, folders, args.zoo)
         for method in experiment.methods
@@ -198,6 +210,7 @@ def _run_trials(trials: "Sequence[Trial]", ended: list[bool], args: argparse.Nam
     LEDGER,
     "# what is kept\n--out FILE\n  write it here (default: it is printed)",
     FORCE,
+    OWN,
     examples=(
         "lab plan experiments --ledger lab.sqlite",
         "lab plan experiments --ledger ledger.jsonl --out plan.md --force",
@@ -208,6 +221,8 @@ def plan(args: argparse.Namespace) -> int:
     from unshuffle.lab.plan import render_plan
 
     command_line = ["unshuffle", "lab", "plan", *args.experiments, "--ledger", args.ledger]
+    for name in vars(args)["with"] or ():
+        command_line += ["--with", name]
     command_line += [] if args.out is None else ["--out", args.out]
     text = render_plan(_findings(args), shlex.join(command_line))
     if args.out is None:
@@ -221,6 +236,7 @@ def plan(args: argparse.Namespace) -> int:
     EXPERIMENTS,
     LEDGER,
     "# what is printed\n--results\n  show the results of each, not only the verdicts",
+    OWN,
     examples=(
         "lab show experiments --ledger lab.sqlite",
         "lab show experiments/bits.toml --ledger lab.sqlite --results",
@@ -243,6 +259,7 @@ def show(args: argparse.Namespace) -> int:
     APPROACHES,
     LEDGER,
     "# what is printed\n--metric NAME, required\n  such as pairs_right or inversions",
+    OWN,
     examples=(
         "lab compare trace ratio --ledger lab.sqlite --metric pairs_right",
         "lab compare l1-bubble auto --ledger ledger.jsonl --metric inversions",
@@ -256,6 +273,7 @@ def compare(args: argparse.Namespace) -> int:
     from unshuffle.lab.plan import comparison
     from unshuffle.views.tables import print_table
 
+    own_code(args)
     for name in args.approaches:
         find_approach(name)
     if args.metric not in METRICS:
@@ -291,6 +309,17 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
+def own_code(args: argparse.Namespace) -> tuple[Path, ...]:
+    """Run the files of own approaches; gives their paths."""
+    paths = tuple(Path(name) for name in vars(args)["with"] or ())
+    if paths:
+        from unshuffle.lab.own import use
+
+        for path in paths:
+            use(path)
+    return tuple(path.resolve() for path in paths)
+
+
 def _experiments(args: argparse.Namespace) -> "list[Experiment]":
     from unshuffle.lab.experiment import read_experiments
 
@@ -302,6 +331,7 @@ def _findings(args: argparse.Namespace) -> "list[Finding]":
     from unshuffle.lab.ledger import read_runs
     from unshuffle.lab.plan import findings
 
+    own_code(args)
     return findings(_experiments(args), read_runs(Path(args.ledger)))
 
 

@@ -14,9 +14,10 @@ ALL = "all"
 
 @command(
     KEPT,
+    OPTIONAL_RECORD,
     "# what is kept\n--out FILE\n  where the page goes (default: report.html in RUN)",
     FORCE,
-    examples=("report solved", "report solved --out page.html --force"),
+    examples=("report solved", "report solved record.csv --out page.html --force"),
 )
 def report(args: argparse.Namespace) -> int:
     """Write the page."""
@@ -25,7 +26,8 @@ def report(args: argparse.Namespace) -> int:
     path = Path(args.out or Path(args.folder) / "report.html")
     files.check_free(path, force=args.force)
     solution = unshuffle.read_solution(args.folder)
-    files.write_text(path, report_page(solution), force=args.force)
+    records = records_of(args, args.records) if args.records else None
+    files.write_text(path, report_page(solution, records), force=args.force)
     print(f"{files.shown(path)}: {solution.outcome}, {len(solution.blocks)} blocks")
     return 0
 
@@ -33,8 +35,8 @@ def report(args: argparse.Namespace) -> int:
 @command(
     """
     figure FIGURE
-        inputs, outputs, products, scores, rivals, traces, margins, spectrum, norms, search,
-        certificate, or all
+        inputs, features, outputs, products, contrast, scores, rivals, traces, ranks, margins,
+        spectrum, norms, search, certificate, or all
     """,
     KEPT,
     OPTIONAL_RECORD,

@@ -135,7 +135,7 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
         replace(one, seconds=_whole(one.seconds, read, total - read - solved)) for one in solutions
     )
     try:
-        _keep(solutions, args)
+        _keep(solutions, records[0], args)
     except FileError as error:
         failure = error
     _print(solutions, args, kept=failure is None)
@@ -254,7 +254,7 @@ def _check_writable(args: argparse.Namespace) -> None:
         files.check_free(Path(args.report), force=args.force)
 
 
-def _keep(solutions: "Sequence[Solution]", args: argparse.Namespace) -> None:
+def _keep(solutions: "Sequence[Solution]", record: "Records", args: argparse.Namespace) -> None:
     """Write what was asked for."""
     if args.out is not None:
         for solution, folder in zip(solutions, _folders(args), strict=False):
@@ -262,4 +262,4 @@ def _keep(solutions: "Sequence[Solution]", args: argparse.Namespace) -> None:
     if args.report is not None:
         from unshuffle.views.report import report_page
 
-        files.write_text(args.report, report_page(solutions[0]), force=args.force)
+        files.write_text(args.report, report_page(solutions[0], record), force=args.force)
