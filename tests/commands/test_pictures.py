@@ -57,11 +57,14 @@ def test_plot_all_writes_every_figure(solved, tmp_path, capsys):
     assert status == 0
     assert sorted(path.stem for path in out.iterdir()) == [
         "certificate",
+        "contrast",
+        "features",
         "inputs",
         "margins",
         "norms",
         "outputs",
         "products",
+        "ranks",
         "rivals",
         "scores",
         "search",
@@ -78,7 +81,7 @@ def test_plot_all_leaves_out_what_needs_the_record_and_says_so(solved, tmp_path,
     assert status == 0
     assert len(out.splitlines()) == 10
     left_out = [line.split(": left out: ")[0] for line in err.splitlines()]
-    assert left_out == ["inputs", "outputs", "norms"]
+    assert left_out == ["inputs", "features", "outputs", "norms"]
     assert len(list((tmp_path / "figures").iterdir())) == 10
 
 

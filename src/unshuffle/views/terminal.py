@@ -109,8 +109,10 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
     if console.is_terminal and len(errors) > 1:
         curve = log_sparkline(errors, CURVE_COLUMNS)
         facts["search error"] = f"{errors[0]:.2g} {curve} {errors[-1]:.2g}"
-    phases = sorted(solution.seconds, key=[OTHER, "total"].__contains__)
-    facts["time"] = ", ".join(f"{phase} {solution.seconds[phase]:.2f} s" for phase in phases)
+    seconds = {**solution.seconds}
+    total = seconds.pop("total")
+    phases = [f"{phase} {seconds[phase]:.2f}" for phase in sorted(seconds, key=OTHER.__eq__)]
+    facts["time"] = f"{total:.2f} s: {', '.join(phases)}"
     return facts | {"sha256": solution.sha256}
 
 
