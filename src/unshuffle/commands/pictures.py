@@ -24,6 +24,7 @@ def report(args: argparse.Namespace) -> int:
     from unshuffle.views.report import report_page
 
     path = Path(args.out or Path(args.folder) / "report.html")
+    files.check_folder(path.parent)
     files.check_free(path, force=args.force)
     solution = unshuffle.read_solution(args.folder)
     records = records_of(args, args.records) if args.records else None
@@ -91,8 +92,8 @@ def _places(args: argparse.Namespace) -> dict[str, Path]:
         if kind not in FORMATS:
             known = ", ".join(FORMATS)
             raise UsageError(f"there is no format {files.shown(kind)}; there are: {known}")
-        files.check_folder(out)
         places = {name: out / f"{name}.{kind}" for name in FIGURES}
+    files.check_folder(next(iter(places.values())).parent)
     for file in places.values():
         files.check_free(file, force=args.force)
     return places
@@ -118,6 +119,7 @@ def animate(args: argparse.Namespace) -> int:
     file = Path(args.out or Path(args.folder) / "search.gif")
     kind = _kind(file)
     encoder(kind)  # refuse before the work, not after it
+    files.check_folder(file.parent)
     files.check_free(file, force=args.force)
     trace = unshuffle.read_solution(args.folder).trace
     film = Film(trace)

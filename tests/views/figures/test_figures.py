@@ -271,6 +271,16 @@ def test_search_shows_every_candidate_and_the_error_that_stands():
     assert change.get_xdata() == [5, 5]
 
 
+def test_an_order_whose_error_overflowed_stands_where_it_was_tested():
+    trace = Trace(range(4))
+    one = np.array([[0, 2]])
+    trace.add(Step("build", np.array([np.inf, np.inf]), True, one, np.inf, 10), 0.1)
+    trace.add(Step("build", np.array([5.0, 3.0]), True, one, 3.0, 10), 0.2)
+    np.testing.assert_array_equal(
+        line(figures.search(trace), "order"), [(1, np.nan), (4, 3), (4, 3)]
+    )
+
+
 def test_empty_decades_are_left_out_of_the_axis_of_errors():
     trace = search_trace()
     assert figures.search(trace).get_yscale() == "log"

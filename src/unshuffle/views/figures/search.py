@@ -68,7 +68,8 @@ def standing(trace: Trace) -> NDArray[np.float64]:
     begin = 0
     for step in trace.steps:
         if step.kept and len(step.tested):
-            distance = np.abs(step.tested - step.error)
+            with np.errstate(invalid="ignore"):  # of what overflowed
+                distance = np.abs(step.tested - step.error)
             nearest = np.where(np.isnan(distance), np.inf, distance).argmin()
             points.append((begin + int(nearest) + 1, step.error))
         begin += len(step.tested)

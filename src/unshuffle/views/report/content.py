@@ -182,7 +182,7 @@ def _steps(trace: Trace, phases: list[str]) -> dict[str, NDArray[Any]]:
         "phase": np.array([phases.index(step.phase) for step in steps], np.int32),
         "error": np.array([step.error for step in steps], np.float32),
         "standingNumber": standing(trace)[0].astype(np.int32),
-        "standingError": standing(trace)[1].astype(np.float32),
+        "standingError": np.array([*standing(trace)[1]], np.float32),
         "candidates": np.array([len(step.tested) for step in steps], np.int32),
         "stepRows": np.array([step.rows for step in steps], np.int32),
         "seconds": np.array(trace.seconds, np.float32),
