@@ -162,7 +162,7 @@ def find_activation(name: str) -> Activation:
     known = ACTIVATIONS | FURTHER
     if name in known:
         return known[name]
-    slope = name.removeprefix(f"{LEAKY}_")
+    slope = str(name).removeprefix(f"{LEAKY}_") if LEAKY in str(name) else ""
     try:
         return leaky_relu(float(slope))
     except ValueError:
