@@ -60,8 +60,9 @@ picture: .venv/dev.stamp ## Draw the pictures in the README and in docs
 	@mkdir -p docs/pictures
 	@$(BIN)/python examples/picture.py docs/solve.svg
 	@$(BIN)/unshuffle solve $(EXAMPLE) --quiet --force --out build/auto
-	@$(BIN)/unshuffle solve $(EXAMPLE) --quiet --force --out build/classic --strategy classic
-	@for figure in scores traces norms certificate; do \
+	@$(BIN)/unshuffle solve src/unshuffle/example/pieces src/unshuffle/example/record.csv \
+		--quiet --force --out build/classic --strategy classic
+	@for figure in scores contrast ranks traces norms certificate; do \
 		$(BIN)/unshuffle plot $$figure build/auto examples/dropped/record.csv --force \
 			--out docs/pictures/$$figure.svg || exit 1; done
 	@$(BIN)/unshuffle animate build/classic --quiet --force --out docs/pictures/search.gif

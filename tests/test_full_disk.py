@@ -51,7 +51,7 @@ def test_a_folder_with_room_for_some_of_the_files(small, tmp_path: Path, room: i
     assert result.stdout.startswith("exact")  # what was found is said all the same
     assert result.stderr.count("\n") == 1
     assert "cannot be written (File too large)" in result.stderr
-    assert [*out.iterdir()] == []
+    assert not out.exists()
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
     assert run("-m", "unshuffle", *solving).returncode == 0
 
@@ -77,14 +77,14 @@ def test_a_drop_that_does_not_fit_leaves_nothing_behind(small, tmp_path: Path, r
     result = run("-c", FULL, room, *dropping)
     assert result.returncode == 2
     assert "nothing was left behind" in result.stderr
-    assert [path for path in out.rglob("*") if path.is_file()] == []
+    assert not out.exists()
     assert run("-m", "unshuffle", *dropping).returncode == 0
 
 
-def test_a_checkpoint_that_could_not_be_kept_is_refused_at_once(small, tmp_path: Path):
-    result = run("-m", "unshuffle", "solve", *small, "--checkpoint", tmp_path / "none" / "c.npz")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "there is no folder" in result.stderr
+def test_the_folder_of_a_checkpoint_is_made(small, tmp_path: Path):
+    kept = tmp_path / "none" / "c.npz"
+    result = run("-m", "unshuffle", "solve", *small, "--quiet", "--checkpoint", kept)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -124,7 +124,7 @@ def test_a_folder_that_may_not_be_written_into(example: Path, tmp_path: Path, op
     result = run("-m", "unshuffle", *solving)
     assert result.returncode == 2
     assert (result.stdout, result.stderr.count("\n")) == ("", 1)
-    assert "may not be written" in result.stderr
+    assert "Permission denied" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--out", "--report", "--checkpoint"])

@@ -53,7 +53,7 @@ def main() -> None:
 
 def network() -> Axes:
     """A stream of states that blocks add to, and the last layer that reads it."""
-    ax = axis(None, 9, 2.6)
+    ax = axis(None, "The network", 9, 2.8)
     ax.set(xlim=(-0.4, 12.6), ylim=(-0.6, 2.6))
     ax.axis("off")
     for start, end in ((0, 11.2), (11.9, 12.5)):
@@ -88,13 +88,14 @@ def box(ax: Axes, x: float, y: float, name: str, colour: str) -> None:
 def signals(pile: Pile, records: Records, solution: Solution) -> Axes:
     """For each signal the scores of wrong pairs as a histogram, those of true pairs as lines."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure.suptitle("Scores of wrong pairs (grey) and of true ones (blue), by signal")
     axes = figure.subplots(2, 5)
     for ax, name in zip(axes.flat, SIGNALS, strict=True):
         pairing = pair(pile, records, signal=name)
         true = true_pairs(pairing, solution)
         spread = pairing.scores[~true].std()
         scores = (pairing.scores - pairing.scores[~true].mean()) / spread
-        axis(ax).hist(scores[~true], bins=20, color=PALE)
+        axis(ax, "").hist(scores[~true], bins=20, color=PALE)
         ax.vlines(scores[true], 0, 0.35, BLUE, transform=ax.get_xaxis_transform())
         found = len(set(pairing.pairs).intersection(solution.blocks))
         ax.set_title(f"{name}: {found} of {len(pairing.pairs)}", fontsize="x-small")
@@ -108,7 +109,7 @@ def fusion(pairing: Pairing) -> Axes:
     assert pairing.fusion is not None
     weights = pairing.fusion.weights
     names = sorted(weights, key=lambda name: weights[name])
-    ax = axis(None, 7, 3.6)
+    ax = axis(None, "What each signal is worth", 7, 3.8)
     places = np.arange(len(names))
     ax.barh(places + 0.2, [weights[name] for name in names], 0.4, color=BLUE, label="this pile")
     ax.barh(places - 0.2, [WORTH[name] for name in names], 0.4, color=PALE, label="prior: the zoo")
@@ -127,7 +128,7 @@ def adjoint(judge: Judge, truth: Arrangement) -> Axes:
     candidates = np.array([shifted(run.arrangement, *move) for move in moves.tolist()])
     exact = judge.errors(run, candidates)
     distance = np.abs(moves[:, 1] - moves[:, 0])
-    ax = axis(None, 5, 4)
+    ax = axis(None, "Errors after moves, expected and exact", 5, 4.2)
     for by, colour in ((4, PALE), (3, GREY), (2, ORANGE), (1, BLUE)):
         chosen = distance == by
         label = f"by {by} place{'s' * (by > 1)}"
@@ -150,7 +151,7 @@ def regression(judge: Judge, truth: Arrangement) -> Axes:
     place = {inp: place for place, inp in enumerate(truth[:, INP].tolist())}
     stands = [place[inp] for inp in run.arrangement[:, INP].tolist()]
     needed = np.array([a > b for a, b in pairwise(stands)])
-    ax = axis(None, 7, 3)
+    ax = axis(None, "Coefficients of swaps in one regression", 7, 3.2)
     places = np.arange(len(wanted))
     for chosen, colour, label in ((needed, BLUE, "wrong way round"), (~needed, PALE, "right")):
         ax.bar(places[chosen], wanted[chosen], color=colour, label=label)

@@ -22,7 +22,10 @@ from unshuffle.grouping import SIGNALS
 PROJECT = Path(__file__).parent.parent.parent
 OPTIONS = doctest.ELLIPSIS | NUMBER
 
-VARYING = re.compile(r"\d+\.\d+ s\b|[\d.]+e-\d+|\d+ (candidates tested|moves kept)")
+VARYING = re.compile(
+    r"\d+\.\d+ s\b|(read|pair|order|verify|other) [\d.]+|[\d.]+e-\d+"
+    r"|\d+ (candidates tested|moves kept)"
+)
 """What differs from run to run, or as the search gets better: seconds, rounding, its effort."""
 
 

@@ -1,7 +1,7 @@
 """unshuffle: puts a dropped neural network back together.
 
->>> from unshuffle import read_pile, read_records, solve
->>> solution = solve(read_pile("pieces"), read_records("record.csv"))
+>>> from unshuffle import solve
+>>> solution = solve("pieces", "record.csv")
 >>> solution.permutation
 """
 

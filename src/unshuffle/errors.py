@@ -15,6 +15,14 @@ what to try next. The command line prints it on one line and exits with status 2
 from collections.abc import Iterable
 
 
+def hint(name: str, known: Iterable[str]) -> str:
+    """What a misspelt name may have meant, to be put behind it; nothing if none is near."""
+    from difflib import get_close_matches  # only a mistake waits for it
+
+    near = get_close_matches(str(name).lower(), known, 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 class UnshuffleError(Exception):
     """Base of every error that this package raises on purpose."""
 
@@ -24,8 +32,9 @@ class UsageError(UnshuffleError):
 
     @classmethod
     def unknown(cls, what: str, name: str, known: Iterable[str]) -> "UsageError":
-        """There is nothing of that name; what there is, is listed."""
-        return cls(f"there is no {what} {name!r}; there are: {', '.join(known)}")
+        """There is nothing of that name; the nearest is named, and what there is, is listed."""
+        known = [*known]
+        return cls(f"there is no {what} {name!r}{hint(name, known)}; there are: {', '.join(known)}")
 
 
 class FileError(UnshuffleError):

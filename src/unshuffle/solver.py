@@ -1,5 +1,6 @@
 """The front door of the library: `solve`."""
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
+from unshuffle.files.given import as_pile, as_records
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Pile
@@ -41,8 +43,8 @@ Asked = dict[str, str]
 
 
 def solve(
-    pile: Pile,
-    records: Records,
+    pile: Pile | str | os.PathLike[str],
+    records: Records | str | os.PathLike[str],
     *,
     strategy: str = "auto",
     signal: str | None = None,
@@ -62,9 +64,9 @@ def solve(
     Parameters
     ----------
     pile
-        The pieces, as from `read_pile`.
+        The pieces, or their path; see `read_pile`.
     records
-        Inputs and predictions, as from `read_records`.
+        Inputs and predictions, or their path; see `read_records`.
     strategy
         How the order is found. "auto": several seeds, then many first-order moves at once, which
         may also correct the pairs. "classic": greedy insertion, 2-opt and or-opt, each candidate
@@ -121,10 +123,14 @@ def solve(
 
     Examples
     --------
-    >>> solution = solve(read_pile("pieces"), read_records("record.csv"))
+    >>> solution = solve("pieces", "record.csv")
     >>> solution.exact
     True
     """
+    pile, records = as_pile(pile), as_records(records)
+    for one, name, does in ((blueprint, "blueprint", "bank"), (checkpoint, "checkpoint", "claim")):
+        if one is not None and not hasattr(one, does):
+            raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
     if blueprint is not None:
         own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
         _refuse_beside_blueprint(own | {"matching": matching != "optimal"})

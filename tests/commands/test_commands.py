@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from unshuffle import Outcome, solve
 from unshuffle.commands import main
+from unshuffle.errors import FileError
 from unshuffle.files import read_pile, write_network
 from unshuffle.grouping import SIGNALS
 from unshuffle.solution.findings import Findings
@@ -134,12 +135,12 @@ def test_the_report_is_written_at_once_or_from_what_was_kept(here, tmp_path):
     assert run(*command, "--report", page).returncode == 0
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert_mistake(run(*command, "--force", "--report", out), out, "is a folder")
-    again = run("report", out)
+    again = run("report", out, here / "record.csv")
     assert again.returncode == 0, again.stderr
     assert "exact, 5 blocks" in again.stdout
     assert (out / "report.html").read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
     assert_mistake(run("report", out), "report.html", "--force")
-    assert run("report", out, "--out", page, "--force").returncode == 0
+    assert run("report", out, "--out", page, "--force").returncode == 0  # without the record
     (out / "trace.npz").write_bytes(b"PK")
     assert_mistake(run("report", out, "--force"), "trace.npz")
     assert_mistake(run("report", tmp_path / "nowhere"), "nowhere")
@@ -152,18 +153,23 @@ def test_solve_refuses_what_it_could_not_keep_before_it_begins(here, tmp_path):
     assert_mistake(run(*command, here / "record.csv"), "record.csv", "is a file")
     assert_mistake(run(*command, here / "record.csv" / "run"), "record.csv", "is a file")
     assert_mistake(run(*command, tmp_path), "trace.npz", "is a folder")
+    assert_mistake(run(*command, tmp_path / "a" / ("x" * 300)), "cannot be made", "too long")
     assert [path.name for path in tmp_path.iterdir()] == ["trace.npz"]
 
 
-def test_solve_prints_its_result_even_if_it_cannot_be_kept(here, case, tmp_path):
-    command = ("solve", here / "pieces", here / "record.csv", "--quiet", "--out")
-    result = run(*command, tmp_path / ("x" * 300))
-    assert result.returncode == 2
-    assert result.stdout.splitlines()[-1] == ",".join(map(str, case.permutation))
-    assert "kept in" not in result.stdout
-    assert result.stderr.startswith("unshuffle: ")
-    assert "too long" in result.stderr
-    assert result.stderr.count("\n") == 1
+def test_solve_prints_its_result_even_if_it_cannot_be_kept(
+    here, case, tmp_path, monkeypatch, capsys
+):
+    def fail(*_, **__):
+        raise FileError("the disk was taken away")
+
+    monkeypatch.setattr("unshuffle.write_solution", fail)
+    command = ("solve", here / "pieces", here / "record.csv", "--quiet", "--out", tmp_path / "run")
+    assert main([*map(str, command)]) == 2
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1] == ",".join(map(str, case.permutation))
+    assert "kept in" not in told.out
+    assert told.err == "unshuffle: the disk was taken away\n"
 
 
 def test_solve_that_does_not_succeed_exits_with_3(here, tmp_path):
@@ -259,6 +265,39 @@ def test_pair_prints_a_table_or_json(here, case):
     assert {(pair["inp"], pair["out"]) for pair in pairs} == case.pairs
 
 
+@pytest.mark.parametrize("module", ["argparse", "unshuffle.commands.pile", "numpy"])
+def test_ctrl_c_during_imports_is_one_line(module):
+    result = run_code(f"""
+import runpy, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.modules.pop({module!r}, None)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["unshuffle", "inspect", "."]
+runpy.run_module("unshuffle", run_name="__main__")
+""")
+    assert result.returncode == 130
+    assert_one_line = result.stderr.splitlines()
+    assert len(assert_one_line) == 1, result.stderr
+    assert "interrupted before" in result.stderr
+
+
+def test_inspect_json_holds_what_the_table_shows(here, case):
+    found = json.loads(run("inspect", here / "pieces", here / "record.csv", "--json").stdout)
+    assert found["pieces"] == len(case.pile)
+    assert {tuple(one["shape"]): one["roles"] for one in found["shapes"]} == {
+        (24, 16): ["inp"],
+        (16, 24): ["out"],
+        (1, 16): ["last"],
+    }
+    assert sorted(name for one in found["shapes"] for name in one["ids"]) == sorted(case.pile.ids)
+    assert found["record"]["rows"] == found["record"]["rows_with_predictions"] == 200
+
+
 def test_help_names_every_signal():
     words = re.sub(r"-\n\s+", "-", run("pair", "--help").stdout)  # lines break at hyphens too
     assert set(SIGNALS) <= set(re.findall(r"[a-z-]+", words))
@@ -304,6 +343,17 @@ def test_a_narrow_terminal_breaks_nothing(here, case):
         (("verify", "PIECES", "RECORD", "1," * 200), ["names piece 1 twice"]),
         (("verify", "PIECES", "RECORD", "nothing.txt"), ["nothing.txt", "separated by commas"]),
         (("verify", "PIECES", "RECORD", ""), ["''", "separated by commas"]),
+        (("verify", "PIECES", "ANSWER", "RECORD"), ["record.csv", "stands where the answer"]),
+        (("verify", "RECORD", "PIECES", "ANSWER"), ["record.csv", "stands where the pieces"]),
+        (("solve", "RECORD", "PIECES"), ["record.csv", "stands where the pieces"]),
+        (("inspect", "RECORD"), ["record.csv", "stands where the pieces"]),
+        (("slove",), ["did you mean solve?"]),
+        (("solve", "PIECES", "RECORD", "--out-dir", "x"), ["did you mean --out?"]),
+        (("solve", "PIECES", "RECORD", "--activation", "Rellu"), ["did you mean relu?"]),
+        (("pair", "PIECES", "--signal", "trase"), ["did you mean trace?"]),
+        (("oracle", "train", "tiny-adm", "--out", "x"), ["did you mean tiny-adam?"]),
+        (("lab", "try", "l1-buble"), ["did you mean l1-bubble?"]),
+        (("lab", "shwo"), ["did you mean show?"]),
         (("assemble", "PIECES", "ANSWER", "--to", "network.onnx"), ["network.onnx", ".npz"]),
         ((), ["COMMAND", "unshuffle --help"]),
         (("solve",), ["PIECES, RECORDS", "unshuffle solve --help"]),
@@ -361,6 +411,7 @@ def imported(words):
     result = run_code(f"""
 import sys
 from unshuffle.commands import main
+from unshuffle.errors import FileError
 try:
     status = main({[*map(str, words)]!r})
 except SystemExit as end:
@@ -406,6 +457,7 @@ def test_solving_starts_no_blas_threads_unless_told_to(told, threads, here, monk
     result = run_code(f"""
 import os
 from unshuffle.commands import main
+from unshuffle.errors import FileError
 assert main(["solve", {pieces!r}, {record!r}, "--json"]) == 0
 assert os.environ["OPENBLAS_NUM_THREADS"] == {threads!r}
 """)
@@ -417,6 +469,7 @@ def test_no_garbage_is_looked_for_at_the_end():
 import atexit, gc
 atexit.register(lambda: print("frozen", gc.get_freeze_count() > 0))
 from unshuffle.commands import main
+from unshuffle.errors import FileError
 main(["--version"])
 """)
     assert result.stdout.splitlines()[-1] == "frozen True"
@@ -435,6 +488,7 @@ def test_solving_a_whole_pile_needs_no_torch_and_nothing_that_mends_piles(here):
 import sys
 sys.modules["torch"] = None  # importing it raises ImportError
 from unshuffle.commands import main
+from unshuffle.errors import FileError
 assert main(["solve", {pieces!r}, {record!r}, "--quiet"]) == 0
 prefix = "unshuffle.repair."
 print("loaded", *(name.removeprefix(prefix) for name in sys.modules if name.startswith(prefix)))

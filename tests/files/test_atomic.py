@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from unshuffle.errors import FileError
-from unshuffle.files import check_folder, make_folder, read_text, write_bytes, write_text
+from unshuffle.files import (
+    check_folder,
+    make_folder,
+    read_text,
+    write_bytes,
+    write_files,
+    write_text,
+)
 
 
 def test_writing(tmp_path: Path) -> None:
@@ -106,12 +113,23 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> N
     assert os.listdir(tmp_path) == []
 
 
-def test_folders_are_not_made(tmp_path: Path, refused) -> None:
-    with refused(FileError, tmp_path / "b", "there is no folder", "create it"):
-        write_text(tmp_path / "b" / "a", "new")
-    (tmp_path / "c").touch()
-    with refused(FileError, tmp_path / "c", "there is no folder"):
-        write_text(tmp_path / "c" / "a", "new")
+def test_folders_are_made_and_go_again_where_writing_fails(tmp_path: Path, refused, monkeypatch):
+    write_text(tmp_path / "b" / "c" / "a", "new")
+    assert (tmp_path / "b" / "c" / "a").read_text() == "new"
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with refused(FileError, "No space left"):
+        write_files({tmp_path / "b" / "d" / "e" / "a": b"1", tmp_path / "f" / "a": b"2"})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "c"]
+
+
+def test_a_folder_that_cannot_be_made_leaves_none_of_those_around_it(tmp_path: Path, refused):
+    with refused(FileError, "cannot be made", "File name too long"):
+        make_folder(tmp_path / "a" / ("x" * 300) / "b")
+    assert os.listdir(tmp_path) == []
 
 
 def test_permissions(tmp_path: Path, refused, monkeypatch) -> None:
@@ -133,9 +151,21 @@ def test_folders_are_checked_without_making_them(tmp_path: Path, refused, monkey
     assert os.listdir(tmp_path) == ["a"]
     make_folder(tmp_path / "b" / "c")
     assert (tmp_path / "b" / "c").is_dir()
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with refused(FileError, tmp_path / "d", "may not be written", f"permissions of {tmp_path}"):
+
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(Path, "touch", deny)
+    with refused(FileError, tmp_path / "d", "may not be written", "permissions of"):
         check_folder(tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+def test_a_folder_below_one_that_only_seems_writable_is_refused(refused) -> None:
+    """As root may write everywhere, so that permissions alone say nothing."""
+    with refused(FileError, "/proc/none/a", "cannot be made"):
+        check_folder(Path("/proc/none/a"))
 
 
 def test_strange_paths(tmp_path: Path, refused) -> None:

@@ -229,7 +229,7 @@ class Asked(Clock):
         return self.looks
 
 
-@pytest.mark.parametrize(("rows", "part"), [(["1,2"] * 100, 64), (['"1",2'] * 4_000, 2**18)])
+@pytest.mark.parametrize(("rows", "part"), [(["1,2"] * 100, 64), (['"1",2'] * 4_000, 2**20)])
 def test_reading_ends_with_the_time_limit(rows, part, tmp_path: Path, refused, monkeypatch) -> None:
     """The clock is asked for each part, and within a part that is read cell by cell."""
     monkeypatch.setattr("unshuffle.files.csv_file._PART", part)

@@ -187,5 +187,5 @@ def test_signals_are_registered_under_their_names():
         assert signal.source
     needing = {name for name, signal in SIGNALS.items() if signal.needs_record}
     assert needing == {"first-order", "first-order-regression", "first-order-slope"}
-    with pytest.raises(UsageError, match="no signal 'track'; there are: trace, ratio, log-norm"):
+    with pytest.raises(UsageError, match=r"did you mean trace.*there are: trace, ratio"):
         find_signal("track")

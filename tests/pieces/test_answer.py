@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from unshuffle.blocks.assembly import build_network
 from unshuffle.errors import AnswerError
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.answer import answer_hash, answer_text, check_answer, parse_answer
+from unshuffle.pieces.pile import Pile
 
 
 @pytest.fixture
@@ -30,9 +32,50 @@ def test_answers_are_read_with_blanks_and_line_breaks(case, text):
     assert parse_answer(text, case.pile) == (0, 1, 2, 3, 4)
 
 
-@pytest.mark.parametrize("text", ["0,1,2,3,5", "0,one", "0 1", "1\x1b[31m"])
+@pytest.mark.parametrize("text", ["0,1,2,3,5", "0,one", "0 1 7", "0.1,0.2", "1\x1b[31m"])
 def test_an_answer_with_unknown_pieces_is_refused(case, text):
     with pytest.raises(AnswerError, match=r"expected 5 ids such as \d, separated by commas"):
+        parse_answer(text, case.pile)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "0 1 2 3 4",
+        "[0, 1, 2, 3, 4]",
+        "[[0, 1], [2, 3], 4]",
+        "(0,1)\n(2,3)\n4\n",
+        "[(0, 1), (2, 3), 4]",
+        "0 -> 1 -> 2 -> 3 → 4",
+        "['0', '1', '2', '3', '4']",
+        '{"mse": 1e-13, "permutation": [0, 1, 2, 3, 4], "exact": true}',
+        '{"answer": "0,1,2,3,4"}',
+        "piece_0.pth piece_1.pth pieces/piece_2.pth piece_03.pth 4",
+        "[ 0  1  2\n  3  4 ]",
+        (0, 1, 2, 3, 4),
+        [(0, 1), ["2", "3"], 4],
+        np.arange(5),
+    ],
+)
+def test_answers_are_read_in_the_forms_of_other_solvers(case, given):
+    assert parse_answer(given, case.pile) == (0, 1, 2, 3, 4)
+
+
+def test_names_with_blanks_and_brackets_are_what_they_are(case):
+    names = ("[red]x[", "a b", "c (1)", "(d)", "e.pth")
+    pile = Pile([replace(piece, id=names[piece.id]) for piece in case.pile])
+    assert parse_answer(", ".join(names), pile) == names
+
+
+@pytest.mark.parametrize("given", [3.5, None, [0, None], [True], b"0,1", {"answer": 1}, [[0.0]]])
+def test_what_is_no_answer_is_refused(case, given):
+    with pytest.raises(AnswerError, match="which is no id"):
+        parse_answer(given, case.pile)
+
+
+@pytest.mark.parametrize("text", ['{"mse": 0}', "[x" * 100_000, "/" * 100_000, "0" * 100_000])
+def test_text_that_is_no_answer_is_refused_at_once(case, text):
+    with pytest.raises(AnswerError, match=r"none of the keys permutation|names a piece"):
         parse_answer(text, case.pile)
 
 

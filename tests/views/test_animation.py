@@ -54,7 +54,7 @@ def test_each_key_step_shows_what_was_tested_and_what_stands(trace):
     assert film.line.get_xydata().tolist() == [[2, 8]]
     film.show(2, 1.0)
     assert film.dots.get_xdata().tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert film.line.get_xydata().tolist() == [[2, 8], [4, 6], [6, 6], [8, 4]]
+    assert film.line.get_xydata().tolist() == [[2, 8], [4, 6], [7, 4], [8, 4]]
     assert "swap: mean squared error 4" in film.caption.get_text()
     film.show(3, 1.0)
     assert film.dots.get_ydata()[-1] == 0.1
@@ -80,7 +80,9 @@ def test_blocks_move_from_place_to_place(trace):
     film.show(2, 0.25)  # a and b change places
     assert film.formed.get_xydata().tolist() == [[1.75, 1], [1.25, 2]]
     assert film.dots.get_xdata().tolist() == [1, 2, 3, 4, 5]
-    assert film.line.get_xydata().tolist() == [[2, 8], [4, 6]]
+    assert film.line.get_xydata().tolist() == [[2, 8], [4, 6], [5, 6]]
+    film.show(1, 0.5)  # what stands is seen while the first change is on its way
+    assert film.line.get_xydata().tolist() == [[2, 8], [3, 8]]
 
 
 def test_frames_are_few_however_long_the_search(trace):

@@ -34,7 +34,7 @@ def test_the_display_says_everything_within_the_width(trace, width):
 
 
 def test_the_display_says_that_pairs_are_being_found_before_the_first_step():
-    assert re.fullmatch(r"pairing · 0\.\d s", *Display(None).lines(80))
+    assert re.fullmatch(r"reading and pairing · 0\.\d s", *Display(None).lines(80))
 
 
 def test_without_a_limit_no_time_is_left():

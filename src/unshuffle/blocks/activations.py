@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unshuffle.blocks.normal import normal_cdf
 from unshuffle.errors import UsageError
 from unshuffle.pieces.pile import Floats
 
@@ -60,21 +61,14 @@ def _silu_derivative(z: Floats) -> Floats:
     return s * (1 + z * (1 - s))
 
 
-def _normal_cdf(z: Floats) -> Floats:
-    from scipy.special import ndtr  # only GELU waits for SciPy
-
-    out: Floats = ndtr(z)
-    return out
-
-
 def _gelu(z: Floats) -> Floats:
-    z *= _normal_cdf(z)
+    z *= normal_cdf(z)
     return z
 
 
 def _gelu_derivative(z: Floats) -> Floats:
     density = np.exp(-np.square(z) / 2) / np.asarray(np.sqrt(2 * np.pi), z.dtype)
-    return _normal_cdf(z) + z * density
+    return normal_cdf(z) + z * density
 
 
 def _gelu_tanh(z: Floats) -> Floats:
@@ -168,7 +162,7 @@ def find_activation(name: str) -> Activation:
     known = ACTIVATIONS | FURTHER
     if name in known:
         return known[name]
-    slope = name.removeprefix(f"{LEAKY}_")
+    slope = str(name).removeprefix(f"{LEAKY}_") if LEAKY in str(name) else ""
     try:
         return leaky_relu(float(slope))
     except ValueError:

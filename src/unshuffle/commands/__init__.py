@@ -1,33 +1,33 @@
 """The command line: it translates arguments into calls, and results into text and exit statuses.
 
-Exit statuses: 0 the record is reproduced exactly, 3 finished but not exactly, 4 no arrangement of
-the pieces fits the record, 2 a user's mistake, 130 interrupted, 143 ended by SIGTERM. A module with
-commands is imported only where one of them is called; whatever takes long to import is imported
-inside the functions.
+A module with commands is imported only where one of them is called; whatever takes long to import
+is imported inside the functions. Exit statuses stand in `arguments.py`.
 """
 
 import argparse
 import atexit
 import gc
 import os
+import re
 import signal
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 import unshuffle
-from unshuffle.commands.arguments import add_commands
-from unshuffle.errors import UnshuffleError
+from unshuffle.commands.arguments import SOLVED, add_commands
+from unshuffle.errors import UnshuffleError, hint
 
 MISTAKE = 2
 
 # By name: the module in which a command is declared under its name, and a summary.
 COMMANDS = {
+    "demo": ("demo", "solve the example that comes along, and leave it to play with"),
     "inspect": ("pile", "show what lies on the floor"),
-    "pair": ("pile", "find which inp layer belongs to which out layer, by weights alone"),
+    "pair": ("pile", "find which layers form a block, by weights alone"),
     "solve": ("solve", "put the network back together and prove it"),
     "verify": ("pile", "compute the error of an arrangement"),
     "assemble": ("pile", "write the network that an answer describes"),
@@ -36,7 +36,7 @@ COMMANDS = {
     "animate": ("pictures", "film the search of a solution that was kept"),
     "drop": ("drop", "break a network into shuffled pieces and a record"),
     "lab": ("lab", "run experiments, keep what they found, render the plan"),
-    "oracle": ("oracle", "train networks whose answer is known, and judge every method on them"),
+    "oracle": ("oracle", "train networks whose answer is known, to judge methods"),
 }
 
 
@@ -45,8 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # At its end the interpreter looks for garbage among all objects, some 40 ms after a solve.
     atexit.register(gc.freeze)
     words = sys.argv[1:] if argv is None else argv
-    args = build_parser(words).parse_args(words)
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks how the line could go on
+        _complete()
     try:
+        args = build_parser(words).parse_args(words)
         status: int = args.run(args)
         sys.stdout.flush()
     except UnshuffleError as error:
@@ -72,12 +74,37 @@ def _silence(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _complete() -> None:
+    with suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(build_parser())  # and ends this process
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments on one line, as every other mistake is said."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
     def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"(?:invalid choice: '|unrecognized arguments: )([\w-]+)'?", message)
+        if wrong is not None:
+            listed = re.findall(r"'([\w-]+)'", message[wrong.end() :])
+            message = message.replace(
+                wrong[0], f"{wrong[0]}{hint(wrong[1], listed or [*_options(self)])}", 1
+            )
         text = message if message.isprintable() else repr(message)
         self.exit(MISTAKE, f"unshuffle: {text}; see {self.prog} --help\n")
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Names of all options, those of the commands that know theirs included."""
+    yield from parser._option_string_actions
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from _options(command)
 
 
 def build_parser(words: Collection[str] | None = None) -> argparse.ArgumentParser:
@@ -85,15 +112,15 @@ def build_parser(words: Collection[str] | None = None) -> argparse.ArgumentParse
     parser = _Parser(
         prog="unshuffle",
         description="Puts a dropped neural network back together.",
-        epilog="Exit status: 0 exact, 3 finished but not exact, 4 no arrangement fits, 2 a "
-        "mistake, 130 interrupted, 143 terminated.",
     )
-    parser.add_argument("--version", action="version", version=f"unshuffle {unshuffle.__version__}")
+    version = f"unshuffle {unshuffle.__version__}"
+    parser.add_argument("-V", "--version", action="version", version=version)
 
     def declare(name: str, module: str, command: argparse.ArgumentParser) -> None:
         if words is None or name in words:
             getattr(import_module(f"unshuffle.commands.{module}"), name)(command)
 
     known = {name: (summary, partial(declare, name, m)) for name, (m, summary) in COMMANDS.items()}
-    add_commands(parser, known)
+    examples = ("demo", "solve pieces record.csv --out solved")
+    add_commands(parser, known, examples, SOLVED)
     return parser

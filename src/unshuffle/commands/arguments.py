@@ -11,7 +11,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from unshuffle import files
-from unshuffle.errors import AnswerError
+from unshuffle.errors import AnswerError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 Declare = Callable[[argparse.ArgumentParser], None]
 Number = Callable[[str], float]
 Run = Callable[[argparse.Namespace], int]  # what a command does; returns the exit status
+
+# Exit statuses: of what does its work, of what judges an answer, of what looks for one.
+DONE = "0 done, 2 a mistake, 130 interrupted"
+PARTLY = "0 done, 3 some of it could not be done, 2 a mistake, 130 interrupted"
+JUDGED = "0 exact, 3 not exact, 2 a mistake, 130 interrupted"
+SOLVED = (
+    "0 exact, 3 finished but not exact, 4 no arrangement fits,\n"
+    "2 a mistake, 130 interrupted, 143 terminated"
+)
 
 
 def number(
@@ -55,18 +64,41 @@ def folder(text: str) -> "Path":
     return Path(text)
 
 
+def duration(text: str) -> float:
+    """An argument type: seconds, minutes or hours, such as 10, 10s, 1.5m or 2h; more than none."""
+    units = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+    value, unit = re.fullmatch(r"(.*?)\s*(min|[smh]|)", text.strip().lower(), re.DOTALL).groups()  # type: ignore[union-attr]
+    return units[unit] * number(float, 0, exclusive=True)(value)
+
+
+def activation(text: str) -> str | None:
+    """An argument type: a name in any case; `auto` is what happens without it."""
+    return None if text.lower() == "auto" else text.lower()
+
+
+def name_or_file(text: str) -> str:
+    """An argument type: a name in any case, or the path of a .toml file."""
+    return text if text.endswith(".toml") else text.lower()
+
+
 # By metavar, the type of an argument; all others are text.
 TYPES: dict[str, Callable[[str], object]] = {
+    "ACTIVATION": activation,
+    "APPROACH": str.lower,
     "DIR": folder,
+    "FIGURE": str.lower,
     "N": number(int, 1),
+    "NAME": str.lower,
     "NAME[,NAME…]": lambda text: [part.strip() for part in text.split(",")],
     "PART": number(float, 0),
     "PERCENT": number(float, 0, 100),
+    "RECIPE": name_or_file,
     "S": number(int, 0),
     "S[,S…]": seeds,
     "SDS": number(float, 0, exclusive=True),
-    "SECONDS": number(float, 0, exclusive=True),
+    "SECONDS": duration,
     "SIGMA": number(float, 0),
+    "SUBJECT": name_or_file,
 }
 
 # What may stand behind a comma in the usage of an argument, beside `from 0` and `default 1`.
@@ -83,14 +115,19 @@ def add_arguments(parser: argparse._ActionsContainer, text: str) -> None:
     """Declare arguments by a text: for each its usage, and indented what it is for.
 
     A usage is `name METAVAR`, `--option METAVAR`, `--option {one,other}` or `--flag`, and notes.
+    A line `# title` begins a group of arguments.
     """
+    group = parser
     for one in re.split(r"\n(?=\S)", dedent(text).strip()):
+        if one.startswith("# "):
+            group = _group(parser, one[2:])
+            continue
         usage, purpose = one.split("\n", 1)
         name_and_metavar, *notes = usage.split(", ")
         name, _, metavar = name_and_metavar.partition(" ")
         options: dict[str, Any] = {"help": " ".join(purpose.split())}
         if metavar.startswith("{"):
-            options["choices"] = metavar[1:-1].split(",")
+            options |= {"choices": metavar[1:-1].split(","), "type": str.lower}
         elif metavar:
             options |= {"metavar": metavar, "type": TYPES.get(metavar)}
         else:
@@ -103,11 +140,32 @@ def add_arguments(parser: argparse._ActionsContainer, text: str) -> None:
                     options["default"] = [value] if "nargs" in options else value
                 case _:
                     options |= NOTES[note]
-        parser.add_argument(name, **options)
+        optional = name.startswith("--") and metavar and not options.get("required")
+        if optional and "default" not in options["help"]:
+            value = options.get("default", "none")
+            options["help"] += f" (default: {value[0] if 'nargs' in options else value})"
+        group.add_argument(name, **options)
 
 
-def command(*declarations: str | Declare) -> Callable[[Run], Declare]:
-    """Declare what the function below reads; the parsed arguments have the function as `run`."""
+def _group(parser: argparse._ActionsContainer, title: str) -> argparse._ActionsContainer:
+    """The group of that title, made where there is none."""
+    there = [group for group in parser._action_groups if group.title == title]
+    return there[0] if there else parser.add_argument_group(title)
+
+
+def help_below(first: str, second: str, exits: str = DONE) -> str:
+    """What stands below the arguments: two examples, and what exit statuses mean."""
+    lines = f"examples:\nunshuffle {first}\nunshuffle {second}\n\nexit status:\n{exits}"
+    return re.sub(r"\n(?=\S)(?!exit)", "\n  ", lines)
+
+
+def command(
+    *declarations: str | Declare, examples: tuple[str, str], exits: str = DONE
+) -> Callable[[Run], Declare]:
+    """Declare what the function below reads; the parsed arguments have the function as `run`.
+
+    `examples` are two calls without the program's name; `exits` says what exit statuses mean.
+    """
 
     def declare(run: Run, parser: argparse.ArgumentParser) -> None:
         for one in declarations:
@@ -115,15 +173,20 @@ def command(*declarations: str | Declare) -> Callable[[Run], Declare]:
                 add_arguments(parser, one)
             else:
                 one(parser)
+        parser.epilog = help_below(*examples, exits)
         parser.set_defaults(run=run)
 
     return lambda run: partial(declare, run)
 
 
 def add_commands(
-    parser: argparse.ArgumentParser, commands: Mapping[str, tuple[str, Declare]]
+    parser: argparse.ArgumentParser,
+    commands: Mapping[str, tuple[str, Declare]],
+    examples: tuple[str, str],
+    exits: str,
 ) -> None:
     """Declare commands, one of which has to be chosen, by name, summary and declaration."""
+    parser.epilog = help_below(*examples, exits)
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (summary, declare) in commands.items():
         sentence = f"{summary[0].upper()}{summary[1:]}."
@@ -139,6 +202,7 @@ pieces PIECES
 RECORD = """
 records RECORDS{}
     inputs and predictions: .csv or .tsv, also with .gz, .parquet or .npz{}
+# columns of the record
 --inputs NAME[,NAME…]
     columns that hold inputs (default: all the others, in file order)
 --predictions NAME[,NAME…]
@@ -151,25 +215,49 @@ records RECORDS{}
 ONE_RECORD, OPTIONAL_RECORD = RECORD.format("", ""), RECORD.format(", optional", "")
 
 PAIRING = """
+# the search
 --signal NAME
     what tells true pairs from wrong ones: fused (all signals together), trace, ratio, log-norm,
     squared-cosine, magnitude, hidden-gram, bias, first-order, first-order-regression or
     first-order-slope (default: {})
 --matching NAME, default optimal
-    optimal (linear assignment) or greedy (default: optimal)
+    optimal (linear assignment) or greedy
 """
 
 ACTIVATION = """
---activation NAME
+# the search
+--activation ACTIVATION
     what the hidden layers apply: relu, gelu, silu, tanh, gelu_tanh, elu, sigmoid, softplus,
-    hardswish, leaky_relu, or leaky_relu_0.2 for that slope (default: {})
+    hardswish, leaky_relu, or leaky_relu_0.2 for that slope (default: auto, {})
 """
 
-ANSWER = "answer ANSWER\n  a file, or ids separated by commas"
+ANSWER = """
+answer ANSWER
+    ids in the order in which they are applied, or a file of them: with commas, blanks or one a
+    line, pairs in brackets, or JSON such as the solution.json of solve --out
+"""
 KEPT = "folder RUN\n  a folder that solve --out kept"
-FORCE = "--force\n  overwrite files that exist"
-JSON = "--json\n  print one JSON object"
-QUIET = "--quiet\n  show no progress"
+FORCE = "# what is kept\n--force\n  overwrite files that exist"
+JSON = "# what is printed\n--json\n  print one JSON object"
+QUIET = "# what is printed\n--quiet\n  show no progress"
+
+
+def pile_of(args: argparse.Namespace) -> "Pile":
+    """Read the pieces; a record in their place is noticed."""
+    records = getattr(args, "records", None)
+    first = records[0] if isinstance(records, list) else records
+    a_folder_for_a_record = first and os.path.isdir(first) and not os.path.isdir(args.pieces)
+    if is_table(args.pieces) or a_folder_for_a_record:
+        raise UsageError(
+            f"{files.shown(args.pieces)}: stands where the pieces belong; their folder or file "
+            "comes first, then the record"
+        )
+    return files.read_pile(args.pieces)
+
+
+def is_table(path: str) -> bool:
+    """Whether a path looks like a record's."""
+    return path.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".parquet"))
 
 
 def records_of(args: argparse.Namespace, path: str, clock: "Clock | None" = None) -> "Records":
@@ -190,10 +278,10 @@ def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
     # os.path.exists says no where Path.exists fails: a hundred ids are longer than a file's name.
     if os.path.exists(args.answer):
         return parse_answer(files.read_text(args.answer), pile)
-    if "," not in args.answer:
+    if not re.search(r"[,\s]", args.answer.strip()):
         raise AnswerError(
             f"the answer {files.shown(args.answer)} is neither a file that exists nor ids "
-            "separated by commas; check the path"
+            "separated by commas or blanks; check the path"
         )
     return parse_answer(args.answer, pile)
 

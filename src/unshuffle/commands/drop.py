@@ -44,7 +44,7 @@ HARDENING = """
 --decoys MODEL
     mix in layers, drawn at random, of another network of the same dimensions
 --decoy-pieces N, default 2
-    how many layers of it (default: 2)
+    how many layers of it
 --second MODEL
     mix in a whole second network of the same dimensions, of whatever depth; its record is
     record_2.csv, and its answer is kept as that of the first is
@@ -63,22 +63,24 @@ ARGUMENTS = (
     model MODEL
         the folder of an oracle, or the .pth, .pt, .safetensors or .npz file of a residual network's
         state dict
-    --records N, required
-        rows in the record, drawn at random; few rows settle less
+    # what is kept
     --out DIR, required
         write pieces/, record.csv, manifest.json (what was done), answer.sha256 and, to be kept
         apart, sealed/ (the answer, and the seed and activation that would betray it)
+    --format {pth,safetensors}, default pth
+        of the pieces; pth is the published puzzle's and needs PyTorch
+    --hash-only
+        keep only the answer's hash, and no sealed/
+    # what is dropped
+    --records N, required
+        rows in the record, drawn at random; few rows settle less
     --seed S, required
         of everything random; whoever knows it knows the answer
     --inputs FILE
         a table whose inputs (and targets) the record takes; by default the data that an oracle
         learned from, and standard normal numbers for a state dict
-    --activation NAME
+    --activation ACTIVATION
         of a state dict's hidden layers (default: relu); an oracle knows its own
-    --format {pth,safetensors}, default pth
-        of the pieces; pth is the published puzzle's and needs PyTorch (default: pth)
-    --hash-only
-        keep only the answer's hash, and no sealed/
     """,
     FORCE,
 )
@@ -88,13 +90,20 @@ def harder(parser: argparse.ArgumentParser) -> None:
     """Declare what makes the drop harder, under a title of its own."""
     group = parser.add_argument_group(
         "to make it harder",
-        "Predictions are always those of the network as it was, computed before its weights are "
-        "rounded, lost or mixed with others.",
+        "Predictions are always those of the network as it was, computed before its\n"
+        "weights are rounded, lost or mixed with others.",
     )
     add_arguments(group, HARDENING)
 
 
-@command(*ARGUMENTS, harder)
+@command(
+    *ARGUMENTS,
+    harder,
+    examples=(
+        "drop oracle --records 500 --seed 3 --out dropped",
+        "drop network.npz --records 500 --seed 3 --noise 0.01 --out dropped",
+    ),
+)
 def drop(args: argparse.Namespace) -> int:
     """Drop the network and write what is left of it."""
     from dataclasses import fields

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unshuffle import files
-from unshuffle.commands.arguments import FORCE, QUIET, add_commands, command, interrupted
+from unshuffle.commands.arguments import FORCE, PARTLY, QUIET, add_commands, command, interrupted
 from unshuffle.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,10 +26,18 @@ approaches APPROACH, one or more
     names, as `unshuffle lab list` has them
 """
 LEDGER = """
+# the ledger
 --ledger FILE, required
     the ledger: an SQLite database, or text if its name ends in .jsonl
 """
+OWN = """
+# own code
+--with FILE, repeatable
+    a Python file with APPROACHES, a list of unshuffle.lab.approach.Approach, and METRICS, what each
+    new measurement is by its name; it is run
+"""
 PLACES = """
+# where subjects are
 --puzzle DIR
     what experiments call puzzle: a folder with pieces/ and one .csv; without it experiments
     leave it out
@@ -40,12 +48,17 @@ PLACES = """
 """
 
 
-@command("--markdown\n  print the table in Markdown")
+@command(
+    "# what is printed\n--markdown\n  print the table in Markdown",
+    OWN,
+    examples=("lab list", "lab list --markdown"),
+)
 def list_approaches(args: argparse.Namespace) -> int:
     """Print the registry of approaches."""
     from unshuffle.lab.plan import approaches_table, markdown_table
     from unshuffle.views.tables import print_table
 
+    own_code(args)
     rows = approaches_table()
     if args.markdown:
         print(markdown_table(rows))
@@ -57,14 +70,20 @@ def list_approaches(args: argparse.Namespace) -> int:
 @command(
     APPROACHES,
     """
+    # the trials
     --on SUBJECT, one or more, default example
-        example, puzzle, names of recipes that ship, or recipe files (default: example)
+        example, puzzle, names of recipes that ship, or recipe files
     --seeds S[,S…], default 0
-        each trains another oracle, draws other rows and seeds the approach (default: 0)
+        each trains another oracle, draws other rows and seeds the approach
     --rows N, from 2, default 500
-        of the record (default: 500)
+        of the record
     """,
     PLACES,
+    OWN,
+    examples=(
+        "lab try trace log-norm --example unshuffle-demo",
+        "lab try l1-bubble --on tiny-adam tiny-gelu --seeds 0,1 --zoo zoo",
+    ),
 )
 def try_approaches(args: argparse.Namespace) -> int:
     """Try approaches on subjects and print what comes out; no ledger keeps it."""
@@ -74,6 +93,7 @@ def try_approaches(args: argparse.Namespace) -> int:
     from unshuffle.oracle.recipe import find_recipe
     from unshuffle.views.tables import print_table
 
+    own_code(args)
     folders, zoo = _folders(args), args.zoo
 
     def subject_of(name: str, seed: int) -> Subject:
@@ -102,7 +122,9 @@ def try_approaches(args: argparse.Namespace) -> int:
     EXPERIMENTS,
     LEDGER,
     PLACES,
+    OWN,
     """
+    # the trials
     --processes N
         how many work at a time, each in one thread (default: one for each core)
     --scheduler ADDRESS
@@ -110,6 +132,11 @@ def try_approaches(args: argparse.Namespace) -> int:
         package and the same folders
     """,
     QUIET,
+    examples=(
+        "lab run experiments/bits.toml --ledger lab.sqlite --zoo zoo",
+        "lab run experiments --ledger lab.sqlite --processes 2 --quiet",
+    ),
+    exits=PARTLY,
 )
 def run_experiments(args: argparse.Namespace) -> int:
     """Run what the ledger lacks, then print the verdicts."""
@@ -125,10 +152,11 @@ def run_experiments(args: argparse.Namespace) -> int:
             f"--ledger {ledger.name}: runs are kept in a database, so that several commands can "
             f"add to it at once; name another file, and copy to text with `unshuffle lab export`"
         )
+    own = own_code(args)
     experiments = _experiments(args)
     folders = _folders(args)
     trials = [
-        Trial(subject, method)
+        Trial(subject, method, own)
         for experiment in experiments
         for subject in subjects_of(experiment, folders, args.zoo)
         for method in experiment.methods
@@ -177,12 +205,24 @@ def _run_trials(trials: "Sequence[Trial]", ended: list[bool], args: argparse.Nam
         )
 
 
-@command(EXPERIMENTS, LEDGER, "--out FILE\n  write it here instead of printing it", FORCE)
+@command(
+    EXPERIMENTS,
+    LEDGER,
+    "# what is kept\n--out FILE\n  write it here (default: it is printed)",
+    FORCE,
+    OWN,
+    examples=(
+        "lab plan experiments --ledger lab.sqlite",
+        "lab plan experiments --ledger ledger.jsonl --out plan.md --force",
+    ),
+)
 def plan(args: argparse.Namespace) -> int:
     """Render the plan."""
     from unshuffle.lab.plan import render_plan
 
     command_line = ["unshuffle", "lab", "plan", *args.experiments, "--ledger", args.ledger]
+    for name in vars(args)["with"] or ():
+        command_line += ["--with", name]
     command_line += [] if args.out is None else ["--out", args.out]
     text = render_plan(_findings(args), shlex.join(command_line))
     if args.out is None:
@@ -192,7 +232,16 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
-@command(EXPERIMENTS, LEDGER, "--results\n  show the results of each, not only the verdicts")
+@command(
+    EXPERIMENTS,
+    LEDGER,
+    "# what is printed\n--results\n  show the results of each, not only the verdicts",
+    OWN,
+    examples=(
+        "lab show experiments --ledger lab.sqlite",
+        "lab show experiments/bits.toml --ledger lab.sqlite --results",
+    ),
+)
 def show(args: argparse.Namespace) -> int:
     """Print verdicts and results."""
     from unshuffle.lab.plan import overview, results
@@ -206,7 +255,16 @@ def show(args: argparse.Namespace) -> int:
     return 0
 
 
-@command(APPROACHES, LEDGER, "--metric NAME, required\n  such as pairs_right or inversions")
+@command(
+    APPROACHES,
+    LEDGER,
+    "# what is printed\n--metric NAME, required\n  such as pairs_right or inversions",
+    OWN,
+    examples=(
+        "lab compare trace ratio --ledger lab.sqlite --metric pairs_right",
+        "lab compare l1-bubble auto --ledger ledger.jsonl --metric inversions",
+    ),
+)
 def compare(args: argparse.Namespace) -> int:
     """Print one metric of several approaches side by side."""
     from unshuffle.lab.approaches import find_approach
@@ -215,6 +273,7 @@ def compare(args: argparse.Namespace) -> int:
     from unshuffle.lab.plan import comparison
     from unshuffle.views.tables import print_table
 
+    own_code(args)
     for name in args.approaches:
         find_approach(name)
     if args.metric not in METRICS:
@@ -232,7 +291,11 @@ def compare(args: argparse.Namespace) -> int:
         where runs are added that are lacking there: another ledger, as text if its name ends in
         .jsonl, else an SQLite database; or an MLflow store by its tracking URI, such as
         http://localhost:5000
-    """
+    """,
+    examples=(
+        "lab export lab.sqlite ledger.jsonl",
+        "lab export lab.sqlite http://localhost:5000",
+    ),
 )
 def export(args: argparse.Namespace) -> int:
     """Copy runs."""
@@ -246,6 +309,17 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
+def own_code(args: argparse.Namespace) -> tuple[Path, ...]:
+    """Run the files of own approaches; gives their paths."""
+    paths = tuple(Path(name) for name in vars(args)["with"] or ())
+    if paths:
+        from unshuffle.lab.own import use
+
+        for path in paths:
+            use(path)
+    return tuple(path.resolve() for path in paths)
+
+
 def _experiments(args: argparse.Namespace) -> "list[Experiment]":
     from unshuffle.lab.experiment import read_experiments
 
@@ -257,6 +331,7 @@ def _findings(args: argparse.Namespace) -> "list[ExperimentRuns]":
     from unshuffle.lab.ledger import read_runs
     from unshuffle.lab.plan import findings
 
+    own_code(args)
     return findings(_experiments(args), read_runs(Path(args.ledger)))
 
 
@@ -278,4 +353,9 @@ COMMANDS = {
     "export": ("copy a ledger to another one, as text, database or to MLflow", export),
 }
 
-lab = partial(add_commands, commands=COMMANDS)
+lab = partial(
+    add_commands,
+    commands=COMMANDS,
+    examples=("lab list", "lab try trace log-norm --on example"),
+    exits=PARTLY,
+)

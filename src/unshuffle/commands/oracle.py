@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 import unshuffle
 from unshuffle import files
-from unshuffle.commands.arguments import FORCE, QUIET, add_commands, command, interrupted
+from unshuffle.commands.arguments import (
+    FORCE,
+    JSON,
+    PARTLY,
+    QUIET,
+    add_commands,
+    command,
+    interrupted,
+)
 from unshuffle.errors import FileError, UsageError
 
 if TYPE_CHECKING:
@@ -26,10 +34,11 @@ SELECTION = """
 recipes RECIPE, any number, default *
     names of shipped recipes, patterns such as 'tiny-*', or .toml files (default: all that are
     shipped, whose training takes hours)
+# the zoo
 --zoo DIR, required
     the folder in which the oracles are kept
 --seeds S[,S…], default 0
-    train every recipe with each of these seeds (default: 0)
+    train every recipe with each of these seeds
 """
 
 
@@ -37,14 +46,17 @@ recipes RECIPE, any number, default *
     """
     recipe RECIPE
         the name of a recipe that is shipped, or a .toml file
+    # what is kept
     --out DIR, required
         keep network.safetensors, data.npz and oracle.json in this folder; a training that was
         interrupted goes on from the checkpoint there
+    # the training
     --seed S
-        another seed than the recipe's
+        another seed than the recipe's (default: the recipe's)
     """,
     FORCE,
     QUIET,
+    examples=("oracle train tiny-adam --out oracle", "oracle train mine.toml --seed 7 --out other"),
 )
 def train(args: argparse.Namespace) -> int:
     """Train, and keep the network with its data."""
@@ -89,12 +101,15 @@ def train(args: argparse.Namespace) -> int:
 @command(
     SELECTION,
     """
+    # the training
     --processes N
         how many train at a time, each in one thread (default: one for each core)
     --scheduler ADDRESS
         train on the Dask cluster of the scheduler at this address instead
     """,
     QUIET,
+    examples=("oracle zoo 'tiny-*' --zoo zoo", "oracle zoo adam sgd --seeds 0,1 --zoo zoo"),
+    exits=PARTLY,
 )
 def train_zoo(args: argparse.Namespace) -> int:
     """Train what the zoo lacks."""
@@ -136,19 +151,25 @@ def train_zoo(args: argparse.Namespace) -> int:
 @command(
     SELECTION,
     """
+    # the trials
     --records N, default 500
-        rows of each oracle's record, which every method is given (default: 500)
+        rows of each oracle's record, which every method is given
     --time-limit SECONDS, default 60
-        how long a strategy may search on one oracle (default: 60)
+        how long a strategy may search on one oracle
     --only PATTERN, repeatable
         try only methods whose name matches, such as 'trace*'; may be repeated
+    # what is kept
     --out DIR
         keep scores.csv, scores.json, scores.md in this folder: every score; scores, summaries and
-        conditions; the table
+        conditions; the table (default: nothing is kept)
     """,
     FORCE,
-    "--json\n  print one JSON object, not a table",
+    JSON,
     QUIET,
+    examples=(
+        "oracle evaluate 'tiny-*' --zoo zoo --time-limit 10s",
+        "oracle evaluate adam --zoo zoo --only 'trace*' --out scores",
+    ),
 )
 def evaluate(args: argparse.Namespace) -> int:
     """Try every method on every oracle, print the table, and keep it if asked to."""
@@ -178,7 +199,6 @@ def evaluate(args: argparse.Namespace) -> int:
         is_interrupted = True
     conditions = _conditions(args, recipes)
     if args.out is not None:
-        files.make_folder(args.out)
         in_full = json.dumps(scores_json(scores, conditions), indent=1) + "\n"
         texts = (scores_csv(scores), in_full, markdown(summarise(scores)))
         for name, text in zip(FILES, texts, strict=True):
@@ -243,4 +263,9 @@ COMMANDS = {
     "evaluate": ("try every registered method on a zoo and score it", evaluate),
 }
 
-oracle = partial(add_commands, commands=COMMANDS)
+oracle = partial(
+    add_commands,
+    commands=COMMANDS,
+    examples=("oracle train tiny-adam --out oracle", "oracle zoo 'tiny-*' --zoo zoo"),
+    exits=PARTLY,
+)

@@ -12,15 +12,23 @@ from unshuffle.errors import UnshuffleError, UsageError
 ALL = "all"
 
 
-@command(KEPT, "--out FILE\n  where the page goes (default: report.html in that folder)", FORCE)
+@command(
+    KEPT,
+    OPTIONAL_RECORD,
+    "# what is kept\n--out FILE\n  where the page goes (default: report.html in RUN)",
+    FORCE,
+    examples=("report solved", "report solved record.csv --out page.html --force"),
+)
 def report(args: argparse.Namespace) -> int:
     """Write the page."""
     from unshuffle.views.report import report_page
 
-    path = Path(args.folder) / "report.html" if args.out is None else Path(args.out)
+    path = Path(args.out or Path(args.folder) / "report.html")
+    files.check_folder(path.parent)
     files.check_free(path, force=args.force)
     solution = unshuffle.read_solution(args.folder)
-    files.write_text(path, report_page(solution), force=args.force)
+    records = records_of(args, args.records) if args.records else None
+    files.write_text(path, report_page(solution, records), force=args.force)
     print(f"{files.shown(path)}: {solution.outcome}, {len(solution.blocks)} blocks")
     return 0
 
@@ -28,18 +36,21 @@ def report(args: argparse.Namespace) -> int:
 @command(
     """
     figure FIGURE
-        inputs, outputs, products, scores, rivals, traces, margins, spectrum, norms, search,
-        certificate, or all
+        inputs, features, outputs, products, contrast, scores, rivals, traces, ranks, margins,
+        spectrum, norms, search, certificate, or all
     """,
     KEPT,
     OPTIONAL_RECORD,
     """
-    --out PATH, required
-        a file, whose ending .png, .svg or .pdf decides the format; for all, a folder
+    # what is kept
+    --out PATH
+        a file, whose ending .png, .svg or .pdf decides the format; for all, a folder (default:
+        FIGURE.png, for all figures, in RUN)
     --format NAME
         for all: png, svg or pdf (default: png)
     """,
     FORCE,
+    examples=("plot scores solved", "plot all solved record.csv --out figures --format svg"),
 )
 def plot(args: argparse.Namespace) -> int:
     """Draw one figure into a file, or into a folder all that can be drawn."""
@@ -57,8 +68,6 @@ def plot(args: argparse.Namespace) -> int:
                 raise
             print(f"{name}: left out: {error}", file=sys.stderr)
             continue
-        if args.figure == ALL:
-            files.make_folder(file.parent)
         files.write_bytes(file, picture(ax, _kind(file)), force=args.force)
         print(f"{files.shown(file)}: {figure.shows}")
     return 0
@@ -69,7 +78,8 @@ def _places(args: argparse.Namespace) -> dict[str, Path]:
     from unshuffle.views.figures import FIGURES, FORMATS, find_figure, need_matplotlib
 
     need_matplotlib()
-    out = Path(args.out)
+    name = "figures" if args.figure == ALL else f"{args.figure}.{FORMATS[0]}"
+    out = Path(args.out or Path(args.folder) / name)
     endings = ", ".join(f".{kind}" for kind in FORMATS)
     if args.figure != ALL:
         if args.format is not None:
@@ -82,8 +92,8 @@ def _places(args: argparse.Namespace) -> dict[str, Path]:
         if kind not in FORMATS:
             known = ", ".join(FORMATS)
             raise UsageError(f"there is no format {files.shown(kind)}; there are: {known}")
-        files.check_folder(out)
         places = {name: out / f"{name}.{kind}" for name in FIGURES}
+    files.check_folder(next(iter(places.values())).parent)
     for file in places.values():
         files.check_free(file, force=args.force)
     return places
@@ -92,20 +102,24 @@ def _places(args: argparse.Namespace) -> dict[str, Path]:
 @command(
     KEPT,
     """
-    --out FILE, required
-        where to write the film: .gif, or .mp4, for which ffmpeg must be installed
+    # what is kept
+    --out FILE
+        where to write the film: .gif, or .mp4, for which ffmpeg must be installed (default:
+        search.gif in RUN)
     """,
     FORCE,
     QUIET,
+    examples=("animate solved", "animate solved --out film.mp4"),
 )
 def animate(args: argparse.Namespace) -> int:
     """Render the search of a solution that was kept."""
     from unshuffle.views.animation import Film, encode, encoder
     from unshuffle.views.progress import show_work
 
-    file = Path(args.out)
+    file = Path(args.out or Path(args.folder) / "search.gif")
     kind = _kind(file)
     encoder(kind)  # refuse before the work, not after it
+    files.check_folder(file.parent)
     files.check_free(file, force=args.force)
     trace = unshuffle.read_solution(args.folder).trace
     film = Film(trace)

@@ -14,37 +14,51 @@ from unshuffle.commands.arguments import (
     ANSWER,
     FORCE,
     JSON,
+    JUDGED,
     ONE_RECORD,
     OPTIONAL_RECORD,
     PAIRING,
     PIECES,
     answer_of,
     command,
+    is_table,
+    pile_of,
     records_of,
 )
-from unshuffle.errors import FileError, PileError, RecordError
+from unshuffle.errors import FileError, PileError, RecordError, UsageError
 
 if TYPE_CHECKING:
     from unshuffle.pieces.pile import PieceId
 
 
-@command(PIECES, OPTIONAL_RECORD)
+@command(
+    PIECES,
+    OPTIONAL_RECORD,
+    JSON,
+    examples=("inspect pieces", "inspect pieces record.csv --json"),
+)
 def inspect(args: argparse.Namespace) -> int:
     """Print what the pile and the record hold."""
     from unshuffle.pieces.anatomy import read_anatomy
     from unshuffle.proof.alterations import altered_record
     from unshuffle.proof.coarseness import kept_coarsely
-    from unshuffle.views.terminal import print_inspection
+    from unshuffle.views.inspection import inspection, print_inspection
 
-    pile = unshuffle.read_pile(args.pieces)
+    pile = pile_of(args)
     records = records_of(args, args.records) if args.records else None
     notes = kept_coarsely(pile) + (altered_record(records) if records else ())
+    anatomy = wrong = None
     try:
         anatomy = read_anatomy(pile, records)
-    except (PileError, RecordError):  # what is there is shown before what is wrong is said
-        print_inspection(pile, records, None, notes)
-        raise
-    print_inspection(pile, records, anatomy, notes)
+    except (PileError, RecordError) as error:
+        wrong = error
+    found = inspection(pile, records, anatomy, notes)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print_inspection(found)
+    if wrong is not None:  # what is there is shown before what is wrong is said
+        raise wrong
     return 0
 
 
@@ -52,19 +66,18 @@ def inspect(args: argparse.Namespace) -> int:
     PIECES,
     OPTIONAL_RECORD,
     PAIRING.format("fused"),
-    ACTIVATION.format("relu; only signals that look at the record use it"),
+    ACTIVATION.format("here relu; only signals that look at the record use it"),
     JSON,
+    examples=("pair pieces", "pair pieces record.csv --signal trace --matching greedy"),
 )
 def pair(args: argparse.Namespace) -> int:
     """Print the pairs with their margins."""
-    from unshuffle.blocks.activations import find_activation
-
     pairing = unshuffle.pair(
-        unshuffle.read_pile(args.pieces),
+        pile_of(args),
         records_of(args, args.records) if args.records else None,
         signal=args.signal or "fused",
         matching=args.matching,
-        activation=find_activation(args.activation or "relu"),
+        activation=args.activation or "relu",
     )
     if args.json:
         print(json.dumps(pairing.summary()))
@@ -75,10 +88,23 @@ def pair(args: argparse.Namespace) -> int:
     return 0
 
 
-@command(PIECES, ONE_RECORD, ANSWER, ACTIVATION.format("the one that fits best"), JSON)
+@command(
+    PIECES,
+    ONE_RECORD,
+    ANSWER,
+    ACTIVATION.format("the one that fits best"),
+    JSON,
+    examples=("verify pieces record.csv solved/answer.txt", "verify pieces record.csv '2 0 1 3 4'"),
+    exits=JUDGED,
+)
 def verify(args: argparse.Namespace) -> int:
     """Print the error of the arrangement."""
-    pile = unshuffle.read_pile(args.pieces)
+    if is_table(args.answer) and not is_table(args.records):
+        raise UsageError(
+            f"{files.shown(args.answer)}: stands where the answer belongs; the record comes before "
+            "the answer"
+        )
+    pile = pile_of(args)
     answer = answer_of(args, pile)
     pile = pile.with_columns(_units(args.answer, answer))
     records = records_of(args, args.records)
@@ -106,14 +132,23 @@ def _units(path: str, answer: "tuple[PieceId, ...]") -> "Mapping[PieceId, tuple[
     return solution.units if solution.layers == answer else {}
 
 
-@command(PIECES, ANSWER, "--to FILE, required\n  a .safetensors, .npz, .pt or .pth file", FORCE)
+@command(
+    PIECES,
+    ANSWER,
+    "# what is kept\n--to FILE, required\n  a .safetensors, .npz, .pt or .pth file",
+    FORCE,
+    examples=(
+        "assemble pieces solved/answer.txt --to network.safetensors",
+        "assemble pieces '2 0 1 3 4' --to network.npz --force",
+    ),
+)
 def assemble(args: argparse.Namespace) -> int:
     """Write the network with the names `blocks.0.inp.weight` … `last.bias`."""
     from unshuffle.blocks.assembly import build_network
     from unshuffle.pieces.anatomy import read_anatomy
     from unshuffle.pieces.answer import check_answer, join_answer
 
-    pile = unshuffle.read_pile(args.pieces)
+    pile = pile_of(args)
     pile, answer = join_answer(pile, answer_of(args, pile))
     check_answer(pile, read_anatomy(pile), answer)
     network = build_network(pile, answer)

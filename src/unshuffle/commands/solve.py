@@ -21,7 +21,9 @@ from unshuffle.commands.arguments import (
     PIECES,
     QUIET,
     RECORD,
+    SOLVED,
     command,
+    pile_of,
     records_of,
 )
 from unshuffle.errors import FileError, UsageError
@@ -36,14 +38,16 @@ ARGUMENTS = (
     PIECES,
     RECORD.format(", one or more", "; one for each network whose pieces lie in the pile"),
     """
+    # the search
     --strategy NAME, default auto
-        how the order is found: auto, or classic (greedy insertion, 2-opt, or-opt) (default: auto)
+        how the order is found: auto, or classic (greedy insertion, 2-opt, or-opt)
     """,
     PAIRING.format("fused; for classic trace"),
     ACTIVATION.format("each of them, relu first; for classic relu"),
     """
+    # the search
     --placement NAME, default anywhere
-        where classic may insert a block: ends or anywhere (default: anywhere)
+        where classic may insert a block: ends or anywhere
     --rows N
         rows that the search begins with (default: as many as make 256 predictions; for classic
         500); the final word is always all rows
@@ -53,10 +57,12 @@ ARGUMENTS = (
     --seed S, default 0
         random seed
     --time-limit SECONDS
-        stop the search after so long and report the best found
+        stop after so long, such as 90, 10s or 1m, and report the best found (default: no limit)
+    # what is kept
     --out DIR
         keep the answer, the solution, the network, the evidence for the pairs and the trace in this
-        folder; with several records in its folders 1, 2, … in their sequence
+        folder; with several records in its folders 1, 2, … in their sequence (default: nothing is
+        kept)
     --checkpoint FILE
         keep the search in this file while it runs; if it is there, go on from it
     --report FILE
@@ -68,7 +74,14 @@ ARGUMENTS = (
 )
 
 
-@command(*ARGUMENTS)
+@command(
+    *ARGUMENTS,
+    examples=(
+        "solve pieces record.csv --out solved --report solved/report.html",
+        "solve pieces record.csv --activation gelu --time-limit 2m --json",
+    ),
+    exits=SOLVED,
+)
 def solve(args: argparse.Namespace) -> int:
     """Solve, print the result, and keep it if asked to."""
     if "numpy" not in sys.modules:
@@ -82,7 +95,7 @@ def solve(args: argparse.Namespace) -> int:
     outcomes = {solution.outcome for solution in solutions}
     if Outcome.INTERRUPTED in outcomes:
         return 128 + (stops[0] if stops else signal.SIGINT)
-    if outcomes == {Outcome.EXACT} and not _claimed_twice(solutions):
+    if outcomes == {Outcome.EXACT}:
         return 0
     return 4 if outcomes == {Outcome.NO_FIT} else 3
 
@@ -93,9 +106,6 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
 
     clock = Clock(args.time_limit)  # of the whole command
     _check_writable(args)
-    with clock.phase("read"):
-        pile = unshuffle.read_pile(args.pieces)
-        records = [records_of(args, path, clock) for path in args.records]
     solutions: tuple[Solution, ...] = ()
     failure = None
     try:
@@ -105,6 +115,9 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
             else unshuffle.checkpoint(args.checkpoint) as kept,
             show_progress(quiet=args.quiet or args.json, time_limit=args.time_limit) as on_step,
         ):
+            with clock.phase("read"):
+                pile = pile_of(args)
+                records = [records_of(args, path, clock) for path in args.records]
             solutions = _solutions(args, pile, records, clock=clock, on_step=on_step, kept=kept)
     except FileError as error:
         if not solutions:
@@ -113,7 +126,7 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
     if len(records) == 1:
         solutions = tuple(replace(one, seconds=clock.seconds) for one in solutions)
     try:
-        _keep(solutions, args)
+        _keep(solutions, records[0], args)
     except FileError as error:
         failure = error
     _print(solutions, args, kept=failure is None)
@@ -230,16 +243,13 @@ def _check_writable(args: argparse.Namespace) -> None:
             for name in FILES:
                 files.check_free(folder / name, force=args.force)
     if args.checkpoint is not None:
-        folder = Path(args.checkpoint).parent
-        files.check_folder(folder)
-        if not folder.is_dir():  # the search writes it long before --out makes any folder
-            raise UsageError(f"there is no folder {files.shown(folder)}; create it")
+        files.check_folder(Path(args.checkpoint).parent)
     if args.report is not None:
         files.check_folder(Path(args.report).parent)
         files.check_free(Path(args.report), force=args.force)
 
 
-def _keep(solutions: "Sequence[Solution]", args: argparse.Namespace) -> None:
+def _keep(solutions: "Sequence[Solution]", record: "Records", args: argparse.Namespace) -> None:
     """Write what was asked for."""
     if args.out is not None:
         for solution, folder in zip(solutions, _folders(args), strict=False):
@@ -247,5 +257,4 @@ def _keep(solutions: "Sequence[Solution]", args: argparse.Namespace) -> None:
     if args.report is not None:
         from unshuffle.views.report import report_page
 
-        files.make_folder(Path(args.report).parent)
-        files.write_text(args.report, report_page(solutions[0]), force=args.force)
+        files.write_text(args.report, report_page(solutions[0], record), force=args.force)

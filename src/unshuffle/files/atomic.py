@@ -1,8 +1,9 @@
 """Writing a file as a whole or not at all."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 from unshuffle.errors import FileError
@@ -17,18 +18,20 @@ def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = F
 def write_files(contents: Mapping[Path, bytes], *, force: bool = False) -> None:
     """Write files that belong together: all of them or, unless moving fails, none.
 
-    Each goes to a hidden file in the same folder, which must exist, and is forced to the disk. Only
-    when all are there they are moved into place one after the other, which takes no room. Whatever
-    goes wrong, the hidden files are removed. `force` lets regular files be replaced. A FileError
-    says what exists already or cannot be written.
+    Each goes to a hidden file in the same folder, which is made if it is not there, and is forced
+    to the disk. Only when all are there they are moved into place one after the other, which takes
+    no room. Whatever goes wrong, hidden files and new folders are removed. `force` lets regular
+    files be replaced. A FileError says what exists already or cannot be written.
     """
     hidden: dict[Path, Path] = {}
+    made: list[Path] = []
     at = Path()
     try:
         for at in contents:
             check_free(at, force=force)
         for at, content in contents.items():
-            hidden[at] = at.parent / f".unshuffle-{os.urandom(8).hex()}.part"
+            made += make_folder(at.parent)
+            hidden[at] = _hidden(at.parent)
             with open(hidden[at], "xb") as stream:
                 stream.write(content)
                 stream.flush()
@@ -44,6 +47,7 @@ def write_files(contents: Mapping[Path, bytes], *, force: bool = False) -> None:
         for part in hidden.values():
             with suppress(OSError, ValueError):
                 part.unlink(missing_ok=True)
+        _remove_empty(made)
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) -> None:
@@ -51,27 +55,51 @@ def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) 
     write_bytes(path, text.encode(), force=force)
 
 
-def make_folder(path: str | os.PathLike[str]) -> None:
-    """Make a folder, and those that it lies in, unless it is there."""
+def make_folder(path: str | os.PathLike[str]) -> list[Path]:
+    """Make a folder, and those that it lies in; returns those that were not there, outermost first.
+
+    A FileError says which is a file, or cannot be made; then none of them stays.
+    """
+    path = Path(path)
+    lacking = [*takewhile(lambda each: not os.path.lexists(each), (path, *path.parents))][::-1]
+    inside = lacking[0].parent if lacking else path
+    if not os.path.isdir(inside):
+        raise FileError(f"{shown(inside)}: is a file, not a folder; choose another path")
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise FileError(f"{shown(path)}: is a file, not a folder; choose another path") from error
+        path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise FileError(f"{shown(path)}: {_reason(error, Path(path))}") from error
+        _remove_empty(lacking)
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FileError(
+            f"{shown(path)}: cannot be made ({reason}); check the permissions of {shown(inside)}, "
+            "or choose another path"
+        ) from error
+    return lacking
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that could not be written into, or made, without making it."""
-    parent = path
-    while not os.path.lexists(parent) and parent != parent.parent:
-        parent = parent.parent
-    if not os.path.isdir(parent):
-        raise FileError(f"{shown(parent)}: is a file, not a folder; choose another path")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise FileError(
-            f"{shown(path)}: may not be written; check the permissions of {shown(parent)}"
-        )
+    """Refuse a folder that cannot be made or written into, by doing so; nothing of it stays."""
+    made = make_folder(path)
+    probe = _hidden(path)
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise FileError(f"{shown(path)}: {_reason(error, probe)}") from error
+    finally:
+        _remove_empty(made)
+
+
+def _hidden(folder: Path) -> Path:
+    """A name that no file has."""
+    return folder / f".unshuffle-{os.urandom(8).hex()}.part"
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, given outermost first, as far as they are there and empty."""
+    for folder in reversed(folders):
+        with suppress(OSError, ValueError):
+            folder.rmdir()
 
 
 def check_free(path: Path, *, force: bool) -> None:
@@ -103,8 +131,6 @@ def _reason(error: OSError | ValueError, path: Path) -> str:
     match error:
         case FileExistsError():
             return "appeared while it was being written, and was left alone; try again"
-        case FileNotFoundError() | NotADirectoryError():
-            return f"cannot be written, since there is no folder {shown(path.parent)}; create it"
         case PermissionError():
             return f"may not be written; check the permissions of {shown(path.parent)}"
         case OSError():

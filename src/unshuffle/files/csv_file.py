@@ -26,7 +26,7 @@ from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 
 _SEPARATORS = (b",", b"\t", b";")  # the one that is most often in the header; of equals the first
-_PART = 2**18  # bytes that are read together, more where lines are longer
+_PART = 2**20  # bytes that are read together, more where lines are longer
 _CLOCK_ROWS = 1000  # that are read one by one before the clock is looked at again
 
 _LINE_END = re.compile(rb"\r\n?|\n")
@@ -154,7 +154,8 @@ class CsvTable:
         check_size(lines + 1, len(self.names), self.path)
         rows, parts = 0, list[Floats]()
         for start, stop in self._parts():
-            self.clock.check()
+            if parts:
+                self.clock.check()
             part = self._quick(start, stop, wanted, gaps)
             if part is None:
                 part = self._thorough(start, stop, rows, wanted, gaps)

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, UsageError
 from unshuffle.files import limits
 
 _SHOWN_CHARACTERS = 200
@@ -17,6 +17,13 @@ def shown(name: object) -> str:
     if len(text) > _SHOWN_CHARACTERS:
         text = text[:_SHOWN_CHARACTERS] + "…"
     return text if text.isprintable() and text else repr(text)
+
+
+def as_path(given: str | os.PathLike[str]) -> Path:
+    """A path as one; raises `UsageError` for what is none."""
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(f"{shown(repr(given))} is no path; give the path of a file or folder")
+    return Path(given)
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

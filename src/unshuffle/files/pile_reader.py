@@ -10,7 +10,7 @@ import numpy as np
 
 from unshuffle.errors import FileError, PileError
 from unshuffle.files import limits
-from unshuffle.files.opening import listed, shown
+from unshuffle.files.opening import as_path, listed, shown
 from unshuffle.files.quantised import restore
 from unshuffle.files.tensors import Tensor
 from unshuffle.pieces.pile import ID_DIGITS, QUANTISED, Bias, Piece, PieceId, Pile, may_be_id, twice
@@ -50,7 +50,7 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     PileError
         If a weight or bias cannot be one of a linear layer.
     """
-    path = Path(path)
+    path = as_path(path)
     layers = _folder(path) if os.path.isdir(path) else _layers_of(path)
     what = f"{shown(path)}: holds {len(layers)} pieces"
     limits.check_count(len(layers), limits.PIECES, what, "is it the right path?")

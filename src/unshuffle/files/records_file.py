@@ -10,7 +10,7 @@ import numpy as np
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files.atomic import write_text
-from unshuffle.files.opening import listed, shown
+from unshuffle.files.opening import as_path, listed, shown
 from unshuffle.files.table import Columns, Table
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats, twice
@@ -63,7 +63,7 @@ def read_records(
         If a named column does not exist or has two roles, no inputs remain, or a cell is no finite
         number; names the row, counted from 1 after any header, and the column.
     """
-    path = Path(path)
+    path = as_path(path)
     clock = Clock.of(time_limit)
     table = _open(path, clock)
     if predictions is None:

@@ -1,16 +1,18 @@
 """Pair the layers of a pile, by their weights or with the record, and say how sure each pair is."""
 
 import math
+import os
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 
-from unshuffle.blocks.activations import RELU, Activation
+from unshuffle.blocks.activations import RELU, Activation, find_activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.mlp import INP, OUT, MlpBank
 from unshuffle.errors import UsageError
+from unshuffle.files.given import as_pile, as_records
 from unshuffle.files.schema import BESIDE, Key, OrInfinite, Word, encode
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.fusion import Fusion, fuse
@@ -125,13 +127,13 @@ class Pairing:
 
 
 def pair(
-    pile: Pile,
-    records: Records | None = None,
+    pile: Pile | str | os.PathLike[str],
+    records: Records | str | os.PathLike[str] | None = None,
     *,
     signal: str = FUSED,
     matching: str = "optimal",
     anatomy: Anatomy | None = None,
-    activation: Activation = RELU,
+    activation: str | Activation = RELU,
     clock: Clock | None = None,
     by: GroupingParameters | None = None,
 ) -> Pairing:
@@ -140,9 +142,10 @@ def pair(
     Parameters
     ----------
     pile
-        The pieces.
+        The pieces, or their path.
     records
-        Rows with predictions, if there are any. Weights alone are enough for most networks.
+        Rows with predictions, or their path, if there are any. Weights alone are enough for most
+        networks.
     signal
         "fused", or a name in `unshuffle.grouping.SIGNALS`.
     matching
@@ -150,7 +153,7 @@ def pair(
     anatomy
         The pile's anatomy, if it is known already.
     activation
-        What the hidden layers apply; only signals that need the record use it.
+        What the hidden layers apply, or its name; only signals that need the record use it.
     clock
         Ends the fusion with the signals that there was time for.
     by
@@ -170,6 +173,9 @@ def pair(
     which holds over the hidden units only: it is near 0 in the wrong direction. The piece that
     stays alone, where the last layer has that shape too, is the last layer.
     """
+    pile, records = as_pile(pile), None if records is None else as_records(records)
+    if not isinstance(activation, Activation):
+        activation = find_activation(activation)
     anatomy = anatomy or read_anatomy(pile, records)
     match_sets, match_members = find_matching(matching)
     clues = Clues(
@@ -193,7 +199,7 @@ def pair(
                 f"the signal {signal!r} needs at least two rows with predictions, and a last layer "
                 "that is known by its shape; name a record, or choose another signal"
             )
-        scores = found.score(clues)
+        scores = found.checked(clues)
         pairs = match(scores)
     rivals = np.maximum(scores, scores.T) if anatomy.interchangeable else scores
     used = {anatomy.inp[i] for i in pairs[:, 0]} | {anatomy.out[j] for j in pairs[:, 1]}

@@ -122,6 +122,20 @@ class Signal:
     source: str
     needs_record: bool = False
 
+    def checked(self, clues: Clues) -> Scores:
+        """Its scores; `UsageError` if they are no finite numbers of shape (I, J)."""
+        scores = np.asarray(self.score(clues))
+        shape = len(clues.layers.inp_weight), len(clues.layers.out_weight)
+        if scores.shape != shape or scores.dtype.kind not in "fiu" or not np.isfinite(scores).all():
+            found = f"an array of {scores.dtype} of shape {scores.shape}"
+            if scores.shape == shape and scores.dtype.kind in "fiu":
+                found = "numbers that are not finite"
+            raise UsageError(
+                f"the signal {self.name!r} gives {found}; it must give finite numbers of shape "
+                f"{shape}, one for each inp and out layer"
+            )
+        return scores.astype(np.float64)
+
 
 def traces(layers: MlpBank) -> Scores:
     """trace(W_out W_in) of every pair, shape (I, J).

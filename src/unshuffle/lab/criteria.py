@@ -21,7 +21,7 @@ from statistics import fmean, median
 from unshuffle.errors import UsageError
 from unshuffle.files import shown
 from unshuffle.lab.ledger import LedgerRun
-from unshuffle.lab.metrics import METRICS
+from unshuffle.lab.metrics import METRICS, in_words
 
 STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": fmean,
@@ -36,6 +36,10 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+
+# How statistics and comparisons are told.
+TOLD = {"mean": "on average", "median": "in the median", "min": "at the least", "max": "at most"}
+COMPARED = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 
 _NAME = r"[\w.*?-]+"
 _TERM = re.compile(
@@ -61,6 +65,16 @@ class Term:
     def chooses(self, method: str, subject: str) -> bool:
         """Whether runs of a method on a subject count."""
         return fnmatchcase(method, self.method) and fnmatchcase(subject, self.subject)
+
+    def said(self, value: float) -> str:
+        """A value of it, in words."""
+        parts = [TOLD[self.statistic], in_words(self.metric, value)]
+        parts += [f"by {self.method}"] if self.method != "*" else []
+        parts += [f"on {self.subject}"] if self.subject != "*" else []
+        if self.where is not None:
+            by, comparison, number = self.where
+            parts.append(f"where {by} is {COMPARED[comparison]} {number:g}")
+        return " ".join(parts)
 
     def value(self, runs: Sequence[LedgerRun]) -> float | None:
         """Its value; None where a chosen run failed, or none measured the metric."""
@@ -103,6 +117,16 @@ class Condition:
         left, right = ("no number" if v is None else f"{v:.3g}" for v in self._values(runs))
         outcome = {True: "yes", False: "no", None: "unknown"}[self.holds(runs)]
         return f"{left} {self.comparison} {right} {outcome}"
+
+    def said(self, runs: Sequence[LedgerRun]) -> str:
+        """The same in words, such as "on average 95 % of …; at least 90 % was asked"."""
+        left, right = self._values(runs)
+        if left is None or right is None:
+            return f"no number yet for {self.text}"
+        number = in_words(self.left.metric, right)
+        short = number[: number.index("%") + 1] if "% of" in number else f"{right:.3g}"
+        bound = self.right.said(right) if isinstance(self.right, Term) else short
+        return f"{self.left.said(left)}; {COMPARED[self.comparison]} {bound} was asked"
 
     def _values(self, runs: Sequence[LedgerRun]) -> tuple[float | None, float | None]:
         right = self.right.value(runs) if isinstance(self.right, Term) else self.right

@@ -66,15 +66,20 @@ def run_key(content: str, method: str, seed: int, rows: int, code: str) -> str:
     return hashlib.sha256(json.dumps([content, method, seed, rows, code]).encode()).hexdigest()[:24]
 
 
+OWN: list[Path] = []  # files of own approaches, which are code that measures too
+
+
 @lru_cache(1)
 def code_version() -> str:
-    """Version of the package, and a hash of all of its code but what only shows results."""
+    """Version of the package, and a hash of all code but what only shows results."""
     root = Path(unshuffle.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         room = path.relative_to(root).parts[0]
         if room not in ("views", "commands"):
             digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    for path in OWN:
+        digest.update(path.name.encode() + path.read_bytes())
     return f"{unshuffle.__version__}+{digest.hexdigest()[:12]}"
 
 
@@ -93,7 +98,6 @@ def add_runs(path: Path, runs: Iterable[LedgerRun]) -> int:
         known = read_runs(path) if path.exists() else []
         keys = {run.key for run in known}
         new = [run for run in runs if run.key not in keys]
-        make_folder(path.parent)
         write_text(path, ledger_text([*known, *new]), force=True)
         return len(new)
     begin_ledger(path)

@@ -1,11 +1,12 @@
 """What experiments measure, by name."""
 
+import re
 from collections.abc import Mapping
 
 # Raw numbers of one run, each under a name in `METRICS`.
 Measurements = Mapping[str, float]
 
-METRICS = {
+METRICS: dict[str, str] = {
     "pairs_right": "share of the true pairs that were found",
     "pairs_exact": "1 where all pairs are right, else 0",
     "separation": "mean score of true pairs minus that of wrong ones, in spreads of the wrong ones",
@@ -73,3 +74,20 @@ METRICS = {
     "move_optima": "distinct ends of those descents, relative to their number",
     "solved": "1 where all pairs and places are right, else 0",
 }
+
+
+def in_words(name: str, value: float) -> str:
+    """A value of a metric with what it is: shares in percent, and "the same" told in full."""
+    base, rest = "", ""
+    for each, text in METRICS.items():
+        if text.startswith("the same"):
+            rest = f", {text.removeprefix('the same').strip()}"
+        else:
+            base, rest = text.split(";")[0], ""
+        if each == name:
+            break
+    if found := re.fullmatch("1 where (.*), else 0(.*)", base):
+        base = f"share of the runs where {found[1]}{found[2]}"
+    if base.startswith("share of "):
+        return f"{100 * value:.3g} % of {base.removeprefix('share of ')}{rest}"
+    return f"{value:.3g} as {base}{rest}"

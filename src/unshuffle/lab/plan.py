@@ -29,6 +29,16 @@ class ExperimentRuns:
         """What the criterion says."""
         return self.experiment.verdict(self.runs)
 
+    @property
+    def reason(self) -> str:
+        """What the verdict rests on, in words: the conditions that hold, or else all of them."""
+        if not self.runs:
+            return "–"
+        conditions = self.experiment.conditions
+        keys = {Verdict.CONFIRMED: ["confirmed_if"], Verdict.REFUTED: ["refuted_if"]}
+        chosen = chain(*(conditions[key] for key in keys.get(self.verdict, conditions)))
+        return "; ".join(dict.fromkeys(condition.said(self.runs) for condition in chosen))
+
     def select(self, method: str, subject: str | None = None) -> list[LedgerRun]:
         """The runs of a method, on one subject or on all."""
         runs = [run for run in self.runs if run.method == method]
@@ -43,13 +53,12 @@ def findings(experiments: Iterable[Experiment], runs: Iterable[LedgerRun]) -> li
 
 def overview(found: Sequence[ExperimentRuns]) -> Rows:
     """A line for each experiment: what it claims, and what became of that."""
-    rows: Rows = [("experiment", "claim", "verdict", "what was compared", "runs")]
+    rows: Rows = [("experiment", "claim", "verdict", "since", "runs")]
     for one in found:
-        conditions = chain(*one.experiment.conditions.values())
-        compared = "; ".join(condition.found(one.runs) for condition in conditions)
-        compared = compared if one.runs else "–"
         count = f"{len(one.runs)} of {one.experiment.size()}"
-        rows.append((one.experiment.name, one.experiment.title, str(one.verdict), compared, count))
+        rows.append(
+            (one.experiment.name, one.experiment.title, str(one.verdict), one.reason, count)
+        )
     return rows
 
 

@@ -70,11 +70,24 @@ def modes(values: NDArray[np.float64]) -> list[float]:
         return [float(values[0])]
     grid = np.linspace(values.min() - 3 * width, values.max() + 3 * width, GRID)
     density = np.exp(-np.square((grid[:, None] - values) / width) / 2).mean(axis=1)
-    from scipy.signal import find_peaks
-
-    peaks, _ = find_peaks(density, prominence=PEAK * density.max())
-    found = [(float(density[at]), float(grid[at])) for at in peaks]
+    found = [(float(density[at]), float(grid[at])) for at in _peaks(density, PEAK)]
     return [place for _, place in sorted(found, reverse=True)]
+
+
+def _peaks(density: NDArray[np.float64], least: float) -> list[int]:
+    """Peaks that rise by a part of the highest above the saddles to higher ones, or to the ends."""
+    peaks = []
+    for at in range(1, len(density) - 1):
+        height = density[at]
+        if density[at - 1] < height > density[at + 1]:
+            higher = np.flatnonzero(density > height)
+            left, right = higher[higher < at], higher[higher > at]
+            begin = left[-1] if len(left) else 0
+            end = right[0] if len(right) else len(density)
+            saddle = max(density[begin:at].min(), density[at:end].min())
+            if height - saddle >= least * density.max():
+                peaks.append(at)
+    return peaks
 
 
 def explained(features: Floats, wanted: Floats) -> float:

@@ -16,6 +16,7 @@ from unshuffle.errors import FileError, MissingExtraError
 from unshuffle.lab.approaches import find_approach
 from unshuffle.lab.ledger import LedgerRun, add_runs, begin_ledger, code_version, read_runs, run_key
 from unshuffle.lab.metrics import Measurements
+from unshuffle.lab.own import use
 from unshuffle.lab.subjects import Subject
 from unshuffle.oracle.workers import in_processes, on_cluster
 
@@ -26,6 +27,7 @@ class Trial:
 
     subject: Subject
     method: str
+    own: tuple[Path, ...] = ()  # files of own approaches, which other processes have not read
 
     def key(self) -> str:
         """The key of the run that this code makes of it."""
@@ -75,6 +77,8 @@ def run_trial(trial: Trial) -> LedgerRun:
     But what this machine lacks says nothing about the method: `FileError`, `MemoryError` and
     `MissingExtraError` are raised.
     """
+    for path in trial.own:
+        use(path)
     started, watch = datetime.now(UTC), perf_counter()
     measurements: Measurements = {}
     failure = ""

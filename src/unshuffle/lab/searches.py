@@ -300,8 +300,10 @@ def order_at_distance(truth: Order, distance: int, rng: np.random.Generator) -> 
 
 def spearman(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
     """Rank correlation (Spearman 1904), ties by their mean rank; 0 where one is constant."""
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(one) - (len(one) + 1) / 2 for one in (a, b)]
+    ranks = []
+    for values in (a, b):
+        _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+        means = np.cumsum(counts) - (counts - 1) / 2
+        ranks.append(means[which] - (len(values) + 1) / 2)
     scale = float(np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1]))
     return float(ranks[0] @ ranks[1]) / scale if scale > 0 else 0.0

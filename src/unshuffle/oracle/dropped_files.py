@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from unshuffle.errors import FileError
-from unshuffle.files import make_folder, pack_network, records_text, write_files
+from unshuffle.files import pack_network, records_text, write_files
 from unshuffle.files.opening import shown
 from unshuffle.oracle.dropping import Dropped, Hardening, answer_text
 
@@ -62,8 +62,6 @@ def write_dropped(
         contents[folder / f"answer{suffix}.sha256"] = f"{digest}\n".encode()
         if secrets is not None:
             contents[folder / "sealed" / f"answer{suffix}.txt"] = f"{answer}\n".encode()
-    for parent in sorted({path.parent for path in contents}):
-        make_folder(parent)
     write_files(contents, force=force)
 
 

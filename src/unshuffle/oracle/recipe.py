@@ -14,7 +14,7 @@ import numpy as np
 from unshuffle.blocks.activations import EXPECTED, find_activation, is_activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
-from unshuffle.errors import FileError, UsageError
+from unshuffle.errors import FileError, UsageError, hint
 from unshuffle.files import limits
 from unshuffle.files.opening import listed, read_bytes, shown
 from unshuffle.files.plain import read_toml
@@ -194,12 +194,13 @@ def shipped_names() -> list[str]:
 
 def find_recipe(name: str) -> Recipe:
     """Read a recipe by the name of a shipped one, or from a file; raises as `read_recipe` does."""
-    if name in shipped_names():
+    names = shipped_names()
+    if name in names:
         return read_recipe(SHIPPED / f"{name}.toml")
     if not name.endswith(".toml"):
         raise UsageError(
-            f"there is no recipe {shown(name)}; shipped are {listed(shipped_names(), most=60)}, "
-            "and a recipe of your own is a file that ends in .toml"
+            f"there is no recipe {shown(name)}{hint(name, names)}; shipped are "
+            f"{listed(names, most=60)}, and a recipe of your own is a file that ends in .toml"
         )
     return read_recipe(Path(name))
 

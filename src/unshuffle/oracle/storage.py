@@ -55,7 +55,6 @@ class Oracle:
 
 def write_oracle(folder: Path, oracle: Oracle, *, force: bool = False) -> None:
     """Write an oracle; its story comes last, so that a folder with one is complete."""
-    files.make_folder(folder)
     files.write_network(folder / NETWORK, oracle.network.tensors(), force=force)
     arrays = {"input": oracle.examples.inputs, "target": oracle.examples.targets}
     files.write_npz(folder / DATA, arrays, force=force)

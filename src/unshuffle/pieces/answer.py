@@ -1,14 +1,26 @@
 """Answers: ids in the order in which layers are applied, as text, checked against a pile."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from hashlib import sha256
+from numbers import Integral
 
 from unshuffle.errors import AnswerError
 from unshuffle.pieces.anatomy import Anatomy, check_biases
 from unshuffle.pieces.pile import Floats, PieceId, Pile, twice
 
 LOST = "?"  # stands in an answer for a piece that is lost
+
+KEYS = ("permutation", "answer", "order", "solution")  # under which JSON has an answer
+
+_BETWEEN = r"[\s,;()\[\]{}]+|[-=]>|→"
+_LONGEST = 500  # characters of a name that are looked at
+_FILE = re.compile(
+    r"(.*[/\\])?(?P<stem>([^0-9.+-](.*[^0-9])?)?0*(?P<number>[0-9]+)|.*?)"
+    r"(\.(pth|pt|safetensors|npz|npy))?",
+    re.DOTALL,
+)
 
 
 def answer_text(permutation: Sequence[PieceId]) -> str:
@@ -21,11 +33,18 @@ def answer_hash(permutation: Sequence[PieceId]) -> str:
     return sha256(answer_text(permutation).encode()).hexdigest()
 
 
-def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
-    """Read comma-separated ids, with or without blanks and line breaks."""
+def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
+    """Read an answer: text, or ids in sequences, such as pairs.
+
+    Text is ids between commas or line breaks; or, if a piece is not called so, what other solvers
+    write: ids between blanks or brackets, names of files, JSON with a list or with one of `KEYS`.
+    """
     by_text = {str(name): name for name in (*pile.ids, *(bias.id for bias in pile.biases))}
-    names = [name.strip() for name in re.split(r"[,\n]", text)]
-    names = [name for name in names if name]
+    text = given if isinstance(given, str) else None
+    names = _leaves(given) if text is None else re.split(r"[,\n]", text)
+    names = [stripped for name in names if (stripped := name.strip())]
+    if text is not None and not by_text.keys() >= {*names}:
+        names = [_called(name, by_text) for name in _loosely(text)]
     unknown = [name for name in names if name not in by_text]
     if LOST in unknown:
         raise AnswerError(
@@ -36,6 +55,48 @@ def parse_answer(text: str, pile: Pile) -> tuple[PieceId, ...]:
     if unknown:
         raise AnswerError(_no_such_piece(unknown[0], pile))
     return tuple(by_text[name] for name in names)
+
+
+def _loosely(text: str) -> list[str]:
+    """What may be names in a text of any of the usual forms."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    if isinstance(value, dict):
+        keys = [key for key in KEYS if key in value]
+        if not keys:
+            raise AnswerError(f"the answer's JSON has none of the keys {', '.join(KEYS)}; name one")
+        value = value[keys[0]]
+    words = [word for leaf in _leaves(value) for word in re.split(_BETWEEN, leaf)]
+    return [stripped for word in words if (stripped := word.strip("'\""))]
+
+
+def _leaves(value: object) -> list[str]:
+    """The ids in sequences of sequences, from left to right."""
+    found = []
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, str | Integral) and not isinstance(one, bool):
+            found.append(str(one))
+        elif isinstance(one, Iterable) and not isinstance(one, bytes | Mapping):
+            rest.extend(reversed([*one]))
+        else:
+            raise AnswerError(
+                f"the answer holds {str(one)[:80]!r}, which is no id; expected the pieces' ids in "
+                "the order in which they are applied"
+            )
+    return found
+
+
+def _called(word: str, names: Container[str]) -> str:
+    """The name that a word means: itself, or what a file of that name holds."""
+    file = _FILE.fullmatch(word) if len(word) <= _LONGEST else None
+    for name in (word, file and file["stem"], file and file["number"]):
+        if name and name in names:
+            return name
+    return word
 
 
 def _no_such_piece(name: PieceId, pile: Pile) -> str:

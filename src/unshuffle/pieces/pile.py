@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from unshuffle.errors import PileError
+from unshuffle.errors import PileError, UnshuffleError, hint
 
 T = TypeVar("T")
 
@@ -33,6 +33,28 @@ def twice(names: Iterable[T]) -> list[T]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
+def as_floats(values: Any, what: str, error: type[UnshuffleError] = PileError) -> Floats:
+    """Numbers as float32 or float64: arrays of any real dtype, PyTorch's tensors, or lists."""
+    if isinstance(values, np.ndarray) and values.dtype in (np.float32, np.float64):
+        return values
+    try:
+        if hasattr(values, "detach"):  # a tensor, perhaps of a dtype that NumPy does not have
+            values = values.detach().cpu()
+            values = (values.float() if values.element_size() < 4 else values).numpy()
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError, AttributeError) as reason:
+        raise error(
+            f"{what} cannot be made an array ({reason}); give an array of numbers"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise error(
+            f"{what} is {type(values).__name__} of {array.dtype}; give real numbers, as an array, "
+            "a tensor or lists of one length"
+        )
+    small = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    return array.astype(np.float32 if small else np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Piece:
     """A part of a network that lost its place: tensors that belong together.
@@ -42,8 +64,9 @@ class Piece:
     id
         The piece's number or name.
     tensors
-        float32 or float64, by name. A linear layer has a `weight`, which maps as many numbers as it
-        has columns to as many as it has rows, and a `bias`.
+        float32 or float64, by name; PyTorch's tensors and lists are made arrays. A linear layer has
+        a `weight`, which maps as many numbers as it has columns to as many as it has rows, and a
+        `bias`.
     stored_as
         The dtype of the weight in the file: "float64", "float32", "float16", "bfloat16", "int8" or
         "uint8". The two halves are held here as float32, which represents each of their values
@@ -60,7 +83,17 @@ class Piece:
     stored_as: str = "float32"
 
     def __post_init__(self) -> None:
-        for name, values in self.tensors.items():
+        if not isinstance(self.tensors, Mapping) or not isinstance(self.stored_as, str):
+            raise PileError(
+                f"piece {self.id}: its tensors are not given by name; write "
+                f"Piece.linear({self.id!r}, weight, bias), or Piece(id, {{'weight': …, 'bias': …}})"
+            )
+        tensors = {
+            name: as_floats(values, f"piece {self.id}: its {name}")
+            for name, values in self.tensors.items()
+        }
+        object.__setattr__(self, "tensors", tensors)
+        for name, values in tensors.items():
             if not values.size:
                 raise PileError(
                     f"piece {self.id}: its {name} has shape {values.shape} and holds no number; "
@@ -70,15 +103,18 @@ class Piece:
 
     @classmethod
     def linear(
-        cls, name: PieceId, weight: Floats, bias: Floats | None, stored_as: str = "float32"
+        cls, name: PieceId, weight: ArrayLike, bias: ArrayLike | None, stored_as: str = "float32"
     ) -> "Piece":
         """A linear layer: weight (rows, columns), bias (rows,); None where it was torn off.
+
+        Arrays, PyTorch's tensors and lists are taken.
 
         Raises
         ------
         PileError
             If weight and bias make no linear layer.
         """
+        weight = as_floats(weight, f"piece {name}: its weight")
         if weight.ndim != 2 or 0 in weight.shape:
             raise PileError(
                 f"piece {name}: its weight has shape {weight.shape}, but a linear layer's "
@@ -86,6 +122,7 @@ class Piece:
             )
         if bias is None:
             return cls(name, {"weight": weight}, stored_as)
+        bias = as_floats(bias, f"piece {name}: its bias")
         if bias.shape != weight.shape[:1]:
             raise PileError(
                 f"piece {name}: its bias has shape {bias.shape}, but a weight of shape "
@@ -173,6 +210,7 @@ class Pile:
     """
 
     def __init__(self, pieces: Iterable[Piece], biases: Iterable[Bias] = ()) -> None:
+        pieces, biases = _all_of(Piece, pieces), _all_of(Bias, biases)
         self.pieces = tuple(sorted(pieces, key=_content))
         self.biases = tuple(sorted(biases, key=_numbers))
         if not self.pieces:
@@ -251,14 +289,35 @@ class Pile:
     def __iter__(self) -> Iterator[Piece]:
         return iter(self.pieces)
 
-    def __getitem__(self, position: int) -> Piece:
-        return self.pieces[position]
+    def __getitem__(self, which: int | str) -> Piece:
+        """The piece at a position in the canonical sequence, or by its id as text."""
+        if not isinstance(which, str):
+            return self.pieces[which]
+        for piece in self.pieces:
+            if str(piece.id) == which:
+                return piece
+        names = [*map(str, self.ids)]
+        raise PileError(
+            f"there is no piece {which!r}{hint(which, names)}; the ids are those in pile.ids"
+        )
 
     def __repr__(self) -> str:
         shapes = Counter(next(iter(piece.shapes.values())) for piece in self.pieces)
         kinds = ", ".join(f"{n} of {'×'.join(map(str, one))}" for one, n in sorted(shapes.items()))
         loose = f" and {len(self.biases)} biases" if self.biases else ""
         return f"Pile({len(self)} pieces: {kinds}{loose}; {'/'.join(self.stored_as)})"
+
+
+def _all_of(kind: type[T], given: Iterable[T]) -> list[T]:
+    """What was given, if all of it is of a kind."""
+    members = [*given] if isinstance(given, Iterable) else [given]
+    for one in members:
+        if not isinstance(one, kind):
+            raise PileError(
+                f"a pile is made of {kind.__name__} objects, but there is a {type(one).__name__}; "
+                "write Piece.linear(id, weight, bias), or read_pile(path)"
+            )
+    return members
 
 
 def _content(piece: Piece) -> tuple[object, ...]:

@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.errors import RecordError
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import Floats, as_floats
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
     """Rows of inputs with the predictions of the lost network.
+
+    Arrays, PyTorch's tensors and lists are taken.
 
     Parameters
     ----------
@@ -34,6 +36,11 @@ class Records:
     columns: tuple[tuple[str, ...], ...] = ((), (), ())
 
     def __post_init__(self) -> None:
+        for name in ("inputs", "predictions", "targets"):
+            values = getattr(self, name)
+            if values is not None or name != "targets":
+                values = as_floats(values, f"{self.name}: what is given as {name}", RecordError)
+            object.__setattr__(self, name, values)
         if self.inputs.ndim != 2 or self.inputs.shape[1] == 0:
             raise RecordError(
                 f"the inputs have shape {self.inputs.shape}: expected (rows, width) with a width "

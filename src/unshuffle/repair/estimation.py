@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.linalg.blas import dsyrk
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, MlpStack
@@ -24,6 +22,7 @@ from unshuffle.blocks.network import mean_square
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
+from unshuffle.repair.triangular import solve_positive
 
 Doubles = NDArray[np.float64]
 
@@ -234,9 +233,9 @@ class _Fitting:
     def _normal(
         self, factors: list[tuple[Doubles, Doubles]], residual: Doubles
     ) -> tuple[Doubles, Doubles]:
-        """The upper triangle of the normal equations, and their right side."""
+        """The matrix of the normal equations, and their right side."""
         size = sum(left.shape[1] * right.shape[1] for left, right in factors)
-        gram, slope = np.zeros((size, size), order="F"), np.zeros(size)
+        gram, slope = np.zeros((size, size)), np.zeros(size)
         for start in range(0, len(residual), STANDARD.chunk):
             self.clock.check()
             rows = slice(start, start + STANDARD.chunk)
@@ -245,22 +244,20 @@ class _Fitting:
                 for left, right in factors
             )
             jacobian = np.concatenate([*products], axis=1)
-            gram = dsyrk(1.0, jacobian.T, 1.0, gram, overwrite_c=True)
+            gram += jacobian.T @ jacobian
             slope += jacobian.T @ residual[rows]
         return gram, slope
 
 
 def _damped(matrix: Doubles, wanted: Doubles, damping: float) -> Doubles:
-    """Solve equations of which the upper triangle is given, with a larger diagonal."""
-    damped = matrix.copy(order="K")
+    """Solve equations with a larger diagonal."""
+    damped = matrix.copy()
     least = STANDARD.least_damping * (float(np.trace(matrix)) / len(matrix))
     damped.flat[:: len(damped) + 1] += max(damping, least) + np.finfo(float).tiny
     try:
-        factored = cho_factor(damped, overwrite_a=True, check_finite=False)
-        solved: Doubles = cho_solve(factored, wanted)
-    except LinAlgError:  # no step at all: the damping is too small for rounding
-        solved = np.zeros(len(wanted))
-    return solved
+        return solve_positive(damped, wanted).astype(np.float64, copy=False)
+    except np.linalg.LinAlgError:  # no step at all: the damping is too small for rounding
+        return np.zeros(len(wanted))
 
 
 def _spread(network: MlpNetwork, unknown: Unknown) -> Doubles:

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, as_mlp
@@ -30,6 +29,7 @@ from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.repair.estimation import TINY, Doubles, with_ones
+from unshuffle.repair.triangular import solve_lower
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _likeliest(traces: Traces, kernel: Doubles) -> tuple[float, float]:
     results = []
     for ridge in STANDARD.ridges:
         factor = np.linalg.cholesky(kernel + (ridge * scale + TINY) * np.eye(len(kernel)))
-        size = mean_square(solve_triangular(factor, r, lower=True, check_finite=False))
+        size = mean_square(solve_lower(factor, r))
         evidence = -len(r) / 2 * np.log(size + TINY) - np.log(factor.diagonal()).sum()
         results.append((float(evidence), ridge * scale + TINY))
     evidence, ridge = max(results)
@@ -238,7 +238,7 @@ def _moved(judge: Judge, run: Run, factor: Floats) -> Iterator[Run]:
     """Move blocks while that lowers the whitened error; yield what stands after each round."""
 
     def whitened(values: Floats) -> Doubles:
-        white = solve_triangular(factor, values.T.astype(np.float64), lower=True)
+        white = solve_lower(factor, values.T.astype(np.float64))
         return np.ascontiguousarray(white.T)
 
     def value(run: Run) -> float:

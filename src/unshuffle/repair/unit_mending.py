@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork, MlpStack
@@ -34,6 +33,7 @@ from unshuffle.ordering.selection import pursuit
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
+from unshuffle.repair.triangular import solve_positive
 
 # Shape (blocks, hidden): the column of each unit.
 Columns = NDArray[np.intp]
@@ -181,8 +181,8 @@ def reassigned_units(
         covariances.append(covariance)
     kernel.flat[:: len(kernel) + 1] += by.ridge * error
     try:
-        solved = cho_solve(cho_factor(kernel, overwrite_a=True, check_finite=False), -residual)
-    except LinAlgError:
+        solved = solve_positive(kernel, -residual)
+    except np.linalg.LinAlgError:
         return
     distances = []
     for block, (a, g), covariance in zip(chosen, parts, covariances, strict=True):

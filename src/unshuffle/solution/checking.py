@@ -1,5 +1,6 @@
 """Checking an arrangement that somebody names, with the evidence and the words of `solve`."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 from unshuffle.blocks.activations import RELU
 from unshuffle.blocks.assembly import build_network
 from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.files.given import as_pile, as_records
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, parse_answer
 from unshuffle.pieces.pile import PieceId, Pile
@@ -20,9 +22,9 @@ from unshuffle.solution.options import Options
 
 
 def verify(
-    pile: Pile,
-    records: Records,
-    answer: str | Sequence[PieceId],
+    pile: Pile | str | os.PathLike[str],
+    records: Records | str | os.PathLike[str],
+    answer: str | Sequence[PieceId | Sequence[PieceId]],
     *,
     activation: str | None = None,
 ) -> Verification:
@@ -31,10 +33,10 @@ def verify(
     Parameters
     ----------
     pile, records
-        The pieces and the record.
+        The pieces and the record, or their paths.
     answer
-        Piece ids in the order in which they are applied, or the text that lists them. A detached
-        weight is followed by its bias.
+        Piece ids in the order in which they are applied, blocks may be sequences of their own; or
+        text or JSON that lists them. A detached weight is followed by its bias.
     activation
         Name of the hidden layers' activation; by default the known one that fits best.
 
@@ -47,21 +49,20 @@ def verify(
     UsageError
         If there is no activation of that name.
     """
-    if isinstance(answer, str):
-        answer = parse_answer(answer, pile)
-    named = answer
-    pile, answer = join_answer(pile, named)
+    pile, records = as_pile(pile), as_records(records)
+    named = parse_answer(answer, pile)
+    pile, order = join_answer(pile, named)
     anatomy = read_anatomy(pile, records)
-    check_answer(pile, anatomy, answer)
+    check_answer(pile, anatomy, order)
     known = require_predictions(records).distinct()
     with single_threaded_blas():  # rows are predicted in parallel, the same on any machine
         if activation is None:
-            network = build_network(pile, answer, RELU)
+            network = build_network(pile, order, RELU)
             activation = fitting_activation(network, known).name
         options = Options(activation=activation)
-        last = pile.index[answer[-1]]
+        last = pile.index[order[-1]]
         alternatives = Problems(pile, known, options, anatomy=anatomy.with_last(last))
-        positions = [pile.index[name] for name in answer[:-1]]
+        positions = [pile.index[name] for name in order[:-1]]
         arrangement = np.array(positions, np.intp).reshape(-1, 2)
         problem, clock = alternatives.problems[0], options.clock
         found = certified(problem, arrangement, pile.stored_as, clock=clock)

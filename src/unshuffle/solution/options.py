@@ -1,7 +1,7 @@
 """How an arrangement is searched for."""
 
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from unshuffle.blocks.activations import ACTIVATIONS, RELU, Activation, find_activation
@@ -17,6 +17,7 @@ from unshuffle.pieces.clock import Clock
 from unshuffle.solution.goal import GoalParameters
 
 STRATEGIES = ("auto", "classic")
+_MAY_LACK = ("signal", "activation")  # what has a default that depends on the strategy
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Options:
     goal: GoalParameters = field(default_factory=GoalParameters)
 
     def __post_init__(self) -> None:
+        for name in ("strategy", "signal", "matching", "activation", "placement"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name not in _MAY_LACK):
+                raise UsageError(f"{name} is {value!r}; give it a name")
+        if self.on_step is not None and not callable(self.on_step):
+            raise UsageError("on_step cannot be called; give it a function of the trace")
         if self.strategy not in STRATEGIES:
             raise UsageError.unknown("strategy", self.strategy, STRATEGIES)
         if self.placement not in PLACEMENTS:
@@ -50,8 +57,8 @@ class Options:
             raise UsageError(f"the search cannot use {rows} rows; give it a whole number from 1 on")
         if not (isinstance(seed, Integral) and seed >= 0):
             raise UsageError(f"the seed cannot be {seed}; give it a whole number from 0 on")
-        if limit is not None and not limit > 0:
-            raise UsageError(f"a time limit of {limit} s leaves no time; give more than 0")
+        if limit is not None and not (isinstance(limit, Real) and limit > 0):
+            raise UsageError(f"the time limit cannot be {limit!r}; give seconds, more than 0")
 
     @property
     def activations(self) -> list[Activation]:

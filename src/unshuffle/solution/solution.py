@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -188,6 +189,24 @@ class Solution:
     def summary(self) -> dict[str, Any]:
         """The solution as plain values, ready for JSON."""
         return encode(self)
+
+    def _repr_html_(self) -> str:
+        """The result as a table for notebooks, which asks for nothing from elsewhere."""
+        facts = {
+            "outcome": f"{self.outcome}. {self.outcome.advice}",
+            "network": f"{self.network!r}",
+            "mean squared error": f"{self.mse:.3g} over {self.rows} rows",
+            "max absolute error": f"{self.max_abs_error:.3g}",
+            "seconds": f"{self.seconds['total']:.2f}",
+            "answer": self.answer,
+            "sha256": self.sha256,
+        }
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{name}</th>"
+            f"<td style='text-align:left'>{escape(value)}</td></tr>"
+            for name, value in facts.items()
+        )
+        return f"<table>{rows}</table>"
 
     def __repr__(self) -> str:
         answer = self.answer if len(self.answer) <= 72 else f"{self.answer[:69]}..."

@@ -23,7 +23,6 @@ from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import (
     limits,
-    make_folder,
     pack_npz,
     pack_safetensors,
     read_network,
@@ -31,6 +30,7 @@ from unshuffle.files import (
     write_files,
 )
 from unshuffle.files.npz_file import read_arrays
+from unshuffle.files.opening import as_path
 from unshuffle.files.plain import read_json
 from unshuffle.files.schema import Expected, Word, encode, read_fields, read_value
 from unshuffle.grouping import Pairing
@@ -110,8 +110,7 @@ def write_solution(
         PAIRING: pack_npz({"scores": pairing.scores}),
         TRACE: pack_npz(trace.arrays()),
     }
-    folder = Path(folder)
-    make_folder(folder)
+    folder = as_path(folder)
     write_files({folder / name: content for name, content in contents.items()}, force=force)
 
 
@@ -134,7 +133,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     FileError
         If a file is missing or damaged, or the files do not belong together.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     path = folder / SOLUTION
     where = f"{shown(path)}:"
     values = read_json(path, ADVICE, max_bytes=limits.HEADER_BYTES)

@@ -154,7 +154,8 @@ class Film:
         self.dots, self.line, *_ = left.lines
         self.errors = [np.array(artist.get_data()) for artist in (self.dots, self.line)]
         blocks = max(len(step.arrangement) for step in trace.steps)
-        _set_up(axis(right), blocks)
+        figure.suptitle("The search: errors, and the order that stands", fontsize="medium")
+        _set_up(axis(right, ""), blocks)
         size = float(np.clip(120 / blocks, 1.5, 6))
         (self.blocks,) = right.plot([], [], "s", color=BLUE, markersize=size, label="block")
         (self.formed,) = right.plot(
@@ -174,9 +175,13 @@ class Film:
         at = self.keys[key]
         earlier = self.keys[key - 1] if key else None
         begin, end = 0 if earlier is None else int(self.ends[earlier]), int(self.ends[at])
+        done = begin + round(share * (end - begin))
         dots, line = self.errors
-        self.dots.set_data(dots[:, : begin + round(share * (end - begin))])
-        self.line.set_data(line[:, : at + 1 if share == 1 else (earlier or -1) + 1])
+        self.dots.set_data(dots[:, :done])
+        stood = line[:, line[0] <= done]
+        if stood.size and stood[0, -1] < done:
+            stood = np.append(stood, [[done], stood[1, -1:]], axis=1)
+        self.line.set_data(stood)
 
         step = self.trace.steps[at]
         blocks = self.trace.names(step.arrangement)

@@ -119,7 +119,7 @@ class Display:
         """What is to be read: the phase first, then the error, then the counts."""
         seconds = perf_counter() - self.started
         if not self.trace.steps:
-            return fill(["pairing", f"{seconds:.1f} s"], width)
+            return fill(["reading and pairing", f"{seconds:.1f} s"], width)
         step = self.trace.steps[-1]
         times = [f"{seconds:.1f} s", *time_left(seconds, self.time_limit)]
         error = f"error {step.error:.2e} "

@@ -1,8 +1,7 @@
 """Tables for the terminal; plain text where there is none."""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,46 +15,13 @@ from unshuffle.views.tables import empty_table, show_table
 
 if TYPE_CHECKING:
     from unshuffle.grouping import Pairing
-    from unshuffle.pieces.anatomy import Anatomy
-    from unshuffle.pieces.pile import PieceId, Pile
-    from unshuffle.pieces.records import Records
+    from unshuffle.pieces.pile import PieceId
     from unshuffle.proof.certificate import Certificate
     from unshuffle.proof.verification import Verification
     from unshuffle.solution.findings import Gap
     from unshuffle.solution.solution import Solution
 
-IDS_SHOWN = 6
 CURVE_COLUMNS = 30
-
-
-def print_inspection(
-    pile: "Pile", records: "Records | None", anatomy: "Anatomy | None", notes: Iterable[str]
-) -> None:
-    """Print the shapes in a pile with their roles, what the record holds, and what was noticed."""
-    table = empty_table(("shape", "pieces", "can be", "ids"), words=("can be", "ids"))
-    counts = Counter(piece.shape for piece in pile)
-    for shape, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        members = [i for i, piece in enumerate(pile) if piece.shape == shape]
-        ids = _some(pile[i].id for i in members)
-        table.add_row(f"{shape[0]} × {shape[1]}", str(count), _roles(members[0], anatomy), ids)
-    for length, count in sorted(Counter(len(bias.values) for bias in pile.biases).items()):
-        ids = _some(bias.id for bias in pile.biases if len(bias.values) == length)
-        table.add_row(str(length), str(count), "bias", ids)
-    console = Console(highlight=False)
-    show_table(table, console)
-    count = len(pile) + len(pile.biases)
-    console.print(f"{count} pieces, stored as {' and '.join(pile.stored_as)}")
-    for note in notes:
-        console.print(f"noticed: {note}")
-    if anatomy is not None:
-        console.print(f"network: {anatomy}")
-    if records is not None:
-        known = len(records.predicted())
-        console.print(
-            f"record: {len(records)} rows of {records.width} inputs, {known} with "
-            f"{records.outputs} prediction{'' if records.outputs == 1 else 's'}"
-            f"{'' if records.targets is None else ', with targets'}"
-        )
 
 
 def print_pairing(pairing: "Pairing") -> None:
@@ -143,8 +109,10 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
     if console.is_terminal and len(errors) > 1:
         curve = log_sparkline(errors, CURVE_COLUMNS)
         facts["search error"] = f"{errors[0]:.2g} {curve} {errors[-1]:.2g}"
-    phases = sorted(solution.seconds, key=[OTHER, "total"].__contains__)
-    facts["time"] = ", ".join(f"{phase} {solution.seconds[phase]:.2f} s" for phase in phases)
+    seconds = {**solution.seconds}
+    total = seconds.pop("total")
+    phases = [f"{phase} {seconds[phase]:.2f}" for phase in sorted(seconds, key=OTHER.__eq__)]
+    facts["time"] = f"{total:.2f} s: {', '.join(phases)}"
     return facts | {"sha256": solution.sha256}
 
 
@@ -259,20 +227,6 @@ def _indent(facts: dict[str, str]) -> int:
 
 def _fits(console: Console, indent: int, value: str) -> bool:
     return not console.is_terminal or indent + len(value) <= console.width
-
-
-def _roles(position: int, anatomy: "Anatomy | None") -> str:
-    if anatomy is None:
-        return "?"
-    roles = {"inp": anatomy.inp, "out": anatomy.out, "last": anatomy.last}
-    return " or ".join(role for role, fitting in roles.items() if position in fitting)
-
-
-def _some(names: Iterable["PieceId"]) -> str:
-    """The first names, numbers before texts."""
-    names = sorted(names, key=lambda name: (isinstance(name, str), name))
-    shown = ", ".join(_name(name) for name in names[:IDS_SHOWN])
-    return shown if len(names) <= IDS_SHOWN else f"{shown}, …"
 
 
 def _name(name: "PieceId") -> str:

@@ -44,8 +44,9 @@ def test_every_figure_is_drawn_on_the_axis_given_and_labels_its_axes(solution, r
 
     for name, kind in figures.FIGURES.items():
         ax = kind.draw(solution, records)
-        assert ax.get_xlabel() or name in ("products", "scores")
-        assert ax.get_ylabel() or name in ("products", "scores")
+        assert ax.get_xlabel() or name in ("products", "contrast", "scores")
+        assert ax.get_ylabel() or name in ("products", "contrast", "scores")
+        assert len(ax.figure.get_suptitle()) > 10
         assert figures.picture(ax, "png").startswith(b"\x89PNG")
     given = Figure().add_subplot()
     assert figures.search(solution.trace, given) is given
@@ -61,7 +62,7 @@ def test_the_same_figure_is_the_same_file(solution):
 def test_formats_and_figures_that_do_not_exist(solution):
     with pytest.raises(UsageError, match="png, svg, pdf"):
         figures.picture(figures.margins(solution), "jpg")
-    with pytest.raises(UsageError, match="there are: inputs, outputs"):
+    with pytest.raises(UsageError, match="there are: inputs, features"):
         figures.find_figure("serach")
 
 
@@ -149,10 +150,43 @@ def test_traces_shows_the_traces_of_the_true_blocks(solution):
     np.testing.assert_array_equal(own, expected[np.argsort(-np.abs(expected))])
 
 
+def test_ranks_show_sorted_traces_of_wrong_pairs_and_the_true_ones_far_right(solution):
+    ax = figures.ranks(solution.network)
+    traces = all_traces(solution.network.blocks)
+    rows = [np.delete(row, k) for k, row in enumerate(traces)]
+    wrong, true = (container.lines[0].get_xydata() for container in ax.containers)
+    means = np.mean([np.sort(row)[::-1] for row in rows], axis=0)
+    np.testing.assert_allclose(wrong, np.stack([np.arange(1, 5), means], axis=-1))
+    np.testing.assert_allclose(true, [[5, np.diag(traces).mean()]])
+
+
+def test_contrast_shows_the_block_with_the_largest_trace_beside_a_wrong_pair(solution):
+    blocks = as_mlp(solution.network).blocks
+    true, wrong = (image.get_array() for image in figures.contrast(solution).images)
+    traces = all_traces(blocks)
+    assert np.trace(true) == pytest.approx(np.diag(traces)[np.abs(np.diag(traces)).argmax()])
+    at = int(np.abs(np.diag(traces)).argmax())
+    products = [product(blocks, at, other) for other in range(5) if other != at]
+    assert any(np.array_equal(wrong, one) for one in products)
+
+
+def test_signed_entries_are_white_at_zero(solution):
+    image = figures.products(solution).images[0]
+    assert image.cmap(image.norm(0.0))[:3] == pytest.approx((1, 1, 1), abs=0.05)
+
+
+def test_features_has_a_histogram_of_each_column():
+    values = np.array([[0.0, 1.0, 5.0], [0.0, 2.0, 5.0], [1.0, 3.0, 5.0]])
+    ax = figures.features(Records(values, np.zeros((3, 1))))
+    assert [text.get_text() for text in ax.texts] == ["0", "1", "2"]
+    heights = [patch.get_data().values - patch.get_data().baseline for patch in ax.patches]
+    assert [sorted({*np.round(one, 6)}) for one in heights] == [[0, 0.5, 1], [0, 1], [0, 1]]
+
+
 def test_a_single_block_has_no_rivals(dropped):
     case = dropped(blocks=1, width=8, hidden=12)
     solution = solve(case.pile, case.records)
-    for name in ("rivals", "traces", "search"):
+    for name in ("rivals", "traces", "ranks", "contrast", "search"):
         figures.picture(figures.find_figure(name).draw(solution, None), "png")
     for name in ("margins", "certificate"):
         with pytest.raises(UsageError, match="single"):
@@ -228,12 +262,44 @@ def test_search_shows_every_candidate_and_the_error_that_stands():
     ax = figures.search(search_trace())
     errors = [9, 4, np.nan, 2, 3, 5, 7, 0.5, 6]
     np.testing.assert_array_equal(line(ax, "candidate"), [*zip(range(1, 10), errors, strict=True)])
-    np.testing.assert_array_equal(line(ax, "best"), [(2, 4), (5, 2), (7, 2), (9, 0.5)])
+    # Each order where it was tested, and the last one up to the end.
+    np.testing.assert_array_equal(line(ax, "order"), [(2, 4), (4, 2), (8, 0.5), (9, 0.5)])
     assert ax.get_yscale() == "log"
     assert [text.get_text() for text in ax.texts] == ["build", "mend $x$"]
     assert [text.xy[0] for text in ax.texts] == [2.5, 7]
     (change,) = [one for one in ax.lines if str(one.get_label()).startswith("_")]
     assert change.get_xdata() == [5, 5]
+
+
+def test_an_order_whose_error_overflowed_stands_where_it_was_tested():
+    trace = Trace(range(4))
+    one = np.array([[0, 2]])
+    trace.add(Step("build", np.array([np.inf, np.inf]), True, one, np.inf, 10), 0.1)
+    trace.add(Step("build", np.array([5.0, 3.0]), True, one, 3.0, 10), 0.2)
+    np.testing.assert_array_equal(
+        line(figures.search(trace), "order"), [(1, np.nan), (4, 3), (4, 3)]
+    )
+
+
+def test_empty_decades_are_left_out_of_the_axis_of_errors():
+    trace = search_trace()
+    assert figures.search(trace).get_yscale() == "log"
+    done = trace.steps[-1].arrangement
+    trace.add(Step("mend $x$", np.array([1e-14]), True, done, 1e-14, 10), 0.5)
+    ax = figures.search(trace)
+    shown = [
+        ax.transAxes.inverted().transform(ax.transData.transform((1, error)))[1]
+        for error in (1e-14, 0.5, 2, 9)
+    ]
+    assert (np.diff(shown) > 0.1).all()  # the fall before the last step takes most of the axis
+    assert 0 < shown[0] < 0.13
+    assert shown[1] > 0.2
+    back = ax.yaxis.get_transform().inverted().transform(ax.yaxis.get_transform().transform([2.0]))
+    np.testing.assert_allclose(back, 2.0)
+    ticks = [label.get_text() for label in ax.get_yticklabels()]
+    assert "$10^{-14}$" in ticks
+    assert "$2\\times10^{0}$" in ticks
+    assert not [tick for tick in ax.get_yticks() if 1e-13 < tick < 0.3]
 
 
 def test_a_search_that_took_no_step_is_drawn_empty():

@@ -204,7 +204,9 @@ def test_the_score_matrix_answers_to_the_pointer(visit, page, solution, dark, de
 def test_the_score_matrix_answers_to_the_keyboard(visit, page, solution):
     with visit(page) as browser:
         canvas = browser.find_element(By.ID, "scores")
-        canvas.send_keys(Keys.HOME, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+        # It opens on the weakest pair: from the first row on all is counted.
+        canvas.send_keys(*[Keys.ARROW_UP] * 14, Keys.HOME)
+        canvas.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
         assert text(browser, "pair-detail").startswith(name_of(solution, 1, 2))
         canvas.send_keys(Keys.END, Keys.PAGE_DOWN, Keys.ARROW_UP)
         assert text(browser, "pair-detail").startswith(name_of(solution, 10, 13))
@@ -333,6 +335,7 @@ def test_what_the_record_leaves_open_is_shown(visit, solution, tmp_path):
         assert "4,321 rows" in said
         assert len(browser.find_elements(By.CSS_SELECTOR, "#chain .link.open")) == 2
         assert len(browser.find_elements(By.CSS_SELECTOR, "#chain button.open")) == 1
+        browser.find_element(By.CSS_SELECTOR, "#chain button").click()
         assert "50.0 % sure" in text(browser, "block-detail")
 
 
@@ -384,3 +387,36 @@ def test_networks_of_unusual_shapes_are_shown(visit, dropped, tmp_path, shape):
         if solution.last in inps:
             canvas.send_keys(Keys.HOME)
             assert f"{solution.last} is the last layer" in text(browser, "pair-detail")
+
+
+def test_it_opens_on_the_weakest_pair_and_names_its_best_rival(page, solution, visit):
+    weakest = min(solution.pairing.matches, key=lambda match: match.margin)
+    place = solution.blocks.index((weakest.inp, weakest.out))
+    outs = [out for _, out in solution.blocks]
+    inp, out = (
+        (weakest.inp, weakest.rival) if weakest.rival in outs else (weakest.rival, weakest.out)
+    )
+    with visit(page) as browser:
+        assert text(browser, "block-detail").startswith(f"Block {place + 1}:")
+        assert f"best rival, {weakest.rival}," in text(browser, "block-detail")
+        assert text(browser, "pair-detail").startswith(name_of(solution, place, place))
+        assert f"Best rival. inp {inp} with out {out}:" in text(browser, "products")
+        assert not browser.find_element(By.ID, "norms-figure").is_displayed()
+
+
+@in_each_form
+def test_with_the_record_it_is_shown_and_norms_are_drawn(
+    solution, tmp_path, visit, *, dark, device
+):
+    path = tmp_path / "with.html"
+    record = read_records(EXAMPLE / "record.csv")
+    path.write_text(report_page(solution, record), encoding="utf-8")
+    with visit(path, dark=dark, device=device) as browser:
+        assert "record.csv: 3,000 rows of 48 inputs, each with 1 prediction, with targets" in text(
+            browser, "facts"
+        )
+        assert str(EXAMPLE) not in browser.page_source
+        plot = browser.find_element(By.ID, "norms-plot")
+        assert plot.is_displayed()
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= browser.execute_script("return window.innerWidth")

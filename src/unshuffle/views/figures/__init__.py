@@ -12,13 +12,16 @@ from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import RecordError, UsageError
 from unshuffle.pieces.records import Records
 from unshuffle.solution.solution import Solution
+from unshuffle.views.figures.pairs import contrast as contrast
 from unshuffle.views.figures.pairs import margins as margins
 from unshuffle.views.figures.pairs import products as products
+from unshuffle.views.figures.pairs import ranks as ranks
 from unshuffle.views.figures.pairs import rivals as rivals
 from unshuffle.views.figures.pairs import scores as scores
 from unshuffle.views.figures.pairs import traces as traces
 from unshuffle.views.figures.search import certificate as certificate
 from unshuffle.views.figures.search import search as search
+from unshuffle.views.figures.stream import features as features
 from unshuffle.views.figures.stream import inputs as inputs
 from unshuffle.views.figures.stream import norms as norms
 from unshuffle.views.figures.stream import outputs as outputs
@@ -77,6 +80,9 @@ _KINDS = (
         "inputs", "distribution of each input column", lambda _, records: inputs(_given(records))
     ),
     FigureKind(
+        "features", "histogram of each input column", lambda _, records: features(_given(records))
+    ),
+    FigureKind(
         "outputs",
         "distributions of predictions and targets",
         lambda _, records: outputs(_given(records)),
@@ -85,6 +91,11 @@ _KINDS = (
         "products",
         "W_out W_in of three pairs, each above its best rival's",
         lambda solution, _: products(solution),
+    ),
+    FigureKind(
+        "contrast",
+        "W_out W_in of one true pair beside that of a wrong one",
+        lambda solution, _: contrast(solution),
     ),
     FigureKind(
         "scores", "scores of all pairs, before and after matching", lambda one, _: scores(one)
@@ -96,6 +107,11 @@ _KINDS = (
         "traces",
         "trace of each block's W_out W_in against those of wrong pairs",
         lambda solution, _: traces(as_mlp(solution.network)),
+    ),
+    FigureKind(
+        "ranks",
+        "mean trace at each rank over all inp layers, true pairs far right",
+        lambda solution, _: ranks(as_mlp(solution.network)),
     ),
     FigureKind("margins", "lead of each pair over its best rival", _margins),
     FigureKind(

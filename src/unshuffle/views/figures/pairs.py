@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PRODUCT = r"$W_\mathrm{out}W_\mathrm{in}$"
 
+TRACE = f"trace of {PRODUCT} (dimensionless)"
+
 # What scores measure, by signal; the others are called by their names.
 UNITS = {
     "fused": "log-odds that they belong together (nats)",
@@ -45,24 +47,59 @@ def products(
         ranked = [match for match in solution.evidence.matches if match.inp in placed]
         ranked = sorted(ranked, key=lambda match: match.margin)
         matches = [ranked[k] for k in sorted({0, len(ranked) // 2, len(ranked) - 1})]
-    ax = axis(ax, 2.1 * len(matches) + 1, 5.0)
+    ax = axis(ax, f"{PRODUCT} of pairs, and of their best rivals", 2.1 * len(matches) + 1, 5.2)
+    width, height = 1.15, 1.25
+    tiles = [
+        (column * width, -row * height, values, name)
+        for column, row, values, name in _tiles(solution, matches)
+    ]
+    _draw_tiles(ax, tiles)
+    ax.set(xlim=(-0.02, (len(matches) - 1) * width + 1.02), ylim=(-height - 0.02, 1.2))
+    ax.set_yticks([0.5, 0.5 - height], ["as matched", "best rival"], rotation=90, va="center")
+    return ax
+
+
+def contrast(solution: Solution, ax: "Axes | None" = None) -> "Axes":
+    """W_out W_in of the block with the largest trace, beside its inp with the likeliest other out.
+
+    The trace is taken by its magnitude, here as for the other out layer.
+    """
+    ax = axis(ax, f"{PRODUCT} of a true pair and of a wrong one", 7.4, 3.9)
+    blocks = as_mlp(solution.network).blocks
+    traces = all_traces(blocks)
+    at = int(np.abs(np.diag(traces)).argmax())
+    others = np.abs(traces[at])
+    others[at] = -1.0
+    outs = [at, int(others.argmax())] if len(blocks) > 1 else [at]
+    tiles = [
+        (
+            1.1 * column,
+            0.0,
+            product(blocks, at, out),
+            f"{style.short(solution.blocks[at][INP])} with {style.short(solution.blocks[out][OUT])}"
+            f"\ntrace {traces[at, out]:.2f}",
+        )
+        for column, out in enumerate(outs)
+    ]
+    _draw_tiles(ax, tiles)
+    ax.set(xlim=(-0.02, 2.12), ylim=(-0.02, 1.25))
+    ax.set_xticks([0.5, 1.6][: len(tiles)], ["one block", "layers of two blocks"][: len(tiles)])
+    ax.set_yticks([])
+    return ax
+
+
+def _draw_tiles(ax: "Axes", tiles: "Sequence[tuple[float, float, Floats, str]]") -> None:
+    """Draw products with their names, each in a square from its lower left corner on."""
     from matplotlib.colors import Normalize
 
-    tiles = [*_tiles(solution, matches)]
     entries = np.concatenate([np.abs(values).ravel() for _, _, values, _ in tiles])
     bound = float(np.quantile(entries, SHOWN)) or 1.0
-    norm = Normalize(-bound, bound)
-    width, height = 1.15, 1.25
-    for column, row, values, name in tiles:
-        left, bottom = column * width, -row * height
-        image = _heat_map(ax, values, (left, bottom), norm)
+    for left, bottom, values, name in tiles:
+        image = _heat_map(ax, values, (left, bottom), Normalize(-bound, bound), style.SIGNED)
         ax.text(left + 0.5, bottom + 1.03, name, ha="center", fontsize="small", parse_math=False)
-    ax.set(xlim=(-0.02, (len(matches) - 1) * width + 1.02), ylim=(-height - 0.02, 1.2))
     ax.set_xticks([])
-    ax.set_yticks([0.5, 0.5 - height], ["as matched", "best rival"], rotation=90, va="center")
     label = f"entry of {PRODUCT} (dimensionless)"
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8, extend="both")
-    return ax
 
 
 def _tiles(solution: Solution, matches: Sequence[Match]) -> Iterator[tuple[int, int, Floats, str]]:
@@ -83,7 +120,11 @@ def _tiles(solution: Solution, matches: Sequence[Match]) -> Iterator[tuple[int, 
 
 
 def _heat_map(
-    ax: "Axes", values: Floats, corner: tuple[float, float], norm: "Normalize"
+    ax: "Axes",
+    values: Floats,
+    corner: tuple[float, float],
+    norm: "Normalize",
+    colours: str = style.COLOURS,
 ) -> "AxesImage":
     """Draw a matrix in a square of side 1 from its lower left corner; the axis loses its frame."""
     ax.tick_params(length=0)
@@ -91,7 +132,7 @@ def _heat_map(
     left, bottom = corner
     return ax.imshow(
         values,
-        cmap=style.COLOURS,
+        cmap=colours,
         norm=norm,
         interpolation="nearest",
         extent=(left, left + 1, bottom, bottom + 1),
@@ -100,7 +141,7 @@ def _heat_map(
 
 def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     """The scores of all pairs: in the pile's sequence, and with the network along the diagonal."""
-    ax = axis(ax, 7.4, 3.6)
+    ax = axis(ax, "Scores of all pairs of layers", 7.4, 3.8)
     from matplotlib.colors import Normalize
 
     before = solution.evidence.scores
@@ -123,7 +164,8 @@ def rivals(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     """The score of each pair against those of all pairs that share a layer with it, sorted."""
     at, pairing = _positions(solution), solution.evidence
     square = pairing.anatomy.interchangeable
-    return _against_rivals(axis(ax), pairing.scores, at, _unit(pairing.signal), square)
+    ax = axis(ax, "Score of each pair against those of its rivals")
+    return _against_rivals(ax, pairing.scores, at, _unit(pairing.signal), square)
 
 
 def traces(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
@@ -132,8 +174,40 @@ def traces(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
     Wrong pairs are made of layers of two blocks, as in the write-up "dropped" (gardberg.xyz).
     """
     at = [(block, block) for block in range(len(network.blocks))]
-    unit = f"trace of {PRODUCT} (dimensionless)"
-    return _against_rivals(axis(ax), all_traces(network.blocks), at, unit)
+    ax = axis(ax, "Trace of each block against those of wrong pairs")
+    return _against_rivals(ax, all_traces(network.blocks), at, TRACE)
+
+
+def ranks(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
+    """The mean trace of W_out W_in at each rank over all inp layers, the true pairs far right.
+
+    Each inp layer ranks the out layers of other blocks by the trace, the largest first. After the
+    chart of the write-up "dropped" (gardberg.xyz).
+    """
+    ax = axis(ax, "Mean trace at each rank, over all inp layers")
+    traces = all_traces(network.blocks)
+    count = len(traces)
+    wrong = np.sort(traces[~np.eye(count, dtype=bool)].reshape(count, -1), axis=1)[:, ::-1]
+    for place, values, colour, name in (
+        (np.arange(1, count), wrong, BLUE, "layers of two blocks"),
+        (np.array([count]), np.diag(traces)[:, None], ORANGE, "layers of one block"),
+    ):
+        ax.errorbar(
+            place,
+            values.mean(axis=0),
+            values.std(axis=0),
+            fmt="o",
+            color=colour,
+            markersize=4,
+            capsize=2,
+            elinewidth=1,
+            label=f"{name}: mean ± standard deviation",
+        )
+    ax.axhline(0, color=GREY, lw=0.6, zorder=0)
+    count_across(ax)
+    ax.set(xlabel="rank of the out layer, the true one last", ylabel=TRACE)
+    legend(ax, loc="lower left")
+    return ax
 
 
 def _against_rivals(
@@ -177,7 +251,7 @@ def _unit(signal: str) -> str:
 
 def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     """Lead of each pair over its best rival, the weakest first; at 0 if the search formed it."""
-    ax = axis(ax, height=3.4)
+    ax = axis(ax, "Lead of each pair over its best rival", height=3.6)
     formed = [pair for pair, margin in solution.margins.items() if math.isnan(margin)]
     sure = {pair: margin for pair, margin in solution.margins.items() if math.isfinite(margin)}
     ranked = sorted(sure.items(), key=lambda item: item[1])

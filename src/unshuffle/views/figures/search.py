@@ -1,5 +1,6 @@
 """The search and its certificate: errors of what was tried, of what stood, of the rivals."""
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -15,13 +16,17 @@ from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, axis, count_a
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+BREAK_DECADES = 3  # from so many empty decades on, an axis of errors is broken there
+BELOW_BREAK = 0.13  # share of the axis below the break
 FEW = 100  # up to so few candidates all dots are large
 
 
 def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
-    """Error over the search: every candidate as a dot, the best order so far as a line."""
-    ax = axis(ax)
-    ends = np.cumsum([len(step.tested) for step in trace.steps])
+    """Error over the search: every candidate as a dot, the order that stands as a line.
+
+    The line begins at the first order that stood, where that was tested.
+    """
+    ax = axis(ax, "Error over the search, candidate by candidate")
     tested = trace.errors
     many = len(tested) > style.MANY_DOTS
     size = 4 if len(tested) <= FEW else 2 if not many else 1.2
@@ -36,22 +41,78 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
         label="candidate tested",
     )
     ax.plot(
-        ends,
-        positive(np.array([step.error for step in trace.steps])),
+        *standing(trace),
         color=BLUE,
         drawstyle="steps-post",
         marker="o" if len(tested) <= FEW else None,
         markersize=4,
         lw=1.6,
-        label="best order so far",
+        label="order that stands",
     )
     unit = "mean squared error\n(squared units of the prediction)"
-    ax.set(xlabel="candidates tested", ylabel=unit, yscale="log")
+    ax.set(xlabel="candidates tested", ylabel=unit)
+    broken_log(ax, np.concatenate([tested, [step.error for step in trace.steps]]))
     ax.set_xlim(0, 1.01 * max(len(tested), 1))
     mark_phases(ax, trace.steps)
     count_across(ax)
     legend(ax, loc="lower left", markerscale=4 / size)
     return ax
+
+
+def standing(trace: Trace) -> NDArray[np.float64]:
+    """Where in the search each order that stood was tested, and its error: shape (2, orders + 1).
+
+    The last column is the end of the search.
+    """
+    points: list[tuple[int, float]] = []
+    begin = 0
+    for step in trace.steps:
+        if step.kept and len(step.tested):
+            with np.errstate(invalid="ignore"):  # of what overflowed
+                distance = np.abs(step.tested - step.error)
+            nearest = np.where(np.isnan(distance), np.inf, distance).argmin()
+            points.append((begin + int(nearest) + 1, step.error))
+        begin += len(step.tested)
+    points += [(begin, step.error) for step in trace.steps[-1:]]
+    places, errors = np.array(points, float).reshape(-1, 2).T
+    return np.stack([places, positive(errors)])
+
+
+def broken_log(ax: "Axes", errors: NDArray[np.floating]) -> None:
+    """A logarithmic axis; where decades of it would be empty, a break takes their place.
+
+    So the fall of the errors is seen all along, and not only the last step to rounding.
+    """
+    values = positive(errors)
+    logs = np.unique(np.log10(values[~np.isnan(values)]))
+    gaps = np.diff(logs)
+    ax.set_yscale("log")
+    if not len(gaps) or gaps.max() < BREAK_DECADES:
+        return
+    at = int(gaps.argmax())
+    known = np.array([logs[0] - 0.5, logs[at] + 0.5, logs[at + 1] - 0.1, logs[-1] + 0.1])
+    shown = np.array([0.0, BELOW_BREAK, BELOW_BREAK + 0.08, 1.0])
+
+    def forward(error: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.interp(np.log10(np.maximum(error, 10 ** known[0])), known, shown))
+
+    def inverse(place: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(10 ** np.interp(place, shown, known))
+
+    ax.set_yscale("function", functions=(forward, inverse))
+    ax.set_ylim(10 ** known[0], 10 ** known[-1])
+    digits = (1, 2, 5) if known[3] - known[2] < 3 else (1,)
+    ticks = {}
+    for power in range(math.floor(known[0]), math.ceil(known[3]) + 1):
+        for digit in digits if power > known[1] else (1,):
+            place = math.log10(digit) + power
+            if known[0] <= place <= known[1] or known[2] <= place <= known[3]:
+                times = rf"{digit}\times" if digit > 1 else ""
+                ticks[digit * 10.0**power] = rf"${times}10^{{{power}}}$"
+    ax.set_yticks([*ticks], [*ticks.values()])
+    for place in (BELOW_BREAK + 0.02, BELOW_BREAK + 0.05):
+        across, up = [-0.012, 0.012], [place - 0.015, place + 0.015]
+        ax.plot(across, up, color=INK, lw=1, transform=ax.transAxes, clip_on=False)
 
 
 def positive(errors: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -88,7 +149,7 @@ def mark_phases(ax: "Axes", steps: Sequence[Step]) -> None:
 
 def certificate(proof: Certificate, ax: "Axes | None" = None) -> "Axes":
     """Errors of the nearest rivals, place by place; hollow where the record does not decide."""
-    ax = axis(ax)
+    ax = axis(ax, "Error of the nearest rivals, place by place")
     for contests, shift, colour, marker, name in (
         (proof.neighbours, 0.5, BLUE, "o", "two neighbouring blocks exchanged"),
         (proof.pairs, 0.0, ORANGE, "s", "a layer of the block exchanged, best rival"),

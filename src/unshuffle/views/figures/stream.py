@@ -1,5 +1,6 @@
 """What a network is given and does to its stream: columns of a record, eigenvalues, norms."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ BINS = 50
 
 def inputs(records: Records, ax: "Axes | None" = None) -> "Axes":
     """Distribution of each input: a strip of its histogram, with the median; all rows count."""
-    ax = axis(ax)
+    ax = axis(ax, "Distribution of each input column")
     edges = np.linspace(records.inputs.min(), records.inputs.max() or 1.0, BINS + 1)
     shares = np.stack([np.histogram(column, edges)[0] for column in records.inputs.T], axis=1)
     image = ax.imshow(
@@ -38,9 +39,27 @@ def inputs(records: Records, ax: "Axes | None" = None) -> "Axes":
     return ax
 
 
+def features(records: Records, ax: "Axes | None" = None) -> "Axes":
+    """A histogram of each input column, in a grid: each on its own range, as high as its mode."""
+    across = math.ceil(math.sqrt(1.6 * records.width))
+    down = -(-records.width // across)
+    ax = axis(ax, "Histogram of each input column", 7.0, 0.7 * down + 0.8)
+    for column, values in enumerate(records.inputs.T):
+        counts, edges = np.histogram(values, BINS // 2)
+        left, bottom = column % across * 1.1, -(column // across) * 1.35
+        places = left + np.linspace(0, 1, len(edges))
+        ax.stairs(counts / counts.max() + bottom, places, baseline=bottom, fill=True, color=BLUE)
+        ax.text(left, bottom + 1.02, str(column), fontsize="x-small", color=INK)
+    ax.set(xlim=(-0.05, across * 1.1), ylim=(-1.35 * (down - 1) - 0.05, 1.3))
+    ax.set(xlabel="value, from the column's least to its largest", ylabel="rows, up to the mode")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return ax
+
+
 def outputs(records: Records, ax: "Axes | None" = None) -> "Axes":
     """Distributions of the predictions and any targets; several outputs are counted together."""
-    ax = axis(ax, height=3.2)
+    ax = axis(ax, "Distributions of predictions and targets", height=3.4)
     known = {"predictions": records.predictions, "targets": records.targets}
     values = {name: v[np.isfinite(v)] for name, v in known.items() if v is not None}
     values = {name: v for name, v in values.items() if v.size}
@@ -64,7 +83,7 @@ def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
     """Eigenvalues of each block's W_out W_in, coloured by place, and where a block contracts."""
     from matplotlib.patches import Circle
 
-    ax = axis(ax, 7.0, 4.2)
+    ax = axis(ax, r"Eigenvalues of each block's $W_\mathrm{out}W_\mathrm{in}$", 7.0, 4.4)
     values = eigenvalues(network.blocks)
     places = np.repeat(np.arange(1, len(values) + 1), values.shape[1])
     ax.add_patch(Circle((-1, 0), 1, facecolor="#f0f0f0", edgecolor=INK, lw=0.8, zorder=0))
@@ -87,7 +106,7 @@ def spectrum(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
 
 def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
     """Norms of states and steps along the depth, for inputs of shape (rows, width)."""
-    ax = axis(ax, height=3.4)
+    ax = axis(ax, "Norms of states and steps along the depth", height=3.6)
     states, steps = stream_norms(network, inputs)
     depth = np.arange(len(states))
     for values, at, colour, line, name in (

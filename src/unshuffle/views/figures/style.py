@@ -23,8 +23,10 @@ UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 INK, BLUE, ORANGE, GREY, PALE = "#1a1a1a", "#0072b2", "#e69f00", "#8c8c8c", "#d0d0d0"
 
 # The colour map is made for colour blindness, and its lightness rises steadily (Nuñez et al. 2018).
-# Signed values are shown on it too, from −a to a: in grey print their sign stays visible.
 COLOURS = "cividis"
+
+# Signed values, from −a to a: zero is white. Blue and red differ for every kind of colour vision.
+SIGNED = "RdBu_r"
 
 NAME_CHARACTERS = 16
 
@@ -40,13 +42,18 @@ def need_matplotlib() -> None:
         raise MissingExtraError("matplotlib", "pictures", "drawing a figure") from error
 
 
-def axis(ax: "Axes | None", width: float = 7.0, height: float = 4.0) -> "Axes":
-    """The axis given, or that of a new figure of a size in inches; may lack matplotlib."""
+def axis(ax: "Axes | None", title: str, width: float = 7.0, height: float = 4.0) -> "Axes":
+    """The axis given, or that of a new figure with a title, of a size in inches.
+
+    May lack matplotlib. An axis that is given belongs to whoever titles it.
+    """
     if ax is None:
         need_matplotlib()
         from matplotlib.figure import Figure
 
-        ax = Figure(figsize=(width, height), layout="constrained").add_subplot()
+        figure = Figure(figsize=(width, height), layout="constrained")
+        figure.suptitle(title, fontsize="medium", color=INK)
+        ax = figure.add_subplot()
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

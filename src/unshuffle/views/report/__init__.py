@@ -12,6 +12,7 @@ from importlib.resources import files
 from string import Template
 
 import unshuffle
+from unshuffle.pieces.records import Records
 from unshuffle.solution.solution import Solution
 from unshuffle.views.report.content import content_of
 
@@ -22,9 +23,12 @@ NAMES = "elements colours content verdict plots chain products scores replay sta
 SCRIPTS = tuple(f"{name}.js" for name in NAMES.split())
 
 
-def report_page(solution: Solution) -> str:
-    """Make the report of a solution: HTML that needs nothing beside it, and is always the same."""
-    content = content_of(solution)
+def report_page(solution: Solution, records: Records | None = None) -> str:
+    """Make the report of a solution: HTML that needs nothing beside it, and is always the same.
+
+    With its record, the page shows that, and the norms of its rows along the depth.
+    """
+    content = content_of(solution, records)
     style, library, script = (_joined(names) for names in (STYLES, LIBRARY, SCRIPTS))
     policy = (
         f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; "

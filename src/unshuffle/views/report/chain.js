@@ -61,9 +61,10 @@ function showChain(content, choose) {
     return tile;
   });
   list.append(lastTile(ids[last]));
-  element("block-detail").textContent = blockText(content, 0);
+  element("block-detail").textContent = blockText(content, weakestPlace(content));
   showKey(certificate);
   showCertificate(content);
+  showNorms(content);
   return (chosen) => tiles.forEach((tile, k) => tile.setAttribute("aria-pressed", String(chain[k] === chosen)));
 }
 
@@ -125,6 +126,26 @@ function blockText(content, place) {
   const next = certificate?.neighbours[place];
   if (next) said.push(`Exchanged with block ${place + 2}: ${contestText(certificate, next)}.`);
   return said.join(" ");
+}
+
+/** The place of the block that is least sure by the scores; those that the search formed come first. */
+function weakestPlace({ chain }) {
+  const margins = chain.map(({ match }) => (match === null ? -Infinity : match.margin ?? Infinity));
+  return margins.indexOf(Math.min(...margins));
+}
+
+/** Norms along the depth, where the record was given. */
+function showNorms({ stateNorms, stepNorms }) {
+  if (!stateNorms) return;
+  element("norms-figure").hidden = false;
+  logChart(element("norms-plot"), {
+    x: [...stateNorms.keys()],
+    xLabel: "blocks passed",
+    yLabel: "Euclidean norm",
+    xRange: [0, Math.max(stateNorms.length - 1, 1)],
+    series: [line("state", "accent"), line("step of the block", "doubt", { dash: [6, 4] })],
+    lists: [stateNorms, [null, ...stepNorms]],
+  });
 }
 
 /** How a pair stands to its best rival, by the evidence. */

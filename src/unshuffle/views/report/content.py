@@ -10,18 +10,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import INP, OUT, as_mlp
+from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.files.schema import encode
+from unshuffle.grouping.spectra import stream_norms
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats, PieceId
+from unshuffle.pieces.records import Records
 from unshuffle.solution.solution import Solution
+from unshuffle.views.figures import SENT_ROWS
+from unshuffle.views.figures.search import standing
 
 # Of weights, at one byte each, that a page may hold: 1,800 blocks 48 → 96 → 48.
 WEIGHT_BYTES = 2**24
@@ -63,8 +69,8 @@ class Content:
         return base64.b64encode(gzip.compress(padded, 6, mtime=0)).decode()
 
 
-def content_of(solution: Solution) -> Content:
-    """Lay a solution out for the page."""
+def content_of(solution: Solution, records: Records | None = None) -> Content:
+    """Lay a solution out for the page, with its record if that is there."""
     trace, pairing = solution.trace, solution.evidence
     anatomy, last = pairing.anatomy, solution.layers[-1]
     inp, out = ([trace.ids[position] for position in each] for each in (anatomy.inp, anatomy.out))
@@ -91,6 +97,7 @@ def content_of(solution: Solution) -> Content:
             for match in pairing.matches
         ],
         "certificate": None if solution.certificate is None else encode(solution.certificate),
+        "record": None if records is None else _record(records),
         "phases": phases,
         "every": every,
     }
@@ -100,6 +107,7 @@ def content_of(solution: Solution) -> Content:
         **_steps(trace, phases),
         **_frames(solution),
         **_tested(trace, every),
+        **({} if records is None else _norms(solution, records)),
     }
     return Content(values, arrays)
 
@@ -124,6 +132,26 @@ def _verdict(solution: Solution) -> dict[str, Any]:
         "kept": solution.trace.kept,
         "seconds": round(solution.seconds["total"], 6),
     }
+
+
+def _record(records: Records) -> dict[str, Any]:
+    """What the record holds; of its path only the name."""
+    return {
+        "name": PurePath(records.name).name,
+        "rows": len(records),
+        "predicted": len(records.predicted()),
+        "width": records.width,
+        "outputs": records.outputs,
+        "targets": records.targets is not None,
+    }
+
+
+def _norms(solution: Solution, records: Records) -> dict[str, NDArray[Any]]:
+    """Medians of the norms of states and of steps along the depth, of the first rows."""
+    with single_threaded_blas():  # the same numbers whoever asks
+        states, steps = stream_norms(solution.network, records.inputs[:SENT_ROWS])
+    found = {"stateNorms": states, "stepNorms": steps}
+    return {name: np.median(norms, axis=1).astype(np.float32) for name, norms in found.items()}
 
 
 def _numbers(arrangement: Arrangement, anatomy: Anatomy) -> NDArray[np.int32]:
@@ -153,6 +181,8 @@ def _steps(trace: Trace, phases: list[str]) -> dict[str, NDArray[Any]]:
     return {
         "phase": np.array([phases.index(step.phase) for step in steps], np.int32),
         "error": np.array([step.error for step in steps], np.float32),
+        "standingNumber": standing(trace)[0].astype(np.int32),
+        "standingError": np.array([*standing(trace)[1]], np.float32),
         "candidates": np.array([len(step.tested) for step in steps], np.int32),
         "stepRows": np.array([step.rows for step in steps], np.int32),
         "seconds": np.array(trace.seconds, np.float32),

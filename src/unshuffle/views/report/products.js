@@ -38,7 +38,7 @@ function productsView(content) {
     const figure = make("figure");
     const side = { caption: make("figcaption"), canvas: make("canvas"), pair: null };
     side.canvas.setAttribute("role", "img");
-    figure.append(side.canvas, side.caption);
+    figure.append(make("span", "axis", "what the block reads →"), side.canvas, make("span", "axis", "what it adds: downwards"), side.caption);
     element("products").append(figure);
     return side;
   });
@@ -79,9 +79,14 @@ function largestBut(product, share) {
   return sorted[Math.floor((1 - share) * (sorted.length - 1))];
 }
 
-/** The pair of the same inp layer with the highest score but one; null where there is none. */
-function bestRival(content, { row, column }) {
+/** The pair with the best rival of a block; by its inp layer alone where the search formed it. */
+function bestRival(content, { row, column, match }) {
   const { rows, columns } = content;
+  if (match) {
+    if (match.rival === null) return null;
+    const [asRow, asColumn] = [rows.indexOf(match.rival), columns.indexOf(match.rival)];
+    return asColumn >= 0 && columns[asColumn] !== rows[row] ? { row, column: asColumn } : { row: asRow, column };
+  }
   let best = null;
   for (let other = 0; other < columns.length; other++) {
     if (other === column || columns[other] === rows[row]) continue;

@@ -142,8 +142,8 @@ function drawOrder(canvas, content, now, before, share) {
 
 /** The errors of the search; gives back a function that shows where a frame is. */
 function errorChart(content, total) {
-  const { error, testedNumber, tested, frameStep, every } = content;
-  const numbers = [...new Set([...testedNumber, ...total])].sort((a, b) => a - b);
+  const { standingNumber, standingError, testedNumber, tested, frameStep, every } = content;
+  const numbers = [...new Set([...testedNumber, ...standingNumber])].sort((a, b) => a - b);
   const along = (places, values) => {
     const found = new Map();
     places.forEach((place, k) => found.set(place, values[k]));
@@ -160,7 +160,7 @@ function errorChart(content, total) {
     yLabel: "mean squared error",
     xRange: [0, 1.03 * Math.max(total.at(-1) ?? 1, 1)],
     series: [dots("tested", "dots", tested.length < 1000 ? 6 : 3), line("standing", "accent", stepped)],
-    lists: [along(testedNumber, tested), along(total, error)],
+    lists: [along(testedNumber, tested), along(standingNumber, standingError)],
     hooks: {
       drawClear: [(u) => shadePhases(u, content, total)],
       draw: [() => place()],

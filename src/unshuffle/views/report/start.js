@@ -11,7 +11,7 @@ async function start() {
     press(content.chain.find(({ row, column }) => row === pair.row && column === pair.column));
   });
   press = showChain(content, select);
-  select(content.chain[0]);
+  select(content.chain[weakestPlace(content)]);
   replayView(content);
   document.documentElement.dataset.ready = "yes";
 }

@@ -2,7 +2,7 @@
 
 const BADGES = { exact: "good", approximate: "doubt", ambiguous: "doubt", estimate: "doubt" };
 
-function showVerdict({ verdict, ids, chain, rows, columns, last }) {
+function showVerdict({ verdict, record, ids, chain, rows, columns, last }) {
   const { outcome, width, hidden, outputs } = verdict;
   element("outcome").textContent = outcome;
   if (BADGES[outcome]) element("outcome").classList.add(BADGES[outcome]);
@@ -12,6 +12,7 @@ function showVerdict({ verdict, ids, chain, rows, columns, last }) {
     "Mean squared error": short(verdict.mse),
     "Maximum absolute error": short(verdict.maxAbsError),
     "Over": counted(verdict.rows, "row"),
+    ...(record && { "Record": recordText(record) }),
     "Block": `${width} → ${hidden} ${verdict.activation} → ${width}`,
     "Last layer": `${width} → ${outputs}`,
     "Pairs by": `${verdict.signal}, ${verdict.matching} matching`,
@@ -27,6 +28,11 @@ function showVerdict({ verdict, ids, chain, rows, columns, last }) {
   const order = chain.flatMap(({ row, column }) => [ids[rows[row]], ids[columns[column]]]);
   element("permutation").value = [...order, ids[last]].join(",");
   element("copy").addEventListener("click", copyPermutation);
+}
+
+function recordText({ name, rows, predicted, width, outputs, targets }) {
+  const known = `${predicted === rows ? "each" : counted(predicted, "row")} with ${counted(outputs, "prediction")}`;
+  return `${name}: ${counted(rows, "row")} of ${counted(width, "input")}, ${known}${targets ? ", with targets" : ""}`;
 }
 
 /** Copy the answer; where the browser withholds its clipboard, select it and copy as of old. */

@@ -1,0 +1,56 @@
+"""`demo`: the small example that ships with the package is solved and left to play with."""
+
+import argparse
+from importlib import resources
+from pathlib import Path
+
+import unshuffle
+from unshuffle import files
+from unshuffle.commands.arguments import FORCE, QUIET, SOLVED, command
+from unshuffle.errors import FileError
+
+NEXT = """
+Open {0}/report.html in a browser, or try next:
+  cd {0}
+  unshuffle inspect pieces record.csv
+  unshuffle pair pieces
+  unshuffle solve pieces record.csv --strategy classic --out classic
+  unshuffle verify pieces record.csv solved/answer.txt"""
+
+
+@command(
+    "# what is kept\n--out DIR, default unshuffle-demo\n  the folder that is made",
+    FORCE,
+    QUIET,
+    examples=("demo", "demo --out somewhere --force"),
+    exits=SOLVED,
+)
+def demo(args: argparse.Namespace) -> int:
+    """Lay the example out, solve it, keep what was found, and say what to try next."""
+    from unshuffle.views.progress import show_progress
+    from unshuffle.views.report import report_page
+    from unshuffle.views.terminal import print_solution
+
+    folder: Path = args.out
+    if not args.force and folder.is_dir() and any(folder.iterdir()):
+        raise FileError(
+            f"{files.shown(folder)}: is there already, and not empty; name another one with --out, "
+            "or replace what is there with --force"
+        )
+    example = resources.files("unshuffle") / "example"
+    pieces = [(folder / "pieces" / one.name, one) for one in (example / "pieces").iterdir()]
+    beside = [(folder / name, example / name) for name in ("record.csv", "answer.sha256")]
+    contents = {path: one.read_bytes() for path, one in pieces + beside}
+    files.write_files(contents, force=args.force)
+    print(f"{files.shown(folder)}: {len(pieces)} pieces of a network, and a record", flush=True)
+    pile = unshuffle.read_pile(folder / "pieces")
+    records = unshuffle.read_records(folder / "record.csv")
+    with show_progress(quiet=args.quiet, time_limit=None) as on_step:
+        solution = unshuffle.solve(pile, records, on_step=on_step)
+    unshuffle.write_solution(solution, folder / "solved", force=args.force)
+    page = folder / "report.html"
+    files.write_text(page, report_page(solution, records), force=args.force)
+    shown = files.shown(folder)
+    print_solution(solution, kept_in=f"{shown}/solved", page=f"{shown}/report.html")
+    print(NEXT.format(shown))
+    return 0 if solution.exact else 3

@@ -1,0 +1,77 @@
+"""What lies on the floor: as plain values, and as a table of them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from unshuffle.pieces.anatomy import Anatomy
+from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.records import Records
+from unshuffle.views.tables import empty_table, show_table
+
+IDS_SHOWN = 6
+
+
+def inspection(
+    pile: Pile, records: Records | None, anatomy: Anatomy | None, notes: Iterable[str]
+) -> dict[str, Any]:
+    """Shapes with their roles and ids, the network they can be, the record, what was noticed."""
+    weights = Counter(piece.shape for piece in pile)
+    shapes: list[dict[str, Any]] = []
+    for shape, count in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
+        members = [k for k, piece in enumerate(pile) if piece.shape == shape]
+        roles = None if anatomy is None else _roles(members[0], anatomy)
+        ids = [pile[k].id for k in members]
+        shapes.append({"shape": [*shape], "count": count, "roles": roles, "ids": ids})
+    for length, count in sorted(Counter(len(bias.values) for bias in pile.biases).items()):
+        ids = [bias.id for bias in pile.biases if len(bias.values) == length]
+        shapes.append({"shape": [length], "count": count, "roles": ["bias"], "ids": ids})
+    return {
+        "pieces": len(pile) + len(pile.biases),
+        "stored_as": [*pile.stored_as],
+        "shapes": shapes,
+        "network": None if anatomy is None else str(anatomy),
+        "record": None
+        if records is None
+        else {
+            "rows": len(records),
+            "inputs": records.width,
+            "rows_with_predictions": len(records.predicted()),
+            "outputs": records.outputs,
+            "targets": records.targets is not None,
+        },
+        "noticed": [*notes],
+    }
+
+
+def _roles(position: int, anatomy: Anatomy) -> list[str]:
+    roles = {"inp": anatomy.inp, "out": anatomy.out, "last": anatomy.last}
+    return [role for role, fitting in roles.items() if position in fitting]
+
+
+def print_inspection(found: dict[str, Any]) -> None:
+    """Print what `inspection` found."""
+    table = empty_table(("shape", "pieces", "can be", "ids"), words=("can be", "ids"))
+    for one in found["shapes"]:
+        ids = sorted(one["ids"], key=lambda name: (isinstance(name, str), name))
+        names = ", ".join(map(str, ids[:IDS_SHOWN])) + (", …" if len(ids) > IDS_SHOWN else "")
+        roles = "?" if one["roles"] is None else " or ".join(one["roles"])
+        table.add_row(" × ".join(map(str, one["shape"])), str(one["count"]), roles, Text(names))
+    console = Console(highlight=False, markup=False)
+    show_table(table, console)
+    console.print(f"{found['pieces']} pieces, stored as {' and '.join(found['stored_as'])}")
+    for note in found["noticed"]:
+        console.print(f"noticed: {note}")
+    if found["network"] is not None:
+        console.print(f"network: {found['network']}")
+    record = found["record"]
+    if record is not None:
+        plural, targets = record["outputs"] != 1, record["targets"]
+        console.print(
+            f"record: {record['rows']} rows of {record['inputs']} inputs, "
+            f"{record['rows_with_predictions']} with {record['outputs']} prediction"
+            f"{'s' if plural else ''}{', with targets' if targets else ''}"
+        )

@@ -1,0 +1,157 @@
+"""Python: paths, tensors and lists are taken; whatever cannot work is an `UnshuffleError`."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from unshuffle import (
+    Outcome,
+    Piece,
+    Pile,
+    Records,
+    UnshuffleError,
+    pair,
+    read_pile,
+    read_records,
+    read_solution,
+    solve,
+    verify,
+    write_solution,
+)
+from unshuffle.files import write_network, write_records
+from unshuffle.grouping import SIGNALS
+from unshuffle.grouping.signals import Signal
+from unshuffle.pieces.pile import as_floats
+
+
+@pytest.fixture(scope="module")
+def case(make_dropped):
+    return make_dropped(np.random.default_rng(3), blocks=3, width=8, hidden=12)
+
+
+@pytest.fixture(scope="module")
+def solution(case):
+    return solve(case.pile, case.records)
+
+
+def test_paths_are_taken_where_piles_and_records_are(case, tmp_path):
+    (tmp_path / "pieces").mkdir()
+    for piece in case.pile:
+        write_network(tmp_path / "pieces" / f"piece_{piece.id}.npz", piece.tensors)
+    write_records(tmp_path / "record.csv", case.records)
+    pieces, record = str(tmp_path / "pieces"), tmp_path / "record.csv"
+    assert solve(pieces, record).permutation == case.permutation
+    assert verify(pieces, record, case.permutation).outcome is Outcome.EXACT
+    assert {*pair(pieces, record, activation="relu").pairs} == case.pairs
+
+
+def test_lists_are_taken(case):
+    pile = Pile([Piece.linear(p.id, p.weight.tolist(), p.bias.tolist()) for p in case.pile])
+    records = Records(case.records.inputs.tolist(), case.records.predictions.tolist())
+    assert solve(pile, records).permutation == case.permutation
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_tensors_are_taken(case, half):
+    torch = pytest.importorskip("torch")
+
+    def tensor(values):
+        kept = torch.tensor(values, requires_grad=True)
+        return kept.bfloat16() if half else kept
+
+    pile = Pile([Piece.linear(p.id, tensor(p.weight), tensor(p.bias)) for p in case.pile])
+    assert all(piece.weight.dtype == np.float32 for piece in pile)
+    records = Records(torch.tensor(case.records.inputs), tensor(case.records.predictions))
+    if not half:
+        assert solve(pile, records).permutation == case.permutation
+    with pytest.raises(UnshuffleError, match=r"Piece\.linear\(0, weight, bias\)"):
+        Piece(0, tensor([[1.0]]), tensor([1.0]))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [([1, 2], np.float64), (np.float16([1]), np.float32), (np.array([1], ">f8"), np.float64)],
+)
+def test_numbers_become_floats_of_a_size_that_holds_them(values, dtype):
+    assert as_floats(values, "it").dtype == np.dtype(dtype)
+
+
+def test_a_piece_is_found_by_its_id_as_text(case):
+    assert case.pile["0"].id == 0
+    assert case.pile[0] is case.pile.pieces[0]
+    with pytest.raises(UnshuffleError, match=r"no piece '77'"):
+        case.pile["77"]
+
+
+MISUSES = {
+    "no pile": lambda pile, records: solve(None, records),
+    "no record": lambda pile, records: solve(pile, [1, 2]),
+    "swapped": lambda pile, records: solve(records, pile),
+    "a number as strategy": lambda pile, records: solve(pile, records, strategy=3),
+    "a list as signal": lambda pile, records: solve(pile, records, signal=["trace"]),
+    "a number as activation": lambda pile, records: solve(pile, records, activation=1),
+    "no matching": lambda pile, records: solve(pile, records, matching=None),
+    "text as rows": lambda pile, records: solve(pile, records, rows="many"),
+    "a fraction as seed": lambda pile, records: solve(pile, records, seed=0.5),
+    "text as time limit": lambda pile, records: solve(pile, records, time_limit="10s"),
+    "no time": lambda pile, records: solve(pile, records, time_limit=float("nan")),
+    "a number to be called": lambda pile, records: solve(pile, records, on_step=1),
+    "a path as checkpoint": lambda pile, records: solve(pile, records, checkpoint="c.npz"),
+    "a name as blueprint": lambda pile, records: solve(pile, records, blueprint="mlp"),
+    "pairs by a number": lambda pile, records: pair(pile, signal=3),
+    "pairs by an unknown activation": lambda pile, records: pair(pile, activation="rellu"),
+    "an activation that is none": lambda pile, records: pair(pile, activation=3),
+    "a fraction as answer": lambda pile, records: verify(pile, records, 0.5),
+    "an empty answer": lambda pile, records: verify(pile, records, []),
+    "a number as path": lambda pile, records: read_pile(3),
+    "bytes as path": lambda pile, records: read_records(b"record.csv"),
+    "nothing as path": lambda pile, records: read_solution(None),
+    "pieces that are none": lambda pile, records: Pile([1, 2]),
+    "ragged lists": lambda pile, records: Piece.linear(0, [[1, 2], [3]], [1]),
+    "text as weight": lambda pile, records: Piece.linear(0, "weight", [1]),
+    "complex weights": lambda pile, records: Piece.linear(0, [[1j]], [0]),
+    "text as inputs": lambda pile, records: Records([["a"]], [[1]]),
+    "no predictions": lambda pile, records: Records([[1.0]], None),
+}
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_misuse_is_an_error_of_ours(case, name):
+    with pytest.raises(UnshuffleError, match=r".*[;:,] .*"):
+        MISUSES[name](case.pile, case.records)
+
+
+def test_writing_to_what_is_no_path(solution):
+    with pytest.raises(UnshuffleError, match="no path"):
+        write_solution(solution, 7)
+
+
+@pytest.mark.parametrize(
+    ("scores", "found"),
+    [
+        (np.zeros((2, 2)), r"of shape \(2, 2\)"),
+        (np.full((3, 3), np.nan), "not finite"),
+        (np.array([["a"] * 3] * 3), "array of <U1"),
+        (None, "array of object"),
+    ],
+)
+def test_own_signals_are_checked(case, monkeypatch, scores, found):
+    monkeypatch.setitem(SIGNALS, "own", Signal("own", lambda _: scores, "nothing", "this test"))
+    with pytest.raises(UnshuffleError, match=rf"'own' gives .*{found}.*shape \(3, 3\)"):
+        pair(case.pile, signal="own")
+
+
+def test_a_notebook_is_shown_a_table_that_names_cannot_break(solution):
+    text = solution._repr_html_()
+    HTMLParser().feed(text)
+    assert solution.answer in text
+    assert "http" not in text
+    ids = tuple(f"<b>{name}&" for name in solution.trace.ids)
+    trace = solution.trace.first(len(solution.trace))
+    trace.ids = ids
+    forged = replace(solution, trace=trace, last="<script>")
+    assert "<b>" not in forged._repr_html_()
+    assert "<script>" not in forged._repr_html_()
+    assert "&lt;b&gt;" in forged._repr_html_()
