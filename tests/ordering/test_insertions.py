@@ -64,10 +64,11 @@ def test_the_stage_finds_an_order_from_which_first_order_effects_say_nothing(
     insertions = replace(BY, screened=8, judged=32, starts=2, explosive=0.0)
     bench, state = bench_of(
         net.problem(np.zeros((6, 6)) + 50 * np.eye(6)),
-        by=SearchParameters(few_blocks=2, insertions=insertions),
+        by=SearchParameters(few_blocks=2, near=0.0, insertions=insertions),
         goal=fit(),
     )
-    state = replace(state, ended=("quick",), best=bench.judged(0, state.rows, net.right[::-1]))
+    best = bench.judged(0, state.rows, net.right[::-1])
+    state = replace(state, ended=("quick",), best=best, seeded=best.error)
     assert stage.wanted(state, bench)
     before = state
     while state.stage or state is before:
@@ -81,6 +82,8 @@ def test_nothing_is_wanted_where_orders_do_not_explode(bench_of, net):
     stage = next(each for each in STAGES if each.name == "insertions")
     bench, state = bench_of(net.problem(np.zeros((5, 5))))
     best = bench.judged(0, state.rows, net.right[::-1])
-    state = replace(state, ended=("quick",), best=replace(best, error=9.9 * bench.variance))
-    assert not stage.wanted(state, bench)
-    assert stage.wanted(replace(state, best=replace(best, error=10.1 * bench.variance)), bench)
+    state = replace(state, ended=("quick",), best=replace(best, error=bench.variance))
+    assert not stage.wanted(replace(state, seeded=9.9 * bench.variance), bench)
+    exploded = replace(state, seeded=10.1 * bench.variance)
+    assert stage.wanted(exploded, bench)
+    assert not stage.wanted(replace(exploded, best=replace(best, error=0.0)), bench)

@@ -47,7 +47,7 @@ class InsertionParameters:
     tenure: int = 3
     starts: int = 6
     turn: int = 6
-    turns: int = 8
+    turns: int = 4
     explosive: float = 10.0
 
 

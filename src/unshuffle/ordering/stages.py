@@ -81,7 +81,7 @@ class QuickDescents(Attempts):
         return self.name not in state.ended and bench.asked_rows is None
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
-        if state.attempts and bench.explodes(state.best.error):
+        if state.attempts and bench.explodes(state):
             return None  # no activation can be told from another there
         short, accept = bench.large(state.rows), "convincing"
         return _from_problem(state, bench, "quick", short=short, accept=accept)
@@ -112,7 +112,7 @@ class ExactMoves(Attempts):
     def wanted(self, state: State, bench: Workbench) -> bool:
         """Once, where first-order effects say nothing."""
         first = "quick" in state.ended and self.name not in state.ended
-        return first and bench.explodes(state.best.error)
+        return first and bench.explodes(state)
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
         by, rng, number = bench.by.insertions, state.generator(), state.best.alternative

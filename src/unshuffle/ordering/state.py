@@ -89,6 +89,7 @@ class State:
     attempts: int = 0  # how many this stage has begun
     failures: int = 0  # how many restarts in a row have not helped
     trials: tuple[Insertions, ...] = ()  # that take turns
+    seeded: OrInfinite = 0.0  # lowest error of the seeds that were first compared
     race: Race = Race()
     noisy: bool = False  # whether noise, or coarsely stored numbers, explain what the best leaves
     decided: bool = False  # whether the rows then tell it from all it could be mistaken for
@@ -109,7 +110,13 @@ class State:
     def after(self, *names: str) -> "State":
         """The state after a stage has ended."""
         fresh = State(self.best, self.rows, self.draws, self.step, ended=(*self.ended, *names))
-        return replace(fresh, noisy=self.noisy, decided=self.decided, before=self.before)
+        return replace(
+            fresh,
+            seeded=self.seeded,
+            noisy=self.noisy,
+            decided=self.decided,
+            before=self.before,
+        )
 
     def check(self, bank: Bank, blocks: int, rows: int) -> None:
         """Raise `ValueError` for a state of other blocks, other pieces, or more rows."""
