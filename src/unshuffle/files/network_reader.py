@@ -27,8 +27,12 @@ def read_network(path: str | os.PathLike[str], activation: Activation = RELU) ->
     path = Path(path)
     found = read_layers(path)
     if path.suffix.lower() == ".safetensors":
-        found.sort(key=lambda layer: _natural(layer[0]))
-    layers = [Linear(layer["weight"].values, layer["bias"].values) for _, layer, _ in found]
+        found.sort(key=lambda layer: _natural(layer.name))
+    layers = [
+        Linear(layer.weight.values, layer.bias.values)
+        for layer in found
+        if layer.weight is not None and layer.bias is not None
+    ]
     if len(layers) >= 3 and len(layers) % 2 == 1:
         turned = [*layers[1:], layers[0]]
         for candidate in (layers, _exchanged(layers), turned, _exchanged(turned)):
