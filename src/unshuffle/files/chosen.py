@@ -6,8 +6,9 @@ from itertools import takewhile
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
+from unshuffle.files.layers import place_of
 from unshuffle.files.opening import listed
-from unshuffle.files.tensors import Stored
+from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored
 from unshuffle.pieces.anatomy import makes_network
 
 # What lies below a name of this kind is the state of a training and no weight.
@@ -29,8 +30,8 @@ def network_in(
     is such a name, where there are several. What the names begin with in common is left out where
     other arrays are.
     """
-    kept = {name: array for name, array in arrays.items() if not _of_training(name)}
-    if any(array.shape for array in arrays.values()) and not holds_weights(kept):
+    kept = {name: array for name, array in arrays.items() if _may_be_of_network(name, array)}
+    if not holds_weights(kept) and any(map(_of_training, arrays)):
         found = sorted({part for name in arrays for part in _parts(name) if _of_training(part)})
         raise FileError(
             f"{where}: holds the state of an optimiser ({listed(found, 3)}), whose moments have "
@@ -55,7 +56,18 @@ def network_in(
 
 def holds_weights(arrays: Mapping[str, Stored]) -> bool:
     """Whether any of the arrays in a file may be a weight."""
-    return any(array.shape and not _of_training(name) for name, array in arrays.items())
+    return any(
+        array.shape
+        and not _of_training(name)
+        and (array.stored_as in ITEM_BYTES or place_of(name) is not None)
+        for name, array in arrays.items()
+    )
+
+
+def _may_be_of_network(name: str, array: Stored) -> bool:
+    """Whether it is no state of a training, nor of a format in which no weights are."""
+    of_weights = array.stored_as in ITEM_BYTES | INTEGER_BYTES
+    return (of_weights or place_of(name) is not None) and not _of_training(name)
 
 
 def _parts(name: str) -> list[str]:

@@ -26,7 +26,12 @@ def _made(program: str) -> str:
     return f'convert it, python -c "{program}" FILE, and give FILE.npz'
 
 
-_HDF5 = "d={};f.visititems(lambda k,v:d.update({k:v[()]}) if hasattr(v,'shape') else None)"
+# Keras 3 numbers layers anew, and keeps a layer's own name beside its arrays.
+_HDF5 = (
+    "d={};f.visititems(lambda k,v:d.update({'/'.join(k.split('/')[:-1]+"
+    "[*filter(None,[v.parent.attrs.get('name')])]+k.split('/')[-1:]):v[()]}) "
+    "if hasattr(v,'shape') else None)"
+)
 _KERAS = _made(
     f"zipfile,h5py;f=h5py.File(zipfile.ZipFile(sys.argv[1]).open('{_HDF5_MEMBER}'));{_HDF5}"
 )

@@ -24,11 +24,12 @@ from unshuffle.files.opening import listed, shown
 from unshuffle.files.tensors import Tensor
 from unshuffle.pieces.anatomy import makes_network
 
-# What names end with, or begin with behind a separator; `:0` is what TensorFlow adds.
+# What names end with, or begin with behind a separator; TensorFlow and Flax add to it.
 _WORDS = r"(?P<word>weights?|kernel|w|bias(?:es)?|b)"
-_ENDS = re.compile(rf"(?P<head>.*[./_])?{_WORDS}(?P<tail>[._]?[0-9]+)?(?::0)?", re.I | re.S)
+_ADDED = r"(?::0|[./](?:raw_)?value)?"
+_ENDS = re.compile(rf"(?P<head>.*[./_])?{_WORDS}(?P<tail>[._]?[0-9]+)?{_ADDED}", re.I | re.S)
 _BEGINS = re.compile(
-    rf"(?P<head>.*[./])?{_WORDS}(?P<tail>(?!_scale|_zero|_norm)[._][^/]+?)(?::0)?", re.I | re.S
+    rf"(?P<head>.*[./])?{_WORDS}(?P<tail>(?!_scale|_zero|_norm)[._][^/]+?){_ADDED}", re.I | re.S
 )
 _TURNED = ("kernel", "w")  # words of frameworks whose matrices map rows to columns
 _WITHIN = re.compile(r"[./]?[^./]*\Z")  # the last part of a name, with its separator
@@ -45,7 +46,7 @@ class Layer:
     turned: bool = False  # whether its name speaks for a weight that maps rows to columns
     named: bool = True  # whether a name says what it is
 
-    def holding(self, weight: NDArray[Any], bias: NDArray[Any] | None) -> "Layer":
+    def holding(self, weight: NDArray[Any] | None, bias: NDArray[Any] | None) -> "Layer":
         """The same with other numbers in the same formats."""
         halves = (self.weight, weight), (self.bias, bias)
         one, other = (
@@ -69,22 +70,23 @@ def layers_of(tensors: Mapping[str, Tensor], where: str, stem: str) -> list[Laye
     halves: dict[tuple[str, str], dict[str, str]] = {}
     rest: list[str] = []
     for name, tensor in tensors.items():
-        place = _place(name)
+        place = place_of(name)
         if place and place[1] not in halves.get(place[0], {}):
             halves.setdefault(place[0], {})[place[1]] = name
         elif tensor.values.ndim and tensor.values.dtype.kind == "f":
             rest.append(name)
     alone = _join(rest, tensors, halves)
     taken = {part for each in halves.values() for part in each}
-    strangers = [name for name in alone if _part(tensors[name]) in taken]
+    parts = _parts([tensors[name] for name in alone])
+    strangers = [name for name, part in zip(alone, parts, strict=True) if part in taken]
     if strangers:
         raise FileError(
             f"{where}: beside weights and biases of linear layers it holds {listed(strangers)}; if "
             "they are part of the network, it is not one of blocks x + out(a(inp(x))), and if not, "
             "save it without them"
         )
-    for name in alone:
-        halves["", name] = {_part(tensors[name]): name}
+    for name, part in zip(alone, parts, strict=True):
+        halves["", name] = {part: name}
     sequence = {name: place for place, name in enumerate(tensors)}
     layers = []
     for key in sorted(halves, key=lambda key: min(sequence[name] for name in halves[key].values())):
@@ -92,12 +94,12 @@ def layers_of(tensors: Mapping[str, Tensor], where: str, stem: str) -> list[Laye
         weight, bias = (tensors.get(held.get(part, "\0")) for part in ("weight", "bias"))
         # Where some arrays have nothing but a name, those without a partner go by theirs too.
         name = _name(*key) if len(held) == 2 or not alone else next(iter(held.values()))
-        turned = bool((place := _place(held.get("weight", ""))) and place[2] in _TURNED)
+        turned = bool((place := place_of(held.get("weight", ""))) and place[2] in _TURNED)
         layers.append(Layer(name or stem, where, weight, bias, turned, not alone))
     return [one for layer in layers for one in _cut(layer)]
 
 
-def _place(name: str) -> tuple[tuple[str, str], str, str] | None:
+def place_of(name: str) -> tuple[tuple[str, str], str, str] | None:
     """What an array's name says: its layer, its part of that, and the word for it."""
     matched = _ENDS.fullmatch(name) or _BEGINS.fullmatch(name)
     if not matched:
@@ -107,8 +109,11 @@ def _place(name: str) -> tuple[tuple[str, str], str, str] | None:
     return (matched["head"] or "", matched["tail"] or ""), part, word
 
 
-def _part(tensor: Tensor) -> str:
-    return "bias" if tensor.values.ndim == 1 else "weight"
+def _parts(tensors: Sequence[Tensor]) -> list[str]:
+    """What each of arrays without names is: a matrix beside a stack may be one of its biases."""
+    shapes = [tensor.values.shape for tensor in tensors]
+    biases = {(one[0], rows) for one in shapes if len(one) == 3 for rows in one[1:]}
+    return ["bias" if len(one) == 1 or one in biases else "weight" for one in shapes]
 
 
 def _name(head: str, tail: str) -> str:
@@ -127,7 +132,7 @@ def _join(
         below.setdefault(_WITHIN.sub("", name), []).append(name)
     alone = []
     for head, inner in below.items():
-        parts = {_part(tensors[name]): name for name in inner}
+        parts = dict(zip(_parts([tensors[name] for name in inner]), inner, strict=True))
         if len(inner) == len(parts) == 2 and (f"{head}.", "") not in halves:
             halves[f"{head}.", ""] = parts
         else:
@@ -138,7 +143,14 @@ def _join(
 def _cut(layer: Layer) -> list[Layer]:
     """The layers of which an array of three axes is a stack; else the layer, in its usual form."""
     if layer.weight is None:
-        return [layer]
+        return (
+            [
+                replace(layer.holding(None, bias), name=f"{layer.name}.{place}")
+                for place, bias in enumerate(layer.bias.values)
+            ]
+            if layer.bias is not None and layer.bias.values.ndim == 2
+            else [layer]
+        )
     weight, bias = layer.weight.values, None if layer.bias is None else layer.bias.values
     if weight.ndim == 1 < weight.size and bias is not None and bias.size == 1:
         # One output: the matrix of one row, as a vector.

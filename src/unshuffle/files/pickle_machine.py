@@ -172,9 +172,19 @@ def _entries(value: object) -> Iterator[tuple[str, object]]:
         case dict():
             yield from ((str(key), each) for key, each in value.items())
         case list() | tuple():
-            yield from ((str(place), each) for place, each in enumerate(value))
+            if all(_is_named(each) for each in value):  # such as list(module.named_parameters())
+                yield from value
+            else:
+                yield from ((str(place), each) for place, each in enumerate(value))
         case _Object():
             yield from value.entries.items()
+
+
+def _is_named(value: object) -> bool:
+    match value:
+        case (str(name), StoredTensor()) if len(name) <= limits.NAME_CHARACTERS:
+            return True
+    return False
 
 
 def _path(name: str, holder: object, key: str) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".npz", ".npy")
 
 _NUMBER = re.compile(r"[0-9]+")
+_PLACE = re.compile(r"(.*[./])?[0-9]+", re.DOTALL)
 _PART_OF_SEVERAL = re.compile(
     r"(?P<head>.+)-(?P<part>[0-9]{1,9})-of-(?P<parts>[0-9]{1,9})"
     r"(?P<kind>\.[a-z]+)"
@@ -324,7 +325,7 @@ def _ids(layers: Sequence[Layer], path: Path) -> list[PieceId]:
     runs = [_NUMBER.findall(name) for name in names]
     if all(found and len(found[-1]) <= ID_DIGITS for found in runs):
         # Where a name only counts arrays, such as arr_0, it is kept.
-        by_number = all(layer.named for layer in layers) or all(map(_NUMBER.fullmatch, names))
+        by_number = all(layer.named for layer in layers) or all(map(_PLACE.fullmatch, names))
         numbers = [int(found[-1]) for found in runs]
         if by_number and len(set(numbers)) == len(numbers):
             return list(numbers)

@@ -82,7 +82,8 @@ class Piece:
         if weight.ndim != 2 or 0 in weight.shape:
             raise PileError(
                 f"piece {name}: its weight has shape {weight.shape}, but a linear layer's "
-                "weight is a matrix with at least one row and column; leave this piece out"
+                "weight is a matrix with at least one row and column; a network with norms, "
+                "scales or convolutions is none of blocks x + out(a(inp(x)))"
             )
         if bias is None:
             return cls(name, {"weight": weight}, stored_as)
