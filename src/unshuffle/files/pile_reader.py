@@ -151,7 +151,10 @@ def _joined(sources: Sequence[Source], path: Path) -> list[Layer]:
     for file in files:
         if holds_weights(file.arrays):
             layers = _layers_of(file.arrays, file.where, file.name)
-            found.append([replace(layers[0], name=file.name)] if len(layers) == 1 else layers)
+            if len(layers) == 1:
+                found.append([replace(layers[0], name=file.name)])
+            elif not any(_are_equal(layers, others) for others in found):
+                found.append(layers)  # and not, where one network is kept in two formats
         else:
             aside.append(file)
     if lone:
@@ -161,6 +164,19 @@ def _joined(sources: Sequence[Source], path: Path) -> list[Layer]:
     if aside and all(len(layers) == 1 for layers in found):
         _layers_of(aside[0].arrays, aside[0].where, "")
     return [layer for layers in found for layer in layers]
+
+
+def _are_equal(some: Sequence[Layer], others: Sequence[Layer]) -> bool:
+    """Whether layers have the same names and numbers."""
+
+    def numbers(layer: Layer) -> list[bytes]:
+        halves = layer.weight, layer.bias
+        return [half.values.tobytes() for half in halves if half is not None]
+
+    one, other = ({layer.name: layer for layer in each} for each in (some, others))
+    return one.keys() == other.keys() and all(
+        numbers(one[name]) == numbers(other[name]) for name in one
+    )
 
 
 def _gathered(sources: Sequence[Source]) -> tuple[list[File], dict[str, Stored]]:
