@@ -105,6 +105,15 @@ def test_matrices_alone_are_turned_by_the_last_one(
     assert read_anatomy(pile).outputs == 3
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_bias_that_comes_next_turns_what_shapes_leave_open(
+    turned: bool, tmp_path: Path
+) -> None:
+    given = layers(outputs=WIDTH)  # as many of each shape, whichever way they are turned
+    arrays = [part for w, b in given for part in (w.T if turned else w, b)]
+    assert_detached(read({f"arr_{n}": array for n, array in enumerate(arrays)}, tmp_path), given)
+
+
 @pytest.mark.parametrize("word", ["kernel", "weight"])
 def test_names_turn_what_no_shape_does(word: str, tmp_path: Path) -> None:
     given = layers(outputs=WIDTH, hidden=WIDTH)

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -182,28 +182,67 @@ def upright(layers: Sequence[Layer]) -> list[Layer]:
     ]
 
 
-def _are_turned(layers: Iterable[Layer]) -> bool:
-    """Whether weights map their rows to their columns."""
-    shapes: list[tuple[tuple[int, ...], int | None]] = []  # of a weight, and of its bias
-    loose: Counter[int] = Counter()
-    speaking = []
-    for layer in layers:
-        length = None if layer.bias is None else layer.bias.values.size
-        if layer.weight is None:
-            loose[length or 0] += 1
-        elif layer.weight.values.ndim == 2:
-            shapes.append((layer.weight.values.shape, length))
-            speaking.append(layer.turned)
-    fits = [
-        sum(shape[axis] == length != shape[1 - axis] for shape, length in shapes) for axis in (0, 1)
+def _are_turned(layers: Sequence[Layer]) -> bool:
+    """Whether weights map their rows to their columns, by the first witness that knows."""
+    for witness in (_biases, _loose_biases, _neighbours, _network, _words):
+        upright, turned = witness(layers)
+        if upright != turned:
+            return turned > upright
+    return False
+
+
+Counts = tuple[int, int]  # what speaks for weights that map columns to rows, and rows to columns
+
+
+def _fitting(pairs: Iterable[tuple[Tensor | None, Tensor | None]]) -> Counts:
+    """How many biases are as long as their weights are high, and how many as these are wide."""
+    lengths = [
+        (*weight.values.shape, bias.values.size)
+        for weight, bias in pairs
+        if weight is not None and bias is not None and weight.values.ndim == 2
     ]
-    if any(fits):  # what fits the one way and what the other is refused as pieces
-        return not fits[0]
-    fits = [
-        (Counter(shape[axis] for shape, length in shapes if length is None) & loose).total()
-        for axis in (0, 1)
+    return (
+        sum(rows == length for rows, _, length in lengths),
+        sum(columns == length for _, columns, length in lengths),
+    )
+
+
+def _biases(layers: Sequence[Layer]) -> Counts:
+    return _fitting((layer.weight, layer.bias) for layer in layers)
+
+
+def _loose_biases(layers: Sequence[Layer]) -> Counts:
+    """As `_biases`, of weights and biases that belong to any of each other."""
+    lengths = Counter(one.bias.values.size for one in layers if one.bias and not one.weight)
+    shapes = [one.weight.values.shape for one in layers if one.weight and not one.bias]
+    rows = Counter(shape[0] for shape in shapes if len(shape) == 2)
+    columns = Counter(shape[1] for shape in shapes if len(shape) == 2)
+    return (rows & lengths).total(), (columns & lengths).total()
+
+
+def _neighbours(layers: Sequence[Layer]) -> Counts:
+    """As `_biases`, of each weight and the bias that comes next by name, where both stand alone."""
+    halves = sorted(
+        (one for one in layers if not (one.weight and one.bias)), key=lambda one: natural(one.name)
+    )
+    return _fitting((one.weight, other.bias) for one, other in pairwise(halves))
+
+
+def _network(layers: Sequence[Layer]) -> Counts:
+    """Whether there are as many of each shape as a network has."""
+    shapes = [one.weight.values.shape for one in layers if one.weight]
+    if any(len(shape) != 2 for shape in shapes):
+        return 0, 0
+    return makes_network(shapes), makes_network(shape[::-1] for shape in shapes)
+
+
+def _words(layers: Sequence[Layer]) -> Counts:
+    words = [layer.turned for layer in layers if layer.weight]
+    return (0, 1) if words and all(words) else (1, 0)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key under which layer 10 comes after layer 9."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", name)
     ]
-    if fits[0] == fits[1]:
-        whole = [shape for shape, _ in shapes]
-        fits = [makes_network(whole), makes_network(shape[::-1] for shape in whole)]
-    return all(speaking) if fits[0] == fits[1] else fits[1] > fits[0]

@@ -13,6 +13,7 @@ from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, pars
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
+from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.verification import Verdict, require_predictions
 from unshuffle.solution.alternatives import Alternatives
 from unshuffle.solution.arranging import certified
@@ -49,7 +50,18 @@ def verify(
     """
     if isinstance(answer, str):
         answer = parse_answer(answer, pile)
-    named = answer
+    verdict = _verified(pile, records, answer, activation)
+    turned = None if verdict.outcome is Outcome.EXACT else pile.turned()
+    if turned is None:
+        return verdict
+    return min(
+        verdict, _verified(turned, records, answer, activation), key=lambda verdict: verdict.mse
+    )
+
+
+def _verified(
+    pile: Pile, records: Records, named: Sequence[PieceId], activation: str | None
+) -> Verdict:
     pile, answer = join_answer(pile, named)
     anatomy = read_anatomy(pile, records)
     check_answer(pile, anatomy, answer)
