@@ -125,16 +125,16 @@ def _read(content: bytes, where: str) -> dict[str, Stored]:
     # No pile waits for the formats that it is not kept in.
     if content.startswith(_ZIP):
         return _read_zip(content, where)
-    for form, what, advice in _OTHERS:
-        if re.match(form, content):
-            raise _other(where, what, advice)
-    if _PICKLE.match(content):
+    if _is_safetensors(content):  # first, since a length may begin as anything does
+        from unshuffle.files.safetensors_file import safetensors_arrays as read
+    elif _PICKLE.match(content):
         from unshuffle.files.torch_zip import pickled_arrays as read
     elif _is_npy(content):
         from unshuffle.files.npz_file import npy_arrays as read
-    elif _is_safetensors(content):
-        from unshuffle.files.safetensors_file import safetensors_arrays as read
     else:
+        for form, what, advice in _OTHERS:
+            if re.match(form, content):
+                raise _other(where, what, advice)
         raise incomplete(where, "torch, safetensors or NumPy", f"it begins with {content[:8]!r}")
     return read(content, where)
 

@@ -63,10 +63,9 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     Parameters
     ----------
     path
-        A folder with one .pth, .pt, .safetensors or .npz file a piece, hidden files and other
-        suffixes left aside; or one such file, in which tensors called `<piece>.weight` and
-        `<piece>.bias` belong together (a slash or an underscore separates as well as a dot). A
-        weight or a bias that stands alone is a piece of its own.
+        A folder or zip of files, or one file: of torch, safetensors, NumPy, pickle or Equinox, as
+        its content says. `docs/files.md` says which arrays become which layers. Behind two colons,
+        as in `last.ckpt::ema`, the name of one of several networks in a file.
 
     Returns
     -------
@@ -78,8 +77,8 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     Raises
     ------
     FileError
-        If a file or folder cannot be read, is not what its suffix says, exceeds a limit, or
-        holds something else than weights and biases.
+        If a file or folder cannot be read, is in no format that is read, exceeds a limit, or holds
+        something else than weights and biases, or several networks.
     PileError
         If a weight or bias cannot be one of a linear layer.
     """
