@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import pickle
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -25,8 +27,8 @@ from unshuffle import (
 )
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
-from unshuffle.files import read_network, read_text, write_network
-from unshuffle.files.pickle_machine import read_state_dict
+from unshuffle.files import pack_npz, read_network, read_text, write_network
+from unshuffle.files.pickle_machine import read_pickle
 from unshuffle.files.plain import read_json
 from unshuffle.lab.experiment import Experiment, read_experiments
 from unshuffle.lab.ledger import add_runs, ledger_text, read_runs
@@ -104,6 +106,7 @@ def make_targets(scratch: Path) -> dict[str, Target]:
     return {
         **{f"pile{kind}": Target(f"p{kind}", read_pile, network(kind)) for kind in kinds},
         **{f"network{kind}": Target(f"n{kind}", read_network, network(kind)) for kind in kinds},
+        **_other_piles(solution.network.tensors()),
         **_tables(),
         **{
             f"solution/{name}": Target(
@@ -150,6 +153,54 @@ def _networks(tensors: Mapping[str, Floats], scratch: Path, suffix: str) -> tupl
         write_network(path, tensors, stored_as=stored_as, force=True)
         contents.append(path.read_bytes())
     return tuple(contents)
+
+
+def _other_piles(tensors: Mapping[str, Floats]) -> dict[str, Target]:
+    """A network as other programs keep one."""
+    import torch
+
+    state = {name: torch.from_numpy(values.copy()) for name, values in tensors.items()}
+    piece = pack_npz({"weight": np.ones((2, 3)), "bias": np.ones(2)})
+    layer = torch.nn.Linear(3, 4)
+    optimiser = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 3)).sum().backward()
+    optimiser.step()
+    module = torch.nn.Sequential(layer, torch.nn.ReLU(), torch.nn.Linear(4, 3)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch advises against TorchScript
+        script, frozen = torch.jit.script(module), io.BytesIO()
+        torch.jit.save(torch.jit.freeze(script), frozen)
+    flax = {name.replace("weight", "kernel"): values.T for name, values in tensors.items()}
+    contents: dict[str, Callable[[io.BytesIO], object]] = {
+        "legacy": lambda to: torch.save(state, to, _use_new_zipfile_serialization=False),
+        "module": lambda to: torch.save(module, to),
+        "checkpoint": lambda to: torch.save({"m": state, "opt": optimiser.state_dict()}, to),
+        "pickled": lambda to: pickle.dump(state, to),
+        "arrays": lambda to: pickle.dump([*flax.values()], to),
+        "objects": lambda to: np.savez(to, params=np.array(flax)),
+        "rows": lambda to: [np.save(to, values) for values in tensors.values()],
+        "script": lambda to: torch.jit.save(script, to),
+        "frozen": lambda to: to.write(frozen.getvalue()),
+        "exported": lambda to: torch.export.save(
+            torch.export.export(module, (torch.ones(1, 3),)), to
+        ),
+        "normed": lambda to: torch.save(torch.nn.utils.weight_norm(layer).state_dict(), to),
+        "zipped": lambda to: _zip(to, {"a/p_0.npz": piece, "b/p_1.npz": piece, "r.csv": b"a"}),
+    }
+    piles = {}
+    for name, write in contents.items():
+        packed = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write(packed)
+        piles[f"pile/{name}"] = Target("p.bin", read_pile, (packed.getvalue(),))
+    return piles
+
+
+def _zip(to: io.BytesIO, members: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
 
 
 def _runs(scratch: Path, kind: str) -> tuple[bytes, ...]:
@@ -201,7 +252,7 @@ def _pickles(files: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 def _pickle(path: Path) -> object:
-    return read_state_dict(path.read_bytes(), path.name)
+    return read_pickle(path.read_bytes(), path.name)
 
 
 def _trained(scratch: Path) -> bytes:

@@ -1,6 +1,7 @@
 """NumPy archives are read exactly, or refused before their numbers are."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -11,15 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from unshuffle.errors import FileError
-from unshuffle.files.npz_file import open_npz, read_npz
+from unshuffle.files.formats import arrays_of
+from unshuffle.files.npz_file import open_npz
 
 NAMES = st.text("abcXYZ019._/ é", min_size=1, max_size=6).filter(lambda name: name != "file")
 
 
 def read(content: bytes, folder: Path):
     path = folder / "pile.npz"
-    path.write_bytes(content)
-    return read_npz(path)
+    return {name: array.read() for name, array in arrays_of(content, str(path)).items()}
 
 
 def packed(member: bytes, name: str = "a.npy") -> bytes:
@@ -75,15 +76,50 @@ def test_every_version_of_the_format(version: tuple[int, int], tmp_path: Path) -
 def test_other_dtypes_are_named(dtype: str, tmp_path: Path, refused) -> None:
     content = io.BytesIO()
     np.savez(content, steps=np.zeros(2, dtype))
-    with refused(FileError, "pile.npz", "tensor steps", f"stored as {np.dtype(dtype).name}"):
+    with refused(FileError, "pile.npz", "array steps", f"stored as {np.dtype(dtype).name}"):
         read(content.getvalue(), tmp_path)
 
 
 def test_objects_are_not_unpickled(tmp_path: Path, refused) -> None:
     content = io.BytesIO()
     np.savez(content, a=np.array([print, None]))
-    with refused(FileError, "pile.npz", "array a", "real numbers"):
+    assert read(content.getvalue(), tmp_path) == {}
+    np.savez(content, a=np.array([os.system, None]))
+    with refused(FileError, "pile.npz", "array a", "would use posix.system", "nothing was run"):
         read(content.getvalue(), tmp_path)
+
+
+def test_arrays_are_found_in_an_array_of_objects(tmp_path: Path) -> None:
+    params = {"net/~/linear_3": {"w": np.arange(6.0).reshape(2, 3), "b": np.ones(3, "f4")}}
+    content = io.BytesIO()
+    np.savez(content, params=np.array(params), steps=np.array([{"a": [np.arange(3)]}, None]))
+    tensors = read(content.getvalue(), tmp_path)
+    assert list(tensors) == ["params.w", "params.b", "steps.0.a.0"]
+    np.testing.assert_array_equal(tensors["params.w"].values, params["net/~/linear_3"]["w"])
+    np.testing.assert_array_equal(tensors["steps.0.a.0"].values, [0, 1, 2])
+
+
+def test_arrays_one_behind_the_other(tmp_path: Path) -> None:
+    arrays = [np.arange(6.0).reshape(2, 3), np.ones(2, "f4"), np.array(3)]
+    for line in (b"", b'{"width": 3}\n'):
+        content = io.BytesIO(line)
+        content.seek(0, io.SEEK_END)
+        for array in arrays:
+            np.save(content, array)
+        tensors = read(content.getvalue(), tmp_path)
+        assert list(tensors) == ["0", "1", "2"]
+        for array, tensor in zip(arrays, tensors.values(), strict=True):
+            np.testing.assert_array_equal(tensor.values, array)
+        with pytest.raises(FileError, match=r"not a complete \.npy file"):
+            read(content.getvalue()[:-1], tmp_path)
+
+
+def test_one_array_alone_has_no_name(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    np.save(content, np.asfortranarray(np.arange(6.0).reshape(2, 3)))
+    (found,) = read(content.getvalue(), tmp_path).items()
+    assert found[0] == ""
+    np.testing.assert_array_equal(found[1].values, np.arange(6.0).reshape(2, 3))
 
 
 @pytest.mark.parametrize("values", [np.zeros(2, "i4,f4"), np.array(["x"]), np.zeros(2, complex)])
@@ -95,8 +131,11 @@ def test_other_arrays_are_refused(values: np.ndarray, tmp_path: Path, refused) -
 
 
 def test_other_members_are_refused(tmp_path: Path, refused) -> None:
-    with refused(FileError, "pile.npz", "member notes.txt is not a .npy array", "numpy.savez"):
+    with refused(FileError, "pile.npz", "a zip of notes.txt"):
         read(packed(b"hello", "notes.txt"), tmp_path)
+    (tmp_path / "record.npz").write_bytes(packed(b"hello", "notes.txt"))
+    with refused(FileError, "record.npz", "member notes.txt is not a .npy array", "numpy.savez"):
+        open_npz(tmp_path / "record.npz")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +156,7 @@ def test_other_members_are_refused(tmp_path: Path, refused) -> None:
         (npy(HEADER, bytes(25)), "but holds 25 bytes"),
         (npy(HEADER.replace(b"2, 3", b"999999999999, 999999999999")), "but holds 24 bytes"),
         (npy(HEADER.replace(b"2, 3", b"0, 9999999999999999999"), b""), "but holds 0 bytes"),
+        (npy(HEADER.replace(b"2, 3", b"0, 4611686018427387904"), b""), "but holds 0 bytes"),
         (npy(HEADER.replace(b"2, 3", b"1, 1, 1, 1, 1, 1, 1, 2, 3")), "9 axes"),
     ],
 )

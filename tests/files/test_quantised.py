@@ -107,10 +107,9 @@ def test_what_was_rounded_once_stays(values: np.ndarray) -> None:
         ({"zero_point": np.float32(np.nan)}, "a zero point of nan,"),
         ({"zero_point": np.zeros(3, np.int8)}, "a zero point of shape (3,)"),
         ({"weight": LEVELS.astype("i4")}, "stored as int32, but of integers only int8 and uint8"),
-        ({"weight": BIAS[:, None]}, "must hold one weight and one bias"),
+        ({"weight": BIAS[:, None]}, "it holds weight_scale"),
         ({"bias": np.ones(2, np.int8)}, "tensor bias is stored as int8 without a scale"),
         ({"bias": np.ones(2)}, "a weight of int8 and a bias of float64"),
-        ({"bias_zero_point": np.int8(0)}, "must hold one weight and one bias"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -148,5 +147,5 @@ def test_the_numbers_are_counted_before_they_grow(tmp_path: Path, refused, monke
     monkeypatch.setattr(limits, "TOTAL_BYTES", 1_500)
     monkeypatch.setattr(limits, "FREE_BYTES", 10_000)
     monkeypatch.setattr("unshuffle.files.quantised.restored", lambda *_: pytest.fail("too late"))
-    with refused(FileError, "1.npz", "unpack to 1600 or more, but at most 1500"):
+    with refused(FileError, "1.npz", "unpack to 1764 or more, but at most 1500"):
         read_pile(tmp_path)

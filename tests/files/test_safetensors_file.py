@@ -13,13 +13,12 @@ from safetensors.numpy import save
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
-from unshuffle.files.safetensors_file import read_safetensors
+from unshuffle.files.formats import arrays_of
 
 
 def read(content: bytes, folder: Path):
     path = folder / "pile.safetensors"
-    path.write_bytes(content)
-    return read_safetensors(path)
+    return {name: array.read() for name, array in arrays_of(content, str(path)).items()}
 
 
 def packed(header: object, numbers: bytes = b"") -> bytes:
@@ -95,7 +94,7 @@ def entry(shape: list[int], begin: int, end: int) -> dict[str, object]:
     ],
 )
 def test_damage(content: bytes, tmp_path: Path, refused) -> None:
-    with refused(FileError, "pile.safetensors", "not a complete safetensors file"):
+    with refused(FileError, "pile.safetensors", "not a complete"):
         read(content, tmp_path)
 
 

@@ -1,5 +1,6 @@
 """torch.save files of every kind are read exactly, or refused with advice."""
 
+import argparse
 import io
 import pickle
 import warnings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
-from unshuffle.files.torch_zip import read_torch
+from unshuffle.files.formats import arrays_of
 
 torch = pytest.importorskip("torch")
 
@@ -34,8 +35,7 @@ def saved(state: object, **options: object) -> bytes:
 
 def read(content: bytes, folder: Path):
     path = folder / "piece.pth"
-    path.write_bytes(content)
-    return read_torch(path)
+    return {name: array.read() for name, array in arrays_of(content, str(path)).items()}
 
 
 def check(state, folder: Path, **options: object) -> None:
@@ -144,60 +144,152 @@ def test_other_dtypes_are_named(dtype: str, tmp_path: Path, refused) -> None:
 
 
 def test_dtypes_without_a_storage_of_their_own_are_refused(tmp_path: Path, refused) -> None:
-    with refused(FileError, "piece.pth", "_rebuild_tensor_v3"):
+    with refused(FileError, "piece.pth", "tensor a", "stored as float8_e4m3fn"):
         read(saved({"a": torch.zeros(2, dtype=torch.float8_e4m3fn)}), tmp_path)
 
 
 def test_files_of_torch_before_1_6(tmp_path: Path, refused) -> None:
-    content = saved({"a": torch.ones(2)}, _use_new_zipfile_serialization=False)
-    with refused(FileError, "piece.pth", "before 1.6", "torch.save(module.state_dict(), path)"):
-        read(content, tmp_path)
-    with refused(FileError, "bare pickle"):
-        read(pickle.dumps({"a": 1}), tmp_path)
+    check(torch.nn.Linear(3, 4).state_dict(), tmp_path, _use_new_zipfile_serialization=False)
+    whole = torch.arange(6.0)
+    check({"a": whole[1:3], "b": whole}, tmp_path, _use_new_zipfile_serialization=False)
+    content = saved({"a": whole}, _use_new_zipfile_serialization=False)
+    with refused(FileError, "piece.pth", "cut short"):
+        read(content[:-1], tmp_path)
+    size = len(content) - 32
+    for number in (5, 7, 2**40):
+        wrong = content[:size] + number.to_bytes(8, "little") + content[size + 8 :]
+        with refused(FileError, "piece.pth", "declares another length for storage"):
+            read(wrong, tmp_path)
+
+
+def test_bare_pickles(tmp_path: Path) -> None:
+    state = torch.nn.Linear(3, 4).state_dict()
+    arrays = {name: tensor.numpy() for name, tensor in state.items()}
+    for protocol in (2, 3, 4, 5):
+        for held in (state, arrays, {"opt": 0.5, "net": arrays}):
+            found = read(pickle.dumps(held, protocol), tmp_path)
+            values = [tensor.values for tensor in found.values()]
+            for one, other in zip(values, arrays.values(), strict=True):
+                np.testing.assert_array_equal(one, other, strict=True)
+    assert read(pickle.dumps({"a": 1}), tmp_path) == {}
 
 
 def test_files_of_another_format(tmp_path: Path, refused) -> None:
     # The length of a safetensors header may begin with the byte that begins a pickle.
-    for content in (b"\x80" + bytes(7) + b"{}" + b" " * 126, b"<html>"):
-        with refused(FileError, "piece.pth", "not a complete zip archive", "is its suffix right"):
-            read(content, tmp_path)
+    for begins in (b"\x80\x00", b"\x80\x02", b"\x1f\x8b"):
+        spaces = b" " * (int.from_bytes(begins, "little") - 2)
+        assert read(begins + bytes(6) + b"{}" + spaces, tmp_path) == {}
+    with refused(FileError, "piece.pth", "is a web page"):
+        read(b"<html>", tmp_path)
 
 
-def test_whole_modules(tmp_path: Path, refused) -> None:
-    with refused(
-        FileError, "piece.pth", "torch.nn.modules.linear.Linear", "torch.save(module.state_dict()"
-    ):
-        read(saved(torch.nn.Linear(2, 3)), tmp_path)
+class Lost(torch.nn.Module):
+    """A module of a class that nobody has any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(2, 3), torch.nn.Linear(3, 2)])
+        self.register_buffer("mean", torch.ones(3))
+        self.activation = torch.nn.functional.relu
+        self.settings = {"lr": 1e-3, "names": {"a", "b"}}
 
 
-def test_torchscript(tmp_path: Path, refused) -> None:
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}])
+def test_whole_modules(options, tmp_path: Path) -> None:
+    module = Lost()
+    found = read(saved(module, **options), tmp_path)
+    state = module.state_dict()
+    assert {*found} == {*state}
+    for name, tensor in state.items():
+        np.testing.assert_array_equal(found[name].values, tensor.numpy(), strict=True)
+    found = read(saved(module.layers[0], **options), tmp_path)
+    assert list(found) == ["weight", "bias"]
+
+
+def scripted(module: torch.nn.Module, *, freeze: bool) -> bytes:
     packed = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch advises against TorchScript
-        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), packed)
-    with refused(FileError, "piece.pth", "TorchScript", "torch.save(module.state_dict(), path)"):
-        read(packed.getvalue(), tmp_path)
+        program = torch.jit.script(module.eval())
+        torch.jit.save(torch.jit.freeze(program) if freeze else program, packed)
+    return packed.getvalue()
 
 
-def test_checkpoints(tmp_path: Path, refused) -> None:
-    state = torch.nn.Linear(2, 3).state_dict()
-    with refused(FileError, "model is a dictionary", "torch.save(module.state_dict(), path)"):
-        read(saved({"model": state, "epoch": 3}), tmp_path)
-    with refused(FileError, "epoch is a value of type int"):
-        read(saved({"epoch": 3, "step": 4}), tmp_path)
-    with refused(FileError, "opcode BINFLOAT"):
-        read(saved({"model": state, "loss": 0.5}), tmp_path)
+def test_torchscript(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    values = [tensor.numpy() for tensor in module.state_dict().values()]
+    found = read(scripted(module, freeze=False), tmp_path)
+    assert list(found) == list(module.state_dict())
+    frozen = read(scripted(module, freeze=True), tmp_path)
+    for tensors in (found, frozen):
+        for tensor, value in zip(tensors.values(), values, strict=True):
+            np.testing.assert_array_equal(tensor.values, value, strict=True)
 
 
-def test_lone_tensors(tmp_path: Path, refused) -> None:
-    with refused(FileError, "piece.pth", "holds a tensor, not a dictionary"):
-        read(saved(torch.ones(3)), tmp_path)
+@pytest.fixture(scope="module")
+def exported() -> bytes:
+    packed = io.BytesIO()
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+    with torch.no_grad():
+        for tensor in module.parameters():
+            tensor.copy_(torch.arange(tensor.numel()).reshape(tensor.shape))
+    torch.export.save(torch.export.export(module, (torch.ones(1, 2),)), packed)
+    return packed.getvalue()
+
+
+def test_exported_programs(exported: bytes, tmp_path: Path) -> None:
+    found = read(exported, tmp_path)
+    assert list(found) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    np.testing.assert_array_equal(found["0.weight"].values, [[0, 1], [2, 3], [4, 5]])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"as_int": 3', b'"as_int": -3'),
+        (b'"as_int": 3', b'"as_int": "3"'),
+        (b'"sizes": [', b'"sizes": [[]'),
+        (b'"dtype": 7', b'"dtype": 99'),
+        (b'"dtype": 7', b'"dtype": {}'),
+        (b'"weight_1"', b'"../data"'),
+        (b'"config"', b'"other"'),
+        (b'"config": {', b'"config": [{'),
+        (b'"strides": [{"as_int": 2}', b'"strides": [{"as_int": 4}'),
+    ],
+)
+def test_exported_programs_that_lie(
+    old, new, exported: bytes, tmp_path: Path, *, repack, harmless
+) -> None:
+    with zipfile.ZipFile(io.BytesIO(exported)) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("weights_config.json")]
+        listed = archive.read(name)
+    assert old in listed
+    with harmless():
+        found = read(repack(exported, {"weights_config.json": listed.replace(old, new)}), tmp_path)
+        assert found == {}  # no weights are listed
+
+
+def test_checkpoints_hold_all_that_is_in_them(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(2, 3)
+    optimiser = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    held = {"model": layer.state_dict(), "opt": optimiser.state_dict(), "loss": [0.5, 1 << 70]}
+    found = read(saved({**held, "args": argparse.Namespace(lr=1e-3)}), tmp_path)
+    assert [name for name in found if name.startswith("model")] == ["model.weight", "model.bias"]
+    assert "opt.state.0.exp_avg" in found
+    assert read(saved({"epoch": 3, "step": 4}), tmp_path) == {}
+
+
+def test_lists_and_lone_tensors(tmp_path: Path) -> None:
+    assert list(read(saved([torch.ones(3), (torch.ones(2), 1)]), tmp_path)) == ["0", "1.0"]
+    assert list(read(saved(torch.ones(3)), tmp_path)) == [""]
 
 
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"data.pkl": None}, ["0 members called data.pkl"]),
+        ({"data.pkl": None}, ["is a zip of"]),
         ({"byteorder": b"middle"}, ["byte order is middle"]),
         ({"byteorder": b"\xff\n"}, ["byte order is"]),
         ({"data/0": None}, ["storage 0 is missing"]),

@@ -195,8 +195,8 @@ def add_commands(
 
 PIECES = """
 pieces PIECES
-    a folder of .pth/.pt, .safetensors or .npz files, one piece each, or one such file that holds
-    all pieces
+    a folder or zip of files of torch, safetensors or NumPy, or one such file that holds all
+    pieces; FILE::NAME is one of several networks in it
 """
 
 RECORD = """

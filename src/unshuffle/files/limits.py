@@ -25,6 +25,7 @@ DIMENSIONS = 8  # axes of a tensor: a linear layer has two, and NumPy stops at 6
 PICKLE_STEPS = 2**21  # opcodes: a tensor takes about 40, so this is a full pile with room to spare
 PICKLE_STACK = 2**16  # values: torch writes dictionaries in batches of a thousand entries
 PICKLE_MARKS = 64  # open tuples and dictionaries: a state dict nests four deep
+PICKLE_DEPTH = 64  # containers in containers: a module takes two for each module in it
 JSON_PARTS = 2**18  # lists and objects, each of which takes memory: some ten for each block
 THRIFT_DEPTH = 12  # structures in structures of a Parquet footer: an honest one nests seven deep
 THRIFT_PARTS = 2**18  # its structures and elements of lists: some ten for each of the columns

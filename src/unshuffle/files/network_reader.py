@@ -1,7 +1,6 @@
 """A whole network from one file: the state dict of a residual network of this kind."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from unshuffle.blocks.activations import RELU, Activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError
+from unshuffle.files.layers import natural
 from unshuffle.files.opening import shown
 from unshuffle.files.pile_reader import read_layers
 
@@ -27,8 +27,12 @@ def read_network(path: str | os.PathLike[str], activation: Activation = RELU) ->
     path = Path(path)
     found = read_layers(path)
     if path.suffix.lower() == ".safetensors":
-        found.sort(key=lambda layer: _natural(layer[0]))
-    layers = [Linear(layer["weight"].values, layer["bias"].values) for _, layer, _ in found]
+        found.sort(key=lambda layer: natural(layer.name))
+    layers = [
+        Linear(layer.weight.values, layer.bias.values)
+        for layer in found
+        if layer.weight is not None and layer.bias is not None
+    ]
     if len(layers) >= 3 and len(layers) % 2 == 1:
         turned = [*layers[1:], layers[0]]
         for candidate in (layers, _exchanged(layers), turned, _exchanged(turned)):
@@ -43,13 +47,6 @@ def read_network(path: str | os.PathLike[str], activation: Activation = RELU) ->
         "expected K times an inp (h × d) and an out layer (d × h), then one last layer (o × d); "
         "is it a residual network of this kind?"
     )
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key under which layer 10 comes after layer 9."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", name)
-    ]
 
 
 def _exchanged(layers: Sequence[Linear]) -> list[Linear]:

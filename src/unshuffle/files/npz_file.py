@@ -1,13 +1,16 @@
-"""NumPy's archives of arrays: a zip of .npy files, each a short header and the numbers.
+"""NumPy's arrays, one a file (.npy), several in a zip (.npz), or one behind the other.
 
-The header is a Python literal. It is matched against the one form that NumPy writes for plain
-arrays instead of being evaluated, so that a hostile one costs nothing; the format is described in
-the documentation of `numpy.lib.format`.
+Each has a short header, a Python literal. It is matched against the one form that NumPy writes for
+plain arrays instead of being evaluated, so that a hostile one costs nothing; the format is
+described in the documentation of `numpy.lib.format`. An array of objects is a pickle, in which
+arrays are looked for and nothing is run.
 """
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,16 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
-from unshuffle.files.opening import read_bytes, shown
-from unshuffle.files.tensors import Tensor, check_dtype
+from unshuffle.files.opening import incomplete, read_bytes, shown
+from unshuffle.files.tensors import Stored
 from unshuffle.files.zip_file import Archive, open_zip
 
 # Kinds of arrays that are read, as NumPy calls them: numbers; also truth values and text.
 NUMBERS, ANYTHING = "fiu", "fiubU"
 
-_MAGIC = b"\x93NUMPY"
+MAGIC = b"\x93NUMPY"
+
+_OBJECTS = "O"
 _LENGTH_BYTES = {1: 2, 2: 4, 3: 4}  # of the header's length, by version of the format
 _HEADER_BYTES = 10_000
 _HEADER = re.compile(
@@ -32,15 +37,57 @@ _HEADER = re.compile(
 )
 
 
-def read_npz(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of an .npz archive, compressed or not, in the sequence of the file."""
-    tensors = {}
-    for name, array in open_npz(path).items():
-        stored_as = array.dtype.name
-        check_dtype(stored_as, f"{shown(path)}: tensor {shown(name)}")
-        held_as = "float32" if stored_as == "float16" else stored_as
-        tensors[name] = Tensor(np.array(array.read(), held_as, order="C"), stored_as)
-    return tensors
+def npz_arrays(archive: Archive) -> dict[str, Stored]:
+    """The arrays of a zip of .npy files, in the sequence of the zip."""
+    arrays: dict[str, Stored] = {}
+    for member, info in archive.members.items():
+        name = member.removesuffix(".npy")
+        what = f"{archive.where}: array {shown(name)}"
+        head = archive.read(member, _HEADER_BYTES)
+        array = _declared(head, NUMBERS + _OBJECTS, what, partial(archive.read, member))
+        if array.dtype.kind != _OBJECTS:
+            array.check_size(info.file_size)
+        arrays |= _stored(name, array)
+    return arrays
+
+
+def npy_arrays(content: bytes, where: str) -> dict[str, Stored]:
+    """The arrays of a file of .npy ones; one alone has the name "".
+
+    Equinox writes them one behind the other, and may begin with a line of its own.
+    """
+    at, found = content.find(MAGIC), list[StoredArray]()
+    while at < len(content):
+        what = f"{where}: array {len(found)}"
+        limits.check_count(len(found), limits.MEMBERS - 1, f"{where}: holds more arrays")
+        head = content[at : at + _HEADER_BYTES]
+        array = _declared(head, NUMBERS + _OBJECTS, what, lambda: content)
+        array = replace(array, start=at + array.start)
+        found.append(array)
+        at = array.start + array.nbytes
+        if array.dtype.kind == _OBJECTS:  # how long its pickle is, is not said
+            break
+        if at > len(content):
+            raise incomplete(where, ".npy", f"{at - len(content)} bytes are missing")
+    arrays: dict[str, Stored] = {}
+    for place, array in enumerate(found):
+        arrays |= _stored(str(place) if len(found) > 1 else "", array)
+    return arrays
+
+
+def _stored(name: str, array: "StoredArray") -> dict[str, Stored]:
+    """An array for a pile; an array of objects is as many as are found in it."""
+    if array.dtype.kind == _OBJECTS:
+        from unshuffle.files.torch_zip import pickled_arrays
+
+        inner = pickled_arrays(array.content()[array.start :], array.what)
+        return {f"{name}.{key}" if name and key else name or key: inner[key] for key in inner}
+
+    def numbers() -> NDArray[Any]:
+        held_as = "float32" if array.dtype.name == "float16" else array.dtype.name
+        return np.array(array.read(), held_as, order="C")
+
+    return {name: Stored(array.shape, array.dtype.name, array.what, numbers)}
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -54,22 +101,24 @@ def open_npz(path: Path, kinds: str = NUMBERS) -> dict[str, "StoredArray"]:
     They come by name, in the sequence of the file. Arrays of a kind that is not among `kinds`
     (`NUMBERS` or `ANYTHING`) are refused.
     """
-    archive = open_zip(path, read_bytes(path))
+    archive = open_zip(shown(path), read_bytes(path))
     arrays = {}
-    for member in archive.members:
+    for member, info in archive.members.items():
         if not member.endswith(".npy"):
             raise FileError(
                 f"{shown(path)}: member {shown(member)} is not a .npy array; save the arrays again "
                 "with numpy.savez"
             )
-        arrays[member.removesuffix(".npy")] = _declared(archive, member, kinds)
+        name = member.removesuffix(".npy")
+        what, head = f"{archive.where}: array {shown(name)}", archive.read(member, _HEADER_BYTES)
+        arrays[name] = _declared(head, kinds, what, partial(archive.read, member))
+        arrays[name].check_size(info.file_size)
     return arrays
 
 
-def _declared(archive: Archive, member: str, kinds: str) -> "StoredArray":
-    what = f"{archive.where}: array {shown(member.removesuffix('.npy'))}"
-    head = archive.read(member, _HEADER_BYTES)
-    length = _LENGTH_BYTES.get(head[6]) if len(head) > 12 and head[:6] == _MAGIC else None
+def _declared(head: bytes, kinds: str, what: str, content: Callable[[], bytes]) -> "StoredArray":
+    """The array whose .npy file begins with `head`."""
+    length = _LENGTH_BYTES.get(head[6]) if len(head) > 12 and head[:6] == MAGIC else None
     if length is None:
         raise FileError(f"{what} is not in the .npy format; save it again with numpy.savez")
     start = 8 + length + int.from_bytes(head[8 : 8 + length], "little")
@@ -85,36 +134,43 @@ def _declared(archive: Archive, member: str, kinds: str) -> "StoredArray":
     except TypeError as error:
         raise FileError(f"{what} has the unknown number format {shown(descr.decode())}") from error
     if dtype.kind not in kinds or not dtype.itemsize or len(shape) > limits.DIMENSIONS:
-        wanted = "real numbers" if kinds == NUMBERS else "real numbers, truth values or text"
+        wanted = "real numbers, truth values or text" if kinds == ANYTHING else "real numbers"
         raise FileError(
             f"{what} has {len(shape)} axes of {dtype.name}, but a matrix or vector of {wanted} "
             "is needed; convert it and save it again"
         )
-    size = archive.members[member].file_size - start
-    if math.prod(shape) * dtype.itemsize != size or math.prod(max(n, 1) for n in shape) > 2**62:
-        raise FileError(
-            f"{what} declares shape {shape} of {dtype.name}, but holds {size} bytes; copy or "
-            "download the file again"
-        )
-    return StoredArray(archive, member, what, start, dtype, shape, fortran == b"True")
+    return StoredArray(what, content, start, dtype, shape, fortran == b"True")
 
 
 @dataclass(frozen=True, eq=False)
 class StoredArray:
-    """An array in an archive that was not read yet; its shape agrees with the member's size."""
+    """An array that was not read yet."""
 
-    archive: Archive
-    member: str
     what: str  # its name for messages
-    start: int  # bytes of the member before its first number
+    content: Callable[[], bytes]  # reads its .npy file, and maybe what lies behind
+    start: int  # bytes of the file before its first number
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     fortran: bool  # whether the first axis runs fastest
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def check_size(self, size: int) -> None:
+        """Refuse a file of so many bytes if the array fills it not, or has axes beyond memory."""
+        extent = math.prod(max(n, 1) for n in self.shape) * self.dtype.itemsize
+        if self.nbytes != size - self.start or extent > 2**62:
+            raise FileError(
+                f"{self.what} declares shape {self.shape} of {self.dtype.name}, but holds "
+                f"{size - self.start} bytes; copy or download the file again"
+            )
+
     def read(self) -> NDArray[Any]:
         """Read the numbers, of `shape` and `dtype`; the array cannot be written to."""
-        content = self.archive.read(self.member)
-        flat = np.frombuffer(content, self.dtype, offset=self.start)
+        content, count = self.content(), math.prod(self.shape)
+        flat = np.frombuffer(content, self.dtype, count, self.start)
         if self.dtype.kind == "U":  # NumPy would make strings that Python does not have
             codes = np.frombuffer(content, f"{self.dtype.str[0]}u4", offset=self.start)
             wrong = codes[(codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))]

@@ -65,10 +65,10 @@ def read_text(path: str | os.PathLike[str], *, max_bytes: int = limits.TEXT_BYTE
         ) from error
 
 
-def incomplete(path: Path, format_name: str, reason: object) -> FileError:
+def incomplete(where: object, format_name: str, reason: object) -> FileError:
     """The error for a file that is cut short or of another format."""
     return FileError(
-        f"{shown(path)}: is not a complete {format_name} file ({shown(reason)}); was it copied or "
+        f"{shown(where)}: is not a complete {format_name} file ({shown(reason)}); was it copied or "
         "downloaded completely?"
     )
 

@@ -11,19 +11,21 @@ from unshuffle.files.opening import read_text, shown
 
 def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) -> dict[str, Any]:
     """Read a JSON object, whose values are unchecked; the errors end with the advice."""
-    text = read_text(path, max_bytes=max_bytes)
+    return parse_json(read_text(path, max_bytes=max_bytes), shown(path), advice)
+
+
+def parse_json(text: str, what: str, advice: str) -> dict[str, Any]:
+    """Parse a JSON object, whose values are unchecked; `what` names the text in messages."""
     if text.count("[") + text.count("{") > limits.JSON_PARTS:
-        raise FileError(
-            f"{shown(path)}: has more than {limits.JSON_PARTS} lists and objects; {advice}"
-        )
+        raise FileError(f"{what}: has more than {limits.JSON_PARTS} lists and objects; {advice}")
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise FileError(f"{shown(path)}: is not JSON (line {error.lineno}); {advice}") from error
+        raise FileError(f"{what}: is not JSON (line {error.lineno}); {advice}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
-        raise FileError(f"{shown(path)}: is no JSON that can be read; {advice}") from error
+        raise FileError(f"{what}: is no JSON that can be read; {advice}") from error
     if not isinstance(values, dict):
-        raise FileError(f"{shown(path)}: is no JSON object; {advice}")
+        raise FileError(f"{what}: is no JSON object; {advice}")
     return values
 
 

@@ -6,7 +6,6 @@ row of it.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ def restored(
     return numbers
 
 
-def restore(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+def restore(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """Replace the quantised tensors of a file, and what belongs to them, by float32 ones.
 
     The scale of `<name>` is called `<name>_scale` or `<name>.scale`, that of a weight also `scale`
@@ -61,10 +60,10 @@ def restore(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
         if tensor.stored_as in INTEGER_BYTES and name.endswith(("weight", "bias"))
     ]
     taken = sum(tensors[name].values.size * ITEM_BYTES["float32"] for name in quantised)
-    limits.check_growth(taken, limits.TOTAL_BYTES, shown(path))
+    limits.check_growth(taken, limits.TOTAL_BYTES, where)
     found = dict(tensors)
     for name in quantised:
-        tensor, what = tensors[name], f"{shown(path)}: tensor {shown(name)}"
+        tensor, what = tensors[name], f"{where}: tensor {shown(name)}"
         if tensor.stored_as not in QUANTISED:
             raise FileError(
                 f"{what} is stored as {tensor.stored_as}, but of integers only "

@@ -1,5 +1,7 @@
-"""A tensor as a file holds it, and the number formats that are read."""
+"""Tensors as files declare and hold them, and the number formats that are read."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +27,27 @@ class Tensor:
 
     values: NDArray[Any]
     stored_as: str
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """An array as a file declares it, and what reads its numbers; `what` names it in messages."""
+
+    shape: tuple[int, ...]
+    stored_as: str
+    what: str
+    numbers: Callable[[], NDArray[Any]]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that it takes when it is read, at most; empty axes count too."""
+        item = 8 if self.stored_as in ("float64", "int64") else 4
+        return math.prod(max(extent, 1) for extent in self.shape) * item
+
+    def read(self) -> Tensor:
+        """Read the numbers, if they are of a format that is read."""
+        check_dtype(self.stored_as, self.what)
+        return Tensor(self.numbers(), self.stored_as)
 
 
 def check_dtype(stored_as: str, what: str) -> None:

@@ -1,13 +1,14 @@
-"""Files written by `torch.save`, read without torch and without running their pickle.
+"""Zips that torch writes, read without torch and without running their pickles.
 
-Such a file is a zip: `<name>/data.pkl` describes the tensors, `<name>/data/<key>` are the storages
-that hold their numbers, and `<name>/byteorder` says how. The format is described in torch's notes
-on serialization semantics.
+A file of `torch.save` has `<name>/data.pkl`, which describes the arrays, `<name>/data/<key>`, the
+storages that hold their numbers, and `<name>/byteorder`. TorchScript adds a program, and
+`<name>/constants.pkl` with `<name>/constants/<key>`, where a frozen module keeps all it has. An
+exported program lists its weights as JSON. The formats are described in torch's notes on
+serialization semantics and in `torch.export`.
 """
 
-import math
-import re
-from pathlib import Path
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,80 +16,101 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
-from unshuffle.files.opening import read_bytes, shown
-from unshuffle.files.pickle_machine import Storage, StoredTensor, read_state_dict
-from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Tensor, check_dtype, decode
+from unshuffle.files.opening import shown
+from unshuffle.files.pickle_machine import (
+    Storage,
+    StoredTensor,
+    are_counts,
+    bytes_of,
+    is_legacy,
+    read_legacy,
+    read_pickle,
+)
+from unshuffle.files.plain import parse_json
+from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored, decode
 from unshuffle.files.zip_file import Archive, open_zip
 
-# Begins a pickle, and with it every file of torch before 1.6: an opcode and the protocol.
-_PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _RESAVE = "save it again with torch.save(module.state_dict(), path) in torch 1.6 or later"
+_EXPORTED = "weights_config.json"
+_EXPORTED_BEFORE = "serialized_state_dict.pt"  # by torch before 2.9
+
+# What an exported program calls the number formats (torch._export.serde.schema.ScalarType).
+_SCALARS = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32"}
+_SCALARS |= {8: "float64", 12: "bool", 13: "bfloat16"}
 
 
-def read_torch(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a state dict saved by torch 1.6 or later, in the sequence of the file.
+def is_torch(archive: Archive) -> bool:
+    """Whether a zip is one that torch writes."""
+    ends = ("/data.pkl", _EXPORTED, _EXPORTED_BEFORE)
+    return any(name.endswith(ends) for name in archive.members)
 
-    The device that its tensors were on does not matter. Nothing its pickle names is ever called.
-    """
-    content = read_bytes(path)
-    if _PICKLE.match(content):
+
+def torch_arrays(archive: Archive) -> dict[str, Stored]:
+    """The arrays of a file of torch, in the sequence of the file. Nothing in it is ever called."""
+    if inner := [name for name in archive.members if name.endswith(_EXPORTED_BEFORE)]:
+        return torch_arrays(open_zip(archive.where, archive.read(inner[0])))
+    if inner := [name for name in archive.members if name.endswith(_EXPORTED)]:
+        return _exported(archive, inner[0])
+    pickles = [name for name in archive.members if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
         raise FileError(
-            f"{shown(path)}: is a bare pickle, as torch before 1.6 wrote, not a zip; {_RESAVE}"
-        )
-    archive = open_zip(path, content)
-    root = _root(archive)
-    byteorder = "little"
-    if f"{root}byteorder" in archive.members:
-        byteorder = archive.read(f"{root}byteorder", 16).decode("ascii", "replace")
-    if byteorder not in ("little", "big"):
-        raise FileError(
-            f"{shown(path)}: its byte order is {shown(byteorder)}, not little or big; {_RESAVE}"
-        )
-    pickle = f"{root}data.pkl"
-    size = archive.members[pickle].file_size
-    what = f"{shown(path)}: its data.pkl holds {size} bytes"
-    limits.check_count(size, limits.HEADER_BYTES, what, _RESAVE)
-    described = read_state_dict(archive.read(pickle), shown(path))
-    return _tensors(described, archive, root, byteorder)
-
-
-def _root(archive: Archive) -> str:
-    """Folder of the archive that holds data.pkl, with its slash."""
-    names = archive.members
-    roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
-    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        raise FileError(
-            f"{archive.where}: is a TorchScript archive, which holds a program; load it with "
-            f"torch.jit.load and {_RESAVE}"
-        )
-    if len(roots) != 1:
-        raise FileError(
-            f"{archive.where}: is a zip with {len(roots)} members called data.pkl, where torch "
+            f"{archive.where}: is a zip with {len(pickles)} members called data.pkl, where torch "
             f"writes one; {_RESAVE}"
         )
-    return roots[0]
+    root = pickles[0].removesuffix("data.pkl")
+    return _pickled(archive, root, "data") or _pickled(archive, root, "constants")
 
 
-def _tensors(
-    described: dict[str, StoredTensor], archive: Archive, root: str, byteorder: str
-) -> dict[str, Tensor]:
-    storages: dict[Storage, NDArray[Any]] = {}  # tensors may share one
-    tensors = {}
-    taken = 0
-    for name, tensor in described.items():
-        storage, what = tensor.storage, f"{archive.where}: tensor {shown(name)}"
-        check_dtype(storage.stored_as, what)
-        # Repeated numbers and shared storages make tensors larger than their file.
-        taken += math.prod(max(extent, 1) for extent in tensor.shape) * 8
-        limits.check_growth(taken, archive.size, archive.where)
-        if storage not in storages:
-            storages[storage] = _numbers(storage, archive, root, byteorder)
-        tensors[name] = Tensor(_view(tensor, storages[storage], what), storage.stored_as)
-    return tensors
+def pickled_arrays(content: bytes, where: str) -> dict[str, Stored]:
+    """The arrays of a bare pickle, or of a file of torch before 1.6."""
+    described = (read_legacy if is_legacy(content) else read_pickle)(content, where)
+
+    def elsewhere(storage: Storage) -> NDArray[Any]:
+        raise FileError(f"{where}: its storage {shown(storage.key)} is missing; {_RESAVE}")
+
+    return {name: _stored(name, tensor, where, elsewhere) for name, tensor in described.items()}
 
 
-def _numbers(storage: Storage, archive: Archive, root: str, byteorder: str) -> NDArray[Any]:
-    member, what = f"{root}data/{storage.key}", f"{archive.where}: storage {shown(storage.key)}"
+def _pickled(archive: Archive, root: str, name: str) -> dict[str, Stored]:
+    pickle = f"{root}{name}.pkl"
+    if pickle not in archive.members:
+        return {}
+    size = archive.members[pickle].file_size
+    what = f"{archive.where}: its {name}.pkl holds {size} bytes"
+    limits.check_count(size, limits.HEADER_BYTES, what, _RESAVE)
+    described = read_pickle(archive.read(pickle), archive.where)
+    order = _byteorder(archive, root)
+    numbers = cache(partial(_numbers, archive=archive, folder=f"{root}{name}/", byteorder=order))
+    return {key: _stored(key, each, archive.where, numbers) for key, each in described.items()}
+
+
+def _byteorder(archive: Archive, root: str) -> str:
+    if f"{root}byteorder" not in archive.members:
+        return "little"
+    found = archive.read(f"{root}byteorder", 16).decode("ascii", "replace")
+    if found not in ("little", "big"):
+        raise FileError(
+            f"{archive.where}: its byte order is {shown(found)}, not little or big; {_RESAVE}"
+        )
+    return found
+
+
+def _stored(
+    name: str, tensor: StoredTensor, where: str, numbers: Callable[[Storage], NDArray[Any]]
+) -> Stored:
+    what, storage = f"{where}: tensor {shown(name)}", tensor.storage
+
+    def read() -> NDArray[Any]:
+        if storage.content is None:
+            return _view(tensor, numbers(storage), what)
+        held = storage.content[: storage.count * bytes_of(storage.stored_as)]
+        return _view(tensor, decode(held, storage.stored_as, storage.byteorder), what)
+
+    return Stored(tensor.shape, storage.stored_as, what, read)
+
+
+def _numbers(storage: Storage, archive: Archive, folder: str, byteorder: str) -> NDArray[Any]:
+    member, what = f"{folder}{storage.key}", f"{archive.where}: storage {shown(storage.key)}"
     if member not in archive.members:
         raise FileError(f"{what} is missing; copy or download the file again")
     size = archive.members[member].file_size
@@ -115,3 +137,36 @@ def _view(tensor: StoredTensor, numbers: NDArray[Any], what: str) -> NDArray[Any
     strides = [stride * size for stride in tensor.strides]
     start = tensor.offset * size
     return np.ndarray(tensor.shape, numbers.dtype, numbers, start, strides).copy()
+
+
+def _exported(archive: Archive, member: str) -> dict[str, Stored]:
+    """The weights of a program that `torch.export` has saved."""
+    folder, where = member[: member.rindex("/") + 1], archive.where
+    advice = "save the state dict alone: torch.save(program.state_dict, path)"
+    size = archive.members[member].file_size
+    what = f"{where}: its {_EXPORTED} holds {size} bytes"
+    limits.check_count(size, limits.HEADER_BYTES, what, advice)
+    text = archive.read(member).decode("utf-8", "replace")
+    listed = parse_json(text, f"{where}: its {_EXPORTED}", advice).get("config")
+    order = _byteorder(archive, folder.removesuffix("data/weights/"))
+    numbers = cache(partial(_numbers, archive=archive, folder=folder, byteorder=order))
+    arrays = {}
+    for name, declared in listed.items() if isinstance(listed, dict) else ():
+        try:
+            tensor = _declared(declared, archive, folder)
+        except (LookupError, TypeError) as error:
+            raise FileError(f"{where}: does not say what {shown(name)} is; {advice}") from error
+        arrays[name] = _stored(name, tensor, where, numbers)
+    return arrays
+
+
+def _declared(declared: Any, archive: Archive, folder: str) -> StoredTensor:
+    """The array that an entry of JSON describes; a LookupError or TypeError where it does not."""
+    meta, key = declared["tensor_meta"], declared["path_name"]
+    stored_as = _SCALARS[meta["dtype"]]
+    count = archive.members[folder + key].file_size // bytes_of(stored_as)
+    shape, strides = (tuple(n["as_int"] for n in meta[part]) for part in ("sizes", "strides"))
+    numbers = (meta["storage_offset"]["as_int"], *shape, *strides)
+    if not are_counts(numbers) or len(shape) != len(strides):
+        raise TypeError
+    return StoredTensor(Storage(key, stored_as, count), numbers[0], shape, strides)

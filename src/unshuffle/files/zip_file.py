@@ -5,7 +5,6 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
@@ -27,21 +26,21 @@ _DAMAGE = (
 )
 
 
-def open_zip(path: Path, content: bytes) -> "Archive":
-    """Read a zip's directory and check what its members declare; none of them is read yet."""
+def open_zip(where: str, content: bytes) -> "Archive":
+    """Read a zip's directory and check what its members declare; none of them is read yet.
+
+    `where` names the file in messages.
+    """
     # Python's reader builds an object for each entry: count them before it does.
     if content.count(_ENTRY) > limits.MEMBERS:
-        raise FileError(
-            f"{shown(path)}: has more than {limits.MEMBERS} members; is it the right file?"
-        )
+        raise FileError(f"{where}: has more than {limits.MEMBERS} members; is it the right file?")
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
     except _DAMAGE as error:
         raise FileError(
-            f"{shown(path)}: is not a complete zip archive ({shown(error)}); is its suffix "
-            "right, and was it copied or downloaded completely?"
+            f"{where}: is not a complete zip archive ({shown(error)}); was it copied or downloaded "
+            "completely?"
         ) from error
-    where = shown(path)
     members = archive.infolist()
     for member in members:
         _check_member(member, where)

@@ -68,19 +68,31 @@ def read_anatomy(pile: Pile, records: Records | None = None) -> Anatomy:
     A PileError names the pieces in the way. A RecordError says that the widths differ.
     """
     counts = Counter(piece.shape for piece in pile)
-    for hidden, width in counts:
+    dimensions = _dimensions(counts)
+    if dimensions is None:
+        raise PileError(_what_is_wrong(pile, counts, records))
+    width, hidden, outputs = dimensions
+    shapes = (hidden, width), (width, hidden), (outputs, width)
+    fitting = (tuple(i for i, piece in enumerate(pile) if piece.shape == one) for one in shapes)
+    anatomy = Anatomy(width, hidden, outputs, *fitting)
+    if records is not None:
+        _check_record(anatomy, records)
+    return anatomy
+
+
+def _dimensions(counts: Counter[Shape]) -> tuple[int, int, int] | None:
+    """Width, hidden width and outputs of the network that has so many matrices of these shapes."""
+    pieces = counts.total()
+    for hidden, width in counts if len(counts) <= 3 else ():
         for outputs, columns in counts:
-            if columns == width and counts == _network_shapes(len(pile), width, hidden, outputs):
-                shapes = (hidden, width), (width, hidden), (outputs, width)
-                fitting = (
-                    tuple(i for i, piece in enumerate(pile) if piece.shape == shape)
-                    for shape in shapes
-                )
-                anatomy = Anatomy(width, hidden, outputs, *fitting)
-                if records is not None:
-                    _check_record(anatomy, records)
-                return anatomy
-    raise PileError(_what_is_wrong(pile, counts, records))
+            if columns == width and counts == _network_shapes(pieces, width, hidden, outputs):
+                return width, hidden, outputs
+    return None
+
+
+def makes_network(shapes: Iterable[tuple[int, ...]]) -> bool:
+    """Whether matrices of these shapes are as many as the layers of a network."""
+    return _dimensions(Counter((rows, columns) for rows, columns in shapes)) is not None
 
 
 def check_biases(pile: Pile) -> None:

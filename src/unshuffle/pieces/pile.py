@@ -118,7 +118,8 @@ class Piece:
         if weight.ndim != 2 or 0 in weight.shape:
             raise PileError(
                 f"piece {name}: its weight has shape {weight.shape}, but a linear layer's "
-                "weight is a matrix with at least one row and column; leave this piece out"
+                "weight is a matrix with at least one row and column; a network with norms, "
+                "scales or convolutions is none of blocks x + out(a(inp(x)))"
             )
         if bias is None:
             return cls(name, {"weight": weight}, stored_as)
@@ -270,6 +271,17 @@ class Pile:
         pile.pieces = tuple(pieces)
         pile.__dict__.pop("dtype", None)  # what the pieces hold may be of another one
         return pile
+
+    def turned(self) -> "Pile | None":
+        """The same sequence with weights turned; None where lengths tell which way they lie."""
+        if self.detached or any(len({*piece.tensors["weight"].shape}) > 1 for piece in self.pieces):
+            return None
+
+        def turned(piece: Piece) -> Piece:
+            weight = np.ascontiguousarray(piece.weight.T)
+            return replace(piece, tensors={**piece.tensors, "weight": weight})
+
+        return self.in_sequence(map(turned, self.pieces))
 
     def with_columns(self, columns: Mapping[PieceId, Sequence[int]]) -> "Pile":
         """The same pile with the columns of some pieces in another sequence, by their ids."""

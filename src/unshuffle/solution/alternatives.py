@@ -24,7 +24,8 @@ class Problems:
     """What there is to order: a problem for each blueprint, the likeliest first.
 
     Each is made only when the search asks for it, and remembered. Without a blueprint they are the
-    activations, and the pieces that could be the last layer where shapes leave a choice. `start` is
+    activations, and, where shapes leave a choice, the pieces that could be the last layer and
+    whether weights map columns to rows. `start` is
     an arrangement to try before any other, from an earlier search.
     """
 
@@ -78,15 +79,19 @@ class Problems:
         yield problem
         chosen = self.pile.index[self.pairing.last]
         lasts = [chosen, *(other for other in anatomy.last if other != chosen)]
-        for last, activation in [*product(lasts, activations)][1:]:
-            yield self._paired(anatomy, anatomy.with_last(last), activation)[1]
+        # Frameworks differ in how weights lie; where all are square, no shape tells.
+        turned = self.pile.turned()
+        piles = [self.pile] if turned is None else [self.pile, turned]
+        for last, activation, pile in [*product(lasts, activations, piles)][1:]:
+            yield self._paired(anatomy, anatomy.with_last(last), activation, pile)[1]
 
     def _paired(
-        self, whole: Anatomy, anatomy: Anatomy, activation: Activation
+        self, whole: Anatomy, anatomy: Anatomy, activation: Activation, pile: Pile | None = None
     ) -> tuple[Pairing, Problem]:
+        pile = pile or self.pile
         with self.options.clock.phase("pair"):
             pairing = pair(
-                self.pile,
+                pile,
                 self.records,
                 signal=self.options.chosen_signal,
                 matching=self.options.matching,
@@ -95,7 +100,7 @@ class Problems:
                 clock=self.options.clock,
                 by=self.options.grouping,
             )
-        problem = problem_of(self.pile, self.records, whole, pairing, activation)
+        problem = problem_of(pile, self.records, whole, pairing, activation)
         return pairing, replace(problem, start=self.start)
 
 

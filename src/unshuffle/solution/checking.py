@@ -15,6 +15,7 @@ from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, pars
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
+from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.verification import Verification, require_predictions
 from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import certified
@@ -51,6 +52,16 @@ def verify(
     """
     pile, records = as_pile(pile), as_records(records)
     named = parse_answer(answer, pile)
+    found = _verified(pile, records, named, activation)
+    turned = None if found.outcome is Outcome.EXACT else pile.turned()
+    if turned is None:
+        return found
+    return min(found, _verified(turned, records, named, activation), key=lambda one: one.mse)
+
+
+def _verified(
+    pile: Pile, records: Records, named: Sequence[PieceId], activation: str | None
+) -> Verification:
     pile, order = join_answer(pile, named)
     anatomy = read_anatomy(pile, records)
     check_answer(pile, anatomy, order)

@@ -1,0 +1,114 @@
+"""Which of the arrays in a file are those of the network: a checkpoint holds others too."""
+
+import re
+from collections.abc import Mapping
+from itertools import takewhile
+
+from unshuffle.errors import FileError
+from unshuffle.files import limits
+from unshuffle.files.layers import place_of
+from unshuffle.files.opening import listed
+from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored
+from unshuffle.pieces.anatomy import makes_network
+
+# What lies below a name of this kind is the state of a training and no weight.
+_TRAINING = re.compile(
+    r"(exp_avg|exp_inf|max_exp_avg|momentum_buffer|square_avg|grad_avg|acc_delta|optim|opt_state"
+    r"|lr_scheduler|grad_scaler).*|.*_optimi[sz]ers?",
+    re.IGNORECASE,
+)
+_SEPARATORS = re.compile("[./]")
+_LEAST = 5  # matrices of a whole network: fewer are also what a block may have
+
+
+def network_in(
+    arrays: Mapping[str, Stored], where: str, wanted: str | None = None
+) -> dict[str, Stored]:
+    """The arrays of the network, without the state of its training.
+
+    Where those below one name make a whole network, and all together do not, it is those. `wanted`
+    is such a name, where there are several. What the names begin with in common is left out where
+    other arrays are.
+    """
+    kept = {name: array for name, array in arrays.items() if _may_be_of_network(name, array)}
+    if not holds_weights(kept) and any(map(_of_training, arrays)):
+        found = sorted({part for name in arrays for part in _parts(name) if _of_training(part)})
+        raise FileError(
+            f"{where}: holds the state of an optimiser ({listed(found, 3)}), whose moments have "
+            "the shapes of weights but are none; give the file that holds the model's state dict"
+        )
+    networks = _networks(kept)
+    if wanted is None and len(networks) > 1:
+        raise FileError(
+            f"{where}: holds {len(networks)} networks, {listed(networks)}; give the one that made "
+            f"the predictions, as in {where}::{networks[0]}"
+        )
+    name = wanted or next(iter(networks), "")
+    kept = {each: array for each, array in kept.items() if _below(each, name)}
+    if not kept and wanted:
+        raise FileError(f"{where}: holds nothing called {wanted}; there is {listed(networks)}")
+    if len(kept) == len(arrays):
+        return kept
+    heads = zip(*(_parts(each)[:-1] for each in kept), strict=False)
+    ahead = sum(1 for _ in takewhile(lambda same: len({*same}) == 1, heads))
+    return {_behind(each, ahead): array for each, array in kept.items()}
+
+
+def holds_weights(arrays: Mapping[str, Stored]) -> bool:
+    """Whether any of the arrays in a file may be a weight."""
+    return any(
+        array.shape
+        and not _of_training(name)
+        and (array.stored_as in ITEM_BYTES or place_of(name) is not None)
+        for name, array in arrays.items()
+    )
+
+
+def _may_be_of_network(name: str, array: Stored) -> bool:
+    """Whether it is no state of a training, nor of a format in which no weights are."""
+    of_weights = array.stored_as in ITEM_BYTES | INTEGER_BYTES
+    return (of_weights or place_of(name) is not None) and not _of_training(name)
+
+
+def _parts(name: str) -> list[str]:
+    return _SEPARATORS.split(name)
+
+
+def _of_training(name: str) -> bool:
+    return any(_TRAINING.fullmatch(part) for part in _parts(name))
+
+
+def _below(name: str, head: str) -> bool:
+    return not head or name.startswith((f"{head}.", f"{head}/"))
+
+
+def _behind(name: str, parts: int) -> str:
+    """A name without so many of its first parts."""
+    for _ in range(parts):
+        name = name[_SEPARATORS.search(name).end() :]  # type: ignore[union-attr]
+    return name
+
+
+def _networks(arrays: Mapping[str, Stored], head: str = "") -> list[str]:
+    """Names below which arrays make a whole network, and "" if all do."""
+    shapes = [array.shape[-2:] for array in arrays.values() for _ in range(_matrices(array.shape))]
+    if len(shapes) < _LEAST:
+        return []
+    if makes_network(shapes) or makes_network(shape[::-1] for shape in shapes):
+        return [head]
+    inner: dict[str, dict[str, Stored]] = {}
+    for name, array in arrays.items():
+        separator = _SEPARATORS.search(name, len(head) + bool(head))
+        if separator:
+            inner.setdefault(name[: separator.start()], {})[name] = array
+    return [
+        found
+        for name, below in inner.items()
+        if not _parts(name)[-1].isdecimal()  # blocks have numbers, and are no networks
+        for found in _networks(below, name)
+    ]
+
+
+def _matrices(shape: tuple[int, ...]) -> int:
+    """How many matrices an array is: a stack is as many as it is long."""
+    return 1 if len(shape) == 2 else min(shape[0], limits.PIECES) if len(shape) == 3 else 0

@@ -1,0 +1,73 @@
+"""Weights that a training keeps as parts of which they are computed.
+
+Weight normalisation (Salimans and Kingma, 2016) keeps a length g and a direction v, the weight
+being g v / |v|. Spectral normalisation (Miyato and others, 2018) divides a matrix by u·W·v, u and v
+being the singular vectors that its last steps have found. Pruning keeps a mask beside a matrix.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.files.tensors import Tensor
+
+Numbers = NDArray[np.float64]
+Shape = tuple[int, ...]
+
+
+def _weight_norm(g: Numbers, v: Numbers) -> Numbers:
+    """The lengths are those along the axes of which g has one place."""
+    axes = tuple(axis for axis in range(v.ndim) if g.ndim == 0 or g.shape[axis] == 1)
+    norms: Numbers = np.sqrt(np.square(v).sum(axis=axes, keepdims=True))
+    return g * (v / norms)
+
+
+def _are_lengths(g: Shape, v: Shape) -> bool:
+    one_for_each = len(g) == len(v) and all(a in (1, b) for a, b in zip(g, v, strict=True))
+    return len(v) > 1 and (not g or (one_for_each and 1 in g))
+
+
+def _spectral_norm(matrix: Numbers, u: Numbers, v: Numbers) -> Numbers:
+    return matrix / (u @ matrix @ v)
+
+
+def _are_vectors(matrix: Shape, u: Shape, v: Shape) -> bool:
+    return len(matrix) == 2 and u == matrix[:1] and v == matrix[1:]
+
+
+def _pruned(matrix: Numbers, mask: Numbers) -> Numbers:
+    return matrix * mask
+
+
+# What the parts of a weight are called behind its name, whether they fit, and what they make.
+_WAYS: tuple[tuple[tuple[str, ...], Callable[..., bool], Callable[..., Numbers]], ...] = (
+    (("_g", "_v"), _are_lengths, _weight_norm),
+    ((".original0", ".original1"), _are_lengths, _weight_norm),
+    (("_orig", "_u", "_v"), _are_vectors, _spectral_norm),
+    ((".original", ".0._u", ".0._v"), _are_vectors, _spectral_norm),
+    (("_orig", "_mask"), lambda matrix, mask: matrix == mask, _pruned),
+)
+
+
+def computed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Replace the parts of weights in a file by the weights; other tensors stay."""
+    made: dict[str, tuple[str, Tensor]] = {}  # by the first part, in whose place it stands
+    parts: set[str] = set()
+    for ends, fit, make in _WAYS:
+        for first in tensors:
+            base = first.removesuffix(ends[0])
+            names = [base + end for end in ends]
+            if base == first or not all(name in tensors for name in names):
+                continue
+            held = [tensors[name] for name in names]
+            if first in parts or not fit(*(each.values.shape for each in held)):
+                continue
+            matrix = max(held, key=lambda each: each.values.size)
+            with np.errstate(all="ignore"):  # a piece refuses what is not finite
+                weight = make(*(each.values.astype(np.float64) for each in held))
+            tensor = Tensor(weight.astype(matrix.values.dtype), matrix.stored_as)
+            made[first] = base.replace("parametrizations.", ""), tensor
+            parts.update(names)
+    kept = {name: (name, tensor) for name, tensor in tensors.items() if name not in parts}
+    return dict((made | kept)[name] for name in tensors if name in made or name in kept)

@@ -1,0 +1,97 @@
+"""Of what a checkpoint holds, the network is read; where there are several, they are named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unshuffle.errors import FileError
+from unshuffle.files import read_pile
+from unshuffle.pieces.anatomy import read_anatomy
+
+Arrays = dict[str, np.ndarray]
+
+
+def network(head: str, number: int, width: int = 4) -> Arrays:
+    """Seven layers, the numbers of which are all the same."""
+    shapes = [(6, width), (width, 6)] * 3 + [(1, width)]
+    arrays = {}
+    for n, shape in enumerate(shapes):
+        arrays[f"{head}layers.{n}.weight"] = np.full(shape, number, "f4")
+        arrays[f"{head}layers.{n}.bias"] = np.full(shape[0], number, "f4")
+    return arrays
+
+
+def moments(head: str) -> Arrays:
+    arrays = {}
+    for n, values in enumerate(network("", 9).values()):
+        arrays[f"{head}state.{n}.step"] = np.array(1.0)
+        for kind in ("exp_avg", "exp_avg_sq"):
+            arrays[f"{head}state.{n}.{kind}"] = values
+    return arrays
+
+
+def read(arrays: Arrays, folder: Path, choice: str = ""):
+    np.savez(folder / "all.npz", **arrays)
+    return read_pile(f"{folder / 'all.npz'}{choice}")
+
+
+OTHERS = {
+    "nothing": {},
+    "an optimiser": moments("optimizer_state_dict."),
+    "optimisers": moments("optimizer_states.0."),
+    "optax": {f"opt_state/0/mu/{name}": values for name, values in network("", 9).items()},
+    "keras": {"optimizer/vars/0": np.ones((6, 4)), "optimizer/vars/1": np.ones(4)},
+    "no weights": {
+        "rng": np.arange(9, dtype="u4"),
+        "mask": np.arange(5, dtype="i2"),
+        "n": np.array(1),
+    },
+    "another kind": {f"head.{n}.weight": np.ones((3, 4)) for n in range(6)},
+}
+
+
+@pytest.mark.parametrize("others", OTHERS)
+@pytest.mark.parametrize("head", ["", "model.", "state_dict.net."])
+def test_the_network_is_found(head: str, others: str, tmp_path: Path) -> None:
+    pile = read(network(head, 1) | OTHERS[others], tmp_path)
+    assert sorted(pile.ids) == [*range(7)]
+    assert {float(value) for piece in pile for value in piece.weight.ravel()} == {1.0}
+    assert read_anatomy(pile).blocks == 3
+
+
+def test_names_begin_behind_what_they_have_in_common(tmp_path: Path) -> None:
+    arrays = {name.replace("layers.0", "first"): v for name, v in network("a.b.", 1).items()}
+    assert "first" in read(arrays | moments("optim."), tmp_path).ids
+
+
+def test_several_networks_are_named_and_one_can_be_chosen(tmp_path: Path, refused) -> None:
+    both = network("state_dict.model.", 1) | network("state_dict.ema.", 2) | moments("optim.")
+    path = tmp_path / "all.npz"
+    told = "holds 2 networks, state_dict.model, state_dict.ema; give the one that made the "
+    with refused(FileError, path, told, f"{path}::state_dict.model"):
+        read(both, tmp_path)
+    for number, name in enumerate(["state_dict.model", "state_dict.ema"], start=1):
+        pile = read(both, tmp_path, f"::{name}")
+        assert {float(value) for piece in pile for value in piece.weight.ravel()} == {number}
+    with refused(FileError, path, "holds nothing called swa", "state_dict.ema"):
+        read(both, tmp_path, "::swa")
+
+
+def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
+    shapes = [(6, 4), (4, 6), (6, 4), (4, 6), (1, 4)]
+    arrays = {f"blocks.{n}.{k}.weight": np.ones(s) for n in range(3) for k, s in enumerate(shapes)}
+    assert len(read(arrays, tmp_path)) == 15
+
+
+@pytest.mark.parametrize(
+    ("arrays", "what"),
+    [
+        (moments(""), "exp_avg, exp_avg_sq"),
+        (moments("optimizer."), "optimizer"),
+        ({"state.0.momentum_buffer": np.ones((3, 4))}, "momentum_buffer"),
+    ],
+)
+def test_moments_are_no_weights(arrays: Arrays, what: str, tmp_path: Path, refused) -> None:
+    with refused(FileError, "all.npz", "state of an optimiser", what, "the model's state dict"):
+        read(arrays, tmp_path)

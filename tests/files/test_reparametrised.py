@@ -1,0 +1,57 @@
+"""Weights that are kept in parts are those that torch computes of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unshuffle.files import read_pile
+
+torch = pytest.importorskip("torch")
+utils = torch.nn.utils
+
+
+def pruned(layer):
+    from torch.nn.utils import prune
+
+    return prune.l1_unstructured(layer, "weight", 0.4)
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        utils.weight_norm,
+        lambda layer: utils.weight_norm(layer, dim=1),
+        lambda layer: utils.weight_norm(layer, dim=None),
+        utils.parametrizations.weight_norm,
+        utils.spectral_norm,
+        utils.parametrizations.spectral_norm,
+        pruned,
+    ],
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_parts_make_the_weight(keep, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(4, 3)
+    with torch.no_grad():
+        layer.weight *= torch.arange(1.0, 13).reshape(3, 4)
+    whole = layer.weight.detach().clone()
+    keep(layer)
+    layer.train()
+    layer(torch.ones(1, 4))  # spectral norms take a step
+    layer.eval()
+    layer(torch.ones(1, 4))
+    parts = {f"{n}.{name}": tensor for n in (2, 3) for name, tensor in layer.state_dict().items()}
+    torch.save(parts, tmp_path / "pile.pth")
+    pile = read_pile(tmp_path / "pile.pth")
+    assert sorted(pile.ids) == [2, 3]
+    expected = layer.weight.detach().numpy()
+    np.testing.assert_allclose(pile[0].weight, expected, rtol=5e-7, atol=1e-9)
+    assert pile[0].weight.dtype == np.float32
+    assert keep is not pruned or not np.array_equal(expected, whole.numpy())
+
+
+def test_matrices_that_only_have_such_names_stay(tmp_path: Path) -> None:
+    tensors = {"a.w_g": np.ones((3, 4)), "a.w_v": np.ones((3, 4)), "a.w_orig": np.ones((4, 3))}
+    np.savez(tmp_path / "pile.npz", **tensors)
+    assert sorted(read_pile(tmp_path / "pile.npz").ids) == ["a.g", "a.orig", "a.v"]
