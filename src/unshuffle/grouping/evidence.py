@@ -1,5 +1,6 @@
 """Evidence on which pieces share a block: log-odds for each two roles that share an axis."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,9 +38,18 @@ class EdgeOdds:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Log-odds of pieces sharing a block, edge by edge; what has no edge is never in doubt."""
+    """Log-odds of pieces sharing a block, edge by edge; what has no edge is never in doubt.
+
+    `units` are roles, two or more each, whose pieces the edges tie together beyond doubt, but not
+    to all others: a search exchanges them together.
+    """
 
     edges: tuple[EdgeOdds, ...]
+    units: tuple[tuple[int, ...], ...] = ()
+
+    def tied(self, roles: int) -> list[list[int]]:
+        """What is exchanged between blocks: each of so many roles by itself, then each unit."""
+        return [*([role] for role in range(roles)), *map(list, self.units)]
 
     def of(self, blocks: Arrangement) -> NDArray[np.float64]:
         """Log-odds of blocks, summed over the edges: shape (…, roles) gives shape (…,)."""
@@ -56,11 +66,11 @@ class Evidence:
         """Whether no block is ruled out."""
         return bool(np.isfinite(self.of(arrangement)).all())
 
-    def crossed(self, arrangement: Arrangement, role: int) -> NDArray[np.float64]:
-        """Log-odds of each block with the piece that each block has in a role: shape (K, K)."""
+    def crossed(self, arrangement: Arrangement, roles: Sequence[int]) -> NDArray[np.float64]:
+        """Log-odds of each block with the pieces that each block has in roles: shape (K, K)."""
         length = len(arrangement)
         blocks = np.repeat(arrangement[:, None], length, axis=1)
-        blocks[:, :, role] = arrangement[None, :, role]
+        blocks[:, :, roles] = arrangement[None, :, roles]
         return self.of(blocks)
 
     def touches(self, role: int) -> bool:
@@ -80,6 +90,5 @@ class Evidence:
         def multiplied(odds: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.multiply(odds, factor, where=np.isfinite(odds), out=odds.copy())
 
-        return Evidence(
-            tuple(replace(edge, log_odds=multiplied(edge.log_odds)) for edge in self.edges)
-        )
+        edges = (replace(edge, log_odds=multiplied(edge.log_odds)) for edge in self.edges)
+        return replace(self, edges=tuple(edges))

@@ -10,12 +10,15 @@ from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import Pairs, directed_couples, optimal_couples, optimal_matching
 from unshuffle.grouping.signals import Clues, Scores, log_norm_correlation
+from unshuffle.grouping.units import group_by_links
 from unshuffle.pieces.blueprint import Arrangement, Edge, Kind
 from unshuffle.pieces.pile import Floats, Pile
 
 
 def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
     """Group the pieces of a whole pile into blocks, by what the weights of two roles share.
+
+    Which axes that are is said by the edges of the kind; where it has none, they are found.
 
     Parameters
     ----------
@@ -30,6 +33,8 @@ def group(pile: Pile, kind: Kind) -> tuple[Arrangement, Evidence]:
         The blocks in any order, and the evidence on them. A role without an edge to a role whose
         pieces are known by their shapes has pieces in any sequence: the record has to tell.
     """
+    if not kind.edges:
+        return group_by_links(pile, kind)
     members = {
         role: [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(role)]
         for role in range(len(kind.roles))

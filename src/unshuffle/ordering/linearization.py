@@ -125,11 +125,19 @@ def replacement_effects(
     return effects.reshape(len(effects), len(at.residual))
 
 
-def exchange_effects(judge: Judge, at: Linearization, role: int) -> Floats:
-    """Effects of giving each place the piece that each other place has in a role.
+def exchange_effects(judge: Judge, at: Linearization, roles: Sequence[int]) -> Floats:
+    """Effects of giving each place the pieces that each other place has in one or more roles.
 
-    Entry (t, u), of shape (places, places, outputs * rows), puts the piece of place u in place t.
+    Entry (t, u), of shape (places, places, outputs * rows), puts the pieces of place u in place t.
     """
+    if len(roles) > 1:
+        arrangement = at.run.arrangement
+        count = len(arrangement)
+        changed = np.repeat(arrangement[:, None], count, axis=1)
+        changed[:, :, roles] = arrangement[None, :, roles]
+        places = np.repeat(np.arange(count), count).tolist()
+        each = replacement_effects(judge, at, places, changed.reshape(count**2, -1))
+        return each.reshape(count, count, -1)
     blocks = judge.bank.take(at.run.arrangement)
     states, adjoints = at.run.states, at.sensitivities
     length, outputs, rows = len(blocks), *adjoints.shape[1:3]
@@ -137,7 +145,7 @@ def exchange_effects(judge: Judge, at: Linearization, role: int) -> Floats:
     for t in range(length):
         x, g = states[t], adjoints[t + 1]
         here = project(g, states[t + 1] - x).T[:, None]  # (rows, 1, outputs)
-        steps = blocks.replaced(t, role, x, g)
+        steps = blocks.replaced(t, roles[0], x, g)
         effects[t] = (steps - here).transpose(1, 2, 0).reshape(length, -1)
     return effects
 

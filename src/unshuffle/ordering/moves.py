@@ -1,7 +1,8 @@
 """Moves: what a search can do to an arrangement, many at a time.
 
 A shift takes the block of one place to another. A swap exchanges the pieces of two slots of one
-class: of one role in two blocks, or of two roles in one block.
+class: of one role in two blocks, or of two roles in one block. Roles that the evidence ties
+together, a unit, are swapped between two blocks together too.
 """
 
 from dataclasses import dataclass, replace
@@ -24,6 +25,9 @@ from unshuffle.pieces.pile import Floats
 # Stands for the role in a shift, which moves whole blocks.
 NO_ROLE = -1
 
+# The fields of moves that are arrays.
+_ARRAYS = ("first", "second", "first_role", "second_role", "effects", "gains")
+
 
 @dataclass(frozen=True, eq=False)
 class Moves:
@@ -31,10 +35,13 @@ class Moves:
 
     first: Indices  # the places that they act on: a shift goes from the first
     second: Indices  # to the second
-    first_role: Indices  # the roles of the two slots of a swap; `NO_ROLE` for a shift
+    # The roles of the two slots of a swap; `NO_ROLE` for a shift. Numbers behind those of all roles
+    # are of units.
+    first_role: Indices
     second_role: Indices
     effects: Floats  # first-order changes of the predictions: shape (moves, equations)
     gains: Doubles  # changes of the log-odds of the blocks
+    units: tuple[tuple[int, ...], ...] = ()  # the roles of each unit
 
     def __len__(self) -> int:
         return len(self.first)
@@ -46,12 +53,13 @@ class Moves:
         return swaps
 
     def __add__(self, other: "Moves") -> "Moves":
-        names = self.__dataclass_fields__
-        return Moves(*(np.concatenate([getattr(each, n) for each in (self, other)]) for n in names))
+        pairs = ((getattr(self, name), getattr(other, name)) for name in _ARRAYS)
+        joined = dict(zip(_ARRAYS, map(np.concatenate, pairs), strict=True))
+        return replace(self, **joined, units=self.units or other.units)
 
     def take(self, chosen: Indices) -> "Moves":
         """Some of the moves."""
-        return Moves(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+        return replace(self, **{name: getattr(self, name)[chosen] for name in _ARRAYS})
 
     def with_effects(self, effects: Floats) -> "Moves":
         """The same moves with their effects on other rows."""
@@ -90,9 +98,27 @@ class Moves:
             if self.first_role[move] == NO_ROLE:
                 made = shifted(made, a, b)
             else:
-                one, other = (a, self.first_role[move]), (b, self.second_role[move])
-                made[one], made[other] = made[other], made[one]
+                one, other = self._slots(made, move)
+                made[a, one], made[b, other] = made[b, other], made[a, one]
         return made
+
+    def _slots(self, arrangement: Arrangement, move: int) -> tuple[list[int], list[int]]:
+        """The roles of the two blocks between which a swap exchanges pieces."""
+        roles = arrangement.shape[1]
+        one, other = int(self.first_role[move]), int(self.second_role[move])
+        if one < roles:
+            return [one], [other]
+        unit = [*self.units[one - roles]]
+        return unit, unit
+
+    def swapped(self, arrangement: Arrangement) -> tuple[Arrangement, Arrangement]:
+        """The two blocks of each swap as they are after it, two arrays of shape (moves, roles)."""
+        first, second = arrangement[self.first], arrangement[self.second]
+        for move in range(len(self)):
+            one, other = self._slots(arrangement, move)
+            a, b = self.first[move], self.second[move]
+            first[move, one], second[move, other] = arrangement[b, other], arrangement[a, one]
+        return first, second
 
 
 def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
@@ -120,9 +146,13 @@ def disturbed(
     for _ in range(int(rng.integers(1, moves + 1))):
         if roles > 1 and rng.random() < 0.5:
             a, b = (int(place) for place in rng.integers(length, size=2))
-            role = roles - 1 if roles == 2 else int(rng.integers(roles))
+            tied = evidence.tied(roles)
+            role = roles - 1 if roles == 2 else int(rng.integers(len(tied)))
             swapped = made.copy()
-            swapped[[a, b], role] = made[[b, a], role]
+            swapped[a, tied[role]], swapped[b, tied[role]] = (
+                made[b, tied[role]],
+                made[a, tied[role]],
+            )
             gain = evidence.of(swapped[[a, b]]).sum() - evidence.of(made[[a, b]]).sum()
             if gain > -length:
                 made = swapped
@@ -149,7 +179,7 @@ def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
 def all_swaps(
     judge: Judge, at: Linearization, evidence: Evidence, least_gain: float = -np.inf
 ) -> Moves:
-    """Exchange the pieces that each two blocks have in a role, for every role.
+    """Exchange the pieces that each two blocks have in a role, for every role and every unit.
 
     All are run as steps of their own, so this is for few rows. Only swaps that change the sum of
     the log-odds by more than the least gain are considered.
@@ -159,30 +189,25 @@ def all_swaps(
     every, other = np.triu_indices(length, 1)
     own = evidence.of(arrangement)
     moves = _no_moves(len(at.residual), at.residual.dtype)
-    for role in reversed(range(roles)):
-        crossed = evidence.crossed(arrangement, role)
+    for role, each in reversed([*enumerate(evidence.tied(roles))]):
+        crossed = evidence.crossed(arrangement, each)
         with np.errstate(invalid="ignore"):  # what is ruled out stays so
             gains = crossed[every, other] + crossed[other, every] - own[every] - own[other]
         admitted = gains > least_gain
         first, second = every[admitted], other[admitted]
         if len(first):
-            effects = exchange_effects(judge, at, role)
+            effects = exchange_effects(judge, at, each)
             both = (effects + effects.transpose(1, 0, 2))[first, second]
             kinds = np.full(len(first), role, np.intp)
-            moves += Moves(first, second, kinds, kinds, both, gains[admitted])
+            moves += Moves(first, second, kinds, kinds, both, gains[admitted], evidence.units)
     return moves
 
 
 def with_swap_effects(judge: Judge, at: Linearization, swaps: Moves) -> Moves:
-    """The same swaps, of one role each, with their effects on other rows, block by block."""
-    arrangement, each = at.run.arrangement, np.arange(len(swaps))
-    changed = []
-    for here, there in ((swaps.first, swaps.second), (swaps.second, swaps.first)):
-        blocks = arrangement[here]
-        blocks[each, swaps.first_role] = arrangement[there, swaps.second_role]
-        changed.append(replacement_effects(judge, at, here.tolist(), blocks))
-    effects, more = changed
-    effects += more
+    """The same swaps between blocks with their effects on other rows, block by block."""
+    first, second = swaps.swapped(at.run.arrangement)
+    effects = replacement_effects(judge, at, swaps.first.tolist(), first)
+    effects += replacement_effects(judge, at, swaps.second.tolist(), second)
     return swaps.with_effects(effects)
 
 

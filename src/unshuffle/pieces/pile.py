@@ -118,8 +118,8 @@ class Piece:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all tensors by name."""
-        return {name: values.shape for name, values in self.tensors.items()}
+        """Shapes of all tensors of real numbers by name; what counts batches serves training."""
+        return {n: values.shape for n, values in self.tensors.items() if values.dtype.kind == "f"}
 
     def __repr__(self) -> str:
         sizes = ", ".join("×".join(map(str, shape)) for shape in self.shapes.values())
@@ -203,7 +203,8 @@ class Pile:
         """The dtype the network computes in: float64 if any piece is float64, else float32."""
         biases = {bias.values.dtype for bias in self.biases}
         tensors = {values.dtype for piece in self.pieces for values in piece.tensors.values()}
-        return np.result_type(*tensors, *biases)
+        real = [one for one in tensors if one.kind == "f"]
+        return np.result_type(*real, *biases)
 
     @property
     def stored_as(self) -> tuple[str, ...]:

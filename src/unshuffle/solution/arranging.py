@@ -173,7 +173,8 @@ class Searching:
         rows, clock = options.rows, options.clock
         if options.strategy == "classic":
             rows = min(rows or CLASSIC_ROWS, len(problem.known))
-        return Workbench(self.alternatives, rng, goal, options.parameters, rows, clock=clock)
+        sketches = (each.sketch for each in self.alternatives)
+        return Workbench(sketches, rng, goal, options.parameters, rows, clock=clock)
 
     def solution(self) -> Solution:
         """What the search has come to, verified."""
@@ -220,7 +221,8 @@ def certified(
     exact = verdict.outcome is Outcome.EXACT
     if not (exact or finished):
         return replace(verdict, outcome=Outcome.UNDECIDED)
-    certificate = certify(problem, arrangement, verdict.tolerance.rms, tested)
+    rounding = problem.projected(verdict.tolerance.rms)
+    certificate = certify(problem.sketch, arrangement, rounding, tested)
     if certificate.refuted and not exact:
         return replace(verdict, outcome=Outcome.MISFIT)
     outcome = verdict.outcome if certificate.decided else Outcome.AMBIGUOUS
