@@ -23,7 +23,7 @@ def trained_like(family, seed=0):
     module = family()
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter.add_(0.1 * torch.randn_like(parameter))
     rng = np.random.default_rng(seed)
     module.train()
     with torch.no_grad():

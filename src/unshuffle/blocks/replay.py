@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.asking import Axis, hidden_axes
 from unshuffle.blocks.bank import LoopBank, LoopStack, Weights
 from unshuffle.errors import MissingExtraError, RecordError, UsageError
 from unshuffle.pieces.blueprint import Arrangement, Kind
@@ -342,6 +343,16 @@ class Replay:
     def own(self, block: str) -> Tensors:
         """The module's own tensors of a block."""
         return real_tensors(self.module.get_submodule(block))
+
+    def hidden(self) -> list[list[Axis]]:
+        """Axes of the tensors of a block that are the same hidden units, asked of the first one."""
+        state = self.enter(self.inputs)
+
+        def run(tensors: Mapping[str, Floats]) -> Floats:
+            return self.run({name: torch.tensor(one) for name, one in tensors.items()}, state)
+
+        own = self.own(self.blocks[0])
+        return hidden_axes(run, {name: one.numpy() for name, one in own.items()})
 
     # The two functions of a block.
 

@@ -6,6 +6,7 @@ together, a unit, are swapped between two blocks together too.
 """
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,24 @@ def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
     """The arrangement after the block of one place was taken to another."""
     rest = np.delete(arrangement, source, axis=0)
     return np.insert(rest, target, arrangement[source], axis=0)
+
+
+def neighbours(arrangement: Arrangement, evidence: Evidence) -> Indices:
+    """What all shifts, and the swaps that cost few log-odds, make of an arrangement.
+
+    The shape is (neighbours, blocks, roles). As in `disturbed`, a swap costs no more log-odds than
+    there are blocks.
+    """
+    length, roles = arrangement.shape
+    made = [shifted(arrangement, a, b) for a in range(length) for b in range(length) if a != b]
+    least = evidence.value(arrangement) - length
+    for each in evidence.tied(roles) if roles > 1 else ():
+        for a, b in combinations(range(length), 2):
+            swapped = arrangement.copy()
+            swapped[a, each], swapped[b, each] = arrangement[b, each], arrangement[a, each]
+            if evidence.value(swapped) > least:
+                made.append(swapped)
+    return np.array(made, np.intp).reshape(-1, length, roles)
 
 
 def disturbed(
