@@ -1,8 +1,8 @@
 """Which axes of a block's tensors are the same hidden units: found by asking the block itself.
 
 With random weights, two axes are changed together: two of their units change places, or a part of
-them changes sign. Where the block still computes the same, nothing else sees these units. So no list of
-architectures is needed.
+them changes sign. Where the block still computes the same, nothing else sees these units. So no
+list of architectures is needed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,16 +54,19 @@ def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Axi
         if length[one] != length[other] or any({one, other} <= each for each in found):
             continue
         between = [each for each in vectors if length[each[0]] == length[one]]
-        alike = any(same(change, (one, other)) for change in (_exchanged, *_NEGATIONS))
-        if alike or any(same(_exchanged, (one, other, *each)) for each in between):
+        if any(same(change, (one, other)) for change in _CHANGES):
             found = _joined(found, {one, other})
+            continue
+        normed = (each for each in between if same(_exchanged, (one, other, *each)))
+        if (norm := next(normed, None)) is not None:
+            found = _joined(found, {one, other, *norm})
     for one in axes:  # what is multiplied with such units, as a gate is
         for each in found:
             units = {one, *each}
-            if one not in each and len({length[axis] for axis in units}) == 1:
-                if same(_exchanged, sorted(units)):
-                    found = _joined(found, units)
-                    break
+            equal = len({tensors[name].shape[axis] for name, axis in units}) == 1
+            if one not in each and equal and same(_exchanged, sorted(units)):
+                found = _joined(found, units)
+                break
     return sorted(sorted(each) for each in found)
 
 
@@ -84,10 +87,11 @@ def _exchanged(values: Floats, axis: int) -> Floats:
 def _negated(part: int, values: Floats, axis: int) -> Floats:
     signs = np.ones(values.shape[axis])
     signs[: len(signs) // part] = -1
-    return values * np.expand_dims(signs, [k for k in range(values.ndim) if k != axis])
+    signed: Floats = values * signs.reshape([-1 if k == axis else 1 for k in range(values.ndim)])
+    return signed
 
 
-_NEGATIONS = tuple(partial(_negated, part) for part in PARTS)
+_CHANGES: tuple[Change, ...] = (_exchanged, *(partial(_negated, part) for part in PARTS))
 
 
 def _joined(found: list[frozenset[Axis]], units: set[Axis]) -> list[frozenset[Axis]]:
@@ -118,7 +122,8 @@ def _choices(axes: Sequence[Axis], tensors: Tensors) -> Iterator[list[Axis]]:
         biases[f"{name} {axis}"] = [
             (other, 0)
             for other, values in tensors.items()
-            if other.rpartition(".")[0] == owner and values.shape == (length,)
+            if other.rpartition(".")[0] == owner
+            and values.shape == (length,)
             and tensors[name].ndim > 1
         ]
     first = [one for key, each in biases.items() if key.endswith(" 0") for one in each]

@@ -14,6 +14,7 @@ import numpy as np
 
 from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.ends import Ends
+from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
 from unshuffle.pieces.blueprint import Axis, Kind, Role
 from unshuffle.pieces.pile import Pile
@@ -130,8 +131,9 @@ class ModuleBlueprint:
             {name: np.ascontiguousarray(piece.tensors[name], pile.dtype) for name in piece.shapes}
             for piece in pile
         ]
-        replay = Replay.of(self.module, self.stack.names, records, pile.dtype)
-        kind = replace(kind, hidden=_hidden(replay, keys))
+        with single_threaded_blas():
+            replay = Replay.of(self.module, self.stack.names, records, pile.dtype)
+            kind = replace(kind, hidden=_hidden(replay, keys))
         return ModuleBank.of(kind, keys, tensors, replay), ModuleEnds(replay)
 
     def _cut(self, pile: Pile) -> tuple[Kind, dict[str, dict[str, str]]]:
@@ -174,7 +176,9 @@ class ModuleBlueprint:
         )
 
 
-def _hidden(replay: "Replay", keys: Mapping[str, Mapping[str, str]]) -> tuple[tuple[Axis, ...], ...]:
+def _hidden(
+    replay: "Replay", keys: Mapping[str, Mapping[str, str]]
+) -> tuple[tuple[Axis, ...], ...]:
     """The axes of roles that are the same hidden units, asked of the first block."""
     place = {
         key: (number, name)

@@ -118,6 +118,12 @@ class Replay:
 
     def __post_init__(self) -> None:
         self.module = copy.deepcopy(self.module).to(self.dtype).eval().requires_grad_(False)
+        unknown = [one.name for one in self.records.fields if one.name not in self.parameters]
+        if unknown:
+            raise RecordError(
+                f"{self.records.name}: forward of {type(self.module).__name__} has no parameter "
+                f"{unknown[0]!r}; it has: {', '.join(self.parameters)}"
+            )
         count = max(len(self.records), 1)
         self.inputs = self.records.inputs[np.arange(SAMPLE) % count]
         with torch.no_grad():
@@ -346,10 +352,11 @@ class Replay:
 
     def hidden(self) -> list[list[Axis]]:
         """Axes of the tensors of a block that are the same hidden units, asked of the first one."""
-        state = self.enter(self.inputs)
+        state = self.enter(self.inputs[:1])
 
         def run(tensors: Mapping[str, Floats]) -> Floats:
-            return self.run({name: torch.tensor(one) for name, one in tensors.items()}, state)
+            after = self.run({name: torch.tensor(one) for name, one in tensors.items()}, state)
+            return after[:, : self.part.width]
 
         own = self.own(self.blocks[0])
         return hidden_axes(run, {name: one.numpy() for name, one in own.items()})

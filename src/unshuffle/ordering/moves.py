@@ -42,7 +42,7 @@ class Moves:
     second_role: Indices
     effects: Floats  # first-order changes of the predictions: shape (moves, equations)
     gains: Doubles  # changes of the log-odds of the blocks
-    units: tuple[tuple[int, ...], ...] = ()  # the roles of each unit
+    units: tuple[tuple[int, ...], ...] = ()  # the roles of each, and of their unions
 
     def __len__(self) -> int:
         return len(self.first)
@@ -218,7 +218,8 @@ def all_swaps(
             effects = exchange_effects(judge, at, each)
             both = (effects + effects.transpose(1, 0, 2))[first, second]
             kinds = np.full(len(first), role, np.intp)
-            moves += Moves(first, second, kinds, kinds, both, gains[admitted], evidence.units)
+            tied = tuple(map(tuple, evidence.tied(roles)[roles:]))
+            moves += Moves(first, second, kinds, kinds, both, gains[admitted], tied)
     return moves
 
 

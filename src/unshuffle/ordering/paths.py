@@ -28,27 +28,24 @@ def path_arrangements(problem: Problem) -> list[Arrangement]:
     length, roles = grouped.shape
     if length < 3 or problem.bank.kind.edges:
         return []
-    tied = [*evidence.units]
-    alone = {*range(roles)}.difference(*tied)
-    tied += [(role,) for role in sorted(alone)] if tied or roles == 1 else [tuple(sorted(alone))]
-    paths = [(unit, best_path(_similarity(problem, unit))) for unit in tied]
+    paths = [(part, best_path(_similarity(problem, part))) for part in evidence.parts(roles)]
     found = []
     for turned in product((False, True), repeat=min(len(paths), MOST_PATHS)):
         made = grouped.copy()
-        for k, (unit, path) in enumerate(paths):
+        for k, (part, path) in enumerate(paths):
             backward = turned[min(k, len(turned) - 1)]
-            made[:, unit] = grouped[path[::-1] if backward else path][:, unit]
+            made[:, part] = grouped[path[::-1] if backward else path][:, part]
         found.append(made)
     return found
 
 
-def _similarity(problem: Problem, unit: tuple[int, ...]) -> Similarity:
+def _similarity(problem: Problem, part: tuple[int, ...]) -> Similarity:
     """How alike the blocks are in some roles, in what they do with the stream."""
     kind = problem.bank.kind
     blocks = problem.bank.take(problem.grouped)
     weights = [blocks.weights(place) for place in range(len(blocks))]
     total = np.zeros((len(blocks), len(blocks)))
-    for role in unit:
+    for role in part:
         tensors = [each[kind.roles[role].name] for each in weights]
         for face in faces(tensors, kind, role):
             if face.hidden is None:
@@ -80,7 +77,9 @@ def best_path(similarity: Similarity) -> NDArray[np.intp]:
             for b in range(a + 1, length + 1):
                 rest, part = np.concatenate([path[:a], path[b:]]), path[a:b]
                 reversed_here = np.concatenate([path[:a], part[::-1], path[b:]])
-                moved = [np.insert(rest, at, part[::way]) for at in (0, len(rest)) for way in (1, -1)]
+                moved = [
+                    np.insert(rest, at, part[::way]) for at in (0, len(rest)) for way in (1, -1)
+                ]
                 if b - a <= 3:
                     moved += [np.insert(rest, at, part) for at in range(1, len(rest))]
                 best = max([reversed_here, *moved], key=lambda one: _value(similarity, one))

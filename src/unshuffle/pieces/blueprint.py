@@ -69,7 +69,9 @@ class Kind:
         shapes = self.roles[role].tensors
         if len(shapes[tensor]) == 1:
             length = shapes[tensor][0]
-            axes = ((n, k) for n, s in shapes.items() if len(s) > 1 for k in (0, 1) if s[k] == length)
+            axes = (
+                (n, k) for n, s in shapes.items() if len(s) > 1 for k in (0, 1) if s[k] == length
+            )
             tensor, axis = next(axes, (tensor, axis))
         wanted = role, tensor, axis
         return next((n for n, units in enumerate(self.hidden) if wanted in units), None)
