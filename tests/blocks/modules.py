@@ -54,7 +54,7 @@ class TransformerBlock(nn.Module):
 class Transformer(nn.Module):
     """Norms before attention and MLP; positions are learned."""
 
-    def __init__(self, blocks=5, width=24, hidden=48):
+    def __init__(self, blocks=4, width=16, hidden=32):
         super().__init__()
         self.tokens = nn.Embedding(VOCABULARY, width)
         self.positions = nn.Parameter(torch.randn(TOKENS, width) / 10)
@@ -101,7 +101,7 @@ class LlamaBlock(nn.Module):
 
 
 class Llama(nn.Module):
-    def __init__(self, blocks=5, width=24, hidden=48, heads=3):
+    def __init__(self, blocks=4, width=18, hidden=36, heads=3):
         super().__init__()
         self.tokens = nn.Embedding(VOCABULARY, width)
         self.layers = nn.ModuleList(LlamaBlock(width, hidden, heads) for _ in range(blocks))
@@ -133,7 +133,7 @@ class ConvolutionBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, blocks=5, channels=12):
+    def __init__(self, blocks=4, channels=12):
         super().__init__()
         self.stem = nn.Conv2d(1, channels, 3, padding=1)
         self.stage = nn.Sequential(*(ConvolutionBlock(channels) for _ in range(blocks)))
@@ -158,7 +158,7 @@ class ScaledBlock(nn.Module):
 class GatedNetwork(nn.Module):
     """Reads rows of numbers."""
 
-    def __init__(self, blocks=5, width=16, hidden=40):
+    def __init__(self, blocks=4, width=16, hidden=40):
         super().__init__()
         self.stem = nn.Linear(6, width)
         self.blocks = nn.ModuleList(ScaledBlock(width, hidden) for _ in range(blocks))
@@ -190,12 +190,19 @@ def stack_of(module):
     return name, [*getattr(module, name)]
 
 
+def output_of(module, inputs):
+    """What a module makes of inputs by name."""
+    dtype = next(module.parameters()).dtype
+    tensors = {name: torch.from_numpy(one) for name, one in inputs.items()}
+    output = module(**{n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()})
+    return output["logits"] if isinstance(output, dict) else output
+
+
 def recorded(module, rows, rng):
     """A record of a module."""
     inputs = inputs_of(module, rows, rng)
     with torch.no_grad():
-        output = module(**{name: torch.from_numpy(one) for name, one in inputs.items()})
-    return Records.named(inputs, output["logits"] if isinstance(output, dict) else output)
+        return Records.named(inputs, output_of(module, inputs))
 
 
 def dropped(module, rng, *, whole=False, told=True):

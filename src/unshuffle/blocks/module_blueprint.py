@@ -7,20 +7,23 @@ itself: the pieces of a pile say which.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.ends import Ends
+from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
-from unshuffle.pieces.blueprint import Kind, Role
+from unshuffle.pieces.blueprint import Axis, Kind, Role
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from unshuffle.blocks.replay import Replay
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -128,7 +131,9 @@ class ModuleBlueprint:
             {name: np.ascontiguousarray(piece.tensors[name], pile.dtype) for name in piece.shapes}
             for piece in pile
         ]
-        replay = Replay.of(self.module, self.stack.names, records, pile.dtype)
+        with single_threaded_blas():
+            replay = Replay.of(self.module, self.stack.names, records, pile.dtype)
+            kind = replace(kind, hidden=_hidden(replay, keys))
         return ModuleBank.of(kind, keys, tensors, replay), ModuleEnds(replay)
 
     def _cut(self, pile: Pile) -> tuple[Kind, dict[str, dict[str, str]]]:
@@ -169,6 +174,19 @@ class ModuleBlueprint:
             f"{found[wrong[0]]} pieces fit {names}, but the {blocks} blocks {kind.name} of the "
             f"module have {blocks * len(wrong)} such slots; each slot needs one piece"
         )
+
+
+def _hidden(
+    replay: "Replay", keys: Mapping[str, Mapping[str, str]]
+) -> tuple[tuple[Axis, ...], ...]:
+    """The axes of roles that are the same hidden units, asked of the first block."""
+    place = {
+        key: (number, name)
+        for number, names in enumerate(keys.values())
+        for name, key in names.items()
+    }
+    found = replay.in_dtype(np.float64).hidden()
+    return tuple(tuple((*place[name], axis) for name, axis in units) for units in found)
 
 
 def _frozen(shapes: Shapes) -> object:

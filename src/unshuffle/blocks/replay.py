@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.asking import Axis, hidden_axes
 from unshuffle.blocks.bank import LoopBank, LoopStack, Weights
 from unshuffle.errors import MissingExtraError, RecordError, UsageError
 from unshuffle.pieces.blueprint import Arrangement, Kind
@@ -117,6 +118,12 @@ class Replay:
 
     def __post_init__(self) -> None:
         self.module = copy.deepcopy(self.module).to(self.dtype).eval().requires_grad_(False)
+        unknown = [one.name for one in self.records.fields if one.name not in self.parameters]
+        if unknown:
+            raise RecordError(
+                f"{self.records.name}: forward of {type(self.module).__name__} has no parameter "
+                f"{unknown[0]!r}; it has: {', '.join(self.parameters)}"
+            )
         count = max(len(self.records), 1)
         self.inputs = self.records.inputs[np.arange(SAMPLE) % count]
         with torch.no_grad():
@@ -342,6 +349,17 @@ class Replay:
     def own(self, block: str) -> Tensors:
         """The module's own tensors of a block."""
         return real_tensors(self.module.get_submodule(block))
+
+    def hidden(self) -> list[list[Axis]]:
+        """Axes of the tensors of a block that are the same hidden units, asked of the first one."""
+        state = self.enter(self.inputs[:1])
+
+        def run(tensors: Mapping[str, Floats]) -> Floats:
+            after = self.run({name: torch.tensor(one) for name, one in tensors.items()}, state)
+            return after[:, : self.part.width]
+
+        own = self.own(self.blocks[0])
+        return hidden_axes(run, {name: one.numpy() for name, one in own.items()})
 
     # The two functions of a block.
 

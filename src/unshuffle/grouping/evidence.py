@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.pieces.blueprint import Arrangement
+
+MOST_PARTS = 4  # of a block, up to which all their unions are exchanged; of more, unions of two
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +50,20 @@ class Evidence:
     edges: tuple[EdgeOdds, ...]
     units: tuple[tuple[int, ...], ...] = ()
 
+    def parts(self, roles: int) -> list[tuple[int, ...]]:
+        """The units, and the roles that are in none, of so many roles."""
+        alone = {*range(roles)}.difference(*self.units)
+        return [*self.units, *((role,) for role in sorted(alone))]
+
     def tied(self, roles: int) -> list[list[int]]:
-        """What is exchanged between blocks: each of so many roles by itself, then each unit."""
-        return [*([role] for role in range(roles)), *map(list, self.units)]
+        """What is exchanged between blocks: each of so many roles, then units, then unions of parts.
+
+        Each of several parts may be right by itself, and be in the wrong block with others.
+        """
+        parts = self.parts(roles) if self.units else []
+        sizes = range(1, len(parts) if len(parts) <= MOST_PARTS else 3)
+        unions = (sum(some, ()) for size in sizes for some in combinations(parts, size))
+        return [*([role] for role in range(roles)), *(sorted(u) for u in unions if len(u) > 1)]
 
     def of(self, blocks: Arrangement) -> NDArray[np.float64]:
         """Log-odds of blocks, summed over the edges: shape (…, roles) gives shape (…,)."""

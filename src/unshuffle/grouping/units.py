@@ -7,14 +7,13 @@ in the other (their Gram matrices correlate), and units that are large in one ar
 (their norms correlate). The same holds, more weakly, of the stream: what neighbouring layers do
 with its directions is alike.
 
-No list says which axes two roles share. Every face of one role is held against every face of the
-other that has as many units, and a link counts where its best matching stands out from all other
-pairs, which no wrong orientation does.
+Which axes are the same hidden units is known from the kind; all others face the stream. A link
+counts where its best matching stands out from all other pairs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,20 +37,18 @@ class LinkParameters:
         Standard deviations of all other pairs by which the matched pairs of a link must stand out
         on average.
     surely
-        Standard deviations by which they must stand out more than those of random scores do.
+        Standard deviations by which those of a link by the stream must stand out more than those
+        of random scores do.
     draws
         Matchings of random scores that this is told from.
     rounds
         Rounds of assigning each role anew to the blocks that all links agree on.
-    most_units
-        Units of an axis up to which Gram matrices are compared; of longer axes so many are taken.
     """
 
     least: float = 3.0
     surely: float = 5.0
     draws: int = 100
     rounds: int = 4
-    most_units: int = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +56,7 @@ class Face:
     """An axis of the tensors in a role, by piece: (pieces, units, numbers of a unit)."""
 
     units: Floats
+    hidden: int | None  # the number of the hidden units that these are; None for the stream
 
     @property
     def length(self) -> int:
@@ -82,14 +80,14 @@ class Link:
         return odds
 
 
-def faces(tensors: Sequence[Floats], most_units: int) -> Iterator[Face]:
-    """The axes of tensors of one shape, a tensor for each piece."""
-    stacked = np.stack(tensors).astype(np.float64)
-    if stacked.ndim == 2:
-        yield Face(stacked[:, :, None])
-    for axis in (1, 2) if stacked.ndim > 2 else ():
-        units = np.moveaxis(stacked, axis, 1).reshape(len(stacked), stacked.shape[axis], -1)
-        yield Face(units[:, :most_units])
+def faces(tensors: Sequence[Mapping[str, Floats]], kind: Kind, role: int) -> Iterator[Face]:
+    """The axes of the tensors of pieces in a role."""
+    for name, shape in kind.shapes(role).items():
+        stacked = np.stack([each[name] for each in tensors]).astype(np.float64)
+        for axis in range(min(len(shape), 2)):
+            units = np.moveaxis(stacked, axis + 1, 1)
+            units = units.reshape(*units.shape[:2], -1)
+            yield Face(units, kind.units(role, name, axis))
 
 
 def links(roles: Mapping[int, Sequence[Face]], blocks: int, by: LinkParameters) -> list[Link]:
@@ -97,9 +95,12 @@ def links(roles: Mapping[int, Sequence[Face]], blocks: int, by: LinkParameters) 
     found: list[Link] = []
     least = _least(blocks, by)
     for a, b in combinations(roles, 2):
-        pairs = ((one, other) for one in roles[a] for other in roles[b])
-        scored = [_link(a, b, one, other) for one, other in pairs if one.length == other.length]
-        scored = [link for link in scored if link.strength >= least]
+        scored = []
+        for one, other in product(roles[a], roles[b]):
+            if one.length == other.length and one.hidden == other.hidden:
+                link = _link(a, b, one, other)
+                if link.strength >= (least if one.hidden is None else by.least):
+                    scored.append(link)
         found += sorted(scored, key=lambda link: -link.strength)[:1]
     return sorted(found, key=lambda link: -link.strength)
 
@@ -255,11 +256,6 @@ def group_by_links(
         members.append(np.array(fitting[alike.index(role) :: len(alike)], np.intp))
     told = [each[0] for each in kind.classes if len(each) == 1]
     of_role = {
-        role: [
-            face
-            for name in kind.shapes(role)
-            for face in faces([pile[p].tensors[name] for p in members[role]], by.most_units)
-        ]
-        for role in told
+        role: [*faces([pile[p].tensors for p in members[role]], kind, role)] for role in told
     }
     return linked(members, links(of_role, len(members[0]), by), by)

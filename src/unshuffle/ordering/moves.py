@@ -6,6 +6,7 @@ together, a unit, are swapped between two blocks together too.
 """
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class Moves:
     second_role: Indices
     effects: Floats  # first-order changes of the predictions: shape (moves, equations)
     gains: Doubles  # changes of the log-odds of the blocks
-    units: tuple[tuple[int, ...], ...] = ()  # the roles of each unit
+    units: tuple[tuple[int, ...], ...] = ()  # the roles of each, and of their unions
 
     def __len__(self) -> int:
         return len(self.first)
@@ -127,6 +128,24 @@ def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
     return np.insert(rest, target, arrangement[source], axis=0)
 
 
+def neighbours(arrangement: Arrangement, evidence: Evidence) -> Indices:
+    """What all shifts, and the swaps that cost few log-odds, make of an arrangement.
+
+    The shape is (neighbours, blocks, roles). As in `disturbed`, a swap costs no more log-odds than
+    there are blocks.
+    """
+    length, roles = arrangement.shape
+    made = [shifted(arrangement, a, b) for a in range(length) for b in range(length) if a != b]
+    least = evidence.value(arrangement) - length
+    for each in evidence.tied(roles) if roles > 1 else ():
+        for a, b in combinations(range(length), 2):
+            swapped = arrangement.copy()
+            swapped[a, each], swapped[b, each] = arrangement[b, each], arrangement[a, each]
+            if evidence.value(swapped) > least:
+                made.append(swapped)
+    return np.array(made, np.intp).reshape(-1, length, roles)
+
+
 def disturbed(
     arrangement: Arrangement,
     evidence: Evidence,
@@ -199,7 +218,8 @@ def all_swaps(
             effects = exchange_effects(judge, at, each)
             both = (effects + effects.transpose(1, 0, 2))[first, second]
             kinds = np.full(len(first), role, np.intp)
-            moves += Moves(first, second, kinds, kinds, both, gains[admitted], evidence.units)
+            tied = tuple(map(tuple, evidence.tied(roles)[roles:]))
+            moves += Moves(first, second, kinds, kinds, both, gains[admitted], tied)
     return moves
 
 

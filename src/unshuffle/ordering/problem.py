@@ -17,7 +17,7 @@ from unshuffle.pieces.records import Records
 # Outputs of a row up to which each is an equation of its own; of more, random projections are.
 MOST_OUTPUTS = 32
 # Projections of a row at least, and of all rows of a record together.
-LEAST_PROJECTIONS, EQUATIONS = 16, 512
+LEAST_PROJECTIONS, EQUATIONS = 16, 256
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import numpy as np
 from unshuffle.ordering.beam import BeamParameters
 from unshuffle.ordering.descent import DescentParameters
 from unshuffle.ordering.judge import Doubles, Judge, Run
+from unshuffle.ordering.paths import path_arrangements
 from unshuffle.ordering.population import PopulationParameters
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS
@@ -266,6 +267,7 @@ def rank_seeds(
     """
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
+    starts += path_arrangements(problem)
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
             if clock is not None and clock.out:
