@@ -73,15 +73,17 @@ def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Axi
 def _drawn(values: Floats, rng: np.random.Generator) -> Floats:
     """Random weights; a vector may be of variances or gains, so it is only shifted upwards."""
     if values.ndim < 2:
-        return (values + rng.uniform(0.1, 0.5, values.shape)).astype(values.dtype)
+        return values + rng.uniform(0.1, 0.5, values.shape).astype(values.dtype)
     fan_in = int(np.prod(values.shape[1:], dtype=int))
-    return (rng.normal(size=values.shape) / np.sqrt(fan_in)).astype(values.dtype)
+    drawn: Floats = rng.normal(size=values.shape).astype(values.dtype) / np.sqrt(fan_in)
+    return drawn
 
 
 def _exchanged(values: Floats, axis: int) -> Floats:
     units = np.arange(values.shape[axis])
     units[:2] = units[:2][::-1]
-    return np.take(values, units, axis)
+    exchanged: Floats = np.take(values, units, axis)
+    return exchanged
 
 
 def _negated(part: int, values: Floats, axis: int) -> Floats:

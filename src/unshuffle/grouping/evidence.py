@@ -56,7 +56,7 @@ class Evidence:
         return [*self.units, *((role,) for role in sorted(alone))]
 
     def tied(self, roles: int) -> list[list[int]]:
-        """What is exchanged between blocks: each of so many roles, then units, then unions of parts.
+        """What is exchanged between blocks: each of so many roles, units, and unions of parts.
 
         Each of several parts may be right by itself, and be in the wrong block with others.
         """

@@ -7,7 +7,8 @@ along which they are largest. Roles that nothing ties together have paths of the
 path either end may come first: the record has to tell.
 """
 
-from itertools import product
+from collections.abc import Iterator
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,12 @@ from unshuffle.grouping.units import Face, faces
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seriation import leading, likeness, off_diagonal
 from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.pile import Floats
 
 MOST_PATHS = 5  # of which all directions are tried; the others begin where the first begin
+
+MOVED = 3  # blocks that are moved together, at most
+LEAST_GAIN = 1e-9  # of similarity, below which a change is rounding
 
 Similarity = NDArray[np.float64]  # shape (blocks, blocks)
 
@@ -55,7 +60,7 @@ def _similarity(problem: Problem, part: tuple[int, ...]) -> Similarity:
     return total
 
 
-def _view(face: Face) -> NDArray[np.float64]:
+def _view(face: Face) -> Floats:
     """What blocks do with the stream: a Gram matrix off its diagonal, or a vector."""
     if face.units.shape[2] == 1:
         return face.units[:, :, 0]
@@ -69,23 +74,22 @@ def best_path(similarity: Similarity) -> NDArray[np.intp]:
     (2-opt, Croes 1958) or moved (or-opt, Or 1976) as long as that helps.
     """
     path = np.argsort(leading(similarity), kind="stable")
-    value, length = _value(similarity, path), len(path)
-    improved = True
-    while improved:
-        improved = False
-        for a in range(length):
-            for b in range(a + 1, length + 1):
-                rest, part = np.concatenate([path[:a], path[b:]]), path[a:b]
-                reversed_here = np.concatenate([path[:a], part[::-1], path[b:]])
-                moved = [
-                    np.insert(rest, at, part[::way]) for at in (0, len(rest)) for way in (1, -1)
-                ]
-                if b - a <= 3:
-                    moved += [np.insert(rest, at, part) for at in range(1, len(rest))]
-                best = max([reversed_here, *moved], key=lambda one: _value(similarity, one))
-                if _value(similarity, best) > value + 1e-9:
-                    path, value, improved = best, _value(similarity, best), True
-    return path
+    while True:
+        better = max(_changed(path), key=lambda one: _value(similarity, one))
+        if not _value(similarity, better) > _value(similarity, path) + LEAST_GAIN:
+            return path
+        path = better
+
+
+def _changed(path: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """The path with each part reversed, and each part of few blocks moved anywhere."""
+    length = len(path)
+    for a, b in combinations(range(length + 1), 2):
+        rest, part = np.concatenate([path[:a], path[b:]]), path[a:b]
+        yield np.insert(rest, a, part[::-1])
+        for at in range(len(rest) + 1) if b - a <= MOVED else (0, len(rest)):
+            yield np.insert(rest, at, part)
+            yield np.insert(rest, at, part[::-1])
 
 
 def _value(similarity: Similarity, path: NDArray[np.intp]) -> float:

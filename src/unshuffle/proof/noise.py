@@ -22,6 +22,7 @@ from unshuffle.pieces.records import Records
 
 MOST_ROWS = 4096  # rows, spread over the record, on which the residual is regressed
 TESTED_ROWS = 1024  # rows, spread over the record, that the kernel test compares with each other
+MOST_WIDTH = 512  # numbers of a state that are looked at; of wider ones, so many projections
 DEPTHS = 5  # states that rows are compared by, spread over the depth, inputs and end included
 RIDGE = 1e-3  # of the regression, relative to the mean square of the states
 FORETOLD = 4.0  # standard deviations of a chance correlation of that regression
@@ -76,6 +77,10 @@ def _states_and_residual(network: Network, known: Records) -> tuple[list[Floats]
     with np.errstate(over="ignore", invalid="ignore"):
         states = [x for depth, x in enumerate(network.states(known.inputs)) if depth in depths]
         residual: Floats = known.predictions - network.ends.leave(states[-1]).astype(np.float64)
+    width = states[0].shape[1]
+    if width > MOST_WIDTH:  # what projections show is a function of the states as well
+        probes = np.random.default_rng(0).normal(size=(width, MOST_WIDTH)) / np.sqrt(width)
+        states = [state @ probes.astype(state.dtype) for state in states]
     return states, residual
 
 
