@@ -20,6 +20,15 @@ FAMILIES = (modules.Transformer, modules.Llama, modules.ResNet, modules.GatedNet
 QUICK = (modules.ResNet, modules.GatedNetwork)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for each other take most of the time of so small networks."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def trained(family, rng, steps):
     """A module that was trained for some steps to do what another one of its family does."""
     torch.manual_seed(0)

@@ -124,7 +124,8 @@ class ModuleBlueprint:
         if the blocks of the module cannot be run one by one, and `RecordError` if the module
         cannot read the record.
         """
-        from unshuffle.blocks.replay import ModuleBank, ModuleEnds, Replay
+        from unshuffle.blocks.module_bank import ModuleBank, ModuleEnds
+        from unshuffle.blocks.replay import Replay
 
         kind, keys = self._cut(pile)
         tensors = [
@@ -221,7 +222,7 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
     >>> records = Records.named({"input_ids": ids}, prediction)
     >>> solve(read_pile("pieces"), records, blueprint=blueprint(module)).to_torch()
     """
-    from unshuffle.blocks.replay import real_tensors
+    from unshuffle.blocks.capture import real_tensors
 
     stacks = find_stacks({name: one.shape for name, one in real_tensors(module).items()})
     if not stacks:

@@ -20,85 +20,35 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from unshuffle.blocks.asking import Axis, hidden_axes
-from unshuffle.blocks.bank import LoopBank, LoopStack, Weights
-from unshuffle.errors import MissingExtraError, RecordError, UsageError
-from unshuffle.pieces.blueprint import Arrangement, Kind
+from unshuffle.blocks.capture import (
+    Call,
+    Leaves,
+    Part,
+    Tensors,
+    calls_of,
+    capture,
+    copied,
+    is_state,
+    real_tensors,
+)
+from unshuffle.errors import RecordError, UsageError
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
-
-try:
-    import torch
-    from torch import nn
-    from torch.func import functional_call
-    from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
-except ImportError as error:
-    raise MissingExtraError("PyTorch", "torch", "a network that is given as a module") from error
 
 SAMPLE = 3  # rows that the replay is compared with the module on
 AGREEMENT = 1e-3  # largest difference of a replay from the module, over the size of the states
 CHUNK = 1 << 20  # numbers of states that derivatives are computed of at a time
 
-# Names of the tensors of a block in its module, by role and by name in the role.
-Keys = Mapping[str, Mapping[str, str]]
-Leaves = list[Any]
-Tensors = Mapping[str, torch.Tensor]  # by their names in a module
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """What a block was called with, flattened, and what it gave."""
-
-    leaves: Leaves  # of positional and named arguments; tensors are copies
-    spec: TreeSpec
-    output: Leaves
-    output_spec: TreeSpec
-
-    @property
-    def given(self) -> torch.Tensor:
-        """The state behind the block: the first tensor that it gave."""
-        return next(leaf for leaf in self.output if _is_state(leaf))
-
 
 class CapturedError(Exception):
     """Ends a forward pass of which enough is known."""
-
-
-def _is_state(leaf: object) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.ndim > 1
-
-
-@dataclass(frozen=True)
-class Part:
-    """Numbers of a state that stand for a tensor: its shape without rows, and its dtype."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-    @property
-    def width(self) -> int:
-        """How many numbers there are for each row."""
-        return int(np.prod(self.shape, dtype=int))
-
-    def packed(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """A tensor as rows of finite numbers; masks may hold an infinity."""
-        return torch.nan_to_num(values.reshape(len(values), -1).to(dtype))
-
-    def unpacked(self, rows: torch.Tensor) -> torch.Tensor:
-        """The tensor that rows of numbers stand for."""
-        return rows.reshape(len(rows), *self.shape).to(self.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """What the block in one place is called with beside the state."""
-
-    template: Leaves  # arguments that are the same for all rows
-    spec: TreeSpec
-    state: int  # number of the argument that is the state
-    bound: Mapping[int, int]  # numbers of the arguments that depend on the row, to parts of a state
 
 
 @dataclass(eq=False)
@@ -165,63 +115,21 @@ class Replay:
     # What is found out of the module, once.
 
     def _capture(self) -> None:
-        calls, output = self._calls(self.inputs)
-        fewer, _ = self._calls(self.inputs[1:])
-        turned, _ = self._calls(self.inputs, self._turned())
-        given = calls[0].given
-        self.part = Part(tuple(given.shape[1:]), given.dtype)
-        self.parts: list[Part] = []
-        self.places: list[Place] = []
-        bound: dict[tuple[int, ...], int] = {}
-        captured: list[torch.Tensor] = []
-        for place, call in enumerate(calls):
-            number = self._state_of(calls, place)
-            depends: dict[int, int] = {}
-            for at, leaf in enumerate(call.leaves):
-                if at == number or not isinstance(leaf, torch.Tensor):
-                    continue
-                if not _same(leaf, turned[place].leaves[at]):
-                    raise UsageError(
-                        f"block {self.blocks[place]} is given more than the state by the blocks "
-                        f"before it (its argument {at + 1} follows from their weights), and only "
-                        "one tensor may go from block to block"
-                    )
-                if _same(leaf, fewer[place].leaves[at]):
-                    continue
-                if len(leaf) != len(self.inputs):
-                    raise UsageError(
-                        f"block {self.blocks[place]} is given an argument of shape "
-                        f"{tuple(leaf.shape)} that depends on the rows, but has no axis of rows"
-                    )
-                alike = (k for k, one in enumerate(captured) if _same(one, leaf))
-                depends[at] = next(alike, len(captured))
-                if depends[at] == len(captured):
-                    captured.append(leaf)
-                    self.parts.append(Part(tuple(leaf.shape[1:]), leaf.dtype))
-                    bound[place, at] = depends[at]
-            template = [
-                None if at in (number, *depends) else leaf for at, leaf in enumerate(call.leaves)
-            ]
-            self.places.append(Place(template, call.spec, number, depends))
-        self.bound = bound
-        self.returned = [(call.output, call.output_spec) for call in calls]
-        self.needs_inputs = False
-        self._compare(calls, output)
+        """See what the blocks are called with, and compare the replay with the module."""
 
-    def _state_of(self, calls: Sequence[Call], place: int) -> int:
-        """The number of the argument that is the state of a place."""
-        if place == 0:
-            if len(calls) > 1 and len(calls[0].leaves) == len(calls[1].leaves):
-                return self._state_of(calls, 1)
-            return next(at for at, leaf in enumerate(calls[0].leaves) if _is_state(leaf))
-        before = calls[place - 1].given
-        for at, leaf in enumerate(calls[place].leaves):
-            if isinstance(leaf, torch.Tensor) and _same(leaf, before):
-                return at
-        raise UsageError(
-            f"block {self.blocks[place]} is not given what block {self.blocks[place - 1]} has made "
-            "of the state; only blocks that follow each other directly make a stack"
-        )
+        def calls(inputs: Floats, tensors: Tensors) -> tuple[list[Call], torch.Tensor]:
+            self.blocks, found, output = calls_of(
+                self.module, self.blocks, lambda: self._forward(self.module, inputs, tensors)
+            )
+            return found, output
+
+        all_rows, output = calls(self.inputs, {})
+        fewer, _ = calls(self.inputs[1:], {})
+        turned, _ = calls(self.inputs, self._turned())
+        self.captured = capture(self.blocks, all_rows, fewer, turned)
+        self.part, self.parts = self.captured.part, [*self.captured.parts]
+        self.needs_inputs = False
+        self._compare(all_rows, output)
 
     def _turned(self) -> dict[str, torch.Tensor]:
         """The module's tensors with those of the blocks in the opposite order."""
@@ -230,51 +138,6 @@ class Replay:
             for one, other in zip(self.blocks, reversed(self.blocks), strict=True)
             for key, values in self.own(other).items()
         }
-
-    def _calls(
-        self, inputs: Floats, tensors: Tensors | None = None
-    ) -> tuple[list[Call], torch.Tensor]:
-        """What each block is called with on rows of inputs, and the output."""
-        calls: list[Call] = []
-        names: list[str] = []
-        module = self.module
-
-        def keep(name: str) -> Callable[..., None]:
-            def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
-                leaves, spec = tree_flatten((args, kwargs))
-                calls.append(Call([_copied(leaf) for leaf in leaves], spec, [], spec))
-                names.append(name)
-
-            return hook
-
-        def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            leaves, spec = tree_flatten(output)
-            call = calls[-1]
-            calls[-1] = Call(call.leaves, call.spec, [_copied(leaf) for leaf in leaves], spec)
-
-        hooks = []
-        for name in self.blocks:
-            block = module.get_submodule(name)
-            hooks.append(block.register_forward_pre_hook(keep(name), with_kwargs=True))
-            hooks.append(block.register_forward_hook(after, with_kwargs=True))
-        try:
-            output = self._forward(module, inputs, tensors or {})
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if sorted(names) != sorted(self.blocks):
-            twice = next((name for name in self.blocks if names.count(name) != 1), names[0])
-            raise UsageError(
-                f"block {twice} runs {names.count(twice)} times in a forward pass; each block of "
-                "the stack must run once"
-            )
-        self.blocks = tuple(names)
-        if any(not any(map(_is_state, call.output)) for call in calls):
-            raise UsageError(
-                f"block {self.blocks[0]} gives no tensor of real numbers; the first tensor that a "
-                "block gives must be the state"
-            )
-        return calls, output
 
     def _forward(self, module: nn.Module, inputs: Floats, tensors: Tensors) -> torch.Tensor:
         """The output of a module with other tensors for rows of inputs: shape (rows, outputs)."""
@@ -409,7 +272,7 @@ class Replay:
 
     def _by_place(self, x: Floats) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
         """The places that states are in, and the rows of each."""
-        places = np.clip(x[:, -1], 0, len(self.places) - 1).astype(int)
+        places = np.clip(x[:, -1], 0, len(self.captured.places) - 1).astype(int)
         if len(x) and (places == places[0]).all():
             yield int(places[0]), slice(None)
             return
@@ -418,7 +281,7 @@ class Replay:
 
     def _block(self, number: int, tensors: Tensors, states: torch.Tensor) -> torch.Tensor:
         """What the block of a place makes of the first numbers of states, shape (rows, numbers)."""
-        place = self.places[number]
+        place = self.captured.places[number]
         state, others = self._split(states)
         leaves = [*place.template]
         leaves[place.state] = state.clone()
@@ -427,7 +290,7 @@ class Replay:
         args, kwargs = tree_unflatten(leaves, place.spec)
         block = self._structure().get_submodule(self.blocks[number])
         found = tree_flatten(functional_call(block, dict(tensors), args, kwargs))[0]
-        return next(leaf for leaf in found if _is_state(leaf)).reshape(len(states), -1)
+        return next(leaf for leaf in found if is_state(leaf)).reshape(len(states), -1)
 
     def _split(self, states: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """A state as the tensor that goes from block to block, and those beside it."""
@@ -454,11 +317,12 @@ class Replay:
     def enter(self, inputs: Floats) -> Floats:
         """The first state of rows of inputs: shape (rows, width)."""
         module, calls = self._structure(), dict[int, Leaves]()
-        last = max((place for place, _ in self.bound), default=0)
+        sources = self.captured.sources
+        last = max((place for place, _ in sources), default=0)
 
         def keep(place: int) -> Callable[..., None]:
             def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
-                calls[place] = [_copied(leaf) for leaf in tree_flatten((args, kwargs))[0]]
+                calls[place] = [copied(leaf) for leaf in tree_flatten((args, kwargs))[0]]
                 if place == last:
                     raise CapturedError
 
@@ -468,7 +332,7 @@ class Replay:
             module.get_submodule(self.blocks[place]).register_forward_pre_hook(
                 keep(place), with_kwargs=True
             )
-            for place in {0, last, *(place for place, _ in self.bound)}
+            for place in {0, *(place for place, _ in sources)}
         ]
         try:
             with torch.no_grad():
@@ -478,9 +342,9 @@ class Replay:
         finally:
             for hook in hooks:
                 hook.remove()
-        first = calls[0][self.places[0].state]
+        first = calls[0][self.captured.places[0].state]
         packed = [self.part.packed(first, self.dtype)]
-        others = [calls[place][at] for place, at in self.bound]
+        others = [calls[place][at] for place, at in sources]
         if self.needs_inputs:
             others += self._arguments(inputs).values()
         packed += [
@@ -523,8 +387,8 @@ class Replay:
     def _skipped(self, module: nn.Module, state: torch.Tensor) -> Iterator[None]:
         """Let every block of a module give a state, whatever it is given."""
         blocks = [module.get_submodule(name) for name in self.blocks]
-        for block, (leaves, spec) in zip(blocks, self.returned, strict=True):
-            first = next(at for at, leaf in enumerate(leaves) if _is_state(leaf))
+        for block, (leaves, spec) in zip(blocks, self.captured.returned, strict=True):
+            first = next(at for at, leaf in enumerate(leaves) if is_state(leaf))
             output = tree_unflatten([*leaves[:first], state, *leaves[first + 1 :]], spec)
             block.forward = lambda *_, output=output, **__: output
         try:
@@ -538,116 +402,7 @@ def _torch_dtype(dtype: np.typing.DTypeLike) -> torch.dtype:
     return torch.float64 if np.dtype(dtype) == np.float64 else torch.float32
 
 
-def _copied(leaf: object) -> object:
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
-
-
-def _same(one: object, other: object) -> bool:
-    if not (isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)):
-        return one is other
-    return one.shape == other.shape and bool(torch.equal(one, other))
-
-
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors of one shape agree, beside the size of the second."""
     size = float(other.abs().max()) if other.numel() else 0.0
     return bool((one - other).abs().max() <= AGREEMENT * size)
-
-
-def real_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and persistent buffers of real numbers, by name; `UsageError` for no module."""
-    if not isinstance(module, nn.Module):
-        raise UsageError(
-            f"a blueprint is made from a torch.nn.Module, but this is a {type(module).__name__}"
-        )
-    tensors = module.state_dict(keep_vars=True)
-    return {name: one for name, one in tensors.items() if one.is_floating_point()}
-
-
-@dataclass(frozen=True, eq=False)
-class ModuleStack(LoopStack):
-    """Blocks of a module in a row."""
-
-    keys: Keys
-    replay: Replay
-
-    def tensors(self) -> dict[str, Floats]:
-        """Every tensor by its name in the module."""
-        return {
-            f"{self.replay.blocks[place]}.{self.keys[role][name]}": values
-            for place, block in enumerate(self.blocks)
-            for role, tensors in block.items()
-            for name, values in tensors.items()
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class ModuleBank(LoopBank):
-    """Runs any pieces as a block of a module."""
-
-    keys: Keys
-    replay: Replay
-
-    @classmethod
-    def of(
-        cls, kind: Kind, keys: Keys, tensors: Sequence[Mapping[str, Floats]], replay: Replay
-    ) -> "ModuleBank":
-        """A bank of pieces with tensors that have these names in a block."""
-
-        def in_block(weights: Weights) -> Tensors:
-            return {
-                keys[role][name]: torch.from_numpy(values)
-                for role, tensors in weights.items()
-                for name, values in tensors.items()
-            }
-
-        def run(weights: Weights, x: Floats) -> Floats:
-            return replay.in_dtype(x.dtype).run(in_block(weights), x)
-
-        def pull(weights: Weights, x: Floats, g: Floats) -> Floats:
-            return replay.in_dtype(x.dtype).pull(in_block(weights), x, g)
-
-        return cls(kind, run, pull, tensors, keys, replay)
-
-    def take(self, arrangement: Arrangement) -> ModuleStack:
-        """The blocks of an arrangement in a row."""
-        blocks = [self._weights(parts) for parts in arrangement]
-        return ModuleStack(self.kind, self.run, self.pull, blocks, self.keys, self.replay)
-
-
-@dataclass(frozen=True, eq=False)
-class ModuleEnds:
-    """What stands before and behind the blocks of a module, with its own weights."""
-
-    replay: Replay
-
-    @property
-    def dtype(self) -> np.dtype[np.floating]:
-        """The dtype that the network computes in."""
-        return np.dtype(str(self.replay.dtype).removeprefix("torch."))
-
-    def enter(self, inputs: Floats) -> Floats:
-        """The first state of rows of inputs; raises `UsageError` for rows of another width."""
-        width = self.replay.records.width
-        if inputs.ndim != 2 or inputs.shape[1] != width:
-            raise UsageError(
-                f"the network reads rows of {width} inputs, but got an array of shape "
-                f"{inputs.shape}; give it one of shape (rows, {width})"
-            )
-        return self.replay.enter(inputs)
-
-    def leave(self, state: Floats) -> Floats:
-        """The output, shape (rows, outputs), of last states."""
-        return self.replay.leave(state)
-
-    def pull(self, state: Floats, probes: Floats | None = None) -> Floats:
-        """Derivatives of the outputs, or of mixtures of them, by the last state."""
-        return self.replay.pull_ends(state, probes)
-
-    def tensors(self) -> dict[str, Floats]:
-        """Every tensor of the module under its own name, those of its blocks too."""
-        return {name: one.numpy() for name, one in self.replay.module.state_dict().items()}
-
-    def astype(self, dtype: np.typing.DTypeLike) -> "ModuleEnds":
-        """The same ends with their numbers in another dtype."""
-        return ModuleEnds(self.replay.in_dtype(dtype))

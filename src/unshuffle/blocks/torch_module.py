@@ -5,8 +5,8 @@ from functools import partial
 
 from unshuffle.blocks.activations import LEAKY
 from unshuffle.blocks.mlp import as_mlp
+from unshuffle.blocks.module_bank import ModuleStack
 from unshuffle.blocks.network import Network
-from unshuffle.blocks.replay import ModuleStack
 from unshuffle.errors import MissingExtraError
 
 try:
