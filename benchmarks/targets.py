@@ -259,10 +259,10 @@ def _trained(scratch: Path) -> bytes:
     """The state of a training, after two epochs."""
     import torch
 
-    from unshuffle.oracle.training import Checkpoint, write_checkpoint
+    from unshuffle.oracle.training import TrainingState, write_checkpoint
 
     weights, moments = {"0.weight": torch.ones(2, 3)}, {"0.weight.exp_avg": torch.zeros(2, 3)}
-    write_checkpoint(scratch / "t", Checkpoint(weights, moments, (0.5, 0.25), 3.0), "a" * 24)
+    write_checkpoint(scratch / "t", TrainingState(weights, moments, (0.5, 0.25), 3.0), "a" * 24)
     return (scratch / "t").read_bytes()
 
 

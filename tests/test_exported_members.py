@@ -20,6 +20,7 @@ def test_public_names():
         "Trace",
         "UnshuffleError",
         "__version__",
+        "blueprint",
         "checkpoint",
         "pair",
         "read_pile",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unshuffle.blocks.mlp import MlpNetwork as MlpNetwork
+    from unshuffle.blocks.module_blueprint import blueprint as blueprint
     from unshuffle.blocks.network import Network as Network
     from unshuffle.errors import UnshuffleError as UnshuffleError
     from unshuffle.files import read_pile as read_pile
@@ -44,6 +45,7 @@ _HOME = {
     "Solution": "unshuffle.solution.solution",
     "Trace": "unshuffle.ordering.trace",
     "UnshuffleError": "unshuffle.errors",
+    "blueprint": "unshuffle.blocks.module_blueprint",
     "checkpoint": "unshuffle.solution.checkpointing",
     "pair": "unshuffle.grouping",
     "read_pile": "unshuffle.files",

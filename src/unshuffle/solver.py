@@ -128,7 +128,7 @@ def solve(
     True
     """
     pile, records = as_pile(pile), as_records(records)
-    for one, name, does in ((blueprint, "blueprint", "bank"), (checkpoint, "checkpoint", "claim")):
+    for one, name, does in ((blueprint, "blueprint", "parts"), (checkpoint, "checkpoint", "claim")):
         if one is not None and not hasattr(one, does):
             raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
     if blueprint is not None:

@@ -48,7 +48,7 @@ def test_the_order_of_the_blocks_does_not_matter(evidence, arrangement):
 
 @pytest.mark.parametrize("role", range(ROLES))
 def test_swaps_gain_what_the_blocks_with_other_pieces_have_more(evidence, arrangement, role):
-    crossed, own = evidence.crossed(arrangement, role, role), evidence.of(arrangement)
+    crossed, own = evidence.crossed(arrangement, [role], [role]), evidence.of(arrangement)
     np.testing.assert_allclose(crossed.diagonal(), own)
     for a, b in product(range(BLOCKS), repeat=2):
         other = arrangement[a].copy()
@@ -62,7 +62,7 @@ def test_swaps_gain_what_the_blocks_with_other_pieces_have_more(evidence, arrang
 
 def test_blocks_may_have_the_piece_of_another_role(evidence, arrangement):
     for role, source in product(range(ROLES), repeat=2):
-        crossed = evidence.crossed(arrangement, role, source)
+        crossed = evidence.crossed(arrangement, [role], [source])
         for a, b in product(range(BLOCKS), repeat=2):
             other = arrangement[a].copy()
             other[role] = arrangement[b, source]

@@ -183,7 +183,7 @@ def test_exchanges_agree_with_replacements(loose, rng, activation, role):
     case = loose(outputs=2, activation=activation)
     arrangement = rng.permutation(case.right)
     at = linearize(case.judge, case.judge.run(arrangement))
-    effects = exchange_effects(case.judge, at, role, role)
+    effects = exchange_effects(case.judge, at, [role], [role])
     for t in range(5):
         blocks = np.repeat(arrangement[[t]], 5, axis=0)
         blocks[:, role] = arrangement[:, role]
@@ -197,7 +197,7 @@ def test_exchanges_between_roles_agree_with_replacements(square, rng, role, sour
     case = square(4, outputs=2)
     arrangement = rng.permutation(case.right)
     at = linearize(case.judge, case.judge.run(arrangement))
-    effects = exchange_effects(case.judge, at, role, source)
+    effects = exchange_effects(case.judge, at, [role], [source])
     for t in range(4):
         blocks = np.repeat(arrangement[[t]], 4, axis=0)
         blocks[:, role] = arrangement[:, source]

@@ -63,6 +63,14 @@ def test_a_piece_may_have_any_tensors(rng):
             Piece(7, bad)
 
 
+def test_what_counts_beside_weights_is_no_weight(rng):
+    kernel, counted = rng.normal(size=(2, 3)).astype(np.float32), np.array(7)
+    part = Piece("norm", {"kernel": kernel, "shift": [0, 1], "batches": counted})
+    assert part.shapes == {"kernel": (2, 3), "shift": (2,)}
+    assert part.tensors["batches"].dtype == counted.dtype
+    assert Piece("whole", {"kernel": np.eye(2, dtype=int)}).shapes == {"kernel": (2, 2)}
+
+
 def test_pieces_of_any_kind_are_in_a_sequence_that_names_do_not_influence(rng):
     listed = [
         {

@@ -52,6 +52,9 @@ class Stack(Protocol):
     def weights(self, place: int) -> Weights:
         """The tensors of one block."""
 
+    def tensors(self) -> dict[str, Floats]:
+        """Every tensor by its name in the network."""
+
     def copy(self) -> Self:
         """The same blocks in memory of their own."""
 
@@ -60,6 +63,16 @@ class Stack(Protocol):
 
     def astype(self, dtype: np.typing.DTypeLike) -> Self:
         """The same blocks with their numbers in another dtype."""
+
+
+def named(blocks: Stack) -> dict[str, Floats]:
+    """Every tensor of blocks by its name, such as ``blocks.0.inp.weight``."""
+    return {
+        f"blocks.{place}.{role}.{name}": values
+        for place in range(len(blocks))
+        for role, tensors in blocks.weights(place).items()
+        for name, values in tensors.items()
+    }
 
 
 class Bank(Protocol):
@@ -106,7 +119,7 @@ class LoopStack:
     def __str__(self) -> str:
         return self.kind.name
 
-    def __getitem__(self, places: slice) -> "LoopStack":
+    def __getitem__(self, places: slice) -> Self:
         return replace(self, blocks=self.blocks[places])
 
     def apply(self, place: int, x: Floats) -> Floats:
@@ -136,7 +149,11 @@ class LoopStack:
         """The tensors of one block."""
         return self.blocks[place]
 
-    def copy(self) -> "LoopStack":
+    def tensors(self) -> dict[str, Floats]:
+        """Every tensor by its name in the network."""
+        return named(self)
+
+    def copy(self) -> Self:
         """The same blocks in a list of their own."""
         return replace(self, blocks=[*self.blocks])
 
@@ -144,7 +161,7 @@ class LoopStack:
         """Put another of the blocks in a place; the one that was there is gone."""
         self.blocks[place] = self.blocks[other]
 
-    def astype(self, dtype: np.typing.DTypeLike) -> "LoopStack":
+    def astype(self, dtype: np.typing.DTypeLike) -> Self:
         """The same blocks with their numbers in another dtype."""
         blocks: list[Weights] = [
             {

@@ -10,20 +10,14 @@ from unshuffle.blocks.ends import Ends
 from unshuffle.errors import PileError
 from unshuffle.pieces.blueprint import Kind
 from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.records import Records
 
 
 class Blueprint(Protocol):
     """A network without its weights, and what its blocks compute."""
 
-    @property
-    def kind(self) -> Kind:
-        """The kind of its blocks."""
-
-    def bank(self, pile: Pile) -> Bank:
-        """The blocks that the pieces of a pile can make."""
-
-    def ends(self, pile: Pile) -> Ends:
-        """What stands before and behind the blocks."""
+    def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
+        """The blocks that the pieces of a pile can make, and what stands before and behind them."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,10 @@ class LoopBlueprint:
     apply: Apply
     pullback: Pullback
     given_ends: Ends
+
+    def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
+        """The blocks that the pieces of a pile can make, and the ends in the dtype of the pile."""
+        return self.bank(pile), self.ends(pile)
 
     def bank(self, pile: Pile) -> Bank:
         """The blocks that the pieces of a pile can make.

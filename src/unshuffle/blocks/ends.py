@@ -22,8 +22,12 @@ class Ends(Protocol):
     def leave(self, state: Floats) -> Floats:
         """Predictions, shape (rows, outputs), of last states, shape (rows, width)."""
 
-    def pull(self, state: Floats) -> Floats:
-        """Derivatives of each output by the last state: shape (outputs, rows, width)."""
+    def pull(self, state: Floats, probes: Floats | None = None) -> Floats:
+        """Derivatives of each output by the last state: shape (outputs, rows, width).
+
+        With probes, shape (directions, outputs), those of the outputs along these directions:
+        shape (directions, rows, width).
+        """
 
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name."""
@@ -69,9 +73,10 @@ class Linear:
 
     leave = __call__
 
-    def pull(self, state: Floats) -> Floats:
-        """The rows of the weight, the same for each state."""
-        weight = self.weight[:, None]
+    def pull(self, state: Floats, probes: Floats | None = None) -> Floats:
+        """The rows of the weight, or mixtures of them, the same for each state."""
+        weight = self.weight if probes is None else probes.astype(self.dtype) @ self.weight
+        weight = weight[:, None]
         return np.broadcast_to(weight, (len(weight), *state.shape))
 
     def tensors(self) -> dict[str, Floats]:
@@ -81,3 +86,46 @@ class Linear:
     def astype(self, dtype: np.typing.DTypeLike) -> "Linear":
         """The same map with its numbers in another dtype."""
         return Linear(self.weight.astype(dtype, copy=False), self.bias.astype(dtype, copy=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """Ends whose outputs are random projections of those of others: few equations for many outputs.
+
+    The probes have shape (directions, outputs) and independent entries of variance 1 / outputs, so
+    mean squared errors of projections are, on average, those of the outputs (Johnson &
+    Lindenstrauss 1984).
+    """
+
+    ends: Ends
+    probes: Floats
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """The dtype that the network computes in."""
+        return self.ends.dtype
+
+    def enter(self, inputs: Floats) -> Floats:
+        """The first state."""
+        return self.ends.enter(inputs)
+
+    def leave(self, state: Floats) -> Floats:
+        """Projections of the outputs, shape (rows, directions)."""
+        return self.of(self.ends.leave(state)).astype(self.dtype)
+
+    def of(self, outputs: Floats) -> Floats:
+        """Projections of outputs, (rows, outputs), in double precision: (rows, directions)."""
+        projections: Floats = outputs.astype(np.float64) @ self.probes.T
+        return projections
+
+    def pull(self, state: Floats, probes: Floats | None = None) -> Floats:
+        """Derivatives of each projection by the last state: shape (directions, rows, width)."""
+        return self.ends.pull(state, self.probes if probes is None else probes @ self.probes)
+
+    def tensors(self) -> dict[str, Floats]:
+        """Every tensor by its name."""
+        return self.ends.tensors()
+
+    def astype(self, dtype: np.typing.DTypeLike) -> "Projected":
+        """The same ends with their numbers in another dtype."""
+        return Projected(self.ends.astype(dtype), self.probes)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import RELU, Activation
-from unshuffle.blocks.bank import Bank, Mixtures, Weights
+from unshuffle.blocks.bank import Bank, Mixtures, Weights, named
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.network import Network
 from unshuffle.errors import UsageError
@@ -144,6 +144,10 @@ class MlpStack(_Layers):
             "inp": {"weight": self.inp_weight[place], "bias": self.inp_bias[place]},
             "out": {"weight": self.out_weight[place], "bias": self.out_bias[place]},
         }
+
+    def tensors(self) -> dict[str, Floats]:
+        """Every tensor by its name in the network."""
+        return named(self)
 
     def overwrite(self, place: int, other: int) -> None:
         """Put another of the blocks in a place; the one that was there is gone."""

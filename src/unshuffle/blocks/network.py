@@ -120,13 +120,9 @@ class Network:
 
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name, such as ``blocks.0.inp.weight`` or ``last.bias``."""
-        named = {
-            f"blocks.{place}.{role}.{name}": values
-            for place in range(len(self.blocks))
-            for role, tensors in self.blocks.weights(place).items()
-            for name, values in tensors.items()
-        }
-        return named | self.ends.tensors()
+        blocks = self.blocks.tensors()
+        # The ends of a module have all its tensors, those of its blocks too, with other values.
+        return blocks | self.ends.tensors() | blocks
 
     def __repr__(self) -> str:
         return f"Network({len(self.blocks)} × [{self.blocks}], {self.ends}, {self.ends.dtype})"

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -33,13 +34,22 @@ def _libraries(loaded: tuple[bool, ...]) -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def single_threaded_blas() -> AbstractContextManager[Any]:
-    """Run the BLAS in one thread meanwhile.
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Run the BLAS, and PyTorch if it is loaded, in one thread meanwhile.
 
     Many small products are faster with whole batches in parallel than with a parallel BLAS, and
     their rounding then does not depend on the number of cores. A library that is loaded meanwhile
     is not limited: SciPy has a BLAS of its own.
     """
     loaded = tuple(name in sys.modules for name in ("numpy", "scipy.linalg", "torch"))
-    limit: AbstractContextManager[Any] = _libraries(loaded).limit(limits=1, user_api="blas")
-    return limit
+    torch: Any = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch is not None else 1
+    with _libraries(loaded).limit(limits=1, user_api="blas"):
+        if before > 1:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            if before > 1:
+                torch.set_num_threads(before)

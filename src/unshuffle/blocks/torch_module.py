@@ -5,6 +5,7 @@ from functools import partial
 
 from unshuffle.blocks.activations import LEAKY
 from unshuffle.blocks.mlp import as_mlp
+from unshuffle.blocks.module_bank import ModuleStack
 from unshuffle.blocks.network import Network
 from unshuffle.errors import MissingExtraError
 
@@ -53,8 +54,10 @@ class ResidualNetwork(nn.Module):
         return self.last(self.blocks(x))
 
 
-def to_torch(network: Network) -> ResidualNetwork:
+def to_torch(network: Network) -> nn.Module:
     """Copy a network into a module of the same dtype on the CPU, in evaluation mode."""
+    if isinstance(network.blocks, ModuleStack):
+        return network.blocks.replay.filled(network.tensors())
     network = as_mlp(network)
     blocks = network.blocks
     module = ResidualNetwork(

@@ -1,11 +1,15 @@
 """Evidence on which pieces share a block: log-odds for each two roles that share an axis."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.pieces.blueprint import Arrangement
+
+MOST_PARTS = 4  # of a block, up to which all their unions are exchanged; of more, unions of two
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +41,29 @@ class EdgeOdds:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Log-odds of pieces sharing a block, edge by edge; what has no edge is never in doubt."""
+    """Log-odds of pieces sharing a block, edge by edge; what has no edge is never in doubt.
+
+    `units` are roles, two or more each, whose pieces the edges tie together beyond doubt, but not
+    to all others: a search exchanges them together.
+    """
 
     edges: tuple[EdgeOdds, ...]
+    units: tuple[tuple[int, ...], ...] = ()
+
+    def parts(self, roles: int) -> list[tuple[int, ...]]:
+        """The units, and the roles that are in none, of so many roles."""
+        alone = {*range(roles)}.difference(*self.units)
+        return [*self.units, *((role,) for role in sorted(alone))]
+
+    def tied(self, roles: int) -> list[list[int]]:
+        """What is exchanged between blocks: each of so many roles, units, and unions of parts.
+
+        Each of several parts may be right by itself, and be in the wrong block with others.
+        """
+        parts = self.parts(roles) if self.units else []
+        sizes = range(1, len(parts) if len(parts) <= MOST_PARTS else 3)
+        unions = (sum(some, ()) for size in sizes for some in combinations(parts, size))
+        return [*([role] for role in range(roles)), *(sorted(u) for u in unions if len(u) > 1)]
 
     def of(self, blocks: Arrangement) -> NDArray[np.float64]:
         """Log-odds of blocks, summed over the edges: shape (…, roles) gives shape (…,)."""
@@ -56,11 +80,13 @@ class Evidence:
         """Whether no block is ruled out."""
         return bool(np.isfinite(self.of(arrangement)).all())
 
-    def crossed(self, arrangement: Arrangement, role: int, source: int) -> NDArray[np.float64]:
-        """Log-odds of each block with, in a role, each block's piece of a source role: (K, K)."""
+    def crossed(
+        self, arrangement: Arrangement, roles: Sequence[int], sources: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """Log-odds of each block with, in roles, each block's pieces of source roles: (K, K)."""
         length = len(arrangement)
         blocks = np.repeat(arrangement[:, None], length, axis=1)
-        blocks[:, :, role] = arrangement[None, :, source]
+        blocks[:, :, roles] = arrangement[None, :, sources]
         return self.of(blocks)
 
     def touches(self, role: int) -> bool:
@@ -80,6 +106,5 @@ class Evidence:
         def multiplied(odds: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.multiply(odds, factor, where=np.isfinite(odds), out=odds.copy())
 
-        return Evidence(
-            tuple(replace(edge, log_odds=multiplied(edge.log_odds)) for edge in self.edges)
-        )
+        edges = (replace(edge, log_odds=multiplied(edge.log_odds)) for edge in self.edges)
+        return replace(self, edges=tuple(edges))

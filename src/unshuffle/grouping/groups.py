@@ -12,6 +12,7 @@ from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import Pairs, directed_couples, optimal_couples, optimal_matching
 from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.grouping.signals import Clues, Scores, log_norm_correlation
+from unshuffle.grouping.units import group_by_links
 from unshuffle.pieces.blueprint import Arrangement, Edge, Kind
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, Pile
@@ -24,6 +25,8 @@ def group(
     by: GroupingParameters | None = None,
 ) -> tuple[Arrangement, Evidence]:
     """Group the pieces of a whole pile into blocks, by what the weights of two roles share.
+
+    Which axes that are is said by the edges of the kind; where it has none, they are found.
 
     Parameters
     ----------
@@ -42,6 +45,8 @@ def group(
         The blocks in any order, and the evidence on them. A role without an edge to a role whose
         pieces are known by their shapes has pieces in any sequence: the record has to tell.
     """
+    if not kind.edges:
+        return group_by_links(pile, kind)
     clues_on = partial(Clues, clock=clock or Clock(), by=by or GroupingParameters())
     members = {
         role: [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(role)]

@@ -13,7 +13,14 @@ import numpy as np
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.judge import Indices, Judge, Run
 from unshuffle.ordering.linearization import Linearization, linearize
-from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, with_swap_effects
+from unshuffle.ordering.moves import (
+    Moves,
+    all_swaps,
+    neighbours,
+    shift_moves,
+    turn_moves,
+    with_swap_effects,
+)
 from unshuffle.ordering.reassignment import ReassignmentParameters, reassignments
 from unshuffle.ordering.selection import SelectionParameters, promising, pursuit, regression
 from unshuffle.ordering.trace import Step
@@ -40,6 +47,9 @@ class DescentParameters:
         Swaps of pieces that are scored on all rows.
     singles
         Single moves that are judged where no set of moves helps.
+    neighbours
+        Single moves up to which all are judged, where a kind has no edges that say more of them:
+        far from the answer first-order effects say little of such blocks.
     slow
         A round that lowers the error by a smaller part than this is followed by a wider one.
     selection, reassignment
@@ -51,6 +61,7 @@ class DescentParameters:
     screened_rows: int = 48
     swaps: int = 64
     singles: int = 24
+    neighbours: int = 2000
     slow: float = 1e-3
     selection: SelectionParameters = field(default_factory=SelectionParameters)
     reassignment: ReassignmentParameters = field(default_factory=ReassignmentParameters)
@@ -80,13 +91,14 @@ def descent_round(
     A set that fails is halved. The effort is 0 for adjacent swaps of blocks, 1 for wider shifts
     too, 2 for swaps of pieces too.
     """
-    best = run
-    tested: list[float] = []
+    best, tested = run, list[float]()
+    if effort == 1 and not judge.bank.kind.edges:
+        best, tested = _best_neighbour(judge, run, evidence, by.neighbours)
     for arrangements in _proposed(judge, linearize(judge, run), evidence, effort, by):
-        best, errors = lowest(judge, run, arrangements, evidence)
-        tested += errors
         if best is not run:
             break
+        best, errors = lowest(judge, run, arrangements, evidence)
+        tested += errors
     before, after = objective(run, evidence), objective(best, evidence)
     slow = not after < before + len(run) / 2 * np.log1p(-by.slow)
     return Round(best, tested, best is not run, effort + 1 if slow else 0)
@@ -131,6 +143,20 @@ def lowest(
     candidates = judge.runs(arrangements, after=run)
     best = min([run, *candidates], key=lambda each: objective(each, evidence))
     return best, [candidate.error for candidate in candidates]
+
+
+def _best_neighbour(
+    judge: Judge, run: Run, evidence: Evidence, most: int
+) -> tuple[Run, list[float]]:
+    """Judge all single moves that the evidence admits; return the best, or what stands."""
+    candidates = neighbours(run.arrangement, evidence)
+    if not 0 < len(candidates) <= most:
+        return run, []
+    errors = judge.errors(run, candidates)
+    lowered = np.maximum(errors, np.finfo(float).tiny)
+    objectives = len(run) / 2 * np.log(lowered) - evidence.of(candidates).sum(axis=1)
+    best = candidates[int(objectives.argmin())]
+    return lowest(judge, run, [best], evidence)[0], errors.tolist()
 
 
 def _proposed(

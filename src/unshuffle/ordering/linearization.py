@@ -125,15 +125,25 @@ def replacement_effects(
     return effects.reshape(len(effects), len(at.residual))
 
 
-def exchange_effects(judge: Judge, at: Linearization, role: int, source: int) -> Floats:
-    """Effects of giving each place, in a role, the piece that each place has in a source role.
+def exchange_effects(
+    judge: Judge, at: Linearization, roles: Sequence[int], sources: Sequence[int]
+) -> Floats:
+    """Effects of giving each place, in some roles, the pieces of each place in source roles.
 
-    Entry (t, u), of shape (places, places, outputs * rows), puts the piece of place u in place t.
+    Entry (t, u), of shape (places, places, outputs * rows), puts the pieces of place u in place t.
     """
-    blocks = others = judge.bank.take(at.run.arrangement)
-    if source != role:
-        donors = at.run.arrangement.copy()
-        donors[:, role] = donors[:, source]  # nothing else of them is looked at
+    arrangement = at.run.arrangement
+    if len(roles) > 1:
+        count = len(arrangement)
+        changed = np.repeat(arrangement[:, None], count, axis=1)
+        changed[:, :, roles] = arrangement[None, :, sources]
+        places = np.repeat(np.arange(count), count).tolist()
+        each = replacement_effects(judge, at, places, changed.reshape(count**2, -1))
+        return each.reshape(count, count, -1)
+    blocks = others = judge.bank.take(arrangement)
+    if [*sources] != [*roles]:
+        donors = arrangement.copy()
+        donors[:, roles] = donors[:, sources]  # nothing else of them is looked at
         others = judge.bank.take(donors)
     states, adjoints = at.run.states, at.adjoints
     length, outputs, rows = len(blocks), *adjoints.shape[1:3]
@@ -141,7 +151,7 @@ def exchange_effects(judge: Judge, at: Linearization, role: int, source: int) ->
     for t in range(length):
         x, g = states[t], adjoints[t + 1]
         here = project(g, states[t + 1] - x).T[:, None]  # (rows, 1, outputs)
-        steps = blocks.replaced(t, role, others, x, g)
+        steps = blocks.replaced(t, roles[0], others, x, g)
         effects[t] = (steps - here).transpose(1, 2, 0).reshape(length, -1)
     return effects
 

@@ -1,10 +1,12 @@
 """Moves: what a search can do to an arrangement, many at a time.
 
 A shift takes the block of one place to another. A swap exchanges the pieces of any two slots of
-one class: of one role or of two, in two blocks or in one.
+one class: of one role or of two, in two blocks or in one. Roles that the evidence ties together, a
+unit, are swapped between two blocks together too.
 """
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,9 @@ from unshuffle.pieces.pile import Floats
 # Stands for the role in a shift, which moves whole blocks.
 NO_ROLE = -1
 
+# The fields of moves that are arrays.
+_ARRAYS = ("first", "second", "first_role", "second_role", "effects", "gains")
+
 
 @dataclass(frozen=True, eq=False)
 class Moves:
@@ -31,10 +36,13 @@ class Moves:
 
     first: Indices  # the places that they act on: a shift goes from the first
     second: Indices  # to the second
-    first_role: Indices  # the roles of the two slots of a swap; `NO_ROLE` for a shift
+    # The roles of the two slots of a swap; `NO_ROLE` for a shift. Numbers behind those of all roles
+    # are of units.
+    first_role: Indices
     second_role: Indices
     effects: Floats  # first-order changes of the predictions: shape (moves, equations)
     gains: Doubles  # changes of the log-odds of the blocks
+    units: tuple[tuple[int, ...], ...] = ()  # the roles of each, and of their unions
 
     def __len__(self) -> int:
         return len(self.first)
@@ -46,12 +54,13 @@ class Moves:
         return swaps
 
     def __add__(self, other: "Moves") -> "Moves":
-        names = self.__dataclass_fields__
-        return Moves(*(np.concatenate([getattr(each, n) for each in (self, other)]) for n in names))
+        pairs = ((getattr(self, name), getattr(other, name)) for name in _ARRAYS)
+        joined = dict(zip(_ARRAYS, map(np.concatenate, pairs), strict=True))
+        return replace(self, **joined, units=self.units or other.units)
 
     def take(self, chosen: Indices) -> "Moves":
         """Some of the moves."""
-        return Moves(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+        return replace(self, **{name: getattr(self, name)[chosen] for name in _ARRAYS})
 
     def with_effects(self, effects: Floats) -> "Moves":
         """The same moves with their effects on other rows."""
@@ -90,15 +99,51 @@ class Moves:
             if self.first_role[move] == NO_ROLE:
                 made = shifted(made, a, b)
             else:
-                one, other = (a, self.first_role[move]), (b, self.second_role[move])
-                made[one], made[other] = made[other], made[one]
+                one, other = self._slots(made, move)
+                made[a, one], made[b, other] = made[b, other], made[a, one]
         return made
+
+    def _slots(self, arrangement: Arrangement, move: int) -> tuple[list[int], list[int]]:
+        """The roles of the two blocks between which a swap exchanges pieces."""
+        roles = arrangement.shape[1]
+        one, other = int(self.first_role[move]), int(self.second_role[move])
+        if one < roles:
+            return [one], [other]
+        unit = [*self.units[one - roles]]
+        return unit, unit
+
+    def swapped(self, arrangement: Arrangement) -> tuple[Arrangement, Arrangement]:
+        """The two blocks of each swap as they are after it, two arrays of shape (moves, roles)."""
+        first, second = arrangement[self.first], arrangement[self.second]
+        for move in range(len(self)):
+            one, other = self._slots(arrangement, move)
+            a, b = self.first[move], self.second[move]
+            first[move, one], second[move, other] = arrangement[b, other], arrangement[a, one]
+        return first, second
 
 
 def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
     """The arrangement after the block of one place was taken to another."""
     rest = np.delete(arrangement, source, axis=0)
     return np.insert(rest, target, arrangement[source], axis=0)
+
+
+def neighbours(arrangement: Arrangement, evidence: Evidence) -> Indices:
+    """What all shifts, and the swaps that cost few log-odds, make of an arrangement.
+
+    The shape is (neighbours, blocks, roles). As in `disturbed`, a swap costs no more log-odds than
+    there are blocks.
+    """
+    length, roles = arrangement.shape
+    made = [shifted(arrangement, a, b) for a in range(length) for b in range(length) if a != b]
+    least = evidence.value(arrangement) - length
+    for each in evidence.tied(roles) if roles > 1 else ():
+        for a, b in combinations(range(length), 2):
+            swapped = arrangement.copy()
+            swapped[a, each], swapped[b, each] = arrangement[b, each], arrangement[a, each]
+            if evidence.value(swapped) > least:
+                made.append(swapped)
+    return np.array(made, np.intp).reshape(-1, length, roles)
 
 
 def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
@@ -112,7 +157,7 @@ def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
 def all_swaps(
     judge: Judge, at: Linearization, evidence: Evidence, least_gain: float = -np.inf
 ) -> Moves:
-    """Exchange the pieces of each two slots of one class, for each two blocks.
+    """Exchange the pieces of each two slots of one class, or of a unit, for each two blocks.
 
     All are run as steps of their own, so this is for few rows. Only swaps that change the sum of
     the log-odds by more than the least gain are considered.
@@ -121,11 +166,13 @@ def all_swaps(
     length, roles = arrangement.shape
     own = evidence.of(arrangement)
     moves = _no_moves(len(at.residual), at.residual.dtype)
-    same = [(role, role) for role in reversed(range(roles))]
+    tied = evidence.tied(roles)
+    units = tuple(map(tuple, tied[roles:]))
+    same = [(part, part) for part in reversed(range(len(tied)))]
     for one, other in [*same, *judge.bank.kind.turns()]:
-        there = evidence.crossed(arrangement, one, other)
-        back = evidence.crossed(arrangement, other, one)
-        # Within a role each two places are one swap; between two roles they are two.
+        there = evidence.crossed(arrangement, tied[one], tied[other])
+        back = evidence.crossed(arrangement, tied[other], tied[one])
+        # Within a part each two places are one swap; between two roles they are two.
         places = np.tri(length, k=-1).T if one == other else 1 - np.eye(length)
         first, second = np.nonzero(places)
         with np.errstate(invalid="ignore"):  # what is ruled out stays so
@@ -133,25 +180,21 @@ def all_swaps(
         admitted = gains > least_gain
         first, second = first[admitted], second[admitted]
         if len(first):
-            effects = exchange_effects(judge, at, one, other)
-            returned = effects if one == other else exchange_effects(judge, at, other, one)
+            effects = exchange_effects(judge, at, tied[one], tied[other])
+            returned = effects
+            if one != other:
+                returned = exchange_effects(judge, at, tied[other], tied[one])
             both = effects[first, second] + returned[second, first]
-            here, source = (np.full(len(first), role, np.intp) for role in (one, other))
-            moves += Moves(first, second, here, source, both, gains[admitted])
+            here, source = (np.full(len(first), part, np.intp) for part in (one, other))
+            moves += Moves(first, second, here, source, both, gains[admitted], units)
     return moves
 
 
 def with_swap_effects(judge: Judge, at: Linearization, swaps: Moves) -> Moves:
     """The same swaps, of two blocks each, with their effects on other rows, block by block."""
-    arrangement, each = at.run.arrangement, np.arange(len(swaps))
-    first, second = (swaps.first, swaps.first_role), (swaps.second, swaps.second_role)
-    changed = []
-    for (here, role), there in ((first, second), (second, first)):
-        blocks = arrangement[here]
-        blocks[each, role] = arrangement[there]
-        changed.append(replacement_effects(judge, at, here.tolist(), blocks))
-    effects, more = changed
-    effects += more
+    first, second = swaps.swapped(at.run.arrangement)
+    effects = replacement_effects(judge, at, swaps.first.tolist(), first)
+    effects += replacement_effects(judge, at, swaps.second.tolist(), second)
     return swaps.with_effects(effects)
 
 

@@ -1,15 +1,23 @@
 """What is to be ordered: the pieces of a pile as a bank, evidence on them, and the record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unshuffle.blocks.bank import Bank
-from unshuffle.blocks.ends import Ends
+from unshuffle.blocks.ends import Ends, Projected
 from unshuffle.blocks.network import Network
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.judge import Judge, JudgeParameters
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.records import Records
+
+# Outputs of a row up to which each is an equation of its own; of more, random projections are.
+MOST_OUTPUTS = 32
+# Projections of a row at least, and of all rows of a record together.
+LEAST_PROJECTIONS, EQUATIONS = 16, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,3 +43,27 @@ class Problem:
     def judge(self, records: Records, by: JudgeParameters | None = None) -> Judge:
         """A judge of arrangements on some rows."""
         return Judge(self.bank, self.ends, records, by or JudgeParameters())
+
+    @cached_property
+    def sketch(self) -> "Problem":
+        """The same problem with few equations a row: itself where a row has few outputs.
+
+        A search works on the sketch, and so does what weighs its rivals; the final word is had by
+        all outputs.
+        """
+        outputs, rows = self.known.outputs, len(self.known)
+        if outputs <= MOST_OUTPUTS:
+            return self
+        count = min(outputs, max(LEAST_PROJECTIONS, -(-EQUATIONS // max(rows, 1))))
+        probes = np.random.default_rng(0).normal(size=(count, outputs)) / np.sqrt(outputs)
+        ends = Projected(self.ends, probes)
+        records = replace(self.records, predictions=ends.of(self.records.predictions), targets=None)
+        return replace(self, ends=ends, records=records)
+
+    def projected(self, rms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Root mean squares of independent errors of the outputs, as the sketch sees them."""
+        ends = self.sketch.ends
+        if not isinstance(ends, Projected):
+            return rms
+        projected: NDArray[np.float64] = np.sqrt(np.square(ends.probes) @ np.square(rms))
+        return projected

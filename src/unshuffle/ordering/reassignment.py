@@ -45,20 +45,21 @@ class ReassignmentParameters:
 def reassignments(
     judge: Judge, at: Linearization, evidence: Evidence, by: ReassignmentParameters
 ) -> list[Arrangement]:
-    """Different arrangements with other pieces in many places, in one role each."""
+    """Different arrangements with other pieces in many places, in one role or unit each."""
     arrangement = at.run.arrangement
     length, roles = arrangement.shape
     if length < 2 or length**2 * len(at.residual) > by.most_effects:
         return []
-    odds = [evidence.crossed(arrangement, role, role) for role in range(roles)]
+    tied = evidence.tied(roles)
+    odds = [evidence.crossed(arrangement, each, each) for each in tied]
     if all(np.isfinite(each).sum() <= length for each in odds):
         return []
     found: dict[bytes, Arrangement] = {}
-    for role in reversed(range(roles)):
-        effects = exchange_effects(judge, at, role, role)
-        for places in _assignments(effects, at.residual, odds[role], by):
+    for each, log_odds in reversed([*zip(tied, odds, strict=True)]):
+        effects = exchange_effects(judge, at, each, each)
+        for places in _assignments(effects, at.residual, log_odds, by):
             other = arrangement.copy()
-            other[:, role] = arrangement[places, role]
+            other[:, each] = arrangement[places][:, each]
             found[key(other)] = other
     found.pop(key(arrangement), None)
     return list(found.values())

@@ -55,11 +55,15 @@ def disturbed(
     for _ in range(int(rng.integers(1, by.moves + 1))):
         if roles > 1 and rng.random() < by.swaps:
             a, b = (int(place) for place in rng.integers(length, size=2))
-            role = roles - 1 if roles == 2 else int(rng.integers(roles))
-            alike = next(each for each in kind.classes if role in each)
-            source = role if len(alike) == 1 else alike[int(rng.integers(len(alike)))]
+            tied = evidence.tied(roles)
+            part = roles - 1 if roles == 2 else int(rng.integers(len(tied)))
+            alike = next((each for each in kind.classes if part in each), (part,))
+            other = part if len(alike) == 1 else alike[int(rng.integers(len(alike)))]
             swapped = made.copy()
-            swapped[a, role], swapped[b, source] = made[b, source], made[a, role]
+            swapped[a, tied[part]], swapped[b, tied[other]] = (
+                made[b, tied[other]],
+                made[a, tied[part]],
+            )
             both = sorted({a, b})
             gain = evidence.of(swapped[both]).sum() - evidence.of(made[both]).sum()
             if gain > -length:

@@ -7,6 +7,7 @@ import numpy as np
 
 from unshuffle.ordering.judge import Doubles, Judge, Run
 from unshuffle.ordering.parameters import SearchParameters
+from unshuffle.ordering.paths import path_arrangements
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seeds import SEEDS, STANDARD, SeedParameters
 from unshuffle.ordering.state import Found, State
@@ -197,6 +198,7 @@ def rank_seeds(
     """
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
+    starts += path_arrangements(problem)
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
             if clock.out:

@@ -21,6 +21,9 @@ Arrangement = NDArray[np.intp]
 Parts = NDArray[np.intp]  # shape (roles,): one row of an arrangement, the pieces of one block
 
 
+Axis = tuple[int, str, int]  # of a tensor: the number of a role, the tensor's name there, the axis
+
+
 @dataclass(frozen=True)
 class Role:
     """What all pieces in one kind of slot have in common: the shapes of their tensors by name."""
@@ -50,11 +53,31 @@ class Edge:
 
 @dataclass(frozen=True)
 class Kind:
-    """What all blocks of one form share; its edges are where evidence on pairs comes from."""
+    """What all blocks of one form share; its edges are where evidence on pairs comes from.
+
+    Where nobody has named edges, `hidden` has sets of axes that are the same hidden units. All
+    other axes face the stream.
+    """
 
     name: str
     roles: tuple[Role, ...]
     edges: tuple[Edge, ...] = ()
+    hidden: tuple[tuple[Axis, ...], ...] = ()
+
+    def units(self, role: int, tensor: str, axis: int) -> int | None:
+        """The number of the hidden units that an axis is; None where it faces the stream.
+
+        A vector goes with the axis of a matrix of its role that has its length, the first if any.
+        """
+        shapes = self.roles[role].tensors
+        if len(shapes[tensor]) == 1:
+            length = shapes[tensor][0]
+            axes = (
+                (n, k) for n, s in shapes.items() if len(s) > 1 for k in (0, 1) if s[k] == length
+            )
+            tensor, axis = next(axes, (tensor, axis))
+        wanted = role, tensor, axis
+        return next((n for n, units in enumerate(self.hidden) if wanted in units), None)
 
     def __post_init__(self) -> None:
         for edge in self.edges:

@@ -35,8 +35,15 @@ def twice(names: Iterable[T]) -> list[T]:
 
 def as_floats(values: Any, what: str, error: type[UnshuffleError] = PileError) -> Floats:
     """Numbers as float32 or float64: arrays of any real dtype, PyTorch's tensors, or lists."""
-    if isinstance(values, np.ndarray) and values.dtype in (np.float32, np.float64):
-        return values
+    array = _as_array(values, what, error)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    small = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    return array.astype(np.float32 if small else np.float64)
+
+
+def _as_array(values: Any, what: str, error: type[UnshuffleError] = PileError) -> NDArray[Any]:
+    """Real numbers as an array."""
     try:
         if hasattr(values, "detach"):  # a tensor, perhaps of a dtype that NumPy does not have
             values = values.detach().cpu()
@@ -51,8 +58,21 @@ def as_floats(values: Any, what: str, error: type[UnshuffleError] = PileError) -
             f"{what} is {type(values).__name__} of {array.dtype}; give real numbers, as an array, "
             "a tensor or lists of one length"
         )
-    small = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-    return array.astype(np.float32 if small else np.float64)
+    return array
+
+
+def _arrays_of(given: Mapping[str, Any], whose: str) -> dict[str, NDArray[Any]]:
+    """Numbers as floats; whole ones beside them, such as counts of batches, as they are."""
+    arrays = {name: _as_array(values, f"{whose} {name}") for name, values in given.items()}
+    real = any(array.dtype.kind == "f" for array in arrays.values())
+
+    def counts(name: str) -> bool:
+        return real and hasattr(given[name], "dtype") and arrays[name].dtype.kind != "f"
+
+    return {
+        name: array if counts(name) else as_floats(array, f"{whose} {name}")
+        for name, array in arrays.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +108,7 @@ class Piece:
                 f"piece {self.id}: its tensors are not given by name; write "
                 f"Piece.linear({self.id!r}, weight, bias), or Piece(id, {{'weight': …, 'bias': …}})"
             )
-        tensors = {
-            name: as_floats(values, f"piece {self.id}: its {name}")
-            for name, values in self.tensors.items()
-        }
+        tensors = _arrays_of(self.tensors, f"piece {self.id}: its")
         object.__setattr__(self, "tensors", tensors)
         for name, values in tensors.items():
             if not values.size:
@@ -156,8 +173,8 @@ class Piece:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all tensors by name."""
-        return {name: values.shape for name, values in self.tensors.items()}
+        """Shapes of all tensors of real numbers by name; what counts batches serves training."""
+        return {n: values.shape for n, values in self.tensors.items() if values.dtype.kind == "f"}
 
     def __repr__(self) -> str:
         sizes = ", ".join("×".join(map(str, shape)) for shape in self.shapes.values())
@@ -242,7 +259,8 @@ class Pile:
         """The dtype the network computes in: float64 if any piece is float64, else float32."""
         biases = {bias.values.dtype for bias in self.biases}
         tensors = {values.dtype for piece in self.pieces for values in piece.tensors.values()}
-        return np.result_type(*tensors, *biases)
+        real = [one for one in tensors if one.kind == "f"]
+        return np.result_type(*real, *biases)
 
     @property
     def stored_as(self) -> tuple[str, ...]:

@@ -1,12 +1,28 @@
 """The record: inputs, and what the lost network predicted for them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from unshuffle.errors import RecordError
 from unshuffle.pieces.pile import Floats, as_floats
+
+
+@dataclass(frozen=True)
+class Field:
+    """One of the arrays that rows of inputs are made of: its shape without rows, and its dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row has."""
+        return int(np.prod(self.shape, dtype=int))
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +43,8 @@ class Records:
         What messages call it: the file it came from.
     columns
         Names of the columns of inputs, predictions and targets, where messages may name them.
+    fields
+        The arrays that a row of inputs holds, one behind the other; empty where it is one vector.
     """
 
     inputs: Floats
@@ -34,6 +52,61 @@ class Records:
     targets: Floats | None = None
     name: str = "the record"
     columns: tuple[tuple[str, ...], ...] = ((), (), ())
+    fields: tuple[Field, ...] = ()
+
+    @classmethod
+    def named(
+        cls,
+        inputs: Mapping[str, ArrayLike],
+        prediction: ArrayLike | None = None,
+        name: str = "the record",
+    ) -> "Records":
+        """A record of a network that reads several arrays, or arrays of any shape.
+
+        Parameters
+        ----------
+        inputs
+            By parameter of the module's `forward`: arrays or tensors of shape (rows, …) of numbers,
+            such as ids of tokens, or truth values.
+        prediction
+            What the network gave: shape (rows, …); None where it is not known.
+        name
+            What messages call it.
+
+        Raises
+        ------
+        RecordError
+            If there is no input, an array has no rows, or their numbers of rows differ.
+        """
+        arrays = {key: np.asarray(values) for key, values in inputs.items()}
+        given = arrays if prediction is None else {**arrays, "prediction": np.asarray(prediction)}
+        rows = {key: len(values) if values.ndim else 0 for key, values in given.items()}
+        if not arrays or 0 in rows.values() or len({*rows.values()}) > 1:
+            raise RecordError(
+                f"{name}: expected arrays of inputs whose first axis has one entry a row, as many "
+                f"in each, but found {rows or 'none'}"
+            )
+        count = next(iter(rows.values()))
+        for key, values in given.items():
+            if values.dtype.kind not in "fiub":
+                raise RecordError(
+                    f"{name}: {key} holds {values.dtype}, but numbers or truth values are needed"
+                )
+        fields = tuple(Field(key, one.shape[1:], one.dtype.name) for key, one in arrays.items())
+        flat = [one.reshape(count, -1).astype(np.float64) for one in arrays.values()]
+        out = np.empty((count, 0)) if prediction is None else given["prediction"]
+        out = out.reshape(count, -1)
+        out = out if out.dtype in (np.float32, np.float64) else out.astype(np.float64)
+        return cls(np.hstack(flat), out, name=name, fields=fields)
+
+    def arrays(self, inputs: Floats) -> dict[str, NDArray[Any]]:
+        """The arrays that rows of inputs, shape (rows, width), stand for, by field."""
+        found, start = {}, 0
+        for field in self.fields:
+            part = inputs[:, start : start + field.width]
+            found[field.name] = part.reshape(len(inputs), *field.shape).astype(field.dtype)
+            start += field.width
+        return found
 
     def __post_init__(self) -> None:
         for name in ("inputs", "predictions", "targets"):
@@ -121,9 +194,8 @@ class Records:
     def take(self, rows: np.typing.NDArray[np.intp]) -> "Records":
         """The given rows, in the given sequence."""
         targets = None if self.targets is None else self.targets[rows]
-        return replace(
-            self, inputs=self.inputs[rows], predictions=self.predictions[rows], targets=targets
-        )
+        inputs, predictions = self.inputs[rows], self.predictions[rows]
+        return replace(self, inputs=inputs, predictions=predictions, targets=targets)
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -27,6 +27,8 @@ class Effort:
         Rows, spread over the record, on which a residual is regressed.
     tested
         Rows, spread over the record, that the test for noise compares with each other.
+    width
+        Numbers of a state that the test for noise looks at; of wider ones, so many projections.
     kernel
         Rows, spread over the record, of a kernel regression, half of which it is fitted to.
     first
@@ -47,6 +49,7 @@ class Effort:
     compared: int = 512
     regressed: int = 4096
     tested: int = 1024
+    width: int = 512
     kernel: int = 2048
     first: int = 32
     first_noisy: int = 1024

@@ -101,17 +101,22 @@ def find_pattern(
     network: Network, known: Records, by: NoiseParameters = STANDARD, effort: Effort = EFFORT
 ) -> Pattern:
     """Regress the residual of a network, on rows that all have predictions, on its states."""
-    return _regress(*_states_and_residual(network, known.thinned(effort.regressed), by), by)
+    some = known.thinned(effort.regressed)
+    return _regress(*_states_and_residual(network, some, by, effort), by)
 
 
 def _states_and_residual(
-    network: Network, known: Records, by: NoiseParameters
+    network: Network, known: Records, by: NoiseParameters, effort: Effort
 ) -> tuple[list[Floats], Floats]:
     """States at some depths, each of shape (rows, width), and what they leave unexplained."""
     depths = np.linspace(0, len(network.blocks), by.depths).round().astype(int)
     with np.errstate(over="ignore", invalid="ignore"):
         states = [x for depth, x in enumerate(network.states(known.inputs)) if depth in depths]
         residual: Floats = known.predictions - network.ends.leave(states[-1]).astype(np.float64)
+    width = states[0].shape[1]
+    if width > effort.width:  # what projections show is a function of the states as well
+        probes = np.random.default_rng(0).normal(size=(width, effort.width)) / np.sqrt(width)
+        states = [state @ probes.astype(state.dtype) for state in states]
     return states, residual
 
 
@@ -149,7 +154,7 @@ def looks_like_noise(
     """
     clock = clock or Clock()
     clock.check()
-    states, residual = _states_and_residual(network, known.thinned(effort.tested), by)
+    states, residual = _states_and_residual(network, known.thinned(effort.tested), by, effort)
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.square(residual)
     means = squares.mean(axis=0)

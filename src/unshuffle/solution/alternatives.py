@@ -66,12 +66,13 @@ class Problems:
         return None if self.anatomy is None else next(left)
 
     def _of(self, blueprint: Blueprint) -> Problem:
-        bank, ends = blueprint.bank(self.pile), blueprint.ends(self.pile)
+        bank, ends = blueprint.parts(self.pile, self.records)
         with self.options.clock.phase("pair"):
             options = self.options
-            grouped, evidence = group(self.pile, blueprint.kind, options.clock, options.grouping)
-        _check_functions(bank, ends, grouped[0], self.records)
-        return Problem(bank, ends, grouped, evidence, self.records, self.start)
+            grouped, evidence = group(self.pile, bank.kind, options.clock, options.grouping)
+        problem = Problem(bank, ends, grouped, evidence, self.records, self.start)
+        _check_functions(bank, problem.sketch.ends, grouped[0], problem.sketch.records)
+        return problem
 
     def _of_shapes(self, anatomy: Anatomy) -> Iterator[Problem]:
         activations = self.options.activations

@@ -144,7 +144,8 @@ class Searching:
         rows, clock = options.rows, options.clock
         if options.strategy == "classic":
             rows = min(rows or options.classic.rows, len(problem.known))
-        return Workbench(self.alternatives, rng, goal, options.parameters, rows, clock=clock)
+        sketches = (each.sketch for each in self.alternatives)
+        return Workbench(sketches, rng, goal, options.parameters, rows, clock=clock)
 
     def solution(self) -> Solution:
         """What the search has come to, verified."""
@@ -193,8 +194,9 @@ def certified(
     if not (exact or finished):
         return found.withdrawn(Outcome.UNDECIDED)
     problem = replace(problem, records=uncut(problem.records, found.cut))
+    rounding = problem.projected(found.tolerance.rms)
     try:
-        certificate = certify(problem, arrangement, found.tolerance.rms, tested, clock=clock)
+        certificate = certify(problem.sketch, arrangement, rounding, tested, clock=clock)
     except OutOfTimeError:
         return found.withdrawn(Outcome.BUDGET_SPENT)
     if certificate.refuted and not exact:

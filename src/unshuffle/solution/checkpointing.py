@@ -83,7 +83,7 @@ class Checkpoint:
         """Say what the search is of that begins now; a file of another search is refused."""
         key = _key(pile, records, options) | {"kind of pile": str(permuted_units)}
         if blueprint is not None:
-            key["kind of block"] = _named(blueprint, pile)
+            key["kind of block"] = _named(blueprint, pile, records)
         other = [part for part in key if self._key.get(part, key[part]) != key[part]]
         if other:
             raise FileError(
@@ -196,15 +196,16 @@ def checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
         kept.write()
 
 
-def _named(blueprint: Blueprint, pile: Pile) -> str:
+def _named(blueprint: Blueprint, pile: Pile, records: Records) -> str:
     """What a blueprint is, as far as it can be told: its kind, its functions' names, its ends."""
     parts = [vars(blueprint)[name] for name in sorted(vars(blueprint))]
     functions = [one for one in parts if hasattr(one, "__qualname__")]
     names = [f"{one.__module__}.{one.__qualname__}" for one in functions]
-    ends = sha256()
-    for name, values in blueprint.ends(pile).tensors().items():
-        ends.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
-    return json.dumps([str(blueprint.kind), *names, ends.hexdigest()])
+    bank, ends = blueprint.parts(pile, records)
+    weights = sha256()
+    for name, values in ends.tensors().items():
+        weights.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return json.dumps([str(bank.kind), *names, weights.hexdigest()])
 
 
 def _key(pile: Pile, records: Records, options: Options) -> dict[str, str]:

@@ -174,8 +174,13 @@ class Solution:
         findings = self.findings or Findings()
         return replace(self, findings=replace(findings, notes=(*findings.notes, *notes)))
 
+    def state_dict(self) -> "dict[str, torch.Tensor]":
+        """The tensors of `to_torch` by name: under a module's own names where it was given one."""
+        tensors: dict[str, torch.Tensor] = self.to_torch().state_dict()
+        return tensors
+
     def to_torch(self) -> "torch.nn.Module":
-        """The network as a PyTorch module built like the lost one.
+        """The network as a PyTorch module: built like the lost one, or a copy of the one given.
 
         Raises
         ------

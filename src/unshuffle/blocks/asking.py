@@ -1,0 +1,135 @@
+"""Which axes of a block's tensors are the same hidden units: found by asking the block itself.
+
+With random weights, two axes are changed together: two of their units change places, or a part of
+them changes sign. Where the block still computes the same, nothing else sees these units. So no
+list of architectures is needed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from unshuffle.pieces.pile import Floats
+
+AGREEMENT = 1e-9  # largest difference of outputs that are the same, over their size
+PARTS = (2, 3, 5, 7)  # one of so many equal parts of an axis changes sign: whole heads, if any do
+
+Axis = tuple[str, int]  # of a tensor, by the tensor's name in the block
+Tensors = Mapping[str, Floats]  # of a block, by name
+Change = Callable[[Floats, int], Floats]
+
+
+def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Axis]]:
+    """Axes that are the same hidden units of a block, set by set, in sorted sequence.
+
+    Parameters
+    ----------
+    run
+        What a block of given tensors makes of some states, in double precision.
+    own
+        The tensors of any block; those with one axis, such as variances, only vary around these.
+    """
+    rng = np.random.default_rng(0)
+    tensors = {name: _drawn(values, rng) for name, values in sorted(own.items())}
+    right = run(tensors)
+    size = float(np.abs(right).max())
+
+    def same(change: Change, axes: Sequence[Axis]) -> bool:
+        """Whether a change of axes leaves the output as it is, with some of their vectors."""
+        for beside in _choices(axes, tensors):
+            changed = dict(tensors)
+            for name, axis in (*axes, *beside):
+                changed[name] = change(changed[name], axis)
+            if float(np.abs(run(changed) - right).max()) <= AGREEMENT * size:
+                return True
+        return False
+
+    axes = [(n, axis) for n, t in tensors.items() if t.ndim > 1 for axis in (0, 1)]
+    vectors = _vectors(tensors)
+    length = {each: tensors[each[0]].shape[each[1]] for each in (*axes, *(v[0] for v in vectors))}
+    found: list[frozenset[Axis]] = []
+    for one, other in combinations(axes, 2):
+        if length[one] != length[other] or any({one, other} <= each for each in found):
+            continue
+        between = [each for each in vectors if length[each[0]] == length[one]]
+        if any(same(change, (one, other)) for change in _CHANGES):
+            found = _joined(found, {one, other})
+            continue
+        normed = (each for each in between if same(_exchanged, (one, other, *each)))
+        if (norm := next(normed, None)) is not None:
+            found = _joined(found, {one, other, *norm})
+    for one in axes:  # what is multiplied with such units, as a gate is
+        for each in found:
+            units = {one, *each}
+            equal = len({tensors[name].shape[axis] for name, axis in units}) == 1
+            if one not in each and equal and same(_exchanged, sorted(units)):
+                found = _joined(found, units)
+                break
+    return sorted(sorted(each) for each in found)
+
+
+def _drawn(values: Floats, rng: np.random.Generator) -> Floats:
+    """Random weights; a vector may be of variances or gains, so it is only shifted upwards."""
+    if values.ndim < 2:
+        return values + rng.uniform(0.1, 0.5, values.shape).astype(values.dtype)
+    fan_in = int(np.prod(values.shape[1:], dtype=int))
+    drawn: Floats = rng.normal(size=values.shape).astype(values.dtype) / np.sqrt(fan_in)
+    return drawn
+
+
+def _exchanged(values: Floats, axis: int) -> Floats:
+    units = np.arange(values.shape[axis])
+    units[:2] = units[:2][::-1]
+    exchanged: Floats = np.take(values, units, axis)
+    return exchanged
+
+
+def _negated(part: int, values: Floats, axis: int) -> Floats:
+    signs = np.ones(values.shape[axis])
+    signs[: len(signs) // part] = -1
+    signed: Floats = values * signs.reshape([-1 if k == axis else 1 for k in range(values.ndim)])
+    return signed
+
+
+_CHANGES: tuple[Change, ...] = (_exchanged, *(partial(_negated, part) for part in PARTS))
+
+
+def _joined(found: list[frozenset[Axis]], units: set[Axis]) -> list[frozenset[Axis]]:
+    """The sets with one more, united with those that it meets."""
+    apart = [each for each in found if not units & each]
+    met = [each for each in found if units & each]
+    return [*apart, frozenset(units).union(*met)]
+
+
+def _vectors(tensors: Tensors) -> list[tuple[Axis, ...]]:
+    """Modules that own nothing but vectors of one length, as norms do: all their tensors."""
+    owners: dict[str, list[str]] = {}
+    for name in tensors:
+        owners.setdefault(name.rpartition(".")[0], []).append(name)
+    return [
+        tuple((name, 0) for name in names)
+        for names in owners.values()
+        if {tensors[name].ndim for name in names} == {1}
+        and len({tensors[name].shape for name in names}) == 1
+    ]
+
+
+def _choices(axes: Sequence[Axis], tensors: Tensors) -> Iterator[list[Axis]]:
+    """Vectors that may belong to axes: those of the same module and length, first axes first."""
+    biases: dict[str, list[Axis]] = {}
+    for name, axis in axes:
+        owner, length = name.rpartition(".")[0], tensors[name].shape[axis]
+        biases[f"{name} {axis}"] = [
+            (other, 0)
+            for other, values in tensors.items()
+            if other.rpartition(".")[0] == owner
+            and values.shape == (length,)
+            and tensors[name].ndim > 1
+        ]
+    first = [one for key, each in biases.items() if key.endswith(" 0") for one in each]
+    last = [one for key, each in biases.items() if key.endswith(" 1") for one in each]
+    for at, choice in enumerate((first, [], last)):
+        if choice not in (first, [], last)[:at]:
+            yield choice

@@ -1,0 +1,211 @@
+"""What the blocks of a PyTorch module are called with; needs the extra `torch`.
+
+Hooks see each block once in a forward pass. What a block is given is the state, arguments that are
+the same for all rows, and arguments that depend on the row, such as masks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from unshuffle.errors import MissingExtraError, UsageError
+
+try:
+    import torch
+    from torch import nn
+    from torch.utils._pytree import TreeSpec, tree_flatten
+except ImportError as error:
+    raise MissingExtraError("PyTorch", "torch", "a network that is given as a module") from error
+
+Leaves = list[Any]
+Tensors = Mapping[str, torch.Tensor]  # by their names in a module
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What a block was called with, flattened, and what it gave."""
+
+    leaves: Leaves  # of positional and named arguments; tensors are copies
+    spec: TreeSpec
+    output: Leaves
+    output_spec: TreeSpec
+
+    @property
+    def given(self) -> torch.Tensor:
+        """The state behind the block: the first tensor that it gave."""
+        return next(leaf for leaf in self.output if is_state(leaf))
+
+
+def is_state(leaf: object) -> bool:
+    """Whether a value can be a state: real numbers with an axis of rows and another one."""
+    return isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.ndim > 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """Numbers of a state that stand for a tensor: its shape without rows, and its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def width(self) -> int:
+        """How many numbers there are for each row."""
+        return int(np.prod(self.shape, dtype=int))
+
+    def packed(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """A tensor as rows of finite numbers; masks may hold an infinity."""
+        return torch.nan_to_num(values.reshape(len(values), -1).to(dtype))
+
+    def unpacked(self, rows: torch.Tensor) -> torch.Tensor:
+        """The tensor that rows of numbers stand for."""
+        return rows.reshape(len(rows), *self.shape).to(self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """What the block in one place is called with beside the state."""
+
+    template: Leaves  # arguments that are the same for all rows
+    spec: TreeSpec
+    state: int  # number of the argument that is the state
+    bound: Mapping[int, int]  # numbers of the arguments that depend on the row, to parts of a state
+
+
+@dataclass(eq=False)
+class Capture:
+    """What is known of the calls of all blocks."""
+
+    part: Part  # the state that goes from block to block
+    returned: list[tuple[Leaves, TreeSpec]]  # what each block gave, flattened
+    # What each block is called with, in the order in which they run.
+    places: list[Place] = field(default_factory=list)
+    # What of that depends on the row; equal arguments of several blocks are one part.
+    parts: list[Part] = field(default_factory=list)
+    # Of each part, the place and the number of the argument that it is.
+    sources: list[tuple[int, int]] = field(default_factory=list)
+
+
+def capture(
+    names: Sequence[str], calls: Sequence[Call], fewer: Sequence[Call], turned: Sequence[Call]
+) -> Capture:
+    """Tell arguments apart, by calls on rows, on all but the first of them, and with other weights.
+
+    With the weights of the blocks in another order only the state may differ.
+    """
+    given = calls[0].given
+    returned = [(one.output, one.output_spec) for one in calls]
+    found = Capture(Part(tuple(given.shape[1:]), given.dtype), returned)
+    kept: list[torch.Tensor] = []
+    for place, call in enumerate(calls):
+        state, bound = _state_of(names, calls, place), dict[int, int]()
+        for at, leaf in enumerate(call.leaves):
+            if at == state or not isinstance(leaf, torch.Tensor):
+                continue
+            if not same(leaf, turned[place].leaves[at]):
+                raise UsageError(
+                    f"block {names[place]} is given more than the state by the blocks before it "
+                    f"(its argument {at + 1} follows from their weights), and only one tensor may "
+                    "go from block to block"
+                )
+            if same(leaf, fewer[place].leaves[at]):
+                continue
+            if len(leaf) != len(given):
+                raise UsageError(
+                    f"block {names[place]} is given an argument of shape {tuple(leaf.shape)} that "
+                    "depends on the rows, but has no axis of rows"
+                )
+            bound[at] = next((k for k, one in enumerate(kept) if same(one, leaf)), len(kept))
+            if bound[at] == len(kept):
+                kept.append(leaf)
+                found.parts.append(Part(tuple(leaf.shape[1:]), leaf.dtype))
+                found.sources.append((place, at))
+        varying = {state, *bound}
+        template = [None if at in varying else leaf for at, leaf in enumerate(call.leaves)]
+        found.places.append(Place(template, call.spec, state, bound))
+    return found
+
+
+def _state_of(names: Sequence[str], calls: Sequence[Call], place: int) -> int:
+    """The number of the argument that is the state of a place."""
+    leaves = calls[place].leaves
+    if place == 0:
+        if len(calls) > 1 and len(leaves) == len(calls[1].leaves):
+            return _state_of(names, calls, 1)
+        return next(at for at, leaf in enumerate(leaves) if is_state(leaf))
+    before = calls[place - 1].given
+    for at, leaf in enumerate(leaves):
+        if same(leaf, before):
+            return at
+    raise UsageError(
+        f"block {names[place]} is not given what block {names[place - 1]} has made of the state; "
+        "only blocks that follow each other directly make a stack"
+    )
+
+
+def calls_of(
+    module: nn.Module, blocks: Sequence[str], forward: Callable[[], torch.Tensor]
+) -> tuple[tuple[str, ...], list[Call], torch.Tensor]:
+    """The blocks in the order in which they run, how each is called, and the output."""
+    calls: list[Call] = []
+    names: list[str] = []
+
+    def before(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
+            leaves, spec = tree_flatten((args, kwargs))
+            calls.append(Call([copied(leaf) for leaf in leaves], spec, [], spec))
+            names.append(name)
+
+        return hook
+
+    def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        leaves, spec = tree_flatten(output)
+        calls[-1] = replace(calls[-1], output=[copied(leaf) for leaf in leaves], output_spec=spec)
+
+    hooks = []
+    for name in blocks:
+        block = module.get_submodule(name)
+        hooks.append(block.register_forward_pre_hook(before(name), with_kwargs=True))
+        hooks.append(block.register_forward_hook(after, with_kwargs=True))
+    try:
+        output = forward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    wrong = next((name for name in blocks if names.count(name) != 1), None)
+    if wrong is not None:
+        raise UsageError(
+            f"block {wrong} runs {names.count(wrong)} times in a forward pass; each block of the "
+            "stack must run once"
+        )
+    for name, call in zip(names, calls, strict=True):
+        if not any(map(is_state, call.output)):
+            raise UsageError(
+                f"block {name} gives no tensor of real numbers with an axis of rows; the first "
+                "tensor that a block gives must be the state"
+            )
+    return tuple(names), calls, output
+
+
+def copied(leaf: object) -> object:
+    """A value that nothing changes any more, if it is a tensor."""
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values are one object, or equal tensors."""
+    if not (isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)):
+        return one is other
+    return one.shape == other.shape and bool(torch.equal(one, other))
+
+
+def real_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and persistent buffers of real numbers, by name; `UsageError` for no module."""
+    if not isinstance(module, nn.Module):
+        raise UsageError(
+            f"a blueprint is made from a torch.nn.Module, but this is a {type(module).__name__}"
+        )
+    tensors = module.state_dict(keep_vars=True)
+    return {name: one for name, one in tensors.items() if one.is_floating_point()}

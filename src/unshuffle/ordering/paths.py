@@ -1,0 +1,96 @@
+"""Paths: orders in which what neighbouring blocks do with the stream changes least.
+
+What reads the stream and what writes to it changes slowly with depth, in every role alike. So the
+Gram matrices of all axes that face the stream, and the vectors that do, are compared between
+blocks, and the similarities of all roles that are tied together are added. The order is the path
+along which they are largest. Roles that nothing ties together have paths of their own, and of each
+path either end may come first: the record has to tell.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unshuffle.grouping.units import Face, faces
+from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.seriation import leading, likeness, off_diagonal
+from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.pile import Floats
+
+MOST_PATHS = 5  # of which all directions are tried; the others begin where the first begin
+
+MOVED = 3  # blocks that are moved together, at most
+LEAST_GAIN = 1e-9  # of similarity, below which a change is rounding
+
+Similarity = NDArray[np.float64]  # shape (blocks, blocks)
+
+
+def path_arrangements(problem: Problem) -> list[Arrangement]:
+    """The grouped pieces along their paths, in all directions."""
+    grouped, evidence = problem.grouped, problem.evidence
+    length, roles = grouped.shape
+    if length < 3 or problem.bank.kind.edges:
+        return []
+    paths = [(part, best_path(_similarity(problem, part))) for part in evidence.parts(roles)]
+    found = []
+    for turned in product((False, True), repeat=min(len(paths), MOST_PATHS)):
+        made = grouped.copy()
+        for k, (part, path) in enumerate(paths):
+            backward = turned[min(k, len(turned) - 1)]
+            made[:, part] = grouped[path[::-1] if backward else path][:, part]
+        found.append(made)
+    return found
+
+
+def _similarity(problem: Problem, part: tuple[int, ...]) -> Similarity:
+    """How alike the blocks are in some roles, in what they do with the stream."""
+    kind = problem.bank.kind
+    blocks = problem.bank.take(problem.grouped)
+    weights = [blocks.weights(place) for place in range(len(blocks))]
+    total = np.zeros((len(blocks), len(blocks)))
+    for role in part:
+        tensors = [each[kind.roles[role].name] for each in weights]
+        for face in faces(tensors, kind, role):
+            if face.hidden is None:
+                alike = likeness(_view(face))
+                others = alike[~np.eye(len(alike), dtype=bool)]
+                total += (alike - others.mean()) / max(float(others.std()), 1e-30)
+    return total
+
+
+def _view(face: Face) -> Floats:
+    """What blocks do with the stream: a Gram matrix off its diagonal, or a vector."""
+    if face.units.shape[2] == 1:
+        return face.units[:, :, 0]
+    return off_diagonal(face.units @ face.units.transpose(0, 2, 1))
+
+
+def best_path(similarity: Similarity) -> NDArray[np.intp]:
+    """A path through all blocks of large similarity of neighbours.
+
+    From the order of the leading eigenvector (Atkins, Boman & Hendrickson 1998), parts are reversed
+    (2-opt, Croes 1958) or moved (or-opt, Or 1976) as long as that helps.
+    """
+    path = np.argsort(leading(similarity), kind="stable")
+    while True:
+        better = max(_changed(path), key=lambda one: _value(similarity, one))
+        if not _value(similarity, better) > _value(similarity, path) + LEAST_GAIN:
+            return path
+        path = better
+
+
+def _changed(path: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """The path with each part reversed, and each part of few blocks moved anywhere."""
+    length = len(path)
+    for a, b in combinations(range(length + 1), 2):
+        rest, part = np.concatenate([path[:a], path[b:]]), path[a:b]
+        yield np.insert(rest, a, part[::-1])
+        for at in range(len(rest) + 1) if b - a <= MOVED else (0, len(rest)):
+            yield np.insert(rest, at, part)
+            yield np.insert(rest, at, part[::-1])
+
+
+def _value(similarity: Similarity, path: NDArray[np.intp]) -> float:
+    return float(similarity[path[:-1], path[1:]].sum())

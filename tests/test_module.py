@@ -1,0 +1,230 @@
+"""Networks that are PyTorch modules: no family of them has any code of its own in `unshuffle`."""
+
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from unshuffle import Outcome, Pile, Records, blueprint, solve  # noqa: E402
+from unshuffle.errors import PileError, RecordError, UsageError  # noqa: E402
+
+_spec = spec_from_file_location("modules", Path(__file__).parent / "blocks" / "modules.py")
+modules = module_from_spec(_spec)
+_spec.loader.exec_module(modules)
+
+FAMILIES = (modules.Transformer, modules.Llama, modules.ResNet, modules.GatedNetwork)
+QUICK = (modules.ResNet, modules.GatedNetwork)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that wait for each other take most of the time of so small networks."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def trained(family, rng, steps):
+    """A module that was trained for some steps to do what another one of its family does."""
+    torch.manual_seed(0)
+    teacher, module = family(), family().train()
+    for parameter in teacher.parameters():
+        parameter.data *= 2 if parameter.ndim > 1 else 1
+    optimizer = torch.optim.AdamW(module.parameters(), 5e-3, weight_decay=0.05)
+    for _ in range(steps):
+        inputs = modules.inputs_of(module, 32, rng)
+        with torch.no_grad():
+            wanted = modules.output_of(teacher, inputs)
+        loss = (modules.output_of(module, inputs) - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module.eval()
+
+
+@pytest.fixture
+def gated(rng):
+    return trained(modules.GatedNetwork, rng, 3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_whole_blocks_are_put_in_order(family, rng):
+    module = trained(family, rng, 10)
+    pile, blocks = modules.dropped(module, rng, whole=True)
+    records = modules.recorded(module, 24, rng)
+    given = modules.emptied(module)
+    before = {name: one.clone() for name, one in given.state_dict().items()}
+    solution = solve(pile, records, blueprint=blueprint(given))
+    assert solution.outcome is Outcome.EXACT
+    assert solution.blocks == blocks
+    assert solution.rows == 24
+    found, right = solution.state_dict(), module.state_dict()
+    assert {*found} == {*right}
+    for name, values in right.items():
+        if values.is_floating_point():
+            assert torch.equal(found[name], values), name
+    for name, values in before.items():
+        assert torch.equal(given.state_dict()[name], values), name
+
+
+@pytest.mark.parametrize(
+    "family",
+    [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in FAMILIES],
+)
+def test_loose_layers_are_put_together(family, rng):
+    module = trained(family, rng, 200 if family in QUICK else 300)
+    pile, blocks = modules.dropped(module, rng)
+    records = modules.recorded(module, 100 if family in QUICK else 24, rng)
+    solution = solve(pile, records, blueprint=blueprint(modules.emptied(module)))
+    assert solution.outcome is Outcome.EXACT
+    assert solution.blocks == blocks
+
+
+@pytest.mark.parametrize(
+    ("family", "hidden"),
+    [
+        (
+            modules.Transformer,
+            [
+                {"attention.key 0", "attention.query 0"},
+                {"attention.output 1", "attention.value 0"},
+                {"down 1", "up 0"},
+            ],
+        ),
+        (
+            modules.Llama,
+            [
+                {"attention.key 0", "attention.query 0"},
+                {"attention.output 1", "attention.value 0"},
+                {"mlp.down 1", "mlp.gate 0", "mlp.up 0"},
+            ],
+        ),
+        (modules.ResNet, [{"conv1 0", "conv2 1", "norm2 0"}]),
+        (modules.GatedNetwork, [{"mlp.down 1", "mlp.gate 0", "mlp.up 0"}]),
+    ],
+)
+def test_a_block_says_which_axes_are_the_same_hidden_units(family, hidden, rng):
+    torch.manual_seed(0)
+    module = family().eval()
+    pile, _ = modules.dropped(module, rng)
+    bank, _ = blueprint(module).parts(pile, modules.recorded(module, 3, rng))
+    found = [
+        {f"{bank.kind.roles[role].name} {axis}" for role, _, axis in units}
+        for units in bank.kind.hidden
+    ]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, hidden))
+
+
+def test_its_pullback_agrees_with_finite_differences(rng):
+    module = trained(modules.Llama, rng, 2).double()
+    pile, _ = modules.dropped(module, rng)
+    bank, ends = blueprint(module).parts(pile, modules.recorded(module, 4, rng))
+    parts = np.array([bank.positions(role)[0] for role in range(len(bank.kind.roles))])
+    x = ends.enter(modules.recorded(module, 4, rng).inputs)
+    tokens = 6 * 18
+    direction, step = np.zeros_like(x), 1e-5
+    direction[:, :tokens] = rng.normal(size=(4, tokens))
+    g = np.zeros((2, *x.shape))
+    g[..., :tokens] = rng.normal(size=(2, 4, tokens))
+    ahead, behind = (bank.apply(parts, x + side * step * direction) for side in (1, -1))
+    expected = np.sum(g * (ahead - behind), axis=2) / (2 * step)
+    np.testing.assert_allclose(
+        np.sum(bank.pullback(parts, x, g) * direction, axis=2), expected, rtol=1e-6, atol=1e-8
+    )
+    probes = rng.normal(size=(3, ends.leave(x).shape[1]))
+    ahead, behind = (ends.leave(x + side * step * direction) for side in (1, -1))
+    np.testing.assert_allclose(
+        np.sum(ends.pull(x, probes) * direction, axis=2),
+        probes @ (ahead - behind).T / (2 * step),
+        rtol=1e-6,
+        atol=1e-8,
+    )
+
+
+def test_pieces_that_do_not_fit_are_named(gated, rng):
+    pile, _ = modules.dropped(gated, rng)
+    records = modules.recorded(gated, 8, rng)
+    fewer = Pile(pile.pieces[1:])
+    with pytest.raises(PileError, match=r"3 pieces fit .*, but the 4 blocks blocks\.\* of the"):
+        solve(fewer, records, blueprint=blueprint(gated))
+    other = modules.Piece("other", {"mlp.up.weight": np.ones((3, 3))})
+    strange = Pile([*(replace(piece, id=str(piece.id)) for piece in fewer), other])
+    with pytest.raises(PileError, match=r"piece other .* fits no slot of the 4 blocks"):
+        solve(strange, records, blueprint=blueprint(gated))
+
+
+def test_modules_without_a_stack_are_refused():
+    with pytest.raises(UsageError, match="Linear has no stack"):
+        blueprint(torch.nn.Linear(3, 3))
+    with pytest.raises(UsageError, match=r"made from a torch.nn.Module, but this is a str"):
+        blueprint("gated.py")
+
+
+class Remembering(torch.nn.Linear):
+    def forward(self, x):
+        self.last = getattr(self, "last", 0) + 1
+        return x + super().forward(x) / self.last
+
+
+class Handing(torch.nn.Linear):
+    def forward(self, x, beside=0):
+        return x + super().forward(x) + beside, super().forward(x)
+
+
+class Passing(torch.nn.Module):
+    """Hands the second thing that a block gives to the next one."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = torch.nn.ModuleList(Handing(6, 6) for _ in range(3))
+
+    def forward(self, rows):
+        beside = torch.zeros_like(rows)
+        for block in self.blocks:
+            rows, beside = block(rows, beside)
+        return rows
+
+
+@pytest.mark.parametrize(
+    ("module", "what"),
+    [
+        (torch.nn.Sequential(*(Remembering(6, 6) for _ in range(3))), "does not do the same again"),
+        (Passing(), r"block blocks.1 is given more than the state"),
+        (torch.nn.Sequential(*(torch.nn.Linear(6, 6) for _ in range(3)), torch.nn.ReLU()), None),
+    ],
+)
+def test_what_cannot_be_run_block_by_block_is_said(module, what, rng):
+    stack = module.blocks if isinstance(module, Passing) else [*module][:3]
+    tensors = ({n: t.numpy() for n, t in block.state_dict().items()} for block in stack)
+    pile = Pile(modules.Piece(k, each) for k, each in enumerate(tensors))
+    records = Records(rng.normal(size=(9, 6)).astype(np.float32), np.zeros((9, 6)))
+    if what is None:
+        assert len(blueprint(module).parts(pile, records)) == 2
+        return
+    with pytest.raises(UsageError, match=what):
+        blueprint(module).parts(pile, records)
+
+
+def test_a_record_of_another_module_is_refused(gated, rng):
+    pile, _ = modules.dropped(gated, rng)
+    right = modules.recorded(gated, 8, rng)
+    wrong = Records.named({"rows": right.inputs}, np.zeros((8, 3)))
+    with pytest.raises(RecordError, match="3 numbers of prediction a row, but"):
+        solve(pile, wrong, blueprint=blueprint(gated))
+    unknown = Records.named({"columns": right.inputs}, right.predictions)
+    with pytest.raises(RecordError, match="forward of GatedNetwork has no parameter 'columns'"):
+        solve(pile, unknown, blueprint=blueprint(gated))
+
+
+def test_a_damaged_pile_is_not_mended(gated, rng):
+    pile, _ = modules.dropped(gated, rng, whole=True)
+    right = modules.recorded(gated, 30, rng)
+    wrong = Records.named({"rows": right.inputs}, rng.permutation(right.predictions))
+    solution = solve(pile, wrong, blueprint=blueprint(modules.emptied(gated)), time_limit=2)
+    assert not solution.exact
+    assert {*solution.repairs.values()} == {"not tried: it serves blocks x + out(a(inp(x))) alone"}
