@@ -37,7 +37,7 @@ class InsertionParameters:
         Rounds in a turn, and turns of each start.
     explosive
         Share of the predictions' variance: where the best seed is worse, first-order effects say
-        nothing. What comes below the variance itself is descended from.
+        nothing.
     """
 
     screened: int = 4

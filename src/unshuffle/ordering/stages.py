@@ -131,7 +131,7 @@ class ExactMoves(Attempts):
         found, attempt = None, None
         if (state.attempts + 1) % by.turn == 0:
             found = bench.judged(number, state.rows, trial.arrangement)
-            if found.error < bench.variance:
+            if bench.near(found.error):
                 attempt = Attempt(number, descent=Descent(found.arrangement), best=found)
         best = state.best
         step = Step("insertions", errors, False, best.arrangement, best.error, state.rows)
