@@ -38,7 +38,7 @@ def inspect(args: argparse.Namespace) -> int:
 
     pile = unshuffle.read_pile(args.pieces)
     records = records_of(args, args.records) if args.records else None
-    notes = kept_coarsely(pile) + (altered_record(records) if records else ())
+    notes = pile.notes + kept_coarsely(pile) + (altered_record(records) if records else ())
     try:
         anatomy = read_anatomy(pile, records)
     except (PileError, RecordError):  # what is there is shown before what is wrong is said
