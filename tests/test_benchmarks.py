@@ -86,7 +86,7 @@ def test_statements_are_held_against_the_truth(dropped, rng, monkeypatch):
     monkeypatch.setattr(
         calibration,
         "certified",
-        lambda problem, _, stored: judged(problem, problem.grouped, stored),
+        lambda problem, _, stored, clock: judged(problem, problem.grouped, stored, clock=clock),
     )
     order, _ = calibration.statements(case.network, noisy, 10.0)
     assert [one.holds for one in order] == [False, True, True]

@@ -14,7 +14,12 @@ from unshuffle.blocks.blueprints import LoopBlueprint
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.network import Network
 from unshuffle.errors import FileError, PileError, UsageError
+from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.groups import group
+from unshuffle.ordering.linearization import linearize, replacement_effects
+from unshuffle.ordering.moves import all_swaps, with_swap_effects
+from unshuffle.ordering.problem import Problem
+from unshuffle.ordering.restarts import RestartParameters, disturbed
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.blueprint import Edge, Kind, Role, same_pieces
 from unshuffle.solution.alternatives import Problems
@@ -112,6 +117,35 @@ def test_its_pullback_agrees_with_finite_differences(rng, outputs):
     actual = gated.pullback(weights, x, g)
     assert actual.shape == g.shape
     np.testing.assert_allclose(np.sum(actual * direction, axis=2), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_roles_that_are_tied_together_are_exchanged_together(case, rng):
+    """Ups with their downs: the gates and norms stay, and effects are those of both blocks."""
+    unit = (gated.UP, gated.DOWN)
+    evidence = Evidence((), units=(unit,))
+    problem = Problem(case.blueprint.bank(case.pile), case.network.ends, None, evidence, None)
+    judge = problem.judge(case.records.first(20))
+    at = linearize(judge, judge.run(rng.permutation(case.arrangement)))
+    swaps = all_swaps(judge, at, evidence)
+    tied = swaps.take(np.flatnonzero(swaps.first_role >= 4))
+    pairs = BLOCKS * (BLOCKS - 1) // 2
+    assert len(swaps) == pairs * len(evidence.tied(4)) + 2 * pairs  # gates for ups both ways
+    for move, roles in enumerate(evidence.tied(4)[role] for role in tied.first_role.tolist()):
+        made = tied.apply(np.array([move]), at.run.arrangement)
+        others = [role for role in range(4) if role not in roles]
+        places = [tied.first[move], tied.second[move]]
+        np.testing.assert_array_equal(made[:, others], at.run.arrangement[:, others])
+        np.testing.assert_array_equal(
+            made[places][:, roles], at.run.arrangement[places[::-1]][:, roles]
+        )
+        effects = replacement_effects(judge, at, places, made[places])
+        np.testing.assert_allclose(tied.effects[move], effects.sum(axis=0), rtol=1e-3, atol=1e-5)
+    again = with_swap_effects(judge, at, tied)
+    np.testing.assert_allclose(again.effects, tied.effects, rtol=1e-3, atol=1e-5)
+    kind = case.blueprint.kind
+    for _ in range(50):
+        restarted = disturbed(case.arrangement, evidence, kind, rng, RestartParameters())
+        assert same_pieces(restarted, case.arrangement, kind)
 
 
 def test_shapes_alone_do_not_tell_its_gates_from_its_ups():

@@ -61,6 +61,7 @@ def test_names_join_what_belongs_together(form: str, turned: bool, tmp_path: Pat
     kept = [(weight.T if turned else weight, bias) for weight, bias in given]
     pile = read(NAMED[form](kept), tmp_path)
     assert sorted(pile.ids) == [*range(len(given))]
+    assert bool(pile.notes) == turned
     for n, (weight, bias) in enumerate(given):
         piece = pile[pile.index[n]]
         np.testing.assert_array_equal(piece.weight, weight, strict=True)

@@ -46,7 +46,7 @@ def inspect(args: argparse.Namespace) -> int:
 
     pile = pile_of(args)
     records = records_of(args, args.records) if args.records else None
-    notes = kept_coarsely(pile) + (altered_record(records) if records else ())
+    notes = pile.notes + kept_coarsely(pile) + (altered_record(records) if records else ())
     anatomy = wrong = None
     try:
         anatomy = read_anatomy(pile, records)

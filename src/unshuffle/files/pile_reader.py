@@ -36,6 +36,7 @@ _PART_OF_SEVERAL = re.compile(
 )
 _INDEX = ".index.json"  # ends the name of the list of such parts
 _COPY = re.compile(r"( \([0-9]+\)| ?- ?Copy( \([0-9]+\))?| copy( [0-9]+)?| [0-9]+)\Z")
+_TURNED = "weights are kept as (in, out), as in Keras and Flax, and were turned"
 _CHOICE = "::"  # between a file's path and the name of one of the networks in it
 
 
@@ -83,7 +84,8 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
         If a weight or bias cannot be one of a linear layer.
     """
     path = as_path(path)
-    layers = upright(_layers(path))
+    kept = _layers(path)
+    layers = upright(kept)
     what = f"{shown(path)}: holds {len(layers)} pieces"
     limits.check_count(len(layers), limits.PIECES, what, "is it the right path?")
     ids = _ids(layers, path)
@@ -91,6 +93,7 @@ def read_pile(path: str | os.PathLike[str]) -> Pile:
     return Pile(
         [piece for piece in pieces if isinstance(piece, Piece)],
         [piece for piece in pieces if isinstance(piece, Bias)],
+        [_TURNED] if any(one is not other for one, other in zip(layers, kept, strict=True)) else [],
     )
 
 

@@ -220,6 +220,8 @@ class Pile:
     biases
         Those of detached pieces, which belong to any of them for all that is known. They are in
         a canonical sequence too.
+    notes
+        What was noticed when they were read, in sentences.
 
     Raises
     ------
@@ -227,7 +229,10 @@ class Pile:
         If there are no pieces or two share an id.
     """
 
-    def __init__(self, pieces: Iterable[Piece], biases: Iterable[Bias] = ()) -> None:
+    def __init__(
+        self, pieces: Iterable[Piece], biases: Iterable[Bias] = (), notes: Iterable[str] = ()
+    ) -> None:
+        self.notes = tuple(notes)
         pieces, biases = _all_of(Piece, pieces), _all_of(Bias, biases)
         self.pieces = tuple(sorted(pieces, key=_content))
         self.biases = tuple(sorted(biases, key=_numbers))
