@@ -87,3 +87,11 @@ def test_nothing_is_wanted_where_orders_do_not_explode(bench_of, net):
     exploded = replace(state, seeded=10.1 * bench.variance)
     assert stage.wanted(exploded, bench)
     assert not stage.wanted(replace(exploded, best=replace(best, error=0.0)), bench)
+
+
+def test_where_no_block_is_free_nothing_moves(net, rng):
+    problem = net.problem(np.zeros((5, 5)))
+    search, errors = Insertions(net.right, np.full(5, 2)).advance(problem, rng, BY)
+    np.testing.assert_array_equal(search.arrangement, net.right)
+    np.testing.assert_array_equal(search.waits, np.full(5, 1))
+    assert len(errors) == 0

@@ -81,6 +81,8 @@ def test_a_regression_on_nothing_finds_nothing():
     found = fit(np.zeros((5, 3)), np.ones(5), RidgeParameters())
     assert not found.coefficients.any()
     assert not found.resolution.any()
+    overflowing = fit(np.full((5, 3), 1e200), np.ones(5), RidgeParameters())
+    assert not overflowing.coefficients.any()
 
 
 def test_an_extrinsic_message_is_the_likelihood_with_the_other_unknowns_integrated_out(rng):

@@ -72,12 +72,14 @@ class Insertions:
         few = min(-(-by.screened // known.outputs), rows)
         sample = known.take(rng.choice(len(known), size=rows, replace=False))
         orders, moved = _neighbours(self.waits == 0, by.most, rng)
+        waits = np.maximum(self.waits - 1, 0)
+        if not len(orders):
+            return Insertions(self.arrangement, waits), np.empty(0)
         screen, judge = (problem.judge(sample.take(np.arange(count))) for count in (few, rows))
         errors = screen.errors(screen.run(self.arrangement), self.arrangement[orders])
         finalists = np.argsort(errors, kind="stable")[: by.finalists]
         judged = judge.errors(judge.run(self.arrangement), self.arrangement[orders[finalists]])
         best = finalists[judged.argmin()]
-        waits = np.maximum(self.waits - 1, 0)
         waits[moved[best]] = by.tenure
         order = orders[best]
         return Insertions(self.arrangement[order], waits[order]), np.concatenate([errors, judged])

@@ -50,11 +50,11 @@ def fit(effects: Floats, wanted: Floats, by: RidgeParameters) -> Fit:
     equations, count = effects.shape
     dual = equations <= count
     gram = (effects @ effects.T if dual else effects.T @ effects).astype(np.float64)
+    unit = float(np.trace(gram)) / equations
+    if not (unit > 0 and np.isfinite(gram).all()):  # nothing, or what overflows
+        return Fit(np.zeros(count), np.zeros(count), by.most)
     values, vectors = np.linalg.eigh(gram)
     values = np.maximum(values, 0.0)
-    unit = float(values.sum()) / equations
-    if not unit > 0:
-        return Fit(np.zeros(count), np.zeros(count), by.most)
     seen: Doubles = vectors.T @ (wanted if dual else effects.T @ wanted).astype(np.float64)
     # What of the wanted lies along each eigenvector of the E × E matrix of effects.
     along: Doubles = seen if dual else seen / np.sqrt(np.maximum(values, values[-1] * 1e-12))
