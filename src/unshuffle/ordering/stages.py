@@ -131,8 +131,9 @@ class ExactMoves(Attempts):
         found, attempt = None, None
         if (state.attempts + 1) % by.turn == 0:
             found = bench.judged(number, state.rows, trial.arrangement)
-            if bench.near(found.error):
-                attempt = Attempt(number, descent=Descent(found.arrangement), best=found)
+            if not bench.far(found.error):
+                descent = Descent(found.arrangement, short=True)
+                attempt = Attempt(number, descent=descent, best=found)
         best = state.best
         step = Step("insertions", errors, False, best.arrangement, best.error, state.rows)
         return replace(reported(state, step, found), attempt=attempt)
