@@ -93,8 +93,7 @@ def _rank_seeds(attempt: Attempt, state: State, bench: Workbench) -> State:
     waiting = tuple(Descent(seed, short=attempt.short) for seed in seeds[: attempt.starts])
     attempt = replace(attempt, seeds="", waiting=waiting, beam=beam)
     step = Step("seeds", errors, True, run.arrangement, run.error, rows)
-    state = replace(state.drawn(rng), seeded=state.seeded or run.error)
-    return _found(attempt, bench.found(alternative, rows, run), step, state)
+    return _found(attempt, bench.found(alternative, rows, run), step, state.drawn(rng))
 
 
 def _widen(attempt: Attempt, beam: Beam, state: State, bench: Workbench) -> State:

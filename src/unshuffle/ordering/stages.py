@@ -8,8 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from unshuffle.ordering.attempts import Attempts, reported
-from unshuffle.ordering.insertions import Insertions
+from unshuffle.ordering.attempts import Attempts
 from unshuffle.ordering.race import Distributions
 from unshuffle.ordering.restarts import disturbed
 from unshuffle.ordering.state import Attempt, Descent, State
@@ -17,7 +16,7 @@ from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
 
 # Stages that are not begun again when there are more rows.
-ONCE = ("quick", "insertions", "polish", "seeds")
+ONCE = ("quick", "polish", "seeds")
 
 
 class Stage(Protocol):
@@ -81,8 +80,6 @@ class QuickDescents(Attempts):
         return self.name not in state.ended and bench.asked_rows is None
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
-        if state.attempts and bench.explodes(state):
-            return None  # no activation can be told from another there
         short, accept = bench.large(state.rows), "convincing"
         return _from_problem(state, bench, "quick", short=short, accept=accept)
 
@@ -99,44 +96,6 @@ class Polish(Attempts):
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
         return None if state.attempts else _from_best(state)
-
-
-class ExactMoves(Attempts):
-    """Make exact moves of whole blocks from several seeds in turn, and descend where that helps.
-
-    The seed of the lowest error is not the nearest where wrong orders explode, so all take turns.
-    """
-
-    name = "insertions"
-
-    def wanted(self, state: State, bench: Workbench) -> bool:
-        """Once, where first-order effects say nothing."""
-        first = "quick" in state.ended and self.name not in state.ended
-        return first and bench.explodes(state)
-
-    def _begin(self, state: State, bench: Workbench) -> State | None:
-        by, rng, number = bench.by.insertions, state.generator(), state.best.alternative
-        trials, turn = state.trials, state.attempts // by.turn
-        if not trials:
-            rows = min(bench.rows_for(bench.by.equations), len(bench.known))
-            state = _on_rows(state, bench, rows)
-            seeds, _ = bench.ranked_seeds(number, rows, rng, quick=False)
-            trials = tuple(Insertions.of(seed) for seed in seeds[: by.starts])
-        if turn == by.turns * len(trials) or bench.done(state.best, state.rows):
-            return None
-        now = turn % len(trials)
-        trial, errors = trials[now].advance(bench.problem(number), rng, by)
-        trials = (*trials[:now], trial, *trials[now + 1 :])
-        state = replace(state.drawn(rng), trials=trials)
-        found, attempt = None, None
-        if (state.attempts + 1) % by.turn == 0:
-            found = bench.judged(number, state.rows, trial.arrangement)
-            if not bench.far(found.error):
-                descent = Descent(found.arrangement, short=True)
-                attempt = Attempt(number, descent=descent, best=found)
-        best = state.best
-        step = Step("insertions", errors, False, best.arrangement, best.error, state.rows)
-        return replace(reported(state, step, found), attempt=attempt)
 
 
 @dataclass(frozen=True)
@@ -330,7 +289,6 @@ class MoreRows(Attempts):
 # In the sequence in which they are asked.
 STAGES: tuple[Stage, ...] = (
     QuickDescents(),
-    ExactMoves(),
     Polish(),
     SeedDescents(),
     ShortDescents(),

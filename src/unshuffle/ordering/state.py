@@ -9,7 +9,6 @@ import numpy as np
 from unshuffle.blocks.bank import Bank
 from unshuffle.files.schema import OrInfinite
 from unshuffle.ordering.beam import Beam
-from unshuffle.ordering.insertions import Insertions
 from unshuffle.ordering.mean_field import MeanField
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.trace import Step
@@ -88,8 +87,6 @@ class State:
     attempt: Attempt | None = None  # the one that is under way
     attempts: int = 0  # how many this stage has begun
     failures: int = 0  # how many restarts in a row have not helped
-    trials: tuple[Insertions, ...] = ()  # that take turns
-    seeded: OrInfinite = 0.0  # lowest error of the seeds that were first compared
     race: Race = Race()
     noisy: bool = False  # whether noise, or coarsely stored numbers, explain what the best leaves
     decided: bool = False  # whether the rows then tell it from all it could be mistaken for
@@ -110,13 +107,7 @@ class State:
     def after(self, *names: str) -> "State":
         """The state after a stage has ended."""
         fresh = State(self.best, self.rows, self.draws, self.step, ended=(*self.ended, *names))
-        return replace(
-            fresh,
-            seeded=self.seeded,
-            noisy=self.noisy,
-            decided=self.decided,
-            before=self.before,
-        )
+        return replace(fresh, noisy=self.noisy, decided=self.decided, before=self.before)
 
     def check(self, bank: Bank, blocks: int, rows: int) -> None:
         """Raise `ValueError` for a state of other blocks, other pieces, or more rows."""
@@ -132,8 +123,6 @@ class State:
                 raise ValueError("it arranges other pieces")
             if len({*placed}) < len(placed) or len(arrangement) > blocks:
                 raise ValueError("it names a piece twice")
-        for trial in self.trials:
-            trial.check()
         for contender in self.race.contenders:
             if contender.population is not None:
                 contender.population.check(blocks, len(roles))
@@ -157,7 +146,6 @@ class State:
         found = (self.best, attempt.best, *(each.best for each in contenders))
         arrangements = [one.arrangement for one in (*descents, *found) if one is not None]
         arrangements += [self.step.arrangement] if self.sweep is None else [self.sweep]
-        arrangements += [each.arrangement for each in self.trials]
         for each in contenders:
             if each.population is not None:
                 arrangements += [one.pieces for one in each.population.distributions]

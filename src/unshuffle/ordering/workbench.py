@@ -99,11 +99,6 @@ class Workbench:
         """Whether an error is so large that only a search on many rows can get anywhere."""
         return error > self.by.far * self.variance
 
-    def explodes(self, state: State) -> bool:
-        """Whether seeds were so bad, and nothing better is near, that effects say nothing."""
-        seeds_explode = state.seeded > self.by.insertions.explosive * self.variance
-        return seeds_explode and not self.near(state.best.error)
-
     def judge(self, alternative: int, rows: int) -> Judge:
         """A judge of one problem on the first rows."""
         name = alternative, rows
