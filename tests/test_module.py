@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 from unshuffle import Outcome, Pile, Records, blueprint, solve  # noqa: E402
 from unshuffle.errors import PileError, RecordError, UsageError  # noqa: E402
+from unshuffle.ordering.judge import Judge  # noqa: E402
 
 _spec = spec_from_file_location("modules", Path(__file__).parent / "blocks" / "modules.py")
 modules = module_from_spec(_spec)
@@ -219,6 +220,75 @@ def test_a_record_of_another_module_is_refused(gated, rng):
     unknown = Records.named({"columns": right.inputs}, right.predictions)
     with pytest.raises(RecordError, match="forward of GatedNetwork has no parameter 'columns'"):
         solve(pile, unknown, blueprint=blueprint(gated))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "what"),
+    [
+        (lambda x: x[:, :5], r"given rows of shape \(rows, 5\) and torch.float32, .* \(mat1 and"),
+        (lambda x: x.astype(int), r"torch.int64, and cannot read .*; give its parameters \(rows\)"),
+    ],
+)
+def test_inputs_that_forward_cannot_read_are_named(gated, rng, inputs, what):
+    pile, _ = modules.dropped(gated, rng)
+    right = modules.recorded(gated, 8, rng)
+    records = Records.named({"rows": inputs(right.inputs)}, right.predictions)
+    with pytest.raises(RecordError, match=what) as found:
+        solve(pile, records, blueprint=blueprint(gated))
+    assert "\n" not in str(found.value)
+
+
+def test_arguments_that_a_record_lacks_are_named(rng):
+    module = modules.Llama().eval()
+    pile, _ = modules.dropped(module, rng)
+    ids = modules.inputs_of(module, 4, rng)["ids"]
+    records = Records.named({"ids": ids}, modules.recorded(module, 4, rng).predictions)
+    with pytest.raises(RecordError, match=r"'seen'\); give its parameters \(ids, seen\)"):
+        solve(pile, records, blueprint=blueprint(module))
+
+
+def test_what_only_a_later_row_shows_is_a_mistake_of_the_record_too(rng):
+    module = modules.Transformer().eval()
+    pile, _ = modules.dropped(module, rng)
+    right = modules.recorded(module, 8, rng)
+    ids = right.inputs.astype(int)
+    ids[-1] = modules.VOCABULARY
+    with pytest.raises(RecordError, match="index out of range"):
+        solve(pile, Records.named({"ids": ids}, right.predictions), blueprint=blueprint(module))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_modules_without_numbers_or_code_are_refused(gated):
+    with pytest.raises(
+        UsageError, match=r"tensor stem\.weight of the module is on the device meta"
+    ):
+        blueprint(modules.GatedNetwork().to("meta"))
+    with pytest.raises(UsageError, match="a compiled ScriptModule; give the module"):
+        blueprint(torch.jit.trace(gated, torch.zeros(3, 6)))
+
+
+@pytest.mark.parametrize("name", ["stem.weight", "blocks.2.mlp.up.weight", "head.bias"])
+def test_a_tensor_that_is_not_finite_is_named(gated, rng, name):
+    pile, _ = modules.dropped(gated, rng)
+    records = modules.recorded(gated, 8, rng)
+    gated.get_parameter(name).data[0] = torch.nan
+    with pytest.raises(UsageError, match=f"tensor {name} of the module holds NaN"):
+        blueprint(gated).parts(pile, records)
+
+
+def test_a_record_may_have_one_row_but_not_none(gated, rng):
+    pile, _ = modules.dropped(gated, rng)
+    right = modules.recorded(gated, 1, rng)
+    bank, ends = blueprint(gated).parts(pile, right)
+    judge = Judge(bank, ends, right)
+    arrangement = np.array([bank.positions(role) for role in range(len(bank.kind.roles))]).T
+    x, pulled = judge.inputs, []
+    g = np.ones((2, *x.shape), x.dtype)
+    judge.by_rows(lambda part: pulled.append(bank.pullback(arrangement[0], x[part], g[:, part])))
+    assert [one.shape for one in pulled] == [g.shape]
+    none = Records(right.inputs[:0], right.predictions[:0])
+    with pytest.raises(RecordError, match="has no rows"):
+        solve(pile, none, blueprint=blueprint(gated))
 
 
 def test_a_damaged_pile_is_not_mended(gated, rng):

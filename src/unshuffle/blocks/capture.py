@@ -207,5 +207,16 @@ def real_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
         raise UsageError(
             f"a blueprint is made from a torch.nn.Module, but this is a {type(module).__name__}"
         )
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UsageError(
+            "a blueprint is made from a module of Python code, but this one is a compiled "
+            "ScriptModule; give the module that it was compiled from"
+        )
     tensors = module.state_dict(keep_vars=True)
+    empty = next((name for name, one in tensors.items() if one.is_meta), None)
+    if empty is not None:
+        raise UsageError(
+            f"tensor {empty} of the module is on the device meta and holds no numbers; call "
+            "module.to_empty(device='cpu'), then load weights by load_state_dict"
+        )
     return {name: one for name, one in tensors.items() if one.is_floating_point()}

@@ -215,7 +215,8 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
     MissingExtraError
         If PyTorch is not installed.
     UsageError
-        If this is no module, or it has no two blocks of one form.
+        If this is no module, or a compiled one, if a tensor is on the device ``meta``, or if it has
+        no two blocks of one form.
 
     Examples
     --------

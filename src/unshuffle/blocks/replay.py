@@ -74,8 +74,12 @@ class Replay:
                 f"{self.records.name}: forward of {type(self.module).__name__} has no parameter "
                 f"{unknown[0]!r}; it has: {', '.join(self.parameters)}"
             )
-        count = max(len(self.records), 1)
-        self.inputs = self.records.inputs[np.arange(SAMPLE) % count]
+        if not len(self.records):
+            raise RecordError(
+                f"{self.records.name} has no rows, but the module is run on some to see how its "
+                "blocks are called; give it at least one row of inputs"
+            )
+        self.inputs = self.records.inputs[np.arange(SAMPLE) % len(self.records)]
         with torch.no_grad():
             self._capture()
 
@@ -124,12 +128,31 @@ class Replay:
             return found, output
 
         all_rows, output = calls(self.inputs, {})
+        self._refuse_not_finite(all_rows, output)
         fewer, _ = calls(self.inputs[1:], {})
         turned, _ = calls(self.inputs, self._turned())
         self.captured = capture(self.blocks, all_rows, fewer, turned)
         self.part, self.parts = self.captured.part, [*self.captured.parts]
         self.needs_inputs = False
         self._compare(all_rows, output)
+
+    def _refuse_not_finite(self, calls: Sequence[Call], output: torch.Tensor) -> None:
+        """States that are not finite cannot be compared; say which tensor they may come from."""
+        made = {
+            **{f"block {name}": call.given for name, call in zip(self.blocks, calls, strict=True)},
+            "what follows the last block": output,
+        }
+        where = next((key for key, one in made.items() if not one.isfinite().all()), None)
+        if where is None:
+            return
+        # A mask that is a buffer may hold an infinity by right, so parameters come first.
+        tensors = [*self.module.named_parameters(), *self.module.named_buffers()]
+        bad = next((name for name, one in tensors if not one.isfinite().all()), None)
+        found = f"tensor {bad} of the module holds NaN or an infinity" if bad else "they overflow"
+        raise UsageError(
+            f"{where} gives numbers that are not finite, since {found}; give the module "
+            "weights, in its blocks too, with which all it makes is finite"
+        )
 
     def _turned(self) -> dict[str, torch.Tensor]:
         """The module's tensors with those of the blocks in the opposite order."""
@@ -141,8 +164,28 @@ class Replay:
 
     def _forward(self, module: nn.Module, inputs: Floats, tensors: Tensors) -> torch.Tensor:
         """The output of a module with other tensors for rows of inputs: shape (rows, outputs)."""
-        args, kwargs = self._given(self._arguments(inputs))
-        return self._first(functional_call(module, dict(tensors), args, kwargs), len(inputs))
+        arguments = self._arguments(inputs)
+        args, kwargs = self._given(arguments)
+        try:
+            found = functional_call(module, dict(tensors), args, kwargs)
+        except CapturedError:
+            raise
+        except Exception as error:  # a forward is the user's code and may raise anything
+            raise RecordError(self._unread(arguments, error)) from error
+        return self._first(found, len(inputs))
+
+    def _unread(self, arguments: Mapping[str, torch.Tensor], error: Exception) -> str:
+        """What a forward was given, what it said of that, and what it reads."""
+        given = ", ".join(
+            f"{name} of shape ({', '.join(['rows', *map(str, one.shape[1:])])}) and {one.dtype}"
+            for name, one in arguments.items()
+        )
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        return (
+            f"{self.records.name}: forward of {type(self.module).__name__} was given {given}, and "
+            f"cannot read that ({said}); give its parameters ({', '.join(self.parameters)}) arrays "
+            "of the shapes and dtypes that they need, by Records.named"
+        )
 
     def _given(
         self, arguments: Mapping[str, torch.Tensor]

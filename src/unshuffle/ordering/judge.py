@@ -110,7 +110,8 @@ class Judge:
             quietly(slice(None))
             return
         middle = (len(self.inputs) + 1) // 2
-        for _ in pool().map(quietly, (slice(0, middle), slice(middle, None))):
+        halves = (slice(0, middle), slice(middle, None))
+        for _ in pool().map(quietly, halves[: len(self.inputs)]):  # a single row is no two halves
             pass
 
     def errors(self, base: Run, candidates: Indices) -> Doubles:
