@@ -160,7 +160,7 @@ def test_the_stage_under_way_is_asked_first_and_then_the_first_that_is_wanted(be
 
 def test_names_of_stages_are_different():
     names = [stage.name for stage in STAGES]
-    assert len({*names}) == len(names) == 11
+    assert len({*names}) == len(names) == 12
     assert {stage.name for stage in FIRST_STAGES} < {*names}
 
 
@@ -299,7 +299,7 @@ def test_a_disturbance_of_one_block_is_none(loose, rng):
 
 
 SOME = MeanFieldParameters(equations=40, searches=2, steps=3, hopeless=1e9)
-MEAN = replace(BY, mean_field=SOME, near=0.0)
+MEAN = replace(BY, mean_field=SOME, near=0.0, far=1e9)
 
 
 def drawn_in(stage, bench, state):

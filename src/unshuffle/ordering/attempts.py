@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
+import numpy as np
+
 from unshuffle.ordering.beam import Beam
 from unshuffle.ordering.descent import descent_round, step_of
 from unshuffle.ordering.precedence import precedence
@@ -55,6 +57,16 @@ def descended(
     ended = made.effort >= bench.by.descent.efforts[descent.short] or bench.done(found, rows)
     after = replace(descent, arrangement=found.arrangement, effort=made.effort)
     return None if ended else after, found, step
+
+
+def on_rows(state: State, bench: Workbench, rows: int) -> State:
+    """The state with other rows in use; the best is judged anew."""
+    best = state.best
+    if rows == state.rows:
+        return state
+    if np.isfinite(best.error):
+        best = bench.judged(best.alternative, rows, best.arrangement)
+    return replace(state, best=best, rows=rows)
 
 
 def better(found: Found, best: Found | None) -> Found:

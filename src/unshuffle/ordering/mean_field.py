@@ -43,7 +43,7 @@ class MeanFieldParameters:
     narrowing
         Factor on the spread from step to step.
     searches
-        Searches of one problem, before its populations.
+        Searches of one problem in a stage, before its populations.
     steps
         Steps of one search.
     hopeless
@@ -68,7 +68,7 @@ class MeanFieldParameters:
     wide: float = 1 / 3
     narrow: float = 0.5
     narrowing: float = 0.9
-    searches: int = 2
+    searches: int = 1
     steps: int = 25
     hopeless: float = 4.0
     trust: float = 0.8

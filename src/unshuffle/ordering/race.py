@@ -5,7 +5,7 @@ from itertools import count, takewhile
 
 import numpy as np
 
-from unshuffle.ordering.attempts import better, convincing, descended, reported
+from unshuffle.ordering.attempts import better, convincing, descended, on_rows, reported
 from unshuffle.ordering.mean_field import MeanField
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.state import Contender, Descent, Found, Race, State
@@ -21,23 +21,37 @@ class Distributions:
     Each problem has mean-field searches, then populations. Before those of the right problem have
     been drawn in, a wrong activation may well fit better. The likeliest problem begins; each of the
     others begins when those before it have had their chance. So the others cost nothing where the
-    likeliest soon succeeds. Near the answer only the best problem has mean-field searches.
+    likeliest soon succeeds. A stage alone has mean-field searches of the best problem only: near
+    the answer, and far from it before anything long is begun.
     """
 
     name: str
     near: bool
+    alone: bool
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """Once for these rows, near the answer or far from it."""
         here = bench.near(state.best.error) == self.near
-        some = bench.by.mean_field.searches > 0 or not self.near
-        return self.name not in state.ended and here and some and bench.goes_on(state)
+        if self.name in state.ended or not here:
+            return False
+        if not self.alone:
+            return bench.goes_on(state)
+        some = bench.by.mean_field.searches > 0
+        if self.near:
+            return some and bench.goes_on(state)
+        many = bench.equations(len(bench.known)) >= bench.by.many
+        return some and many and "polish" in state.ended and bench.large(state.rows)
 
     def advance(self, state: State, bench: Workbench) -> State:
         """Take one step of one contender: of a field, a population, or a descent from these."""
         if not state.stage:
-            first = Contender(state.best.alternative)
-            return replace(state, stage=self.name, race=Race((first,)))
+            if self.alone and not self.near:
+                state = on_rows(state, bench, max(state.rows, bench.rows_for(bench.by.many)))
+                if state.best.alternative:  # an early fit far from the record says nothing
+                    first = bench.judged(0, state.rows, bench.problem(0).grouped)
+                    state = replace(state, best=first)
+            likeliest = Contender(state.best.alternative)
+            return replace(state, stage=self.name, race=Race((likeliest,)))
         race = state.race
         racer = race.contenders[race.turn]
         if racer.ended or race.taken >= max(1, bench.by.population.turn // (race.turn + 1)):
@@ -53,7 +67,7 @@ class Distributions:
             racer.fields < bench.by.mean_field.searches
             or (racer.field or racer.descent) is not None
         )
-        racer = replace(racer, ended=racer.ended or (self.near and not searches))
+        racer = replace(racer, ended=racer.ended or (self.alone and not searches))
         contenders = (*race.contenders[: race.turn], racer, *race.contenders[race.turn + 1 :])
         race = Race(contenders, race.turn, race.taken + 1)
         # Only the likeliest problem is believed where its error is but a little lower.
@@ -71,7 +85,7 @@ class Distributions:
         contenders = race.contenders
         head_start = bench.by.population.head_start
         chances = (each.ended or each.generations > head_start for each in contenders)
-        if not self.near and all(chances):
+        if not self.alone and all(chances):
             begun = {each.alternative for each in contenders}
             new = next(number for number in count() if number not in begun)
             if bench.has(new):
@@ -133,8 +147,10 @@ def _field_step(
         field = MeanField.around(first.distributions[0], problem, by.mean_field)
     field = field.advance(problem, rng, by.mean_field)
     found = bench.judged(racer.alternative, state.rows, field.belief.centre)
-    hopeless = not field.error < by.mean_field.hopeless * bench.variance
     assert racer.best is not None
+    late = 2 * field.steps >= by.mean_field.steps
+    hopeless = not field.error < by.mean_field.hopeless * bench.variance
+    hopeless |= late and bench.far(min(found.error, racer.best.error))
     if bench.near(found.error) and found.error < racer.best.error:
         other = rival(found, state.rows, bench)
         if other is None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from unshuffle.ordering.attempts import Attempts
+from unshuffle.ordering.attempts import Attempts, on_rows
 from unshuffle.ordering.race import Distributions
 from unshuffle.ordering.restarts import disturbed
 from unshuffle.ordering.state import Attempt, Descent, State
@@ -16,7 +16,7 @@ from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
 
 # Stages that are not begun again when there are more rows.
-ONCE = ("quick", "polish", "seeds")
+ONCE = ("quick", "polish", "seeds", "first mean field")
 
 
 class Stage(Protocol):
@@ -31,16 +31,6 @@ class Stage(Protocol):
 
     def advance(self, state: State, bench: Workbench) -> State:
         """Take one round, or find that there is nothing left to do and end."""
-
-
-def _on_rows(state: State, bench: Workbench, rows: int) -> State:
-    """The state with other rows in use; the best is judged anew."""
-    best = state.best
-    if rows == state.rows:
-        return state
-    if np.isfinite(best.error):
-        best = bench.judged(best.alternative, rows, best.arrangement)
-    return replace(state, best=best, rows=rows)
 
 
 def _from_best(state: State) -> State:
@@ -115,7 +105,7 @@ class SeedDescents(Attempts):
         if state.attempts:
             return None
         rows = min(bench.asked_rows or bench.rows_for(bench.by.equations), len(bench.known))
-        return _from_seeds(_on_rows(state, bench, rows), bench.by.starts)
+        return _from_seeds(on_rows(state, bench, rows), bench.by.starts)
 
 
 class ShortDescents(Attempts):
@@ -137,7 +127,7 @@ class ShortDescents(Attempts):
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
         if not state.attempts:
-            state = _on_rows(state, bench, bench.rows_for(bench.by.many))
+            state = on_rows(state, bench, bench.rows_for(bench.by.many))
             if state.best.alternative:  # an early fit far from the record says nothing
                 first = bench.judged(0, state.rows, bench.problem(0).grouped)
                 state = replace(state, best=first)
@@ -280,7 +270,7 @@ class MoreRows(Attempts):
             return None
         if state.attempts:
             return _from_seeds(state, 1)
-        state = _on_rows(state, bench, min(bench.by.growth * state.rows, len(bench.known)))
+        state = on_rows(state, bench, min(bench.by.growth * state.rows, len(bench.known)))
         best, errors = state.best, np.array([state.best.error])
         step = Step("more rows", errors, True, best.arrangement, best.error, state.rows)
         return _from_best(replace(state, step=step))
@@ -291,12 +281,13 @@ STAGES: tuple[Stage, ...] = (
     QuickDescents(),
     Polish(),
     SeedDescents(),
+    Distributions("first mean field", near=False, alone=True),
     ShortDescents(),
     OtherProblems(),
     Noise(),
-    Distributions("populations", near=False),
+    Distributions("populations", near=False, alone=False),
     WholeDescents(),
-    Distributions("mean field", near=True),
+    Distributions("mean field", near=True, alone=True),
     Restarts(),
     MoreRows(),
 )
