@@ -20,10 +20,12 @@ from unshuffle import (
     verify,
     write_solution,
 )
+from unshuffle.errors import PileError, UsageError
 from unshuffle.files import write_network, write_records
 from unshuffle.grouping import SIGNALS
 from unshuffle.grouping.signals import Signal
 from unshuffle.pieces.pile import as_floats
+from unshuffle.views.report import report_page
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +157,35 @@ def test_a_notebook_is_shown_a_table_that_names_cannot_break(solution):
     assert "<b>" not in forged._repr_html_()
     assert "<script>" not in forged._repr_html_()
     assert "&lt;b&gt;" in forged._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"weight": np.ones(8), "bias": np.zeros(8)},
+        {"weight": np.ones(8)},
+        {"weight": np.ones((4, 4, 3, 3))},
+        {"up.weight": np.ones((12, 8)), "down.weight": np.ones((8, 12))},
+        {"weight": np.ones((12, 8)), "scale": np.ones(12)},
+    ],
+)
+@pytest.mark.parametrize("with_biases", [True, False])
+def test_a_forgotten_blueprint_is_said(case, tensors, with_biases):
+    layers = [Piece.linear(p.id, p.weight, p.bias if with_biases else None) for p in case.pile]
+    pile = Pile([*layers, Piece(99, tensors)])
+    for ask in (
+        lambda: solve(pile, case.records),
+        lambda: solve(pile, case.records, permuted_units=True),
+        lambda: pair(pile),
+        lambda: verify(pile, case.records, pile.ids),
+    ):
+        with pytest.raises(PileError, match=r"piece 99 \(.*weight \(.*with blueprint=, as unsh"):
+            ask()
+
+
+def test_a_solution_of_other_blocks_says_what_it_can_give(solution, tmp_path):
+    other = replace(solution, pairing=None)
+    for ask in (lambda: write_solution(other, tmp_path / "kept"), lambda: report_page(other)):
+        with pytest.raises(UsageError, match=r"another kind.*to_torch\(\) or .*state_dict\(\)"):
+            ask()
+    assert not (tmp_path / "kept").exists()

@@ -264,6 +264,19 @@ def test_noisy_predictions_are_said(dropped, rng):
     assert coarse.findings.notes == ("predictions are rounded to 2 decimals",)
 
 
+def test_noise_is_told_in_spreads_of_the_columns(dropped, rng):
+    case = dropped(rows=600, blocks=4, width=16, hidden=24, outputs=2)
+    shift = np.array([0, 1000 * case.records.predictions.std()])
+    last = case.pile[case.pile.index[case.permutation[-1]]]
+    moved = Piece.linear(last.id, last.weight.astype(float), last.bias.astype(float) + shift)
+    pile = Pile(moved if piece is last else piece for piece in case.pile)
+    predictions = case.records.predictions + shift
+    spread = np.sqrt(predictions.var(axis=0).mean())
+    noise = 0.01 * spread * rng.standard_normal(predictions.shape)
+    (note,) = solve(pile, Records(case.records.inputs, predictions + noise)).findings.notes
+    assert ", 1 % of their spread" in note
+
+
 def test_the_solution_reads_well(dropped):
     case = dropped(blocks=2)
     solution = solve(case.pile, case.records)

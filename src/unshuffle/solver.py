@@ -306,7 +306,7 @@ def _annotated(
         notes = (*kept_coarsely(pile), *notes)
     if solution.explanation is Explanation.NOISE:
         left = solution.mse**0.5
-        share = 100 * left / float(usable.predicted().predictions.std())
+        share = 100 * left / usable.variance**0.5
         notes += (
             f"predictions carry what looks like noise: {left:.2g}, {share:.2g} % of their spread, "
             "does not follow from the inputs",

@@ -220,8 +220,9 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
 
     Examples
     --------
-    >>> records = Records.named({"input_ids": ids}, prediction)
-    >>> solve(read_pile("pieces"), records, blueprint=blueprint(module)).to_torch()
+    >>> pile = Pile(Piece(number, tensors) for number, tensors in enumerate(loose))
+    >>> records = Records.named({"input_ids": ids}, logits)
+    >>> module = solve(pile, records, blueprint=blueprint(module)).to_torch()
     """
     from unshuffle.blocks.capture import real_tensors
 

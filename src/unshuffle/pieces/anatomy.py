@@ -97,7 +97,8 @@ def makes_network(shapes: Iterable[tuple[int, ...]]) -> bool:
 
 def check_biases(pile: Pile) -> None:
     """Make sure that there is one loose bias for each weight without one, by their lengths."""
-    lengths = Counter(piece.shape[0] for piece in pile if piece.detached)
+    shapes = [piece.shape for piece in pile]  # of all, since one that is no layer says more
+    lengths = Counter(rows for piece, (rows, _) in zip(pile, shapes, strict=True) if piece.detached)
     found = Counter(len(bias.values) for bias in pile.biases)
     for length in sorted({*lengths, *found}):
         if lengths[length] != found[length]:

@@ -151,8 +151,17 @@ class Piece:
 
     @property
     def weight(self) -> Floats:
-        """The weight of a linear layer."""
-        return self.tensors["weight"]
+        """The weight of a linear layer; a PileError says that the piece is none."""
+        weight = self.tensors.get("weight")
+        if weight is None or weight.ndim != 2 or not self.tensors.keys() <= {"weight", "bias"}:
+            found = [f"{name} {one.shape}" for name, one in self.tensors.items()] or ["no tensor"]
+            more = ", …" if len(found) > 4 else ""
+            raise PileError(
+                f"piece {self.id} ({', '.join(found[:4])}{more}) is no linear layer, but blocks "
+                "x + out(a(inp(x))) are made of these; give solve the network's code with "
+                "blueprint=, as unshuffle.blueprint(module)"
+            )
+        return weight
 
     @property
     def bias(self) -> Floats:

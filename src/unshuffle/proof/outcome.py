@@ -27,7 +27,8 @@ class Outcome(Enum):
     LOCAL_OPTIMUM = (
         "local optimum",
         "No move lowers the error, yet the record is not reproduced: give the search more rows or "
-        "another seed, or pair by another signal.",
+        "another seed, or pair by another signal. With blueprint=, check instead that what is no "
+        "piece, such as stem and head, has the right weights.",
     )
     NO_FIT = (
         "no arrangement fits",

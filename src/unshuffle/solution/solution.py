@@ -146,8 +146,9 @@ class Solution:
         """
         if self.pairing is None:
             raise UsageError(
-                "this shows the evidence for blocks x + out(a(inp(x))), and these blocks are of "
-                "another kind"
+                "this needs the evidence for blocks x + out(a(inp(x))), and these blocks are of "
+                "another kind: such a solution cannot be kept or shown yet; take its network with "
+                "solution.to_torch() or solution.state_dict()"
             )
         return self.pairing
 
