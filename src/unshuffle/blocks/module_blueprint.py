@@ -1,13 +1,14 @@
-"""A blueprint from any PyTorch module: its stack of blocks, and the roles in a block.
+"""A blueprint from any PyTorch module: its stacks of blocks, and the roles in a block.
 
 Names in the state dict that differ in one integer alone make a stack, as ``encoder.layer.{i}.``.
 The modules of a block that own tensors are its roles, or modules that hold these, up to the block
-itself: the pieces of a pile say which.
+itself: the pieces of a pile say which. They also say which blocks are in the pile.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,64 +27,71 @@ if TYPE_CHECKING:
     from unshuffle.blocks.replay import Replay
 
 Shapes = Mapping[str, tuple[int, ...]]
+Form = tuple[str, tuple[tuple[str, tuple[int, ...]], ...]]  # a prefix, and what blocks hold
+Slots = dict[object, list[str]]  # the roles that pieces of some names and shapes fit
 
 ITSELF = "."  # the role of all tensors of a block, or of those that it owns itself
 
 
+Cut = Mapping[str, Mapping[str, str]]  # names of tensors in a block, by role and name in the role
+
+
 @dataclass(frozen=True)
 class BlockStack:
-    """Blocks of a module with tensors of the same names and shapes.
+    """Blocks of a module whose names differ in one integer.
 
     Parameters
     ----------
     prefix
         What the names of the blocks begin with, as ``encoder.layer.``.
-    numbers
-        What they end with, in rising sequence.
-    tensors
-        Shapes of the tensors of a block, by their names in it: parameters and persistent buffers of
-        real numbers.
+    blocks
+        By the integer, in rising sequence, the shapes of the tensors of a block by their names in
+        it: parameters and persistent buffers of real numbers.
     """
 
     prefix: str
-    numbers: tuple[int, ...]
-    tensors: Shapes
+    blocks: Mapping[int, Shapes]
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the blocks' modules."""
-        return tuple(f"{self.prefix}{number}" for number in self.numbers)
+    def forms(self) -> dict[str, Form]:
+        """What the blocks of one form have in common, by the names of the blocks."""
+        return {
+            f"{self.prefix}{number}": (self.prefix, tuple(sorted(one.items())))
+            for number, one in self.blocks.items()
+        }
 
     @property
-    def size(self) -> int:
-        """How many numbers its tensors have."""
-        return len(self.numbers) * sum(
-            int(np.prod(one, dtype=int)) for one in self.tensors.values()
+    def depth(self) -> int:
+        """How many modules deep the owners of its tensors lie in a block, at most."""
+        return max(name.count(".") for one in self.blocks.values() for name in one)
+
+    @property
+    def akin(self) -> bool:
+        """Whether two of its blocks share half of their tensors, in names and shapes."""
+        return any(
+            2 * len(one.items() & other.items()) >= max(len(one), len(other))
+            for one, other in combinations(self.blocks.values(), 2)
         )
 
-    def levels(self) -> Iterator[dict[str, dict[str, str]]]:
-        """Ways to cut a block: names of tensors by role and by name in the role, coarsest first.
 
-        Roles are modules of one depth, or above it where they own tensors. In each way a tensor
-        has the name that it has in the block, then the one that it has in its role.
-        """
-        owners = {name: name.rpartition(".")[0].split(".") for name in self.tensors}
-        deepest = max(len(owner) for owner in owners.values())
-        seen = []
-        for depth in range(deepest + 1):
-            for whole in (True, False):
-                roles: dict[str, dict[str, str]] = defaultdict(dict)
-                for name, owner in owners.items():
-                    role = ".".join(owner[:depth])
-                    local = name if whole else name[len(role) + 1 if role else 0 :]
-                    roles[role or ITSELF][local] = name
-                if roles not in seen:
-                    seen.append(dict(roles))
-                    yield dict(roles)
+def cut(tensors: Iterable[str], depth: int, whole: bool) -> Cut:
+    """Cut a block into roles: modules of one depth, or above it where they own tensors.
+
+    In its role a tensor has the name that it has in the block, if `whole`, or the one that it has
+    in the module that is the role.
+    """
+    roles: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in tensors:
+        role = ".".join(name.split(".")[:-1][:depth])
+        roles[role or ITSELF][name if whole else name[len(role) + 1 if role else 0 :]] = name
+    return roles
 
 
 def find_stacks(tensors: Shapes) -> list[BlockStack]:
-    """The stacks among named tensors, the largest first; blocks of one stack look the same."""
+    """The stacks among named tensors, in the sequence of their names.
+
+    Of stacks within each other the outermost counts in which two blocks are akin.
+    """
     found: dict[str, dict[int, dict[str, tuple[int, ...]]]] = defaultdict(lambda: defaultdict(dict))
     for name, shape in tensors.items():
         parts = name.split(".")
@@ -91,15 +99,12 @@ def find_stacks(tensors: Shapes) -> list[BlockStack]:
             if part.isascii() and part.isdigit():
                 prefix = ".".join([*parts[:at], ""])
                 found[prefix][int(part)][".".join(parts[at + 1 :])] = shape
-    stacks = []
-    for prefix, blocks in found.items():
-        alike: dict[tuple[tuple[str, tuple[int, ...]], ...], list[int]] = defaultdict(list)
-        for number, one in sorted(blocks.items()):
-            alike[tuple(sorted(one.items()))].append(number)
-        stacks += [
-            BlockStack(prefix, tuple(numbers), blocks[numbers[0]]) for numbers in alike.values()
-        ]
-    return sorted((one for one in stacks if len(one.numbers) > 1), key=lambda one: -one.size)
+    stacks: list[BlockStack] = []
+    for prefix, blocks in sorted(found.items(), key=lambda one: one[0].count(".")):
+        stack = BlockStack(prefix, dict(sorted(blocks.items())))
+        if stack.akin and not any(prefix.startswith(one.prefix) for one in stacks):
+            stacks.append(stack)
+    return sorted(stacks, key=lambda one: [*found].index(one.prefix))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +114,16 @@ class ModuleBlueprint:
     Parameters
     ----------
     module
-        The module, which is never changed. What is not in the stack keeps its weights.
-    stack
-        Its largest stack of blocks of one form.
+        The module, which is never changed. What is in no stack of the pile keeps its weights.
+    stacks
+        Its stacks of blocks. A pile holds the pieces of one of them, of several, or of all.
+    device
+        Where the module is run, by PyTorch's name of it.
     """
 
     module: "nn.Module"
-    stack: BlockStack
+    stacks: tuple[BlockStack, ...]
+    device: str = "cpu"
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
         """The blocks that the pieces of a pile can make, and what stands before and behind them.
@@ -124,91 +132,160 @@ class ModuleBlueprint:
         if the blocks of the module cannot be run one by one, and `RecordError` if the module
         cannot read the record.
         """
-        from unshuffle.blocks.module_bank import ModuleBank, ModuleEnds
-        from unshuffle.blocks.replay import Replay
+        import torch
 
-        kind, keys = self._cut(pile)
+        from unshuffle.blocks.module_bank import ModuleBank, ModuleEnds
+        from unshuffle.blocks.replay import Replay, torch_dtype
+
+        forms, depth, whole = self._cut(pile)
         tensors = [
             {name: np.ascontiguousarray(piece.tensors[name], pile.dtype) for name in piece.shapes}
             for piece in pile
         ]
         with single_threaded_blas():
-            replay = Replay.of(self.module, self.stack.names, records, pile.dtype)
-            kind = replace(kind, hidden=_hidden(replay, keys))
+            replay = Replay(
+                self.module, forms, records, torch_dtype(pile.dtype), torch.device(self.device)
+            )
+            kind, keys = _kind(replay, depth, whole)
         return ModuleBank.of(kind, keys, tensors, replay), ModuleEnds(replay)
 
-    def _cut(self, pile: Pile) -> tuple[Kind, dict[str, dict[str, str]]]:
-        """The kind that the pieces of a pile fit, and the names of its tensors in a block."""
-        blocks, shapes = len(self.stack.numbers), [_frozen(piece.shapes) for piece in pile]
-        closest: tuple[int, Kind, Counter[int]] | None = None
-        for keys in self.stack.levels():
-            roles = [
-                Role(role, {name: self.stack.tensors[key] for name, key in names.items()})
-                for role, names in keys.items()
-            ]
-            kind = Kind(f"{self.stack.prefix}*", tuple(roles))
-            slots = {_frozen(kind.shapes(each[0])): each for each in kind.classes}
-            found = Counter(slots[one][0] for one in shapes if one in slots)
-            if found == {each[0]: blocks * len(each) for each in kind.classes} and (
-                found.total() == len(pile)
-            ):
-                return kind, keys
-            if closest is None or found.total() > closest[0]:
-                closest = found.total(), kind, found
+    def _cut(self, pile: Pile) -> tuple[dict[str, Form], int, bool]:
+        """The forms of the blocks that the pieces of a pile make, and how these are cut."""
+        pieces = Counter(_frozen(piece.shapes) for piece in pile)
+        closest: tuple[int, Slots, list[str]] | None = None
+        for depth in range(1 + max(stack.depth for stack in self.stacks)):
+            for whole in (True, False):
+                for forms in self._chosen(pieces, depth, whole):
+                    slots = _slots(forms, depth, whole)
+                    if {one: len(roles) for one, roles in slots.items()} == pieces:
+                        return forms, depth, whole
+                    fitting = sum(count for one, count in pieces.items() if one in slots)
+                    if closest is None or fitting > closest[0]:
+                        closest = fitting, slots, [*dict.fromkeys(f[0] for f in forms.values())]
         assert closest is not None
-        raise PileError(self._misfit(pile, shapes, closest[1], closest[2]))
+        raise PileError(_misfit(pile, *closest[1:]))
 
-    def _misfit(self, pile: Pile, shapes: list[object], kind: Kind, found: Counter[int]) -> str:
-        """Say which pieces fit no slot, or of which there are too few or too many."""
-        blocks = len(self.stack.numbers)
-        slots = {_frozen(kind.shapes(each[0])) for each in kind.classes}
-        strangers = [piece for piece, one in zip(pile, shapes, strict=True) if one not in slots]
-        if strangers:
-            sizes = ", ".join(f"{name} {shape}" for name, shape in strangers[0].shapes.items())
-            return (
-                f"piece {strangers[0].id} ({sizes}) fits no slot of the {blocks} blocks "
-                f"{kind.name} of the module; leave it out, or name a module that has such a slot"
-            )
-        wrong = next(each for each in kind.classes if found[each[0]] != blocks * len(each))
-        names = " or ".join(kind.roles[role].name for role in wrong)
+    def _chosen(
+        self, pieces: Counter[object], depth: int, whole: bool
+    ) -> Iterator[dict[str, Form]]:
+        """Blocks that the pieces may be of: of all stacks, of those that they fit, of one alone.
+
+        Of a stack they may be all blocks, or those whose form has pieces for each of its slots.
+        """
+        every = [stack.forms for stack in self.stacks]
+        held = [
+            {
+                name: form
+                for name, form in forms.items()
+                if {*_slots({name: form}, depth, whole)} <= {*pieces}
+            }
+            for forms in every
+        ]
+        for some in (every, held):
+            yield {name: form for forms in some for name, form in forms.items()}
+        for some in (every, held):
+            yield from some
+        for forms in every:  # blocks of one form alone
+            for form, _ in Counter(forms.values()).most_common():
+                yield {name: one for name, one in forms.items() if one == form}
+
+
+def _slots(forms: Mapping[str, Form], depth: int, whole: bool) -> Slots:
+    """The roles of the slots of blocks, by the names and shapes of their tensors."""
+    slots: Slots = defaultdict(list)
+    for _, tensors in forms.values():
+        shapes = dict(tensors)
+        for role, names in cut(shapes, depth, whole).items():
+            slots[_frozen({name: shapes[key] for name, key in names.items()})].append(role)
+    return slots
+
+
+def _misfit(pile: Pile, slots: Slots, prefixes: Sequence[str]) -> str:
+    """Say which pieces fit no slot, or of which there are too few or too many."""
+    blocks = " and ".join(f"{prefix}*" for prefix in prefixes)
+    found = Counter(_frozen(piece.shapes) for piece in pile)
+    stranger = next((piece for piece in pile if _frozen(piece.shapes) not in slots), None)
+    if stranger is not None:
+        sizes = ", ".join(f"{name} {shape}" for name, shape in stranger.shapes.items())
         return (
-            f"{found[wrong[0]]} pieces fit {names}, but the {blocks} blocks {kind.name} of the "
-            f"module have {blocks * len(wrong)} such slots; each slot needs one piece"
+            f"piece {stranger.id} ({sizes}) fits no slot of the blocks {blocks} of the module; "
+            "leave it out, or name a module that has such a slot"
         )
+    wrong = next((one for one, roles in slots.items() if found[one] != len(roles)), None)
+    if wrong is None:
+        return f"the pile holds no piece of the blocks {blocks} of the module"
+    names = " or ".join(dict.fromkeys(slots[wrong]))
+    return (
+        f"{found[wrong]} pieces fit {names}, but the blocks {blocks} of the module have "
+        f"{len(slots[wrong])} such slots; each slot needs one piece"
+    )
 
 
-def _hidden(
-    replay: "Replay", keys: Mapping[str, Mapping[str, str]]
-) -> tuple[tuple[Axis, ...], ...]:
-    """The axes of roles that are the same hidden units, asked of the first block."""
-    place = {
-        key: (number, name)
-        for number, names in enumerate(keys.values())
-        for name, key in names.items()
-    }
-    found = replay.in_dtype(np.float64).hidden()
-    return tuple(tuple((*place[name], axis) for name, axis in units) for units in found)
+def _kind(replay: "Replay", depth: int, whole: bool) -> tuple[Kind, Cut]:
+    """The kind of the places of a module, and the names of its tensors in a place.
+
+    Roles of the same name and shapes are one role, whichever blocks have them.
+    """
+    from unshuffle.blocks.replay import in_place
+
+    roles: dict[Hashable, Role] = {}
+    keys: dict[str, Mapping[str, str]] = {}
+    forms: list[tuple[int, ...]] = []
+    for steps in replay.places:
+        held = []
+        for turn, step in enumerate(replay.steps[step] for step in steps):
+            shapes = dict(replay.forms[step.name][1])
+            for local, names in cut(shapes, depth, whole).items():
+                tensors = {name: shapes[key] for name, key in names.items()}
+                role = in_place(turn, len(steps), local)
+                known = role, _frozen(tensors)
+                if known not in roles:
+                    # Of another form: by the name of the first block that has it.
+                    name = f"{step.name}.{role}".rstrip(".") if role in keys else role
+                    roles[known] = Role(name, tensors)
+                    keys[name] = {n: in_place(turn, len(steps), key) for n, key in names.items()}
+                held.append([*roles].index(known))
+        forms.append(tuple(sorted(held)))
+    asked = {form: place for place, form in reversed([*enumerate(forms)])}
+    hidden: list[set[Axis]] = []
+    for form, place in sorted(asked.items(), key=lambda one: one[1]):
+        where = {
+            key: (role, name)
+            for role in form
+            for name, key in keys[[*roles.values()][role].name].items()
+        }
+        for units in replay.in_dtype(np.float64).hidden(place):
+            axes = {(*where[name], axis) for name, axis in units}
+            met = [each for each in hidden if each & axes]
+            hidden = [each for each in hidden if not each & axes] + [axes.union(*met)]
+    prefixes = dict.fromkeys(step.name.rpartition(".")[0] for step in replay.steps)
+    name = " and ".join(f"{prefix}.*".lstrip(".") for prefix in prefixes)
+    several = tuple(forms) if len({*forms}) > 1 else ()
+    sets = tuple(tuple(sorted(each)) for each in sorted(hidden, key=sorted))
+    return Kind(name, tuple(roles.values()), (), sets, several), keys
 
 
 def _frozen(shapes: Shapes) -> object:
     return frozenset(shapes.items())
 
 
-def blueprint(module: "nn.Module") -> ModuleBlueprint:
+def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
     """The blueprint of a network that is given as a PyTorch module, for `solve`.
 
     Parameters
     ----------
     module
-        Any module with a stack of residual blocks: modules whose names differ in one integer, that
-        follow each other and hand on one tensor. It must have the weights that the pile does not
-        hold, such as those of embeddings and head. It is copied, and run in evaluation mode.
+        Any module with stacks of residual blocks: modules whose names differ in one integer, and
+        that hand on one tensor. It must have the weights that the pile does not hold, such as those
+        of embeddings and head. It is run in evaluation mode, and never changed.
+    device
+        Where it is run: ``cpu``, or the device of an accelerator, such as ``cuda``.
 
     Returns
     -------
     ModuleBlueprint
-        Of its largest stack of blocks of one form. Blocks of another form, and all that is not in
-        the stack, keep the weights of the module.
+        Of its stacks, of which the pile holds one, several or all. What the pile does not hold
+        keeps the weights of the module.
 
     Raises
     ------
@@ -216,7 +293,7 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
         If PyTorch is not installed.
     UsageError
         If this is no module, or a compiled one, if a tensor is on the device ``meta``, or if it has
-        no two blocks of one form.
+        no two blocks that are akin.
 
     Examples
     --------
@@ -226,10 +303,10 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
     """
     from unshuffle.blocks.capture import real_tensors
 
-    stacks = find_stacks({name: one.shape for name, one in real_tensors(module).items()})
+    stacks = find_stacks({name: tuple(one.shape) for name, one in real_tensors(module).items()})
     if not stacks:
         raise UsageError(
             f"{type(module).__name__} has no stack: no two of its modules have names that differ "
             "in one number and tensors of the same names and shapes"
         )
-    return ModuleBlueprint(module, stacks[0])
+    return ModuleBlueprint(module, tuple(stacks), device)

@@ -6,7 +6,7 @@ import numpy as np
 
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.moves import shifted
-from unshuffle.pieces.blueprint import Arrangement, Kind, same_pieces
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind, same_pieces, same_slots
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def disturbed(
                 made[b, tied[other]],
                 made[a, tied[part]],
             )
+            if not same_slots(swapped, made):
+                continue
             both = sorted({a, b})
             gain = evidence.of(swapped[both]).sum() - evidence.of(made[both]).sum()
             if gain > -length:
@@ -72,9 +74,11 @@ def disturbed(
         s = int(rng.integers(length))
         if turns and rng.random() < by.turns:
             one, other = turns[0] if len(turns) == 1 else turns[int(rng.integers(len(turns)))]
-            made[s, [one, other]] = made[s, [other, one]]
+            if NO_PIECE not in made[s, [one, other]]:
+                made[s, [one, other]] = made[s, [other, one]]
             continue
         t = int(np.clip(s + rng.integers(-by.reach, by.reach + 1), 0, length - 1))
-        made = shifted(made, s, t)
+        after = shifted(made, s, t)
+        made = after if same_slots(after, made) else made
     assert same_pieces(made, arrangement, kind)
     return made

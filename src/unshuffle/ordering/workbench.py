@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from unshuffle.ordering.judge import Doubles, Judge, Run
+from unshuffle.ordering.local_record import settled_arrangements
 from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.paths import path_arrangements
 from unshuffle.ordering.problem import Problem
@@ -193,13 +194,16 @@ def rank_seeds(
     """
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
-    starts += path_arrangements(problem)
+    starts += settled_arrangements(problem, clock)
+    starts += path_arrangements(problem, clock)
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
             if clock.out:
                 starts = starts or [grouped]
                 break
-            if seed.serves(network) and (seed.quick or not quick):
+            if problem.bank.kind.forms:  # they rank blocks of one form
+                starts = starts or [grouped]
+            elif seed.serves(network) and (seed.quick or not quick):
                 ranking = seed.rank(network, inputs, by)
                 starts += [grouped[ranking], grouped[ranking[::-1]]]
         states = np.stack([judge.inputs[:rows]] * len(starts))
