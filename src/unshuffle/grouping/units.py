@@ -74,6 +74,7 @@ class Link:
     second: int
     scores: Scores  # in standard deviations of pairs that do not belong together
     strength: float  # mean of the matched pairs
+    gap: float  # mean of these less their best rivals
 
     def log_odds(self) -> Scores:
         """Natural log-odds, as Fisher's discriminant (1936) of matched and other pairs."""
@@ -100,8 +101,8 @@ def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters)
             break
         least = _least((len(roles[a][0].units), len(roles[b][0].units)), by.draws, by.surely)
         scored = []
-        for one, other in product(roles[a], roles[b]):
-            if one.length == other.length and one.hidden == other.hidden:
+        for first, second in product(roles[a], roles[b]):
+            for one, other in _aligned(first, second):
                 link = _link(a, b, one, other)
                 if link.strength >= (max(by.least, least) if one.hidden is None else by.least):
                     scored.append(link)
@@ -118,8 +119,35 @@ def _least(shape: tuple[int, int], draws: int, surely: float) -> float:
     return float(chance.mean() + surely * chance.std())
 
 
+def _aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
+    """Two faces of as many units each, if they may be the same.
+
+    Where units of one are shared by several of the other, as keys are by queries, whole heads of
+    them are repeated; how many heads there are is not known.
+    """
+    if one.hidden != other.hidden:
+        return
+    if one.length == other.length:
+        yield one, other
+        return
+    times, rest = divmod(max(one.length, other.length), min(one.length, other.length))
+    if one.hidden is None or rest:
+        return
+    if one.length > other.length:
+        yield from ((large, small) for small, large in _aligned(other, one))
+        return
+    for heads in range(1, one.length + 1):
+        if one.length % heads == 0:
+            pieces, _, numbers = one.units.shape
+            each = one.units.reshape(pieces, heads, -1, numbers).repeat(times, axis=1)
+            yield Face(each.reshape(pieces, -1, numbers), one.hidden), other
+
+
 def _link(first: int, second: int, one: Face, other: Face) -> Link:
-    """How far matched pairs stand out, for the axes of two roles that may be the same."""
+    """How far matched pairs stand out, for the axes of two roles that may be the same.
+
+    Of several signals, that one counts whose matched pairs lie farthest before their best rivals.
+    """
     signals = [_norms(one, other)]
     if min(one.units.shape[2], other.units.shape[2]) > 1:
         signals.append(_grams(one, other))
@@ -129,7 +157,7 @@ def _link(first: int, second: int, one: Face, other: Face) -> Link:
     links = [_measured(first, second, scores) for scores in standard]
     if len(standard) > 1:
         links.append(_measured(first, second, sum(standard[1:], standard[0])))
-    return max(links, key=lambda link: link.strength)
+    return max(links, key=lambda link: link.gap)
 
 
 def _measured(first: int, second: int, scores: Scores) -> Link:
@@ -138,9 +166,13 @@ def _measured(first: int, second: int, scores: Scores) -> Link:
     matched[tuple(optimal_matching(scores).T)] = True
     others = scores[~matched]
     if not others.size:
-        return Link(first, second, np.zeros_like(scores), 0.0)
+        return Link(first, second, np.zeros_like(scores), 0.0, 0.0)
     scores = (scores - others.mean()) / max(float(others.std()), TINY)
-    return Link(first, second, scores, float(scores[matched].mean()))
+    rivals = np.where(matched, -np.inf, scores)
+    best = np.maximum(rivals.max(axis=0, keepdims=True), rivals.max(axis=1, keepdims=True))
+    gaps = (scores - best)[matched]
+    gap = float(gaps[np.isfinite(gaps)].mean()) if np.isfinite(gaps).any() else 0.0
+    return Link(first, second, scores, float(scores[matched].mean()), gap)
 
 
 def _standardised(scores: Scores) -> Scores:

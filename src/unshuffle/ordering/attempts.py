@@ -69,6 +69,17 @@ def on_rows(state: State, bench: Workbench, rows: int) -> State:
     return replace(state, best=best, rows=rows)
 
 
+def far_on_many_rows(state: State, bench: Workbench) -> State:
+    """The state with many rows in use, for what is far from the record.
+
+    An early fit there says nothing of the problems, so the likeliest one stays.
+    """
+    state = on_rows(state, bench, max(state.rows, bench.rows_for(bench.by.many)))
+    if not state.best.alternative:
+        return state
+    return replace(state, best=bench.judged(0, state.rows, bench.problem(0).grouped))
+
+
 def better(found: Found, best: Found | None) -> Found:
     """The one with the lower error; the second where they tie."""
     return found if best is None or found.error < best.error else best
@@ -97,7 +108,7 @@ def _rank_seeds(attempt: Attempt, state: State, bench: Workbench) -> State:
     seeds, errors = bench.ranked_seeds(alternative, rows, rng, quick=attempt.seeds == "quick")
     run = bench.run(alternative, rows, seeds[0])
     beam = None
-    if bench.equations(rows) < bench.by.quick and not bench.problem(alternative).bank.kind.forms:
+    if bench.equations(rows) < bench.by.quick and bench.of_one_form:
         problem, judge = bench.problem(alternative), bench.judge(alternative, rows)
         inputs = bench.some_inputs(alternative, bench.by.beam.precedence_rows, rng)
         known = precedence(problem.bank, run.arrangement, problem.ends.enter(inputs))

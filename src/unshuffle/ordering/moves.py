@@ -100,8 +100,7 @@ class Moves:
             if self.first_role[move] == NO_ROLE:
                 made = shifted(made, a, b)
             else:
-                one, other = self._slots(made, move)
-                made[a, one], made[b, other] = made[b, other], made[a, one]
+                made = exchange(made, a, b, *self._slots(made, move))
         return made
 
     def _slots(self, arrangement: Arrangement, move: int) -> tuple[list[int], list[int]]:
@@ -129,6 +128,19 @@ def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
     return np.insert(rest, target, arrangement[source], axis=0)
 
 
+def exchange(
+    arrangement: Arrangement,
+    a: int | Indices,
+    b: int | Indices,
+    one: int | Sequence[int],
+    other: int | Sequence[int],
+) -> Arrangement:
+    """The arrangement after place a, in one role or several, and place b, in another, exchanged."""
+    made = arrangement.copy()
+    made[a, one], made[b, other] = arrangement[b, other], arrangement[a, one]
+    return made
+
+
 def neighbours(
     arrangement: Arrangement, evidence: Evidence, turns: Sequence[tuple[int, int]] = ()
 ) -> Indices:
@@ -143,15 +155,14 @@ def neighbours(
     least = evidence.value(arrangement) - length
     for each in evidence.tied(roles) if roles > 1 else ():
         for a, b in combinations(places_with(arrangement, each).tolist(), 2):
-            swapped = arrangement.copy()
-            swapped[a, each], swapped[b, each] = arrangement[b, each], arrangement[a, each]
+            swapped = exchange(arrangement, a, b, each, each)
             if evidence.value(swapped) > least:
                 made.append(swapped)
-    for one, other in turns:
-        for place in places_with(arrangement, (one, other)).tolist():
-            turned = arrangement.copy()
-            turned[place, [one, other]] = arrangement[place, [other, one]]
-            made.append(turned)
+    made += (
+        exchange(arrangement, place, place, *pair)
+        for pair in turns
+        for place in places_with(arrangement, pair).tolist()
+    )
     return np.array(made, np.intp).reshape(-1, length, roles)
 
 
@@ -219,8 +230,7 @@ def turn_moves(judge: Judge, at: Linearization, evidence: Evidence) -> Moves:
     moves = _no_moves(len(at.residual), at.residual.dtype)
     for one, other in judge.bank.kind.turns():
         places = places_with(arrangement, (one, other))
-        turned = arrangement[places]
-        turned[:, [one, other]] = turned[:, [other, one]]
+        turned = exchange(arrangement, places, places, one, other)[places]
         first, second = (np.full(len(places), role, np.intp) for role in (one, other))
         effects = replacement_effects(judge, at, places.tolist(), turned)
         gains = evidence.of(turned) - evidence.of(arrangement[places])

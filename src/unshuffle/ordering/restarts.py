@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unshuffle.grouping.evidence import Evidence
-from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.moves import exchange, shifted
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind, same_pieces, same_slots
 
 
@@ -59,11 +59,7 @@ def disturbed(
             part = roles - 1 if roles == 2 else int(rng.integers(len(tied)))
             alike = next((each for each in kind.classes if part in each), (part,))
             other = part if len(alike) == 1 else alike[int(rng.integers(len(alike)))]
-            swapped = made.copy()
-            swapped[a, tied[part]], swapped[b, tied[other]] = (
-                made[b, tied[other]],
-                made[a, tied[part]],
-            )
+            swapped = exchange(made, a, b, tied[part], tied[other])
             if not same_slots(swapped, made):
                 continue
             both = sorted({a, b})
@@ -75,7 +71,7 @@ def disturbed(
         if turns and rng.random() < by.turns:
             one, other = turns[0] if len(turns) == 1 else turns[int(rng.integers(len(turns)))]
             if NO_PIECE not in made[s, [one, other]]:
-                made[s, [one, other]] = made[s, [other, one]]
+                made = exchange(made, s, s, one, other)
             continue
         t = int(np.clip(s + rng.integers(-by.reach, by.reach + 1), 0, length - 1))
         after = shifted(made, s, t)

@@ -82,7 +82,11 @@ class Workbench:
 
     def rows_for(self, equations: int) -> int:
         """Rows that make so many predictions, as far as there are any."""
-        return min(-(-equations // self.known.outputs), len(self.known))
+        return self.known.rows_for(equations)
+
+    def rows_to_begin(self, equations: int) -> int:
+        """Rows to begin with: those asked for, else as many as make so many predictions."""
+        return min(self.asked_rows or self.rows_for(equations), len(self.known))
 
     def equations(self, rows: int) -> int:
         """Predictions that so many rows make."""
@@ -91,6 +95,11 @@ class Workbench:
     def large(self, rows: int) -> bool:
         """Whether whole descents take long, and short ones have predictions enough to go by."""
         return self.equations(rows) >= self.by.quick and self.blocks > self.by.few_blocks
+
+    @property
+    def of_one_form(self) -> bool:
+        """Whether all blocks have the same roles, so that any of them can run in any place."""
+        return not self.problem(0).bank.kind.forms
 
     def near(self, error: float) -> bool:
         """Whether an error is so small that more rows promise more than another beginning."""
@@ -195,7 +204,7 @@ def rank_seeds(
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
     starts += settled_arrangements(problem, clock)
-    starts += path_arrangements(problem, clock)
+    starts += path_arrangements(problem, clock, by.paths)
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
             if clock.out:
