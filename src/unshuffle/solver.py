@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
 from unshuffle.files.given import as_pile, as_records
@@ -127,7 +127,9 @@ def solve(
     >>> solution.exact
     True
     """
-    pile, records = as_pile(pile), as_records(records)
+    tables = blueprint is None or isinstance(blueprint, LoopBlueprint)
+    pile = as_pile(pile, linear=blueprint is None)
+    records = as_records(records, named=not tables)
     for one, name, does in ((blueprint, "blueprint", "parts"), (checkpoint, "checkpoint", "claim")):
         if one is not None and not hasattr(one, does):
             raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")

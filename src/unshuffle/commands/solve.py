@@ -17,11 +17,13 @@ from unshuffle.commands.arguments import (
     ACTIVATION,
     FORCE,
     JSON,
+    MODEL,
     PAIRING,
     PIECES,
     QUIET,
     RECORD,
     SOLVED,
+    blueprint_of,
     command,
     pile_of,
     records_of,
@@ -30,6 +32,7 @@ from unshuffle.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from unshuffle import Pile, Records, Solution
+    from unshuffle.blocks.module_blueprint import ModuleBlueprint
     from unshuffle.ordering.trace import OnStep
     from unshuffle.pieces.clock import Clock
     from unshuffle.solution.checkpointing import Checkpoint
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 ARGUMENTS = (
     PIECES,
     RECORD.format(", one or more", "; one for each network whose pieces lie in the pile"),
+    MODEL,
     """
     # the search
     --strategy NAME, default auto
@@ -78,7 +82,7 @@ ARGUMENTS = (
     *ARGUMENTS,
     examples=(
         "solve pieces record.csv --out solved --report solved/report.html",
-        "solve pieces record.csv --activation gelu --time-limit 2m --json",
+        "solve pieces record.npz --model net.py:make --out solved",
     ),
     exits=SOLVED,
 )
@@ -106,6 +110,7 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
 
     clock = Clock(args.time_limit)  # of the whole command
     _check_writable(args)
+    blueprint = blueprint_of(args)
     solutions: tuple[Solution, ...] = ()
     failure = None
     try:
@@ -118,7 +123,9 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
             with clock.phase("read"):
                 pile = pile_of(args)
                 records = [records_of(args, path, clock) for path in args.records]
-            solutions = _solutions(args, pile, records, clock=clock, on_step=on_step, kept=kept)
+            solutions = _solutions(
+                args, pile, records, blueprint, clock=clock, on_step=on_step, kept=kept
+            )
     except FileError as error:
         if not solutions:
             raise
@@ -139,6 +146,7 @@ def _solutions(
     args: argparse.Namespace,
     pile: "Pile",
     records: "Sequence[Records]",
+    blueprint: "ModuleBlueprint | None",
     *,
     clock: "Clock",
     on_step: "OnStep | None",
@@ -160,6 +168,7 @@ def _solutions(
             rows=args.rows,
             seed=args.seed,
             permuted_units=args.permuted_units,
+            blueprint=blueprint,
             time_limit=time_limit,
             on_step=on_step,
             checkpoint=kept,
@@ -229,7 +238,7 @@ def _stopped_once() -> Iterator[list[int]]:
 
 def _check_writable(args: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be kept."""
-    for option in ("checkpoint", "report"):
+    for option in ("checkpoint", "report", "model"):
         if len(args.records) > 1 and getattr(args, option) is not None:
             raise UsageError(
                 f"--{option} is of one record, and there are {len(args.records)}; leave it out, or "

@@ -27,6 +27,12 @@ _NAMES = {short: name for name, short in FORMAT_NAMES.items()}
 
 def safetensors_arrays(content: bytes, where: str) -> dict[str, Stored]:
     """The arrays of a safetensors file, sorted by name: the format keeps no sequence."""
+    tensors = declared(content, where)
+    return {name: _stored(name, tensor, where) for name, tensor in tensors.items()}
+
+
+def declared(content: bytes, where: str) -> dict[str, dict[str, Any]]:
+    """What a safetensors file says of its arrays (dtype, shape, data), sorted by name."""
     from safetensors import SafetensorError, deserialize
 
     if len(content) >= 8 and struct.unpack("<Q", content[:8])[0] > limits.HEADER_BYTES:
@@ -38,10 +44,7 @@ def safetensors_arrays(content: bytes, where: str) -> dict[str, Stored]:
         found = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise incomplete(where, "safetensors", error) from error
-    return {
-        name: _stored(name, tensor, where)
-        for name, tensor in sorted(found, key=lambda pair: pair[0])
-    }
+    return dict(sorted(found, key=lambda pair: pair[0]))
 
 
 def _stored(name: str, tensor: dict[str, Any], where: str) -> Stored:
