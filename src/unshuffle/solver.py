@@ -134,6 +134,7 @@ def solve(
         if one is not None and not hasattr(one, does):
             raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
     if blueprint is not None:
+        pile = blueprint.fitted(pile)
         own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
         _refuse_beside_blueprint(own | {"matching": matching != "optimal"})
     clock = Clock.of(time_limit)

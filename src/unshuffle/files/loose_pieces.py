@@ -14,7 +14,7 @@ from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored, Tensor
 from unshuffle.pieces.pile import Piece, Pile
 
 _SEPARATOR = re.compile("[./]")
-_NO_WEIGHT = re.compile("bool|u?int[0-9]+|[iu][0-9]+", re.IGNORECASE)  # counts, indices and masks
+_NO_WEIGHT = re.compile("bool|u?int[0-9]+")  # counts, indices and masks
 
 
 def read_loose(path: Path) -> Pile:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from unshuffle.errors import FileError, MissingExtraError, UsageError, hint
+from unshuffle.errors import MissingExtraError, UsageError, hint
 from unshuffle.files.opening import listed, read_text, shown
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def read_module(given: str) -> "nn.Module":
     path, _, name = given.rpartition(":")
     if not path or not name.isidentifier():
         raise UsageError(
-            f"--model {shown(given)}: names no function of a file; write {FORM}, such as net.py:make"
+            f"--model {shown(given)}: names no function; write {FORM}, as in net.py:make"
         )
     try:
         from torch import nn

@@ -10,18 +10,9 @@ from numpy.typing import NDArray
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
 from unshuffle.files.opening import listed, read_bytes, shown
-from unshuffle.files.tensors import decode
 from unshuffle.pieces.records import Records
 
 PREDICTION = "prediction"  # the name of the output, or what its name begins with before a dot
-
-# What safetensors calls the number formats of a record; weights have fewer.
-_FORMATS = {
-    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
-    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
-    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
-    **{"BF16": "bfloat16", "BOOL": "bool"},
-}
 
 
 def read_named(path: Path) -> Records:
@@ -53,20 +44,17 @@ def _npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
-    from unshuffle.files.safetensors_file import declared
+    from unshuffle.files.safetensors_file import FORMAT_NAMES, safetensors_arrays
 
-    tensors = declared(read_bytes(path), shown(path))
-    _check_size({name: tensor["shape"] for name, tensor in tensors.items()}, path)
-    arrays = {}
-    for name, tensor in tensors.items():
-        if tensor["dtype"] not in _FORMATS:
+    arrays = safetensors_arrays(read_bytes(path), shown(path))
+    _check_size({name: one.shape for name, one in arrays.items()}, path)
+    for one in arrays.values():
+        if one.stored_as not in FORMAT_NAMES:
             raise FileError(
-                f"{shown(path)}: array {shown(name)} is stored as {shown(tensor['dtype'])}, but "
-                f"only {', '.join(_FORMATS)} are read; convert it and save it again"
+                f"{one.what} is stored as {shown(one.stored_as)}, but only "
+                f"{', '.join(FORMAT_NAMES)} are read; convert it and save it again"
             )
-        values = decode(tensor["data"], _FORMATS[tensor["dtype"]])
-        arrays[name] = values.reshape(tensor["shape"])
-    return arrays
+    return {name: one.numbers() for name, one in arrays.items()}
 
 
 def _check_size(shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:

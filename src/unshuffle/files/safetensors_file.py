@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
+from unshuffle.files.layers import natural
 from unshuffle.files.opening import incomplete, shown
 from unshuffle.files.tensors import Stored, decode
 
@@ -16,23 +17,19 @@ FORMAT_NAMES = {
     "float32": "F32",
     "float16": "F16",
     "bfloat16": "BF16",
-    "int8": "I8",
-    "uint8": "U8",
-    "int32": "I32",
-    "int64": "I64",
+    "bool": "BOOL",
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
 }
 
 _NAMES = {short: name for name, short in FORMAT_NAMES.items()}
 
 
 def safetensors_arrays(content: bytes, where: str) -> dict[str, Stored]:
-    """The arrays of a safetensors file, sorted by name: the format keeps no sequence."""
-    tensors = declared(content, where)
-    return {name: _stored(name, tensor, where) for name, tensor in tensors.items()}
+    """The arrays of a safetensors file, sorted by name: the format keeps no sequence.
 
-
-def declared(content: bytes, where: str) -> dict[str, dict[str, Any]]:
-    """What a safetensors file says of its arrays (dtype, shape, data), sorted by name."""
+    Numbers in names count as numbers.
+    """
     from safetensors import SafetensorError, deserialize
 
     if len(content) >= 8 and struct.unpack("<Q", content[:8])[0] > limits.HEADER_BYTES:
@@ -44,7 +41,10 @@ def declared(content: bytes, where: str) -> dict[str, dict[str, Any]]:
         found = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise incomplete(where, "safetensors", error) from error
-    return dict(sorted(found, key=lambda pair: pair[0]))
+    return {
+        name: _stored(name, tensor, where)
+        for name, tensor in sorted(found, key=lambda pair: (natural(pair[0]), pair[0]))
+    }
 
 
 def _stored(name: str, tensor: dict[str, Any], where: str) -> Stored:
