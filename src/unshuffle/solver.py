@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
+from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
-from unshuffle.files.given import as_pile, as_records
+from unshuffle.files.given import read_for
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Pile
@@ -127,14 +127,11 @@ def solve(
     >>> solution.exact
     True
     """
-    tables = blueprint is None or isinstance(blueprint, LoopBlueprint)
-    pile = as_pile(pile, linear=blueprint is None)
-    records = as_records(records, named=not tables)
     for one, name, does in ((blueprint, "blueprint", "parts"), (checkpoint, "checkpoint", "claim")):
         if one is not None and not hasattr(one, does):
             raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
+    pile, records = read_for(blueprint, pile, records)
     if blueprint is not None:
-        pile = blueprint.fitted(pile)
         own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
         _refuse_beside_blueprint(own | {"matching": matching != "optimal"})
     clock = Clock.of(time_limit)

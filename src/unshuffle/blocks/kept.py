@@ -12,7 +12,7 @@ from unshuffle.pieces.blueprint import Kind
 from unshuffle.pieces.pile import Floats
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class KeptStack(LoopStack):
     """Blocks that cannot run."""
 
@@ -33,11 +33,14 @@ class KeptStack(LoopStack):
         return self.places
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class KeptEnds:
     """Ends that cannot run."""
 
     held: Mapping[str, Floats]
+
+    def __str__(self) -> str:
+        return f"{len(self.held)} tensors"
 
     @property
     def dtype(self) -> np.dtype[np.floating]:

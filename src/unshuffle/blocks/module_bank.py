@@ -95,6 +95,9 @@ class ModuleEnds:
 
     replay: Replay
 
+    def __str__(self) -> str:
+        return type(self.replay.module).__name__
+
     @property
     def dtype(self) -> np.dtype[np.floating]:
         """The dtype that the network computes in."""

@@ -2,6 +2,7 @@
 
 import os
 
+from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
 from unshuffle.errors import UsageError
 from unshuffle.files.pile_reader import read_pile
 from unshuffle.pieces.pile import Pile
@@ -32,3 +33,18 @@ def as_records(given: Records | str | os.PathLike[str], *, named: bool = False) 
         f"the record is given as {type(given).__name__}; give its path or Records(inputs, "
         "predictions)"
     )
+
+
+def read_for(
+    blueprint: Blueprint | None,
+    pile: Pile | str | os.PathLike[str],
+    records: Records | str | os.PathLike[str],
+) -> tuple[Pile, Records]:
+    """Pile and record, read as a blueprint needs them if they are paths; None is the puzzle's kind.
+
+    The tensors of the pile are called as the blueprint calls them, which raises if they fit none.
+    """
+    pile = as_pile(pile, linear=blueprint is None)
+    tables = blueprint is None or isinstance(blueprint, LoopBlueprint)
+    records = as_records(records, named=not tables)
+    return (pile if blueprint is None else blueprint.fitted(pile)), records

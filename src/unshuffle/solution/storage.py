@@ -294,7 +294,8 @@ def _of_kind(solution: Solution) -> Iterator[Claim]:
     if solution.pairing is not None:
         yield from _of_puzzle(solution, solution.pairing)
         return
-    yield not solution.units, SOLUTION, "its units are of blocks of another kind"
+    free = not solution.units and not solution.activation
+    yield free, SOLUTION, "its activation or units are of blocks of another kind"
     names = [*solution.network.tensors()]
     empty = next((slot for slot in solution.slots if not any(within(n, slot) for n in names)), "")
     yield not empty, NETWORK, f"holds no tensor of slot {shown(empty)}"
