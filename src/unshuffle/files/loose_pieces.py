@@ -7,11 +7,12 @@ from pathlib import Path
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
+from unshuffle.files.formats import arrays_of
 from unshuffle.files.opening import shown
 from unshuffle.files.quantised import restore
 from unshuffle.files.sources import Source, gathered, ids_of, sources_of
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored, Tensor
-from unshuffle.pieces.pile import Piece, Pile
+from unshuffle.pieces.pile import Floats, Piece, Pile
 
 _SEPARATOR = re.compile("[./]")
 _NO_WEIGHT = re.compile("bool|u?int[0-9]+")  # counts, indices and masks
@@ -40,6 +41,17 @@ def read_loose(path: Path) -> Pile:
         Piece(name, {key: one.values for key, one in tensors.items()}, _coarsest(tensors.values()))
         for name, (tensors, _) in zip(ids, held.values(), strict=True)
     )
+
+
+def read_tensors(path: Path) -> dict[str, Floats]:
+    """The tensors of real numbers of a network in one file, by name, as of a state dict."""
+    found = sources_of(path)
+    if not isinstance(found, Source):
+        raise FileError(f"{shown(path)}: is no file of one network; give its state dict")
+    return {
+        name: one.values
+        for name, one in _tensors(arrays_of(found.content, found.where), found.where).items()
+    }
 
 
 def _tensors(arrays: Mapping[str, Stored], where: str) -> dict[str, Tensor]:
