@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from unshuffle.blocks.fitting import Cut
+from unshuffle.blocks.kept import within
+from unshuffle.files.opening import listed
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import NO_PIECE
 from unshuffle.pieces.pile import Pile
@@ -22,7 +24,11 @@ def module_inspection(
     blueprint: "ModuleBlueprint", cut: Cut | None, pile: Pile, records: Records | None
 ) -> dict[str, Any]:
     """The stack, the classes of its slots, and the pieces that fit them; no cut where none does."""
+    from unshuffle.blocks.capture import real_tensors
+
     stack = blueprint.stack
+    tensors = real_tensors(blueprint.module)
+    keeps = (n for n in tensors if not any(within(n, block) for block in stack.names))
     blocks = [*stack.names]
     shapes = [piece.shapes if cut is None else cut.role_shapes(piece.shapes) for piece in pile]
     classes = []
@@ -40,6 +46,7 @@ def module_inspection(
     return {
         "pieces": len(pile),
         "stored_as": [*pile.stored_as],
+        "keeps": [*keeps],
         "stacks": [{"name": f"{stack.prefix}*", "blocks": blocks, "classes": classes}],
         "shapes": {
             str(piece.id): {name: [*one] for name, one in piece.shapes.items()} for piece in pile
@@ -67,6 +74,7 @@ def print_module_inspection(found: Mapping[str, Any]) -> None:
         if stack["classes"]:
             show_table(table, console)
         console.print(f"stack {stack['name']}: {len(stack['blocks'])} blocks", soft_wrap=True)
+    console.print(f"weights as given: {listed(found['keeps'])}", soft_wrap=True)
     console.print(f"{found['pieces']} pieces, stored as {' and '.join(found['stored_as'])}")
     if found["record"] is not None:
         record = found["record"]
