@@ -1,8 +1,12 @@
 """A network of any kind through the command line: its code is a file that a user names."""
 
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -509,3 +513,18 @@ def test_a_damaged_pile_of_another_kind_is_told_that_repairs_do_not_serve_it(
     assert repairs
     for said in repairs.values():
         assert said == "not tried: it serves blocks x + out(a(inp(x))) alone"
+
+
+def test_the_commands_of_the_page_run(here, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "modules.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    commands = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    assert {words[1] for words in commands} == {"inspect", "solve", "verify", "assemble", "drop"}
+    shutil.copytree(here / "blocks" / "pieces", tmp_path / "pieces")
+    for name in ("record.npz", "sealed/answer.txt"):
+        shutil.copy(here / "blocks" / name, tmp_path)
+    for name in ("net.py", "inputs.npz"):
+        shutil.copy(here / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for words in commands:
+        assert main(words[1:]) == 0, (words, capsys.readouterr().err)

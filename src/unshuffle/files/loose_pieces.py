@@ -8,7 +8,7 @@ from pathlib import Path
 from unshuffle.errors import FileError
 from unshuffle.files import limits
 from unshuffle.files.formats import arrays_of
-from unshuffle.files.opening import shown
+from unshuffle.files.opening import check_printable, shown
 from unshuffle.files.quantised import restore
 from unshuffle.files.sources import Source, gathered, ids_of, sources_of
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored, Tensor
@@ -56,6 +56,7 @@ def read_tensors(path: Path) -> dict[str, Floats]:
 
 def _tensors(arrays: Mapping[str, Stored], where: str) -> dict[str, Tensor]:
     """The tensors of real numbers in a file; those of integers need scales."""
+    check_printable(arrays, where)
     read = {
         name: array.read()
         for name, array in arrays.items()
