@@ -10,8 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unshuffle import Outcome, Pile, Records, blueprint, solve  # noqa: E402
+from unshuffle.blocks.fitting import in_turn  # noqa: E402
 from unshuffle.blocks.module_blueprint import find_stacks  # noqa: E402
-from unshuffle.blocks.replay import in_turn  # noqa: E402
 from unshuffle.errors import PileError, RecordError, UsageError  # noqa: E402
 from unshuffle.grouping.groups import group  # noqa: E402
 from unshuffle.ordering.judge import Judge  # noqa: E402
@@ -229,7 +229,7 @@ def test_kinds_that_take_turns_share_a_place(forms, places):
     ],
 )
 def test_stacks_are_the_outermost_names_that_differ_in_a_number(tensors, prefixes):
-    found = find_stacks(dict.fromkeys(names, (2, 3)))
+    found = find_stacks(dict.fromkeys(tensors, (2, 3)))
     assert [stack.prefix for stack in found] == prefixes
 
 
@@ -238,12 +238,12 @@ def test_pieces_that_do_not_fit_are_named(gated, rng):
     records = modules.recorded(gated, 8, rng)
     fewer = Pile(pile.pieces[1:])
     with pytest.raises(
-        PileError, match=r"3 pieces fit .* the blocks blocks\.\* of the module have 4"
+        PileError, match=r"3 pieces fit .* the 4 blocks blocks\.\* of the module have"
     ):
         solve(fewer, records, blueprint=blueprint(gated))
     other = modules.Piece("other", {"mlp.up.weight": np.ones((3, 3))})
     strange = Pile([*(replace(piece, id=str(piece.id)) for piece in fewer), other])
-    with pytest.raises(PileError, match=r"piece other .* fits no slot of the blocks"):
+    with pytest.raises(PileError, match=r"piece other .* fits no slot of the 4 blocks"):
         solve(strange, records, blueprint=blueprint(gated))
 
 

@@ -17,7 +17,7 @@ module is called with all blocks skipped, up to the next one.
 import copy
 import inspect
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,7 +45,7 @@ from unshuffle.blocks.capture import (
     is_state,
     real_tensors,
 )
-from unshuffle.blocks.module_blueprint import Form
+from unshuffle.blocks.fitting import Form, in_place, in_turn
 from unshuffle.errors import RecordError, UsageError
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
@@ -125,6 +125,11 @@ class Replay:
         module = copy.deepcopy(self.given).eval().requires_grad_(False)
         module.load_state_dict({name: torch.tensor(values) for name, values in tensors.items()})
         return module
+
+    @property
+    def blocks(self) -> list[list[str]]:
+        """The names of the blocks in each place, in the order in which they run."""
+        return [[self.steps[step].name for step in steps] for steps in self.places]
 
     # What is found out of the module, once.
 
@@ -221,9 +226,24 @@ class Replay:
             for name, one in tensors.items()
         }
 
+    def _part(self, found: object, part: str) -> object:
+        """What the record names among what a module gives: by key, number or attribute."""
+        try:
+            if isinstance(found, Mapping):
+                return found[part]
+            return found[int(part)] if part.isdecimal() else getattr(found, part)  # type: ignore[index]
+        except (LookupError, AttributeError, TypeError) as error:
+            has = f" with {', '.join(map(str, found))}" if isinstance(found, Mapping) else ""
+            raise RecordError(
+                f"{self.records.name} has the output {part!r}, but the module gives a "
+                f"{type(found).__name__}{has}; name a part of that"
+            ) from error
+
     def _first(self, found: object, rows: int) -> torch.Tensor:
         """The tensor among what a module gives that was recorded."""
-        outputs = self.records.outputs
+        outputs, part = self.records.outputs, self.records.output
+        if part:
+            found = self._part(found, part)
         leaves = tree_flatten([*found.values()] if isinstance(found, Mapping) else found)[0]
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         for one in tensors:
@@ -601,32 +621,6 @@ class Replay:
         finally:
             for block in blocks:
                 del block.forward
-
-
-def in_turn(forms: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
-    """Steps of places: one each, or several forms that follow each other again and again.
-
-    From the front on, whichever period repeats over the most steps is taken, the shortest first.
-    """
-    places: list[tuple[int, ...]] = []
-    at = 0
-    while at < len(forms):
-        best = 1, 1
-        for period in range(1, (len(forms) - at) // 2 + 1):
-            times = 1
-            while forms[at : at + period] == forms[at + times * period : at + (times + 1) * period]:
-                times += 1
-            if times > 1 and times * period > best[0] * best[1]:
-                best = period, times
-        period, times = best
-        places += [tuple(range(at + k * period, at + (k + 1) * period)) for k in range(times)]
-        at += period * times
-    return tuple(places)
-
-
-def in_place(turn: int, turns: int, name: str) -> str:
-    """What a tensor of a module is called in its place."""
-    return name if turns == 1 else f"{turn}.{name}"
 
 
 def _width(values: torch.Tensor) -> int:
