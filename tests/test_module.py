@@ -10,8 +10,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unshuffle import Outcome, Pile, Records, blueprint, solve  # noqa: E402
+from unshuffle.blocks.asking import hidden_axes  # noqa: E402
 from unshuffle.blocks.fitting import in_turn  # noqa: E402
 from unshuffle.blocks.module_blueprint import find_stacks  # noqa: E402
+from unshuffle.blocks.network import Network  # noqa: E402
+from unshuffle.blocks.torch_module import to_torch  # noqa: E402
 from unshuffle.errors import PileError, RecordError, UsageError  # noqa: E402
 from unshuffle.grouping.groups import group  # noqa: E402
 from unshuffle.ordering.judge import Judge  # noqa: E402
@@ -129,6 +132,53 @@ def test_a_block_says_which_axes_are_the_same_hidden_units(family, hidden, rng):
         for units in bank.kind.hidden
     ]
     assert sorted(map(sorted, found)) == sorted(map(sorted, hidden))
+
+
+def test_heads_that_several_others_share_are_found(rng):
+    """Two keys serve four queries: half of the keys change sign with half of the queries."""
+    shapes = {"query": (8, 5), "key": (4, 5), "value": (4, 5), "output": (5, 8)}
+    own = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    x = rng.normal(size=(6, 5))
+
+    def run(tensors):
+        query, key, value = (x @ tensors[name].T for name in ("query", "key", "value"))
+        mixed = []
+        for head in range(4):
+            shared = slice(2 * (head // 2), 2 * (head // 2) + 2)
+            scores = np.exp(query[:, 2 * head : 2 * head + 2] @ key[:, shared].T)
+            mixed.append(scores / scores.sum(axis=1, keepdims=True) @ value[:, shared])
+        return x + np.hstack(mixed) @ tensors["output"].T
+
+    found = hidden_axes(run, own)
+    assert found == [[("key", 0), ("query", 0)], [("output", 1), ("value", 0)]]
+
+
+@pytest.mark.slow
+def test_roles_of_one_shape_are_told_by_the_record(rng):
+    """Gates and ups have one shape, and the pieces do not say which they are."""
+    module = trained(modules.GatedNetwork, rng, 200)
+    pile, blocks = modules.dropped(module, rng, told=False)
+    records = modules.recorded(module, 100, rng)
+    solution = solve(pile, records, blueprint=blueprint(modules.emptied(module)))
+    assert solution.outcome is Outcome.EXACT
+    assert solution.blocks == blocks
+
+
+def test_the_module_comes_back_in_its_own_dtypes(rng):
+    module = modules.GatedNetwork(2).eval()
+    pile, _ = modules.dropped(module, rng, whole=True)
+    given = modules.GatedNetwork(2).eval()
+    given.blocks.half()
+    given.stem.load_state_dict(module.stem.state_dict())
+    given.head.load_state_dict(module.head.state_dict())
+    bank, ends = blueprint(given, device="cpu").parts(pile, modules.recorded(module, 4, rng))
+    network = Network(bank.take(np.array([[0], [1]])), ends)
+    made = to_torch(network)
+    assert made.blocks[0].scale.dtype == torch.float16
+    assert made.head.weight.dtype == torch.float32
+    np.testing.assert_array_equal(
+        made.blocks[1].mlp.up.weight, pile[1].tensors["mlp.up.weight"].astype(np.float16)
+    )
 
 
 def test_its_pullback_agrees_with_finite_differences(rng):

@@ -95,7 +95,7 @@ def _exchanged(values: Floats, axis: int) -> Floats:
 
 def _negated(part: int, values: Floats, axis: int) -> Floats:
     signs = np.ones(values.shape[axis])
-    signs[: len(signs) // part] = -1
+    signs[: max(1, len(signs) // part)] = -1  # to change nothing would prove nothing
     signed: Floats = values * signs.reshape([-1 if k == axis else 1 for k in range(values.ndim)])
     return signed
 

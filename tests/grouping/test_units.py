@@ -1,0 +1,83 @@
+"""Links between roles: axes that are shared, heads that are repeated, roles of one shape."""
+
+import numpy as np
+import pytest
+
+from unshuffle.grouping.units import LinkParameters, faces, links, partners
+from unshuffle.pieces.blueprint import Kind, Role
+from unshuffle.pieces.clock import Clock
+
+BLOCKS, WIDTH = 6, 12
+
+
+def attention(rng, heads=1, shared=1):
+    """Weights of queries and keys, values and outputs, that share hidden units block by block."""
+    queries = rng.normal(size=(BLOCKS, shared, heads, WIDTH // heads, WIDTH))
+    keys = queries.mean(axis=1) + 0.3 * rng.normal(size=(BLOCKS, heads, WIDTH // heads, WIDTH))
+    values = rng.normal(size=(BLOCKS, WIDTH, WIDTH))
+    # Units of other sizes, so that the other axes of the two do not fit each other as well.
+    sizes = np.exp(rng.normal(size=(BLOCKS, 1, WIDTH)))
+    outputs = sizes * (values.transpose(0, 2, 1) + 0.1 * rng.normal(size=values.shape))
+    # The queries of the heads that share one key stand side by side.
+    queries = queries.transpose(0, 2, 1, 3, 4).reshape(BLOCKS, -1, WIDTH)
+    return queries, keys.reshape(BLOCKS, WIDTH, WIDTH), values, outputs
+
+
+def kind_of(tensors, hidden):
+    names = ("query", "key", "value", "output")[: len(tensors)]
+    roles = (
+        Role(name, {"weight": each.shape[1:]}) for name, each in zip(names, tensors, strict=True)
+    )
+    return Kind("attention", tuple(roles), hidden=hidden)
+
+
+PAIRS = (((0, "weight", 0), (1, "weight", 0)), ((2, "weight", 0), (3, "weight", 1)))
+
+
+@pytest.mark.parametrize("clutter", [0, 1, 2])
+def test_pieces_of_one_shape_find_their_partners(clutter):
+    rng = np.random.default_rng(clutter)
+    tensors = attention(rng)
+    kind = kind_of(tensors, PAIRS)
+    pool = [{"weight": each[k]} for each in tensors for k in range(BLOCKS)]
+    mix = rng.permutation(len(pool))
+    role, block = np.divmod(mix, BLOCKS)
+    found = partners([pool[k] for k in mix], kind, range(4), np.ones((BLOCKS, 4), bool))
+    assert sorted(found) == [0, 1, 2, 3]
+    for one, other in ((0, 1), (2, 3)):
+        np.testing.assert_array_equal(block[found[one]], block[found[other]])
+    # Which of two is the query is nowhere in what they share; values and outputs have axes.
+    for k in range(BLOCKS):
+        assert {role[found[0][k]], role[found[1][k]]} == {0, 1}
+    assert (role[found[2]] == 2).all()
+    assert (role[found[3]] == 3).all()
+
+
+def test_roles_that_share_no_units_are_left_to_the_record(rng):
+    kind = kind_of(attention(rng), ())
+    pool = [{"weight": rng.normal(size=(WIDTH, WIDTH))} for _ in range(4 * BLOCKS)]
+    assert partners(pool, kind, range(4), np.ones((BLOCKS, 4), bool)) == {}
+
+
+@pytest.mark.parametrize("heads", [2, 3])
+def test_keys_are_repeated_for_the_queries_that_share_them(heads, rng):
+    queries, keys, *_ = attention(rng, heads=heads, shared=2)
+    kind = kind_of((queries, keys), PAIRS[:1])
+    mix = rng.permutation(BLOCKS)
+    of_role = {
+        0: [*faces([{"weight": one} for one in queries], kind, 0)],
+        1: [*faces([{"weight": one} for one in keys[mix]], kind, 1)],
+    }
+    (link,) = links(of_role, Clock(), LinkParameters())
+    assert link.gap > 0
+    np.testing.assert_array_equal(mix[link.scores.argmax(axis=1)], np.arange(BLOCKS))
+
+
+def test_no_link_is_looked_for_without_time(rng):
+    tensors = attention(rng)
+    kind = kind_of(tensors, PAIRS)
+    of_role = {
+        role: [*faces([{"weight": one} for one in each], kind, role)]
+        for role, each in enumerate(tensors)
+    }
+    assert links(of_role, Clock(0.0), LinkParameters()) == []
