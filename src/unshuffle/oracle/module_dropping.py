@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unshuffle.blocks.module_blueprint import BlockStack, blueprint
+from unshuffle.blocks.module_blueprint import blueprint
 from unshuffle.errors import UsageError, hint
 from unshuffle.pieces.pile import Floats, Piece, Pile
 from unshuffle.pieces.records import Records
@@ -55,7 +55,7 @@ def drop_module(
     level: str,
     rng: np.random.Generator,
 ) -> DroppedModule:
-    """Break the largest stack of a module into shuffled numbered pieces, and record its output.
+    """Break the stacks of a module into shuffled numbered pieces, and record its output.
 
     Parameters
     ----------
@@ -78,26 +78,28 @@ def drop_module(
     UsageError
         If there is no such level, or the module has no stack.
     """
-    stack = blueprint(module).stack
     tensors = {name: values.detach().numpy() for name, values in module.state_dict().items()}
-    cuts = [*_cut(stack, level)]
-    numbers = rng.permutation(len(stack.names) * len(cuts)).reshape(len(stack.names), -1)
-    pieces: list[Mapping[str, Floats]] = [{}] * numbers.size
-    for block, row in zip(stack.names, numbers.tolist(), strict=True):
-        for number, names in zip(row, cuts, strict=True):
+    cuts = {
+        block: [*_cut([name for name, _ in held], level)]
+        for block, (_, held) in blueprint(module).forms.items()
+    }
+    numbers = iter(rng.permutation(sum(map(len, cuts.values()))).tolist())
+    answer = tuple(tuple(next(numbers) for _ in each) for each in cuts.values())
+    pieces: list[Mapping[str, Floats]] = [{}] * sum(map(len, answer))
+    for (block, each), row in zip(cuts.items(), answer, strict=True):
+        for number, names in zip(row, each, strict=True):
             pieces[number] = {told: tensors[f"{block}.{key}"].copy() for told, key in names.items()}
-    answer = tuple(tuple(row) for row in numbers.tolist())
     return DroppedModule(tuple(pieces), record_module(module, inputs), answer)
 
 
-def _cut(stack: BlockStack, level: str) -> Iterator[dict[str, str]]:
+def _cut(tensors: Sequence[str], level: str) -> Iterator[dict[str, str]]:
     """The pieces of a block: names of its tensors by the names that a piece tells."""
     if level not in LEVELS:
         raise UsageError(
             f"there is no level {level!r}{hint(level, LEVELS)}; there are: {', '.join(LEVELS)}"
         )
     layers: dict[str, list[str]] = {}
-    for name in stack.tensors:
+    for name in tensors:
         layer = {"blocks": "", "tensors": name}.get(level, name.rpartition(".")[0])
         layers.setdefault(layer, []).append(name)
     for names in layers.values():
@@ -147,10 +149,10 @@ def emptied(module: "nn.Module", rng: np.random.Generator) -> "nn.Module":
 
     import torch
 
-    stack, found = blueprint(module).stack, copy.deepcopy(module).eval()
+    found = copy.deepcopy(module).eval()
     tensors = found.state_dict()
-    for block in stack.names:
-        for key in stack.tensors:
+    for block, (_, held) in blueprint(module).forms.items():
+        for key, _ in held:
             values = tensors[f"{block}.{key}"]
             drawn = torch.from_numpy(0.02 * rng.standard_normal(tuple(values.shape)))
             positive = values.ndim == 1 and bool((values > 0).all())
