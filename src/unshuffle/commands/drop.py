@@ -111,7 +111,7 @@ def harder(parser: argparse.ArgumentParser) -> None:
     harder,
     examples=(
         "drop oracle --records 500 --seed 3 --out dropped",
-        "drop --model net.py:make --inputs x.npz --records 20 --seed 3 --out dropped",
+        "drop --model a.py:f --inputs x.npz --records 9 --seed 3 --out drop",
     ),
 )
 def drop(args: argparse.Namespace) -> int:

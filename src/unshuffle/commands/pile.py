@@ -207,7 +207,7 @@ def _units(path: str, answer: "tuple[PieceId, ...]") -> "Mapping[PieceId, tuple[
     FORCE,
     examples=(
         "assemble pieces solved/answer.txt --to network.safetensors",
-        "assemble pieces answer.txt --model net.py:make --record record.npz --to network.pt",
+        "assemble pieces answer.txt --model a.py:f --record r.npz --to net.pt",
     ),
 )
 def assemble(args: argparse.Namespace) -> int:
