@@ -10,17 +10,15 @@ import resource
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
 from time import process_time
-from typing import Any
 
 import numpy as np
 import torch
-from common import PROJECT, print_table, refuse_unknown
 from safetensors.torch import load
 
+from common import PROJECT, print_table, refuse_unknown
 from unshuffle import blueprint, solve
 from unshuffle.oracle.module_dropping import LEVELS, drop_module, emptied
 from unshuffle.pieces.clock import Clock
