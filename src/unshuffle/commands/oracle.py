@@ -91,7 +91,7 @@ def train(args: argparse.Namespace) -> int:
     write_oracle(folder, oracle)
     checkpoint.unlink(missing_ok=True)
     print(
-        f"{folder}: {oracle.network!r}\n"
+        f"{folder}: {oracle.title}\n"
         f"{len(oracle.losses)} epochs on {len(oracle.examples.inputs)} rows in "
         f"{oracle.seconds:.1f} s, loss {oracle.losses[0]:.4g} → {oracle.losses[-1]:.4g}"
     )

@@ -20,6 +20,7 @@ import numpy as np
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.assembly import last_layer, stack_blocks
 from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.errors import UsageError
 from unshuffle.files.schema import encode
 from unshuffle.grouping import SIGNALS, pair
 from unshuffle.grouping.matching import MATCHINGS
@@ -131,8 +132,13 @@ def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> 
     """Drop an oracle, with all its layers and predictions as they are.
 
     Network and data are as from `read_oracle`; the record has so many rows, or all if there are
-    fewer. The recipe's seed also drops.
+    fewer. The recipe's seed also drops. Raises `UsageError` for a module.
     """
+    if not isinstance(network, MlpNetwork):
+        raise UsageError(
+            f"recipe {recipe.name} is of a module, and this serves blocks x + out(a(inp(x))) "
+            "alone; leave it out"
+        )
     rng = np.random.default_rng(recipe.seed)
     dropped = drop(network, data, rng=rng, rows=min(rows, len(data)))
     answer = tuple(number for number in dropped.answer if number is not None)  # none was lost

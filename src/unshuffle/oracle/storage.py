@@ -43,6 +43,14 @@ class Oracle:
     seconds: float
     made_with: Mapping[str, str]
 
+    @property
+    def title(self) -> str:
+        """What the network is, in one line."""
+        plan = self.recipe.network
+        if isinstance(plan, FamilyPlan):
+            return f"{plan.blocks} blocks of the family {plan.family}, {plan.width} wide"
+        return repr(self.network)
+
     def story(self) -> dict[str, Any]:
         """How it came about, as plain values, ready for JSON."""
         return {
