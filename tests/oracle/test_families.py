@@ -111,7 +111,7 @@ def test_dropping_changes_no_module_and_emptying_only_the_blocks(oracle_of):
 
 
 def test_a_level_that_there_is_not_is_refused(oracle_of):
-    with pytest.raises(UsageError, match="no level 'layer' .did you mean layers"):
+    with pytest.raises(UsageError, match=r"no level 'layer' \(did you mean layers"):
         drop_module(oracle_of("gated").network, {}, level="layer", rng=np.random.default_rng(0))
 
 
