@@ -22,21 +22,6 @@ from unshuffle.oracle.storage import (
 from unshuffle.oracle.training import train
 
 ROWS = 24  # of a record
-STEPS = {"bert": 300, "llama": 300, "gpt": 300, "vit": 300}  # of training; 200 for the others
-
-
-def tiny(family):
-    """The recipe of a family at a scale that trains in seconds."""
-    recipe = find_recipe(f"module-{family}")
-    inputs, outputs = {64: (36, 5), 12: (6, 20), 32: (8, 5)}[recipe.network.inputs]
-    network = replace(recipe.network, blocks=4, width=16, hidden=32, inputs=inputs, outputs=outputs)
-    training = replace(recipe.training, batch_rows=16, epochs=2, learning_rate=5e-3)
-    return replace(
-        recipe,
-        network=network,
-        data=replace(recipe.data, rows=8 * STEPS.get(family, 200)),
-        training=training,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +31,7 @@ def oracle_of():
 
     def make(family):
         if family not in known:
-            known[family] = train(tiny(family))
+            known[family] = train(find_recipe(f"module-tiny-{family}"))
         return known[family]
 
     return make
@@ -137,7 +122,7 @@ def test_a_network_of_another_shape_is_refused(oracle_of, tmp_path):
 
 
 def test_the_same_recipe_gives_the_same_module():
-    recipe = tiny("gpt")
+    recipe = find_recipe("module-tiny-gpt")
     recipe = replace(recipe, data=replace(recipe.data, rows=32))
     first, again, other = (train(one) for one in (recipe, recipe, recipe.with_seed(1)))
     head = "head.weight"
