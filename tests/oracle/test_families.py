@@ -1,5 +1,6 @@
 """Oracles of families that are modules: dropped at a level, and put back from any shuffle."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from unshuffle import Outcome, blueprint, solve
 from unshuffle.errors import FileError, UsageError
 from unshuffle.oracle.module_dropping import LEVELS, drop_module, emptied
-from unshuffle.oracle.recipe import FAMILIES, find_recipe
+from unshuffle.oracle.recipe import FAMILIES, SHIPPED, find_recipe
 from unshuffle.oracle.storage import (
     is_module_oracle,
     read_module_oracle,
@@ -20,6 +21,9 @@ from unshuffle.oracle.storage import (
     write_oracle,
 )
 from unshuffle.oracle.training import train
+from unshuffle.oracle.zoo import oracle_folder
+
+from .conftest import run
 
 ROWS = 24  # of a record
 
@@ -128,3 +132,22 @@ def test_the_same_recipe_gives_the_same_module():
     head = "head.weight"
     assert torch.equal(first.network.state_dict()[head], again.network.state_dict()[head])
     assert not torch.equal(first.network.state_dict()[head], other.network.state_dict()[head])
+
+
+def test_a_zoo_has_modules_beside_other_networks(tmp_path):
+    recipe = find_recipe("module-tiny-gated")
+    file = tmp_path / "mine.toml"
+    text = (SHIPPED / "module-tiny-gated.toml").read_text()
+    file.write_text(text.replace(f"rows = {recipe.data.rows}", "rows = 64"))
+    mine, zoo = find_recipe(str(file)), tmp_path / "zoo"
+    result = run("oracle", "train", file, "--out", oracle_folder(zoo, mine))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "4 blocks of the family gated, 16 wide\n" in result.stdout
+    result = run(
+        "oracle", "evaluate", file, "--zoo", zoo, "--records", 8, "--only", "auto*", "--json"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    scores = {one["method"]: one for one in json.loads(result.stdout)["scores"]}
+    assert {*scores} == {"auto, blocks", "auto, layers"}
+    whole = scores["auto, blocks"]
+    assert (whole["exact"], whole["blocks"], whole["pairs"], whole["inversions"]) == (True, 4, 4, 0)
