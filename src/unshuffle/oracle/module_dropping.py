@@ -78,26 +78,30 @@ def drop_module(
     UsageError
         If there is no such level, or the module has no stack.
     """
-    tensors = {name: values.detach().numpy() for name, values in module.state_dict().items()}
-    cuts = {
-        block: [*_cut([name for name, _ in held], level)]
-        for block, (_, held) in blueprint(module).forms.items()
-    }
-    numbers = iter(rng.permutation(sum(map(len, cuts.values()))).tolist())
-    answer = tuple(tuple(next(numbers) for _ in each) for each in cuts.values())
-    pieces: list[Mapping[str, Floats]] = [{}] * sum(map(len, answer))
-    for (block, each), row in zip(cuts.items(), answer, strict=True):
-        for number, names in zip(row, each, strict=True):
-            pieces[number] = {told: tensors[f"{block}.{key}"].copy() for told, key in names.items()}
-    return DroppedModule(tuple(pieces), record_module(module, inputs), answer)
-
-
-def _cut(tensors: Sequence[str], level: str) -> Iterator[dict[str, str]]:
-    """The pieces of a block: names of its tensors by the names that a piece tells."""
     if level not in LEVELS:
         raise UsageError(
             f"there is no level {level!r}{hint(level, LEVELS)}; there are: {', '.join(LEVELS)}"
         )
+    tensors = {name: values.detach().numpy() for name, values in module.state_dict().items()}
+    cut = [(block, names) for block, held in _blocks(module).items() for names in _cut(held, level)]
+    numbers = rng.permutation(len(cut)).tolist()
+    pieces: list[Mapping[str, Floats]] = [{}] * len(cut)
+    answer: dict[str, list[int]] = {}
+    for number, (block, names) in zip(numbers, cut, strict=True):
+        pieces[number] = {told: tensors[f"{block}.{key}"].copy() for told, key in names.items()}
+        answer.setdefault(block, []).append(number)
+    records = record_module(module, inputs)
+    return DroppedModule(tuple(pieces), records, tuple(map(tuple, answer.values())))
+
+
+def _blocks(module: "nn.Module") -> dict[str, list[str]]:
+    """Names of the tensors of each block that is dropped, in the block, by its name."""
+    forms = blueprint(module).forms
+    return {block: [name for name, _ in held] for block, (_, held) in forms.items()}
+
+
+def _cut(tensors: Sequence[str], level: str) -> Iterator[dict[str, str]]:
+    """The pieces of a block: names of its tensors by the names that a piece tells."""
     layers: dict[str, list[str]] = {}
     for name in tensors:
         layer = {"blocks": "", "tensors": name}.get(level, name.rpartition(".")[0])
@@ -151,8 +155,8 @@ def emptied(module: "nn.Module", rng: np.random.Generator) -> "nn.Module":
 
     found = copy.deepcopy(module).eval()
     tensors = found.state_dict()
-    for block, (_, held) in blueprint(module).forms.items():
-        for key, _ in held:
+    for block, names in _blocks(module).items():
+        for key in names:
             values = tensors[f"{block}.{key}"]
             drawn = torch.from_numpy(0.02 * rng.standard_normal(tuple(values.shape)))
             positive = values.ndim == 1 and bool((values > 0).all())
