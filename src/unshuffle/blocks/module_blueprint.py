@@ -200,9 +200,9 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
     Parameters
     ----------
     module
-        Any module with a stack of residual blocks: modules whose names differ in one integer, that
-        follow each other and hand on one tensor. It must have the weights that the pile does not
-        hold, such as those of embeddings and head. It is copied, and run in evaluation mode.
+        Any module with a stack of residual blocks. Their names differ in one integer, and each
+        hands one tensor to the next. The module must have the weights that the pile does not hold,
+        such as those of embeddings and head. It is copied, and run in evaluation mode.
 
     Returns
     -------
@@ -215,8 +215,8 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
     MissingExtraError
         If PyTorch is not installed.
     UsageError
-        If this is no module, or a compiled one, if a tensor is on the device ``meta``, or if it has
-        no two blocks of one form.
+        If this is no module or a compiled one. If a tensor is on the device ``meta``, or no two
+        blocks have one form.
 
     Examples
     --------

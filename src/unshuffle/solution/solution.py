@@ -34,8 +34,8 @@ class Solution:
     outcome
         How the solve ended.
     arrangement
-        Shape (blocks, roles): the position in the pile of the piece in each slot, the blocks in the
-        order in which they run. `trace.ids` names the positions.
+        Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks are in
+        the order in which they run. `trace.ids` names the positions.
     last
         Id of the last layer; None where what stands behind the blocks is no piece of the pile.
     mse, max_abs_error
@@ -65,8 +65,8 @@ class Solution:
     findings
         What was wrong with the pile: pieces left over, layers missing; None where nothing was.
     units
-        Of each out layer whose columns are in another sequence than the rows of its inp layer, by
-        id, the column of each row; the network's columns are in the sequence of the rows.
+        By id of each out layer whose columns were in another sequence than the rows of its inp
+        layer: the column of each row. In `network` they are in the sequence of the rows.
     repairs
         What came of each repair that was asked, by its name, and why others were not tried.
     parameters

@@ -87,8 +87,8 @@ def write_solution(
     FileError
         If a file is there already or cannot be written; then none of them is.
     UsageError
-        If a piece has a name that an answer cannot hold, as none that was read from a file has, or
-        the blocks are of another kind than the puzzle's.
+        If an answer cannot hold the name of a piece; files have no such names. If the blocks are
+        of another kind than the puzzle's.
     """
     for name in solution.trace.ids:
         try:
@@ -120,13 +120,13 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     Parameters
     ----------
     folder
-        Where it lies.
+        The folder.
 
     Returns
     -------
     Solution
-        The one that was kept, but for what files do not hold: the errors of tested candidates are
-        rounded to float32, and an infinite error of the result is NaN.
+        The one that was kept, with two differences. Errors of tested candidates are rounded to
+        float32, and an infinite error of the result is NaN.
 
     Raises
     ------
