@@ -288,9 +288,8 @@ def compare(args: argparse.Namespace) -> int:
     ledger LEDGER
         the ledger to read
     to TO
-        where runs are added that are lacking there: another ledger, as text if its name ends in
-        .jsonl, else an SQLite database; or an MLflow store by its tracking URI, such as
-        http://localhost:5000
+        the ledger that gets the missing runs: text if its name ends in .jsonl, else an SQLite
+        database. Or an MLflow store by its URI, such as http://localhost:5000
     """,
     examples=(
         "lab export lab.sqlite ledger.jsonl",
