@@ -101,7 +101,7 @@ def try_approaches(args: argparse.Namespace) -> int:
             return oracle_subject(find_recipe(name).with_seed(seed), args.rows, zoo)
         folder = folders[name]
         if folder is None:
-            raise UsageError(f"nobody said where the {name} lies; name its folder with --{name}")
+            raise UsageError(f"the folder of the {name} is not known; name it with --{name}")
         return folder_subject(name, folder, seed, args.rows)
 
     for name in args.approaches:
