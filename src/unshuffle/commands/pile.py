@@ -66,7 +66,7 @@ def inspect(args: argparse.Namespace) -> int:
     PIECES,
     OPTIONAL_RECORD,
     PAIRING.format("fused"),
-    ACTIVATION.format("here relu; only signals that look at the record use it"),
+    ACTIVATION.format("here relu; for signals that use the record"),
     JSON,
     examples=("pair pieces", "pair pieces record.csv --signal trace --matching greedy"),
 )

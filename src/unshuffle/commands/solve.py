@@ -55,18 +55,18 @@ ARGUMENTS = (
         where classic may insert a block: ends or anywhere
     --rows N
         rows that the search begins with (default: as many as make 256 predictions; for classic
-        500); the final word is always all rows
+        500); the verdict is over all rows
     --permuted-units
-        inp and out layers list hidden units in different sequences: find which unit is which as
-        well (the activation is relu unless it is named)
+        inp and out layers list hidden units in different sequences: match the units as well (the
+        activation is relu unless it is named)
     --seed S, default 0
         random seed
     --time-limit SECONDS
         stop after so long, such as 90, 10s or 1m, and report the best found (default: no limit)
     # what is kept
     --out DIR
-        keep the answer, the solution, the network, the evidence for the pairs and the trace in this
-        folder; with several records in its folders 1, 2, … in their sequence (default: nothing is
+        keep answer, solution, network, scores of pairs and trace in this folder; with several
+        records in its folders 1, 2, … (default: nothing is
         kept)
     --checkpoint FILE
         keep the search in this file while it runs; if it is there, go on from it
