@@ -49,6 +49,8 @@ def test_units_round_nothing(problem):
     rms = np.array([1e-6, 1e-3])
     ratios = sketch.known.predictions / problem.known.predictions
     np.testing.assert_allclose(problem.projected(rms), rms * ratios[0], rtol=1e-12)
+    other = replace(problem, ends=Projected(problem.ends, np.eye(2)))
+    np.testing.assert_allclose(other.projected(rms), rms * ratios[0], rtol=1e-12)
 
 
 def test_outputs_of_one_spread_are_left_as_they_are(problem):

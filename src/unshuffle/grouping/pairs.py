@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -136,6 +137,7 @@ def pair(
     activation: str | Activation = RELU,
     clock: Clock | None = None,
     by: GroupingParameters | None = None,
+    of_weights: dict[Hashable, Scores] | None = None,
 ) -> Pairing:
     """Find which inp layer belongs to which out layer.
 
@@ -158,6 +160,9 @@ def pair(
         Ends the fusion with the signals that there was time for.
     by
         What steers signals and their fusion.
+    of_weights
+        Scores that follow from the weights alone, from earlier pairings of the same layers with
+        other activations; what is worked out is added to them.
 
     Raises
     ------
@@ -184,6 +189,7 @@ def pair(
         records.predicted() if records is not None else None,
         clock or Clock(),
         by or GroupingParameters(),
+        {} if of_weights is None else of_weights,
     )
     match = match_sets
     if anatomy.interchangeable:

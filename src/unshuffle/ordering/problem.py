@@ -1,6 +1,6 @@
 """What is to be ordered: the pieces of a pile as a bank, evidence on them, and the record."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,10 +14,24 @@ from unshuffle.ordering.judge import Judge, JudgeParameters
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.records import Records
 
-# Outputs of a row up to which each is an equation of its own; of more, random projections are.
-MOST_OUTPUTS = 32
-# Projections of a row at least, and of all rows of a record together.
-LEAST_PROJECTIONS, EQUATIONS = 16, 256
+
+@dataclass(frozen=True)
+class SketchParameters:
+    """Numbers that steer how many equations a row is.
+
+    Parameters
+    ----------
+    most_outputs
+        Outputs of a row up to which each is an equation; of more, random projections are.
+    projections
+        Projections of a row, at least.
+    equations
+        Projections of all rows together, at least.
+    """
+
+    most_outputs: int = 32
+    projections: int = 16
+    equations: int = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +44,7 @@ class Problem:
     evidence: Evidence  # on which pieces share a block
     records: Records  # all rows; seeds look at those without predictions too
     start: Arrangement | None = None  # from an earlier search, to try before any other
+    sketching: SketchParameters = field(default_factory=SketchParameters)
 
     @cached_property
     def known(self) -> Records:
@@ -39,6 +54,12 @@ class Problem:
     def network(self, arrangement: Arrangement) -> Network:
         """The network of an arrangement."""
         return Network(self.bank.take(arrangement), self.ends)
+
+    def drawn(self, equations: int, rng: np.random.Generator) -> Records:
+        """Rows with predictions, drawn anew, that make so many equations."""
+        known = self.known
+        rows = rng.choice(len(known), size=known.rows_for(equations), replace=False)
+        return known.take(np.sort(rows))
 
     def judge(self, records: Records, by: JudgeParameters | None = None) -> Judge:
         """A judge of arrangements on some rows."""
@@ -52,15 +73,16 @@ class Problem:
         works on the sketch, and so does what weighs its rivals; the final word is had by all
         outputs.
         """
-        outputs, rows, units = self.known.outputs, len(self.known), self._units
-        if outputs <= MOST_OUTPUTS and (units == 1).all():
+        outputs, rows, by, units = self.known.outputs, len(self.known), self.sketching, self._units
+        if outputs <= by.most_outputs and (units == 1).all():
             return self
         ends: Ends = in_units(self.ends, units)
         predictions = (units * self.records.predictions).astype(self.records.predictions.dtype)
-        if outputs > MOST_OUTPUTS:
-            count = min(outputs, max(LEAST_PROJECTIONS, -(-EQUATIONS // max(rows, 1))))
+        if outputs > by.most_outputs:
+            count = min(outputs, max(by.projections, -(-by.equations // max(rows, 1))))
             probes = np.random.default_rng(0).normal(size=(count, outputs)) / np.sqrt(outputs)
-            ends, predictions = Projected(ends, probes), predictions.astype(np.float64) @ probes.T
+            ends = Projected(ends, probes)
+            predictions = predictions.astype(np.float64) @ probes.T
         records = replace(self.records, predictions=predictions, targets=None)
         return replace(self, ends=ends, records=records)
 
@@ -78,8 +100,10 @@ class Problem:
 
     def projected(self, rms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Root mean squares of independent errors of the outputs, as the sketch sees them."""
-        rms, ends = rms * self._units, self.sketch.ends
-        if not isinstance(ends, Projected):
+        rms = rms * self._units
+        if self.known.outputs <= self.sketching.most_outputs:
             return rms
+        ends = self.sketch.ends
+        assert isinstance(ends, Projected)
         projected: NDArray[np.float64] = np.sqrt(np.square(ends.probes) @ np.square(rms))
         return projected
