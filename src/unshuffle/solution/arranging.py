@@ -107,7 +107,7 @@ class Searching:
     @property
     def work(self) -> int:
         """Rows of all steps, added up."""
-        return sum(step.rows for step in self.trace.steps)
+        return self.trace.work
 
     def go_on(self, stops: Sequence[Stop] = (), on_state: OnState | None = None) -> Ending:
         """Search until the goal is met, nothing helps any more, or something stops it."""
