@@ -11,7 +11,7 @@ import numpy as np
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
-from unshuffle.files.given import as_pile, as_records
+from unshuffle.files.given import read_for
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Pile
@@ -127,10 +127,10 @@ def solve(
     >>> solution.exact
     True
     """
-    pile, records = as_pile(pile), as_records(records)
     for one, name, does in ((blueprint, "blueprint", "parts"), (checkpoint, "checkpoint", "claim")):
         if one is not None and not hasattr(one, does):
             raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
+    pile, records = read_for(blueprint, pile, records)
     if blueprint is not None:
         own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
         _refuse_beside_blueprint(own | {"matching": matching != "optimal"})

@@ -18,11 +18,13 @@ from unshuffle.commands.arguments import (
     ACTIVATION,
     FORCE,
     JSON,
+    MODEL,
     PAIRING,
     PIECES,
     QUIET,
     RECORD,
     SOLVED,
+    blueprint_of,
     command,
     pile_of,
     records_of,
@@ -31,6 +33,7 @@ from unshuffle.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from unshuffle import Pile, Records, Solution
+    from unshuffle.blocks.module_blueprint import ModuleBlueprint
     from unshuffle.ordering.trace import OnStep
     from unshuffle.pieces.clock import Clock
     from unshuffle.solution.checkpointing import Checkpoint
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 ARGUMENTS = (
     PIECES,
     RECORD.format(", one or more", "; one for each network whose pieces lie in the pile"),
+    MODEL,
     """
     # the search
     --strategy NAME, default auto
@@ -79,7 +83,7 @@ ARGUMENTS = (
     *ARGUMENTS,
     examples=(
         "solve pieces record.csv --out solved --report solved/report.html",
-        "solve pieces record.csv --activation gelu --time-limit 2m --json",
+        "solve pieces record.npz --model net.py:make --out solved",
     ),
     exits=SOLVED,
 )
@@ -110,6 +114,7 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
     with clock.phase("import"):
         import_module("unshuffle.solver")
     _check_writable(args)
+    blueprint = blueprint_of(args)
     solutions: tuple[Solution, ...] = ()
     failure = None
     try:
@@ -124,7 +129,9 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
                 if on_step is not None:
                     on_step(Trace())  # the pieces are there: a record may take long to read
                 records = [records_of(args, path, clock) for path in args.records]
-            solutions = _solutions(args, pile, records, clock=clock, on_step=on_step, kept=kept)
+            solutions = _solutions(
+                args, pile, records, blueprint, clock=clock, on_step=on_step, kept=kept
+            )
     except FileError as error:
         if not solutions:
             raise
@@ -145,6 +152,7 @@ def _solutions(
     args: argparse.Namespace,
     pile: "Pile",
     records: "Sequence[Records]",
+    blueprint: "ModuleBlueprint | None",
     *,
     clock: "Clock",
     on_step: "OnStep | None",
@@ -166,6 +174,7 @@ def _solutions(
             rows=args.rows,
             seed=args.seed,
             permuted_units=args.permuted_units,
+            blueprint=blueprint,
             time_limit=time_limit,
             on_step=on_step,
             checkpoint=kept,
@@ -235,7 +244,7 @@ def _stopped_once() -> Iterator[list[int]]:
 
 def _check_writable(args: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be kept."""
-    for option in ("checkpoint", "report"):
+    for option in ("checkpoint", "report", "model"):
         if len(args.records) > 1 and getattr(args, option) is not None:
             raise UsageError(
                 f"--{option} is of one record, and there are {len(args.records)}; leave it out, or "

@@ -97,6 +97,12 @@ class Pairing:
         blocks = [[pile.index[name] for name in pair] for pair in self.pairs]
         return np.array(blocks, np.intp).reshape(-1, 2)
 
+    def regrouped(self) -> tuple[Arrangement, ...]:
+        """How single signals group the layers otherwise: arrangements as from `grouped`."""
+        inp, out = (np.array(role, np.intp) for role in (self.anatomy.inp, self.anatomy.out))
+        rivals = () if self.fusion is None else self.fusion.rivals
+        return tuple(np.column_stack([inp[pairs[:, 0]], out[pairs[:, 1]]]) for pairs in rivals)
+
     def evidence(self, pile: Pile, bank: MlpBank) -> Evidence:
         """Log-odds of all pairs of layers in a bank of the same pile.
 

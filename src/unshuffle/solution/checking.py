@@ -8,10 +8,19 @@ import numpy as np
 
 from unshuffle.blocks.activations import RELU
 from unshuffle.blocks.assembly import build_network
+from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.threads import single_threaded_blas
-from unshuffle.files.given import as_pile, as_records
+from unshuffle.errors import AnswerError, UsageError
+from unshuffle.files.given import read_for
 from unshuffle.pieces.anatomy import read_anatomy
-from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, parse_answer
+from unshuffle.pieces.answer import (
+    answer_hash,
+    check_answer,
+    check_pieces,
+    join_answer,
+    parse_answer,
+)
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
@@ -28,6 +37,7 @@ def verify(
     answer: str | Sequence[PieceId | Sequence[PieceId]],
     *,
     activation: str | None = None,
+    blueprint: Blueprint | None = None,
 ) -> Verification:
     """Compute the error of an arrangement over the whole record, and say how sure it is.
 
@@ -40,6 +50,8 @@ def verify(
         text or JSON that lists them. A detached weight is followed by its bias.
     activation
         Name of the hidden layers' activation; by default the known one that fits best.
+    blueprint
+        What the network is made of, where it is of another kind than the puzzle's; as for `solve`.
 
     Raises
     ------
@@ -50,8 +62,15 @@ def verify(
     UsageError
         If there is no activation of that name.
     """
-    pile, records = as_pile(pile), as_records(records)
+    pile, records = read_for(blueprint, pile, records)
     named = parse_answer(answer, pile)
+    if blueprint is not None:
+        if activation is not None:
+            raise UsageError(
+                "activation= says something of blocks x + out(a(inp(x))), and blueprint= of all "
+                "others; leave one of them out"
+            )
+        return _verified_as(blueprint, pile, records, named)
     found = _verified(pile, records, named, activation)
     turned = None if found.outcome is Outcome.EXACT else pile.turned()
     if turned is None:
@@ -78,3 +97,36 @@ def _verified(
         problem, clock = alternatives.problems[0], options.clock
         found = certified(problem, arrangement, pile.stored_as, clock=clock)
     return replace(found, sha256=answer_hash(named))
+
+
+def _verified_as(
+    blueprint: Blueprint, pile: Pile, records: Records, named: Sequence[PieceId]
+) -> Verification:
+    """As `_verified`, of blocks of any kind."""
+    known = require_predictions(records).distinct()
+    with single_threaded_blas():
+        options = Options()
+        problem = Problems(pile, known, options, blueprint=blueprint).problems[0]
+        arrangement = arranged(pile, problem.bank.kind, problem.grouped, named)
+        found = certified(problem, arrangement, pile.stored_as, clock=options.clock)
+    return replace(found, sha256=answer_hash(named))
+
+
+def arranged(pile: Pile, kind: Kind, like: Arrangement, named: Sequence[PieceId]) -> Arrangement:
+    """The arrangement that an answer is, with slots where an arrangement like it has them.
+
+    Raises `AnswerError` if it does not name each piece once, or puts one where it does not fit.
+    """
+    check_pieces(pile, named)
+    places = np.argwhere(like != NO_PIECE)
+    found = np.full_like(like, NO_PIECE)
+    for number, ((place, role), name) in enumerate(zip(places, named, strict=True), start=1):
+        piece = pile[pile.index[name]]
+        if piece.shapes != kind.shapes(role):
+            raise AnswerError(
+                f"the answer puts piece {name} in place {number}, where {kind.roles[role].name} of "
+                f"block {place + 1} belongs, which has other tensors; the sequence is that of "
+                "solution.slots"
+            )
+        found[place, role] = pile.index[name]
+    return found
