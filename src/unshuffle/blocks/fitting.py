@@ -41,7 +41,7 @@ def _shape(_: str, shapes: Shapes) -> dict[str, str]:
     sizes = {key: "×".join(map(str, shape)) for key, shape in shapes.items()}
     count = Counter(sizes.values())
     return {
-        key: size if count[size] == 1 else f"{size} {key.rpartition('.')[2]}"
+        key: size if count[size] == 1 else f"{size}.{key.rpartition('.')[2]}"
         for key, size in sizes.items()
     }
 

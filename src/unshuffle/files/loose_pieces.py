@@ -7,11 +7,12 @@ from pathlib import Path
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
-from unshuffle.files.opening import shown
+from unshuffle.files.formats import arrays_of
+from unshuffle.files.opening import check_printable, shown
 from unshuffle.files.quantised import restore
 from unshuffle.files.sources import Source, gathered, ids_of, sources_of
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored, Tensor
-from unshuffle.pieces.pile import Piece, Pile
+from unshuffle.pieces.pile import Floats, Piece, Pile
 
 _SEPARATOR = re.compile("[./]")
 _NO_WEIGHT = re.compile("bool|u?int[0-9]+")  # counts, indices and masks
@@ -42,8 +43,20 @@ def read_loose(path: Path) -> Pile:
     )
 
 
+def read_tensors(path: Path) -> dict[str, Floats]:
+    """The tensors of real numbers of a network in one file, by name, as of a state dict."""
+    found = sources_of(path)
+    if not isinstance(found, Source):
+        raise FileError(f"{shown(path)}: is no file of one network; give its state dict")
+    return {
+        name: one.values
+        for name, one in _tensors(arrays_of(found.content, found.where), found.where).items()
+    }
+
+
 def _tensors(arrays: Mapping[str, Stored], where: str) -> dict[str, Tensor]:
     """The tensors of real numbers in a file; those of integers need scales."""
+    check_printable(arrays, where)
     read = {
         name: array.read()
         for name, array in arrays.items()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
-from unshuffle.files.opening import listed, read_bytes, shown
+from unshuffle.files.opening import check_printable, listed, read_bytes, shown
 from unshuffle.pieces.records import Records
 
 PREDICTION = "prediction"  # the name of the output, or what its name begins with before a dot
@@ -23,6 +23,7 @@ def read_named(path: Path) -> Records:
     read, and a RecordError that it is no record.
     """
     arrays = _npz(path) if path.suffix.lower() == ".npz" else _safetensors(path)
+    check_printable(arrays, shown(path))
     outputs = [name for name in arrays if name == PREDICTION or name.startswith(f"{PREDICTION}.")]
     if len(outputs) > 1:
         raise RecordError(

@@ -9,9 +9,11 @@ import numpy as np
 from unshuffle.blocks.activations import RELU
 from unshuffle.blocks.assembly import build_network
 from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.network import Network
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import AnswerError, UsageError
 from unshuffle.files.given import read_for
+from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.answer import (
     answer_hash,
@@ -20,7 +22,8 @@ from unshuffle.pieces.answer import (
     join_answer,
     parse_answer,
 )
-from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind, names
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
@@ -81,6 +84,7 @@ def verify(
 def _verified(
     pile: Pile, records: Records, named: Sequence[PieceId], activation: str | None
 ) -> Verification:
+    detached = pile.detached
     pile, order = join_answer(pile, named)
     anatomy = read_anatomy(pile, records)
     check_answer(pile, anatomy, order)
@@ -96,20 +100,43 @@ def _verified(
         arrangement = np.array(positions, np.intp).reshape(-1, 2)
         problem, clock = alternatives.problems[0], options.clock
         found = certified(problem, arrangement, pile.stored_as, clock=clock)
-    return replace(found, sha256=answer_hash(named))
+    pieces = 4 if detached else 2  # of a block, with the biases
+    whole = range(0, len(named) // pieces * pieces, pieces)
+    blocks = tuple(tuple(named[k : k + pieces]) for k in whole)
+    return replace(found, sha256=answer_hash(named), blocks=blocks)
 
 
 def _verified_as(
     blueprint: Blueprint, pile: Pile, records: Records, named: Sequence[PieceId]
 ) -> Verification:
     """As `_verified`, of blocks of any kind."""
-    known = require_predictions(records).distinct()
+    problem, clock = problem_for(blueprint, pile, require_predictions(records).distinct()), Clock()
     with single_threaded_blas():
-        options = Options()
-        problem = Problems(pile, known, options, blueprint=blueprint).problems[0]
         arrangement = arranged(pile, problem.bank.kind, problem.grouped, named)
-        found = certified(problem, arrangement, pile.stored_as, clock=options.clock)
-    return replace(found, sha256=answer_hash(named))
+        found = certified(problem, arrangement, pile.stored_as, clock=clock)
+    return replace(found, sha256=answer_hash(named), blocks=names(arrangement, pile.ids))
+
+
+def problem_for(blueprint: Blueprint, pile: Pile, records: Records) -> Problem:
+    """What there is to order of the pieces of a fitted pile."""
+    with single_threaded_blas():
+        return Problems(pile, records, Options(), blueprint=blueprint).problems[0]
+
+
+def assembled(
+    blueprint: Blueprint,
+    pile: Pile | str | os.PathLike[str],
+    records: Records | str | os.PathLike[str],
+    answer: str | Sequence[PieceId | Sequence[PieceId]],
+) -> Network:
+    """The network that an answer makes of the pieces of a pile; the errors are those of `verify`.
+
+    The record shows in which order the blocks of the blueprint run.
+    """
+    pile, records = read_for(blueprint, pile, records)
+    problem = problem_for(blueprint, pile, records)
+    named = parse_answer(answer, pile)
+    return problem.network(arranged(pile, problem.bank.kind, problem.grouped, named))
 
 
 def arranged(pile: Pile, kind: Kind, like: Arrangement, named: Sequence[PieceId]) -> Arrangement:
