@@ -9,8 +9,8 @@ ON_ALL_CORES := -n auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick programs check format package docs tables fuzz picture zoo bench lab \
-	plan notebook clean
+.PHONY: help demo test quick programs check format package docs tables fuzz picture zoo bench real \
+	lab plan notebook clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -76,6 +76,9 @@ bench: .venv/core.stamp ## Time solve against published methods; curves of rows,
 	$(BIN)/python benchmarks/speed.py && $(BIN)/python benchmarks/speed.py --process && \
 	$(BIN)/python benchmarks/noise.py && $(BIN)/python benchmarks/scaling.py && \
 	$(BIN)/python benchmarks/rows.py --out build/benchmarks/rows.csv
+
+real: .venv/dev.stamp ## Drop networks of packages, and put them back: an hour, half a gigabyte
+	$(BIN)/python benchmarks/real.py
 
 lab: .venv/dev.stamp ## Run every experiment that this code has not run yet: hours
 	mkdir -p build && $(BIN)/unshuffle lab export experiments/ledger.jsonl build/lab.sqlite && \

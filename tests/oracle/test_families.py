@@ -1,5 +1,6 @@
 """Oracles of families that are modules: dropped at a level, and put back from any shuffle."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from unshuffle import Outcome, blueprint, solve
 from unshuffle.errors import FileError, UsageError
 from unshuffle.oracle.module_dropping import LEVELS, drop_module, emptied
-from unshuffle.oracle.recipe import FAMILIES, find_recipe
+from unshuffle.oracle.recipe import FAMILIES, SHIPPED, find_recipe
 from unshuffle.oracle.storage import (
     is_module_oracle,
     read_module_oracle,
@@ -20,23 +21,11 @@ from unshuffle.oracle.storage import (
     write_oracle,
 )
 from unshuffle.oracle.training import train
+from unshuffle.oracle.zoo import oracle_folder
+
+from .conftest import run
 
 ROWS = 24  # of a record
-STEPS = {"bert": 300, "llama": 300, "gpt": 300, "vit": 300}  # of training; 200 for the others
-
-
-def tiny(family):
-    """The recipe of a family at a scale that trains in seconds."""
-    recipe = find_recipe(f"module-{family}")
-    inputs, outputs = {64: (36, 5), 12: (6, 20), 32: (8, 5)}[recipe.network.inputs]
-    network = replace(recipe.network, blocks=4, width=16, hidden=32, inputs=inputs, outputs=outputs)
-    training = replace(recipe.training, batch_rows=16, epochs=2, learning_rate=5e-3)
-    return replace(
-        recipe,
-        network=network,
-        data=replace(recipe.data, rows=8 * STEPS.get(family, 200)),
-        training=training,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +35,7 @@ def oracle_of():
 
     def make(family):
         if family not in known:
-            known[family] = train(tiny(family))
+            known[family] = train(find_recipe(f"module-tiny-{family}"))
         return known[family]
 
     return make
@@ -137,9 +126,28 @@ def test_a_network_of_another_shape_is_refused(oracle_of, tmp_path):
 
 
 def test_the_same_recipe_gives_the_same_module():
-    recipe = tiny("gpt")
+    recipe = find_recipe("module-tiny-gpt")
     recipe = replace(recipe, data=replace(recipe.data, rows=32))
     first, again, other = (train(one) for one in (recipe, recipe, recipe.with_seed(1)))
     head = "head.weight"
     assert torch.equal(first.network.state_dict()[head], again.network.state_dict()[head])
     assert not torch.equal(first.network.state_dict()[head], other.network.state_dict()[head])
+
+
+def test_a_zoo_has_modules_beside_other_networks(tmp_path):
+    recipe = find_recipe("module-tiny-gated")
+    file = tmp_path / "mine.toml"
+    text = (SHIPPED / "module-tiny-gated.toml").read_text()
+    file.write_text(text.replace(f"rows = {recipe.data.rows}", "rows = 64"))
+    mine, zoo = find_recipe(str(file)), tmp_path / "zoo"
+    result = run("oracle", "train", file, "--out", oracle_folder(zoo, mine))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "4 blocks of the family gated, 16 wide\n" in result.stdout
+    result = run(
+        "oracle", "evaluate", file, "--zoo", zoo, "--records", 8, "--only", "auto*", "--json"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    scores = {one["method"]: one for one in json.loads(result.stdout)["scores"]}
+    assert {*scores} == {"auto, blocks", "auto, layers"}
+    whole = scores["auto, blocks"]
+    assert (whole["exact"], whole["blocks"], whole["pairs"], whole["inversions"]) == (True, 4, 4, 0)

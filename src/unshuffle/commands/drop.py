@@ -60,8 +60,8 @@ HARDENING = """
 ARGUMENTS = (
     """
     network NETWORK, optional
-        the folder of an oracle, or a state dict: .pth, .pt, .safetensors or .npz; with --model that
-        of the module, if it lacks its weights
+        the folder of an oracle, or a state dict: .pth, .pt, .safetensors or .npz; with --model, the
+        module's state dict, if it has not its weights already
     """,
     MODEL,
     """
@@ -80,8 +80,8 @@ ARGUMENTS = (
         of everything random; whoever knows it knows the answer
     --inputs FILE
         a table whose inputs (and targets) the record takes (default: the data of an oracle; normal
-        numbers for a state dict). With --model it is required, and may be .npz or .safetensors with
-        arrays called as forward's parameters
+        numbers for a state dict). With --model it is required, and may be .npz or .safetensors
+        with arrays called as forward's parameters
     --level {blocks,layers,unnamed-layers,tensors}, default layers
         with --model, what a piece is: a whole block; a layer, with the names that tensors have in
         the block, or only those in the layer; or a single tensor

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unshuffle.blocks.module_blueprint import BlockStack, blueprint
+from unshuffle.blocks.module_blueprint import blueprint
 from unshuffle.errors import UsageError, hint
 from unshuffle.pieces.pile import Floats, Piece, Pile
 from unshuffle.pieces.records import Records
@@ -78,26 +78,32 @@ def drop_module(
     UsageError
         If there is no such level, or the module has no stack.
     """
-    stack = blueprint(module).stack
-    tensors = {name: values.detach().numpy() for name, values in module.state_dict().items()}
-    cuts = [*_cut(stack, level)]
-    numbers = rng.permutation(len(stack.names) * len(cuts)).reshape(len(stack.names), -1)
-    pieces: list[Mapping[str, Floats]] = [{}] * numbers.size
-    for block, row in zip(stack.names, numbers.tolist(), strict=True):
-        for number, names in zip(row, cuts, strict=True):
-            pieces[number] = {told: tensors[f"{block}.{key}"].copy() for told, key in names.items()}
-    answer = tuple(tuple(row) for row in numbers.tolist())
-    return DroppedModule(tuple(pieces), record_module(module, inputs), answer)
-
-
-def _cut(stack: BlockStack, level: str) -> Iterator[dict[str, str]]:
-    """The pieces of a block: names of its tensors by the names that a piece tells."""
     if level not in LEVELS:
         raise UsageError(
             f"there is no level {level!r}{hint(level, LEVELS)}; there are: {', '.join(LEVELS)}"
         )
+    tensors = {name: values.detach().numpy() for name, values in module.state_dict().items()}
+    cut = [(block, names) for block, held in _blocks(module).items() for names in _cut(held, level)]
+    numbers = rng.permutation(len(cut)).tolist()
+    pieces: list[Mapping[str, Floats]] = [{}] * len(cut)
+    answer: dict[str, list[int]] = {}
+    for number, (block, names) in zip(numbers, cut, strict=True):
+        pieces[number] = {told: tensors[f"{block}.{key}"].copy() for told, key in names.items()}
+        answer.setdefault(block, []).append(number)
+    records = record_module(module, inputs)
+    return DroppedModule(tuple(pieces), records, tuple(map(tuple, answer.values())))
+
+
+def _blocks(module: "nn.Module") -> dict[str, list[str]]:
+    """Names of the tensors of each block that is dropped, in the block, by its name."""
+    stack = blueprint(module).stack
+    return {name: [*stack.tensors] for name in stack.names}
+
+
+def _cut(tensors: Sequence[str], level: str) -> Iterator[dict[str, str]]:
+    """The pieces of a block: names of its tensors by the names that a piece tells."""
     layers: dict[str, list[str]] = {}
-    for name in stack.tensors:
+    for name in tensors:
         layer = {"blocks": "", "tensors": name}.get(level, name.rpartition(".")[0])
         layers.setdefault(layer, []).append(name)
     for names in layers.values():
@@ -147,10 +153,10 @@ def emptied(module: "nn.Module", rng: np.random.Generator) -> "nn.Module":
 
     import torch
 
-    stack, found = blueprint(module).stack, copy.deepcopy(module).eval()
+    found = copy.deepcopy(module).eval()
     tensors = found.state_dict()
-    for block in stack.names:
-        for key in stack.tensors:
+    for block, names in _blocks(module).items():
+        for key in names:
             values = tensors[f"{block}.{key}"]
             drawn = torch.from_numpy(0.02 * rng.standard_normal(tuple(values.shape)))
             positive = values.ndim == 1 and bool((values > 0).all())
