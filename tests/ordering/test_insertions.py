@@ -65,7 +65,7 @@ def test_orders_are_met_once_and_gone_on_from_once_the_best_first(net, problem, 
         judge = problem.judge(problem.known.take(after.rows))
         for order, error in zip(after.met, after.errors, strict=True):
             assert judge.run(order).error == pytest.approx(error, rel=1e-6, abs=1e-18)
-        after.check()
+        after.check(60)
         search = after
     np.testing.assert_array_equal(search.best, search.met[search.errors.argmin()])
 
@@ -87,9 +87,20 @@ def test_as_many_moves_are_tried_as_are_asked_for(net, problem, rng):
 
 def test_a_search_that_lacks_an_error_is_refused(net, problem, rng):
     search = Insertions.begun(0, net.right, problem, rng, BY)
-    search.check()
+    search.check(60)
     with pytest.raises(ValueError, match="other orders"):
-        replace(search, errors=np.zeros(2)).check()
+        replace(search, errors=np.zeros(2)).check(60)
+    with pytest.raises(ValueError, match="other rows than 9"):
+        search.check(9)
+
+
+def test_what_overflows_is_gone_on_from_last_and_once(net, problem, rng):
+    """Where all orders that are left overflow, one that was gone on from is not taken again."""
+    search = Insertions.begun(0, net.right, problem, rng, BY)
+    search, _ = search.advance(problem, rng, BY)
+    search.errors[1:] = np.inf
+    after, _ = search.advance(problem, rng, BY)
+    assert after.rounds == 2
 
 
 def exploding(make_loose, rescaled, **given):

@@ -1,5 +1,6 @@
 """Orders from what blocks undo of each other's steps."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -100,6 +101,12 @@ def test_any_kind_is_served_in_any_sequence(dropped, looped, rng):
     other = Network(bank.take(np.column_stack([mix, 6 + mix])), network.last)
     for one, same in zip(response_rankings(other, inputs, BY), expected, strict=True):
         assert mix[one].tolist() == same.tolist()
+
+
+def test_of_many_blocks_few_are_tried_as_the_first(dropped, rng):
+    network, inputs = dropped(blocks=6, dtype=np.float64).network, rng.normal(size=(30, 6))
+    for most, expected in ((36 * 20 * 3, 4), (36 * 20 * 3 - 1, 3), (36 * 19, 2), (1, 1)):
+        assert len(response_rankings(network, inputs, replace(BY, most_steps=most))) == expected
 
 
 @pytest.mark.parametrize("count", [1, 2])

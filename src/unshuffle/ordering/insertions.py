@@ -94,7 +94,8 @@ class Insertions:
         self, problem: Problem, rng: np.random.Generator, by: InsertionParameters
     ) -> tuple["Insertions", Doubles]:
         """Go on from the best order that is left; and the errors of all orders that were judged."""
-        at = int(np.where(self.left, np.inf, self.errors).argmin())
+        waiting = np.flatnonzero(~self.left)
+        at = int(waiting[self.errors[waiting].argmin()])
         known, order = {key(each) for each in self.met}, self.met[at]
         made = order[_one_move(len(order), by.most, rng)]
         made = made[[key(each) not in known for each in made]]
@@ -112,8 +113,10 @@ class Insertions:
         after.left[at] = True
         return after, np.concatenate([screened, errors])
 
-    def check(self) -> None:
-        """Raise `ValueError` where it does not say of each order what is known of it."""
+    def check(self, rows: int) -> None:
+        """Raise `ValueError` for other rows, or where it lacks what is known of an order."""
+        if not len(self.rows) or not 0 <= self.rows.min() <= self.rows.max() < rows:
+            raise ValueError(f"it judges on other rows than {rows}")
         sizes = {self.errors.shape, self.left.shape, self.met.shape[:1]}
         if len(sizes) > 1 or not len(self.met):
             raise ValueError("it says of other orders what is known of them")
@@ -131,14 +134,15 @@ def _one_move(length: int, most: int, rng: np.random.Generator) -> Indices:
 
     Where there are more than so many, some are drawn at random.
     """
-    places = np.arange(length)
-    moved = [
-        np.insert(np.delete(places, source), target, source)
-        for source, target in shifts(length, length).tolist()
-    ]
-    for a, b in zip(*np.triu_indices(length, 2), strict=True):
-        exchanged = places.copy()
-        exchanged[[a, b]] = b, a
-        moved.append(exchanged)
-    some = np.sort(rng.permutation(len(moved))[:most])
-    return np.array(moved, np.intp).reshape(-1, length)[some]
+    moves = shifts(length, length)
+    apart = np.column_stack(np.triu_indices(length, 2)).astype(np.intp)
+    some = np.sort(rng.permutation(len(moves) + len(apart))[:most])
+    orders = np.tile(np.arange(length), (len(some), 1))
+    for order, move in zip(orders, some.tolist(), strict=True):
+        if move < len(moves):
+            source, target = moves[move]
+            order[:] = np.insert(np.delete(order, source), target, source)
+        else:
+            pair = apart[move - len(moves)]
+            order[pair] = pair[::-1]
+    return orders

@@ -27,10 +27,13 @@ class ResponseParameters:
         Inputs on which blocks respond to each other.
     leads
         Blocks that are tried as the first one.
+    most_steps
+        Blocks squared times rows that are run for all of these orders together.
     """
 
     rows: int = 24
     leads: int = 16
+    most_steps: int = 20_000_000
 
 
 def response_rankings(network: Network, inputs: Floats, by: ResponseParameters) -> list[Ranking]:
@@ -53,10 +56,13 @@ def response_rankings(network: Network, inputs: Floats, by: ResponseParameters) 
     list
         Of each order the indices of all blocks, the first to run first.
     """
-    blocks, first = network.blocks, network.ends.enter(inputs[: by.rows])
+    blocks, affordable = network.blocks, by.most_steps // len(network.blocks) ** 2
+    first = network.ends.enter(inputs[: max(1, min(by.rows, affordable))])
     behind = blocks.apply_each(np.broadcast_to(first, (len(blocks), *first.shape)))
     rankings = [best_precedence(undone(network, first))]
-    leads = np.argsort(_norms(behind - first), kind="stable")[: by.leads]
+    leads = np.argsort(_norms(behind - first), kind="stable")[
+        : min(by.leads, affordable // len(first))
+    ]
     for lead in leads.tolist():
         others = np.delete(np.arange(len(blocks)), lead)
         odds = undone(network, behind[lead])[np.ix_(others, others)]

@@ -126,7 +126,7 @@ class State:
             if len({*placed}) < len(placed) or len(arrangement) > blocks:
                 raise ValueError("it names a piece twice")
         for trial in self.trials:
-            trial.check()
+            trial.check(rows)
         for contender in self.race.contenders:
             if contender.population is not None:
                 contender.population.check(blocks, len(roles))
