@@ -108,7 +108,7 @@ class Searching:
     @property
     def work(self) -> int:
         """Rows of all steps, added up."""
-        return self.trace.rows
+        return self.trace.row_steps
 
     def go_on(self, stops: Sequence[Stop] = (), on_state: OnState | None = None) -> Ending:
         """Search until the goal is met, nothing helps any more, or something stops it."""
