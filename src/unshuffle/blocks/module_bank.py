@@ -111,7 +111,9 @@ class ModuleBank(LoopBank):
     def take(self, arrangement: Arrangement) -> ModuleStack:
         """The blocks of an arrangement in a row."""
         blocks = [self._weights(parts) for parts in arrangement]
-        return ModuleStack(self.kind, self.run, self.pull, blocks, self.keys, self.replay)
+        return ModuleStack(
+            self.kind, self.run, self.pull, blocks, self.keys, self.replay, work=self.work
+        )
 
 
 def _in_block(keys: Keys, device: torch.device, weights: Weights) -> Tensors:

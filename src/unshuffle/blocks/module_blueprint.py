@@ -162,9 +162,9 @@ def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
     Parameters
     ----------
     module
-        Any module with stacks of residual blocks: modules whose names differ in one integer, and
-        that hand on one tensor. It must have the weights that the pile does not hold, such as those
-        of embeddings and head. It is run in evaluation mode, and never changed.
+        Any module with stacks of residual blocks. Their names differ in one integer, and each
+        hands one tensor to the next. The module must have the weights that the pile does not hold,
+        such as those of embeddings and head. It is run in evaluation mode, and never changed.
     device
         Where it is run: ``cpu``, or the device of an accelerator, such as ``cuda``.
 
@@ -179,8 +179,8 @@ def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
     MissingExtraError
         If PyTorch is not installed.
     UsageError
-        If this is no module, or a compiled one, if a tensor is on the device ``meta``, or if it has
-        no two blocks that are akin.
+        If this is no module or a compiled one. If a tensor is on the device ``meta``, or no two
+        blocks are akin.
 
     Examples
     --------

@@ -244,8 +244,8 @@ ACTIVATION = """
 
 ANSWER = """
 answer ANSWER
-    ids in the order in which they are applied, or a file of them: with commas, blanks or one a
-    line, pairs in brackets, or JSON such as the solution.json of solve --out
+    ids in the order in which they are applied, or a file of them. They stand between commas or
+    blanks, one a line, in brackets, or in JSON such as solution.json
 """
 KEPT = "folder RUN\n  a folder that solve --out kept"
 FORCE = "# what is kept\n--force\n  overwrite files that exist"

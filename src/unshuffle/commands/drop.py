@@ -20,16 +20,14 @@ if TYPE_CHECKING:
 
 HARDENING = """
 --weights {float16,bfloat16,int8,int8-scales}
-    round weights and biases: to half precision, stored as such; or each tensor to 255 levels,
-    the outermost at its largest magnitude, stored as plain numbers; or each row so, stored as
-    int8 with scales; the record is then reproduced only about
+    round weights and biases. float16 and bfloat16 are stored as such. int8 rounds each tensor to
+    255 levels, stored as plain numbers. int8-scales rounds each row, stored as int8 with scales
 --noise SIGMA, default 0
     add independent normal noise to every prediction, in the prediction's unit
 --decimals N, from 0
     round predictions to so many decimals, after the noise
 --lose N, from 0, default 0
-    take away so many pieces at random; the sealed answer has ? in their places, and no
-    arrangement of the rest alone reproduces the record
+    take away so many pieces at random; the sealed answer has ? in their places
 --lose-blocks N, from 0, default 0
     take away so many whole blocks at random, before --lose takes single pieces
 --duplicate N, from 0, default 0
@@ -49,30 +47,28 @@ HARDENING = """
 --decoy-pieces N, default 2
     how many layers of it
 --second MODEL
-    mix in a whole second network of the same dimensions, of whatever depth; its record is
-    record_2.csv, and its answer is kept as that of the first is
+    mix in a whole second network of the same dimensions; its record is record_2.csv, and its answer
+    is kept too
 --detach-biases
-    make every weight and every bias a piece of its own, so that biases have to be matched too
+    make every weight and every bias a piece of its own
 --permute-hidden
-    shuffle the hidden units inside each block; neither the function nor any signal that
-    compares a block's two layers changes
+    shuffle the hidden units inside each block, in both layers alike; the function stays the same
 --scramble-hidden
-    shuffle the columns of each out layer, so that it lists the hidden units in another sequence
-    than its inp layer; see solve --permuted-units
+    shuffle the hidden units in each out layer alone; see solve --permuted-units
 """
 
 ARGUMENTS = (
     """
     network NETWORK, optional
-        the folder of an oracle, or the .pth, .pt, .safetensors or .npz file of a residual network's
-        state dict; with --model, the state dict of the module, if it has not its weights already
+        the folder of an oracle, or a state dict: .pth, .pt, .safetensors or .npz; with --model, the
+        module's state dict, if it has not its weights already
     """,
     MODEL,
     """
     # what is kept
     --out DIR, required
-        write pieces/, record.csv, manifest.json (what was done), answer.sha256 and, to be kept
-        apart, sealed/ (the answer, and the seed and activation that would betray it)
+        write pieces/, record.csv, manifest.json (what was done) and answer.sha256. Keep sealed/
+        apart: it has the answer, the seed and the activation
     --format {pth,safetensors}, default pth
         of the pieces; pth is the published puzzle's and needs PyTorch
     --hash-only
@@ -83,9 +79,9 @@ ARGUMENTS = (
     --seed S, required
         of everything random; whoever knows it knows the answer
     --inputs FILE
-        a table whose inputs (and targets) the record takes; by default the data that an oracle
-        learned from, and standard normal numbers for a state dict. With --model it is required,
-        and may be .npz or .safetensors with arrays called as forward's parameters
+        a table whose inputs (and targets) the record takes (default: the data of an oracle; normal
+        numbers for a state dict). With --model it is required, and may be .npz or .safetensors
+        with arrays called as forward's parameters
     --level {blocks,layers,unnamed-layers,tensors}, default layers
         with --model, what a piece is: a whole block; a layer, with the names that tensors have in
         the block, or only those in the layer; or a single tensor

@@ -95,7 +95,7 @@ def _inspect_module(args: argparse.Namespace) -> int:
     PIECES,
     OPTIONAL_RECORD,
     PAIRING.format("fused"),
-    ACTIVATION.format("here relu; only signals that look at the record use it"),
+    ACTIVATION.format("here relu; for signals that use the record"),
     MODEL,
     JSON,
     examples=(

@@ -40,15 +40,15 @@ def read_pile(path: str | os.PathLike[str], *, linear: bool = True) -> Pile:
     Returns
     -------
     Pile
-        Each piece is called by the last number in its file's or tensors' name where all have one
-        and all differ, else by the name. float16, bfloat16, and int8 and uint8 with the scales
-        that lie beside them, come as float32.
+        A piece is called by the last number in the name of its file or tensors, if all have one
+        and all differ. Else it is called by that name. float16, bfloat16, and int8 and uint8 with
+        their scales come as float32.
 
     Raises
     ------
     FileError
-        If a file or folder cannot be read, is in no format that is read, exceeds a limit, or holds
-        something else than weights and biases, or several networks.
+        If a file or folder cannot be read, has no known format or exceeds a limit. If it holds
+        several networks, or something else than weights and biases.
     PileError
         If a weight or bias cannot be one of a linear layer.
     """

@@ -41,15 +41,14 @@ def read_records(
         tabs or semicolons separate the columns of a text. In .npz, a matrix stands for the columns
         `<key>_0`, `<key>_1`, …
     inputs, predictions, targets
-        Names of columns, in the sequence of the network. By default, whatever their case, the
-        predictions are `pred`, `pred_0`, `pred_1`, …, the same with `y_` before it or `hat` in its
-        place, and all that begins with `prediction`; the targets are `true`, `true_0`, …, `y_true`
-        and all that begins with `target`; the inputs are the others in the sequence of the file.
-        Where nothing is a prediction by that, `y`, `output` and `logit`, plural and numbered too,
-        are if no input comes behind them. No column has two roles.
+        Names of columns, in the sequence of the network. No column has two roles. By default, in
+        any case of letters, predictions are `pred`, `pred_0`, …, `y_pred`, `y_hat` and all that
+        begins with `prediction`. If there are none, they are `y`, `output` and `logit`, unless an
+        input follows. Targets are `true`, `true_0`, …, `y_true` and all that begins with `target`.
+        Inputs are the others, in the sequence of the file.
     named
-        Whether the arrays of an .npz file are called like the parameters of a module's `forward`,
-        as those of a .safetensors file always are. They have any shape, rows on their first axis.
+        Whether the arrays of an .npz file are called like the parameters of a module's `forward`.
+        Those of a .safetensors file always are. They have any shape, rows on their first axis.
         `prediction` is what the network gave, or `prediction.FIELD` is that field of it.
     time_limit
         Seconds after which reading a text ends by a FileError, or the `Clock` that counts them.
@@ -66,8 +65,8 @@ def read_records(
     FileError
         If the file cannot be read, is not what its suffix says, or exceeds a limit.
     RecordError
-        If a named column does not exist or has two roles, no inputs remain, or a cell is no finite
-        number; names the row, counted from 1 after any header, and the column.
+        If a named column does not exist or has two roles. If no inputs remain. If a cell is no
+        finite number; the message names the row, counted from 1 after any header, and the column.
     """
     path = as_path(path)
     clock = Clock.of(time_limit)

@@ -71,8 +71,8 @@ class Records:
         Parameters
         ----------
         inputs
-            By parameter of the module's `forward`: arrays or tensors of shape (rows, …) of numbers,
-            such as ids of tokens, or truth values.
+            Arrays or tensors by parameter of the module's `forward`. They have shape (rows, …) and
+            hold numbers, such as ids of tokens, or truth values.
         prediction
             What the network gave: shape (rows, …); None where it is not known.
         name

@@ -49,7 +49,7 @@ def verify(
     pile, records
         The pieces and the record, or their paths.
     answer
-        Piece ids in the order in which they are applied, blocks may be sequences of their own; or
+        Piece ids in the order in which they are applied; a block may be a sequence of its own. Or
         text or JSON that lists them. A detached weight is followed by its bias.
     activation
         Name of the hidden layers' activation; by default the known one that fits best.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from unshuffle.blocks.activations import EXPECTED, is_activation
 from unshuffle.blocks.network import Network
+from unshuffle.blocks.work import passes
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import BESIDE, Derived, Expected, OrNaN, Word, encode
 from unshuffle.grouping import Pairing
@@ -34,8 +35,8 @@ class Solution:
     outcome
         How the solve ended.
     arrangement
-        Shape (blocks, roles): the position in the pile of the piece in each slot, the blocks in the
-        order in which they run. `trace.ids` names the positions.
+        Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks are in
+        the order in which they run. `trace.ids` names the positions.
     last
         Id of the last layer; None where what stands behind the blocks is no piece of the pile.
     mse, max_abs_error
@@ -65,8 +66,8 @@ class Solution:
     findings
         What was wrong with the pile: pieces left over, layers missing; None where nothing was.
     units
-        Of each out layer whose columns are in another sequence than the rows of its inp layer, by
-        id, the column of each row; the network's columns are in the sequence of the rows.
+        By id of each out layer whose columns were in another sequence than the rows of its inp
+        layer: the column of each row. In `network` they are in the sequence of the rows.
     repairs
         What came of each repair that was asked, by its name, and why others were not tried.
     parameters
@@ -87,6 +88,7 @@ class Solution:
         "candidates_tested": attrgetter("trace.tested"),
         "moves_kept": attrgetter("trace.kept"),
         "rows_searched": attrgetter("trace.rows"),
+        "passes": attrgetter("passes"),
     }
 
     outcome: Outcome
@@ -114,6 +116,11 @@ class Solution:
     def exact(self) -> bool:
         """Whether the record is reproduced to rounding."""
         return self.outcome is Outcome.EXACT
+
+    @property
+    def passes(self) -> float:
+        """The work of the search, in forward passes of all rows through the whole network."""
+        return passes(self.trace.work, len(self.arrangement), self.rows)
 
     @property
     def blocks(self) -> tuple[tuple[PieceId, ...], ...]:

@@ -93,7 +93,7 @@ def write_solution(
     FileError
         If a file is there already or cannot be written; then none of them is.
     UsageError
-        If a piece has a name that an answer cannot hold, as none that was read from a file has.
+        If an answer cannot hold the name of a piece; files have no such names.
     """
     for name in solution.trace.ids:
         try:
@@ -127,14 +127,14 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     Parameters
     ----------
     folder
-        Where it lies.
+        The folder.
 
     Returns
     -------
     Solution
-        The one that was kept, but for what files do not hold: the errors of tested candidates are
-        rounded to float32, and an infinite error of the result is NaN. The code of a module is not
-        kept: `state_dict` has the tensors for it, and what would run its blocks raises.
+        The one that was kept, with three differences. Errors of tested candidates are rounded to
+        float32. An infinite error of the result is NaN. The code of a module is not kept:
+        `state_dict` has the tensors for it, and what would run its blocks raises.
 
     Raises
     ------

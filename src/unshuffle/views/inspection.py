@@ -1,4 +1,4 @@
-"""What lies on the floor: as plain values, and as a table of them."""
+"""The pieces and the record: as plain values, and as a table of them."""
 
 from collections import Counter
 from collections.abc import Iterable
