@@ -105,7 +105,7 @@ def solved(
     return Trial(
         right == pieces,
         f"{right} of {pieces}",
-        solution.mse / records.variance,
+        solution.mse / dropped.records.variance,
         str(solution.outcome),
         tally.rows / len(dropped.answer) / len(records),
         seconds,
@@ -161,8 +161,8 @@ def descended(
     return Trial(
         right == len(dropped.pieces),
         f"{right} of {len(dropped.pieces)}",
-        lowest / records.variance,
-        "stuck" if stuck else "budget spent",
+        lowest / dropped.records.variance,
+        "local optimum" if stuck else "budget spent",
         passes,
         process_time() - started,
     )
