@@ -48,8 +48,8 @@ recipes RECIPE, any number, default *
         the name of a recipe that is shipped, or a .toml file
     # what is kept
     --out DIR, required
-        keep network.safetensors, data.npz and oracle.json in this folder; a training that was
-        interrupted goes on from the checkpoint there
+        keep network.safetensors, data.npz and oracle.json in this folder; an interrupted training
+        goes on there
     # the training
     --seed S
         another seed than the recipe's (default: the recipe's)

@@ -176,7 +176,7 @@ def _plain(value: Any, hint: Any = None) -> Any:
         return value
     if isinstance(value, Mapping):
         pairs = [[key, _plain(part)] for key, part in value.items()]
-        return dict(pairs) if _has_text_keys(_parted(hint)[0]) else pairs
+        return dict(pairs) if hint is None or _has_text_keys(_parted(hint)[0]) else pairs
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return str(value) if isinstance(value, Enum) else value
