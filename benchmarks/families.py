@@ -135,8 +135,9 @@ def descended(
 ) -> Trial:
     """Best-improvement local search from a random start, within so many processor seconds."""
     rng, started, passes = np.random.default_rng(2), process_time(), 0
-    pile = dropped.pile()
-    bank, ends = blueprint(emptied(module, rng)).parts(pile, records)
+    given = blueprint(emptied(module, rng))
+    pile = given.fitted(dropped.pile())
+    bank, ends = given.parts(pile, records)
     best = np.empty((len(dropped.answer), len(bank.kind.roles)), np.intp)
     for each in bank.kind.classes:
         pieces = rng.permutation(bank.positions(each[0]))
