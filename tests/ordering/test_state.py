@@ -13,6 +13,7 @@ from unshuffle.ordering.auto import advance
 from unshuffle.ordering.beam import BeamParameters
 from unshuffle.ordering.classic import classic
 from unshuffle.ordering.descent import DescentParameters
+from unshuffle.ordering.insertions import InsertionParameters
 from unshuffle.ordering.mean_field import MeanFieldParameters
 from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.population import PopulationParameters
@@ -113,7 +114,13 @@ def searches(make_loose, bench_of, fit):
         problem = close.problem(sure)
         return bench_of(problem, with_tanh(problem), by=SHORT, goal=fit(0.0, **goal))
 
+    def exploding():
+        insertions = InsertionParameters(explosive=0.0, turn=1, turns=2, starts=3)
+        by = replace(SHORT, near=0.0, insertions=insertions)
+        return bench_of(wrong.problem(sure), by=by, goal=fit(0.0))
+
     return {
+        "exploding": exploding,
         "solved": lambda: bench_of(small.problem(np.zeros((3, 3))), by=SHORT),
         "far": far,
         "far on few rows": lambda: far(rows=3),
@@ -124,7 +131,16 @@ def searches(make_loose, bench_of, fit):
     }
 
 
-NAMES = ("solved", "far", "far on few rows", "in doubt", "near", "noisy", "noisy and decided")
+NAMES = (
+    "exploding",
+    "solved",
+    "far",
+    "far on few rows",
+    "in doubt",
+    "near",
+    "noisy",
+    "noisy and decided",
+)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +165,7 @@ def test_all_stages_are_passed_through(whole):
     assert any(state.attempt is not None and state.attempt.waiting for state in held)
     assert any(len(state.race.contenders) == 2 for state in held)
     assert any(each.field is not None for state in held for each in state.race.contenders)
+    assert any(state.trials for state in held)
     assert any(state.noisy for state in held)
     assert any(state.decided for state in held)
 

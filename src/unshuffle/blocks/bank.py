@@ -19,6 +19,9 @@ from unshuffle.pieces.pile import Floats
 Weights = Mapping[str, Mapping[str, Floats]]
 
 
+# Names of the slots: of each block, by role; None where a block has no slot of a role.
+Slots = tuple[tuple[str | None, ...], ...]
+
 # By role: positions of pieces, shape (pieces,), and their shares in blocks, (blocks, pieces).
 Mixtures = Mapping[int, tuple[NDArray[np.intp], NDArray[np.float64]]]
 
@@ -56,6 +59,9 @@ class Stack(Protocol):
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name in the network."""
 
+    def slots(self) -> Slots:
+        """The names of the slots: what the names of the tensors in each begin with."""
+
     def copy(self) -> Self:
         """The same blocks in memory of their own."""
 
@@ -74,6 +80,14 @@ def named(blocks: Stack) -> dict[str, Floats]:
         for role, tensors in blocks.weights(place).items()
         for name, values in tensors.items()
     }
+
+
+def numbered(blocks: Stack) -> Slots:
+    """Names of slots, such as ``blocks.0.inp``."""
+    return tuple(
+        tuple(f"blocks.{place}.{role}" for role in blocks.weights(place))
+        for place in range(len(blocks))
+    )
 
 
 class Bank(Protocol):
@@ -161,6 +175,10 @@ class LoopStack:
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name in the network."""
         return named(self)
+
+    def slots(self) -> Slots:
+        """The names of the slots, such as ``blocks.0.inp``."""
+        return numbered(self)
 
     def copy(self) -> Self:
         """The same blocks in a list of their own."""

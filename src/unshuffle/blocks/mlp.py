@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import RELU, Activation
-from unshuffle.blocks.bank import Bank, Mixtures, Weights, named
+from unshuffle.blocks.bank import Bank, Mixtures, Slots, Weights, named, numbered
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.network import Network
 from unshuffle.blocks.work import Work
@@ -155,6 +155,10 @@ class MlpStack(_Layers):
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name in the network."""
         return named(self)
+
+    def slots(self) -> Slots:
+        """The names of the slots, such as ``blocks.0.inp``."""
+        return numbered(self)
 
     def overwrite(self, place: int, other: int) -> None:
         """Put another of the blocks in a place; the one that was there is gone."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 import torch
 
-from unshuffle.blocks.bank import LoopBank, LoopStack, Weights
+from unshuffle.blocks.bank import LoopBank, LoopStack, Slots, Weights
 from unshuffle.blocks.capture import Tensors
 from unshuffle.blocks.replay import Replay
 from unshuffle.errors import UsageError
@@ -27,11 +28,31 @@ class ModuleStack(LoopStack):
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name in the module."""
         return {
-            f"{self.replay.blocks[place]}.{self.keys[role][name]}": values
+            self._name(place, role, name): values
             for place, block in enumerate(self.blocks)
             for role, tensors in block.items()
             for name, values in tensors.items()
         }
+
+    def slots(self) -> Slots:
+        """The names of the slots: the paths of modules or tensors."""
+        return tuple(
+            tuple(
+                shared_path([self._name(place, role.name, name) for name in role.tensors])
+                for role in self.kind.roles
+            )
+            for place in range(len(self))
+        )
+
+    def _name(self, place: int, role: str, name: str) -> str:
+        """The name in the module of a tensor in a slot."""
+        return f"{self.replay.blocks[place]}.{self.keys[role][name]}"
+
+
+def shared_path(names: Sequence[str]) -> str:
+    """The path that dotted names begin with in common, as ``a.b`` of ``a.b.c`` and ``a.b.d.e``."""
+    parts = zip(*(name.split(".") for name in names), strict=False)
+    return ".".join(same[0] for same in takewhile(lambda each: len({*each}) == 1, parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +96,9 @@ class ModuleEnds:
     """What stands before and behind the blocks of a module, with its own weights."""
 
     replay: Replay
+
+    def __str__(self) -> str:
+        return type(self.replay.module).__name__
 
     @property
     def dtype(self) -> np.dtype[np.floating]:

@@ -5,8 +5,8 @@ The modules of a block that own tensors are its roles, or modules that hold thes
 itself: the pieces of a pile say which.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.ends import Ends
+from unshuffle.blocks.fitting import Cut, Shapes, fitting, renamed
 from unshuffle.blocks.threads import single_threaded_blas
-from unshuffle.errors import PileError, UsageError
-from unshuffle.pieces.blueprint import Axis, Kind, Role
+from unshuffle.errors import UsageError
+from unshuffle.pieces.blueprint import Axis
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from unshuffle.blocks.replay import Replay
-
-Shapes = Mapping[str, tuple[int, ...]]
-
-ITSELF = "."  # the role of all tensors of a block, or of those that it owns itself
 
 
 @dataclass(frozen=True)
@@ -60,26 +57,6 @@ class BlockStack:
         return len(self.numbers) * sum(
             int(np.prod(one, dtype=int)) for one in self.tensors.values()
         )
-
-    def levels(self) -> Iterator[dict[str, dict[str, str]]]:
-        """Ways to cut a block: names of tensors by role and by name in the role, coarsest first.
-
-        Roles are modules of one depth, or above it where they own tensors. In each way a tensor
-        has the name that it has in the block, then the one that it has in its role.
-        """
-        owners = {name: name.rpartition(".")[0].split(".") for name in self.tensors}
-        deepest = max(len(owner) for owner in owners.values())
-        seen = []
-        for depth in range(deepest + 1):
-            for whole in (True, False):
-                roles: dict[str, dict[str, str]] = defaultdict(dict)
-                for name, owner in owners.items():
-                    role = ".".join(owner[:depth])
-                    local = name if whole else name[len(role) + 1 if role else 0 :]
-                    roles[role or ITSELF][local] = name
-                if roles not in seen:
-                    seen.append(dict(roles))
-                    yield dict(roles)
 
 
 def find_stacks(tensors: Shapes) -> list[BlockStack]:
@@ -117,64 +94,36 @@ class ModuleBlueprint:
     module: "nn.Module"
     stack: BlockStack
 
-    def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
-        """The blocks that the pieces of a pile can make, and what stands before and behind them.
+    def cut(self, pile: Pile) -> Cut:
+        """The roles whose slots the pieces of a pile fill, whatever their level.
 
-        Raises `PileError` if the pieces make no whole blocks, whatever their level, `UsageError`
-        if the blocks of the module cannot be run one by one, and `RecordError` if the module
-        cannot read the record.
+        Raises `PileError` if they make no whole blocks.
+        """
+        name, stack = f"{self.stack.prefix}*", self.stack
+        return fitting(name, stack.tensors, len(stack.numbers), pile)
+
+    def fitted(self, pile: Pile) -> Pile:
+        """The pile with its tensors called as in their roles; raises as `cut` does."""
+        return renamed(self.cut(pile), pile)
+
+    def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
+        """The blocks that the pieces of a fitted pile can make, and what stands around them.
+
+        Raises `PileError` if the pieces make no whole blocks, `UsageError` if the blocks of the
+        module cannot be run one by one, and `RecordError` if the module cannot read the record.
         """
         from unshuffle.blocks.module_bank import ModuleBank, ModuleEnds
         from unshuffle.blocks.replay import Replay
 
-        kind, keys = self._cut(pile)
+        cut = self.cut(pile)
         tensors = [
             {name: np.ascontiguousarray(piece.tensors[name], pile.dtype) for name in piece.shapes}
             for piece in pile
         ]
         with single_threaded_blas():
             replay = Replay.of(self.module, self.stack.names, records, pile.dtype)
-            kind = replace(kind, hidden=_hidden(replay, keys))
-        return ModuleBank.of(kind, keys, tensors, replay), ModuleEnds(replay)
-
-    def _cut(self, pile: Pile) -> tuple[Kind, dict[str, dict[str, str]]]:
-        """The kind that the pieces of a pile fit, and the names of its tensors in a block."""
-        blocks, shapes = len(self.stack.numbers), [_frozen(piece.shapes) for piece in pile]
-        closest: tuple[int, Kind, Counter[int]] | None = None
-        for keys in self.stack.levels():
-            roles = [
-                Role(role, {name: self.stack.tensors[key] for name, key in names.items()})
-                for role, names in keys.items()
-            ]
-            kind = Kind(f"{self.stack.prefix}*", tuple(roles))
-            slots = {_frozen(kind.shapes(each[0])): each for each in kind.classes}
-            found = Counter(slots[one][0] for one in shapes if one in slots)
-            if found == {each[0]: blocks * len(each) for each in kind.classes} and (
-                found.total() == len(pile)
-            ):
-                return kind, keys
-            if closest is None or found.total() > closest[0]:
-                closest = found.total(), kind, found
-        assert closest is not None
-        raise PileError(self._misfit(pile, shapes, closest[1], closest[2]))
-
-    def _misfit(self, pile: Pile, shapes: list[object], kind: Kind, found: Counter[int]) -> str:
-        """Say which pieces fit no slot, or of which there are too few or too many."""
-        blocks = len(self.stack.numbers)
-        slots = {_frozen(kind.shapes(each[0])) for each in kind.classes}
-        strangers = [piece for piece, one in zip(pile, shapes, strict=True) if one not in slots]
-        if strangers:
-            sizes = ", ".join(f"{name} {shape}" for name, shape in strangers[0].shapes.items())
-            return (
-                f"piece {strangers[0].id} ({sizes}) fits no slot of the {blocks} blocks "
-                f"{kind.name} of the module; leave it out, or name a module that has such a slot"
-            )
-        wrong = next(each for each in kind.classes if found[each[0]] != blocks * len(each))
-        names = " or ".join(kind.roles[role].name for role in wrong)
-        return (
-            f"{found[wrong[0]]} pieces fit {names}, but the {blocks} blocks {kind.name} of the "
-            f"module have {blocks * len(wrong)} such slots; each slot needs one piece"
-        )
+            kind = replace(cut.kind, hidden=_hidden(replay, cut.keys))
+        return ModuleBank.of(kind, cut.keys, tensors, replay), ModuleEnds(replay)
 
 
 def _hidden(
@@ -190,19 +139,15 @@ def _hidden(
     return tuple(tuple((*place[name], axis) for name, axis in units) for units in found)
 
 
-def _frozen(shapes: Shapes) -> object:
-    return frozenset(shapes.items())
-
-
 def blueprint(module: "nn.Module") -> ModuleBlueprint:
     """The blueprint of a network that is given as a PyTorch module, for `solve`.
 
     Parameters
     ----------
     module
-        Any module with a stack of residual blocks: modules whose names differ in one integer, that
-        follow each other and hand on one tensor. It must have the weights that the pile does not
-        hold, such as those of embeddings and head. It is copied, and run in evaluation mode.
+        Any module with a stack of residual blocks. Their names differ in one integer, and each
+        hands one tensor to the next. The module must have the weights that the pile does not hold,
+        such as those of embeddings and head. It is copied, and run in evaluation mode.
 
     Returns
     -------
@@ -215,8 +160,8 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
     MissingExtraError
         If PyTorch is not installed.
     UsageError
-        If this is no module, or a compiled one, if a tensor is on the device ``meta``, or if it has
-        no two blocks of one form.
+        If this is no module or a compiled one. If a tensor is on the device ``meta``, or no two
+        blocks have one form.
 
     Examples
     --------

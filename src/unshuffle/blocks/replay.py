@@ -205,9 +205,24 @@ class Replay:
             for name, one in tensors.items()
         }
 
+    def _part(self, found: object, part: str) -> object:
+        """What the record names among what a module gives: by key, number or attribute."""
+        try:
+            if isinstance(found, Mapping):
+                return found[part]
+            return found[int(part)] if part.isdecimal() else getattr(found, part)  # type: ignore[index]
+        except (LookupError, AttributeError, TypeError) as error:
+            has = f" with {', '.join(map(str, found))}" if isinstance(found, Mapping) else ""
+            raise RecordError(
+                f"{self.records.name} has the output {part!r}, but the module gives a "
+                f"{type(found).__name__}{has}; name a part of that"
+            ) from error
+
     def _first(self, found: object, rows: int) -> torch.Tensor:
         """The tensor among what a module gives that was recorded."""
-        outputs = self.records.outputs
+        outputs, part = self.records.outputs, self.records.output
+        if part:
+            found = self._part(found, part)
         leaves = tree_flatten([*found.values()] if isinstance(found, Mapping) else found)[0]
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         for one in tensors:

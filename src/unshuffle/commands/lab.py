@@ -101,7 +101,7 @@ def try_approaches(args: argparse.Namespace) -> int:
             return oracle_subject(find_recipe(name).with_seed(seed), args.rows, zoo)
         folder = folders[name]
         if folder is None:
-            raise UsageError(f"nobody said where the {name} lies; name its folder with --{name}")
+            raise UsageError(f"the folder of the {name} is not known; name it with --{name}")
         return folder_subject(name, folder, seed, args.rows)
 
     for name in args.approaches:
@@ -304,9 +304,8 @@ def compare(args: argparse.Namespace) -> int:
     ledger LEDGER
         the ledger to read
     to TO
-        where runs are added that are lacking there: another ledger, as text if its name ends in
-        .jsonl, else an SQLite database; or an MLflow store by its tracking URI, such as
-        http://localhost:5000
+        the ledger that gets the missing runs: text if its name ends in .jsonl, else an SQLite
+        database. Or an MLflow store by its URI, such as http://localhost:5000
     """,
     examples=(
         "lab export lab.sqlite ledger.jsonl",

@@ -9,6 +9,7 @@ import numpy as np
 from unshuffle.blocks.bank import Bank
 from unshuffle.files.schema import OrInfinite
 from unshuffle.ordering.beam import Beam
+from unshuffle.ordering.insertions import Insertions
 from unshuffle.ordering.mean_field import MeanField
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.trace import Step
@@ -87,6 +88,7 @@ class State:
     attempt: Attempt | None = None  # the one that is under way
     attempts: int = 0  # how many this stage has begun
     failures: int = 0  # how many restarts in a row have not helped
+    trials: tuple[Insertions, ...] = ()  # exact searches that take turns
     race: Race = Race()
     noisy: bool = False  # whether noise, or coarsely stored numbers, explain what the best leaves
     decided: bool = False  # whether the rows then tell it from all it could be mistaken for
@@ -125,6 +127,8 @@ class State:
                 raise ValueError("it arranges other pieces")
             if len({*placed}) < len(placed) or len(arrangement) > blocks:
                 raise ValueError("it names a piece twice")
+        for trial in self.trials:
+            trial.check(rows)
         for contender in self.race.contenders:
             if contender.population is not None:
                 contender.population.check(blocks, len(roles))
@@ -139,6 +143,7 @@ class State:
         """Numbers of all alternatives that a search may go on with."""
         attempt, contenders = self.attempt, self.race.contenders
         numbers = {self.best.alternative, *(each.alternative for each in contenders)}
+        numbers |= {trial.alternative for trial in self.trials}
         return numbers if attempt is None else numbers | {attempt.alternative}
 
     def _arrangements(self) -> list[Arrangement]:
@@ -148,6 +153,7 @@ class State:
         found = (self.best, attempt.best, *(each.best for each in contenders))
         arrangements = [one.arrangement for one in (*descents, *found) if one is not None]
         arrangements += [self.step.arrangement] if self.sweep is None else [self.sweep]
+        arrangements += [order for trial in self.trials for order in trial.met]
         for each in contenders:
             if each.population is not None:
                 arrangements += [one.pieces for one in each.population.distributions]

@@ -1,6 +1,7 @@
 """What a search works on: the problems, the rows, and judges of them. It does not change."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -110,6 +111,10 @@ class Workbench:
         """Whether an error is so large that only a search on many rows can get anywhere."""
         return error > self.by.far * self.variance
 
+    def explodes(self, error: float) -> bool:
+        """Whether an error is so large that first-order effects say nothing."""
+        return error > self.by.insertions.explosive * self.variance
+
     def judge(self, alternative: int, rows: int) -> Judge:
         """A judge of one problem on the first rows."""
         name = alternative, rows
@@ -168,11 +173,22 @@ class Workbench:
         return inputs[rng.permutation(len(inputs))[:most]]
 
     def ranked_seeds(
-        self, alternative: int, rows: int, rng: np.random.Generator, *, quick: bool
+        self,
+        alternative: int,
+        rows: int,
+        rng: np.random.Generator,
+        *,
+        quick: bool,
+        grouped: Arrangement | None = None,
     ) -> tuple[list[Arrangement], Doubles]:
-        """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
+        """All seeds, forwards and backwards, by their errors on a few rows, the lowest first.
+
+        They are of the pieces as the problem groups them, or as they are grouped otherwise.
+        """
         problem, judge = self.problem(alternative), self.judge(alternative, rows)
         enough = judge.predictions.size >= self.by.quick
+        if grouped is not None:
+            problem = replace(problem, grouped=grouped)
         by = self.by.seeds
         inputs = self.some_inputs(alternative, by.rows if enough else by.many_rows, rng)
         few = by.quick_ranked_rows if quick else by.ranked_rows

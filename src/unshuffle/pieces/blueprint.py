@@ -15,8 +15,10 @@ from unshuffle.errors import UsageError
 from unshuffle.pieces.pile import PieceId
 
 # Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks stand in the
-# order in which they run. Nothing else numbers layers.
+# order in which they run; NO_PIECE where a block has no such slot. Nothing else numbers layers.
 Arrangement = NDArray[np.intp]
+
+NO_PIECE = -1  # in an arrangement, where a block has no slot of a role
 
 Parts = NDArray[np.intp]  # shape (roles,): one row of an arrangement, the pieces of one block
 
@@ -134,7 +136,7 @@ def key(arrangement: Arrangement) -> bytes:
 
 def names(arrangement: Arrangement, ids: Sequence[PieceId]) -> tuple[tuple[PieceId, ...], ...]:
     """Ids of the pieces of each block, given those of the pile."""
-    return tuple(tuple(ids[position] for position in row) for row in arrangement.tolist())
+    return tuple(tuple(ids[p] for p in row if p != NO_PIECE) for row in arrangement.tolist())
 
 
 def same_pieces(one: Arrangement, other: Arrangement, kind: Kind) -> bool:
