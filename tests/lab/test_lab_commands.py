@@ -74,8 +74,8 @@ def test_the_same_ledger_as_text_is_the_same_plan(lab, sheet, tmp_path):
     assert lab("plan", path, "--ledger", text, "--out", out)[0] == 0
     assert ": confirmed**" in out.read_text()
     assert (
-        lab("plan", path, "--ledger", ledger)[1].split("## The")[1]
-        == (out.read_text().split("## The")[1])
+        lab("plan", path, "--ledger", ledger)[1].split("## Verdicts")[1]
+        == (out.read_text().split("## Verdicts")[1])
     )
     assert lab("plan", path, "--ledger", text, "--out", out)[0] == 2
     status, shown, _ = lab("show", path, "--ledger", text, "--results")

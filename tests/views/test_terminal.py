@@ -33,7 +33,7 @@ def test_the_summary_fits_on_one_screen_and_the_answer_is_last(example, on_termi
     assert lines[0].startswith("exact")
     assert re.fullmatch(r"[\d,]+", lines[-1])
     (weakest,) = [line for line in lines if line.startswith("weakest pair")]
-    assert "4 with 15, margin 6.78" in weakest
+    assert "4 with 15, margin 10.13" in weakest
     (curve,) = [line for line in lines if line.startswith("search error")]
     assert re.search("█.*▁ ", curve)
 

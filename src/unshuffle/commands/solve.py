@@ -196,7 +196,7 @@ def _solutions(
         if args.attempts == 1:
             own = {"seed": args.seed, "on_step": on_step, "checkpoint": kept}
             return unshuffle.solve(part, record, time_limit=time_limit, **options, **own)
-        from unshuffle.attempts import solve_attempts
+        from unshuffle.commands.attempts import solve_attempts
 
         return solve_attempts(
             part,

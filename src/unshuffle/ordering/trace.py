@@ -54,6 +54,17 @@ class Trace:
         self.steps: list[Step] = []
         self.seconds: list[float] = []
 
+    @property
+    def row_steps(self) -> int:
+        """Rows of all steps, added up."""
+        return sum(step.rows for step in self.steps)
+
+    def copy(self) -> "Trace":
+        """A trace with the same steps, to which others may be added."""
+        other = Trace(self.ids)
+        other.steps, other.seconds = [*self.steps], [*self.seconds]
+        return other
+
     def add(self, step: Step, seconds: float) -> None:
         """Append a step that ended `seconds` after the search began."""
         self.steps.append(step)

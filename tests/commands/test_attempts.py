@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from unshuffle import Outcome, Records, attempts, solve
-from unshuffle.attempts import solve_attempts
 from unshuffle.commands import main
+from unshuffle.commands.attempts import solve_attempts
 from unshuffle.errors import UsageError
 
 
