@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from unshuffle import Outcome, Records, attempts, solve
-from unshuffle.commands import main
+from unshuffle import Outcome, Records, solve
+from unshuffle.commands import attempts, main
 from unshuffle.commands.attempts import solve_attempts
 from unshuffle.errors import UsageError
 

@@ -136,6 +136,16 @@ def test_so_many_populations_are_drawn_in(bench_of, wrong, fit):
         assert max(begun) == populations
 
 
+@pytest.mark.parametrize("far", [0.0, 1e9])
+def test_far_from_the_answer_descents_from_a_population_are_short(bench_of, wrong, fit, far):
+    by = replace(BY, near=0.0, far=far)
+    bench, start = first_state(bench_of, next(rivals(wrong)), by=by, goal=fit(0.0))
+    states, _ = raced(bench, start)
+    racers = [each for state in states for each in state.race.contenders]
+    open_ones = [each for each in racers if each.population and not each.population.settled(FEW)]
+    assert {each.descent.short for each in open_ones if each.descent} == {far == 0.0}
+
+
 def test_a_population_finds_the_right_arrangement(bench_of, loose, fit):
     net = loose(blocks=4, rows=200)
     by = SearchParameters(few_blocks=2)

@@ -117,8 +117,7 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
     from unshuffle.pieces.clock import Clock
     from unshuffle.views.progress import show_progress
 
-    if args.attempts > 1 and args.checkpoint is not None:
-        raise UsageError("--checkpoint keeps a single search; leave it or --attempts out")
+    _check_attempts(args)
     clock = Clock(args.time_limit)  # of the whole command
     with clock.phase("import"):
         import_module("unshuffle.solver")
@@ -157,6 +156,18 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
     return solutions
 
 
+def _check_attempts(args: argparse.Namespace) -> None:
+    """Refuse what several attempts cannot have."""
+    if args.attempts > 1 and args.checkpoint is not None:
+        raise UsageError("--checkpoint keeps a single search; leave it or --attempts out")
+    elsewhere = args.processes > 1 or args.scheduler is not None
+    if elsewhere and args.model is not None:
+        raise UsageError(
+            "attempts in other processes cannot have --model, whose code runs in this one; leave "
+            "--processes and --scheduler out"
+        )
+
+
 def _solutions(
     args: argparse.Namespace,
     pile: "Pile",
@@ -187,14 +198,13 @@ def _solutions(
             return unshuffle.solve(part, record, time_limit=time_limit, **options, **own)
         from unshuffle.commands.attempts import solve_attempts
 
-        limit = time_limit if isinstance(time_limit, float | None) else args.time_limit
         return solve_attempts(
             part,
             record,
             [{"seed": args.seed + number} for number in range(args.attempts)],
             processes=args.processes,
             scheduler=args.scheduler,
-            time_limit=limit,
+            time_limit=args.time_limit if time_limit is clock else time_limit,
             **options,
         )
 
