@@ -44,6 +44,7 @@ class Problem:
     evidence: Evidence  # on which pieces share a block
     records: Records  # all rows; seeds look at those without predictions too
     start: Arrangement | None = None  # from an earlier search, to try before any other
+    regrouped: tuple[Arrangement, ...] = ()  # how single signals group the pieces otherwise
     sketching: SketchParameters = field(default_factory=SketchParameters)
 
     @cached_property
