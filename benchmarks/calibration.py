@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import count, machine, one_blas_thread, print_table, wilson
+from common import ProcessorClock, count, machine, one_blas_thread, print_table, wilson
 from unshuffle import Piece, Pile, Records, solve
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpNetwork
@@ -57,7 +57,13 @@ def main() -> None:
     parser.add_argument("--noise", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3])
     parser.add_argument("--rows", type=count, nargs="+", default=[500, 2000])
     parser.add_argument("--draws", type=count, default=3, help="of the noise (%(default)s)")
-    parser.add_argument("--time-limit", type=float, default=30.0, metavar="SECONDS")
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="processor time of a search",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of rows and noise (%(default)s)")
     args = parser.parse_args()
     oracles = find_oracles(args.zoo, args.recipes)
@@ -161,7 +167,7 @@ def searched(network: MlpNetwork, records: Records, time_limit: float) -> Arrang
     layers = [*layers[:-1:2], *layers[1:-1:2], layers[-1]]
     pile = Pile(Piece.linear(k, one.weight, one.bias) for k, one in enumerate(layers))
     name = network.blocks.activation.name
-    solution = solve(pile, records, activation=name, time_limit=time_limit)
+    solution = solve(pile, records, activation=name, time_limit=ProcessorClock(time_limit))
     return np.array(solution.blocks, np.intp)
 
 

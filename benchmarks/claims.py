@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 
 from claim_families import FAMILIES, Rng, Trial
-from common import count, machine, print_table, refuse_unknown
+from common import ProcessorClock, count, machine, print_table, refuse_unknown
 from unshuffle import MlpNetwork, Records, solve, verify
 from unshuffle.blocks.activations import is_activation
 from unshuffle.blocks.network import Network
-from unshuffle.pieces.clock import Clock
 from unshuffle.proof.certificate import STANDARD, Contest
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.solution.solution import Solution
@@ -37,22 +36,6 @@ TIME_LIMIT = 3.0  # processor seconds of a solve
 FRESH_ROWS = 256  # inputs on which two networks are compared
 
 ALIKE = 1e-3  # of the spread: networks that differ by less on fresh inputs are the same
-
-
-class ProcessorClock(Clock):
-    """A clock that counts processor seconds, or how often it is looked at."""
-
-    def __init__(self, limit: float, looks: int | None = None) -> None:
-        self._begun, self._looks = process_time(), looks
-        super().__init__(limit)
-
-    @property
-    def total(self) -> float:
-        """Processor seconds so far; the limit after so many looks."""
-        if self._looks is not None:
-            self._looks -= 1
-            return 0.0 if self._looks > 0 else self.limit or 0.0
-        return process_time() - self._begun
 
 
 @dataclass

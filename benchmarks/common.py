@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist, median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
 from unshuffle import Pile, Records, read_pile, read_records
 from unshuffle.blocks.threads import cores, single_threaded_blas
+from unshuffle.pieces.clock import Clock
 
 PROJECT = Path(__file__).resolve().parent.parent
 PUZZLE = PROJECT.parent / "shared" / "puzzle"
@@ -105,6 +106,22 @@ def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to one thread: the code inside runs rows in threads of its own, as `solve` does."""
     with single_threaded_blas():
         yield
+
+
+class ProcessorClock(Clock):
+    """A clock that counts processor seconds, or how often it is looked at."""
+
+    def __init__(self, limit: float, looks: int | None = None) -> None:
+        self._begun, self._looks = process_time(), looks
+        super().__init__(limit)
+
+    @property
+    def total(self) -> float:
+        """Processor seconds so far; the limit after so many looks."""
+        if self._looks is not None:
+            self._looks -= 1
+            return 0.0 if self._looks > 0 else self.limit or 0.0
+        return process_time() - self._begun
 
 
 class Stopwatch:

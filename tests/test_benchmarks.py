@@ -148,7 +148,7 @@ def test_a_campaign_goes_on_where_it_was_left(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.usefixtures("modules")
 def test_a_search_can_be_cut_off_by_processor_time_or_after_so_many_looks():
-    from claims import ProcessorClock
+    from common import ProcessorClock
 
     clock = ProcessorClock(5.0, looks=3)
     assert [clock.out for _ in range(4)] == [False, False, True, True]
