@@ -201,9 +201,9 @@ def _search(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> Soluti
     on_state = None if checkpoint is None else checkpoint.resumed(searching)
     looks = [(repair, repair.looks(case, searching)) for repair in serving(case)]
     try:
-        for _ in pauses(searching, on_state):
+        for near in pauses(searching, on_state):
             for repair, look in looks:
-                due = next(look, None)
+                due = next(look, None) if repair.near or not near else None
                 found = due and _tried(repair, case, due, asked)
                 # What leaves pieces out and proves nothing is no reason to stop.
                 if found and found.outcome is not Outcome.INCOMPLETE:

@@ -83,6 +83,11 @@ def test_the_same_ledger_as_text_is_the_same_plan(lab, sheet, tmp_path):
     assert "inp-norm" in shown
     status, shown, _ = lab("compare", "trace", "bias", "--metric", "pairs_right", "--ledger", text)
     assert shown.splitlines()[-1].split() == ["example", "1", "–"]
+    picture = tmp_path / "solved.svg"
+    words = ("compare", "trace", "--metric", "pairs_right", "--ledger", text, "--picture", picture)
+    status, _, err = lab(*words)
+    assert (status, picture.exists()) == (2, False)
+    assert "no run of trace that measures solved" in err
 
 
 @pytest.mark.usefixtures("one_process")

@@ -5,12 +5,13 @@ only known by two functions on its tensors gets them all from `LoopBank`, one bl
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.work import Work
 from unshuffle.pieces.blueprint import Arrangement, Kind, Parts
 from unshuffle.pieces.pile import Floats
 
@@ -93,6 +94,10 @@ class Bank(Protocol):
     """Runs any pieces of a pile as a block."""
 
     @property
+    def work(self) -> Work:
+        """Counts what passes through its blocks, and through all stacks that it has made."""
+
+    @property
     def kind(self) -> Kind:
         """The kind of the blocks."""
 
@@ -126,6 +131,7 @@ class LoopStack:
     run: Apply
     pull: Pullback
     blocks: list[Weights]
+    work: Work = field(default_factory=Work, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -138,10 +144,12 @@ class LoopStack:
 
     def apply(self, place: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width)."""
+        self.work.forward(len(x))
         return self.run(self.blocks[place], x)
 
     def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block at x for g (outputs, n, width)."""
+        self.work.forward(len(x) * (1 + len(g)))
         return self.pull(self.blocks[place], x, g)
 
     def apply_each(self, x: Floats) -> Floats:
@@ -154,6 +162,7 @@ class LoopStack:
 
     def replaced(self, place: int, role: int, others: "LoopStack", x: Floats, g: Floats) -> Floats:
         """Projected steps of one block with the piece that each other block has in a role."""
+        self.work.forward(len(x) * len(others))
         own, name = self.blocks[place], self.kind.roles[role].name
         steps = [self.run({**own, name: other[name]}, x) - x for other in others.blocks]
         projected: Floats = np.einsum("ond,knd->nko", g, np.stack(steps))
@@ -199,19 +208,22 @@ class LoopBank:
     run: Apply
     pull: Pullback
     tensors: Sequence[Mapping[str, Floats]]  # of each piece, by its position in the pile
+    work: Work = field(default_factory=Work, kw_only=True)
 
     def apply(self, parts: Parts, x: Floats) -> Floats:
         """Run the block of these pieces on rows x of shape (n, width)."""
+        self.work.forward(len(x))
         return self.run(self._weights(parts), x)
 
     def pullback(self, parts: Parts, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of the block of these pieces at x for g (outputs, n, width)."""
+        self.work.forward(len(x) * (1 + len(g)))
         return self.pull(self._weights(parts), x, g)
 
     def take(self, arrangement: Arrangement) -> LoopStack:
         """The blocks of an arrangement in a row."""
         blocks = [self._weights(parts) for parts in arrangement]
-        return LoopStack(self.kind, self.run, self.pull, blocks)
+        return LoopStack(self.kind, self.run, self.pull, blocks, work=self.work)
 
     def mixed(self, arrangement: Arrangement, mixtures: Mixtures) -> LoopStack:
         """The blocks of an arrangement, with weighted means of pieces in some roles."""

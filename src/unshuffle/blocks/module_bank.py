@@ -86,7 +86,9 @@ class ModuleBank(LoopBank):
     def take(self, arrangement: Arrangement) -> ModuleStack:
         """The blocks of an arrangement in a row."""
         blocks = [self._weights(parts) for parts in arrangement]
-        return ModuleStack(self.kind, self.run, self.pull, blocks, self.keys, self.replay)
+        return ModuleStack(
+            self.kind, self.run, self.pull, blocks, self.keys, self.replay, work=self.work
+        )
 
 
 @dataclass(frozen=True, eq=False)

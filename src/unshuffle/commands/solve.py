@@ -61,6 +61,13 @@ ARGUMENTS = (
         activation is relu unless it is named)
     --seed S, default 0
         random seed
+    --attempts N, default 1
+        make so many attempts, with seeds from --seed on; the first that succeeds has the word, and
+        the time limit is that of each
+    --processes N, default 1
+        attempts that are made at a time, each in a process
+    --scheduler ADDRESS
+        make the attempts on the Dask cluster of the scheduler at this address instead
     --time-limit SECONDS
         stop after so long, such as 90, 10s or 1m, and report the best found (default: no limit)
     # what is kept
@@ -110,6 +117,8 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
     from unshuffle.pieces.clock import Clock
     from unshuffle.views.progress import show_progress
 
+    if args.attempts > 1 and args.checkpoint is not None:
+        raise UsageError("--checkpoint keeps a single search; leave it or --attempts out")
     clock = Clock(args.time_limit)  # of the whole command
     with clock.phase("import"):
         import_module("unshuffle.solver")
@@ -163,21 +172,30 @@ def _solutions(
     def solve_one(
         part: "Pile", record: "Records", time_limit: "float | Clock | None"
     ) -> "Solution":
-        return unshuffle.solve(
+        options = {
+            "strategy": args.strategy,
+            "signal": args.signal,
+            "matching": args.matching,
+            "activation": args.activation,
+            "placement": args.placement,
+            "rows": args.rows,
+            "permuted_units": args.permuted_units,
+            "blueprint": blueprint,
+        }
+        if args.attempts == 1:
+            own = {"seed": args.seed, "on_step": on_step, "checkpoint": kept}
+            return unshuffle.solve(part, record, time_limit=time_limit, **options, **own)
+        from unshuffle.commands.attempts import solve_attempts
+
+        limit = time_limit if isinstance(time_limit, float | None) else args.time_limit
+        return solve_attempts(
             part,
             record,
-            strategy=args.strategy,
-            signal=args.signal,
-            matching=args.matching,
-            activation=args.activation,
-            placement=args.placement,
-            rows=args.rows,
-            seed=args.seed,
-            permuted_units=args.permuted_units,
-            blueprint=blueprint,
-            time_limit=time_limit,
-            on_step=on_step,
-            checkpoint=kept,
+            [{"seed": args.seed + number} for number in range(args.attempts)],
+            processes=args.processes,
+            scheduler=args.scheduler,
+            time_limit=limit,
+            **options,
         )
 
     if len(records) == 1:

@@ -239,7 +239,10 @@ def _generation(
     racer = replace(racer, population=population, generations=racer.generations + 1)
     if population.pauses(by):
         centre = population.distributions[0].centre
-        racer = replace(racer, descent=Descent(centre, trust=0.0))
+        found = bench.judged(racer.alternative, state.rows, centre)
+        # Far from the answer a whole descent takes long, and leads nowhere that helps.
+        short = bench.far(found.error) and not population.settled(by)
+        racer = replace(racer, descent=Descent(centre, trust=0.0, short=short))
     elif population.generation >= by.generations:
         racer = _after_descent(racer, state, bench)
     return racer, Step("population", errors, False, best.arrangement, best.error, state.rows)

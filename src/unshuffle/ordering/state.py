@@ -94,6 +94,8 @@ class State:
     decided: bool = False  # whether the rows then tell it from all it could be mistaken for
     sweep: Arrangement | None = None  # with which a sweep over all moves of one kind began
     cursor: tuple[int, ...] = ()  # where that sweep is
+    # Since the search began; a search that was cut off does anew what it had only remembered.
+    work: int = 0
     before: OrInfinite = np.inf  # the error with which a restart, or the sweeps of all kinds, began
 
     def generator(self) -> np.random.Generator:

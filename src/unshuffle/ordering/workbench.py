@@ -50,7 +50,8 @@ class Workbench:
         clock: Clock | None = None,
     ) -> None:
         self._unmade = iter(problems)
-        self._made = [next(self._unmade)]
+        self._made = [first := next(self._unmade)]
+        self._before = {first.bank.work: first.bank.work.halves}
         known = self._made[0].known
         self.known = known.take(rng.permutation(len(known)))
         self.variance = self.known.variance
@@ -73,7 +74,13 @@ class Workbench:
             if made is None:
                 return False
             self._made.append(made)
+            self._before.setdefault(made.bank.work, made.bank.work.halves)
         return True
+
+    @property
+    def work(self) -> int:
+        """What has passed through blocks of all problems since the workbench has them."""
+        return sum(each.halves - before for each, before in self._before.items())
 
     @property
     def blocks(self) -> int:

@@ -24,6 +24,7 @@ from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.tolerance import (
     Tolerance,
     arithmetic_of,
+    relative_error,
     rounding_tolerance,
 )
 
@@ -125,8 +126,7 @@ def best_fitting(networks: Sequence[Network], known: Records, effort: Effort = E
     if len(networks) == 1 or not len(known):
         return networks[0]
     some = known.take(np.arange(min(len(known), effort.compared)))
-    errors = [network.error(some.inputs, some.predictions) for network in networks]
-    return networks[int(np.argmin(errors))]
+    return networks[int(np.argmin([relative_error(network, some) for network in networks]))]
 
 
 def clearly_best(

@@ -15,6 +15,7 @@ from unshuffle.ordering.classic import classic
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, OnState, Stop, run_search, run_states
 from unshuffle.ordering.seeds import SeedParameters, smallest_step
+from unshuffle.ordering.stages import STAGES, Stage
 from unshuffle.ordering.state import State
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.ordering.workbench import Workbench
@@ -77,6 +78,7 @@ class Searching:
     trace: Trace
     ending: Ending | None = None  # None where it can go on
     state: State | None = None  # None before the first round, and without predictions
+    stages: Sequence[Stage] = STAGES  # of the strategy `auto`
     _bench: Workbench | None = None
 
     @classmethod
@@ -105,7 +107,7 @@ class Searching:
     @property
     def work(self) -> int:
         """Rows of all steps, added up."""
-        return sum(step.rows for step in self.trace.steps)
+        return self.trace.work
 
     def go_on(self, stops: Sequence[Stop] = (), on_state: OnState | None = None) -> Ending:
         """Search until the goal is met, nothing helps any more, or something stops it."""
@@ -124,10 +126,10 @@ class Searching:
         if self._bench is None:
             rng = np.random.default_rng(options.seed)
             self._bench = self._workbench(problem, rng)
-            self.state = self.state or begin(self._bench, rng)
+            self.state = self.state or replace(begin(self._bench, rng), work=self.trace.work)
         assert self.state is not None
         if options.strategy == "auto":
-            rounds = advance(self.state, self._bench)
+            rounds = advance(self.state, self._bench, self.stages)
         else:
             rounds = classic(self.state, self._bench, options.placement, options.classic)
         self.state, ending = run_states(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from unshuffle.blocks.activations import EXPECTED, is_activation
 from unshuffle.blocks.network import Network
+from unshuffle.blocks.work import passes
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import BESIDE, Derived, Expected, OrNaN, Word, encode
 from unshuffle.grouping import Pairing
@@ -87,6 +88,7 @@ class Solution:
         "candidates_tested": attrgetter("trace.tested"),
         "moves_kept": attrgetter("trace.kept"),
         "rows_searched": attrgetter("trace.rows"),
+        "passes": attrgetter("passes"),
     }
 
     outcome: Outcome
@@ -114,6 +116,11 @@ class Solution:
     def exact(self) -> bool:
         """Whether the record is reproduced to rounding."""
         return self.outcome is Outcome.EXACT
+
+    @property
+    def passes(self) -> float:
+        """The work of the search, in forward passes of all rows through the whole network."""
+        return passes(self.trace.work, len(self.arrangement), self.rows)
 
     @property
     def blocks(self) -> tuple[tuple[PieceId, ...], ...]:
