@@ -383,7 +383,7 @@ def test_every_misuse_of_the_code_is_one_line(here, capsys, model, what):
     (here / "syntax.py").write_text("def make():\n    return (\n")
     (here / "failing.py").write_text("import torch\n\nimport nowhere_at_all\n")
     (here / "leaving.py").write_text("raise SystemExit\n")
-    words = ("solve", here / "blocks" / "pieces", here / "blocks" / "record.npz")
+    words = ("solve", here / "blocks" / "pieces", here / "blocks" / "record.npz", "--quiet")
     refused(run(capsys, *words, "--model", f"{here}/{model}"), what)
 
 
@@ -422,13 +422,20 @@ def test_pieces_that_are_too_few_or_fit_nowhere_are_one_line(here, tmp_path, cap
         (tmp_path / path.name).write_bytes(path.read_bytes())
     model = ("--model", f"{here}/net.py:bare")
     record = here / "layers" / "record.npz"
-    refused(run(capsys, "solve", tmp_path, record, *model), "3 pieces fit ")
+    refused(run(capsys, "solve", tmp_path, record, *model, "--quiet"), "3 pieces fit ")
     save_file({"weight": np.ones((3, 3), np.float32)}, tmp_path / "piece_99.safetensors")
-    refused(run(capsys, "solve", tmp_path, record, *model), "piece 99 (weight (3, 3)) fits no slot")
+    what = "piece 99 (weight (3, 3)) fits no slot"
+    refused(run(capsys, "solve", tmp_path, record, *model, "--quiet"), what)
     status, out, err = run(capsys, "inspect", tmp_path, *model)
     assert status == 2
     assert "stack blocks.*: 4 blocks" in out
     assert "fits no slot" in err
+
+
+def test_who_forgets_the_code_is_told_how_to_give_it(here, capsys):
+    for level in ("blocks", "layers"):
+        words = ("solve", here / level / "pieces", here / level / "record.npz", "--quiet")
+        refused(run(capsys, *words), "give its code, by --model FILE.py:FUNCTION")
 
 
 def test_outputs_that_are_no_tensors_are_one_line(here, tmp_path, capsys):
@@ -452,7 +459,7 @@ def test_outputs_that_are_no_tensors_are_one_line(here, tmp_path, capsys):
         (["verify", "{p}", "{r}", "0,1,2"], "names 3 of 4 pieces"),
         (["pair", "{p}"], "needs the record too"),
         (["assemble", "{p}", "0,1,2,3", "--to", "x.npz"], "needs --record"),
-        (["solve", "{p}", "{r}", "--inputs", "rows"], "names of columns are for tables"),
+        (["solve", "{p}", "{r}", "--quiet", "--inputs", "rows"], "names of columns are for tables"),
         (["drop", "--records", "5", "--seed", "1", "--out", "x"], "needs --inputs"),
     ],
 )

@@ -6,13 +6,13 @@ only known by two functions on its tensors gets them all from `LoopBank`, one bl
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.work import Work
-from unshuffle.pieces.blueprint import Arrangement, Kind, Parts
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind, Parts
 from unshuffle.pieces.pile import Floats
 
 # The tensors of one block: by role, then by the name of the tensor.
@@ -115,6 +115,21 @@ class Bank(Protocol):
 
     def positions(self, role: int) -> Sequence[int]:
         """Positions in the pile of the pieces that can be in a role."""
+
+
+@runtime_checkable
+class Settling(Bank, Protocol):
+    """A bank whose pieces may keep statistics of the states that they are run on."""
+
+    @property
+    def keeping(self) -> Sequence[int]:
+        """The roles whose pieces keep any."""
+
+    def kept(self, role: int, position: int) -> Mapping[str, Floats]:
+        """The statistics that a piece of such a role holds, by the name of their tensor."""
+
+    def settled(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
+        """What the statistics of the block of these pieces would be for rows x, by role."""
 
 
 # Runs a block of given tensors on rows of shape (n, width).
@@ -250,4 +265,4 @@ class LoopBank:
 
     def _weights(self, parts: Parts) -> Weights:
         roles = zip(self.kind.roles, parts.tolist(), strict=True)
-        return {role.name: self.tensors[position] for role, position in roles}
+        return {role.name: self.tensors[p] for role, p in roles if p != NO_PIECE}

@@ -1,23 +1,24 @@
-"""A blueprint from any PyTorch module: its stack of blocks, and the roles in a block.
+"""A blueprint from any PyTorch module: its stacks of blocks, and the roles in a block.
 
 Names in the state dict that differ in one integer alone make a stack, as ``encoder.layer.{i}.``.
 The modules of a block that own tensors are its roles, or modules that hold these, up to the block
-itself: the pieces of a pile say which.
+itself: the pieces of a pile say which. They also say which blocks are in the pile.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.ends import Ends
-from unshuffle.blocks.fitting import Cut, Shapes, fitting, renamed
+from unshuffle.blocks.fitting import Fit, Form, Keys, Shapes, fitting, renamed
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import UsageError
-from unshuffle.pieces.blueprint import Axis
+from unshuffle.pieces.blueprint import Axis, Kind
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 
@@ -29,38 +30,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BlockStack:
-    """Blocks of a module with tensors of the same names and shapes.
+    """Blocks of a module whose names differ in one integer.
 
     Parameters
     ----------
     prefix
         What the names of the blocks begin with, as ``encoder.layer.``.
-    numbers
-        What they end with, in rising sequence.
-    tensors
-        Shapes of the tensors of a block, by their names in it: parameters and persistent buffers of
-        real numbers.
+    blocks
+        By the integer, in rising sequence, the shapes of the tensors of a block by their names in
+        it: parameters and persistent buffers of real numbers.
     """
 
     prefix: str
-    numbers: tuple[int, ...]
-    tensors: Shapes
+    blocks: Mapping[int, Shapes]
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the blocks' modules."""
-        return tuple(f"{self.prefix}{number}" for number in self.numbers)
+    def forms(self) -> dict[str, Form]:
+        """What the blocks of one form have in common, by the names of the blocks."""
+        return {
+            f"{self.prefix}{number}": (self.prefix, tuple(one.items()))
+            for number, one in self.blocks.items()
+        }
 
     @property
-    def size(self) -> int:
-        """How many numbers its tensors have."""
-        return len(self.numbers) * sum(
-            int(np.prod(one, dtype=int)) for one in self.tensors.values()
+    def akin(self) -> bool:
+        """Whether two of its blocks share half of their tensors, in names and shapes."""
+        return any(
+            2 * len(one.items() & other.items()) >= max(len(one), len(other))
+            for one, other in combinations(self.blocks.values(), 2)
         )
 
 
 def find_stacks(tensors: Shapes) -> list[BlockStack]:
-    """The stacks among named tensors, the largest first; blocks of one stack look the same."""
+    """The stacks among named tensors, in the sequence of their names.
+
+    Of stacks within each other the outermost counts in which two blocks are akin.
+    """
     found: dict[str, dict[int, dict[str, tuple[int, ...]]]] = defaultdict(lambda: defaultdict(dict))
     for name, shape in tensors.items():
         parts = name.split(".")
@@ -68,15 +73,12 @@ def find_stacks(tensors: Shapes) -> list[BlockStack]:
             if part.isascii() and part.isdigit():
                 prefix = ".".join([*parts[:at], ""])
                 found[prefix][int(part)][".".join(parts[at + 1 :])] = shape
-    stacks = []
-    for prefix, blocks in found.items():
-        alike: dict[tuple[tuple[str, tuple[int, ...]], ...], list[int]] = defaultdict(list)
-        for number, one in sorted(blocks.items()):
-            alike[tuple(sorted(one.items()))].append(number)
-        stacks += [
-            BlockStack(prefix, tuple(numbers), blocks[numbers[0]]) for numbers in alike.values()
-        ]
-    return sorted((one for one in stacks if len(one.numbers) > 1), key=lambda one: -one.size)
+    stacks: list[BlockStack] = []
+    for prefix, blocks in sorted(found.items(), key=lambda one: one[0].count(".")):
+        stack = BlockStack(prefix, dict(sorted(blocks.items())))
+        if stack.akin and not any(prefix.startswith(one.prefix) for one in stacks):
+            stacks.append(stack)
+    return sorted(stacks, key=lambda one: [*found].index(one.prefix))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,25 +88,32 @@ class ModuleBlueprint:
     Parameters
     ----------
     module
-        The module, which is never changed. What is not in the stack keeps its weights.
-    stack
-        Its largest stack of blocks of one form.
+        The module, which is never changed. What is in no stack of the pile keeps its weights.
+    stacks
+        Its stacks of blocks. A pile holds the pieces of one of them, of several, or of all.
+    device
+        Where the module is run, by PyTorch's name of it.
     """
 
     module: "nn.Module"
-    stack: BlockStack
+    stacks: tuple[BlockStack, ...]
+    device: str = "cpu"
 
-    def cut(self, pile: Pile) -> Cut:
-        """The roles whose slots the pieces of a pile fill, whatever their level.
+    @property
+    def forms(self) -> dict[str, Form]:
+        """What the blocks of one form have in common, by the names of the blocks of all stacks."""
+        return {name: form for stack in self.stacks for name, form in stack.forms.items()}
 
-        Raises `PileError` if they make no whole blocks.
+    def fit(self, pile: Pile) -> Fit:
+        """The blocks that the pieces of a pile make, and how these are cut into roles.
+
+        Raises `PileError` if they make no whole blocks, whatever their level.
         """
-        name, stack = f"{self.stack.prefix}*", self.stack
-        return fitting(name, stack.tensors, len(stack.numbers), pile)
+        return fitting([stack.forms for stack in self.stacks], pile)
 
     def fitted(self, pile: Pile) -> Pile:
-        """The pile with its tensors called as in their roles; raises as `cut` does."""
-        return renamed(self.cut(pile), pile)
+        """The pile with its tensors called as in their roles; raises as `fit` does."""
+        return renamed(self.fit(pile).cut, pile)
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
         """The blocks that the pieces of a fitted pile can make, and what stands around them.
@@ -112,48 +121,58 @@ class ModuleBlueprint:
         Raises `PileError` if the pieces make no whole blocks, `UsageError` if the blocks of the
         module cannot be run one by one, and `RecordError` if the module cannot read the record.
         """
-        from unshuffle.blocks.module_bank import ModuleBank, ModuleEnds
-        from unshuffle.blocks.replay import Replay
+        import torch
 
-        cut = self.cut(pile)
+        from unshuffle.blocks.module_bank import ModuleBank, ModuleEnds
+        from unshuffle.blocks.replay import Replay, torch_dtype
+
+        fit = self.fit(pile)
         tensors = [
             {name: np.ascontiguousarray(piece.tensors[name], pile.dtype) for name in piece.shapes}
             for piece in pile
         ]
         with single_threaded_blas():
-            replay = Replay.of(self.module, self.stack.names, records, pile.dtype)
-            kind = replace(cut.kind, hidden=_hidden(replay, cut.keys))
-        return ModuleBank.of(kind, cut.keys, tensors, replay), ModuleEnds(replay)
+            device = torch.device(self.device)
+            replay = Replay(self.module, fit.forms, records, torch_dtype(pile.dtype), device)
+            kind, keys = fit.made(replay.blocks)
+            kind = replace(kind, hidden=_hidden(replay, kind, keys))
+        return ModuleBank.of(kind, keys, tensors, replay), ModuleEnds(replay)
 
 
-def _hidden(
-    replay: "Replay", keys: Mapping[str, Mapping[str, str]]
-) -> tuple[tuple[Axis, ...], ...]:
-    """The axes of roles that are the same hidden units, asked of the first block."""
-    place = {
-        key: (number, name)
-        for number, names in enumerate(keys.values())
-        for name, key in names.items()
-    }
-    found = replay.in_dtype(np.float64).hidden()
-    return tuple(tuple((*place[name], axis) for name, axis in units) for units in found)
+def _hidden(replay: "Replay", kind: Kind, keys: Keys) -> tuple[tuple[Axis, ...], ...]:
+    """The axes of roles that are the same hidden units, asked of one block of each form."""
+    every = tuple(range(len(kind.roles)))
+    forms = kind.forms or (every,)
+    asked = {form: place for place, form in reversed([*enumerate(forms)])}
+    hidden: list[set[Axis]] = []
+    for form, place in sorted(asked.items(), key=lambda one: one[1]):
+        where = {
+            key: (role, name) for role in form for name, key in keys[kind.roles[role].name].items()
+        }
+        for units in replay.in_dtype(np.float64).hidden(place):
+            axes = {(*where[name], axis) for name, axis in units}
+            met = [each for each in hidden if each & axes]
+            hidden = [each for each in hidden if not each & axes] + [axes.union(*met)]
+    return tuple(tuple(sorted(each)) for each in sorted(hidden, key=sorted))
 
 
-def blueprint(module: "nn.Module") -> ModuleBlueprint:
+def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
     """The blueprint of a network that is given as a PyTorch module, for `solve`.
 
     Parameters
     ----------
     module
-        Any module with a stack of residual blocks. Their names differ in one integer, and each
+        Any module with stacks of residual blocks. Their names differ in one integer, and each
         hands one tensor to the next. The module must have the weights that the pile does not hold,
-        such as those of embeddings and head. It is copied, and run in evaluation mode.
+        such as those of embeddings and head. It is run in evaluation mode, and never changed.
+    device
+        Where it is run: ``cpu``, or the device of an accelerator, such as ``cuda``.
 
     Returns
     -------
     ModuleBlueprint
-        Of its largest stack of blocks of one form. Blocks of another form, and all that is not in
-        the stack, keep the weights of the module.
+        Of its stacks, of which the pile holds one, several or all. What the pile does not hold
+        keeps the weights of the module.
 
     Raises
     ------
@@ -161,7 +180,7 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
         If PyTorch is not installed.
     UsageError
         If this is no module or a compiled one. If a tensor is on the device ``meta``, or no two
-        blocks have one form.
+        blocks are akin.
 
     Examples
     --------
@@ -171,10 +190,10 @@ def blueprint(module: "nn.Module") -> ModuleBlueprint:
     """
     from unshuffle.blocks.capture import real_tensors
 
-    stacks = find_stacks({name: one.shape for name, one in real_tensors(module).items()})
+    stacks = find_stacks({name: tuple(one.shape) for name, one in real_tensors(module).items()})
     if not stacks:
         raise UsageError(
             f"{type(module).__name__} has no stack: no two of its modules have names that differ "
             "in one number and tensors of the same names and shapes"
         )
-    return ModuleBlueprint(module, stacks[0])
+    return ModuleBlueprint(module, tuple(stacks), device)

@@ -286,7 +286,7 @@ def _inputs(
 
 def _rest(module: "nn.Module") -> "dict[str, NDArray[Any]]":
     """The tensors of a module that are in none of its blocks, by name."""
-    blocks = unshuffle.blueprint(module).stack.names
+    blocks = [*unshuffle.blueprint(module).forms]
     return {
         name: one.detach().numpy()
         for name, one in module.state_dict().items()

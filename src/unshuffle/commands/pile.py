@@ -76,12 +76,12 @@ def _inspect_module(args: argparse.Namespace) -> int:
     assert blueprint is not None
     pile = pile_of(args)
     records = records_of(args, args.records) if args.records else None
-    cut = wrong = None
+    fit = wrong = None
     try:
-        cut = blueprint.cut(pile)
+        fit = blueprint.fit(pile)
     except PileError as error:
         wrong = error
-    found = module_inspection(blueprint, cut, pile, records)
+    found = module_inspection(blueprint, fit, pile, records)
     if args.json:
         print(json.dumps(found))
     else:

@@ -253,6 +253,10 @@ def ids_of(
         of_it = sorted({one for name, one in zip(names, places, strict=True) if name == doubled[0]})
         mend = "rename or remove one of them"
         if len(of_it) > 1:
-            mend = f"they lie in {listed(of_it)}: give the file that you mean, or rename one"
+            mend = (
+                f"they lie in {listed(of_it)}: give the file that you mean, or rename one; if each "
+                "file is a piece of a network of another kind, give its code, by --model "
+                "FILE.py:FUNCTION or blueprint="
+            )
         raise FileError(f"{shown(path)}: two pieces are called {shown(doubled[0])}; {mend}")
     return list(names)

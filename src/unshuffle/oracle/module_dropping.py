@@ -55,7 +55,7 @@ def drop_module(
     level: str,
     rng: np.random.Generator,
 ) -> DroppedModule:
-    """Break the largest stack of a module into shuffled numbered pieces, and record its output.
+    """Break the stacks of a module into shuffled numbered pieces, and record its output.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def drop_module(
 
 def _blocks(module: "nn.Module") -> dict[str, list[str]]:
     """Names of the tensors of each block that is dropped, in the block, by its name."""
-    stack = blueprint(module).stack
-    return {name: [*stack.tensors] for name in stack.names}
+    forms = blueprint(module).forms
+    return {block: [name for name, _ in held] for block, (_, held) in forms.items()}
 
 
 def _cut(tensors: Sequence[str], level: str) -> Iterator[dict[str, str]]:

@@ -55,7 +55,7 @@ class Trace:
         self.seconds: list[float] = []
 
     @property
-    def work(self) -> int:
+    def row_steps(self) -> int:
         """Rows of all steps, added up."""
         return sum(step.rows for step in self.steps)
 

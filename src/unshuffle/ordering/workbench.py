@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from unshuffle.ordering.judge import Doubles, Judge, Run
+from unshuffle.ordering.local_record import settled_arrangements
 from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.paths import path_arrangements
 from unshuffle.ordering.problem import Problem
@@ -102,6 +103,11 @@ class Workbench:
     def large(self, rows: int) -> bool:
         """Whether whole descents take long, and short ones have predictions enough to go by."""
         return self.equations(rows) >= self.by.quick and self.blocks > self.by.few_blocks
+
+    @property
+    def of_one_form(self) -> bool:
+        """Whether all blocks have the same roles, so that any of them can run in any place."""
+        return not self.problem(0).bank.kind.forms
 
     def near(self, error: float) -> bool:
         """Whether an error is so small that more rows promise more than another beginning."""
@@ -220,13 +226,16 @@ def rank_seeds(
     """
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
-    starts += path_arrangements(problem, by.paths)
+    starts += settled_arrangements(problem, clock)
+    starts += path_arrangements(problem, clock, by.paths)
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
             if clock.out:
                 starts = starts or [grouped]
                 break
-            if seed.serves(network) and (seed.quick or not quick):
+            if problem.bank.kind.forms:  # they rank blocks of one form
+                starts = starts or [grouped]
+            elif seed.serves(network) and (seed.quick or not quick):
                 ranking = seed.rank(network, inputs, by)
                 starts += [grouped[ranking], grouped[ranking[::-1]]]
         states = np.stack([judge.inputs[:rows]] * len(starts))

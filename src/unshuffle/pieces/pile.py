@@ -135,7 +135,8 @@ class Piece:
             raise PileError(
                 f"piece {name}: its weight has shape {weight.shape}, but a linear layer's "
                 "weight is a matrix with at least one row and column; a network with norms, "
-                "scales or convolutions is none of blocks x + out(a(inp(x)))"
+                "scales or convolutions is none of blocks x + out(a(inp(x))): give its code, by "
+                "--model FILE.py:FUNCTION or blueprint="
             )
         if bias is None:
             return cls(name, {"weight": weight}, stored_as)
@@ -157,8 +158,8 @@ class Piece:
             more = ", …" if len(found) > 4 else ""
             raise PileError(
                 f"piece {self.id} ({', '.join(found[:4])}{more}) is no linear layer, but blocks "
-                "x + out(a(inp(x))) are made of these; give solve the network's code with "
-                "blueprint=, as unshuffle.blueprint(module)"
+                "x + out(a(inp(x))) are made of these; give the network's code, by --model "
+                "FILE.py:FUNCTION or blueprint=unshuffle.blueprint(module)"
             )
         return weight
 

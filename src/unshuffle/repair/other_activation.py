@@ -96,7 +96,7 @@ def _run(case: Case, solution: Solution | None) -> Solution | None:
     unrelated = solution.findings is not None and UNRELATED in solution.findings.notes
     if unrelated or (best is not None and best.outcome in FINAL):
         return best
-    most, work = solution.trace.work, by.first
+    most, work = solution.trace.row_steps, by.first
     while work / by.growth < most and not case.options.clock.out:
         found = race.go_on(min(work, most))
         if found is not None:
@@ -142,7 +142,7 @@ def _searched_on(
             break
         options = replace(case.options, activation=fitting.name)
         # What looks at a search leaves the trace of that as it is.
-        start, stop = Start(arrangement, trace.copy()), InVain(trace.work + by.fitted, 0.0)
+        start, stop = Start(arrangement, trace.copy()), InVain(trace.row_steps + by.fitted, 0.0)
         best = arrange(case.pile, case.records, options, start=start, stops=(stop,))
         network, arrangement, trace = best.network, best.arrangement, best.trace
         before = relative_error(network, known)

@@ -12,6 +12,7 @@ from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
+from unshuffle.ordering.local_record import settled_arrangements
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, OnState, Stop, run_search, run_states
 from unshuffle.ordering.seeds import SeedParameters, smallest_step
@@ -107,7 +108,7 @@ class Searching:
     @property
     def work(self) -> int:
         """Rows of all steps, added up."""
-        return self.trace.work
+        return self.trace.row_steps
 
     def go_on(self, stops: Sequence[Stop] = (), on_state: OnState | None = None) -> Ending:
         """Search until the goal is met, nothing helps any more, or something stops it."""
@@ -121,7 +122,7 @@ class Searching:
     def _go_on(self, stops: Sequence[Stop], on_state: OnState | None) -> Ending:
         options, problem = self.alternatives.options, self.alternatives.problems[0]
         if not len(problem.known):
-            steps = _estimate(problem, options.parameters.seeds)
+            steps = _estimate(problem, options.parameters.seeds, options.clock)
             return run_search(steps, self.trace, stops=stops, on_step=options.on_step)
         if self._bench is None:
             rng = np.random.default_rng(options.seed)
@@ -259,10 +260,13 @@ def conclude(
     )
 
 
-def _estimate(problem: Problem, by: SeedParameters) -> Iterator[Step]:
-    """Without predictions: the blocks in the sequence in which they move the states least."""
-    ranking = smallest_step(problem.network(problem.grouped), problem.records.inputs, by)
-    yield Step("estimate", np.empty(0), True, problem.grouped[ranking], np.nan, 0)
+def _estimate(problem: Problem, by: SeedParameters, clock: Clock) -> Iterator[Step]:
+    """Without predictions: as statistics say, or each block that moves the states least."""
+    made = settled_arrangements(problem, clock)
+    if not made:
+        ranking = smallest_step(problem.network(problem.grouped), problem.records.inputs, by)
+        made = [problem.grouped[ranking]]
+    yield Step("estimate", np.empty(0), True, made[0], np.nan, 0)
 
 
 def _complete(arrangement: Arrangement, problem: Problem) -> Arrangement:

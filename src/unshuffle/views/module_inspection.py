@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from unshuffle.blocks.fitting import Cut
+from unshuffle.blocks.fitting import Cut, Fit, Form, frozen
 from unshuffle.blocks.kept import within
 from unshuffle.files.opening import listed
 from unshuffle.ordering.problem import Problem
@@ -21,38 +21,44 @@ if TYPE_CHECKING:
 
 
 def module_inspection(
-    blueprint: "ModuleBlueprint", cut: Cut | None, pile: Pile, records: Records | None
+    blueprint: "ModuleBlueprint", fit: Fit | None, pile: Pile, records: Records | None
 ) -> dict[str, Any]:
-    """The stack, the classes of its slots, and the pieces that fit them; no cut where none does."""
+    """The stacks, the classes of their slots, and the pieces that fit; no fit where none does."""
     from unshuffle.blocks.capture import real_tensors
 
-    stack = blueprint.stack
+    held = blueprint.forms if fit is None else fit.forms
     tensors = real_tensors(blueprint.module)
-    keeps = (n for n in tensors if not any(within(n, block) for block in stack.names))
-    blocks = [*stack.names]
-    shapes = [piece.shapes if cut is None else cut.role_shapes(piece.shapes) for piece in pile]
-    classes = []
-    for each in () if cut is None else cut.kind.classes:
-        wanted = cut.kind.shapes(each[0]) if cut else {}
-        fitting = [piece.id for piece, one in zip(pile, shapes, strict=True) if one == wanted]
-        classes.append(
-            {
-                "roles": [cut.kind.roles[role].name for role in each] if cut else [],
-                "tensors": {name: [*shape] for name, shape in wanted.items()},
-                "slots": len(blocks) * len(each),
-                "ids": fitting,
-            }
-        )
+    keeps = (name for name in tensors if not any(within(name, block) for block in held))
+    stacks = []
+    for stack in blueprint.stacks:
+        forms = {name: form for name, form in stack.forms.items() if name in held}
+        classes = [] if fit is None else _classes(fit.cut, forms, pile)
+        if forms:
+            stacks.append({"name": f"{stack.prefix}*", "blocks": [*forms], "classes": classes})
     return {
         "pieces": len(pile),
         "stored_as": [*pile.stored_as],
         "keeps": [*keeps],
-        "stacks": [{"name": f"{stack.prefix}*", "blocks": blocks, "classes": classes}],
+        "stacks": stacks,
         "shapes": {
             str(piece.id): {name: [*one] for name, one in piece.shapes.items()} for piece in pile
         },
         "record": None if records is None else record_values(records),
     }
+
+
+def _classes(cut: Cut, forms: Mapping[str, Form], pile: Pile) -> list[dict[str, Any]]:
+    """The classes of slots of blocks, and the pieces that fit each."""
+    shapes = [cut.role_shapes(piece.shapes) for piece in pile]
+    return [
+        {
+            "roles": [*dict.fromkeys(roles)],
+            "tensors": {name: [*shape] for name, shape in wanted},
+            "slots": len(roles),
+            "ids": [p.id for p, one in zip(pile, shapes, strict=True) if frozen(one) == wanted],
+        }
+        for wanted, roles in cut.slots(forms).items()
+    ]
 
 
 def print_module_inspection(found: Mapping[str, Any]) -> None:
