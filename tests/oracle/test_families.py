@@ -49,8 +49,19 @@ def put_back(oracle, level, seed=3):
     return dropped, solve(dropped.pile(), dropped.records, blueprint=given)
 
 
-@pytest.mark.parametrize("level", ["blocks", "layers"])
-@pytest.mark.parametrize("family", FAMILIES)
+LONG = ("llama", "vit")  # seconds for loose layers
+
+
+@pytest.mark.parametrize(
+    ("family", "level"),
+    [
+        pytest.param(
+            family, level, marks=[pytest.mark.slow] if level == "layers" and family in LONG else []
+        )
+        for family in FAMILIES
+        for level in ("blocks", "layers")
+    ],
+)
 def test_a_family_is_put_back(oracle_of, family, level):
     oracle = oracle_of(family)
     dropped, solution = put_back(oracle, level)
@@ -140,11 +151,21 @@ def test_a_zoo_has_modules_beside_other_networks(tmp_path):
     text = (SHIPPED / "module-tiny-gated.toml").read_text()
     file.write_text(text.replace(f"rows = {recipe.data.rows}", "rows = 64"))
     mine, zoo = find_recipe(str(file)), tmp_path / "zoo"
-    result = run("oracle", "train", file, "--out", oracle_folder(zoo, mine))
+    result = run("oracle", "train", file, "--quiet", "--out", oracle_folder(zoo, mine))
     assert (result.returncode, result.stderr) == (0, "")
     assert "4 blocks of the family gated, 16 wide\n" in result.stdout
     result = run(
-        "oracle", "evaluate", file, "--zoo", zoo, "--records", 8, "--only", "auto*", "--json"
+        "oracle",
+        "evaluate",
+        file,
+        "--zoo",
+        zoo,
+        "--records",
+        8,
+        "--only",
+        "auto*",
+        "--json",
+        "--quiet",
     )
     assert (result.returncode, result.stderr) == (0, "")
     scores = {one["method"]: one for one in json.loads(result.stdout)["scores"]}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unshuffle.errors import FileError, UnshuffleError, UsageError
-from unshuffle.oracle.recipe import find_recipe, find_recipes, read_recipe, shipped_names
+from unshuffle.oracle.recipe import SHIPPED, find_recipe, find_recipes, read_recipe, shipped_names
 
 RECIPE = """
 summary = "A test."
@@ -89,6 +89,30 @@ def test_a_mistake_gets_one_line_that_names_file_and_key(tmp_path, line, instead
     assert message.isprintable()
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("family", "line", "instead", "part"),
+    [
+        ("gpt", "heads = 4", "heads = 5", "heads is 5; it must divide the width"),
+        ("llama", "queries_per_key = 2", "queries_per_key = 3", "queries_per_key (3) must divide"),
+        ("llama", "heads = 4", "heads = 16", "the units must be even"),
+        ("vit", "inputs = 36", "inputs = 35", "inputs is 35, but a square of an even number"),
+        ("mixer", "inputs = 36", "inputs = 25", "inputs is 25, but a square of an even number"),
+        ("gated", 'family = "gated"', 'family = "gate"', "one of gpt, bert"),
+        ("gated", 'kind = "module"', 'kind = "modul"', "one of mlp, module"),
+        ("gated", "blocks = 4", "blocks = 4\nactivation = 3", "unknown key activation"),
+    ],
+)
+def test_a_mistake_about_a_family_gets_one_line_too(tmp_path, family, line, instead, part):
+    text = (SHIPPED / f"module-tiny-{family}.toml").read_text()
+    assert text.count(f"{line}\n") == 1
+    path = written(tmp_path, text.replace(f"{line}\n", f"{instead}\n"))
+    with pytest.raises(UsageError) as caught:
+        read_recipe(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: network")
+    assert part in message
 
 
 @pytest.mark.parametrize("table", ["network", "data", "training"])

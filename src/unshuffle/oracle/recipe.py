@@ -139,6 +139,10 @@ FAMILIES = {
 }
 
 
+ATTENTIVE = ("gpt", "bert", "llama", "vit")  # families with heads
+SEEING = ("vit", "mixer", "resnet", "convnext")  # families that read images
+
+
 @dataclass(frozen=True)
 class FamilyPlan:
     """A network that is a PyTorch module of a family.
@@ -176,6 +180,20 @@ class FamilyPlan:
     def side(self) -> int:
         """Pixels along a side of an image."""
         return isqrt(self.inputs)
+
+    def misfit(self) -> str | None:
+        """What about the numbers makes no network, and what would; None where they do."""
+        each, rest = divmod(self.width, self.heads)
+        if self.family in ATTENTIVE and rest:
+            return f"width is {self.width}, but heads is {self.heads}; it must divide the width"
+        if self.family == "llama" and (self.heads % self.queries_per_key or each % 2):
+            return (
+                f"heads is {self.heads}, of {each} units each, but queries_per_key "
+                f"({self.queries_per_key}) must divide the heads, and the units must be even"
+            )
+        if self.family in SEEING and (self.side**2 != self.inputs or self.side % 2):
+            return f"inputs is {self.inputs}, but a square of an even number of pixels is needed"
+        return None
 
 
 NETWORKS = {plan.kind: plan for plan in (NetworkPlan, FamilyPlan)}
@@ -296,6 +314,8 @@ def read_recipe(path: Path) -> Recipe:
         raise UsageError(
             f"{file}: the optimiser nesterov needs training.momentum above 0, such as 0.9"
         )
+    if isinstance(recipe.network, FamilyPlan) and (misfit := recipe.network.misfit()):
+        raise UsageError(f"{file}: network.{misfit}")
     _check_size(recipe.network, recipe.data, file)
     if not isinstance(recipe.data, OwnTable):
         return recipe
