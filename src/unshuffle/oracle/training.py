@@ -74,7 +74,7 @@ def train(
     *,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    on_network: Callable[[MlpNetwork | Module], None] = lambda network: None,
+    on_network: Callable[["MlpNetwork | Module"], None] = lambda network: None,
     prepare: Callable[[Module], None] | None = None,
 ) -> Oracle:
     """Train a network from a recipe.
@@ -186,7 +186,7 @@ def _module(recipe: Recipe, rng: np.random.Generator) -> Module:
     return to_torch(plan.draw(rng))
 
 
-def _network(module: Module, recipe: Recipe) -> MlpNetwork | Module:
+def _network(module: Module, recipe: Recipe) -> "MlpNetwork | Module":
     """What was trained: in NumPy, or a copy of the module, in evaluation mode."""
     if isinstance(recipe.network, FamilyPlan):
         return deepcopy(module).eval()
