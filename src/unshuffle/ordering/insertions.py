@@ -31,9 +31,9 @@ class InsertionParameters:
     most
         Moves of a round; where there are more, some are drawn.
     starts
-        Seeds of each grouping that take turns.
+        Orders that a problem's searches begin with; groupings share them.
     turn, turns
-        Rounds in a turn, and turns of each start.
+        Rounds in a turn, and turns of each search.
     explosive
         Share of the predictions' variance: where the best seed is worse, first-order effects say
         nothing.
@@ -45,8 +45,8 @@ class InsertionParameters:
     most: int = 4096
     starts: int = 24
     turn: int = 3
-    turns: int = 20
-    explosive: float = 10.0
+    turns: int = 5
+    explosive: float = 20.0
 
 
 @dataclass(frozen=True, eq=False)
