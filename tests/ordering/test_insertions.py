@@ -158,8 +158,9 @@ def test_nothing_is_wanted_where_orders_do_not_explode(bench_of, net, problem):
     bench, state = bench_of(problem)
     best = bench.judged(0, state.rows, net.right[::-1])
     ended = replace(state, ended=("quick",))
-    for share, wanted in ((19.9, False), (20.1, True)):
-        found = replace(best, error=share * bench.variance)
+    for share, wanted in ((0.99, False), (1.01, True)):
+        error = share * bench.by.insertions.explosive * bench.variance
+        found = replace(best, error=error)
         assert STAGE.wanted(replace(ended, best=found), bench) is wanted
         assert bench.explodes(found.error) is wanted
     exploded = replace(state, best=replace(best, error=np.inf))
