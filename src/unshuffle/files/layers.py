@@ -82,8 +82,8 @@ def layers_of(tensors: Mapping[str, Tensor], where: str, stem: str) -> list[Laye
     if strangers:
         raise FileError(
             f"{where}: beside weights and biases of linear layers it holds {listed(strangers)}; if "
-            "they are part of the network, it is not one of blocks x + out(a(inp(x))), and if not, "
-            "save it without them"
+            "they are part of the network, it is not one of blocks x + out(a(inp(x))): give its "
+            "code, by --model FILE.py:FUNCTION or blueprint=; if not, save it without them"
         )
     for name, part in zip(alone, parts, strict=True):
         halves["", name] = {part: name}

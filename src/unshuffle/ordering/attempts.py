@@ -108,7 +108,7 @@ def _rank_seeds(attempt: Attempt, state: State, bench: Workbench) -> State:
     seeds, errors = bench.ranked_seeds(alternative, rows, rng, quick=attempt.seeds == "quick")
     run = bench.run(alternative, rows, seeds[0])
     beam = None
-    if bench.equations(rows) < bench.by.quick:
+    if bench.equations(rows) < bench.by.quick and bench.of_one_form:
         problem, judge = bench.problem(alternative), bench.judge(alternative, rows)
         inputs = bench.some_inputs(alternative, bench.by.beam.precedence_rows, rng)
         known = precedence(problem.bank, run.arrangement, problem.ends.enter(inputs))

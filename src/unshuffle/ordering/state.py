@@ -13,7 +13,7 @@ from unshuffle.ordering.insertions import Insertions
 from unshuffle.ordering.mean_field import MeanField
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.trace import Step
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +94,8 @@ class State:
     decided: bool = False  # whether the rows then tell it from all it could be mistaken for
     sweep: Arrangement | None = None  # with which a sweep over all moves of one kind began
     cursor: tuple[int, ...] = ()  # where that sweep is
+    # Since the search began; a search that was cut off does anew what it had only remembered.
+    work: int = 0
     before: OrInfinite = np.inf  # the error with which a restart, or the sweeps of all kinds, began
 
     def generator(self) -> np.random.Generator:
@@ -120,8 +122,9 @@ class State:
         for arrangement in self._arrangements():
             if arrangement.ndim != 2 or arrangement.shape[1] != len(roles):
                 raise ValueError("it has blocks of another kind")
-            placed = arrangement.ravel().tolist()
-            if not all({*arrangement[:, role].tolist()} <= fitting[role] for role in roles):
+            placed = arrangement[arrangement != NO_PIECE].tolist()
+            held = ({*arrangement[:, role].tolist()} - {NO_PIECE} for role in roles)
+            if not all(each <= fits for each, fits in zip(held, fitting, strict=True)):
                 raise ValueError("it arranges other pieces")
             if len({*placed}) < len(placed) or len(arrangement) > blocks:
                 raise ValueError("it names a piece twice")

@@ -1,15 +1,29 @@
 """Networks with an activation that no search begins with."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
-from unshuffle.blocks.activations import FURTHER, LEAKY, leaky_relu
+from unshuffle.blocks.activations import FURTHER
 from unshuffle.blocks.mlp import as_mlp
-from unshuffle.ordering.search import InVain
+from unshuffle.blocks.network import Network
+from unshuffle.ordering.search import Ending, InVain
+from unshuffle.ordering.trace import Trace
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.proof.activation import fitting_activation
 from unshuffle.proof.outcome import FINAL, Outcome
+from unshuffle.proof.tolerance import relative_error
 from unshuffle.repair.case import Case
-from unshuffle.repair.repair import UNSOLVED, Repair, far_from, needs_known_blocks, was_tried
-from unshuffle.solution.arranging import Start, arrange
+from unshuffle.repair.repair import (
+    UNSOLVED,
+    Looks,
+    Repair,
+    far_from,
+    hard_work,
+    needs_known_blocks,
+    was_tried,
+)
+from unshuffle.repair.wrong_record import UNRELATED
+from unshuffle.solution.arranging import Searching, Start, arrange
 from unshuffle.solution.solution import Solution
 
 NAME = "another activation"
@@ -17,56 +31,122 @@ NAME = "another activation"
 
 @dataclass(frozen=True)
 class ActivationParameters:
-    """Numbers that steer the search for an activation."""
+    """Numbers that steer searches with other activations. Work is counted in rows of all steps."""
 
     rounds: int = 4  # Rounds of fitting it and searching on: a slope is fitted better each time.
     lower: float = 0.7  # Part of the error up to which another activation is worth a search.
-    work: int = 1024  # Rows of all steps of a short search with each activation.
-    slope: float = 0.2  # Slope of the leaky ReLU that is searched with, for negative numbers.
+    share: float = 2.0  # They all do at most so many times the work of the main search.
+    fitted: int = 4096  # Work of a search with an activation that fits what stands, at most.
+    first: int = 2048  # Work of each in the first turn after the main search has ended.
+    growth: float = 2.0  # Factor by which it grows from turn to turn, up to the main one's work.
+    # Activations with a search of their own: any other one resembles one of these, or one that the
+    # main search tries, so that what such a search finds tells which it is.
+    raced: tuple[str, ...] = ("elu", "softplus", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.4")
 
 
 STANDARD = ActivationParameters()
+
+
+class Race:
+    """Searches that take turns, each with an activation that the main one does not try."""
+
+    def __init__(self, case: Case, by: ActivationParameters = STANDARD) -> None:
+        self.case, self.by = case, by
+        self.searches: list[Searching] = []
+
+    def go_on(self, work: float) -> Solution | None:
+        """Let each search do so much work in all; what reproduces the record, if one does."""
+        for number, name in enumerate(self.by.raced):
+            if self.case.options.clock.out:
+                break
+            if number == len(self.searches):
+                options = replace(self.case.options, activation=name)
+                self.searches.append(replace(self.case, options=options).searching())
+            search = self.searches[number]
+            if search.ending not in (None, Ending.STOPPED) or search.work >= work:
+                continue
+            ending = search.go_on((InVain(work, 0.0),))
+            if ending is not Ending.STOPPED or _near(self.case, search):
+                found = search.solution()
+                found = found if found.outcome in FINAL else self.searched_on(found) or found
+                if found.outcome in FINAL:
+                    return found
+        return None
+
+    def searched_on(self, found: Solution) -> Solution | None:
+        """Search on from a solution, with the activation that fits it best."""
+        return _searched_on(self.case, found.network, found.arrangement, found.trace, self.by)
+
+
+def _near(case: Case, search: Searching) -> bool:
+    """Whether a search has come near its record."""
+    steps = search.trace.steps
+    return bool(steps) and not steps[-1].error > far_from(case.records)
 
 
 def _run(case: Case, solution: Solution | None) -> Solution | None:
     """Search on with the activation that fits best; None where no other one fits better.
 
     What a search with the wrong activation has found is tried first. Where none fits it better each
-    activation gets a short search of its own.
+    activation gets a search of its own, of as much work.
     """
     assert solution is not None
-    by, found = STANDARD, _searched_on(case, solution)
-    if found is not None and found.outcome in FINAL:
-        return found
-    best = found or solution
-    for name in [leaky_relu(by.slope).name if name == LEAKY else name for name in FURTHER]:
-        if case.options.clock.out:
-            break
-        options = replace(case.options, activation=name)
-        stop = InVain(by.work, far_from(case.records))
-        short = arrange(case.pile, case.records, options, stops=(stop,))
-        if short.outcome not in FINAL and short.mse < by.lower * best.mse:
-            short = _searched_on(case, short) or short
-        best = short if short.outcome in FINAL or short.mse < best.mse else best
-        if best.outcome in FINAL:
-            break
-    return None if best is solution else best
+    by, race = STANDARD, Race(case)
+    best = race.searched_on(solution)
+    unrelated = solution.findings is not None and UNRELATED in solution.findings.notes
+    if unrelated or (best is not None and best.outcome in FINAL):
+        return best
+    most, work = solution.trace.row_steps, by.first
+    while work / by.growth < most and not case.options.clock.out:
+        found = race.go_on(min(work, most))
+        if found is not None:
+            return found
+        work = int(by.growth * work)
+    return best
 
 
-def _searched_on(case: Case, solution: Solution) -> Solution | None:
+def _looks(case: Case, searching: Searching) -> Looks:
+    """Fit an activation to what stands near; far away, give each a search of its own meanwhile."""
+    by, race = STANDARD, Race(case)
+    while True:
+        if _near(case, searching):
+            yield partial(_fitted, case, searching)
+        elif searching.work >= hard_work(searching):
+            yield partial(race.go_on, by.share * searching.work / len(by.raced))
+        else:
+            yield None
+
+
+def _fitted(case: Case, searching: Searching) -> Solution | None:
+    """What comes of another activation where a search stands; None where nothing final does."""
+    assert searching.state is not None
+    best = searching.state.best
+    network = searching.alternatives.problems[best.alternative].network(best.arrangement)
+    found = _searched_on(case, network, best.arrangement, searching.trace, STANDARD)
+    return found if found is not None and found.outcome in FINAL else None
+
+
+def _searched_on(
+    case: Case, network: Network, arrangement: Arrangement, trace: Trace, by: ActivationParameters
+) -> Solution | None:
     """Search from an arrangement with the activation that fits it best, which is fitted anew."""
-    best, known, by = None, case.records.predicted(), STANDARD
+    best, known = None, case.records.predicted()
+    if not len(known):
+        return None
+    before = relative_error(network, known)
     for _ in range(by.rounds):
-        network = as_mlp(solution.network)
-        fitting = fitting_activation(network, known)
-        blocks = replace(network.blocks, activation=fitting)
-        left = replace(network, blocks=blocks).error(known.inputs, known.predictions)
-        if not left < by.lower * solution.mse:
+        mlp = as_mlp(network)
+        fitting = fitting_activation(mlp, known)
+        blocks = replace(mlp.blocks, activation=fitting)
+        if not relative_error(replace(mlp, blocks=blocks), known) < by.lower * before:
             break
         options = replace(case.options, activation=fitting.name)
-        start = Start(solution.arrangement, solution.trace)
-        best = solution = arrange(case.pile, case.records, options, start=start)
-        if solution.outcome in FINAL:
+        # What looks at a search leaves the trace of that as it is.
+        start, stop = Start(arrangement, trace.copy()), InVain(trace.row_steps + by.fitted, 0.0)
+        best = arrange(case.pile, case.records, options, start=start, stops=(stop,))
+        network, arrangement, trace = best.network, best.arrangement, best.trace
+        before = relative_error(network, known)
+        if best.outcome in FINAL:
             break
     return best
 
@@ -89,5 +169,7 @@ OTHER_ACTIVATION = Repair(
     suspects=lambda _, solution: 0.6 * (solution is not None and solution.outcome in UNSOLVED),
     run=_run,
     requires=_requires,
+    looks=_looks,
+    near=True,
     remark=_remark,
 )
