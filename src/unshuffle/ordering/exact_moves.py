@@ -30,7 +30,8 @@ class ExactMoves(Attempts):
             return None
         state = _with_trials(state, bench)
         by, rng = bench.by.insertions, state.generator()
-        able = [at for at, each in enumerate(state.trials) if not each.over]
+        most = by.turn * by.turns
+        able = [k for k, each in enumerate(state.trials) if not each.over and each.rounds < most]
         if not able:
             return None
         at = min(able, key=lambda k: state.trials[k].rounds // by.turn)
@@ -51,23 +52,23 @@ class ExactMoves(Attempts):
 
 
 def _with_trials(state: State, bench: Workbench) -> State:
-    """The state with searches from the seeds of the next problem, once those of this one end."""
+    """The state with searches for the next problem too, once those so far have had a turn each."""
     by, rng, trials = bench.by.insertions, state.generator(), state.trials
-    if any(not each.over and each.rounds < by.turn * by.turns for each in trials):
+    number = trials[-1].alternative + 1 if trials else 0
+    waiting = any(not each.over and each.rounds < by.turn for each in trials)
+    if waiting or not bench.has(number):
         return state
-    number = trials[0].alternative + 1 if trials else 0
-    if not bench.has(number):
-        return replace(state, trials=())
     if not trials:
         rows = min(bench.rows_for(bench.by.equations), len(bench.known))
         state = on_rows(state, bench, rows)
     problem, judge, begun = bench.problem(number), bench.judge(number, state.rows), []
-    for grouped in (problem.grouped, *problem.regrouped):
+    groupings = problem.grouped, *problem.regrouped
+    for grouped in groupings:
         seeds, _ = bench.ranked_seeds(number, state.rows, rng, quick=False, grouped=grouped)
         inputs = bench.some_inputs(number, bench.by.responses.rows, rng)
         rankings = response_rankings(problem.network(grouped), inputs, bench.by.responses)
         starts = np.stack([*seeds, *(grouped[ranking] for ranking in rankings)])
         errors = judge.errors(judge.run(starts[0]), starts)
-        best = starts[np.argsort(errors, kind="stable")[: by.starts]]
+        best = starts[np.argsort(errors, kind="stable")[: -(-by.starts // len(groupings))]]
         begun += [Insertions.begun(number, start, problem, rng, by) for start in best]
-    return replace(state.drawn(rng), trials=tuple(begun))
+    return replace(state.drawn(rng), trials=(*trials, *begun))
