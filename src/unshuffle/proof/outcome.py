@@ -26,16 +26,15 @@ class Outcome(Enum):
     MISFIT = "misfit", "This arrangement does not reproduce the record."
     LOCAL_OPTIMUM = (
         "local optimum",
-        "No move lowers the error, yet the record is not reproduced: give the search more rows or "
-        "another seed, or pair by another signal. With blueprint=, check instead that what is no "
-        "piece, such as stem and head, has the right weights.",
+        "No move lowers the error, yet the record is not reproduced: what was assumed of the "
+        "network or the record is likely to be wrong; what it may be is listed. With a module of "
+        "your own, check that what is no piece, such as stem and head, has the right weights.",
     )
     NO_FIT = (
         "no arrangement fits",
-        "All these pieces together reproduce the record in no arrangement, and no part of them was "
-        "found that does; the evidence is listed. Is "
-        "it of another network, are blocks missing or too many, or are its inputs or its rows not "
-        "as the network read them, say columns in another sequence?",
+        "In blocks x + out(a(inp(x))) all these pieces reproduce the record in no arrangement, and "
+        "no part of them was found that does; the evidence is listed, and what may be otherwise. "
+        "The record may also be of another network, or blocks may be missing or too many.",
     )
     INCOMPLETE = (
         "incomplete",

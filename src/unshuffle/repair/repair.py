@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from unshuffle.ordering.search import Ending, InVain, OnState
+from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.case import Case
@@ -27,6 +28,7 @@ class AskingParameters:
     evident: float = 0.6  # Suspicion from which on a repair is asked before any search.
     far: float = 0.1  # Share of the predictions' variance from which on a search is far.
     vain: int = 2048  # Work after which a search that is far pauses for the first time.
+    near: int = 16_384  # The same of a search that is near.
     pause: float = 1.5  # Factor by which the work grows from one pause to the next.
     hard: int = 8192  # Work for each block that right records which are hard to reproduce take.
     hardest: int = 200_000  # The same in all.
@@ -68,7 +70,9 @@ class Repair:
     requires
         Why it cannot serve a case, in a sentence; None where it can.
     looks
-        Looks at a search in vain each time it pauses; by default it waits for the end.
+        Looks at a search each time it pauses; by default it waits for the end.
+    again
+        Whether it is asked once more when a search that it has looked at has ended.
     remark
         What is to be said of a solution that does not reproduce the record; None where nothing.
     """
@@ -78,6 +82,7 @@ class Repair:
     run: Callable[[Case, Solution | None], Solution | None] = lambda case, solution: None
     requires: Callable[[Case], str | None] = needs_known_blocks
     looks: Callable[[Case, Searching], Looks] = lambda case, searching: iter(())
+    again: bool = False
     remark: Callable[[Case, Solution], str | None] = lambda case, solution: None
 
 
@@ -96,10 +101,26 @@ def hard_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
 def pauses(
     searching: Searching, on_state: OnState | None = None, by: AskingParameters = STANDARD
 ) -> Iterator[None]:
-    """Go on with a search; pause each time it has done much more work and is still far."""
-    stop = InVain(by.vain, far_from(searching.alternatives.records, by))
+    """Go on with a search; pause each time it has done much more work, and has not ended."""
+    far = InVain(by.vain, far_from(searching.alternatives.records, by))
+    near = InVain(by.near, 0.0)
     hard = hard_work(searching, by)
-    while searching.go_on((stop,), on_state) is Ending.STOPPED:
+    while searching.go_on((far, near), on_state) is Ending.STOPPED:
         yield
-        longer = by.pause * stop.done
-        stop.work = min(longer, hard) if stop.done < hard else longer
+        longer = by.pause * far.done
+        if far.done >= far.work:
+            far.work = min(longer, hard) if far.done < hard else longer
+        if near.done >= near.work:
+            near.work = longer
+
+
+def is_far(searching: Searching, by: AskingParameters = STANDARD) -> bool:
+    """Whether a search that pauses is far from its record."""
+    steps = searching.trace.steps
+    return not steps or steps[-1].error > far_from(searching.alternatives.records, by)
+
+
+def needs_one_width(case: Case) -> str | None:
+    """Why a repair whose blocks all have one form cannot serve a case; None where it can."""
+    uneven = isinstance(case.whole, Anatomy) and case.whole.widths
+    return needs_known_blocks(case) or ("blocks differ in hidden width" if uneven else None)

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from unshuffle.blocks.activations import EXPECTED, find_activation, is_activation
+from unshuffle.blocks.forms import formed
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import (
@@ -149,7 +150,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     solution = Solution(
         **fields,
         arrangement=np.array(blocks, np.intp),
-        network=read_network(folder / NETWORK, find_activation(activation)),
+        network=formed(read_network(folder / NETWORK, find_activation(activation)), fields["form"]),
         pairing=_read_pairing(folder, evidence, ids),
         trace=_read_trace(folder / TRACE, ids),
     )
