@@ -1,347 +1,110 @@
 """What is claimed of networks with a known answer, and whether it is so.
 
-    python benchmarks/claims.py [--solves N] [--seed S] [FAMILY …]
+    python benchmarks/claims.py [FAMILY …] [--solves N] [--seed S] [--out FILE] [--seconds S]
 
-Each family makes dropped networks that tempt a solver into a false claim. Some are narrow or forget
-their inputs. Some have twins, lost layers or an unknown activation. Some records have few rows,
-copies of rows, offsets or noise, or are of another network. Some searches are cut off.
+The families of `claim_families.py` make dropped networks that tempt a solver into a false claim.
+Limits are processor seconds, so that other work on the machine changes nothing.
 
 Every claim is held against the truth. Two networks count as the same where they agree on inputs
-that the record does not hold, to a thousandth of their spread.
+that the record does not hold, to a thousandth of their spread. A file gets a line of JSON for each
+solve. Solves that are in it already are not made again, so a campaign can run in parts.
 """
 
 import argparse
+import json
 import sys
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
 
-from common import count, machine, print_table
-from unshuffle import MlpNetwork, Piece, Pile, Records, solve, verify
-from unshuffle.blocks.activations import Activation, find_activation
-from unshuffle.blocks.ends import Linear
-from unshuffle.blocks.mlp import MlpStack
+from claim_families import FAMILIES, Rng, Trial
+from common import count, machine, print_table, refuse_unknown
+from unshuffle import MlpNetwork, Records, solve, verify
+from unshuffle.blocks.activations import is_activation
 from unshuffle.blocks.network import Network
-from unshuffle.proof.certificate import STANDARD, Certificate
+from unshuffle.pieces.clock import Clock
+from unshuffle.proof.certificate import STANDARD, Contest
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.solution.solution import Solution
 
-TIME_LIMIT = 3.0  # seconds of a solve
+TIME_LIMIT = 3.0  # processor seconds of a solve
 
 FRESH_ROWS = 256  # inputs on which two networks are compared
 
 ALIKE = 1e-3  # of the spread: networks that differ by less on fresh inputs are the same
 
-Rng = np.random.Generator
 
+class ProcessorClock(Clock):
+    """A clock that counts processor seconds, or how often it is looked at."""
 
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """A dropped network to be solved, or an order to be checked.
+    def __init__(self, limit: float, looks: int | None = None) -> None:
+        self._begun, self._looks = process_time(), looks
+        super().__init__(limit)
 
-    Parameters
-    ----------
-    truth
-        The lost network.
-    ids
-        Names of its layers, in order.
-    pile, records
-        What is left.
-    clean
-        Whether the record holds the predictions of the pile's own network to rounding.
-    steps
-        After so many steps the search is interrupted; None where it may end.
-    claimed
-        An order to be verified instead of solved.
-    """
-
-    truth: MlpNetwork
-    ids: tuple[int, ...]
-    pile: Pile
-    records: Records
-    clean: bool = True
-    steps: int | None = None
-    claimed: tuple[int, ...] | None = None
+    @property
+    def total(self) -> float:
+        """Processor seconds so far; the limit after so many looks."""
+        if self._looks is not None:
+            self._looks -= 1
+            return 0.0 if self._looks > 0 else self.limit or 0.0
+        return process_time() - self._begun
 
 
 @dataclass
 class Tally:
-    """What a family came to."""
+    """Statements of one sort: how many are made, and how many of these are false.
 
-    solves: int = 0
-    confident: int = 0
-    wrong: list[str] = field(default_factory=list)
+    Of `possible` true ones about networks that a finished search has reproduced without noise,
+    `stated` are made.
+    """
+
     made: int = 0
     false: int = 0
     possible: int = 0
     stated: int = 0
+
+    def add(self, made: bool, holds: bool, finished: bool) -> None:
+        """Count a statement."""
+        self.made += made
+        self.false += made and not holds
+        self.possible += finished and holds
+        self.stated += finished and holds and made
+
+
+@dataclass
+class Held:
+    """What one solve claims, held against the truth.
+
+    `wrong` are false claims of the whole network, in words; `weights` are the pairs by the weights.
+    """
+
+    family: str
+    seed: int
+    outcome: str = ""
+    confident: bool = False
     seconds: float = 0.0
-    outcomes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    wrong: list[str] = field(default_factory=list)
+    neighbours: Tally = field(default_factory=Tally)
+    pairs: Tally = field(default_factory=Tally)
+    weights: Tally = field(default_factory=Tally)
 
+    @classmethod
+    def read(cls, line: str) -> "Held":
+        """Read a line of JSON."""
+        held = cls(**json.loads(line))
+        for name in ("neighbours", "pairs", "weights"):
+            setattr(held, name, Tally(**getattr(held, name)))
+        return held
 
-def network(
-    rng: Rng,
-    *,
-    blocks: int = 8,
-    width: int = 8,
-    hidden: int = 16,
-    outputs: int = 1,
-    activation: Activation | str = "relu",
-    step: float = 1.0,
-    coupling: float = 0.12,
-) -> MlpNetwork:
-    """A random network whose blocks couple inp and out as training does; `step` scales them."""
-    if isinstance(activation, str):
-        activation = find_activation(activation)
-    strength = np.exp(0.5 * rng.normal(size=(blocks, hidden, 1)))
-    inp = rng.normal(size=(blocks, hidden, width)) / np.sqrt(width) * strength
-    out = -coupling * inp.transpose(0, 2, 1)
-    out += 0.1 * rng.normal(size=out.shape) * strength.transpose(0, 2, 1) / np.sqrt(hidden)
-    stack = MlpStack(
-        inp,
-        0.3 * rng.normal(size=(blocks, hidden)),
-        step * out,
-        0.1 * step * rng.normal(size=(blocks, width)),
-        activation,
-    )
-    last = Linear(rng.normal(size=(outputs, width)) / np.sqrt(width), rng.normal(size=outputs))
-    return MlpNetwork(stack, last).astype(np.float32)
-
-
-def drop(rng: Rng, truth: MlpNetwork, inputs: np.ndarray, **more: Any) -> Trial:
-    """Shuffle a network's layers, and record its predictions."""
-    layers = truth.layers()
-    ids = tuple(rng.permutation(len(layers)).tolist())
-    pieces = [
-        Piece.linear(name, layer.weight, layer.bias)
-        for name, layer in zip(ids, layers, strict=True)
-    ]
-    pieces = [pieces[k] for k in rng.permutation(len(pieces))]
-    inputs = inputs.astype(np.float32)
-    return Trial(truth, ids, Pile(pieces), Records(inputs, truth.predict(inputs)), **more)
-
-
-def normal(rng: Rng, rows: int, truth: MlpNetwork) -> np.ndarray:
-    """Normal inputs."""
-    return rng.normal(size=(rows, truth.blocks.width))
-
-
-def some_rows(rng: Rng) -> int:
-    """A number of rows between 32 and 1,000, as likely in each octave."""
-    return int(np.exp(rng.uniform(np.log(32), np.log(1000))))
-
-
-def any_network(rng: Rng) -> MlpNetwork:
-    """A network of any shape that the families vary."""
-    return network(
-        rng,
-        blocks=int(rng.integers(4, 17)),
-        width=int(rng.choice([4, 6, 8, 12])),
-        hidden=int(rng.choice([8, 16, 24])),
-        outputs=int(rng.choice([1, 1, 1, 2, 3])),
-        activation=str(rng.choice(["relu", "relu", "gelu", "silu", "tanh"])),
-        step=float(np.exp(rng.uniform(np.log(0.3), np.log(2)))),
-        coupling=float(rng.choice([0.02, 0.05, 0.12])),
-    )
-
-
-def plain(rng: Rng) -> Trial:
-    """Ordinary networks and records."""
-    truth = any_network(rng)
-    return drop(rng, truth, normal(rng, some_rows(rng), truth))
-
-
-def cut_off(rng: Rng) -> Trial:
-    """Searches that are interrupted after some steps."""
-    truth = deep_network(rng, int(rng.integers(12, 33)))
-    steps = int(np.exp(rng.uniform(0, np.log(30))))
-    return drop(rng, truth, normal(rng, some_rows(rng), truth), steps=steps)
-
-
-def deep_network(rng: Rng, blocks: int, **shape: Any) -> MlpNetwork:
-    """A network that is deep enough for a search to take a while."""
-    return network(rng, blocks=blocks, width=12, hidden=16, coupling=0.03, **shape)
-
-
-def narrow(rng: Rng) -> Trial:
-    """Streams of width 1 to 3."""
-    width = int(rng.integers(1, 4))
-    truth = network(rng, blocks=int(rng.integers(3, 13)), width=width, hidden=8)
-    return drop(rng, truth, normal(rng, some_rows(rng), truth))
-
-
-def contracting(rng: Rng) -> Trial:
-    """Deep networks that forget their inputs."""
-    blocks = int(rng.choice([30, 60, 120]))
-    truth = network(rng, blocks=blocks, width=6, hidden=12, coupling=0.3, step=1.2)
-    return drop(rng, truth, normal(rng, some_rows(rng), truth))
-
-
-def large_steps(rng: Rng) -> Trial:
-    """Networks whose blocks change the stream by several times its size."""
-    truth = network(rng, blocks=int(rng.integers(4, 13)), step=float(rng.uniform(3, 10)))
-    return drop(rng, truth, normal(rng, some_rows(rng), truth))
-
-
-def near_copies(rng: Rng) -> Trial:
-    """Few different rows, each many times with its last digits changed."""
-    truth = any_network(rng)
-    different, jitter = int(rng.choice([1, 3, 20])), float(rng.choice([1e-12, 1e-10, 1e-8, 1e-6]))
-    inputs = np.repeat(normal(rng, different, truth), 300 // different, axis=0)
-    inputs = inputs * (1 + jitter * rng.normal(size=inputs.shape))
-    trial = drop(rng, truth, inputs)
-    predictions = truth.astype(np.float64).predict(inputs)
-    return replace(trial, records=Records(inputs, predictions))
-
-
-def vanishing(rng: Rng) -> Trial:
-    """Inputs that vanish beside the biases."""
-    truth = any_network(rng)
-    inputs = float(rng.choice([1e-9, 1e-8, 1e-7, 1e-5])) * normal(rng, 300, truth)
-    return drop(rng, truth, inputs)
-
-
-def offsets(rng: Rng) -> Trial:
-    """Outputs with offsets far beyond their spread."""
-    outputs = int(rng.integers(1, 4))
-    truth = network(rng, outputs=outputs, activation=str(rng.choice(["relu", "silu"])))
-    offset = rng.choice([0, 30, 1e4], size=outputs).astype(np.float32)
-    truth = MlpNetwork(truth.blocks, Linear(truth.last.weight, truth.last.bias + offset))
-    return drop(rng, truth, normal(rng, some_rows(rng), truth))
-
-
-def twins(rng: Rng) -> Trial:
-    """Two blocks that compute the same: copies, units permuted, or units rescaled."""
-    truth = any_network(rng)
-    truth = replace(truth, blocks=replace(truth.blocks, activation=find_activation("relu")))
-    blocks = truth.blocks.copy()
-    one, other = rng.permutation(len(blocks))[:2]
-    blocks.overwrite(int(other), int(one))
-    kind = int(rng.integers(3))
-    if kind == 1:
-        order = rng.permutation(blocks.inp_weight.shape[1])
-        blocks.inp_weight[other] = blocks.inp_weight[one][order]
-        blocks.inp_bias[other] = blocks.inp_bias[one][order]
-        blocks.out_weight[other] = blocks.out_weight[one][:, order]
-    elif kind == 2:  # powers of two, so that nothing is rounded
-        scale = 2.0 ** rng.integers(-2, 3, blocks.inp_weight.shape[1]).astype(np.float32)
-        blocks.inp_weight[other] *= scale[:, None]
-        blocks.inp_bias[other] *= scale
-        blocks.out_weight[other] /= scale
-    truth = MlpNetwork(blocks, truth.last)
-    return drop(rng, truth, normal(rng, some_rows(rng), truth))
-
-
-def missing(rng: Rng) -> Trial:
-    """A layer or a block is lost."""
-    truth = network(rng, blocks=int(rng.integers(4, 9)))
-    trial = drop(rng, truth, normal(rng, some_rows(rng), truth))
-    at = int(rng.integers(len(truth.blocks)))
-    lost = trial.ids[2 * at : 2 * at + 2] if rng.random() < 0.5 else trial.ids[2 * at : 2 * at + 1]
-    left = Pile(piece for piece in trial.pile if piece.id not in lost)
-    return replace(trial, pile=left, clean=False)
-
-
-def noisy(rng: Rng) -> Trial:
-    """Noise of six kinds."""
-    truth = any_network(rng)
-    trial = drop(rng, truth, normal(rng, max(64, some_rows(rng)), truth))
-    y = trial.records.predictions.astype(np.float64)
-    share = float(np.exp(rng.uniform(np.log(1e-4), np.log(0.2)))) * y.std(axis=0)
-    kind = int(rng.integers(6))
-    if kind == 0:
-        y = y + share * rng.normal(size=y.shape)
-    elif kind == 1:
-        y = y + share * rng.uniform(-1.7, 1.7, size=y.shape)
-    elif kind == 2:
-        y = y + share * rng.standard_t(3, size=y.shape)
-    elif kind == 3:
-        y = y * (1 + share / y.std(axis=0) * rng.normal(size=y.shape))
-    elif kind == 4:
-        y = np.round(y, int(rng.integers(1, 4)))
-    else:
-        y = np.floor(y * 100) / 100
-    return replace(trial, records=Records(trial.records.inputs, y), clean=False)
-
-
-def unknown_activation(rng: Rng) -> Trial:
-    """Activations that the solver may not know."""
-    kinds = {
-        "cube": (lambda z: z**3 / 4, lambda z: 3 * z**2 / 4),
-        "sine": (np.sin, np.cos),
-        "mish": (lambda z: z * np.tanh(np.log1p(np.exp(z))), np.ones_like),
-        "leaky": (lambda z: np.where(z > 0, z, 0.2 * z), lambda z: np.where(z > 0, 1.0, 0.2)),
-        "elu": (lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))), np.ones_like),
-        "softsign": (lambda z: z / (1 + abs(z)), lambda z: (1 + abs(z)) ** -2.0),
-    }
-    name = str(rng.choice([*kinds]))
-    truth = network(rng, activation=Activation(name, *kinds[name]))
-    return drop(rng, truth, normal(rng, some_rows(rng), truth))
-
-
-def wrong_record(rng: Rng) -> Trial:
-    """A record of another network, or with its predictions shuffled, or constant."""
-    truth = any_network(rng)
-    trial = drop(rng, truth, normal(rng, some_rows(rng), truth))
-    inputs, y = trial.records.inputs, trial.records.predictions
-    kind = int(rng.integers(3))
-    if kind == 0:
-        other = network(rng, width=truth.blocks.width, outputs=y.shape[1])
-        y = other.predict(inputs)
-    else:
-        y = rng.permutation(y) if kind == 1 else np.full_like(y, 0.25)
-    return replace(trial, records=Records(inputs, y), clean=False)
-
-
-def one_prediction(rng: Rng) -> Trial:
-    """One to three rows with predictions."""
-    truth = network(rng, blocks=int(rng.integers(3, 9)))
-    trial = drop(rng, truth, normal(rng, 200, truth))
-    y = trial.records.predictions.copy()
-    y[int(rng.integers(1, 4)) :] = np.nan
-    return replace(trial, records=Records(trial.records.inputs, y))
-
-
-def checked(rng: Rng) -> Trial:
-    """Orders that are checked: the right one, or one with some of its blocks exchanged."""
-    truth = any_network(rng)
-    trial = drop(rng, truth, normal(rng, some_rows(rng), truth))
-    order = list(range(len(truth.blocks)))
-    for _ in range(int(rng.choice([0, 1, 1, 2, 12]))):
-        at = int(rng.integers(len(order) - 1))
-        order[at], order[at + 1] = order[at + 1], order[at]
-    ids = [name for k in order for name in trial.ids[2 * k : 2 * k + 2]]
-    return replace(trial, claimed=(*ids, trial.ids[-1]))
-
-
-def noisy_cut_off(rng: Rng) -> Trial:
-    """Ordinary networks of which the search is cut off and the record noisy."""
-    trial = noisy(rng)
-    return replace(trial, steps=int(rng.integers(1, 12)))
-
-
-FAMILIES: dict[str, Callable[[Rng], Trial]] = {
-    "plain": plain,
-    "cut off": cut_off,
-    "narrow": narrow,
-    "contracting": contracting,
-    "large steps": large_steps,
-    "near-copies": near_copies,
-    "vanishing inputs": vanishing,
-    "offsets": offsets,
-    "twins": twins,
-    "missing": missing,
-    "noise": noisy,
-    "noise, cut off": noisy_cut_off,
-    "unknown activation": unknown_activation,
-    "wrong record": wrong_record,
-    "few predictions": one_prediction,
-    "verify": checked,
-}
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """Of every sort."""
+        return self.neighbours, self.pairs, self.weights
 
 
 def same(truth: MlpNetwork, other: Any, rng: Rng, rows: Records) -> bool:
@@ -353,27 +116,6 @@ def same(truth: MlpNetwork, other: Any, rng: Rng, rows: Records) -> bool:
         differs = np.abs(other.astype(np.float64).predict(fresh.astype(np.float64)) - wide).max(0)
     scale = wide.std(axis=0) + 1e-6 * np.abs(wide).max(axis=0)
     return bool((differs <= ALIKE * scale).all())
-
-
-def statements(
-    trial: Trial, layers: tuple[int, ...], certificate: Certificate, twin: dict[int, int]
-) -> Iterator[tuple[bool, bool]]:
-    """For each statement about neighbours and pairs: whether it is made, and whether it holds."""
-    depth = {name: k // 2 for k, name in enumerate(trial.ids)}
-    inp = [depth.get(name, -1) for name in layers[:-1:2]]
-    out = [depth.get(name, -1) for name in layers[1:-1:2]]
-
-    def alike(a: int, b: int) -> bool:
-        return a == b or twin.get(a) == b
-
-    for one in certificate.neighbours:
-        a, b = one.places
-        holds = inp[a] < inp[b] and out[a] < out[b]
-        # Twins may stand for each other.
-        holds = holds or twin.get(inp[a], inp[a]) < inp[b] or inp[a] < twin.get(inp[b], inp[b])
-        yield one.decided, bool(holds)
-    for one in certificate.pairs:
-        yield one.decided, alike(inp[one.places[0]], out[one.places[0]])
 
 
 def twin_blocks(truth: MlpNetwork, rng: Rng) -> dict[int, int]:
@@ -388,30 +130,28 @@ def twin_blocks(truth: MlpNetwork, rng: Rng) -> dict[int, int]:
     return found
 
 
-def judge(tally: Tally, trial: Trial, rng: Rng, seed: int) -> None:
+def judge(family: str, seed: int, trial: Trial, rng: Rng) -> Held:
     """Solve or verify a trial, and hold what is claimed against the truth."""
-    began = time.perf_counter()
+    held, began = Held(family, seed), process_time()
     solution: Solution | None = None
     if trial.claimed is not None:
-        name = trial.truth.blocks.activation.name
-        result = verify(trial.pile, trial.records, trial.claimed, activation=name)
+        result: Any = verify(trial.pile, trial.records, trial.claimed)
         layers = trial.claimed
         named = dict(zip(trial.ids, trial.truth.layers(), strict=True))
         ordered = [named[name] for name in layers]
         found: Network = MlpNetwork.from_layers(ordered, trial.truth.blocks.activation)
     else:
-        solution = solve(
-            trial.pile, trial.records, time_limit=TIME_LIMIT, on_step=Interrupt(trial.steps)
+        clock = ProcessorClock(TIME_LIMIT, trial.looks)
+        result = solution = solve(
+            trial.pile, trial.records, time_limit=clock, on_step=Interrupt(trial.steps)
         )
-        result, layers, found = solution, solution.layers, solution.network
-    tally.seconds += time.perf_counter() - began
-    tally.solves += 1
-    tally.outcomes[str(result.outcome)] += 1
+        layers, found = solution.layers, solution.network
+    held.seconds = round(process_time() - began, 2)
+    held.outcome, held.confident = str(result.outcome), result.outcome in SETTLED[:2]
     right = layers == trial.ids or same(trial.truth, found, rng, trial.records)
-    for what in false_claims(trial, result.outcome, right, solution):
-        tally.wrong.append(f"seed {seed}: {result.outcome}: {what}")
-    tally.confident += result.outcome in SETTLED[:2]
-    count_statements(tally, trial, layers, result, twin_blocks(trial.truth, rng))
+    held.wrong = [*false_claims(trial, result.outcome, right, solution)]
+    count_statements(held, trial, layers, result, twin_blocks(trial.truth, rng))
+    return held
 
 
 class Interrupt:
@@ -432,89 +172,130 @@ def false_claims(
     trial: Trial, outcome: Outcome, right: bool, solution: Solution | None
 ) -> Iterator[str]:
     """What is claimed of a whole network, and is not so."""
+    notes = () if solution is None or solution.findings is None else solution.findings.notes
     if outcome in SETTLED[:2] and not right:
         yield "another network"
     if outcome is Outcome.NO_FIT and trial.clean:
-        yield "the truth fits"
-    if trial.clean and solution is not None and solution.findings is not None:
-        for note in solution.findings.notes:
-            if "looks like noise" in note or "decimals" in note:
-                yield note
+        tried = any(note.startswith("no activations but these") for note in notes)
+        if is_activation(trial.truth.blocks.activation.name) or not tried:
+            yield "the truth fits"
+    if trial.clean:
+        yield from (note for note in notes if "looks like noise" in note or "decimals" in note)
 
 
 def count_statements(
-    tally: Tally, trial: Trial, layers: tuple[int, ...], result: Any, twin: dict[int, int]
+    held: Held, trial: Trial, layers: tuple[int, ...], result: Any, twin: dict[int, int]
 ) -> None:
     """Count what is stated of neighbours and pairs, by the record and by the weights."""
-    finished = trial.clean and trial.steps is None and result.outcome in SETTLED
+    finished = trial.clean and trial.finishes and result.outcome in SETTLED
+    depth = {name: k // 2 for k, name in enumerate(trial.ids)}
+
+    def alike(a: int, b: int) -> bool:
+        return a == b or twin.get(a) == b
+
     if result.certificate is not None:
-        for made, holds in statements(trial, layers, result.certificate, twin):
-            tally.made += made
-            tally.false += made and not holds
-            tally.possible += finished and holds
-            tally.stated += finished and made and holds
+        inp = [depth.get(name, -1) for name in layers[:-1:2]]
+        out = [depth.get(name, -1) for name in layers[1:-1:2]]
+        for one in result.certificate.neighbours:
+            held.neighbours.add(one.decided, in_sequence(one, inp, out, twin), finished)
+        for one in result.certificate.pairs:
+            place = one.places[0]
+            held.pairs.add(one.decided, alike(inp[place], out[place]), finished)
     pairing = getattr(result, "pairing", None)
     if pairing is not None and trial.steps is None:
-        depth = {name: k // 2 for k, name in enumerate(trial.ids)}
         for match in pairing.matches:
             known = match.inp in depth and match.out in depth  # else it stands for a lost layer
             if known and (match.confidence or 0) >= STANDARD.confidence:
-                a, b = depth[match.inp], depth[match.out]
-                tally.made += 1
-                tally.false += not (a == b or twin.get(a) == b)
+                held.weights.add(True, alike(depth[match.inp], depth[match.out]), False)
+
+
+def in_sequence(one: Contest, inp: list[int], out: list[int], twin: dict[int, int]) -> bool:
+    """Whether two neighbours run in this sequence; twins may stand for each other."""
+    a, b = one.places
+    if inp[a] < inp[b] and out[a] < out[b]:
+        return True
+    return twin.get(inp[a], inp[a]) < inp[b] or inp[a] < twin.get(inp[b], inp[b])
+
+
+def made_before(file: Path | None) -> list[Held]:
+    """The solves of a file; none where there is no file."""
+    if file is None or not file.exists():
+        return []
+    return [Held.read(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def campaign(
+    families: Iterable[str], seeds: range, seconds: float, done: set[tuple[str, int]]
+) -> Iterator[Held]:
+    """Make solves that are not done, in each family in turn, for so many processor seconds."""
+    numbers = {name: number for number, name in enumerate(FAMILIES)}
+    for seed in seeds:
+        for name in families:
+            if process_time() > seconds:
+                return
+            if (name, seed) not in done:
+                rng = np.random.default_rng([seed, numbers[name]])
+                yield judge(name, seed, FAMILIES[name](rng), rng)
 
 
 def main() -> None:
-    """Run the campaign and print what came of it, by family."""
+    """Run the campaign, or a part of it, and print what came of it, by family."""
     parser = argparse.ArgumentParser(description="Hold claims against known answers.")
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(FAMILIES))
-    parser.add_argument("--solves", type=count, default=1040, help="in all (%(default)s)")
+    parser.add_argument("--solves", type=count, default=1058, help="in all (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file of solves to go on with")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="processor time of this part"
+    )
     args = parser.parse_args()
-    unknown = {*args.families} - {*FAMILIES}
-    if unknown:
-        parser.error(
-            f"no such family: {', '.join(sorted(unknown))}; there are {', '.join(FAMILIES)}"
-        )
+    refuse_unknown("family ", args.families, FAMILIES)
     chosen = args.families or [*FAMILIES]
-    each = -(-args.solves // len(chosen))
-    print(f"{machine()}; {each} solves in each of {len(chosen)} families, seed {args.seed}\n")
-    tallies: dict[str, Tally] = {}
-    for name in chosen:
-        tally = tallies[name] = Tally()
-        for seed in range(args.seed, args.seed + each):
-            rng = np.random.default_rng([seed, [*FAMILIES].index(name)])
-            judge(tally, FAMILIES[name](rng), rng, seed)
-        print(f"{name}: {dict(tally.outcomes)}", file=sys.stderr)
-        for line in tally.wrong:
-            print(f"  wrong: {line}", file=sys.stderr)
-    report(tallies)
+    solves = made_before(args.out)
+    done = {(one.family, one.seed) for one in solves}
+    seeds = range(args.seed, args.seed + -(-args.solves // len(chosen)))
+    for held in campaign(chosen, seeds, args.seconds, done):
+        solves.append(held)
+        for line in held.wrong:
+            print(f"{held.family}, seed {held.seed}: {held.outcome}: {line}", file=sys.stderr)
+        if args.out is not None:
+            with args.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(held)) + "\n")
+    print(f"{machine()}; limit {TIME_LIMIT:g} processor seconds\n")
+    report(solves)
 
 
-def report(tallies: dict[str, Tally]) -> None:
+def report(solves: list[Held]) -> None:
     """Print a row for each family, and one for all."""
-    total = Tally()
     rows = []
-    for name, tally in [*tallies.items(), ("all", total)]:
-        if tally is not total:
-            for key in ("solves", "confident", "made", "false", "possible", "stated", "seconds"):
-                setattr(total, key, getattr(total, key) + getattr(tally, key))
-            total.wrong += tally.wrong
-        holding = 1 - tally.false / tally.made if tally.made else 1.0
+    for name in [*dict.fromkeys(one.family for one in solves), "all"]:
+        some = [one for one in solves if name in (one.family, "all")]
+        made = sum(tally.made for one in some for tally in one.tallies)
+        false = sum(tally.false for one in some for tally in one.tallies)
         rows.append(
             (
                 name,
-                str(tally.solves),
-                str(tally.confident),
-                str(len(tally.wrong)),
-                str(tally.made),
-                f"{holding:.2%}",
-                f"{tally.stated / tally.possible:.1%}" if tally.possible else "–",
-                f"{tally.seconds / max(tally.solves, 1):.2f}",
+                str(len(some)),
+                str(sum(one.confident for one in some)),
+                str(sum(len(one.wrong) for one in some)),
+                str(made),
+                f"{1 - false / made:.2%}" if made else "–",
+                share(one.neighbours for one in some),
+                share(one.pairs for one in some),
+                f"{sum(one.seconds for one in some) / len(some):.2f}",
             )
         )
+        outcomes = Counter(one.outcome for one in some).most_common()
+        print(f"{name}: {dict(outcomes)}", file=sys.stderr)
     head = ("family", "solves", "confident", "wrong claims", "statements", "hold")
-    print_table((*head, "of the true ones made", "s a solve"), rows)
+    print_table((*head, "true neighbours stated", "true pairs stated", "s a solve"), rows)
+
+
+def share(tallies: Iterable[Tally]) -> str:
+    """How many of the true statements are made, of searches that have finished without noise."""
+    each = [*tallies]
+    stated, possible = sum(one.stated for one in each), sum(one.possible for one in each)
+    return f"{stated} of {possible}, {stated / possible:.1%}" if possible else "–"
 
 
 if __name__ == "__main__":

@@ -103,12 +103,14 @@ def test_small_networks_are_solved_from_random_pairs(dropped, rng):
 def test_a_false_claim_is_counted(modules, rng, monkeypatch):
     """A wrong order that is called exact, and statements about it, count against the solver."""
     import claims
+    from claim_families import drop, network
 
-    trial = claims.drop(rng, claims.network(rng, blocks=4), rng.normal(size=(100, 8)))
-    tally = claims.Tally()
-    claims.judge(tally, trial, rng, 0)
-    assert (tally.solves, tally.confident, tally.wrong, tally.false) == (1, 1, [], 0)
-    assert tally.made >= 7
+    trial = drop(rng, network(rng, blocks=4), rng.normal(size=(100, 8)))
+    held = claims.judge("plain", 0, trial, rng)
+    assert (held.outcome, held.confident, held.wrong) == ("exact", True, [])
+    assert (held.neighbours.made, held.pairs.made) == (3, 4)
+    assert not any(tally.false for tally in held.tallies)
+    assert held.neighbours == claims.Tally(made=3, false=0, possible=3, stated=3)
     right = claims.solve(trial.pile, trial.records)
     wrong = replace(
         right,
@@ -116,6 +118,39 @@ def test_a_false_claim_is_counted(modules, rng, monkeypatch):
         network=type(trial.truth)(trial.truth.blocks.take([1, 0, 2, 3]), trial.truth.last),
     )
     monkeypatch.setattr(claims, "solve", lambda *_, **__: wrong)
-    claims.judge(tally, trial, rng, 1)
-    assert tally.wrong == ["seed 1: exact: another network"]
-    assert tally.false == 1
+    held = claims.judge("plain", 1, trial, rng)
+    assert held.wrong == ["another network"]
+    assert held.neighbours == claims.Tally(made=3, false=1, possible=2, stated=2)
+
+
+@pytest.mark.usefixtures("modules")
+def test_a_campaign_goes_on_where_it_was_left(tmp_path, monkeypatch, capsys):
+    """What a file holds is not solved again, and is read as it was written."""
+    import claims
+
+    made = []
+
+    def judge(family, seed, trial, rng):
+        made.append((family, seed))
+        return claims.Held(family, seed, "exact", neighbours=claims.Tally(made=2, false=1))
+
+    monkeypatch.setattr(claims, "judge", judge)
+    file = tmp_path / "claims.jsonl"
+    for solves in ("2", "6"):
+        arguments = ["claims.py", "narrow", "plain", "--solves", solves, "--out", str(file)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        claims.main()
+    assert sorted(made) == [(name, seed) for name in ("narrow", "plain") for seed in range(3)]
+    assert [(one.family, one.seed) for one in claims.made_before(file)] == made
+    assert claims.made_before(file)[0].neighbours == claims.Tally(made=2, false=1)
+    assert "50.00%" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("modules")
+def test_a_search_can_be_cut_off_by_processor_time_or_after_so_many_looks():
+    from claims import ProcessorClock
+
+    clock = ProcessorClock(5.0, looks=3)
+    assert [clock.out for _ in range(4)] == [False, False, True, True]
+    assert not ProcessorClock(60.0).out
+    assert ProcessorClock(1e-9).out

@@ -1,11 +1,11 @@
-"""The normal distribution function against the error function of the C library."""
+"""The normal distribution against the error function of the C library, and drawn numbers."""
 
 from math import erfc, sqrt
 
 import numpy as np
 import pytest
 
-from unshuffle.blocks.normal import FAR, SMALL, normal_cdf
+from unshuffle.blocks.normal import FAR, SMALL, normal_cdf, robust_spread
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -30,3 +30,11 @@ def test_its_ends(dtype):
         found = normal_cdf(ends)
     np.testing.assert_array_equal(found, [0, 0, 0.5, 1, 1, np.nan])
     assert normal_cdf(np.zeros((0, 3), dtype)).shape == (0, 3)
+
+
+def test_the_robust_spread_is_the_standard_deviation_of_most(rng):
+    values = 3 + 2 * rng.standard_normal(100_001)
+    assert robust_spread(values) == pytest.approx(2, rel=0.02)
+    values[:10_000] = 1e9
+    assert robust_spread(values) == pytest.approx(2, rel=0.2)
+    assert robust_spread(np.ones(3)) == 0

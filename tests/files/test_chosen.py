@@ -95,3 +95,9 @@ def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
 def test_moments_are_no_weights(arrays: Arrays, what: str, tmp_path: Path, refused) -> None:
     with refused(FileError, "all.npz", "state of an optimiser", what, "the model's state dict"):
         read(arrays, tmp_path)
+
+
+@pytest.mark.parametrize("head", [".", "..", "." * 900, "a." * 450])
+def test_a_name_of_many_parts_is_read(tmp_path, head):
+    arrays = {f"{head}{n}.weight": np.zeros((5, 5), "f4") for n in range(8)}  # no whole network
+    assert len(read(arrays, tmp_path)) == 8

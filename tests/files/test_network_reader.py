@@ -54,6 +54,13 @@ def test_the_sequence_of_a_file_counts_where_its_format_has_one(network, tmp_pat
     assert_same(read_network(tmp_path / "network.npz"), network)
 
 
+def test_the_content_of_a_file_tells_whether_its_format_has_a_sequence(network, tmp_path):
+    names = [text.format(k) for k in range(12) for text in ("{}.0", "{}.2")] + ["12"]
+    write_network(tmp_path / "network.safetensors", named(network, names))
+    (tmp_path / "network.safetensors").rename(tmp_path / "network.bin")
+    assert_same(read_network(tmp_path / "network.bin"), network)
+
+
 @pytest.mark.parametrize(
     "places",
     [

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,9 @@ from unshuffle.grouping.signals import SIGNALS, Clues
 from unshuffle.pieces.clock import Clock
 
 BY = GroupingParameters()
+
+ALL_SIGNALS = GroupingParameters(agreeing=len(BY.witnesses) + 1)
+"""Of a fusion that no agreement of some signals cuts short."""
 
 UNDECIDED = {"width": 16, "coupling": 0.03}
 """Of networks whose ratios alone leave doubts, so that all signals are fused."""
@@ -43,7 +47,7 @@ def test_every_signal_has_a_prior_worth():
 @pytest.mark.parametrize("with_record", [True, False])
 def test_all_pairs_are_found_by_fusion(dropped, blocks, with_record):
     case = dropped(blocks=blocks, hidden=24, **UNDECIDED)
-    pairing = pair(case.pile, case.records if with_record else None)
+    pairing = pair(case.pile, case.records if with_record else None, by=ALL_SIGNALS)
     assert set(pairing.pairs) == case.pairs
     expected = set(WORTH) if with_record else {n for n in WORTH if not n.startswith("first-order")}
     assert set(pairing.fusion.weights) == expected
@@ -208,7 +212,7 @@ def test_constant_signals_and_records_count_for_nothing(dropped):
 
 
 def test_beyond_many_blocks_only_the_template_speaks_for_the_matched_pairs(dropped):
-    by = GroupingParameters(resemblance_blocks=6, decisive=np.inf)
+    by = replace(ALL_SIGNALS, resemblance_blocks=6, decisive=np.inf)
     few, many = (
         fuse(
             Clues(layers_of(dropped(blocks=blocks, width=6, hidden=8).network), by=by),
@@ -228,3 +232,42 @@ def test_without_time_only_what_is_there_is_fused(dropped):
     assert [*fusion.weights] == ["ratio"]
     assert fusion.log_odds.shape == (6, 6)
     assert len(fuse(Clues(layers, clock=Clock(1e9)), optimal_matching).weights) > 5
+
+
+def test_signals_that_agree_outvote_the_fusion(rng, monkeypatch):
+    """Three signals know all pairs; all others are sure of another matching, the prior too."""
+    right, wrong = rng.permutation(8), rng.permutation(8)
+    knowing = ("trace", "log-norm", "squared-cosine")
+    for name, signal in SIGNALS.items():
+        sure = 1.0 * np.eye(8)[right] if name in knowing else 3.0 * np.eye(8)[wrong]
+        scores = sure + 0.1 * rng.random((8, 8))
+        monkeypatch.setitem(SIGNALS, name, replace(signal, score=lambda _, given=scores: given))
+    clues = Clues(without_trace(rng, blocks=8), by=replace(BY, decisive=np.inf))
+    fusion = fuse(clues, optimal_matching)
+    np.testing.assert_array_equal(fusion.pairs, np.column_stack([np.arange(8), right]))
+    np.testing.assert_array_equal(optimal_matching(fusion.log_odds), fusion.pairs)
+    assert not {"resemblance", "template"} & {*fusion.weights}
+    for fewer in (replace(BY, agreeing=4), replace(BY, least_agreed=9)):
+        by = replace(fewer, decisive=np.inf)
+        taught = fuse(Clues(clues.layers, by=by), optimal_matching)
+        np.testing.assert_array_equal(taught.pairs, np.column_stack([np.arange(8), wrong]))
+
+
+def test_what_follows_from_weights_is_worked_out_once(dropped, monkeypatch):
+    case = dropped(blocks=6, hidden=24, **UNDECIDED)
+    counts = Counter()
+    for name, signal in SIGNALS.items():
+
+        def counted(clues, name=name, score=signal.score):
+            counts[name] += 1
+            return score(clues)
+
+        monkeypatch.setitem(SIGNALS, name, replace(signal, score=counted))
+    shared = {}
+    for activation in ("relu", "tanh", "relu"):
+        given = {"activation": activation, "by": ALL_SIGNALS}
+        found = pair(case.pile, case.records, of_weights=shared, **given)
+        alone = pair(case.pile, case.records, **given)
+        np.testing.assert_array_equal(found.scores, alone.scores)
+    for name, signal in SIGNALS.items():
+        assert counts[name] == (6 if signal.needs_record else 4)

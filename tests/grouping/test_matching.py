@@ -10,11 +10,25 @@ from unshuffle.grouping.matching import (
     find_matching,
     greedy_couples,
     greedy_matching,
+    normalised,
     optimal_couples,
     optimal_matching,
 )
 
 seeds = st.integers(0, 2**32 - 1)
+
+
+def test_normalised_matrices_are_doubly_stochastic_and_keep_what_cannot_be():
+    logs = np.random.default_rng(0).normal(size=(6, 6))
+    logs[0, 1:] = logs[1:, 0] = -1e9
+    trail = normalised(logs, 60)
+    assert len(trail) == 120
+    np.testing.assert_allclose(np.exp(trail[0]).sum(axis=1), 1)
+    np.testing.assert_allclose(np.exp(trail[1]).sum(axis=0), 1)
+    matrix = np.exp(trail[-1])
+    np.testing.assert_allclose(matrix.sum(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(matrix[0], [1, 0, 0, 0, 0, 0], atol=1e-6)
 
 
 def total(scores, pairs):

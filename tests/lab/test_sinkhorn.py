@@ -1,26 +1,21 @@
 import numpy as np
 import pytest
 
+from unshuffle.grouping.matching import normalised
 from unshuffle.lab.approach import task_of
-from unshuffle.lab.sinkhorn import learned_order, sinkhorn, sinkhorn_adjoint, soft_error_gradient
+from unshuffle.lab.sinkhorn import learned_order, sinkhorn_adjoint, soft_error_gradient
 from unshuffle.oracle.evaluation import DroppedOracle
-
-
-def test_the_iteration_balances_rows_and_columns(rng):
-    weights = np.exp(sinkhorn(rng.normal(size=(5, 5)))[0])
-    assert weights.sum(axis=0) == pytest.approx(np.ones(5))
-    assert weights.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-4)
 
 
 @pytest.mark.parametrize("normalisations", [1, 20])
 def test_its_adjoint_is_that_of_finite_differences(rng, normalisations):
     def logs(scores):
-        return sinkhorn(scores, normalisations)
+        return normalised(scores, normalisations)
 
     scores, g, direction = rng.normal(size=(3, 4, 4))
     step = 1e-5
-    ends = [float(np.sum(g * logs(scores + sign * step * direction)[0])) for sign in (1, -1)]
-    adjoint = sinkhorn_adjoint(g, logs(scores)[1])
+    ends = [float(np.sum(g * logs(scores + sign * step * direction)[-1])) for sign in (1, -1)]
+    adjoint = sinkhorn_adjoint(g, logs(scores))
     assert np.sum(adjoint * direction) == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
 
 

@@ -10,7 +10,6 @@ from unshuffle.ordering.linearization import linearize
 from unshuffle.ordering.mean_field import (
     MeanField,
     MeanFieldParameters,
-    balanced,
     extrinsic,
 )
 from unshuffle.ordering.population import Population, PopulationParameters
@@ -102,15 +101,6 @@ def test_an_extrinsic_message_is_the_likelihood_with_the_other_unknowns_integrat
         about = data - effects[:, others] @ means[others]
         assert variance[k] == pytest.approx(1 / (weights @ column))
         assert seen[k] == pytest.approx(weights @ about / (weights @ column))
-
-
-def test_balanced_matrices_are_doubly_stochastic_and_keep_what_cannot_be(rng):
-    logs = rng.normal(size=(6, 6))
-    logs[0, 1:] = logs[1:, 0] = -1e9
-    matrix = balanced(logs, 60)
-    np.testing.assert_allclose(matrix.sum(axis=0), 1, atol=1e-6)
-    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(matrix[0], [1, 0, 0, 0, 0, 0], atol=1e-6)
 
 
 def test_mixed_pieces_are_weighted_means_in_every_bank(loose, rng):

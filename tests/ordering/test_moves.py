@@ -8,6 +8,7 @@ from unshuffle.ordering.linearization import linearize, replacement_effects, shi
 from unshuffle.ordering.moves import (
     NO_ROLE,
     all_swaps,
+    exchange,
     shift_moves,
     shifted,
     turn_moves,
@@ -225,3 +226,14 @@ def test_a_block_is_taken_from_one_place_to_another():
     blocks = np.arange(8).reshape(4, 2)
     np.testing.assert_array_equal(shifted(blocks, 0, 2), blocks[[1, 2, 0, 3]])
     np.testing.assert_array_equal(shifted(blocks, 3, 1), blocks[[0, 3, 1, 2]])
+
+
+def test_an_exchange_moves_the_pieces_of_two_slots_and_no_other(rng):
+    before = np.arange(8).reshape(4, 2)
+    np.testing.assert_array_equal(exchange(before, 0, 2, 1, 1), [[0, 5], [2, 3], [4, 1], [6, 7]])
+    np.testing.assert_array_equal(exchange(before, 0, 3, 0, 1), [[7, 1], [2, 3], [4, 5], [6, 0]])
+    np.testing.assert_array_equal(exchange(before, 1, 1, 0, 1), [[0, 1], [3, 2], [4, 5], [6, 7]])
+    np.testing.assert_array_equal(
+        exchange(before, 0, 1, [0, 1], [0, 1]), [[2, 3], [0, 1], [4, 5], [6, 7]]
+    )
+    assert before[0, 1] == 1

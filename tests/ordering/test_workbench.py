@@ -28,6 +28,18 @@ def test_rows_are_counted_in_predictions(bench_of, problem):
     assert [bench.rows_for(equations) for equations in (1, 2, 3, 256, 10**6)] == [1, 1, 2, 128, 300]
     assert bench.equations(7) == 14
     assert bench.blocks == 5
+    assert (bench.rows_to_begin(20), bench_of(problem, rows=7)[0].rows_to_begin(20)) == (10, 7)
+
+
+def test_rows_are_drawn_anew_each_time_in_the_sequence_of_the_record(problem, rng):
+    one, other = (problem.drawn(100, rng) for _ in range(2))
+    assert len(one) == len(other) == 50
+    places = [
+        np.flatnonzero((problem.known.inputs == row).all(axis=1)).item() for row in one.inputs
+    ]
+    assert places == sorted({*places})
+    np.testing.assert_array_equal(one.predictions, problem.known.predictions[places])
+    assert not np.array_equal(one.inputs, other.inputs)
 
 
 def test_rows_are_shuffled_once_and_the_first_are_used(bench_of, problem):

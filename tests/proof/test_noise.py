@@ -41,6 +41,14 @@ def test_predictions_rounded_to_decimals_leave_noise(case):
     assert looks_like_noise(case.network, rounded)
 
 
+def test_a_stream_wider_than_what_is_looked_at_is_tested_like_any_other(dropped, rng):
+    """Of 600 numbers a state has 512 projections; wrong arrangements run on all of them."""
+    case = dropped(rows=400, blocks=3, width=600, hidden=8, outputs=2)
+    assert looks_like_noise(case.network, with_noise(case.records, rng, 0.01)) is True
+    wrong = rearranged(case.network, [1, 0, 2], [1, 0, 2])
+    assert looks_like_noise(wrong, case.records) is False
+
+
 @pytest.mark.parametrize("share", [0, 1e-4, 1e-3])
 def test_swapped_neighbours_leave_a_pattern(case, rng, share):
     for place in range(5):
@@ -204,6 +212,12 @@ def test_a_direction_as_faint_as_the_ridge_is_explained_by_three_quarters(rng):
 def test_rows_are_compared_by_the_states_of_five_depths(case):
     """Of each of 8 features, and one that is 1."""
     assert find_pattern(case.network, case.records).features == 5 * 8 + 1
+
+
+@pytest.mark.parametrize(("rows", "features"), [(160, 5 * 8 + 1), (100, 5 * 5 + 1), (6, 5 + 1)])
+def test_a_regression_has_half_as_many_features_as_rows_that_it_is_fitted_to(case, rows, features):
+    """Every other row is fitted; of five states of 8 numbers few rows allow but projections."""
+    assert find_pattern(case.network, case.records.first(rows)).features == features
 
 
 class Sequence:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from unshuffle.ordering.trace import Step, Trace
+from unshuffle.pieces.clock import Clock
 from unshuffle.views.progress import Display, fill, show_progress
 
 
@@ -20,7 +21,7 @@ def trace():
 
 @pytest.mark.parametrize("width", [80, 40, 20])
 def test_the_display_says_everything_within_the_width(trace, width):
-    display = Display(time_limit=1000.0)
+    display = Display(Clock(1000.0))
     display.show(trace)
     lines = display.lines(width)
     text = "\n".join(lines)
@@ -34,11 +35,11 @@ def test_the_display_says_everything_within_the_width(trace, width):
 
 
 def test_the_display_says_that_pairs_are_being_found_before_the_first_step():
-    assert re.fullmatch(r"reading and pairing · 0\.\d s", *Display(None).lines(80))
+    assert re.fullmatch(r"reading and pairing · 0\.\d s", *Display(Clock()).lines(80))
 
 
 def test_without_a_limit_no_time_is_left():
-    assert "left" not in "".join(Display(None).lines(80))
+    assert "left" not in "".join(Display(Clock()).lines(80))
 
 
 def test_parts_stay_whole():
@@ -46,8 +47,14 @@ def test_parts_stay_whole():
     assert fill(["longer than the width"], 5) == ["longer than the width"]
 
 
+class Stopped(Clock):
+    total = 2.9
+
+
 def test_lines_where_there_is_no_terminal(trace, capsys):
-    with show_progress(quiet=False, time_limit=60.0) as on_step:
+    with show_progress(quiet=False, clock=Stopped(60.0)) as on_step:
+        on_step(Trace())
+        assert capsys.readouterr().err == "    2.9 s  reading and pairing\n"
         on_step(trace)
         on_step(trace)  # the phase is the same, and no time has passed
     assert capsys.readouterr().err == (
@@ -57,7 +64,7 @@ def test_lines_where_there_is_no_terminal(trace, capsys):
 
 
 def test_quiet_shows_nothing(capsys):
-    with show_progress(quiet=True, time_limit=None) as on_step:
+    with show_progress(quiet=True, clock=Clock()) as on_step:
         assert on_step is None
     assert capsys.readouterr().err == ""
 

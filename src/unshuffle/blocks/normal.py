@@ -1,7 +1,8 @@
-"""The distribution function of the standard normal distribution, of which GELU is made.
+"""The standard normal distribution: its distribution function, of which GELU is made, and spread.
 
-It is half an error function. Rational approximations of that: W. J. Cody, "Rational Chebyshev
-approximations for the error function", Mathematics of Computation 23 (1969) 631-637.
+The distribution function is half an error function. Rational approximations of that: W. J. Cody,
+"Rational Chebyshev approximations for the error function", Mathematics of Computation 23 (1969)
+631-637.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ _ERFC = (
 )  # fmt: skip
 FAR = 40.0  # beyond which nothing is left, in either dtype
 
+# Standard deviation of a Gaussian, in median absolute deviations.
+SPREAD = 1.4826
+
 
 def normal_cdf(z: Floats) -> Floats:
     """Of the shape and dtype of its argument, off by at most two units of rounding at 1."""
@@ -39,6 +43,11 @@ def normal_cdf(z: Floats) -> Floats:
         tail[near] = 1 - x[near] * _ratio(square[near], *_ERF)
     tail *= 0.5
     return np.where(z > 0, 1 - tail, tail)
+
+
+def robust_spread(values: Floats) -> float:
+    """The standard deviation of numbers most of which are Gaussian, by medians; not of none."""
+    return SPREAD * float(np.median(np.abs(values - np.median(values))))
 
 
 def _ratio(x: Floats, over: Sequence[float], under: Sequence[float]) -> Floats:

@@ -27,10 +27,12 @@ Open {0}/report.html in a browser, or try next:
 )
 def demo(args: argparse.Namespace) -> int:
     """Lay the example out, solve it, keep what was found, and say what to try next."""
+    from unshuffle.pieces.clock import Clock
     from unshuffle.views.progress import show_progress
     from unshuffle.views.report import report_page
     from unshuffle.views.terminal import print_solution
 
+    clock = Clock()
     folder: Path = args.out
     if not args.force and folder.is_dir() and any(folder.iterdir()):
         raise FileError(
@@ -45,8 +47,8 @@ def demo(args: argparse.Namespace) -> int:
     print(f"{files.shown(folder)}: {len(pieces)} pieces of a network, and a record", flush=True)
     pile = unshuffle.read_pile(folder / "pieces")
     records = unshuffle.read_records(folder / "record.csv")
-    with show_progress(quiet=args.quiet, time_limit=None) as on_step:
-        solution = unshuffle.solve(pile, records, on_step=on_step)
+    with show_progress(quiet=args.quiet, clock=clock) as on_step:
+        solution = unshuffle.solve(pile, records, time_limit=clock, on_step=on_step)
     unshuffle.write_solution(solution, folder / "solved", force=args.force)
     page = folder / "report.html"
     files.write_text(page, report_page(solution, records), force=args.force)

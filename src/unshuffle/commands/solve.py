@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,10 +102,13 @@ def solve(args: argparse.Namespace) -> int:
 
 
 def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
+    from unshuffle.ordering.trace import Trace
     from unshuffle.pieces.clock import Clock
     from unshuffle.views.progress import show_progress
 
     clock = Clock(args.time_limit)  # of the whole command
+    with clock.phase("import"):
+        import_module("unshuffle.solver")
     _check_writable(args)
     solutions: tuple[Solution, ...] = ()
     failure = None
@@ -113,10 +117,12 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
             nullcontext()
             if args.checkpoint is None
             else unshuffle.checkpoint(args.checkpoint) as kept,
-            show_progress(quiet=args.quiet or args.json, time_limit=args.time_limit) as on_step,
+            show_progress(quiet=args.quiet or args.json, clock=clock) as on_step,
         ):
             with clock.phase("read"):
                 pile = pile_of(args)
+                if on_step is not None:
+                    on_step(Trace())  # the pieces are there: a record may take long to read
                 records = [records_of(args, path, clock) for path in args.records]
             solutions = _solutions(args, pile, records, clock=clock, on_step=on_step, kept=kept)
     except FileError as error:

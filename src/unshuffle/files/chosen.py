@@ -89,24 +89,31 @@ def _behind(name: str, parts: int) -> str:
     return name
 
 
-def _networks(arrays: Mapping[str, Stored], head: str = "") -> list[str]:
+def _networks(arrays: Mapping[str, Stored]) -> list[str]:
     """Names below which arrays make a whole network, and "" if all do."""
-    shapes = [array.shape[-2:] for array in arrays.values() for _ in range(_matrices(array.shape))]
-    if len(shapes) < _LEAST:
-        return []
-    if makes_network(shapes) or makes_network(shape[::-1] for shape in shapes):
-        return [head]
+    found = []
+    waiting: list[tuple[str, Mapping[str, Stored]]] = [("", arrays)]
+    while waiting:  # no function that calls itself: a hostile name has hundreds of parts
+        head, held = waiting.pop()
+        shapes = [one.shape[-2:] for one in held.values() for _ in range(_matrices(one.shape))]
+        if len(shapes) < _LEAST:
+            continue
+        if makes_network(shapes) or makes_network(shape[::-1] for shape in shapes):
+            found.append(head)
+        else:
+            waiting += reversed([*_inside(held, head).items()])
+    return found
+
+
+def _inside(arrays: Mapping[str, Stored], head: str) -> dict[str, dict[str, Stored]]:
+    """The arrays by what their names begin with, one part longer than `head`."""
     inner: dict[str, dict[str, Stored]] = {}
     for name, array in arrays.items():
-        separator = _SEPARATORS.search(name, len(head) + bool(head))
+        separator = _SEPARATORS.search(name, len(head) + 1)
         if separator:
             inner.setdefault(name[: separator.start()], {})[name] = array
-    return [
-        found
-        for name, below in inner.items()
-        if not _parts(name)[-1].isdecimal()  # blocks have numbers, and are no networks
-        for found in _networks(below, name)
-    ]
+    # Blocks have numbers, and are no networks.
+    return {name: below for name, below in inner.items() if not _parts(name)[-1].isdecimal()}
 
 
 def _matrices(shape: tuple[int, ...]) -> int:

@@ -261,7 +261,9 @@ def _words(layers: Sequence[Layer]) -> Counts:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key under which layer 10 comes after layer 9."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split("([0-9]+)", name)
+    """Sort key under which layer 10 comes after layer 9, however many digits a name has."""
+    parts = [
+        part.lstrip("0") if place % 2 else part
+        for place, part in enumerate(re.split("([0-9]+)", name))
     ]
+    return [(len(part) if place % 2 else -1, part) for place, part in enumerate(parts)]

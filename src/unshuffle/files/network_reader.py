@@ -10,7 +10,6 @@ from unshuffle.blocks.activations import RELU, Activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError
-from unshuffle.files.layers import natural
 from unshuffle.files.opening import shown
 from unshuffle.files.pile_reader import read_layers
 
@@ -25,12 +24,9 @@ def read_network(path: str | os.PathLike[str], activation: Activation = RELU) ->
     network is float64 if any layer is, else float32. No file of weights states its activation.
     """
     path = Path(path)
-    found = read_layers(path)
-    if path.suffix.lower() == ".safetensors":
-        found.sort(key=lambda layer: natural(layer.name))
     layers = [
         Linear(layer.weight.values, layer.bias.values)
-        for layer in found
+        for layer in read_layers(path)
         if layer.weight is not None and layer.bias is not None
     ]
     if len(layers) >= 3 and len(layers) % 2 == 1:

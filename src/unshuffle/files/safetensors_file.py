@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import FileError
 from unshuffle.files import limits
+from unshuffle.files.layers import natural
 from unshuffle.files.opening import incomplete, shown
 from unshuffle.files.tensors import Stored, decode
 
@@ -26,7 +27,10 @@ _NAMES = {short: name for name, short in FORMAT_NAMES.items()}
 
 
 def safetensors_arrays(content: bytes, where: str) -> dict[str, Stored]:
-    """The arrays of a safetensors file, sorted by name: the format keeps no sequence."""
+    """The arrays of a safetensors file, sorted by name: the format keeps no sequence.
+
+    Numbers in names count as numbers.
+    """
     from safetensors import SafetensorError, deserialize
 
     if len(content) >= 8 and struct.unpack("<Q", content[:8])[0] > limits.HEADER_BYTES:
@@ -40,7 +44,7 @@ def safetensors_arrays(content: bytes, where: str) -> dict[str, Stored]:
         raise incomplete(where, "safetensors", error) from error
     return {
         name: _stored(name, tensor, where)
-        for name, tensor in sorted(found, key=lambda pair: pair[0])
+        for name, tensor in sorted(found, key=lambda pair: (natural(pair[0]), pair[0]))
     }
 
 

@@ -9,6 +9,9 @@ the pairs, almost all of which are wrong, and each is weighed by its separation.
 A matching confirms the signals that it was made from, so each signal's separation is measured on
 the matching of all the others (co-training, Blum & Mitchell 1998), and the estimates are drawn
 towards a prior, what the signals were worth on networks with known answers.
+
+Where several signals that see different things match all pairs alike, each by itself, there is
+nothing to be learned: by accident only one matching in K! is another one's.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,8 +22,9 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpBank
 from unshuffle.grouping.matching import Pairs
+from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.grouping.resemblance import resemblance, template
-from unshuffle.grouping.signals import SIGNALS, Clues, Scores, ratio
+from unshuffle.grouping.signals import SIGNALS, Clues, Scores
 from unshuffle.pieces.clock import OutOfTimeError
 
 
@@ -63,7 +67,7 @@ def fuse(
     """
     by = clues.by
     itself = np.eye(*_shape(clues.layers), dtype=bool) if square else None
-    by_ratio = ratio(clues)
+    by_ratio = SIGNALS["ratio"].of(clues)
     if itself is None:
         decisive = _by_ratio_alone(by_ratio, by.decisive)
         if decisive is not None:
@@ -74,32 +78,55 @@ def fuse(
         return Fusion(nothing, match(nothing), {})
     followers = _followers(clues)
     names = [*fixed, *followers]
-    separations = worth = np.array([by.worth[name] for name in names])
     signals = np.empty((len(names), *by_ratio.shape))
     for at, values in enumerate(fixed.values()):
         signals[at] = values
     known = len(fixed)
+    agreed = _agreed(fixed, match, by) if itself is None else None
     del fixed, values  # with thousands of layers each signal takes 50 MB
-    room = np.empty_like(signals)
-    white = _uncorrelated(signals[:known], room[:known])
-    pairs = match(np.tensordot(worth[:known], white, 1))
-    for _ in range(by.rounds):
-        if clues.clock.out:
-            break
-        for at, score in enumerate(followers.values(), known):
-            signals[at] = _standardised(score(clues.layers, pairs), itself)
-        white = _uncorrelated(signals, room)
-        separations = _separations(white, separations, match, worth, by.prior_pairs)
-        before, pairs = pairs, match(np.tensordot(separations, white, 1))
-        if np.array_equal(pairs, before):
-            break
-
-    separations = separations[: len(white)]
+    if agreed is None:
+        worth = np.array([by.worth[name] for name in names])
+        white, separations, pairs = _taught(
+            clues, signals, followers, match, known=known, worth=worth, itself=itself
+        )
+    else:
+        white, pairs = _uncorrelated(signals[:known], np.empty_like(signals[:known])), agreed
+        separations = np.maximum(white[:, *pairs.T].mean(axis=1), 0.0)
     log_odds = np.tensordot(separations, white, 1) - separations @ separations / 2
     log_odds -= np.log(max(len(pairs), 2))
     if itself is not None:
         log_odds[itself] = log_odds.min()
     return Fusion(log_odds, pairs, dict(zip(names, separations.tolist(), strict=False)))
+
+
+def _taught(
+    clues: Clues,
+    signals: Scores,
+    followers: Mapping[str, Callable[[Pairs], Scores]],
+    match: Callable[[Scores], Pairs],
+    *,
+    known: int,
+    worth: NDArray[np.float64],
+    itself: NDArray[np.bool_] | None,
+) -> tuple[Scores, NDArray[np.float64], Pairs]:
+    """What self-training comes to: signals made uncorrelated, their separations, the matching.
+
+    The first so many signals are known; the followers write theirs behind them.
+    """
+    separations, room = worth, np.empty_like(signals)
+    white = _uncorrelated(signals[:known], room[:known])
+    pairs = match(np.tensordot(worth[:known], white, 1))
+    for _ in range(clues.by.rounds):
+        if clues.clock.out:
+            break
+        for at, score in enumerate(followers.values(), known):
+            signals[at] = _standardised(score(pairs), itself)
+        white = _uncorrelated(signals, room)
+        separations = _separations(white, separations, match, worth, clues.by.prior_pairs)
+        before, pairs = pairs, match(np.tensordot(separations, white, 1))
+        if np.array_equal(pairs, before):
+            break
+    return white, separations[: len(white)], pairs
 
 
 def _fixed(clues: Clues, by_ratio: Scores, itself: NDArray[np.bool_] | None) -> dict[str, Scores]:
@@ -116,10 +143,23 @@ def _fixed(clues: Clues, by_ratio: Scores, itself: NDArray[np.bool_] | None) -> 
                 and name != "ratio"
                 and (clues.has_record or not signal.needs_record)
             ):
-                fixed[name] = _standardised(signal.score(clues), itself)
+                fixed[name] = _standardised(signal.of(clues), itself)
     except OutOfTimeError:
         fixed = {"ratio": fixed["ratio"]}
     return {name: values for name, values in fixed.items() if values.any()}
+
+
+def _agreed(
+    fixed: Mapping[str, Scores], match: Callable[[Scores], Pairs], by: GroupingParameters
+) -> Pairs | None:
+    """The matching of which several signals are sure, each by itself; None where there is none."""
+    matchings = [match(fixed[name]) for name in by.witnesses if name in fixed]
+    if not matchings or len({*next(iter(fixed.values())).shape}) > 1:
+        return None
+    votes = [sum(np.array_equal(one, other) for other in matchings) for one in matchings]
+    first = int(np.argmax(votes))
+    enough = votes[first] >= by.agreeing and len(matchings[first]) >= by.least_agreed
+    return matchings[first] if enough else None
 
 
 def _separations(
@@ -141,11 +181,17 @@ def _separations(
     return positive
 
 
-def _followers(clues: Clues) -> dict[str, Callable[[MlpBank, Pairs], Scores]]:
+def _followers(clues: Clues) -> dict[str, Callable[[Pairs], Scores]]:
     """Signals that follow from a matching."""
-    if min(_shape(clues.layers)) > clues.by.resemblance_blocks:
-        return {"template": template}
-    return {"resemblance": resemblance, "template": template}
+    layers = clues.layers
+    if min(_shape(layers)) > clues.by.resemblance_blocks:
+        return {"template": lambda pairs: template(layers, pairs)}
+
+    def remembered(name: str, score: Callable[[MlpBank, Pairs], Scores]) -> Callable[..., Scores]:
+        return lambda pairs: clues.once((name, pairs.tobytes()), lambda: score(layers, pairs))
+
+    followers = {"resemblance": resemblance, "template": template}
+    return {name: remembered(name, score) for name, score in followers.items()}
 
 
 def _by_ratio_alone(scores: Scores, decisive: float) -> Fusion | None:

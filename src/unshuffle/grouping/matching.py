@@ -31,6 +31,30 @@ def optimal_matching(scores: Scores) -> Pairs:
     return np.column_stack([inp, partner[inp]]).astype(np.intp)
 
 
+def normalised(logs: Scores, normalisations: int) -> list[Scores]:
+    """Make a square matrix doubly stochastic, step by step (Sinkhorn 1967).
+
+    Parameters
+    ----------
+    logs
+        Logarithms of the weights, shape (n, n), finite.
+    normalisations
+        Normalisations of the rows, each followed by one of the columns; at least one.
+
+    Returns
+    -------
+    list[Scores]
+        The logarithms after each normalisation, of which the last are the result.
+    """
+    trail = []
+    for step in range(2 * normalisations):
+        axis = 1 - step % 2
+        highest = logs.max(axis=axis, keepdims=True)
+        logs = logs - (highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True)))
+        trail.append(logs)
+    return trail
+
+
 def greedy_matching(scores: Scores) -> Pairs:
     """Match the best pair, then the best of what is left, and so on; ties go by index."""
     matched: list[tuple[int, int]] = []

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
@@ -141,6 +141,7 @@ def pair(
     activation: str | Activation = RELU,
     clock: Clock | None = None,
     by: GroupingParameters | None = None,
+    of_weights: dict[Hashable, Scores] | None = None,
 ) -> Pairing:
     """Find which inp layer belongs to which out layer.
 
@@ -163,6 +164,9 @@ def pair(
         Ends the fusion with the signals that there was time for.
     by
         What steers signals and their fusion.
+    of_weights
+        Scores that follow from the weights alone, from earlier pairings of the same layers with
+        other activations; what is worked out is added to them.
 
     Raises
     ------
@@ -185,9 +189,15 @@ def pair(
     if anatomy.widths:
 
         def pair_one(part: Anatomy) -> Pairing:
-            kinds = {"signal": signal, "matching": matching}
             return pair(
-                pile, records, **kinds, anatomy=part, activation=activation, clock=clock, by=by
+                pile,
+                records,
+                signal=signal,
+                matching=matching,
+                anatomy=part,
+                activation=activation,
+                clock=clock,
+                by=by,
             )
 
         return _joined(pile, anatomy, [pair_one(part) for part in anatomy.by_width(pile)])
@@ -198,6 +208,7 @@ def pair(
         records.predicted() if records is not None else None,
         clock or Clock(),
         by or GroupingParameters(),
+        {} if of_weights is None else of_weights,
     )
     match = match_sets
     if anatomy.interchangeable:

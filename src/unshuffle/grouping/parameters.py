@@ -43,6 +43,12 @@ class GroupingParameters:
     resemblance_blocks
         Blocks beyond which only the template speaks for the matched pairs: resemblance takes time
         that grows with their cube.
+    witnesses
+        Signals each of which sees something of its own.
+    agreeing
+        Of these, how many must match all pairs alike for that matching to be beyond doubt.
+    least_agreed
+        Pairs from which on such an agreement is no accident.
     decisive
         Spreads of the wrong pairs' ratios between the best of them and the worst true one, from
         which on no other evidence is gathered: wrong ratios do not reach so far in the zoo.
@@ -57,4 +63,13 @@ class GroupingParameters:
     prior_pairs: int = 24
     rounds: int = 8
     resemblance_blocks: int = 128
+    witnesses: tuple[str, ...] = (
+        "trace",
+        "log-norm",
+        "squared-cosine",
+        "hidden-gram",
+        "first-order",
+    )
+    agreeing: int = 3
+    least_agreed: int = 6
     decisive: float = 3.0

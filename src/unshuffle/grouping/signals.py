@@ -5,7 +5,7 @@ inp layer i and out layer j belong together. Most see the weights only; some nee
 Each names its source and says what it sees; all pairs are scored at once by matrix products.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -39,6 +39,9 @@ class Clues:
         The time that there is; a signal that takes long ends with it.
     by
         What steers signals and their fusion.
+    of_weights
+        Scores that follow from the weights alone, as far as they have been worked out. Clues of the
+        same layers share them, whatever the activation and the last layer.
     """
 
     layers: MlpBank
@@ -46,6 +49,13 @@ class Clues:
     records: Records | None = None
     clock: Clock = field(default_factory=Clock)
     by: GroupingParameters = field(default_factory=GroupingParameters)
+    of_weights: dict[Hashable, Scores] = field(default_factory=dict)
+
+    def once(self, key: Hashable, score: Callable[[], Scores]) -> Scores:
+        """Scores that follow from the weights alone, which are worked out at most once."""
+        if key not in self.of_weights:
+            self.of_weights[key] = score()
+        return self.of_weights[key]
 
     @property
     def has_record(self) -> bool:
@@ -93,7 +103,10 @@ class Clues:
         variances = np.empty_like(covariances)
         for i, hidden in enumerate(self.activations(x)):
             covariances[i] = np.tensordot(reads, residual.T @ hidden, 2)
-            squares = np.einsum("rh,rh->r", flat @ (hidden.T @ hidden), flat)
+            if len(flat) < hidden.shape[1]:  # to run the effects takes less than their Gram matrix
+                squares = np.square(hidden @ flat.T).sum(axis=0)
+            else:
+                squares = np.einsum("rh,rh->r", flat @ (hidden.T @ hidden), flat)
             variances[i] = squares.reshape(reads.shape[:2]).sum(axis=1)
         return covariances, variances, float(np.linalg.norm(residual))
 
@@ -122,9 +135,15 @@ class Signal:
     source: str
     needs_record: bool = False
 
+    def of(self, clues: Clues) -> Scores:
+        """Its scores; those that need no record are worked out once for the same layers."""
+        if self.needs_record:
+            return self.score(clues)
+        return clues.once(self.name, lambda: self.score(clues))
+
     def checked(self, clues: Clues) -> Scores:
         """Its scores; `UsageError` if they are no finite numbers of shape (I, J)."""
-        scores = np.asarray(self.score(clues))
+        scores = np.asarray(self.of(clues))
         shape = len(clues.layers.inp_weight), len(clues.layers.out_weight)
         if scores.shape != shape or scores.dtype.kind not in "fiu" or not np.isfinite(scores).all():
             found = f"an array of {scores.dtype} of shape {scores.shape}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.network import mean_square
-from unshuffle.grouping.matching import optimal_matching
+from unshuffle.grouping.matching import normalised, optimal_matching
 from unshuffle.lab.approach import Order, Task
 from unshuffle.oracle.workers import stop_if_asked
 from unshuffle.pieces.pile import Floats
@@ -86,8 +86,8 @@ def soft_error_gradient(
 
     Scores and gradient have the shape (places, blocks); the scores are divided by the temperature.
     """
-    logs, trail = sinkhorn(scores / temperature, by.normalisations)
-    weights = np.exp(logs)
+    trail = normalised(scores / temperature, by.normalisations)
+    weights = np.exp(trail[-1])
     x = records.inputs.astype(np.float64)
     blocks, last = network.blocks.astype(np.float64), network.last.astype(np.float64)
     count = len(blocks)
@@ -106,19 +106,6 @@ def soft_error_gradient(
         g = g + np.tensordot(weights[t], np.stack(through), 1)
     gradient = sinkhorn_adjoint(by_weight * weights, trail) / temperature
     return mean_square(residual), gradient
-
-
-def sinkhorn(
-    logs: Matrix, normalisations: int = LEARNING.normalisations
-) -> tuple[Matrix, list[Matrix]]:
-    """Logarithms of a doubly stochastic matrix, and those on the way, which its adjoint needs."""
-    trail = []
-    for step in range(2 * normalisations):
-        axis = 1 - step % 2
-        highest = logs.max(axis=axis, keepdims=True)
-        logs = logs - (highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True)))
-        trail.append(logs)
-    return logs, trail
 
 
 def sinkhorn_adjoint(g: Matrix, trail: list[Matrix]) -> Matrix:

@@ -20,7 +20,7 @@ def begin(bench: Workbench, rng: np.random.Generator) -> State:
     """The state before the first round."""
     grouped = bench.problem(0).grouped
     best = Found(0, grouped, np.inf)
-    rows = min(bench.asked_rows or bench.rows_for(bench.by.quick), len(bench.known))
+    rows = bench.rows_to_begin(bench.by.quick)
     step = Step("", np.empty(0), False, grouped, np.inf, rows)
     return State(best, rows, rng.bit_generator.state, step)
 

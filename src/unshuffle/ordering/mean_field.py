@@ -12,22 +12,21 @@ probabilities.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from math import erf, sqrt
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.network import Network, mean_square
+from unshuffle.blocks.normal import normal_cdf, robust_spread
 from unshuffle.files.schema import OrInfinite
+from unshuffle.grouping.matching import normalised
 from unshuffle.ordering.brackets import borda, bracket_effects, pairs, sides
 from unshuffle.ordering.judge import Doubles, Judge
 from unshuffle.ordering.population import IMPOSSIBLE, Distribution, slot_odds
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.regression import Fit, RidgeParameters, fit
 from unshuffle.pieces.pile import Floats
-
-# Standard deviation of a Gaussian, in median absolute deviations.
-SPREAD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class MeanField:
         """The beginning, around the places of a distribution, with a wide spread."""
         spreads = np.full(len(belief.places), by.wide * len(belief.places))
         partners = tuple(
-            balanced(_impossible(each, odds), by.normalisations)
+            _balanced(each, odds, by)
             for each, odds in zip(belief.partners, _odds(belief, problem), strict=True)
         )
         return cls(replace(belief, spreads=spreads, partners=partners))
@@ -102,9 +101,8 @@ class MeanField:
         self, problem: Problem, rng: np.random.Generator, by: MeanFieldParameters
     ) -> "MeanField":
         """Take one step, on rows that are drawn for it."""
-        known, belief = problem.known, self.belief
-        rows = min(-(-by.equations // known.outputs), len(known))
-        judge = problem.judge(known.take(np.sort(rng.choice(len(known), size=rows, replace=False))))
+        belief = self.belief
+        judge = problem.judge(problem.drawn(by.equations, rng))
         noise = belief.spreads * rng.standard_normal(len(belief.places))
         looks = [_Look.at(problem, judge, belief, each, by) for each in (noise, -noise)]
         before = (looks[0].sides + looks[1].sides) / 2
@@ -114,7 +112,7 @@ class MeanField:
         )
         residual = residual + orders @ (mean - before).astype(orders.dtype)
         widths = by.trust * np.sqrt(np.maximum(0.25 - np.square(mean), by.least))
-        chances = np.concatenate([np.empty(0), *(p[mask] for *_, p, mask in _slots(belief, by))])
+        chances = np.concatenate([np.empty(0), *(lot.chances for lot in _lots(belief, by))])
         doubts = np.sqrt(np.maximum(chances * (1 - chances), by.rare / len(belief.places)))
         effects = np.concatenate([orders, slots], axis=1)
         effects *= np.concatenate([widths, doubts]).astype(effects.dtype)
@@ -153,7 +151,8 @@ class _Look:
         centre = belief.likeliest(order)
         network = Network(problem.bank.mixed(centre, belief.mixtures(order)), problem.ends)
         residual = np.empty(judge.predictions.shape[::-1], judge.inputs.dtype)
-        count = sum(int(mask.sum()) for *_, mask in _slots(belief, by))
+        lots = [*_lots(belief, by)]
+        count = sum(len(lot.chances) for lot in lots)
         orders = np.empty((*residual.shape, len(order) * (len(order) - 1) // 2), residual.dtype)
         slots = np.empty((*residual.shape, count), residual.dtype)
 
@@ -163,14 +162,14 @@ class _Look:
             residual[:, part] = (problem.ends.leave(states[-1]) - judge.predictions[part]).T
             orders[:, part] = bracket_effects(states, adjoints, places)
             done = 0
-            for role, pieces, _, mask in _slots(belief, by):
+            for lot in lots:
                 lent = centre.copy()
-                lent[:, role] = pieces
+                lent[:, lot.role] = lot.pieces
                 others = problem.bank.take(lent)
-                for block in np.flatnonzero(mask.any(axis=1)):
+                for block in np.flatnonzero(lot.matters.any(axis=1)):
                     t = places[block]
-                    steps = network.blocks.replaced(t, role, others, states[t], adjoints[t + 1])
-                    steps = steps[:, mask[block]].transpose(2, 0, 1)
+                    steps = network.blocks.replaced(t, lot.role, others, states[t], adjoints[t + 1])
+                    steps = steps[:, lot.matters[block]].transpose(2, 0, 1)
                     slots[:, part, done : done + steps.shape[2]] = steps
                     done += steps.shape[2]
 
@@ -180,34 +179,28 @@ class _Look:
         return cls(parts, sides(places), mean_square(flat))
 
 
-def balanced(logs: Doubles, normalisations: int) -> Doubles:
-    """The doubly stochastic matrix that Sinkhorn's iteration (1967) makes of logarithms."""
-    for step in range(2 * normalisations):
-        axis = 1 - step % 2
-        highest = logs.max(axis=axis, keepdims=True)
-        logs = logs - (highest + np.log(np.exp(logs - highest).sum(axis=axis, keepdims=True)))
-    return np.exp(logs)
+@dataclass(frozen=True, eq=False)
+class _Lot:
+    """All pieces that lay in one role of a set, in the slots of all blocks of one of its roles."""
+
+    number: int  # of the set
+    role: int
+    pieces: NDArray[np.intp]  # shape (K,)
+    part: tuple[slice, slice]  # where they stand in the probabilities of the set
+    chances: Doubles  # of those that matter
+    matters: NDArray[np.bool_]  # shape (K, K): by block and piece, whether a regression looks at it
 
 
-def _part(role: int, source: int, length: int) -> tuple[slice, slice]:
-    """Where the pieces of a role stand, by number in its set, in the slots of another."""
-    return slice(role * length, (role + 1) * length), slice(source * length, (source + 1) * length)
-
-
-def _slots(
-    belief: Distribution, by: MeanFieldParameters
-) -> Iterator[tuple[int, NDArray[np.intp], Doubles, NDArray[np.bool_]]]:
-    """Roles, pieces for them, the chance of each piece in each block, and whether it matters."""
+def _lots(belief: Distribution, by: MeanFieldParameters) -> Iterator[_Lot]:
+    """What lies in which slots, set by set."""
     length = len(belief.places)
-    for roles, partners in zip(belief.sets, belief.partners, strict=True):
-        for r, role in enumerate(roles):
-            for s, source in enumerate(roles):
-                rows, columns = (
-                    slice(r * length, (r + 1) * length),
-                    slice(s * length, (s + 1) * length),
-                )
-                chances = partners[rows, columns]
-                yield role, belief.pieces[:, source], chances, chances > by.impossible
+    at = [slice(first, first + length) for first in range(0, belief.pieces.size, length)]
+    for number, (roles, partners) in enumerate(zip(belief.sets, belief.partners, strict=True)):
+        for (r, role), (s, source) in product(enumerate(roles), repeat=2):
+            chances = partners[at[r], at[s]]
+            matters = chances > by.impossible
+            pieces = belief.pieces[:, source]
+            yield _Lot(number, role, pieces, (at[r], at[s]), chances[matters], matters)
 
 
 def _expected_sides(belief: Distribution) -> Doubles:
@@ -215,7 +208,7 @@ def _expected_sides(belief: Distribution) -> Doubles:
     first, second = pairs(len(belief.places))
     apart = belief.places[second] - belief.places[first]
     apart /= np.sqrt(np.square(belief.spreads[first]) + np.square(belief.spreads[second]))
-    return np.array([erf(each / sqrt(2)) / 2 for each in apart.tolist()])
+    return (normal_cdf(apart) - 0.5).astype(np.float64)
 
 
 def extrinsic(
@@ -237,7 +230,7 @@ def _messages(found: Fit, chances: Doubles, doubts: Doubles, orders: int) -> Dou
     )
     if len(seen):  # most pieces are in other slots, so most of these are noise around nothing
         scores = seen / np.sqrt(variance)
-        variance *= np.square(SPREAD * np.median(np.abs(scores - np.median(scores))))
+        variance *= np.square(robust_spread(scores))
     messages: Doubles = (seen - 0.5) / np.maximum(variance, 1e-12)
     return messages
 
@@ -246,32 +239,24 @@ def _informed(
     belief: Distribution, problem: Problem, messages: Doubles, by: MeanFieldParameters
 ) -> tuple[Doubles, ...]:
     """Probabilities of pieces after messages about those that matter, set by set."""
-    length, done = len(belief.places), 0
-    informed = []
-    odds = _odds(belief, problem)
-    slots = _slots(belief, by)
-    for roles, partners, known in zip(belief.sets, belief.partners, odds, strict=True):
-        logs = np.log(np.maximum(partners, 1e-300))  # what is left out of the regression stays
-        for r in range(len(roles)):
-            for s in range(len(roles)):
-                *_, mask = next(slots)
-                count = int(mask.sum())
-                rows, columns = (
-                    slice(r * length, (r + 1) * length),
-                    slice(s * length, (s + 1) * length),
-                )
-                part = logs[rows, columns]
-                part[mask] = messages[done : done + count] + known[rows, columns][mask]
-                done += count
-        new = balanced(_impossible(partners, logs), by.normalisations)
-        informed.append((1 - by.learning) * partners + by.learning * new)
-    return tuple(informed)
+    done, odds = 0, _odds(belief, problem)
+    logs = [np.log(np.maximum(each, 1e-300)) for each in belief.partners]
+    for lot in _lots(belief, by):  # what is left out of the regression stays
+        told = messages[done : done + len(lot.chances)]
+        done += len(told)
+        logs[lot.number][lot.part][lot.matters] = told + odds[lot.number][lot.part][lot.matters]
+    return tuple(
+        (1 - by.learning) * partners + by.learning * _balanced(partners, each, by)
+        for partners, each in zip(belief.partners, logs, strict=True)
+    )
 
 
 def _odds(belief: Distribution, problem: Problem) -> list[Doubles]:
     return [slot_odds(belief.pieces, roles, problem.evidence) for roles in belief.sets]
 
 
-def _impossible(partners: Doubles, logs: Doubles) -> Doubles:
-    """Logarithms with those of what cannot be so low that nothing is left of them."""
-    return np.where(partners > 0, np.maximum(logs, IMPOSSIBLE), IMPOSSIBLE)
+def _balanced(partners: Doubles, logs: Doubles, by: MeanFieldParameters) -> Doubles:
+    """The doubly stochastic matrix of logarithms, in which nothing is left of what cannot be."""
+    possible = np.where(partners > 0, np.maximum(logs, IMPOSSIBLE), IMPOSSIBLE)
+    balanced: Doubles = np.exp(normalised(possible, by.normalisations)[-1])
+    return balanced

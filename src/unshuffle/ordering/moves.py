@@ -5,6 +5,7 @@ one class: of one role or of two, in two blocks or in one. Roles that the eviden
 unit, are swapped between two blocks together too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -99,8 +100,7 @@ class Moves:
             if self.first_role[move] == NO_ROLE:
                 made = shifted(made, a, b)
             else:
-                one, other = self._slots(made, move)
-                made[a, one], made[b, other] = made[b, other], made[a, one]
+                made = exchange(made, a, b, *self._slots(made, move))
         return made
 
     def _slots(self, arrangement: Arrangement, move: int) -> tuple[list[int], list[int]]:
@@ -128,6 +128,19 @@ def shifted(arrangement: Arrangement, source: int, target: int) -> Arrangement:
     return np.insert(rest, target, arrangement[source], axis=0)
 
 
+def exchange(
+    arrangement: Arrangement,
+    a: int | Indices,
+    b: int | Indices,
+    one: int | Sequence[int],
+    other: int | Sequence[int],
+) -> Arrangement:
+    """The arrangement after place a, in one role or several, and place b, in another, exchanged."""
+    made = arrangement.copy()
+    made[a, one], made[b, other] = arrangement[b, other], arrangement[a, one]
+    return made
+
+
 def neighbours(arrangement: Arrangement, evidence: Evidence) -> Indices:
     """What all shifts, and the swaps that cost few log-odds, make of an arrangement.
 
@@ -139,8 +152,7 @@ def neighbours(arrangement: Arrangement, evidence: Evidence) -> Indices:
     least = evidence.value(arrangement) - length
     for each in evidence.tied(roles) if roles > 1 else ():
         for a, b in combinations(range(length), 2):
-            swapped = arrangement.copy()
-            swapped[a, each], swapped[b, each] = arrangement[b, each], arrangement[a, each]
+            swapped = exchange(arrangement, a, b, each, each)
             if evidence.value(swapped) > least:
                 made.append(swapped)
     return np.array(made, np.intp).reshape(-1, length, roles)
@@ -204,8 +216,7 @@ def turn_moves(judge: Judge, at: Linearization, evidence: Evidence) -> Moves:
     places = np.arange(len(arrangement))
     moves = _no_moves(len(at.residual), at.residual.dtype)
     for one, other in judge.bank.kind.turns():
-        turned = arrangement.copy()
-        turned[:, [one, other]] = turned[:, [other, one]]
+        turned = exchange(arrangement, places, places, one, other)
         first, second = (np.full(len(places), role, np.intp) for role in (one, other))
         effects = replacement_effects(judge, at, places.tolist(), turned)
         gains = evidence.of(turned) - evidence.of(arrangement)

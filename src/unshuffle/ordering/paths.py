@@ -8,6 +8,7 @@ path either end may come first: the record has to tell.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
@@ -19,23 +20,40 @@ from unshuffle.ordering.seriation import leading, likeness, off_diagonal
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 
-MOST_PATHS = 5  # of which all directions are tried; the others begin where the first begin
 
-MOVED = 3  # blocks that are moved together, at most
-LEAST_GAIN = 1e-9  # of similarity, below which a change is rounding
+@dataclass(frozen=True)
+class PathParameters:
+    """Numbers that steer paths.
+
+    Parameters
+    ----------
+    turned
+        Paths of which all directions are tried; all others run in the direction of the last.
+    moved
+        Blocks that are moved together, at most.
+    least_gain
+        Similarity below which a change is rounding.
+    """
+
+    turned: int = 5
+    moved: int = 3
+    least_gain: float = 1e-9
+
+
+STANDARD = PathParameters()
 
 Similarity = NDArray[np.float64]  # shape (blocks, blocks)
 
 
-def path_arrangements(problem: Problem) -> list[Arrangement]:
+def path_arrangements(problem: Problem, by: PathParameters = STANDARD) -> list[Arrangement]:
     """The grouped pieces along their paths, in all directions."""
     grouped, evidence = problem.grouped, problem.evidence
     length, roles = grouped.shape
     if length < 3 or problem.bank.kind.edges:
         return []
-    paths = [(part, best_path(_similarity(problem, part))) for part in evidence.parts(roles)]
+    paths = [(part, best_path(_similarity(problem, part), by)) for part in evidence.parts(roles)]
     found = []
-    for turned in product((False, True), repeat=min(len(paths), MOST_PATHS)):
+    for turned in product((False, True), repeat=min(len(paths), by.turned)):
         made = grouped.copy()
         for k, (part, path) in enumerate(paths):
             backward = turned[min(k, len(turned) - 1)]
@@ -67,7 +85,7 @@ def _view(face: Face) -> Floats:
     return off_diagonal(face.units @ face.units.transpose(0, 2, 1))
 
 
-def best_path(similarity: Similarity) -> NDArray[np.intp]:
+def best_path(similarity: Similarity, by: PathParameters = STANDARD) -> NDArray[np.intp]:
     """A path through all blocks of large similarity of neighbours.
 
     From the order of the leading eigenvector (Atkins, Boman & Hendrickson 1998), parts are reversed
@@ -75,19 +93,19 @@ def best_path(similarity: Similarity) -> NDArray[np.intp]:
     """
     path = np.argsort(leading(similarity), kind="stable")
     while True:
-        better = max(_changed(path), key=lambda one: _value(similarity, one))
-        if not _value(similarity, better) > _value(similarity, path) + LEAST_GAIN:
+        better = max(_changed(path, by.moved), key=lambda one: _value(similarity, one))
+        if not _value(similarity, better) > _value(similarity, path) + by.least_gain:
             return path
         path = better
 
 
-def _changed(path: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+def _changed(path: NDArray[np.intp], moved: int) -> Iterator[NDArray[np.intp]]:
     """The path with each part reversed, and each part of few blocks moved anywhere."""
     length = len(path)
     for a, b in combinations(range(length + 1), 2):
         rest, part = np.concatenate([path[:a], path[b:]]), path[a:b]
         yield np.insert(rest, a, part[::-1])
-        for at in range(len(rest) + 1) if b - a <= MOVED else (0, len(rest)):
+        for at in range(len(rest) + 1) if b - a <= moved else (0, len(rest)):
             yield np.insert(rest, at, part)
             yield np.insert(rest, at, part[::-1])
 

@@ -243,10 +243,7 @@ class Population:
         per_block = by.samples if first.doubt > by.doubt else by.samples_of_orders
         count = -(-per_block * len(first.places) // len(self.distributions))
         samples = np.concatenate([each.sample(count, rng) for each in self.distributions])
-        known = problem.known
-        rows = min(-(-by.predictions // known.outputs), len(known))
-        drawn = known.take(np.sort(rng.choice(len(known), size=rows, replace=False)))
-        few = problem.judge(drawn, by.judge)
+        few = problem.judge(problem.drawn(by.predictions, rng), by.judge)
         none = few.run(first.pieces[:0])
         errors = few.errors(none, first.arranged(samples))
         elite = np.argsort(errors, kind="stable")[

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from unshuffle.blocks.bank import Bank
+from unshuffle.blocks.normal import robust_spread
 from unshuffle.ordering.judge import Doubles
 from unshuffle.ordering.linearization import shifts
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
-
-# Standard deviation of a Gaussian, in median absolute deviations.
-SPREAD = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +48,7 @@ def precedence(bank: Bank, arrangement: Arrangement, first: Floats) -> Precedenc
     log_odds = np.zeros_like(ratios)
     if np.isfinite(ratios).all() and len(neighbours):
         mean = np.median(neighbours)
-        deviation = SPREAD * np.median(np.abs(neighbours - mean))
+        deviation = robust_spread(neighbours)
         if deviation > 0:
             log_odds = 2 * mean / deviation**2 * np.triu(ratios, 1)
     return Precedence(arrangement, log_odds - log_odds.T)

@@ -1,6 +1,6 @@
 """What is to be ordered: the pieces of a pile as a bank, evidence on them, and the record."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,10 +14,24 @@ from unshuffle.ordering.judge import Judge, JudgeParameters
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.records import Records
 
-# Outputs of a row up to which each is an equation of its own; of more, random projections are.
-MOST_OUTPUTS = 32
-# Projections of a row at least, and of all rows of a record together.
-LEAST_PROJECTIONS, EQUATIONS = 16, 256
+
+@dataclass(frozen=True)
+class SketchParameters:
+    """Numbers that steer how many equations a row is.
+
+    Parameters
+    ----------
+    most_outputs
+        Outputs of a row up to which each is an equation; of more, random projections are.
+    projections
+        Projections of a row, at least.
+    equations
+        Projections of all rows together, at least.
+    """
+
+    most_outputs: int = 32
+    projections: int = 16
+    equations: int = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +44,7 @@ class Problem:
     evidence: Evidence  # on which pieces share a block
     records: Records  # all rows; seeds look at those without predictions too
     start: Arrangement | None = None  # from an earlier search, to try before any other
+    sketching: SketchParameters = field(default_factory=SketchParameters)
 
     @cached_property
     def known(self) -> Records:
@@ -39,6 +54,12 @@ class Problem:
     def network(self, arrangement: Arrangement) -> Network:
         """The network of an arrangement."""
         return Network(self.bank.take(arrangement), self.ends)
+
+    def drawn(self, equations: int, rng: np.random.Generator) -> Records:
+        """Rows with predictions, drawn anew, that make so many equations."""
+        known = self.known
+        rows = rng.choice(len(known), size=known.rows_for(equations), replace=False)
+        return known.take(np.sort(rows))
 
     def judge(self, records: Records, by: JudgeParameters | None = None) -> Judge:
         """A judge of arrangements on some rows."""
@@ -51,10 +72,10 @@ class Problem:
         A search works on the sketch, and so does what weighs its rivals; the final word is had by
         all outputs.
         """
-        outputs, rows = self.known.outputs, len(self.known)
-        if outputs <= MOST_OUTPUTS:
+        outputs, rows, by = self.known.outputs, len(self.known), self.sketching
+        if outputs <= by.most_outputs:
             return self
-        count = min(outputs, max(LEAST_PROJECTIONS, -(-EQUATIONS // max(rows, 1))))
+        count = min(outputs, max(by.projections, -(-by.equations // max(rows, 1))))
         probes = np.random.default_rng(0).normal(size=(count, outputs)) / np.sqrt(outputs)
         ends = Projected(self.ends, probes)
         records = replace(self.records, predictions=ends.of(self.records.predictions), targets=None)

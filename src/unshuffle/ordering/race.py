@@ -1,11 +1,18 @@
 """The race: mean-field searches and populations, for each problem, take turns."""
 
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from dataclasses import replace
 from itertools import count, takewhile
 
 import numpy as np
 
-from unshuffle.ordering.attempts import better, convincing, descended, on_rows, reported
+from unshuffle.ordering.attempts import (
+    better,
+    convincing,
+    descended,
+    far_on_many_rows,
+    reported,
+)
 from unshuffle.ordering.mean_field import MeanField
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.state import Contender, Descent, Found, Race, State
@@ -14,42 +21,22 @@ from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.blueprint import Arrangement
 
 
-@dataclass(frozen=True)
-class Distributions:
-    """Draw distributions over arrangements in, for each problem, until one leads near.
+class Distributions(ABC):
+    """Draw distributions over arrangements in, until one leads near.
 
-    Each problem has mean-field searches, then populations. Before those of the right problem have
-    been drawn in, a wrong activation may well fit better. The likeliest problem begins; each of the
-    others begins when those before it have had their chance. So the others cost nothing where the
-    likeliest soon succeeds. A stage alone has mean-field searches of the best problem only: near
-    the answer, and far from it before anything long is begun.
+    The likeliest problem begins. It has mean-field searches, and populations where these follow.
     """
 
     name: str
-    near: bool
-    alone: bool
 
+    @abstractmethod
     def wanted(self, state: State, bench: Workbench) -> bool:
-        """Once for these rows, near the answer or far from it."""
-        here = bench.near(state.best.error) == self.near
-        if self.name in state.ended or not here:
-            return False
-        if not self.alone:
-            return bench.goes_on(state)
-        some = bench.by.mean_field.searches > 0
-        if self.near:
-            return some and bench.goes_on(state)
-        many = bench.equations(len(bench.known)) >= bench.by.many
-        return some and many and "polish" in state.ended and bench.large(state.rows)
+        """Whether its turn has come, where no stage is under way."""
 
     def advance(self, state: State, bench: Workbench) -> State:
         """Take one step of one contender: of a field, a population, or a descent from these."""
         if not state.stage:
-            if self.alone and not self.near:
-                state = on_rows(state, bench, max(state.rows, bench.rows_for(bench.by.many)))
-                if state.best.alternative:  # an early fit far from the record says nothing
-                    first = bench.judged(0, state.rows, bench.problem(0).grouped)
-                    state = replace(state, best=first)
+            state = self._prepared(state, bench)
             likeliest = Contender(state.best.alternative)
             return replace(state, stage=self.name, race=Race((likeliest,)))
         race = state.race
@@ -63,11 +50,7 @@ class Distributions:
             racer, step = _field_step(racer, state, rng, bench)
         else:
             racer, step = _generation(racer, state, rng, bench)
-        searches = (
-            racer.fields < bench.by.mean_field.searches
-            or (racer.field or racer.descent) is not None
-        )
-        racer = replace(racer, ended=racer.ended or (self.alone and not searches))
+        racer = replace(racer, ended=racer.ended or self._over(racer, bench))
         contenders = (*race.contenders[: race.turn], racer, *race.contenders[race.turn + 1 :])
         race = Race(contenders, race.turn, race.taken + 1)
         # Only the likeliest problem is believed where its error is but a little lower.
@@ -77,19 +60,25 @@ class Distributions:
             return self._ended(state, (racer,), bench)
         return state
 
+    def _prepared(self, state: State, bench: Workbench) -> State:
+        """The state in which it begins."""
+        return state
+
+    def _over(self, racer: Contender, bench: Workbench) -> bool:
+        """Whether nothing is to follow for a contender."""
+        return False
+
+    def _joining(self, contenders: tuple[Contender, ...], bench: Workbench) -> list[Contender]:
+        """The problem that begins beside others, if there is one."""
+        return []
+
     def _next_turn(self, state: State, bench: Workbench) -> State:
         """Whose turn it is next; after all have had theirs another may begin."""
         race = state.race
         if race.turn + 1 < len(race.contenders):
             return replace(state, race=replace(race, turn=race.turn + 1, taken=0))
         contenders = race.contenders
-        head_start = bench.by.population.head_start
-        chances = (each.ended or each.generations > head_start for each in contenders)
-        if not self.alone and all(chances):
-            begun = {each.alternative for each in contenders}
-            new = next(number for number in count() if number not in begun)
-            if bench.has(new):
-                contenders = (*contenders, Contender(new))
+        contenders = (*contenders, *self._joining(contenders, bench))
         if all(each.ended for each in contenders):
             return self._ended(state, contenders, bench)
         return replace(state, race=Race(contenders))
@@ -108,6 +97,59 @@ class Distributions:
                 best = found
         step = replace(state.step, arrangement=best.arrangement, error=best.error)
         return replace(state, best=best, step=step).after(self.name)
+
+
+class Populations(Distributions):
+    """Draw populations in far from the answer, for each problem, after mean-field searches.
+
+    Before those of the right problem have been drawn in, a wrong activation may well fit better.
+    Each problem but the likeliest begins when those before it have had their chance. So the others
+    cost nothing where the likeliest soon succeeds.
+    """
+
+    name = "populations"
+
+    def wanted(self, state: State, bench: Workbench) -> bool:
+        """Once for these rows, far from the answer."""
+        far = not bench.near(state.best.error)
+        return self.name not in state.ended and far and bench.goes_on(state)
+
+    def _joining(self, contenders: tuple[Contender, ...], bench: Workbench) -> list[Contender]:
+        head_start = bench.by.population.head_start
+        if not all(each.ended or each.generations > head_start for each in contenders):
+            return []
+        begun = {each.alternative for each in contenders}
+        new = next(number for number in count() if number not in begun)
+        return [Contender(new)] if bench.has(new) else []
+
+
+class MeanFields(Distributions):
+    """Mean-field searches of the best problem alone, near the answer."""
+
+    name = "mean field"
+
+    def wanted(self, state: State, bench: Workbench) -> bool:
+        """Once for these rows, near the answer."""
+        here = bench.near(state.best.error) and bench.by.mean_field.searches > 0
+        return self.name not in state.ended and here and bench.goes_on(state)
+
+    def _over(self, racer: Contender, bench: Workbench) -> bool:
+        return racer.descent is None and not _searches(racer, bench)
+
+
+class FirstMeanFields(MeanFields):
+    """Mean-field searches of the likeliest problem, far from the answer, before anything long."""
+
+    name = "first mean field"
+
+    def wanted(self, state: State, bench: Workbench) -> bool:
+        """Once, far from the answer, if there are predictions enough and short descents end far."""
+        many = bench.equations(len(bench.known)) >= bench.by.many and bench.large(state.rows)
+        here = not bench.near(state.best.error) and bench.by.mean_field.searches > 0
+        return self.name not in state.ended and here and many and "polish" in state.ended
+
+    def _prepared(self, state: State, bench: Workbench) -> State:
+        return far_on_many_rows(state, bench)
 
 
 def _round(

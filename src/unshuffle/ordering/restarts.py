@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unshuffle.grouping.evidence import Evidence
-from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.moves import exchange, shifted
 from unshuffle.pieces.blueprint import Arrangement, Kind, same_pieces
 
 
@@ -59,11 +59,7 @@ def disturbed(
             part = roles - 1 if roles == 2 else int(rng.integers(len(tied)))
             alike = next((each for each in kind.classes if part in each), (part,))
             other = part if len(alike) == 1 else alike[int(rng.integers(len(alike)))]
-            swapped = made.copy()
-            swapped[a, tied[part]], swapped[b, tied[other]] = (
-                made[b, tied[other]],
-                made[a, tied[part]],
-            )
+            swapped = exchange(made, a, b, tied[part], tied[other])
             both = sorted({a, b})
             gain = evidence.of(swapped[both]).sum() - evidence.of(made[both]).sum()
             if gain > -length:
@@ -72,7 +68,7 @@ def disturbed(
         s = int(rng.integers(length))
         if turns and rng.random() < by.turns:
             one, other = turns[0] if len(turns) == 1 else turns[int(rng.integers(len(turns)))]
-            made[s, [one, other]] = made[s, [other, one]]
+            made = exchange(made, s, s, one, other)
             continue
         t = int(np.clip(s + rng.integers(-by.reach, by.reach + 1), 0, length - 1))
         made = shifted(made, s, t)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpStack, as_mlp
 from unshuffle.blocks.network import Network
+from unshuffle.ordering.paths import PathParameters
 from unshuffle.ordering.seriation import (
     SeriationParameters,
     agreed_depth,
@@ -41,8 +42,8 @@ class SeedParameters:
         Blocks squared times rows that are looked at for the smallest steps.
     at_a_time
         Remaining blocks of which one is taken at a time for its small step.
-    seriation
-        What steers the seriation in many views.
+    seriation, paths
+        What steers the seriation in many views, and paths.
     """
 
     quick_ranked_rows: int = 32
@@ -52,6 +53,7 @@ class SeedParameters:
     most_steps: int = 20_000_000
     at_a_time: int = 256
     seriation: SeriationParameters = field(default_factory=SeriationParameters)
+    paths: PathParameters = field(default_factory=PathParameters)
 
 
 STANDARD = SeedParameters()

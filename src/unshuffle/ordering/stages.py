@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from unshuffle.ordering.attempts import Attempts, on_rows
-from unshuffle.ordering.race import Distributions
+from unshuffle.ordering.attempts import Attempts, far_on_many_rows, on_rows
+from unshuffle.ordering.race import FirstMeanFields, MeanFields, Populations
 from unshuffle.ordering.restarts import disturbed
 from unshuffle.ordering.state import Attempt, Descent, State
 from unshuffle.ordering.trace import Step
@@ -104,7 +104,7 @@ class SeedDescents(Attempts):
     def _begin(self, state: State, bench: Workbench) -> State | None:
         if state.attempts:
             return None
-        rows = min(bench.asked_rows or bench.rows_for(bench.by.equations), len(bench.known))
+        rows = bench.rows_to_begin(bench.by.equations)
         return _from_seeds(on_rows(state, bench, rows), bench.by.starts)
 
 
@@ -127,10 +127,7 @@ class ShortDescents(Attempts):
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
         if not state.attempts:
-            state = on_rows(state, bench, bench.rows_for(bench.by.many))
-            if state.best.alternative:  # an early fit far from the record says nothing
-                first = bench.judged(0, state.rows, bench.problem(0).grouped)
-                state = replace(state, best=first)
+            state = far_on_many_rows(state, bench)
         return _from_problem(state, bench, "all", short=True, accept="near")
 
 
@@ -281,13 +278,13 @@ STAGES: tuple[Stage, ...] = (
     QuickDescents(),
     Polish(),
     SeedDescents(),
-    Distributions("first mean field", near=False, alone=True),
+    FirstMeanFields(),
     ShortDescents(),
     OtherProblems(),
     Noise(),
-    Distributions("populations", near=False, alone=False),
+    Populations(),
     WholeDescents(),
-    Distributions("mean field", near=True, alone=True),
+    MeanFields(),
     Restarts(),
     MoreRows(),
 )

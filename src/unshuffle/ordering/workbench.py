@@ -81,7 +81,11 @@ class Workbench:
 
     def rows_for(self, equations: int) -> int:
         """Rows that make so many predictions, as far as there are any."""
-        return min(-(-equations // self.known.outputs), len(self.known))
+        return self.known.rows_for(equations)
+
+    def rows_to_begin(self, equations: int) -> int:
+        """Rows to begin with: those asked for, else as many as make so many predictions."""
+        return min(self.asked_rows or self.rows_for(equations), len(self.known))
 
     def equations(self, rows: int) -> int:
         """Predictions that so many rows make."""
@@ -193,7 +197,7 @@ def rank_seeds(
     """
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
-    starts += path_arrangements(problem)
+    starts += path_arrangements(problem, by.paths)
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
             if clock.out:

@@ -160,6 +160,10 @@ class Records:
         """The mean of the variances over all outputs; positive."""
         return max(float(np.mean(self.variances)), np.finfo(float).tiny)
 
+    def rows_for(self, equations: int) -> int:
+        """Rows that make so many predictions (rows times outputs), as far as there are any."""
+        return min(-(-equations // max(self.outputs, 1)), len(self))
+
     def first(self, most: int) -> "Records":
         """The first rows, at most so many."""
         return self.take(np.arange(min(most, len(self))))

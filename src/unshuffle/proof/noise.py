@@ -33,6 +33,9 @@ class NoiseParameters:
     ----------
     depths
         States that rows are compared by, spread over the depth, inputs and end included.
+    each
+        Rows that the regression on the states is fitted to, for each of its features at least; of
+        wider states it sees projections.
     ridge
         Of the regression on the states, relative to their mean square.
     foretold
@@ -56,6 +59,7 @@ class NoiseParameters:
     """
 
     depths: int = 5
+    each: int = 2
     ridge: float = 1e-3
     foretold: float = 4.0
     significant: float = 5.0
@@ -102,20 +106,24 @@ def find_pattern(
 ) -> Pattern:
     """Regress the residual of a network, on rows that all have predictions, on its states."""
     some = known.thinned(effort.regressed)
-    return _regress(*_states_and_residual(network, some, by, effort), by)
+    most = max(1, (len(some) + 1) // 2 // by.each // by.depths)
+    return _regress(*_states_and_residual(network, some, most, by), by)
 
 
 def _states_and_residual(
-    network: Network, known: Records, by: NoiseParameters, effort: Effort
+    network: Network, known: Records, most: int, by: NoiseParameters
 ) -> tuple[list[Floats], Floats]:
-    """States at some depths, each of shape (rows, width), and what they leave unexplained."""
+    """States at some depths, each of shape (rows, width), and what they leave unexplained.
+
+    Of wide states there are as many projections as `most` says.
+    """
     depths = np.linspace(0, len(network.blocks), by.depths).round().astype(int)
     with np.errstate(over="ignore", invalid="ignore"):
         states = [x for depth, x in enumerate(network.states(known.inputs)) if depth in depths]
         residual: Floats = known.predictions - network.ends.leave(states[-1]).astype(np.float64)
     width = states[0].shape[1]
-    if width > effort.width:  # what projections show is a function of the states as well
-        probes = np.random.default_rng(0).normal(size=(width, effort.width)) / np.sqrt(width)
+    if width > most:  # what projections show is a function of the states as well
+        probes = np.random.default_rng(0).normal(size=(width, most)) / np.sqrt(width)
         states = [state @ probes.astype(state.dtype) for state in states]
     return states, residual
 
@@ -154,7 +162,8 @@ def looks_like_noise(
     """
     clock = clock or Clock()
     clock.check()
-    states, residual = _states_and_residual(network, known.thinned(effort.tested), by, effort)
+    some = known.thinned(effort.tested)
+    states, residual = _states_and_residual(network, some, effort.width, by)
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.square(residual)
     means = squares.mean(axis=0)
@@ -165,9 +174,10 @@ def looks_like_noise(
     kernels = _kernels(states)
     if _significant(kernels, residual, by):
         return False
-    misfits = _misfits(network, states[0], np.sqrt(means), clock, by)
+    first = network.ends.enter(some.inputs)  # the states may be projections
+    misfits = _misfits(network, first, np.sqrt(means), clock, by)
     if residual.size < by.fitted * len(network.blocks):
-        basis = _exchanges(network, states[0], clock)
+        basis = _exchanges(network, first, clock)
         misfits = [_without(misfit, basis) for misfit in misfits]
     found = [_significant(kernels, misfit, by) for misfit in misfits]
     return True if found and all(found) else None
@@ -206,7 +216,7 @@ def _significant(kernels: list[NDArray[np.float64]], residual: Floats, by: Noise
 
 def _misfits(
     network: Network,
-    inputs: Floats,
+    first: Floats,
     sizes: NDArray[np.float64],
     clock: Clock,
     by: NoiseParameters,
@@ -217,7 +227,7 @@ def _misfits(
     """
     rng = np.random.default_rng(0)
     length = len(network.blocks)
-    right = _in_order(network, inputs, range(length))
+    right = _in_order(network, first, range(length))
     misfits, distances = [], []
     for draw in range(by.drawn):
         clock.check()
@@ -228,7 +238,7 @@ def _misfits(
             order[at : at + 2] = order[at + 1], order[at]
         if order == sorted(order):
             del order[int(rng.integers(length))]
-        misfit = _in_order(network, inputs, order) - right
+        misfit = _in_order(network, first, order) - right
         size = np.sqrt(mean_squares(misfit))
         if np.isfinite(size).all() and (size > 0).all():
             misfits.append(misfit)
@@ -237,14 +247,14 @@ def _misfits(
     return [misfits[k] for k in closest]
 
 
-def _exchanges(network: Network, inputs: Floats, clock: Clock) -> NDArray[np.float64]:
+def _exchanges(network: Network, first: Floats, clock: Clock) -> NDArray[np.float64]:
     """What each exchange of neighbours changes in the predictions, as orthonormal columns."""
     length = len(network.blocks)
-    right, changes = _in_order(network, inputs, range(length)), []
+    right, changes = _in_order(network, first, range(length)), []
     for at in range(length - 1):
         clock.check()
         order = [*range(at), at + 1, at, *range(at + 2, length)]
-        change = (_in_order(network, inputs, order) - right).reshape(-1)
+        change = (_in_order(network, first, order) - right).reshape(-1)
         changes.append(change if np.isfinite(change).all() else np.zeros_like(change))
     basis, _ = np.linalg.qr(np.stack(changes, axis=1)) if changes else (np.empty((0, 0)), None)
     return basis
@@ -258,9 +268,9 @@ def _without(misfit: NDArray[np.float64], basis: NDArray[np.float64]) -> NDArray
     return (flat - basis @ (basis.T @ flat)).reshape(misfit.shape)
 
 
-def _in_order(network: Network, inputs: Floats, order: Sequence[int]) -> NDArray[np.float64]:
+def _in_order(network: Network, first: Floats, order: Sequence[int]) -> NDArray[np.float64]:
     """Predictions of some of the blocks in another order, from the first state on."""
-    state = inputs
+    state = first
     with np.errstate(over="ignore", invalid="ignore"):
         for place in order:
             state = network.blocks.apply(place, state)

@@ -52,7 +52,7 @@ def _run(case: Case, solution: Solution | None) -> Solution | None:
     """
     pile, records, options, by = case.pile, case.records, case.options, STANDARD
     known, versions = records.predicted(), _versions(pile, case.near_copies)
-    some = known.first(-(-by.equations // known.outputs))
+    some = known.first(known.rows_for(by.equations))
     chosen = {names[0] for names in versions}
     best = None
     for _ in range(by.rounds):

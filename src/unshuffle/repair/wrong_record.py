@@ -157,7 +157,7 @@ class WrongRecord:
         """Descend from seeds on all rows, where noise hides nothing; shortly if blocks are many."""
         by = self.options.parameters
         known = problem.known.take(rng.permutation(len(problem.known)))
-        judge = problem.judge(known.first(-(-self.by.equations // known.outputs)))
+        judge = problem.judge(known.first(known.rows_for(self.by.equations)))
         large = len(problem.grouped) > by.few_blocks
         inputs = problem.records.inputs[rng.permutation(len(problem.records))[: by.seeds.rows]]
         rows, clock = by.seeds.ranked_rows, self.options.clock

@@ -1,6 +1,6 @@
 """Alternatives: the blueprints of which one is the right one, and the problem that each makes."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -13,6 +13,7 @@ from unshuffle.blocks.forms import RESIDUAL, Form
 from unshuffle.errors import UsageError
 from unshuffle.grouping.groups import group
 from unshuffle.grouping.pairs import Pairing, pair
+from unshuffle.grouping.signals import Scores
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement, Parts
@@ -43,6 +44,8 @@ class Problems:
         self.pile, self.records, self.options, self.start = pile, records, options, start
         self.pairing: Pairing | None = None
         self.anatomy: Anatomy | None = None
+        # Scores that follow from the weights alone, by the pile and the layers that they are of.
+        self._of_weights: dict[Hashable, dict[Hashable, Scores]] = {}
         if blueprint is not None:
             self._unmade: Iterator[Problem] = iter([self._of(blueprint)])
         else:
@@ -91,6 +94,7 @@ class Problems:
         self, whole: Anatomy, anatomy: Anatomy, activation: Activation, pile: Pile | None = None
     ) -> tuple[Pairing, Problem]:
         pile = pile or self.pile
+        layers = pile is self.pile, anatomy.inp, anatomy.out
         with self.options.clock.phase("pair"):
             pairing = pair(
                 pile,
@@ -101,6 +105,7 @@ class Problems:
                 activation=activation,
                 clock=self.options.clock,
                 by=self.options.grouping,
+                of_weights=self._of_weights.setdefault(layers, {}),
             )
         form = self.options.form
         problem = problem_of(pile, self.records, whole, pairing, activation, form=form)

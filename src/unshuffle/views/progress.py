@@ -8,11 +8,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from unshuffle.ordering.trace import OnStep, Trace
+from unshuffle.pieces.clock import Clock
 from unshuffle.views.sparkline import log_sparkline
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
+FIRST = "reading and pairing"  # what is shown before the first step
 SECONDS_BETWEEN_LINES = 5.0
 REFRESHES_PER_SECOND = 8
 
@@ -20,20 +22,23 @@ Report = Callable[[int, str], None]  # called with how much is done and a remark
 
 
 @contextmanager
-def show_progress(*, quiet: bool, time_limit: float | None) -> Iterator[OnStep | None]:
-    """Show a search on stderr while it runs; yields what is to be called after each step."""
+def show_progress(*, quiet: bool, clock: Clock) -> Iterator[OnStep | None]:
+    """Show a search on stderr while it runs; yields what is to be called after each step.
+
+    The seconds shown are those of the clock, which counts the whole command.
+    """
     if quiet:
         yield None
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console
         from rich.live import Live
 
-        display, console = Display(time_limit), Console(stderr=True, highlight=False)
+        display, console = Display(clock), Console(stderr=True, highlight=False)
         rate = REFRESHES_PER_SECOND
         with Live(display, console=console, refresh_per_second=rate, transient=True):
             yield display.show
     else:
-        yield _step_lines(time_limit)
+        yield _step_lines(clock)
 
 
 @contextmanager
@@ -70,19 +75,24 @@ def show_work(*, quiet: bool, unit: str, total: int) -> Iterator[Report]:
         yield report
 
 
-def _step_lines(time_limit: float | None) -> OnStep:
-    """A line whenever the phase changes, and every few seconds in between."""
+def _step_lines(clock: Clock) -> OnStep:
+    """A line before the first step, whenever the phase changes, and every few seconds."""
     phase, printed = "", 0.0
+
+    def say(text: str) -> None:
+        with suppress(OSError):  # a search is worth more than its progress
+            print(f"{clock.total:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     def on_step(trace: Trace) -> None:
         nonlocal phase, printed
-        step, seconds = trace.steps[-1], trace.seconds[-1]
-        if step.phase != phase or seconds - printed >= SECONDS_BETWEEN_LINES:
-            parts = [*facts(trace), f"mse {step.error:.3g}", *time_left(seconds, time_limit)]
-            line = f"{seconds:7.1f} s  {step.phase}: {', '.join(parts)}"
-            with suppress(OSError):  # a search is worth more than its progress
-                print(line, file=sys.stderr, flush=True)
-            phase, printed = step.phase, seconds
+        if not trace.steps:
+            say(FIRST)
+            return
+        step = trace.steps[-1]
+        if step.phase != phase or clock.total - printed >= SECONDS_BETWEEN_LINES:
+            parts = [*facts(trace), f"mse {step.error:.3g}", *time_left(clock)]
+            say(f"{step.phase}: {', '.join(parts)}")
+            phase, printed = step.phase, clock.total
 
     return on_step
 
@@ -98,17 +108,16 @@ def facts(trace: Trace) -> list[str]:
     ]
 
 
-def time_left(seconds: float, time_limit: float | None) -> list[str]:
+def time_left(clock: Clock) -> list[str]:
     """The seconds that a limit leaves, if there is one."""
-    return [] if time_limit is None else [f"{max(time_limit - seconds, 0.0):.0f} s left"]
+    return [] if clock.limit is None else [f"{max(clock.left, 0.0):.0f} s left"]
 
 
 class Display:
     """A few lines on the state of a search, as wide as the terminal at most."""
 
-    def __init__(self, time_limit: float | None) -> None:
-        self.time_limit = time_limit
-        self.started = perf_counter()
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.trace = Trace()
 
     def show(self, trace: Trace) -> None:
@@ -117,11 +126,11 @@ class Display:
 
     def lines(self, width: int) -> list[str]:
         """What is to be read: the phase first, then the error, then the counts."""
-        seconds = perf_counter() - self.started
+        seconds = f"{self.clock.total:.1f} s"
         if not self.trace.steps:
-            return fill(["reading and pairing", f"{seconds:.1f} s"], width)
+            return fill([FIRST, seconds], width)
         step = self.trace.steps[-1]
-        times = [f"{seconds:.1f} s", *time_left(seconds, self.time_limit)]
+        times = [seconds, *time_left(self.clock)]
         error = f"error {step.error:.2e} "
         errors = [each.error for each in self.trace.steps]
         return [
