@@ -9,7 +9,8 @@ ON_ALL_CORES := -n auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick programs check format docs picture zoo bench lab plan clean
+.PHONY: help demo test quick programs check format package docs tables fuzz picture zoo bench real \
+	lab plan notebook clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -17,85 +18,83 @@ help: ## List what can be made
 	@echo "usage: make TARGET [PYTHON=python3.12]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
 
+# Each target below is one command, which make prints: it works by itself too.
+
 demo: .venv/core.stamp ## Put the shipped example back together, without PyTorch
-	@$(BIN)/unshuffle solve $(EXAMPLE) --out build/demo --force
-	@grep -q "$$(cat examples/dropped/answer.sha256)" build/demo/solution.json \
-		|| { echo "demo: the answer's sha256 is not the one in examples/dropped/answer.sha256" >&2; exit 1; }
-	@echo "The answer's sha256 is the one in examples/dropped/answer.sha256."
+	$(BIN)/unshuffle solve $(EXAMPLE) --out build/demo --force && \
+	grep -q "$$(cat examples/dropped/answer.sha256)" build/demo/solution.json && \
+	echo "The answer's sha256 is the one in examples/dropped/answer.sha256."
 
 test: .venv/dev.stamp ## Run every test, the slow ones too
-	@$(BIN)/python -m pytest $(ON_ALL_CORES)
+	$(BIN)/python -m pytest $(ON_ALL_CORES)
 
 quick: .venv/dev.stamp ## Run the tests but for the slow ones
-	@$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not slow"
+	$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not slow"
 
 programs: ## Install what tests of pages and films use: on Debian, as root
-	@if command -v chromium && command -v chromedriver && command -v ffmpeg; then :; \
-	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive \
-			apt-get install -y -q --no-install-recommends chromium chromium-driver ffmpeg; \
-	else \
-		echo "programs: install chromium, chromedriver and ffmpeg (Debian: chromium, chromium-driver,"; \
-		echo "programs: ffmpeg); the tests that lack theirs are skipped"; \
-	fi
+	command -v chromium && command -v chromedriver && command -v ffmpeg || \
+	{ apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -q --no-install-recommends chromium chromium-driver ffmpeg; } || \
+	echo "Install chromium, chromedriver and ffmpeg; tests that lack theirs are skipped."
 
 check: .venv/dev.stamp ## Lint, check the format and the types
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: .venv/dev.stamp ## Fix what the linter can fix, and format
-	@$(BIN)/ruff check --fix .
-	@$(BIN)/ruff format .
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-docs: .venv/dev.stamp ## Build the site of the documents into build/site
-	@$(BIN)/python -m sphinx -W --keep-going -q -j auto -c docs -d build/doctrees . build/site
-	@echo "Open build/site/index.html"
+package: .venv/dev.stamp ## Build wheel and source archive, and check both
+	rm -rf dist && $(BIN)/python -m build --outdir dist && \
+	$(BIN)/python -m twine check --strict dist/* && $(BIN)/check-wheel-contents dist/*.whl
+
+docs: .venv/dev.stamp ## Build the site of the documents: build/site/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto -c docs -d build/doctrees . build/site
+
+tables: .venv/core.stamp ## Put the tables of docs/data into their pages
+	$(BIN)/python docs/tables.py
 
 fuzz: .venv/dev.stamp ## Ten thousand mutated files for every reader: a quarter of an hour
-	@$(PIP) --group fuzz
-	@$(BIN)/python benchmarks/fuzz.py
+	$(PIP) --group fuzz && $(BIN)/python benchmarks/fuzz.py
 
 picture: .venv/dev.stamp ## Draw the pictures in the README and in docs
-	@mkdir -p docs/pictures
-	@$(BIN)/python examples/picture.py docs/solve.svg
-	@$(BIN)/unshuffle solve $(EXAMPLE) --quiet --force --out build/auto
-	@$(BIN)/unshuffle solve src/unshuffle/example/pieces src/unshuffle/example/record.csv \
-		--quiet --force --out build/classic --strategy classic
-	@for figure in scores contrast ranks traces norms certificate; do \
+	$(BIN)/unshuffle solve $(EXAMPLE) --quiet --force --out build/auto && \
+	$(BIN)/unshuffle solve src/unshuffle/example/pieces src/unshuffle/example/record.csv \
+		--quiet --force --out build/classic --strategy classic && \
+	for figure in scores contrast ranks traces norms certificate; do \
 		$(BIN)/unshuffle plot $$figure build/auto examples/dropped/record.csv --force \
-			--out docs/pictures/$$figure.svg || exit 1; done
-	@$(BIN)/unshuffle animate build/classic --quiet --force --out docs/pictures/search.gif
-	@$(BIN)/python docs/pictures/method.py docs/pictures
+			--out docs/pictures/$$figure.svg || exit 1; done && \
+	$(BIN)/unshuffle animate build/classic --quiet --force --out docs/pictures/search.gif && \
+	$(BIN)/python docs/pictures/method.py docs/pictures
 
 zoo: .venv/dev.stamp ## Train every oracle and try every method on them: hours
-	@$(BIN)/unshuffle oracle zoo --zoo .zoo --seeds $(SEEDS)
-	@$(BIN)/unshuffle oracle evaluate --zoo .zoo --seeds $(SEEDS) --time-limit 30 --out build/zoo --force
-	@$(BIN)/unshuffle oracle evaluate --zoo .zoo --seeds $(SEEDS) --records 10000 --time-limit 60 \
+	$(BIN)/unshuffle oracle zoo --zoo .zoo --seeds $(SEEDS) && \
+	$(BIN)/unshuffle oracle evaluate --zoo .zoo --seeds $(SEEDS) --time-limit 30 --out build/zoo --force && \
+	$(BIN)/unshuffle oracle evaluate --zoo .zoo --seeds $(SEEDS) --records 10000 --time-limit 60 \
 		--only auto --out build/zoo-auto --force
 
 bench: .venv/core.stamp ## Time solve against published methods; curves of rows, size, noise: an hour
-	@$(BIN)/python benchmarks/speed.py
-	@$(BIN)/python benchmarks/speed.py --process
-	@$(BIN)/python benchmarks/noise.py
-	@$(BIN)/python benchmarks/scaling.py
-	@$(BIN)/python benchmarks/rows.py --out build/benchmarks/rows.csv
+	$(BIN)/python benchmarks/speed.py && $(BIN)/python benchmarks/speed.py --process && \
+	$(BIN)/python benchmarks/noise.py && $(BIN)/python benchmarks/scaling.py && \
+	$(BIN)/python benchmarks/rows.py --out build/benchmarks/rows.csv
+
+real: .venv/dev.stamp ## Drop networks of packages, and put them back: an hour, half a gigabyte
+	$(BIN)/python benchmarks/real.py
 
 lab: .venv/dev.stamp ## Run every experiment that this code has not run yet: hours
-	@mkdir -p build
-	@$(BIN)/unshuffle lab export experiments/ledger.jsonl build/lab.sqlite
-	@$(BIN)/unshuffle lab run experiments --ledger build/lab.sqlite --zoo .zoo \
-		$(if $(wildcard ../shared/puzzle/pieces),--puzzle ../shared/puzzle)
-	@$(BIN)/unshuffle lab export build/lab.sqlite experiments/ledger.jsonl
-	@$(MAKE) plan
+	mkdir -p build && $(BIN)/unshuffle lab export experiments/ledger.jsonl build/lab.sqlite && \
+	$(BIN)/unshuffle lab run experiments --ledger build/lab.sqlite --zoo .zoo \
+		$(if $(wildcard ../shared/puzzle/pieces),--puzzle ../shared/puzzle) && \
+	$(BIN)/unshuffle lab export build/lab.sqlite experiments/ledger.jsonl && $(MAKE) plan
 
 plan: .venv/core.stamp ## Make docs/plan.md from the experiments and the ledger
-	@$(BIN)/unshuffle lab plan experiments --ledger experiments/ledger.jsonl \
-		--out docs/plan.md --force
+	$(BIN)/unshuffle lab plan experiments --ledger experiments/ledger.jsonl --out docs/plan.md --force
+
+notebook: .venv/dev.stamp ## Run the notebook in Jupyter and keep what it shows
+	$(PIP) --group notebook && $(BIN)/jupyter execute --inplace examples/story.ipynb
 
 clean: ## Remove outputs and caches; .venv stays
-	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find benchmarks docs examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis && \
+	find benchmarks docs examples src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps lie in the environment: whoever deletes it gets a new one.
 .venv/core.stamp: pyproject.toml constraints.txt

@@ -2,11 +2,13 @@
 
 The sources are the Markdown files as they lie in the repository, so the source directory is its
 root, and one link serves the site and whoever reads the files. Nothing is loaded from elsewhere:
-the theme brings its own styles and scripts, and formulas are MathML.
+the theme brings its own styles and scripts, and formulas are MathML. The README alone has absolute
+links, since package indexes show it. On the site they are links to its own pages.
 """
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import get_origin
 
@@ -83,9 +85,19 @@ def skip_plain(app: Sphinx, what: str, name: str, obj: object, *event: object) -
     return True if what == "module" and (name.isupper() or get_origin(obj)) else None
 
 
+def make_relative(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Turn absolute links into this repository to relative ones."""
+    if docname == "README":
+        project = tomllib.loads((Path(app.srcdir) / "pyproject.toml").read_text("utf-8"))["project"]
+        name = project["urls"]["Source"].removeprefix("https://github.com/")
+        for base in (f"github.com/{name}/blob/main/", f"raw.githubusercontent.com/{name}/main/"):
+            source[0] = source[0].replace(f"https://{base}", "")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the renderer of formulas that docutils brings, and keep signatures short."""
     app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
+    app.connect("source-read", make_relative)
     app.connect("autodoc-process-signature", shorten)
     app.connect("autodoc-skip-member", skip_plain)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

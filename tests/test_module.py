@@ -10,14 +10,24 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from unshuffle import Outcome, Pile, Records, blueprint, solve  # noqa: E402
+from unshuffle.blocks.fitting import in_turn  # noqa: E402
+from unshuffle.blocks.module_blueprint import find_stacks  # noqa: E402
 from unshuffle.errors import PileError, RecordError, UsageError  # noqa: E402
+from unshuffle.grouping.groups import group  # noqa: E402
 from unshuffle.ordering.judge import Judge  # noqa: E402
+from unshuffle.ordering.local_record import settled_arrangements  # noqa: E402
+from unshuffle.ordering.paths import path_arrangements  # noqa: E402
+from unshuffle.ordering.problem import Problem  # noqa: E402
+from unshuffle.pieces.blueprint import names  # noqa: E402
+from unshuffle.pieces.clock import Clock  # noqa: E402
 
 _spec = spec_from_file_location("modules", Path(__file__).parent / "blocks" / "modules.py")
 modules = module_from_spec(_spec)
 _spec.loader.exec_module(modules)
 
 FAMILIES = (modules.Transformer, modules.Llama, modules.ResNet, modules.GatedNetwork)
+# Of several stacks, of kinds that take turns, and with a first block of another form.
+SEVERAL = (modules.Stages, modules.Turns, modules.Translator)
 QUICK = (modules.ResNet, modules.GatedNetwork)
 
 
@@ -53,16 +63,16 @@ def gated(rng):
     return trained(modules.GatedNetwork, rng, 3)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *SEVERAL])
 def test_whole_blocks_are_put_in_order(family, rng):
-    module = trained(family, rng, 10)
+    module = trained(family, rng, 10 if family in FAMILIES else 60)
     pile, blocks = modules.dropped(module, rng, whole=True)
     records = modules.recorded(module, 24, rng)
     given = modules.emptied(module)
     before = {name: one.clone() for name, one in given.state_dict().items()}
     solution = solve(pile, records, blueprint=blueprint(given))
     assert solution.outcome is Outcome.EXACT
-    assert solution.blocks == blocks
+    assert solution.permutation == tuple(name for block in blocks for name in block)
     assert solution.rows == 24
     found, right = solution.state_dict(), module.state_dict()
     assert {*found} == {*right}
@@ -147,11 +157,89 @@ def test_its_pullback_agrees_with_finite_differences(rng):
     )
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_statistics_that_blocks_have_kept_need_no_predictions(whole, rng):
+    """Running means and variances are those of the states before their block alone."""
+    module = trained(modules.Stages, rng, 150)
+    pile, blocks = modules.dropped(module, rng, whole=whole)
+    records = Records.named(modules.inputs_of(module, 64, rng))
+    solution = solve(pile, records, blueprint=blueprint(modules.emptied(module)))
+    assert solution.outcome is Outcome.ESTIMATE
+    assert [*map(set, solution.blocks)] == [*map(set, blocks)]
+
+
+def test_the_order_of_files_does_not_matter_to_several_stacks(rng):
+    module = trained(modules.Stages, rng, 5)
+    pile, _ = modules.dropped(module, rng)
+    records, given = modules.recorded(module, 16, rng), blueprint(modules.emptied(module))
+    found = []
+    for pieces in (pile.pieces, pile.pieces[::-1]):
+        mixed = Pile(pieces)
+        bank, ends = given.parts(mixed, records)
+        problem = Problem(bank, ends, *group(mixed, bank.kind), records)
+        seeds = [*settled_arrangements(problem, Clock()), *path_arrangements(problem, Clock())]
+        found.append([names(each, mixed.ids) for each in seeds])
+    assert len(found[0]) > 2
+    assert found[0] == found[1]
+
+
+def test_what_is_not_in_the_pile_keeps_the_weights_of_the_module(rng):
+    module = trained(modules.Translator, rng, 2)
+    decoder = {f"decoder.{k}": [*block.state_dict()] for k, block in enumerate(module.decoder)}
+    pile = Pile(
+        modules.Piece(k, {n: t.numpy() for n, t in block.state_dict().items()})
+        for k, block in enumerate(module.decoder)
+    )
+    records = modules.recorded(module, 4, rng)
+    bank, ends = blueprint(module).parts(pile, records)
+    held = {f"{block}.{name}" for block, names in decoder.items() for name in names}
+    assert {*ends.own} == {*module.state_dict()} - held
+    arrangement = np.array([[pile.index[k]] for k in range(3)])
+    state = ends.enter(records.inputs)
+    for parts in arrangement:
+        state = bank.apply(parts, state)
+    np.testing.assert_allclose(ends.leave(state), records.predictions, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("forms", "places"),
+    [
+        ("AAAA", [1, 1, 1, 1]),
+        ("AAAABB", [1, 1, 1, 1, 1, 1]),
+        ("ABABAB", [2, 2, 2]),
+        ("XABABAB", [1, 2, 2, 2]),
+        ("AABAABAAB", [3, 3, 3]),
+        ("ABC", [1, 1, 1]),
+    ],
+)
+def test_kinds_that_take_turns_share_a_place(forms, places):
+    found = in_turn(forms)
+    assert [len(place) for place in found] == places
+    assert [step for place in found for step in place] == [*range(len(forms))]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "prefixes"),
+    [
+        (["a.0.w", "a.1.w", "b.x.0.w", "b.x.1.w"], ["a.", "b.x."]),
+        (["a.0.f.0.w", "a.0.f.1.w", "a.1.f.0.w", "a.1.f.1.w"], ["a."]),
+        (["0.w", "1.e.0.u", "1.e.1.u", "2.v"], ["1.e."]),
+        (["a.0.first", "a.0.w", "a.1.w"], ["a."]),
+        (["a.0.w", "a.1.v"], []),
+    ],
+)
+def test_stacks_are_the_outermost_names_that_differ_in_a_number(tensors, prefixes):
+    found = find_stacks(dict.fromkeys(tensors, (2, 3)))
+    assert [stack.prefix for stack in found] == prefixes
+
+
 def test_pieces_that_do_not_fit_are_named(gated, rng):
     pile, _ = modules.dropped(gated, rng)
     records = modules.recorded(gated, 8, rng)
     fewer = Pile(pile.pieces[1:])
-    with pytest.raises(PileError, match=r"3 pieces fit .*, but the 4 blocks blocks\.\* of the"):
+    with pytest.raises(
+        PileError, match=r"3 pieces fit .* the 4 blocks blocks\.\* of the module have"
+    ):
         solve(fewer, records, blueprint=blueprint(gated))
     other = modules.Piece("other", {"mlp.up.weight": np.ones((3, 3))})
     strange = Pile([*(replace(piece, id=str(piece.id)) for piece in fewer), other])

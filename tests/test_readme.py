@@ -4,11 +4,14 @@ import ast
 import doctest
 import re
 import shlex
+import tomllib
 from argparse import _SubParsersAction
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import unshuffle
 from unshuffle.commands import build_parser, main
 from unshuffle.grouping import SIGNALS
 from unshuffle.ordering.seeds import SEEDS
@@ -18,11 +21,13 @@ PROJECT = Path(__file__).parent.parent
 SOURCE = PROJECT / "src" / "unshuffle"
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"]
-DOCUMENTS += ["docs/method.md", "docs/oracles.md", "docs/pictures.md", "docs/report.md"]
-DOCUMENTS += ["docs/strategies.md", "docs/zoo.md", "docs/laboratory.md", "docs/plan.md"]
-DOCUMENTS += ["docs/why.md"]
-DOCUMENTS += [f"docs/tutorials/{name}.md" for name in ("solve", "own", "signal", "certificate")]
+DOCUMENTS = [
+    path.relative_to(PROJECT).as_posix()
+    for pattern in ("*.md", "docs/*.md", "docs/tutorials/*.md", "examples/*.md")
+    for path in sorted(PROJECT.glob(pattern))
+]
+ADDRESSES = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+DATA = "".join(path.read_text("utf-8") for path in (PROJECT / "docs" / "data").glob("*.csv"))
 
 # What differs from run to run and from machine to machine: seconds, and errors in their rounding.
 VARYING = re.compile(r"\d+\.\d+ s\b|(mse|max abs error) [\d.]+e-\d+")
@@ -46,8 +51,18 @@ class VaryingNumbers(doctest.OutputChecker):
         return super().check_output(VARYING.sub("#", want), VARYING.sub("#", got), flags)
 
 
-def test_the_session_is_real(monkeypatch):
-    monkeypatch.chdir(PROJECT)
+@pytest.fixture
+def folder_of_a_user(tmp_path, monkeypatch):
+    """A folder with pieces and a record of one's own, and what the documents name."""
+    for name in ("examples", "experiments"):
+        (tmp_path / name).symlink_to(PROJECT / name)
+    for name in ("pieces", "record.csv"):
+        (tmp_path / name).symlink_to(PROJECT / "examples" / "dropped" / name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("folder_of_a_user")
+def test_the_session_is_real():
     (session,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     examples = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
     report = []
@@ -56,33 +71,78 @@ def test_the_session_is_real(monkeypatch):
     assert results.failed == 0, "".join(report)
 
 
+@pytest.mark.usefixtures("folder_of_a_user")
 @pytest.mark.parametrize(
     "document",
     [
         "README.md",
         "examples/README.md",
+        "docs/commands.md",
         "docs/laboratory.md",
         "docs/oracles.md",
         "docs/pictures.md",
-        "docs/report.md",
-        "docs/strategies.md",
+        "docs/trouble.md",
     ],
 )
-def test_the_commands_run(document, monkeypatch, tmp_path, capsys):
-    for folder in ("examples", "experiments"):
-        (tmp_path / folder).symlink_to(PROJECT / folder)
-    monkeypatch.chdir(tmp_path)
+def test_the_commands_run(document, capsys):
     commands = [words for words in shell_lines(document) if words[0] == "unshuffle"]
     assert commands
     for words in commands:
         assert main(words[1:]) == 0, (words, capsys.readouterr().err)
 
 
-def test_the_commands_of_the_table_exist():
-    commands = re.findall(r"\| `unshuffle (.*?)` \|", README)
+def test_the_readme_is_short():
+    assert len(README) <= 6000
+
+
+def test_addresses_in_the_readme_lead_into_the_repository():
+    addresses = re.findall(r"\]\((.*?)\)", README)
+    assert len(addresses) > 10
+    name = ADDRESSES["Source"].removeprefix("https://github.com/")
+    bases = f"https://github.com/{name}/blob/main/|https://raw.githubusercontent.com/{name}/main/"
+    for address in [*addresses, ADDRESSES["Documentation"], ADDRESSES["Changelog"]]:
+        path = re.sub(f"^({bases})", "", address)
+        assert path != address, address
+        assert (PROJECT / path).exists(), address
+
+
+def test_every_table_is_that_of_its_data_file(monkeypatch):
+    monkeypatch.syspath_prepend(PROJECT / "docs")
+    tables = import_module("tables")
+    pages = [path.read_text("utf-8") for path in (PROJECT / "docs").glob("*.md")]
+    assert [page[:30] for page in pages if tables.filled(page) != page] == []
+    placed = [name for page in pages for _, name, _ in tables.PLACE.findall(page)]
+    kept = [path.stem for path in (PROJECT / "docs" / "data").glob("*.csv")]
+    assert sorted(placed) == sorted(kept)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/trouble.md", "docs/outcomes.md"])
+def test_counts_are_those_of_a_data_file(document):
+    text = (PROJECT / document).read_text("utf-8")
+    counts = re.findall(r"\b\d[\d,]* of \d[\d,]*", text)
+    assert [count for count in counts if count not in DATA] == []
+    assert counts or document != "README.md"
+
+
+def test_the_commands_of_the_results_exist():
+    page = (PROJECT / "docs" / "results.md").read_text(encoding="utf-8")
+    commands = re.findall(r"\| `unshuffle (.*?)` \|", page)
     assert len(commands) > 3
     for command in commands:
         build_parser().parse_args(shlex.split(command))
+
+
+def test_the_threat_model_names_tests_that_exist():
+    page = (PROJECT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    names = re.findall(r"`((?:\w+/)*test_\w+\.py)`", page)
+    assert len(names) > 20
+    assert [name for name in names if not (PROJECT / "tests" / name).exists()] == []
+
+
+def test_the_versions_agree():
+    citation = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [unshuffle.__version__]
+    assert ADDRESSES["Source"] in citation
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -104,15 +164,9 @@ def test_the_method_page_has_every_idea_with_its_source(registry):
 
 
 def test_every_outcome_is_explained():
-    page = (PROJECT / "docs" / "strategies.md").read_text(encoding="utf-8")
+    page = (PROJECT / "docs" / "outcomes.md").read_text(encoding="utf-8")
     explained = re.findall(r"^\| ([a-z ]+) \| \d", page, re.MULTILINE)
     assert sorted(explained) == sorted(map(str, Outcome))
-
-
-def test_the_picture_requests_nothing():
-    picture = (PROJECT / "docs" / "solve.svg").read_text(encoding="utf-8")
-    loaded = re.findall(r"(?:url\(|href=|src=|@import)\s*[\"']?(?!#)[^\s)]*", picture)
-    assert not loaded
 
 
 def test_imports_go_the_way_that_the_architecture_says():

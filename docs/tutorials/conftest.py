@@ -23,8 +23,8 @@ PROJECT = Path(__file__).parent.parent.parent
 OPTIONS = doctest.ELLIPSIS | NUMBER
 
 VARYING = re.compile(
-    r"\d+\.\d+ s\b|(read|pair|order|verify|other) [\d.]+|[\d.]+e-\d+"
-    r"|\d+ (candidates tested|moves kept)"
+    r"\d+\.\d+ s\b|(import|read|pair|order|verify|other) [\d.]+|[\d.]+e-\d+"
+    r"|\d+ (candidates tested|moves kept)|[\d.]+ forward passes"
 )
 """What differs from run to run, or as the search gets better: seconds, rounding, its effort."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
-from unshuffle.files.given import as_pile, as_records
+from unshuffle.files.given import read_for
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Pile
@@ -88,21 +88,21 @@ def solve(
     seed
         Seed of the one random generator.
     permuted_units
-        Whether inp and out layers list hidden units in different sequences, so that it has to be
-        found which unit is which as well.
+        Whether inp and out layers list hidden units in different sequences. Then it is found which
+        unit is which as well.
     blueprint
         What the network is made of, such as an `unshuffle.blocks.blueprints.LoopBlueprint`. By
         default the blocks are ``x + out(a(inp(x)))``, and the shapes of the pieces tell the rest.
-        `signal`, `matching`, `activation` and `permuted_units` are of these blocks alone.
+        `signal`, `matching`, `activation` and `permuted_units` serve these blocks only.
     time_limit
-        Seconds after which the whole solve stops and reports its best; those that the search took
-        before it was cut off count. A `Clock` counts from when it was made, as where one limit
-        holds for `read_records` too.
+        Seconds after which the whole solve stops and reports its best. The seconds of a search
+        that is resumed count. A `Clock` counts from when it was made, so that one limit may hold
+        for `read_records` too.
     on_step
         Called with the trace after every step of the search.
     checkpoint
-        Keeps the search in a file while it runs, and goes on from it, as from `checkpoint`; the
-        solution is then the one that the search would have come to.
+        A file that keeps the search while it runs, as from `checkpoint`. A search that was cut off
+        goes on from it, and comes to the same solution.
 
     Returns
     -------
@@ -128,10 +128,10 @@ def solve(
     >>> solution.exact
     True
     """
-    pile, records = as_pile(pile), as_records(records)
     for one, name, does in ((blueprint, "blueprint", "parts"), (checkpoint, "checkpoint", "claim")):
         if one is not None and not hasattr(one, does):
             raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
+    pile, records = read_for(blueprint, pile, records)
     if blueprint is not None:
         own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
         _refuse_beside_blueprint(own | {"matching": matching != "optimal"})
@@ -202,9 +202,9 @@ def _search(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> Soluti
     on_state = None if checkpoint is None else checkpoint.resumed(searching)
     looks = [(repair, repair.looks(case, searching)) for repair in serving(case)]
     try:
-        for _ in pauses(searching, on_state):
+        for near in pauses(searching, on_state):
             for repair, look in looks:
-                due = next(look, None)
+                due = next(look, None) if repair.near or not near else None
                 found = due and _tried(repair, case, due, asked)
                 # What leaves pieces out and proves nothing is no reason to stop.
                 if found and found.outcome is not Outcome.INCOMPLETE:
@@ -217,7 +217,7 @@ def _search(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> Soluti
 def _repaired(case: Case, solution: Solution, best: Solution, asked: Asked) -> Solution:
     """What the repairs make of a search that has come to nothing, the likeliest first."""
     for repair in suspected(case, solution):
-        if repair.name in asked and not repair.again:
+        if repair.name in asked:
             continue
         found = _asked(repair, case, solution, asked)
         if found is None or found is solution:

@@ -171,12 +171,122 @@ class GatedNetwork(nn.Module):
         return self.head(rows)
 
 
+class DecoderBlock(nn.Module):
+    """Looks at what the encoder has made, too."""
+
+    def __init__(self, width, hidden, heads):
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.across = nn.MultiheadAttention(width, heads, kdim=width, batch_first=True)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x, memory):
+        own = self.norm1(x)
+        x = x + self.attention(own, own, own)[0]
+        x = x + self.across(self.norm2(x), memory, memory)[0]
+        return x + self.down(functional.gelu(self.up(self.norm3(x))))
+
+
+class Translator(nn.Module):
+    """An encoder, and a decoder that reads other tokens."""
+
+    def __init__(self, blocks=3, width=16, hidden=32):
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY, width)
+        self.positions = nn.Parameter(torch.randn(TOKENS, width) / 10)
+        self.encoder = nn.ModuleList(TransformerBlock(width, hidden, 4) for _ in range(blocks))
+        self.decoder = nn.ModuleList(DecoderBlock(width, hidden, 4) for _ in range(blocks))
+        self.between, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.head = nn.Linear(width, VOCABULARY)
+
+    def forward(self, source, target):
+        memory = self.tokens(source) + self.positions
+        for block in self.encoder:
+            memory = block(memory)
+        memory, x = self.between(memory), self.tokens(target) + self.positions
+        for block in self.decoder:
+            x = block(x, memory)
+        return self.head(self.norm(x))
+
+
+class Mixing(nn.Module):
+    """Mixes tokens: the first of two kinds that take turns."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(width), Attention(width, heads)
+
+    def forward(self, x):
+        return x + self.attention(self.norm(x))
+
+
+class Thinking(nn.Module):
+    """The second kind, which looks at one token."""
+
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.norm, self.mlp = nn.LayerNorm(width), Gated(width, hidden)
+
+    def forward(self, x):
+        return x + self.mlp(self.norm(x))
+
+
+class Turns(nn.Module):
+    """Two kinds of blocks in one list."""
+
+    def __init__(self, blocks=3, width=16, hidden=32):
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY, width)
+        kinds = [lambda: Mixing(width, 4), lambda: Thinking(width, hidden)]
+        self.layers = nn.ModuleList(kind() for _ in range(blocks) for kind in kinds)
+        self.head = nn.Linear(width, VOCABULARY)
+
+    def forward(self, ids):
+        x = self.tokens(ids)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+class Stages(nn.Module):
+    """Two stages, the second half as long and twice as wide; its first block is of another form."""
+
+    def __init__(self, blocks=3, channels=8):
+        super().__init__()
+        self.stem = nn.Conv2d(1, channels, 3, padding=1)
+        self.stage1 = nn.Sequential(*(ConvolutionBlock(channels) for _ in range(blocks)))
+        wide = [Widening(channels), *(ConvolutionBlock(2 * channels) for _ in range(blocks))]
+        self.stage2 = nn.Sequential(*wide)
+        self.head = nn.Linear(2 * channels, 6)
+
+    def forward(self, image):
+        return self.head(self.stage2(self.stage1(self.stem(image))).mean((2, 3)))
+
+
+class Widening(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.norm1, self.norm2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(2 * channels)
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 3, 2, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, bias=False)
+        self.beside = nn.Conv2d(channels, 2 * channels, 1, 2, bias=False)
+
+    def forward(self, x):
+        made = self.conv1(functional.relu(self.norm1(x)))
+        return self.beside(x) + self.conv2(functional.relu(self.norm2(made)))
+
+
 def inputs_of(module, rows, rng):
     """Random inputs by the names that a module's forward has for them."""
     ids = rng.integers(VOCABULARY, size=(rows, TOKENS))
     match module:
-        case Transformer():
+        case Transformer() | Turns():
             return {"ids": ids}
+        case Translator():
+            return {"source": ids, "target": rng.integers(VOCABULARY, size=(rows, TOKENS))}
+        case Stages():
+            return {"image": rng.normal(size=(rows, 1, 6, 6)).astype(np.float32)}
         case Llama():
             return {"ids": ids, "seen": np.arange(TOKENS) < rng.integers(3, TOKENS, size=(rows, 1))}
         case ResNet():
@@ -184,10 +294,12 @@ def inputs_of(module, rows, rng):
     return {"rows": rng.normal(size=(rows, 6)).astype(np.float32)}
 
 
-def stack_of(module):
-    """The name of a module's stack, and its blocks."""
-    name = next(name for name in ("blocks", "layers", "stage") if hasattr(module, name))
-    return name, [*getattr(module, name)]
+STACKS = ("blocks", "layers", "stage", "encoder", "decoder", "stage1", "stage2")
+
+
+def blocks_of(module):
+    """The blocks of a module in the order in which they run, whatever stack they are in."""
+    return [block for name in STACKS if hasattr(module, name) for block in getattr(module, name)]
 
 
 def output_of(module, inputs):
@@ -210,23 +322,26 @@ def dropped(module, rng, *, whole=False, told=True):
 
     They are whole blocks, or layers with names as in the block, or only those of their own.
     """
-    blocks = stack_of(module)[1]
-    tensors = [{n: t.numpy() for n, t in block.state_dict().items()} for block in blocks]
-    layers = {}
-    for name in tensors[0]:
-        layers.setdefault("" if whole else name.rpartition(".")[0], []).append(name)
-    ids = rng.permutation(len(blocks) * len(layers)).reshape(len(blocks), -1).tolist()
+    found = []
+    for block in blocks_of(module):
+        layers = {}
+        for name, tensor in block.state_dict().items():
+            layer = layers.setdefault("" if whole else name.rpartition(".")[0], {})
+            layer[name if told else name.rpartition(".")[2]] = tensor.numpy()
+        found.append([*layers.values()])
+    ids = iter(rng.permutation(sum(map(len, found))).tolist())
+    blocks = tuple(tuple(next(ids) for _ in layers) for layers in found)
     pieces = [
-        Piece(number, {n if told else n.rpartition(".")[2]: block[n] for n in names})
-        for numbers, block in zip(ids, tensors, strict=True)
-        for number, names in zip(numbers, layers.values(), strict=True)
+        Piece(number, layer)
+        for numbers, layers in zip(blocks, found, strict=True)
+        for number, layer in zip(numbers, layers, strict=True)
     ]
-    return Pile(pieces), tuple(map(tuple, ids))
+    return Pile(pieces), blocks
 
 
 def emptied(module):
     """A new module of the same class that has the weights of all but the blocks."""
-    other, (stack, _) = type(module)(), stack_of(module)
-    kept = {n: t for n, t in module.state_dict().items() if not n.startswith(f"{stack}.")}
+    other, stacks = type(module)(), tuple(f"{name}." for name in STACKS)
+    kept = {n: t for n, t in module.state_dict().items() if not n.startswith(stacks)}
     other.load_state_dict(kept, strict=False)
     return other.eval()

@@ -1,5 +1,7 @@
 """Banks and stacks: the puzzle's kernels, and any kind that is known by two functions."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from unshuffle.blocks.bank import LoopStack
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpBank, as_mlp, as_mlp_bank
 from unshuffle.blocks.network import Network
+from unshuffle.blocks.work import passes
 from unshuffle.errors import UsageError
 
 INPS, OUTS = 3, 5
@@ -200,3 +203,37 @@ def test_only_networks_of_the_puzzles_kind_are_taken_for_one(bank, looped, rng):
         as_mlp(Network(looped(bank).take(ARRANGEMENT), ends))
     with pytest.raises(UsageError, match="this pile has other blocks"):
         as_mlp_bank(looped(bank))
+
+
+def test_work_is_counted_for_all_stacks_of_a_bank(bank, any_bank, rng):
+    """In halves of a block: of the puzzle's block each is a matrix product."""
+    x, g = rng.normal(size=(9, 6)), rng.normal(size=(2, 9, 6))
+    mlp, counted = any_bank is bank, any_bank.work
+
+    def done(work):
+        before = counted.halves
+        work()
+        return counted.halves - before
+
+    assert done(lambda: any_bank.apply(ARRANGEMENT[0], x)) == 18
+    assert done(lambda: any_bank.pullback(ARRANGEMENT[0], x, g)) == (9 + 36 if mlp else 18 + 36)
+    stack = any_bank.take(ARRANGEMENT)
+    assert done(lambda: stack[1:].apply(0, x)) == 18
+    assert done(lambda: stack.copy().pullback(3, x, g)) == (45 if mlp else 54)
+    each, adjoints = np.stack([x] * 4), np.stack([g] * 4)
+    assert done(lambda: stack.apply_each(each)) == 4 * 18
+    assert done(lambda: stack.pullback_each(each, adjoints)) == 4 * (45 if mlp else 54)
+    assert done(lambda: stack.replaced(1, OUT, stack, x, g)) == (9 * 5 if mlp else 4 * 18)
+    assert done(lambda: stack.replaced(1, INP, stack, x, g)) == (9 * 6 if mlp else 4 * 18)
+
+
+def test_a_pass_of_all_rows_through_all_blocks_is_one(any_bank, rng):
+    stack, x = any_bank.take(ARRANGEMENT), rng.normal(size=(9, 6))
+    before = any_bank.work.halves
+    for place in range(4):
+        stack.apply(place, x)
+    assert passes(any_bank.work.halves - before, 4, 9) == 1
+    copied = deepcopy(any_bank.work)
+    copied.forward(1)
+    assert copied.halves == any_bank.work.halves + 2
+    assert passes(7, 4, 0) == passes(7, 0, 9) == 0

@@ -74,8 +74,8 @@ def test_the_same_ledger_as_text_is_the_same_plan(lab, sheet, tmp_path):
     assert lab("plan", path, "--ledger", text, "--out", out)[0] == 0
     assert ": confirmed**" in out.read_text()
     assert (
-        lab("plan", path, "--ledger", ledger)[1].split("## The")[1]
-        == (out.read_text().split("## The")[1])
+        lab("plan", path, "--ledger", ledger)[1].split("## Verdicts")[1]
+        == (out.read_text().split("## Verdicts")[1])
     )
     assert lab("plan", path, "--ledger", text, "--out", out)[0] == 2
     status, shown, _ = lab("show", path, "--ledger", text, "--results")
@@ -83,6 +83,11 @@ def test_the_same_ledger_as_text_is_the_same_plan(lab, sheet, tmp_path):
     assert "inp-norm" in shown
     status, shown, _ = lab("compare", "trace", "bias", "--metric", "pairs_right", "--ledger", text)
     assert shown.splitlines()[-1].split() == ["example", "1", "–"]
+    picture = tmp_path / "solved.svg"
+    words = ("compare", "trace", "--metric", "pairs_right", "--ledger", text, "--picture", picture)
+    status, _, err = lab(*words)
+    assert (status, picture.exists()) == (2, False)
+    assert "no run of trace that measures solved" in err
 
 
 @pytest.mark.usefixtures("one_process")

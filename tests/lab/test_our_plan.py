@@ -51,6 +51,7 @@ def test_nearly_every_experiment_was_run(ours):
         (ApproachKind.ORDERING, ["ordering-zoo", "searches-zoo", "annealing-zoo"]),
         (ApproachKind.WHOLE, ["strategies"]),
         (ApproachKind.WHOLE, ["strategies-puzzle"]),
+        (ApproachKind.PART, ["parts-zoo"]),
     ],
 )
 def test_every_approach_was_tried_on_the_example_the_puzzle_and_the_zoo(ours, kind, names):

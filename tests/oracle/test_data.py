@@ -103,4 +103,4 @@ def test_a_table_that_does_not_fit_is_a_mistake(tmp_path, rng, text, kind, parts
 
 
 def test_every_kind_is_known_by_its_name():
-    assert list(DATA) == ["bits", "smooth", "classes", "table"]
+    assert list(DATA) == ["bits", "smooth", "classes", "tokens", "images", "table"]

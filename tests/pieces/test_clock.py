@@ -8,22 +8,25 @@ import pytest
 from unshuffle.pieces.clock import OTHER, Clock, OutOfTimeError
 
 
-@pytest.fixture
-def time(monkeypatch):
+class Wall:
     """A clock on the wall that moves only when it is told to."""
-    now = [100.0]
-    monkeypatch.setattr("unshuffle.pieces.clock.perf_counter", lambda: now[0])
 
-    def passes(seconds):
-        now[0] += seconds
+    def __init__(self):
+        self.now = 100.0
 
-    return passes
+    def __call__(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def time():
+    return Wall()
 
 
 @pytest.fixture
 def make(time):
     """Make a clock that counts the time on that wall."""
-    return lambda *args: Clock(*args, _started=100.0, _since=100.0)
+    return lambda *args: Clock(*args, now=lambda: time.now)
 
 
 def test_phases_are_exclusive_and_add_up_to_the_total(make, time):

@@ -1,14 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from unshuffle import Outcome, Records
+from unshuffle import MlpNetwork, Outcome, Records
+from unshuffle.blocks.ends import Linear
 from unshuffle.pieces.clock import Clock
 from unshuffle.proof.tolerance import (
     Tolerance,
     arithmetic_of,
+    relative_error,
     rounding_tolerance,
 )
-from unshuffle.proof.verification import judge_network
+from unshuffle.proof.verification import best_fitting, judge_network
 
 
 def test_rounding_of_another_summation_is_admitted(dropped):
@@ -94,6 +98,31 @@ def test_a_large_column_excuses_no_error_of_a_small_one(dropped):
     error[:, 0] = 0.1
     assert tolerance.admits(error)
     assert not tolerance.admits(error[:, ::-1])
+
+
+def test_of_networks_the_one_that_fits_all_columns_is_best(dropped, rng):
+    """A column of large numbers that errs a little decides less than a small one that errs much."""
+    case = dropped(rows=300, outputs=2, dtype=np.float64)
+    last, own = case.network.last, case.network.predict(case.records.inputs)
+    units = 1e4 ** np.arange(2) / own.std(axis=0)
+
+    def off(shares):
+        weight, bias = units[:, None] * last.weight, units * last.bias
+        return MlpNetwork(case.network.blocks, Linear(weight * (1 + shares)[:, None], bias))
+
+    known = Records(case.records.inputs, own * units)
+    large, small = off(np.array([0, 1e-2])), off(np.array([0.5, 0]))
+    assert large.error(known.inputs, known.predictions) > small.error(
+        known.inputs, known.predictions
+    )
+    assert best_fitting([small, large], known) is large
+    errors = (large.predict(known.inputs) - known.predictions) / known.predictions.std(axis=0)
+    assert relative_error(large, known) == pytest.approx(np.mean(errors**2))
+    constant = Records(known.inputs, np.zeros((300, 2)))
+    raw = large.error(known.inputs, constant.predictions)
+    assert relative_error(large, constant) == pytest.approx(raw)
+    lost = MlpNetwork(replace(large.blocks, out_weight=large.blocks.out_weight * 1e300), last)
+    assert relative_error(lost, known) == np.inf
 
 
 def test_arithmetic_is_the_coarser_of_weights_and_predictions(rng):

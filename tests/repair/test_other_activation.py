@@ -6,7 +6,11 @@ import pytest
 from unshuffle import Outcome, solve, verify
 from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.mlp import as_mlp
+from unshuffle.ordering.search import InVain
 from unshuffle.proof.activation import fitting_activation
+from unshuffle.repair.case import Case
+from unshuffle.repair.other_activation import STANDARD, Race, _searched_on
+from unshuffle.solution.options import Options
 
 FOUND = ["gelu_tanh", "elu", "sigmoid", "softplus", "hardswish", "leaky_relu", "leaky_relu_0.37"]
 
@@ -32,6 +36,50 @@ def test_an_activation_that_no_search_begins_with_is_found(make_dropped, name):
     assert solution.activation == name
     assert solution.permutation == case.permutation
     assert solution.repairs["another activation"] == "exact"
+
+
+def deep(make_dropped, name):
+    return make_dropped(
+        np.random.default_rng(5), rows=1000, blocks=10, width=12, hidden=24, activation=name
+    )
+
+
+def test_a_search_that_is_near_is_asked_for_another_activation(make_dropped):
+    """GELU leaves less than a hundred-thousandth of its tanh form, and no search ends there."""
+    case = deep(make_dropped, "gelu_tanh")
+    solution = solve(case.pile, case.records)
+    assert (solution.exact, solution.activation) == (True, "gelu_tanh")
+    assert solution.permutation == case.permutation
+
+
+def test_searches_with_other_activations_take_turns(make_dropped):
+    """Of each as much work is done as it is let; the one with the right activation succeeds."""
+    dropped = deep(make_dropped, "softplus")
+    case = Case(dropped.pile, dropped.records, Options(), lambda case: None)
+    race = Race(case, replace(STANDARD, raced=("sigmoid", "softplus")))
+    assert race.go_on(1000) is None
+    before = [search.work for search in race.searches]
+    assert all(1000 <= work < 3000 for work in before)
+    found = race.go_on(30_000)
+    assert (found.exact, found.activation) == (True, "softplus")
+    assert found.permutation == dropped.permutation
+    assert [search.work > done for search, done in zip(race.searches, before, strict=True)] == [
+        True,
+        True,
+    ]
+
+
+def test_a_look_leaves_the_search_as_it_is(make_dropped):
+    """What is searched for from where a search stands adds nothing to the trace of that."""
+    dropped = deep(make_dropped, "hardswish")
+    case = Case(dropped.pile, dropped.records, Options(activation="silu"), lambda case: None)
+    searching = case.searching()
+    searching.go_on((InVain(16_384, 0.0),))
+    steps, standing = [*searching.trace.steps], searching.state.best.arrangement
+    network = searching.alternatives.problems[0].network(standing)
+    other = replace(case, options=Options())
+    _searched_on(other, network, standing, searching.trace, STANDARD)
+    assert searching.trace.steps == steps
 
 
 def test_what_was_tried_is_said_where_nothing_fits(make_dropped, rng):

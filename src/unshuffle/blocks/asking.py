@@ -67,6 +67,13 @@ def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Axi
             if one not in each and equal and same(_exchanged, sorted(units)):
                 found = _joined(found, units)
                 break
+    # Heads that several others share: units of one axis are repeated along the other.
+    lone = [one for one in axes if not any(one in each for each in found)]
+    for one, other in combinations(lone, 2):
+        shorter, longer = sorted((length[one], length[other]))
+        repeated = shorter < longer and longer % shorter == 0
+        if repeated and any(same(change, (one, other)) for change in _CHANGES[1:]):
+            found = _joined(found, {one, other})
     return sorted(sorted(each) for each in found)
 
 

@@ -21,7 +21,9 @@ def mlp_bank(
         out = out[0] * factor, out[1] * factor
     if form == replace(RESIDUAL, formula=form.formula, factor=form.factor):
         return MlpBank(*inp, *out, activation, anatomy.inp, anatomy.out)
-    return FormBank(*inp, *out, activation, anatomy.inp, anatomy.out, form)
+    return FormBank(
+        *inp, *out, activation, inp_positions=anatomy.inp, out_positions=anatomy.out, form=form
+    )
 
 
 def stack_blocks(

@@ -5,18 +5,22 @@ only known by two functions on its tensors gets them all from `LoopBank`, one bl
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.pieces.blueprint import Arrangement, Kind, Parts
+from unshuffle.blocks.work import Work
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind, Parts
 from unshuffle.pieces.pile import Floats
 
 # The tensors of one block: by role, then by the name of the tensor.
 Weights = Mapping[str, Mapping[str, Floats]]
 
+
+# Names of the slots: of each block, by role; None where a block has no slot of a role.
+Slots = tuple[tuple[str | None, ...], ...]
 
 # By role: positions of pieces, shape (pieces,), and their shares in blocks, (blocks, pieces).
 Mixtures = Mapping[int, tuple[NDArray[np.intp], NDArray[np.float64]]]
@@ -55,6 +59,9 @@ class Stack(Protocol):
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name in the network."""
 
+    def slots(self) -> Slots:
+        """The names of the slots: what the names of the tensors in each begin with."""
+
     def copy(self) -> Self:
         """The same blocks in memory of their own."""
 
@@ -75,8 +82,20 @@ def named(blocks: Stack) -> dict[str, Floats]:
     }
 
 
+def numbered(blocks: Stack) -> Slots:
+    """Names of slots, such as ``blocks.0.inp``."""
+    return tuple(
+        tuple(f"blocks.{place}.{role}" for role in blocks.weights(place))
+        for place in range(len(blocks))
+    )
+
+
 class Bank(Protocol):
     """Runs any pieces of a pile as a block."""
+
+    @property
+    def work(self) -> Work:
+        """Counts what passes through its blocks, and through all stacks that it has made."""
 
     @property
     def kind(self) -> Kind:
@@ -98,6 +117,21 @@ class Bank(Protocol):
         """Positions in the pile of the pieces that can be in a role."""
 
 
+@runtime_checkable
+class Settling(Bank, Protocol):
+    """A bank whose pieces may keep statistics of the states that they are run on."""
+
+    @property
+    def keeping(self) -> Sequence[int]:
+        """The roles whose pieces keep any."""
+
+    def kept(self, role: int, position: int) -> Mapping[str, Floats]:
+        """The statistics that a piece of such a role holds, by the name of their tensor."""
+
+    def settled(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
+        """What the statistics of the block of these pieces would be for rows x, by role."""
+
+
 # Runs a block of given tensors on rows of shape (n, width).
 Apply = Callable[[Weights, Floats], Floats]
 # Vector-Jacobian product of a block of given tensors, at (n, width), for (outputs, n, width).
@@ -112,6 +146,7 @@ class LoopStack:
     run: Apply
     pull: Pullback
     blocks: list[Weights]
+    work: Work = field(default_factory=Work, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -124,10 +159,12 @@ class LoopStack:
 
     def apply(self, place: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width)."""
+        self.work.forward(len(x))
         return self.run(self.blocks[place], x)
 
     def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block at x for g (outputs, n, width)."""
+        self.work.forward(len(x) * (1 + len(g)))
         return self.pull(self.blocks[place], x, g)
 
     def apply_each(self, x: Floats) -> Floats:
@@ -140,6 +177,7 @@ class LoopStack:
 
     def replaced(self, place: int, role: int, others: "LoopStack", x: Floats, g: Floats) -> Floats:
         """Projected steps of one block with the piece that each other block has in a role."""
+        self.work.forward(len(x) * len(others))
         own, name = self.blocks[place], self.kind.roles[role].name
         steps = [self.run({**own, name: other[name]}, x) - x for other in others.blocks]
         projected: Floats = np.einsum("ond,knd->nko", g, np.stack(steps))
@@ -152,6 +190,10 @@ class LoopStack:
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name in the network."""
         return named(self)
+
+    def slots(self) -> Slots:
+        """The names of the slots, such as ``blocks.0.inp``."""
+        return numbered(self)
 
     def copy(self) -> Self:
         """The same blocks in a list of their own."""
@@ -181,19 +223,22 @@ class LoopBank:
     run: Apply
     pull: Pullback
     tensors: Sequence[Mapping[str, Floats]]  # of each piece, by its position in the pile
+    work: Work = field(default_factory=Work, kw_only=True)
 
     def apply(self, parts: Parts, x: Floats) -> Floats:
         """Run the block of these pieces on rows x of shape (n, width)."""
+        self.work.forward(len(x))
         return self.run(self._weights(parts), x)
 
     def pullback(self, parts: Parts, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of the block of these pieces at x for g (outputs, n, width)."""
+        self.work.forward(len(x) * (1 + len(g)))
         return self.pull(self._weights(parts), x, g)
 
     def take(self, arrangement: Arrangement) -> LoopStack:
         """The blocks of an arrangement in a row."""
         blocks = [self._weights(parts) for parts in arrangement]
-        return LoopStack(self.kind, self.run, self.pull, blocks)
+        return LoopStack(self.kind, self.run, self.pull, blocks, work=self.work)
 
     def mixed(self, arrangement: Arrangement, mixtures: Mixtures) -> LoopStack:
         """The blocks of an arrangement, with weighted means of pieces in some roles."""
@@ -220,4 +265,4 @@ class LoopBank:
 
     def _weights(self, parts: Parts) -> Weights:
         roles = zip(self.kind.roles, parts.tolist(), strict=True)
-        return {role.name: self.tensors[position] for role, position in roles}
+        return {role.name: self.tensors[p] for role, p in roles if p != NO_PIECE}

@@ -16,8 +16,11 @@ from unshuffle.pieces.records import Records
 class Blueprint(Protocol):
     """A network without its weights, and what its blocks compute."""
 
+    def fitted(self, pile: Pile) -> Pile:
+        """The same pieces in the same sequence, with tensors of the names that roles have."""
+
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
-        """The blocks that the pieces of a pile can make, and what stands before and behind them."""
+        """The blocks that the pieces of a fitted pile can make, and what stands around them."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class LoopBlueprint:
     apply: Apply
     pullback: Pullback
     given_ends: Ends
+
+    def fitted(self, pile: Pile) -> Pile:
+        """The pile itself: its tensors are called as in the roles, or fit none."""
+        return pile
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
         """The blocks that the pieces of a pile can make, and the ends in the dtype of the pile."""

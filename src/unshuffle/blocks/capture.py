@@ -5,7 +5,7 @@ the same for all rows, and arguments that depend on the row, such as masks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,84 +65,110 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
-    """What the block in one place is called with beside the state."""
+class Step:
+    """How one block of a module is called beside the state, and where its state comes from."""
 
+    name: str
     template: Leaves  # arguments that are the same for all rows
     spec: TreeSpec
     state: int  # number of the argument that is the state
     bound: Mapping[int, int]  # numbers of the arguments that depend on the row, to parts of a state
+    bridged: bool  # whether the module does something between the block before and this one
+    given: Part  # the state before it
+    made: Part  # the state behind it
+    output: Leaves  # what it gave, flattened
+    output_spec: TreeSpec
 
 
-@dataclass(eq=False)
-class Capture:
-    """What is known of the calls of all blocks."""
+@dataclass(frozen=True)
+class Beside:
+    """What a block is given beside the state that depends on the row."""
 
-    part: Part  # the state that goes from block to block
-    returned: list[tuple[Leaves, TreeSpec]]  # what each block gave, flattened
-    # What each block is called with, in the order in which they run.
-    places: list[Place] = field(default_factory=list)
-    # What of that depends on the row; equal arguments of several blocks are one part.
-    parts: list[Part] = field(default_factory=list)
-    # Of each part, the place and the number of the argument that it is.
-    sources: list[tuple[int, int]] = field(default_factory=list)
+    part: Part
+    step: int  # of the block that it is an argument of
+    argument: int
+    origin: int  # the bridged step before which it is made; 0 where no block has a part in it
 
 
 def capture(
     names: Sequence[str], calls: Sequence[Call], fewer: Sequence[Call], turned: Sequence[Call]
-) -> Capture:
+) -> tuple[list[Step], list[Beside]]:
     """Tell arguments apart, by calls on rows, on all but the first of them, and with other weights.
 
-    With the weights of the blocks in another order only the state may differ.
+    With other weights of the blocks only the state may differ, and what is made behind blocks.
     """
-    given = calls[0].given
-    returned = [(one.output, one.output_spec) for one in calls]
-    found = Capture(Part(tuple(given.shape[1:]), given.dtype), returned)
+    rows = len(calls[0].given)
+    steps: list[Step] = []
+    beside: list[Beside] = []
     kept: list[torch.Tensor] = []
-    for place, call in enumerate(calls):
-        state, bound = _state_of(names, calls, place), dict[int, int]()
+    bridge = 0
+    for number, call in enumerate(calls):
+        state, bridged = _state_of(calls, number)
+        bridge, bound = number if bridged else bridge, dict[int, int]()
         for at, leaf in enumerate(call.leaves):
             if at == state or not isinstance(leaf, torch.Tensor):
                 continue
-            if not same(leaf, turned[place].leaves[at]):
+            origin = 0 if same(leaf, turned[number].leaves[at]) else bridge
+            if origin == 0 and not same(leaf, turned[number].leaves[at]):
                 raise UsageError(
-                    f"block {names[place]} is given more than the state by the blocks before it "
+                    f"block {names[number]} is given more than the state by the blocks before it "
                     f"(its argument {at + 1} follows from their weights), and only one tensor may "
                     "go from block to block"
                 )
-            if same(leaf, fewer[place].leaves[at]):
+            if same(leaf, fewer[number].leaves[at]):
                 continue
-            if len(leaf) != len(given):
+            if len(leaf) != rows:
                 raise UsageError(
-                    f"block {names[place]} is given an argument of shape {tuple(leaf.shape)} that "
+                    f"block {names[number]} is given an argument of shape {tuple(leaf.shape)} that "
                     "depends on the rows, but has no axis of rows"
                 )
-            bound[at] = next((k for k, one in enumerate(kept) if same(one, leaf)), len(kept))
-            if bound[at] == len(kept):
+            alike = (k for k, one in enumerate(kept) if same(one, leaf))
+            found = next((k for k in alike if beside[k].origin == origin), len(kept))
+            bound[at] = found
+            if found == len(kept):
                 kept.append(leaf)
-                found.parts.append(Part(tuple(leaf.shape[1:]), leaf.dtype))
-                found.sources.append((place, at))
+                beside.append(Beside(_part(leaf), number, at, origin))
         varying = {state, *bound}
         template = [None if at in varying else leaf for at, leaf in enumerate(call.leaves)]
-        found.places.append(Place(template, call.spec, state, bound))
-    return found
+        steps.append(
+            Step(
+                names[number],
+                template,
+                call.spec,
+                state,
+                bound,
+                bridged,
+                _part(call.leaves[state]),
+                _part(call.given),
+                call.output,
+                call.output_spec,
+            )
+        )
+    # What blocks have a part in comes first, since derivatives are taken by it.
+    sequence = sorted(range(len(beside)), key=lambda k: beside[k].origin == 0)
+    now = {k: n for n, k in enumerate(sequence)}
+    steps = [replace(step, bound={at: now[k] for at, k in step.bound.items()}) for step in steps]
+    return steps, [beside[k] for k in sequence]
 
 
-def _state_of(names: Sequence[str], calls: Sequence[Call], place: int) -> int:
-    """The number of the argument that is the state of a place."""
-    leaves = calls[place].leaves
-    if place == 0:
-        if len(calls) > 1 and len(leaves) == len(calls[1].leaves):
-            return _state_of(names, calls, 1)
-        return next(at for at, leaf in enumerate(leaves) if is_state(leaf))
-    before = calls[place - 1].given
-    for at, leaf in enumerate(leaves):
-        if same(leaf, before):
-            return at
-    raise UsageError(
-        f"block {names[place]} is not given what block {names[place - 1]} has made of the state; "
-        "only blocks that follow each other directly make a stack"
-    )
+def _part(values: torch.Tensor) -> Part:
+    return Part(tuple(values.shape[1:]), values.dtype)
+
+
+def _state_of(calls: Sequence[Call], number: int) -> tuple[int, bool]:
+    """The number of the argument that is the state, and whether something stands before it."""
+    leaves = calls[number].leaves
+    if number:
+        before = calls[number - 1].given
+        direct = next((at for at, leaf in enumerate(leaves) if same(leaf, before)), None)
+        if direct is not None:
+            return direct, False
+    if number + 1 < len(calls) and len(leaves) == len(calls[number + 1].leaves):
+        after = calls[number].given
+        for at, leaf in enumerate(calls[number + 1].leaves):
+            if same(leaf, after) and is_state(leaves[at]):
+                return at, True
+    return next(at for at, leaf in enumerate(leaves) if is_state(leaf)), True
 
 
 def calls_of(
@@ -177,8 +203,8 @@ def calls_of(
     wrong = next((name for name in blocks if names.count(name) != 1), None)
     if wrong is not None:
         raise UsageError(
-            f"block {wrong} runs {names.count(wrong)} times in a forward pass; each block of the "
-            "stack must run once"
+            f"block {wrong} runs {names.count(wrong)} times in a forward pass, and each block of a "
+            "stack must run once; a block that runs for all leaves nothing to put in order"
         )
     for name, call in zip(names, calls, strict=True):
         if not any(map(is_state, call.output)):

@@ -129,3 +129,13 @@ class Projected:
     def astype(self, dtype: np.typing.DTypeLike) -> "Projected":
         """The same ends with their numbers in another dtype."""
         return Projected(self.ends.astype(dtype), self.probes)
+
+
+def in_units(ends: Ends, units: Floats) -> Ends:
+    """Ends whose outputs are those of others times units, shape (outputs,)."""
+    if (units == 1).all():
+        return ends
+    if isinstance(ends, Linear):
+        scaled = Linear(units[:, None] * ends.weight, units * ends.bias)
+        return scaled.astype(ends.dtype)
+    return Projected(ends, np.diag(units))

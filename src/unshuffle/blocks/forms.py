@@ -11,7 +11,7 @@ import numpy as np
 
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.bank import Mixtures
-from unshuffle.blocks.mlp import INP, OUT, Affine, MlpBank, MlpNetwork, MlpStack
+from unshuffle.blocks.mlp import INP, OUT, Affine, MlpBank, MlpNetwork, MlpStack, pulled
 from unshuffle.pieces.blueprint import Arrangement, Parts
 from unshuffle.pieces.pile import Floats
 
@@ -154,22 +154,27 @@ class FormStack(MlpStack):
 
     def apply(self, place: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width); returns a new array of that shape."""
+        self.work.forward(len(x))
         return self._block(place).apply(x)
 
     def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
+        self.work.add(pulled(x, g))
         return self._block(place).pullback(x, g)
 
     def apply_each(self, x: Floats) -> Floats:
         """Run each block on rows of its own: x and the result have shape (K, n, width)."""
+        self.work.forward(x.size // self.width)
         return self._block(slice(None)).apply(x)
 
     def pullback_each(self, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
+        self.work.add(pulled(x, g))
         return self._block((slice(None), None)).pullback(x[:, None], g)
 
     def replaced(self, place: int, role: int, others: MlpStack, x: Floats, g: Floats) -> Floats:
         """Projected steps of a block with each other inp, or out, layer; see `Stack.replaced`."""
+        self.work.add(2 * len(x) * len(others))
         own, every = self._block(place), _every(others)
         inp, out = (every[INP], own.out) if role == INP else (own.inp, every[OUT])
         steps = replace(own, inp=inp, out=out).apply(x[None]) - x
@@ -204,7 +209,8 @@ class FormBank(MlpBank):
         return self._formed(super().mixed(arrangement, mixtures))
 
     def _formed(self, blocks: MlpStack) -> FormStack:
-        return FormStack(*blocks.inp, *blocks.out, blocks.activation, self.form)
+        layers = *blocks.inp, *blocks.out, blocks.activation
+        return FormStack(*layers, self.form, work=self.work)
 
 
 def form_of(blocks: MlpStack) -> Form:
@@ -217,4 +223,5 @@ def formed(network: MlpNetwork, formula: str) -> MlpNetwork:
     form, blocks = FORMULAS[formula], network.blocks
     if form == form_of(blocks):
         return network
-    return MlpNetwork(FormStack(*blocks.inp, *blocks.out, blocks.activation, form), network.last)
+    layers = *blocks.inp, *blocks.out, blocks.activation
+    return MlpNetwork(FormStack(*layers, form, work=blocks.work), network.last)

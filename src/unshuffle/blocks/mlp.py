@@ -4,7 +4,7 @@ Products of many blocks are stacked, and all layers are tried in one place at on
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import RELU, Activation
-from unshuffle.blocks.bank import Bank, Mixtures, Weights, named
+from unshuffle.blocks.bank import Bank, Mixtures, Slots, Weights, named, numbered
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.network import Network
+from unshuffle.blocks.work import Work
 from unshuffle.errors import UsageError
 from unshuffle.pieces.blueprint import Arrangement, Edge, Kind, Parts, Role
 from unshuffle.pieces.pile import Floats, Piece
@@ -58,6 +59,7 @@ class _Layers:
     out_weight: Floats  # shape (J, width, hidden)
     out_bias: Floats  # shape (J, width)
     activation: Activation = RELU  # of the hidden units
+    work: Work = field(default_factory=Work, kw_only=True)  # of all that is made of them
 
     @property
     def width(self) -> int:
@@ -113,25 +115,30 @@ class MlpStack(_Layers):
 
     def apply(self, place: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width); returns a new array of that shape."""
+        self.work.forward(len(x))
         inp = self.inp_weight[place], self.inp_bias[place]
         return _apply(inp, (self.out_weight[place], self.out_bias[place]), self.activation, x)
 
     def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
+        self.work.add(pulled(x, g))
         inp = self.inp_weight[place], self.inp_bias[place]
         return _pullback(inp, self.out_weight[place], self.activation, x, g)
 
     def apply_each(self, x: Floats) -> Floats:
         """Run each block on rows of its own: x and the result have shape (K, n, width)."""
+        self.work.forward(x.size // self.width)
         return _apply(self.inp, self.out, self.activation, x)
 
     def pullback_each(self, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
+        self.work.add(pulled(x, g))
         inp = self.inp_weight[:, None], self.inp_bias[:, None]
         return _pullback(inp, self.out_weight[:, None], self.activation, x[:, None], g)
 
     def replaced(self, place: int, role: int, others: "MlpStack", x: Floats, g: Floats) -> Floats:
         """Projected steps of a block with each other inp, or out, layer; see `Stack.replaced`."""
+        self.work.add(len(x) * (len(others) + (1 if role == OUT else len(g))))
         if role == OUT:
             z = _read((self.inp_weight[place], self.inp_bias[place]), x)
             steps = self.activation.apply(z) @ others.out_weight.reshape(-1, self.hidden).T
@@ -158,6 +165,10 @@ class MlpStack(_Layers):
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name in the network."""
         return named(self)
+
+    def slots(self) -> Slots:
+        """The names of the slots, such as ``blocks.0.inp``."""
+        return numbered(self)
 
     def overwrite(self, place: int, other: int) -> None:
         """Put another of the blocks in a place; the one that was there is gone."""
@@ -201,22 +212,25 @@ class MlpBank(_Layers):
 
     def apply(self, parts: Parts, x: Floats) -> Floats:
         """Run the block of two layers on rows x of shape (n, width)."""
+        self.work.forward(len(x))
         inp, out = self._tensors(parts)
         return _apply(inp, out, self.activation, x)
 
     def pullback(self, parts: Parts, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of the block of two layers; see `MlpStack.pullback`."""
+        self.work.add(pulled(x, g))
         inp, out = self._tensors(parts)
         return _pullback(inp, out[0], self.activation, x, g)
 
     def hidden_units(self, index: int, x: Floats) -> Floats:
         """Hidden units of the inp layer of an index on rows x of shape (n, width): (n, hidden)."""
+        self.work.add(len(x))
         return self.activation.apply(_read((self.inp_weight[index], self.inp_bias[index]), x))
 
     def take(self, arrangement: Arrangement) -> MlpStack:
         """The blocks of an arrangement in a row."""
         inp, out = self._tensors(arrangement)
-        return MlpStack(*inp, *out, self.activation)
+        return MlpStack(*inp, *out, self.activation, work=self.work)
 
     def mixed(self, arrangement: Arrangement, mixtures: Mixtures) -> MlpStack:
         """The blocks of an arrangement, with weighted means of pieces in some roles."""
@@ -226,7 +240,7 @@ class MlpBank(_Layers):
             weight, bias = (each[indices[pieces]] for each in every)
             mean = shares.astype(weight.dtype)
             layers[role] = np.tensordot(mean, weight, 1), mean @ bias
-        return MlpStack(*layers[INP], *layers[OUT], self.activation)
+        return MlpStack(*layers[INP], *layers[OUT], self.activation, work=self.work)
 
     def _tensors(self, parts: Arrangement | Parts) -> tuple[Affine, Affine]:
         i, j = self.rows[parts.T[INP]], self.columns[parts.T[OUT]]
@@ -318,6 +332,12 @@ def _apply(inp: Affine, out: Affine, activation: Activation, x: Floats) -> Float
     y += out[1][..., None, :]
     y += x
     return y
+
+
+def pulled(x: Floats, g: Floats) -> int:
+    """The work of a `_pullback`: what is read once, and two products for each adjoint."""
+    width: int = x.shape[-1]
+    return (x.size + 2 * g.size) // width
 
 
 def _pullback(

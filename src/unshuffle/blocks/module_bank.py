@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import takewhile
 
 import numpy as np
 import torch
 
-from unshuffle.blocks.bank import LoopBank, LoopStack, Weights
-from unshuffle.blocks.capture import Tensors
+from unshuffle.blocks.bank import LoopBank, LoopStack, Slots, Weights
+from unshuffle.blocks.capture import Tensors, real_tensors
 from unshuffle.blocks.replay import Replay
 from unshuffle.errors import UsageError
-from unshuffle.pieces.blueprint import Arrangement, Kind
+from unshuffle.pieces.blueprint import Arrangement, Kind, Parts
 from unshuffle.pieces.pile import Floats
 
 # Names of the tensors of a block in its module, by role and by name in the role.
@@ -27,11 +29,33 @@ class ModuleStack(LoopStack):
     def tensors(self) -> dict[str, Floats]:
         """Every tensor by its name in the module."""
         return {
-            f"{self.replay.blocks[place]}.{self.keys[role][name]}": values
+            self._name(place, role, name): values
             for place, block in enumerate(self.blocks)
             for role, tensors in block.items()
             for name, values in tensors.items()
         }
+
+    def slots(self) -> Slots:
+        """The names of the slots: the paths of modules or tensors."""
+        return tuple(
+            tuple(
+                shared_path([self._name(place, role.name, name) for name in role.tensors])
+                if role.name in block
+                else None
+                for role in self.kind.roles
+            )
+            for place, block in enumerate(self.blocks)
+        )
+
+    def _name(self, place: int, role: str, name: str) -> str:
+        """The name in the module of a tensor in a slot."""
+        return self.replay.names(place)[self.keys[role][name]]
+
+
+def shared_path(names: Sequence[str]) -> str:
+    """The path that dotted names begin with in common, as ``a.b`` of ``a.b.c`` and ``a.b.d.e``."""
+    parts = zip(*(name.split(".") for name in names), strict=False)
+    return ".".join(same[0] for same in takewhile(lambda each: len({*each}) == 1, parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +70,7 @@ class ModuleBank(LoopBank):
         cls, kind: Kind, keys: Keys, tensors: Sequence[Mapping[str, Floats]], replay: Replay
     ) -> "ModuleBank":
         """A bank of pieces with tensors that have these names in a block."""
-
-        def in_block(weights: Weights) -> Tensors:
-            return {
-                keys[role][name]: torch.from_numpy(values)
-                for role, tensors in weights.items()
-                for name, values in tensors.items()
-            }
+        in_block = partial(_in_block, keys, replay.device)
 
         def run(weights: Weights, x: Floats) -> Floats:
             return replay.in_dtype(x.dtype).run(in_block(weights), x)
@@ -62,10 +80,49 @@ class ModuleBank(LoopBank):
 
         return cls(kind, run, pull, tensors, keys, replay)
 
+    @cached_property
+    def _moving(self) -> frozenset[str]:
+        """Names in a place of the tensors that are statistics."""
+        replay = self.replay
+        each = zip(range(len(replay.places)), replay.states(), strict=True)
+        return frozenset(name for place, x in each for name in replay.settled(replay.own(place), x))
+
+    @cached_property
+    def keeping(self) -> Sequence[int]:
+        """The roles whose pieces keep statistics of states."""
+        names = [self.keys[role.name].values() for role in self.kind.roles]
+        return [number for number, own in enumerate(names) if self._moving & {*own}]
+
+    def kept(self, role: int, position: int) -> Mapping[str, Floats]:
+        """The statistics that a piece of such a role holds."""
+        keys = self.keys[self.kind.roles[role].name]
+        return {n: self.tensors[position][n] for n, key in keys.items() if key in self._moving}
+
+    def settled(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
+        """What the statistics of the block of these pieces would be for rows x, by role."""
+        in_block = _in_block(self.keys, self.replay.device, self._weights(parts))
+        found = self.replay.settled(in_block, x)
+        keys = [self.keys[role.name].items() for role in self.kind.roles]
+        return {
+            number: {n: found[key] for n, key in own if key in found}
+            for number, own in enumerate(keys)
+        }
+
     def take(self, arrangement: Arrangement) -> ModuleStack:
         """The blocks of an arrangement in a row."""
         blocks = [self._weights(parts) for parts in arrangement]
-        return ModuleStack(self.kind, self.run, self.pull, blocks, self.keys, self.replay)
+        return ModuleStack(
+            self.kind, self.run, self.pull, blocks, self.keys, self.replay, work=self.work
+        )
+
+
+def _in_block(keys: Keys, device: torch.device, weights: Weights) -> Tensors:
+    """The tensors of a block by their names in its place, on a device."""
+    return {
+        keys[role][name]: torch.from_numpy(values).to(device)
+        for role, tensors in weights.items()
+        for name, values in tensors.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +130,9 @@ class ModuleEnds:
     """What stands before and behind the blocks of a module, with its own weights."""
 
     replay: Replay
+
+    def __str__(self) -> str:
+        return type(self.replay.module).__name__
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -99,7 +159,15 @@ class ModuleEnds:
 
     def tensors(self) -> dict[str, Floats]:
         """Every tensor of the module under its own name, those of its blocks too."""
-        return {name: one.numpy() for name, one in self.replay.module.state_dict().items()}
+        tensors = self.replay.module.state_dict()
+        return {name: one.cpu().numpy() for name, one in tensors.items()}
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the module's parameters and buffers that keep its own weights."""
+        replay = self.replay
+        placed = {n for place in range(len(replay.places)) for n in replay.names(place).values()}
+        return tuple(name for name in real_tensors(replay.module) if name not in placed)
 
     def astype(self, dtype: np.typing.DTypeLike) -> "ModuleEnds":
         """The same ends with their numbers in another dtype."""

@@ -8,15 +8,20 @@ A state of the engine is one row of numbers. It holds what goes from block to bl
 blocks or head must know of the row beside it (masks, or the inputs), and last the number of the
 place. So the module of a place runs with its own attributes and arguments, and blocks stay
 functions of a state.
+
+A place is one block, or several that follow each other in turn. Where the module does something
+between two blocks, such as to leave an encoder for a decoder, the block before runs that too: the
+module is called with all blocks skipped, up to the next one.
 """
 
 import copy
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,26 +29,30 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from unshuffle.blocks.asking import Axis, hidden_axes
 from unshuffle.blocks.capture import (
+    Beside,
     Call,
     Leaves,
     Part,
+    Step,
     Tensors,
     calls_of,
     capture,
-    copied,
     is_state,
     real_tensors,
 )
+from unshuffle.blocks.fitting import Form, in_place, in_turn
 from unshuffle.errors import RecordError, UsageError
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
 SAMPLE = 3  # rows that the replay is compared with the module on
 AGREEMENT = 1e-3  # largest difference of a replay from the module, over the size of the states
+TURNED = 1.25  # factor on the weights of blocks, to see what follows from them
 CHUNK = 1 << 20  # numbers of states that derivatives are computed of at a time
 
 
@@ -60,14 +69,21 @@ class Replay:
     """
 
     module: nn.Module
-    blocks: tuple[str, ...]  # names of the blocks' modules, in the order in which they run
+    # What the blocks of one form have in common, by the names of their modules.
+    forms: Mapping[str, Form]
     records: Records
     dtype: torch.dtype = torch.float32
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    steps: list[Step] = field(init=False)  # the blocks in the order in which they run
+    beside: list[Beside] = field(init=False)  # what they are given beside the state
+    places: tuple[tuple[int, ...], ...] = field(init=False)  # the steps of each place
+    _laid: tuple[bool, list[tuple[Part, slice]]] = field(default_factory=lambda: (False, []))
+    _states: list[Floats] = field(default_factory=list)
     _local: threading.local = field(default_factory=threading.local)
     _other: dict[torch.dtype, "Replay"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.module = copy.deepcopy(self.module).to(self.dtype).eval().requires_grad_(False)
+        self.given, self.module = self.module, _sharing(self.module, self.dtype, self.device)
         unknown = [one.name for one in self.records.fields if one.name not in self.parameters]
         if unknown:
             raise RecordError(
@@ -88,58 +104,63 @@ class Replay:
         """The parameters of the module's forward."""
         return inspect.signature(self.module.forward).parameters
 
-    @classmethod
-    def of(
-        cls,
-        module: nn.Module,
-        blocks: tuple[str, ...],
-        records: Records,
-        dtype: np.typing.DTypeLike,
-    ) -> "Replay":
-        """The blocks of these names of a module, that reads a record, in a dtype of NumPy."""
-        return cls(module, blocks, records, _torch_dtype(dtype))
-
     def in_dtype(self, dtype: np.typing.DTypeLike) -> "Replay":
-        """The same in another dtype."""
-        wanted = _torch_dtype(dtype)
+        """The same in another dtype of NumPy."""
+        wanted = torch_dtype(dtype)
         if wanted is self.dtype:
             return self
         if wanted not in self._other:
             self._other[wanted] = Replay(
-                self.module, self.blocks, self.records, wanted, _other={self.dtype: self}
+                self.given,
+                self.forms,
+                self.records,
+                wanted,
+                self.device,
+                _other={self.dtype: self},
             )
         return self._other[wanted]
 
     def filled(self, tensors: Mapping[str, Floats]) -> nn.Module:
-        """A copy of the module with other tensors, all of its own names."""
-        module = copy.deepcopy(self.module)
+        """A copy of the module that was given, in its dtypes, with other tensors of its names."""
+        module = copy.deepcopy(self.given).eval().requires_grad_(False)
         module.load_state_dict({name: torch.tensor(values) for name, values in tensors.items()})
         return module
+
+    @property
+    def blocks(self) -> list[list[str]]:
+        """The names of the blocks in each place, in the order in which they run."""
+        return [[self.steps[step].name for step in steps] for steps in self.places]
 
     # What is found out of the module, once.
 
     def _capture(self) -> None:
         """See what the blocks are called with, and compare the replay with the module."""
+        names: tuple[str, ...] = tuple(self.forms)
 
         def calls(inputs: Floats, tensors: Tensors) -> tuple[list[Call], torch.Tensor]:
-            self.blocks, found, output = calls_of(
-                self.module, self.blocks, lambda: self._forward(self.module, inputs, tensors)
+            nonlocal names
+            names, found, output = calls_of(
+                self.module, names, lambda: self._forward(self.module, inputs, tensors)
             )
             return found, output
 
         all_rows, output = calls(self.inputs, {})
-        self._refuse_not_finite(all_rows, output)
+        self._refuse_not_finite(names, all_rows, output)
         fewer, _ = calls(self.inputs[1:], {})
-        turned, _ = calls(self.inputs, self._turned())
-        self.captured = capture(self.blocks, all_rows, fewer, turned)
-        self.part, self.parts = self.captured.part, [*self.captured.parts]
-        self.needs_inputs = False
+        turned, _ = calls(self.inputs, self._turned(names))
+        self.steps, self.beside = capture(names, all_rows, fewer, turned)
+        self.places = in_turn([self.forms[name] for name in names])
+        self.width = max(one.width for step in self.steps for one in (step.given, step.made))
+        self.live = self.width + sum(one.part.width for one in self.beside if one.origin)
+        self.needs_inputs = any(step.bridged for step in self.steps[1:])
         self._compare(all_rows, output)
 
-    def _refuse_not_finite(self, calls: Sequence[Call], output: torch.Tensor) -> None:
+    def _refuse_not_finite(
+        self, names: Sequence[str], calls: Sequence[Call], output: torch.Tensor
+    ) -> None:
         """States that are not finite cannot be compared; say which tensor they may come from."""
         made = {
-            **{f"block {name}": call.given for name, call in zip(self.blocks, calls, strict=True)},
+            **{f"block {name}": call.given for name, call in zip(names, calls, strict=True)},
             "what follows the last block": output,
         }
         where = next((key for key, one in made.items() if not one.isfinite().all()), None)
@@ -154,12 +175,12 @@ class Replay:
             "weights, in its blocks too, with which all it makes is finite"
         )
 
-    def _turned(self) -> dict[str, torch.Tensor]:
-        """The module's tensors with those of the blocks in the opposite order."""
+    def _turned(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """The module's tensors with other weights in all blocks."""
         return {
-            f"{one}.{key}": values
-            for one, other in zip(self.blocks, reversed(self.blocks), strict=True)
-            for key, values in self.own(other).items()
+            f"{name}.{key}": values * TURNED
+            for name in names
+            for key, values in real_tensors(self.module.get_submodule(name)).items()
         }
 
     def _forward(self, module: nn.Module, inputs: Floats, tensors: Tensors) -> torch.Tensor:
@@ -201,13 +222,28 @@ class Replay:
         arrays: Mapping[str, NDArray[Any]] = self.records.arrays(inputs) or {"inputs": inputs}
         tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
         return {
-            name: one.to(self.dtype) if one.is_floating_point() else one
+            name: one.to(self.device, self.dtype if one.is_floating_point() else one.dtype)
             for name, one in tensors.items()
         }
 
+    def _part(self, found: object, part: str) -> object:
+        """What the record names among what a module gives: by key, number or attribute."""
+        try:
+            if isinstance(found, Mapping):
+                return found[part]
+            return found[int(part)] if part.isdecimal() else getattr(found, part)  # type: ignore[index]
+        except (LookupError, AttributeError, TypeError) as error:
+            has = f" with {', '.join(map(str, found))}" if isinstance(found, Mapping) else ""
+            raise RecordError(
+                f"{self.records.name} has the output {part!r}, but the module gives a "
+                f"{type(found).__name__}{has}; name a part of that"
+            ) from error
+
     def _first(self, found: object, rows: int) -> torch.Tensor:
         """The tensor among what a module gives that was recorded."""
-        outputs = self.records.outputs
+        outputs, part = self.records.outputs, self.records.output
+        if part:
+            found = self._part(found, part)
         leaves = tree_flatten([*found.values()] if isinstance(found, Mapping) else found)[0]
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         for one in tensors:
@@ -230,21 +266,22 @@ class Replay:
         """Compare the replay with the module, on all rows of the sample and on fewer."""
         for rows in (slice(None), slice(1, None)):
             state = self.enter(self.inputs[rows])
-            for place, call in enumerate(calls):
-                state = self.run(self.own(self.blocks[place]), state)
-                got, wanted = self._unpacked(state)[0], call.given[rows]
-                if got.shape != wanted.shape or not _close(got, wanted):
+            for place, steps in enumerate(self.places):
+                state = self.run(self.own(place), state)
+                after = steps[-1] + 1
+                bridged = after < len(self.steps) and self.steps[after].bridged
+                wanted = calls[steps[-1]].given
+                if bridged:
+                    wanted = calls[after].leaves[self.steps[after].state]
+                got = torch.from_numpy(state[:, : _width(wanted)]).to(wanted)
+                if not _close(got, wanted[rows].reshape(len(got), -1)):
                     raise UsageError(
-                        f"block {self.blocks[place]} does not do the same again when it is run by "
-                        "itself; is there a cache, randomness, or a state that it keeps?"
+                        f"block {self.steps[steps[0]].name} does not do the same again when it is "
+                        "run by itself; is there a cache, randomness, or a state that it keeps?"
                     )
-            if not _close(torch.from_numpy(self.leave(state)), output[rows]):
+            if not _close(torch.from_numpy(self.leave(state)).to(output), output[rows]):
                 if not self.needs_inputs:
                     self.needs_inputs = True
-                    self.parts += [
-                        Part(one.shape[1:], one.dtype)
-                        for one in self._arguments(self.inputs).values()
-                    ]
                     return self._compare(calls, output)
                 raise UsageError(
                     "what follows the last block does not do the same again when it is run by "
@@ -252,20 +289,96 @@ class Replay:
                 )
         return None
 
-    def own(self, block: str) -> Tensors:
-        """The module's own tensors of a block."""
-        return real_tensors(self.module.get_submodule(block))
+    def own(self, place: int) -> dict[str, torch.Tensor]:
+        """The module's own tensors of a place, by the names that they have there."""
+        return {
+            key: values
+            for name, tensors in self._modules(place).items()
+            for key, values in tensors.items()
+        }
 
-    def hidden(self) -> list[list[Axis]]:
-        """Axes of the tensors of a block that are the same hidden units, asked of the first one."""
-        state = self.enter(self.inputs[:1])
+    def _modules(self, place: int) -> dict[str, dict[str, torch.Tensor]]:
+        """Tensors of a place by module, and by the names that they have in the place."""
+        steps = self.places[place]
+        return {
+            self.steps[step].name: {
+                in_place(turn, len(steps), name): values
+                for name, values in real_tensors(
+                    self.module.get_submodule(self.steps[step].name)
+                ).items()
+            }
+            for turn, step in enumerate(steps)
+        }
+
+    def names(self, place: int) -> dict[str, str]:
+        """The names of a place's tensors in the module, by those that they have in the place."""
+        steps = self.places[place]
+        return {
+            in_place(turn, len(steps), name): f"{self.steps[step].name}.{name}"
+            for turn, step in enumerate(steps)
+            for name in real_tensors(self.module.get_submodule(self.steps[step].name))
+        }
+
+    def states(self) -> list[Floats]:
+        """The states of a few rows before each place, by the module's own weights."""
+        if not self._states:
+            self._states = [self.enter(self.inputs)]
+            for place in range(len(self.places) - 1):
+                self._states.append(self.run(self.own(place), self._states[-1]))
+        return self._states
+
+    def hidden(self, place: int) -> list[list[Axis]]:
+        """Axes of the tensors of a place that are the same hidden units."""
+        state = self.states()[place][:1]
 
         def run(tensors: Mapping[str, Floats]) -> Floats:
-            after = self.run({name: torch.tensor(one) for name, one in tensors.items()}, state)
-            return after[:, : self.part.width]
+            given = {name: torch.from_numpy(one).to(self.device) for name, one in tensors.items()}
+            return self.run(given, state)[:, : self.width]
 
-        own = self.own(self.blocks[0])
-        return hidden_axes(run, {name: one.numpy() for name, one in own.items()})
+        own = self.own(place)
+        return hidden_axes(run, {name: one.cpu().numpy() for name, one in own.items()})
+
+    def settled(self, tensors: Tensors, x: Floats) -> dict[str, Floats]:
+        """What a block's buffers would come to for states of one place; only those that move.
+
+        Modules that own persistent buffers are run as in training. A buffer that is moved a part of
+        the way towards a statistic, from any value, would come to rest at it.
+        """
+        place, rows = next(self._by_place(x))
+        states, steps = self._tensor(x[rows]), self.places[place]
+        blocks = [self._structure().get_submodule(self.steps[step].name) for step in steps]
+        keeping = [one for block in blocks for one in block.modules() if _persistent(one)]
+        # Whole numbers are counted up in place, which must not reach the module.
+        own = {
+            in_place(turn, len(steps), name): one
+            for turn, block in enumerate(blocks)
+            for name, one in block.state_dict().items()
+        }
+        names = sorted(
+            in_place(turn, len(steps), f"{within}.{name}" if within else name)
+            for turn, block in enumerate(blocks)
+            for within, one in block.named_modules()
+            for name in _persistent(one)
+        )
+        moved = []
+        for begin in (0.0, 1.0):
+            begun = {name: torch.full_like(tensors[name], begin) for name in names}
+            given = {**{name: one.clone() for name, one in own.items()}, **tensors, **begun}
+            try:
+                for one in keeping:
+                    one.training = True
+                with torch.no_grad():
+                    self._moved(place, given, states)
+            finally:
+                for one in keeping:
+                    one.training = False
+            moved.append(begun)
+        left = {n: moved[1][n] - moved[0][n] for n in moved[0]}
+        return {
+            n: (moved[0][n] / (1 - part)).cpu().numpy()
+            for n, part in sorted(left.items())
+            if bool((part < 1).all())
+        }
 
     # The two functions of a block.
 
@@ -274,8 +387,8 @@ class Replay:
         with torch.no_grad():
             after = x.copy()
             for place, rows in self._by_place(x):
-                moved = self._block(place, tensors, torch.tensor(x[rows]))
-                after[rows, : self.part.width] = moved.numpy()
+                moved = self._moved(place, tensors, self._tensor(x[rows]))
+                after[rows, : self.live] = moved[:, : self.live].cpu().numpy()
             after[:, -1] += 1
         return after
 
@@ -283,12 +396,17 @@ class Replay:
         """Vector-Jacobian product of such a block at x for g of shape (outputs, rows, width)."""
         pulled = np.zeros_like(g)
         for place, rows in self._by_place(x):
-            pulled[:, rows, : self.part.width] = self._pulled(
-                partial(self._block, place, tensors),
-                torch.tensor(x[rows]),
-                torch.tensor(g[:, rows, : self.part.width]),
-            )
+
+            def moved(states: torch.Tensor, place: int = place) -> torch.Tensor:
+                return self._moved(place, tensors, states)[:, : self.live]
+
+            along = self._tensor(g[:, rows, : self.live])
+            pulled[:, rows, : self.live] = self._pulled(moved, self._tensor(x[rows]), along)
         return pulled
+
+    def _tensor(self, values: Floats) -> torch.Tensor:
+        """A copy of numbers on the device."""
+        return torch.tensor(values, device=self.device)
 
     def _pulled(
         self,
@@ -296,55 +414,129 @@ class Replay:
         states: torch.Tensor,
         g: torch.Tensor,
     ) -> Floats:
-        """Derivatives by states, (rows, width), along each of g, (outputs, rows, made).
+        """Derivatives by states, (rows, live), along each of g, (outputs, rows, made).
 
         The outputs are run as rows of one batch.
         """
-        outputs, width = len(g), self.part.width
-        found = np.empty((outputs, len(states), width), states.numpy().dtype)
+        found = np.empty((len(g), len(states), self.live), str(self.dtype).removeprefix("torch."))
         size = max(1, CHUNK // states.numel())
-        for start in range(0, outputs, size):
+        for start in range(0, len(g), size):
             part = g[start : start + size]
             with torch.enable_grad():
                 many = states.repeat(len(part), 1).requires_grad_()
                 made = function(many)
                 # Cotangents as an argument would cost an import of seconds.
                 (pulled,) = torch.autograd.grad((made * part.reshape(made.shape)).sum(), many)
-            found[start : start + size] = pulled[:, :width].reshape(len(part), -1, width).numpy()
+            shape = len(part), len(states), self.live
+            found[start : start + size] = pulled[:, : self.live].reshape(shape).cpu().numpy()
         return found
 
     def _by_place(self, x: Floats) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
         """The places that states are in, and the rows of each."""
-        places = np.clip(x[:, -1], 0, len(self.captured.places) - 1).astype(int)
+        places = np.clip(x[:, -1], 0, len(self.places) - 1).astype(int)
         if len(x) and (places == places[0]).all():
             yield int(places[0]), slice(None)
             return
         for place in np.unique(places).tolist():
             yield place, np.flatnonzero(places == place)
 
-    def _block(self, number: int, tensors: Tensors, states: torch.Tensor) -> torch.Tensor:
-        """What the block of a place makes of the first numbers of states, shape (rows, numbers)."""
-        place = self.captured.places[number]
-        state, others = self._split(states)
-        leaves = [*place.template]
-        leaves[place.state] = state.clone()
-        for at, part in place.bound.items():
+    def _moved(self, place: int, tensors: Tensors, states: torch.Tensor) -> torch.Tensor:
+        """States after a place, and after what the module does before the next block."""
+        steps = self.places[place]
+        for turn, step in enumerate(steps):
+            own, turns = tensors, f"{turn}."
+            if len(steps) > 1:
+                own = {n.removeprefix(turns): t for n, t in tensors.items() if n.startswith(turns)}
+            made = self._run(self.steps[step], own, states)
+            states = self._with(states, made, {})
+            if step + 1 < len(self.steps) and self.steps[step + 1].bridged:
+                states = self._bridge(step + 1, states)
+        return states
+
+    def _run(self, step: Step, tensors: Tensors, states: torch.Tensor) -> torch.Tensor:
+        """What the block of a step makes of states, with given tensors."""
+        leaves = [*step.template]
+        leaves[step.state] = self._state(states, step.given).clone()
+        others = self._beside(states)
+        for at, part in step.bound.items():
             leaves[at] = others[part]
-        args, kwargs = tree_unflatten(leaves, place.spec)
-        block = self._structure().get_submodule(self.blocks[number])
+        args, kwargs = tree_unflatten(leaves, step.spec)
+        block = self._structure().get_submodule(step.name)
         found = tree_flatten(functional_call(block, dict(tensors), args, kwargs))[0]
-        return next(leaf for leaf in found if is_state(leaf)).reshape(len(states), -1)
+        return next(leaf for leaf in found if is_state(leaf))
 
-    def _split(self, states: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """A state as the tensor that goes from block to block, and those beside it."""
-        found, start = [], self.part.width
-        for part in self.parts:
-            found.append(part.unpacked(states[:, start : start + part.width]))
-            start += part.width
-        return states[:, : self.part.width].reshape(len(states), *self.part.shape), found
+    def _bridge(self, at: int, states: torch.Tensor) -> torch.Tensor:
+        """The states before a block, from those behind the one before it."""
+        given = self._given_of(states)
+        state = self._state(states, self.steps[at - 1].made)
+        found = self._reached(at, lambda module: self._called(module, given), state, len(states))
+        return self._with(states, *found)
 
-    def _unpacked(self, x: Floats) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        return self._split(torch.from_numpy(x))
+    def _reached(
+        self,
+        at: int,
+        call: Callable[[nn.Module], object],
+        state: torch.Tensor | None,
+        rows: int,
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        """The state before a block, and what is made beside it, by calling the module.
+
+        The blocks before it give a state, if there are any, and no block is run.
+        """
+        module, leaves = self._structure(), dict[int, Leaves]()
+        parts = {k: one for k, one in enumerate(self.beside) if one.origin == at}
+        wanted = {at, *(one.step for one in parts.values())}
+
+        def reached(number: int, args: Any, kwargs: Any) -> None:
+            if number in wanted:
+                leaves[number] = tree_flatten((args, kwargs))[0]
+                if wanted <= leaves.keys():
+                    raise CapturedError
+
+        with suppress(CapturedError), self._skipped(module, state, at, rows, reached):
+            call(module)
+        first = leaves[at][self.steps[at].state]
+        return first, {k: leaves[one.step][one.argument] for k, one in parts.items()}
+
+    def _with(
+        self, states: torch.Tensor, state: torch.Tensor, parts: Mapping[int, torch.Tensor]
+    ) -> torch.Tensor:
+        """States with another tensor to go from block to block, and others beside it."""
+        flat = state.reshape(len(states), -1).to(self.dtype)
+        held = [functional.pad(flat, (0, self.width - flat.shape[1]))]
+        for number, (part, columns) in enumerate(self._columns()):
+            if number in parts:
+                held.append(part.packed(parts[number], self.dtype))
+            else:
+                held.append(states[:, columns])
+        return torch.cat([*held, states[:, -1:]], 1)
+
+    def _columns(self) -> list[tuple[Part, slice]]:
+        """What states hold beside, and where: what blocks have a part in comes first."""
+        if not self._laid[1] or self._laid[0] != self.needs_inputs:
+            parts = [one.part for one in self.beside]
+            if self.needs_inputs:
+                inputs = self._arguments(self.inputs).values()
+                parts += [Part(tuple(one.shape[1:]), one.dtype) for one in inputs]
+            ends = np.cumsum([self.width, *(one.width for one in parts)]).tolist()
+            slices = [slice(a, b) for a, b in pairwise(ends)]
+            self._laid = self.needs_inputs, [*zip(parts, slices, strict=True)]
+        return self._laid[1]
+
+    def _state(self, states: torch.Tensor, part: Part) -> torch.Tensor:
+        """The tensor that goes from block to block."""
+        return part.unpacked(states[:, : part.width])
+
+    def _beside(self, states: torch.Tensor) -> list[torch.Tensor]:
+        """The tensors beside it."""
+        return [part.unpacked(states[:, columns]) for part, columns in self._columns()]
+
+    def _given_of(self, states: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The inputs of rows of states; those of any row where nothing more needs them."""
+        first = self._arguments(self.inputs[:1])
+        if self.needs_inputs:
+            return dict(zip(first, self._beside(states)[-len(first) :], strict=True))
+        return {name: one.expand(len(states), *one.shape[1:]) for name, one in first.items()}
 
     def _structure(self) -> nn.Module:
         """The module as this thread may change it for a moment: its tensors are shared."""
@@ -359,81 +551,71 @@ class Replay:
 
     def enter(self, inputs: Floats) -> Floats:
         """The first state of rows of inputs: shape (rows, width)."""
-        module, calls = self._structure(), dict[int, Leaves]()
-        sources = self.captured.sources
-        last = max((place for place, _ in sources), default=0)
-
-        def keep(place: int) -> Callable[..., None]:
-            def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
-                calls[place] = [copied(leaf) for leaf in tree_flatten((args, kwargs))[0]]
-                if place == last:
-                    raise CapturedError
-
-            return hook
-
-        hooks = [
-            module.get_submodule(self.blocks[place]).register_forward_pre_hook(
-                keep(place), with_kwargs=True
+        rows, arguments = len(inputs), self._arguments(inputs)
+        with torch.no_grad():
+            first, parts = self._reached(
+                0, lambda module: self._forward(module, inputs, {}), None, rows
             )
-            for place in {0, *(place for place, _ in sources)}
-        ]
-        try:
-            with torch.no_grad():
-                self._forward(module, inputs, {})
-        except CapturedError:
-            pass
-        finally:
-            for hook in hooks:
-                hook.remove()
-        first = calls[0][self.captured.places[0].state]
-        packed = [self.part.packed(first, self.dtype)]
-        others = [calls[place][at] for place, at in sources]
-        if self.needs_inputs:
-            others += self._arguments(inputs).values()
-        packed += [
-            part.packed(one, self.dtype) for part, one in zip(self.parts, others, strict=True)
-        ]
-        state: Floats = torch.cat(
-            [*packed, torch.zeros(len(first), 1, dtype=self.dtype)], 1
-        ).numpy()
+            if self.needs_inputs:
+                parts |= dict(enumerate(arguments.values(), len(self.beside)))
+            width = max([self.width, *(columns.stop for _, columns in self._columns())])
+            empty = torch.zeros(rows, width + 1, dtype=self.dtype, device=self.device)
+            state: Floats = self._with(empty, first, parts).cpu().numpy()
         return state
 
     def leave(self, state: Floats) -> Floats:
         """The output, shape (rows, outputs), of last states."""
         with torch.no_grad():
-            output: Floats = self._head(torch.tensor(state)).numpy()
+            output: Floats = self._head(self._tensor(state)).cpu().numpy()
         return output
 
     def pull_ends(self, state: Floats, probes: Floats | None) -> Floats:
         """Derivatives of projections of the output by the last state."""
-        states = torch.tensor(state)
+        states = self._tensor(state)
         outputs = self.leave(state[:1]).shape[1]
         probes = np.eye(outputs) if probes is None else probes
-        along = torch.from_numpy(probes).to(self.dtype)[:, None].expand(-1, len(states), -1)
+        along = self._tensor(probes).to(self.dtype)[:, None].expand(-1, len(states), -1)
         found = np.zeros((len(probes), *state.shape), state.dtype)
-        found[..., : self.part.width] = self._pulled(self._head, states, along)
+        found[..., : self.live] = self._pulled(self._head, states, along)
         return found
 
     def _head(self, states: torch.Tensor) -> torch.Tensor:
         """What follows the last block, on rows of states."""
-        state, others = self._split(states)
-        module = self._structure()
-        first = self._arguments(self.inputs[:1])
-        given = {name: one.expand(len(states), *one.shape[1:]) for name, one in first.items()}
-        if self.needs_inputs:
-            given = dict(zip(first, others[-len(first) :], strict=True))
-        args, kwargs = self._given(given)
-        with self._skipped(module, state.clone()):
-            return self._first(module(*args, **kwargs), len(states))
+        module, given = self._structure(), self._given_of(states)
+        state = self._state(states, self.steps[-1].made).clone()
+        with self._skipped(module, state, len(self.steps), len(states)):
+            return self._first(self._called(module, given), len(states)).to(self.dtype)
+
+    def _called(self, module: nn.Module, arguments: Mapping[str, torch.Tensor]) -> object:
+        args, kwargs = self._given(arguments)
+        return module(*args, **kwargs)
 
     @contextmanager
-    def _skipped(self, module: nn.Module, state: torch.Tensor) -> Iterator[None]:
-        """Let every block of a module give a state, whatever it is given."""
-        blocks = [module.get_submodule(name) for name in self.blocks]
-        for block, (leaves, spec) in zip(blocks, self.captured.returned, strict=True):
-            first = next(at for at, leaf in enumerate(leaves) if is_state(leaf))
-            output = tree_unflatten([*leaves[:first], state, *leaves[first + 1 :]], spec)
-            block.forward = lambda *_, output=output, **__: output
+    def _skipped(
+        self,
+        module: nn.Module,
+        state: torch.Tensor | None,
+        before: int,
+        rows: int,
+        seen: Callable[[int, Any, Any], None] = lambda *_: None,
+    ) -> Iterator[None]:
+        """Let all blocks before a step give a state of their shape, and run none of them."""
+        blocks = [module.get_submodule(step.name) for step in self.steps]
+
+        def forward(number: int, *args: Any, **kwargs: Any) -> Any:
+            seen(number, args, kwargs)
+            step = self.steps[number]
+            shape = (rows, *step.made.shape)
+            held = state if number < before and state is not None else None
+            if held is None or held.shape != shape:
+                held = torch.zeros(shape, dtype=step.made.dtype, device=self.device)
+            first = next(at for at, leaf in enumerate(step.output) if is_state(leaf))
+            return tree_unflatten(
+                [*step.output[:first], held, *step.output[first + 1 :]], step.output_spec
+            )
+
+        for number, block in enumerate(blocks):
+            block.forward = partial(forward, number)
         try:
             yield
         finally:
@@ -441,7 +623,28 @@ class Replay:
                 del block.forward
 
 
-def _torch_dtype(dtype: np.typing.DTypeLike) -> torch.dtype:
+def _width(values: torch.Tensor) -> int:
+    return int(np.prod(values.shape[1:], dtype=int))
+
+
+def _sharing(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """A copy of a module that shares its tensors, where they need no other dtype or device."""
+    memo: dict[int, object] = {
+        id(one): nn.Parameter(one.detach(), requires_grad=False) for one in module.parameters()
+    }
+    memo |= {id(one): one.detach() for one in module.buffers()}
+    return copy.deepcopy(module, memo).to(device, dtype).eval()
+
+
+def _persistent(module: nn.Module) -> list[str]:
+    """Names of the persistent buffers of real numbers that a module itself owns."""
+    own = module.state_dict(keep_vars=True)
+    buffers = module.named_buffers(recurse=False)
+    return [name for name, one in buffers if one.is_floating_point() and name in own]
+
+
+def torch_dtype(dtype: np.typing.DTypeLike) -> torch.dtype:
+    """PyTorch's name of a dtype of NumPy in which networks compute."""
     return torch.float64 if np.dtype(dtype) == np.float64 else torch.float32
 
 

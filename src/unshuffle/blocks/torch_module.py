@@ -5,6 +5,7 @@ from functools import partial
 
 from unshuffle.blocks.activations import LEAKY
 from unshuffle.blocks.forms import RESIDUAL, Form, form_of
+from unshuffle.blocks.kept import KeptStack, without_code
 from unshuffle.blocks.mlp import MlpStack, as_mlp
 from unshuffle.blocks.module_bank import ModuleStack
 from unshuffle.blocks.network import Network
@@ -65,13 +66,20 @@ class ResidualNetwork(nn.Module):
         return self.last(self.blocks(x))
 
 
+def tensors_of(network: Network) -> dict[str, torch.Tensor]:
+    """Copies of all tensors of a network by name."""
+    return {name: torch.tensor(values) for name, values in network.tensors().items()}
+
+
 def to_torch(network: Network) -> nn.Module:
     """Copy a network into a module of the same dtype on the CPU, in evaluation mode."""
     if isinstance(network.blocks, ModuleStack):
         return network.blocks.replay.filled(network.tensors())
+    if isinstance(network.blocks, KeptStack):
+        raise without_code()
     network = as_mlp(network)
     module = ResidualNetwork(network.blocks, len(network.last.bias))
-    tensors = {name: torch.tensor(values) for name, values in network.tensors().items()}
+    tensors = tensors_of(network)
     module.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
     module.eval()
     return module

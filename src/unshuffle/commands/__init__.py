@@ -25,8 +25,8 @@ MISTAKE = 2
 
 # By name: the module in which a command is declared under its name, and a summary.
 COMMANDS = {
-    "demo": ("demo", "solve the example that comes along, and leave it to play with"),
-    "inspect": ("pile", "show what lies on the floor"),
+    "demo": ("demo", "solve the example of the package, and leave it to play with"),
+    "inspect": ("pile", "show the pieces, their roles and the record"),
     "pair": ("pile", "find which layers form a block, by weights alone"),
     "solve": ("solve", "put the network back together and prove it"),
     "verify": ("pile", "compute the error of an arrangement"),

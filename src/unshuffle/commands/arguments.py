@@ -10,6 +10,7 @@ from math import inf
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
+import unshuffle
 from unshuffle import files
 from unshuffle.errors import AnswerError, UsageError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unshuffle import Pile, Records
+    from unshuffle.blocks.module_blueprint import ModuleBlueprint
     from unshuffle.pieces.clock import Clock
     from unshuffle.pieces.pile import PieceId
 
@@ -201,7 +203,8 @@ pieces PIECES
 
 RECORD = """
 records RECORDS{}
-    inputs and predictions: .csv or .tsv, also with .gz, .parquet or .npz{}
+    inputs and predictions: .csv or .tsv, also with .gz, .parquet or .npz; with --model also .npz
+    or .safetensors with arrays called as forward's parameters, and the output prediction{}
 # columns of the record
 --inputs NAME[,NAME…]
     columns that hold inputs (default: all the others, in file order)
@@ -213,6 +216,14 @@ records RECORDS{}
     solve)
 """
 ONE_RECORD, OPTIONAL_RECORD = RECORD.format("", ""), RECORD.format(", optional", "")
+
+MODEL = """
+# the network's code
+--model FILE.py:FUNCTION
+    a network of any other kind than blocks x + out(a(inp(x))): the function needs no argument and
+    returns its PyTorch module, with the right weights wherever no piece goes. The file is run,
+    because you name it: name none that you do not trust (default: none)
+"""
 
 PAIRING = """
 # the search
@@ -233,8 +244,8 @@ ACTIVATION = """
 
 ANSWER = """
 answer ANSWER
-    ids in the order in which they are applied, or a file of them: with commas, blanks or one a
-    line, pairs in brackets, or JSON such as the solution.json of solve --out
+    ids in the order in which they are applied, or a file of them. They stand between commas or
+    blanks, one a line, in brackets, or in JSON such as solution.json
 """
 KEPT = "folder RUN\n  a folder that solve --out kept"
 FORCE = "# what is kept\n--force\n  overwrite files that exist"
@@ -252,7 +263,7 @@ def pile_of(args: argparse.Namespace) -> "Pile":
             f"{files.shown(args.pieces)}: stands where the pieces belong; their folder or file "
             "comes first, then the record"
         )
-    return files.read_pile(args.pieces)
+    return files.read_pile(args.pieces, linear=args.model is None)
 
 
 def is_table(path: str) -> bool:
@@ -267,8 +278,33 @@ def records_of(args: argparse.Namespace, path: str, clock: "Clock | None" = None
         inputs=args.inputs,
         predictions=args.predictions,
         targets=args.targets,
+        named=getattr(args, "model", None) is not None,
         time_limit=clock,
     )
+
+
+# What only says something of the puzzle's blocks, and its defaults.
+_OF_THE_PUZZLE = {
+    "signal": None,
+    "matching": "optimal",
+    "activation": None,
+    "permuted_units": False,
+}
+
+
+def blueprint_of(args: argparse.Namespace) -> "ModuleBlueprint | None":
+    """The blueprint of the module that `--model` names; None where it names none."""
+    if args.model is None:
+        return None
+    for name, default in _OF_THE_PUZZLE.items():
+        if getattr(args, name, default) != default:
+            raise UsageError(
+                f"--{name.replace('_', '-')} says something of blocks x + out(a(inp(x))), and "
+                "--model of all others; leave one of them out"
+            )
+    from unshuffle.files.module_file import read_module
+
+    return unshuffle.blueprint(read_module(args.model))
 
 
 def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":

@@ -101,7 +101,7 @@ def try_approaches(args: argparse.Namespace) -> int:
             return oracle_subject(find_recipe(name).with_seed(seed), args.rows, zoo)
         folder = folders[name]
         if folder is None:
-            raise UsageError(f"nobody said where the {name} lies; name its folder with --{name}")
+            raise UsageError(f"the folder of the {name} is not known; name it with --{name}")
         return folder_subject(name, folder, seed, args.rows)
 
     for name in args.approaches:
@@ -258,11 +258,19 @@ def show(args: argparse.Namespace) -> int:
 @command(
     APPROACHES,
     LEDGER,
-    "# what is printed\n--metric NAME, required\n  such as pairs_right or inversions",
+    """
+    # what is printed
+    --metric NAME, required
+        such as pairs_right or inversions
+    --picture FILE
+        also draw the share of the runs that solve their network with no more of the metric, such
+        as passes; a new file, whose ending .png, .svg or .pdf decides the format
+    """,
+    FORCE,
     OWN,
     examples=(
         "lab compare trace ratio --ledger lab.sqlite --metric pairs_right",
-        "lab compare l1-bubble auto --ledger ledger.jsonl --metric inversions",
+        "lab compare auto classic --ledger ledger.jsonl --metric passes --picture passes.png",
     ),
 )
 def compare(args: argparse.Namespace) -> int:
@@ -278,7 +286,15 @@ def compare(args: argparse.Namespace) -> int:
         find_approach(name)
     if args.metric not in METRICS:
         raise UsageError.unknown("metric", args.metric, METRICS)
-    rows = comparison(read_runs(Path(args.ledger)), args.approaches, args.metric)
+    runs = read_runs(Path(args.ledger))
+    rows = comparison(runs, args.approaches, args.metric)
+    if args.picture is not None:
+        from unshuffle.views.figures import solved_within
+        from unshuffle.views.figures.style import picture
+
+        drawn = solved_within(runs, args.approaches, args.metric)
+        kind = Path(args.picture).suffix.removeprefix(".")
+        files.write_files({Path(args.picture): picture(drawn, kind)}, force=args.force)
     print_table(rows, title=f"{args.metric}: {METRICS[args.metric]}")
     return 0
 
@@ -288,9 +304,8 @@ def compare(args: argparse.Namespace) -> int:
     ledger LEDGER
         the ledger to read
     to TO
-        where runs are added that are lacking there: another ledger, as text if its name ends in
-        .jsonl, else an SQLite database; or an MLflow store by its tracking URI, such as
-        http://localhost:5000
+        the ledger that gets the missing runs: text if its name ends in .jsonl, else an SQLite
+        database. Or an MLflow store by its URI, such as http://localhost:5000
     """,
     examples=(
         "lab export lab.sqlite ledger.jsonl",

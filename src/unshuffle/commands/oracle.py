@@ -25,7 +25,7 @@ from unshuffle.commands.arguments import (
 from unshuffle.errors import FileError, UsageError
 
 if TYPE_CHECKING:
-    from unshuffle.oracle.evaluation import Method, Score
+    from unshuffle.oracle.evaluation import Case, Method, Score
     from unshuffle.oracle.recipe import Recipe
 
 FILES = ("scores.csv", "scores.json", "scores.md")
@@ -48,8 +48,8 @@ recipes RECIPE, any number, default *
         the name of a recipe that is shipped, or a .toml file
     # what is kept
     --out DIR, required
-        keep network.safetensors, data.npz and oracle.json in this folder; a training that was
-        interrupted goes on from the checkpoint there
+        keep network.safetensors, data.npz and oracle.json in this folder; an interrupted training
+        goes on there
     # the training
     --seed S
         another seed than the recipe's (default: the recipe's)
@@ -91,7 +91,7 @@ def train(args: argparse.Namespace) -> int:
     write_oracle(folder, oracle)
     checkpoint.unlink(missing_ok=True)
     print(
-        f"{folder}: {oracle.network!r}\n"
+        f"{folder}: {oracle.title}\n"
         f"{len(oracle.losses)} epochs on {len(oracle.examples.inputs)} rows in "
         f"{oracle.seconds:.1f} s, loss {oracle.losses[0]:.4g} → {oracle.losses[-1]:.4g}"
     )
@@ -227,18 +227,35 @@ def _score(
     args: argparse.Namespace,
 ) -> None:
     """Try methods on oracles, and append the score of each trial as soon as it is there."""
-    from unshuffle.oracle.evaluation import evaluate, make_case
-    from unshuffle.oracle.storage import read_oracle
-    from unshuffle.oracle.zoo import oracle_folder
+    from unshuffle.oracle.evaluation import DroppedOracle, WholeModule, evaluate, serving
+    from unshuffle.oracle.recipe import FamilyPlan
     from unshuffle.views.progress import show_work
 
-    total = len(recipes) * len(tried)
+    kinds = [
+        WholeModule if isinstance(recipe.network, FamilyPlan) else DroppedOracle
+        for recipe in recipes
+    ]
+    total = sum(len(serving(kind, tried)) for kind in kinds)
     with show_work(quiet=args.quiet or args.json, unit="trial", total=total) as report:
         for recipe in recipes:
-            network, data = read_oracle(oracle_folder(args.zoo, recipe))
-            for score in evaluate(make_case(recipe, network, data, args.records), tried):
+            for score in evaluate(_case(recipe, args), tried):
                 scores.append(score)
                 report(len(scores), f"{score.recipe}, {score.method}: {score.remark}")
+
+
+def _case(recipe: "Recipe", args: argparse.Namespace) -> "Case":
+    """An oracle of the zoo, as methods are tried on it."""
+    from unshuffle.oracle.evaluation import WholeModule, make_case
+    from unshuffle.oracle.recipe import FamilyPlan
+    from unshuffle.oracle.storage import read_module_oracle, read_oracle
+    from unshuffle.oracle.zoo import oracle_folder
+
+    folder = oracle_folder(args.zoo, recipe)
+    if not isinstance(recipe.network, FamilyPlan):
+        return make_case(recipe, *read_oracle(folder), args.records)
+    module, data = read_module_oracle(folder)
+    inputs = data.first(args.records).inputs
+    return WholeModule(recipe.name, recipe.seed, module, inputs, recipe.network.blocks)
 
 
 def _conditions(args: argparse.Namespace, recipes: "Sequence[Recipe]") -> dict[str, object]:

@@ -15,11 +15,13 @@ from unshuffle.commands.arguments import (
     FORCE,
     JSON,
     JUDGED,
+    MODEL,
     ONE_RECORD,
     OPTIONAL_RECORD,
     PAIRING,
     PIECES,
     answer_of,
+    blueprint_of,
     command,
     is_table,
     pile_of,
@@ -28,14 +30,16 @@ from unshuffle.commands.arguments import (
 from unshuffle.errors import FileError, PileError, RecordError, UsageError
 
 if TYPE_CHECKING:
+    from unshuffle import Network
     from unshuffle.pieces.pile import PieceId
 
 
 @command(
     PIECES,
     OPTIONAL_RECORD,
+    MODEL,
     JSON,
-    examples=("inspect pieces", "inspect pieces record.csv --json"),
+    examples=("inspect pieces record.csv --json", "inspect pieces --model net.py:make"),
 )
 def inspect(args: argparse.Namespace) -> int:
     """Print what the pile and the record hold."""
@@ -44,6 +48,8 @@ def inspect(args: argparse.Namespace) -> int:
     from unshuffle.proof.coarseness import kept_coarsely
     from unshuffle.views.inspection import inspection, print_inspection
 
+    if args.model is not None:
+        return _inspect_module(args)
     pile = pile_of(args)
     records = records_of(args, args.records) if args.records else None
     notes = pile.notes + kept_coarsely(pile) + (altered_record(records) if records else ())
@@ -62,16 +68,45 @@ def inspect(args: argparse.Namespace) -> int:
     return 0
 
 
+def _inspect_module(args: argparse.Namespace) -> int:
+    """Print the stacks of a module, and which pieces fit which slots."""
+    from unshuffle.views.module_inspection import module_inspection, print_module_inspection
+
+    blueprint = blueprint_of(args)
+    assert blueprint is not None
+    pile = pile_of(args)
+    records = records_of(args, args.records) if args.records else None
+    fit = wrong = None
+    try:
+        fit = blueprint.fit(pile)
+    except PileError as error:
+        wrong = error
+    found = module_inspection(blueprint, fit, pile, records)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print_module_inspection(found)
+    if wrong is not None:  # what is there is shown before what is wrong is said
+        raise wrong
+    return 0
+
+
 @command(
     PIECES,
     OPTIONAL_RECORD,
     PAIRING.format("fused"),
-    ACTIVATION.format("here relu; only signals that look at the record use it"),
+    ACTIVATION.format("here relu; for signals that use the record"),
+    MODEL,
     JSON,
-    examples=("pair pieces", "pair pieces record.csv --signal trace --matching greedy"),
+    examples=(
+        "pair pieces record.csv --signal trace --matching greedy",
+        "pair pieces record.npz --model net.py:make",
+    ),
 )
 def pair(args: argparse.Namespace) -> int:
     """Print the pairs with their margins."""
+    if args.model is not None:
+        return _group(args)
     pairing = unshuffle.pair(
         pile_of(args),
         records_of(args, args.records) if args.records else None,
@@ -88,13 +123,38 @@ def pair(args: argparse.Namespace) -> int:
     return 0
 
 
+def _group(args: argparse.Namespace) -> int:
+    """Print which pieces of a module share a block, by their weights alone."""
+    from unshuffle.files.given import read_for
+    from unshuffle.solution.checking import problem_for
+    from unshuffle.views.module_inspection import grouping, print_grouping
+
+    if args.records is None:
+        raise UsageError(
+            "pair --model needs the record too: its inputs show how the blocks of the module run"
+        )
+    blueprint = blueprint_of(args)
+    assert blueprint is not None
+    pile, records = read_for(blueprint, pile_of(args), records_of(args, args.records))
+    found = grouping(problem_for(blueprint, pile, records), pile)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print_grouping(found)
+    return 0
+
+
 @command(
     PIECES,
     ONE_RECORD,
     ANSWER,
     ACTIVATION.format("the one that fits best"),
+    MODEL,
     JSON,
-    examples=("verify pieces record.csv solved/answer.txt", "verify pieces record.csv '2 0 1 3 4'"),
+    examples=(
+        "verify pieces record.csv '2 0 1 3 4'",
+        "verify pieces record.npz solved/answer.txt --model net.py:make",
+    ),
     exits=JUDGED,
 )
 def verify(args: argparse.Namespace) -> int:
@@ -104,19 +164,19 @@ def verify(args: argparse.Namespace) -> int:
             f"{files.shown(args.answer)}: stands where the answer belongs; the record comes before "
             "the answer"
         )
+    blueprint = blueprint_of(args)
     pile = pile_of(args)
     answer = answer_of(args, pile)
-    pile = pile.with_columns(_units(args.answer, answer))
+    if blueprint is None:
+        pile = pile.with_columns(_units(args.answer, answer))
     records = records_of(args, args.records)
-    found = unshuffle.verify(pile, records, answer, activation=args.activation)
+    found = unshuffle.verify(pile, records, answer, activation=args.activation, blueprint=blueprint)
     if args.json:
         print(json.dumps(found.summary()))
     else:
         from unshuffle.views.terminal import print_verification
 
-        pieces = 4 if pile.detached else 2  # of a block
-        whole = len(answer) // pieces * pieces
-        print_verification(found, [answer[k : k + pieces] for k in range(0, whole, pieces)])
+        print_verification(found)
     return 0 if found.outcome is unshuffle.Outcome.EXACT else 3
 
 
@@ -135,23 +195,53 @@ def _units(path: str, answer: "tuple[PieceId, ...]") -> "Mapping[PieceId, tuple[
 @command(
     PIECES,
     ANSWER,
-    "# what is kept\n--to FILE, required\n  a .safetensors, .npz, .pt or .pth file",
+    MODEL,
+    """
+    # the network's code
+    --record FILE
+        with --model: a record, whose inputs show in which order the blocks run (default: none)
+    # what is kept
+    --to FILE, required
+        a .safetensors, .npz, .pt or .pth file
+    """,
     FORCE,
     examples=(
         "assemble pieces solved/answer.txt --to network.safetensors",
-        "assemble pieces '2 0 1 3 4' --to network.npz --force",
+        "assemble pieces answer.txt --model a.py:f --record r.npz --to net.pt",
     ),
 )
 def assemble(args: argparse.Namespace) -> int:
-    """Write the network with the names `blocks.0.inp.weight` … `last.bias`."""
+    """Write the network: a module's own names, or `blocks.0.inp.weight` … `last.bias`."""
+    network = _network(args) if args.model is None else _module(args)
+    files.write_network(args.to, network.tensors(), force=args.force)
+    print(f"{files.shown(args.to)}: {network!r}")
+    return 0
+
+
+def _network(args: argparse.Namespace) -> "Network":
+    """The network of the puzzle's kind that an answer makes of the pieces."""
     from unshuffle.blocks.assembly import build_network
     from unshuffle.pieces.anatomy import read_anatomy
     from unshuffle.pieces.answer import check_answer, join_answer
 
+    if args.record is not None:
+        raise UsageError("--record says how the blocks of --model run; leave it out without that")
     pile = pile_of(args)
     pile, answer = join_answer(pile, answer_of(args, pile))
     check_answer(pile, read_anatomy(pile), answer)
-    network = build_network(pile, answer)
-    files.write_network(args.to, network.tensors(), force=args.force)
-    print(f"{files.shown(args.to)}: {network!r}")
-    return 0
+    return build_network(pile, answer)
+
+
+def _module(args: argparse.Namespace) -> "Network":
+    """The module with the pieces that an answer puts into its slots."""
+    from unshuffle.solution.checking import assembled
+
+    if args.record is None:
+        raise UsageError(
+            "assemble --model needs --record: its inputs show in which order the blocks run"
+        )
+    blueprint = blueprint_of(args)
+    assert blueprint is not None
+    pile = pile_of(args)
+    records = files.read_records(args.record, named=True)
+    return assembled(blueprint, pile, records, answer_of(args, pile))

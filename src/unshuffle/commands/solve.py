@@ -18,11 +18,13 @@ from unshuffle.commands.arguments import (
     ACTIVATION,
     FORCE,
     JSON,
+    MODEL,
     PAIRING,
     PIECES,
     QUIET,
     RECORD,
     SOLVED,
+    blueprint_of,
     command,
     pile_of,
     records_of,
@@ -31,6 +33,7 @@ from unshuffle.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from unshuffle import Pile, Records, Solution
+    from unshuffle.blocks.module_blueprint import ModuleBlueprint
     from unshuffle.ordering.trace import OnStep
     from unshuffle.pieces.clock import Clock
     from unshuffle.solution.checkpointing import Checkpoint
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 ARGUMENTS = (
     PIECES,
     RECORD.format(", one or more", "; one for each network whose pieces lie in the pile"),
+    MODEL,
     """
     # the search
     --strategy NAME, default auto
@@ -51,18 +55,25 @@ ARGUMENTS = (
         where classic may insert a block: ends or anywhere
     --rows N
         rows that the search begins with (default: as many as make 256 predictions; for classic
-        500); the final word is always all rows
+        500); the verdict is over all rows
     --permuted-units
-        inp and out layers list hidden units in different sequences: find which unit is which as
-        well (the activation is relu unless it is named)
+        inp and out layers list hidden units in different sequences: match the units as well (the
+        activation is relu unless it is named)
     --seed S, default 0
         random seed
+    --attempts N, default 1
+        make so many attempts, with seeds from --seed on; the first that succeeds has the word, and
+        the time limit is that of each
+    --processes N, default 1
+        attempts that are made at a time, each in a process
+    --scheduler ADDRESS
+        make the attempts on the Dask cluster of the scheduler at this address instead
     --time-limit SECONDS
         stop after so long, such as 90, 10s or 1m, and report the best found (default: no limit)
     # what is kept
     --out DIR
-        keep the answer, the solution, the network, the evidence for the pairs and the trace in this
-        folder; with several records in its folders 1, 2, … in their sequence (default: nothing is
+        keep answer, solution, network, scores of pairs and trace in this folder; with several
+        records in its folders 1, 2, … (default: nothing is
         kept)
     --checkpoint FILE
         keep the search in this file while it runs; if it is there, go on from it
@@ -79,7 +90,7 @@ ARGUMENTS = (
     *ARGUMENTS,
     examples=(
         "solve pieces record.csv --out solved --report solved/report.html",
-        "solve pieces record.csv --activation gelu --time-limit 2m --json",
+        "solve pieces record.npz --model net.py:make --out solved",
     ),
     exits=SOLVED,
 )
@@ -106,10 +117,13 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
     from unshuffle.pieces.clock import Clock
     from unshuffle.views.progress import show_progress
 
+    if args.attempts > 1 and args.checkpoint is not None:
+        raise UsageError("--checkpoint keeps a single search; leave it or --attempts out")
     clock = Clock(args.time_limit)  # of the whole command
     with clock.phase("import"):
         import_module("unshuffle.solver")
     _check_writable(args)
+    blueprint = blueprint_of(args)
     solutions: tuple[Solution, ...] = ()
     failure = None
     try:
@@ -124,7 +138,9 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
                 if on_step is not None:
                     on_step(Trace())  # the pieces are there: a record may take long to read
                 records = [records_of(args, path, clock) for path in args.records]
-            solutions = _solutions(args, pile, records, clock=clock, on_step=on_step, kept=kept)
+            solutions = _solutions(
+                args, pile, records, blueprint, clock=clock, on_step=on_step, kept=kept
+            )
     except FileError as error:
         if not solutions:
             raise
@@ -145,6 +161,7 @@ def _solutions(
     args: argparse.Namespace,
     pile: "Pile",
     records: "Sequence[Records]",
+    blueprint: "ModuleBlueprint | None",
     *,
     clock: "Clock",
     on_step: "OnStep | None",
@@ -155,20 +172,30 @@ def _solutions(
     def solve_one(
         part: "Pile", record: "Records", time_limit: "float | Clock | None"
     ) -> "Solution":
-        return unshuffle.solve(
+        options = {
+            "strategy": args.strategy,
+            "signal": args.signal,
+            "matching": args.matching,
+            "activation": args.activation,
+            "placement": args.placement,
+            "rows": args.rows,
+            "permuted_units": args.permuted_units,
+            "blueprint": blueprint,
+        }
+        if args.attempts == 1:
+            own = {"seed": args.seed, "on_step": on_step, "checkpoint": kept}
+            return unshuffle.solve(part, record, time_limit=time_limit, **options, **own)
+        from unshuffle.commands.attempts import solve_attempts
+
+        limit = time_limit if isinstance(time_limit, float | None) else args.time_limit
+        return solve_attempts(
             part,
             record,
-            strategy=args.strategy,
-            signal=args.signal,
-            matching=args.matching,
-            activation=args.activation,
-            placement=args.placement,
-            rows=args.rows,
-            seed=args.seed,
-            permuted_units=args.permuted_units,
-            time_limit=time_limit,
-            on_step=on_step,
-            checkpoint=kept,
+            [{"seed": args.seed + number} for number in range(args.attempts)],
+            processes=args.processes,
+            scheduler=args.scheduler,
+            time_limit=limit,
+            **options,
         )
 
     if len(records) == 1:
@@ -235,7 +262,7 @@ def _stopped_once() -> Iterator[list[int]]:
 
 def _check_writable(args: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be kept."""
-    for option in ("checkpoint", "report"):
+    for option in ("checkpoint", "report", "model"):
         if len(args.records) > 1 and getattr(args, option) is not None:
             raise UsageError(
                 f"--{option} is of one record, and there are {len(args.records)}; leave it out, or "

@@ -2,33 +2,49 @@
 
 import os
 
+from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
 from unshuffle.errors import UsageError
 from unshuffle.files.pile_reader import read_pile
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 
 
-def as_pile(given: Pile | str | os.PathLike[str]) -> Pile:
+def as_pile(given: Pile | str | os.PathLike[str], *, linear: bool = True) -> Pile:
     """The pile, read if it is given by its path; raises as `read_pile` does."""
     if isinstance(given, Pile):
         return given
     if isinstance(given, str | os.PathLike):
-        return read_pile(given)
+        return read_pile(given, linear=linear)
     raise UsageError(
         f"the pieces are given as {type(given).__name__}; give their path or a Pile, such as "
         "Pile([Piece.linear(0, weight, bias), …])"
     )
 
 
-def as_records(given: Records | str | os.PathLike[str]) -> Records:
+def as_records(given: Records | str | os.PathLike[str], *, named: bool = False) -> Records:
     """The record, read if it is given by its path; raises as `read_records` does."""
     if isinstance(given, Records):
         return given
     if isinstance(given, str | os.PathLike):
         from unshuffle.files.records_file import read_records
 
-        return read_records(given)
+        return read_records(given, named=named)
     raise UsageError(
         f"the record is given as {type(given).__name__}; give its path or Records(inputs, "
         "predictions)"
     )
+
+
+def read_for(
+    blueprint: Blueprint | None,
+    pile: Pile | str | os.PathLike[str],
+    records: Records | str | os.PathLike[str],
+) -> tuple[Pile, Records]:
+    """Pile and record, read as a blueprint needs them if they are paths; None is the puzzle's kind.
+
+    The tensors of the pile are called as the blueprint calls them, which raises if they fit none.
+    """
+    pile = as_pile(pile, linear=blueprint is None)
+    tables = blueprint is None or isinstance(blueprint, LoopBlueprint)
+    records = as_records(records, named=not tables)
+    return (pile if blueprint is None else blueprint.fitted(pile)), records

@@ -86,8 +86,8 @@ def layers_of(tensors: Mapping[str, Tensor], where: str, stem: str) -> list[Laye
     if strangers:
         raise FileError(
             f"{where}: beside weights and biases of linear layers it holds {listed(strangers)}; "
-            f"{_of_what(strangers)}, so it is not one of blocks x + out(a(inp(x))): give its code "
-            "with --model FILE.py:FUNCTION; if they are no part of the network, save it without "
+            f"{_of_what(strangers)}, so it is not one of blocks x + out(a(inp(x))): give its code, "
+            "by --model FILE.py:FUNCTION or blueprint=; if they are no part of it, save it without "
             "them"
         )
     for name, part in zip(alone, parts, strict=True):

@@ -16,7 +16,7 @@ from unshuffle.files.atomic import check_free, write_bytes
 from unshuffle.files.opening import shown
 from unshuffle.files.quantised import quantise
 from unshuffle.files.safetensors_file import FORMAT_NAMES
-from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Tensor, encode
+from unshuffle.files.tensors import ITEM_BYTES, Tensor, encode
 from unshuffle.pieces.pile import Floats
 
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the zip format: the time of writing is nobody's business
@@ -92,8 +92,7 @@ def _pack_safetensors(
     data: list[bytes] = []
     end = 0
     # Wider numbers first keeps every tensor aligned, as the format recommends.
-    item_bytes = ITEM_BYTES | INTEGER_BYTES
-    for name in sorted(tensors, key=lambda name: (-item_bytes[tensors[name].stored_as], name)):
+    for name in sorted(tensors, key=lambda name: (-_item_bytes(tensors[name].stored_as), name)):
         tensor = tensors[name]
         data.append(encode(tensor.values, tensor.stored_as))
         start, end = end, end + len(data[-1])
@@ -105,6 +104,10 @@ def _pack_safetensors(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return b"".join([struct.pack("<Q", len(text)), text, *data])
+
+
+def _item_bytes(stored_as: str) -> int:
+    return ITEM_BYTES.get(stored_as) or np.dtype(stored_as).itemsize
 
 
 def _pack_npz(tensors: Mapping[str, Tensor]) -> bytes:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from unshuffle.errors import FileError, UsageError
@@ -31,6 +31,13 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     rest = len(names) - most
     text = ", ".join(shown(name) for name in names[:most]) or "none"
     return f"{text} and {rest} more" if rest > 0 else text
+
+
+def check_printable(names: Iterable[str], where: str) -> None:
+    """Refuse names of tensors that a message or table could not show as they are."""
+    for name in names:
+        if not name.isprintable():
+            raise FileError(f"{where}: a tensor is called {shown(name)}; rename it without that")
 
 
 def read_bytes(path: Path, max_bytes: int = limits.FILE_BYTES) -> bytes:

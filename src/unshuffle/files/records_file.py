@@ -17,6 +17,7 @@ from unshuffle.pieces.pile import Floats, twice
 from unshuffle.pieces.records import Records
 
 _READABLE = ".csv, .csv.gz, .tsv, .tsv.gz, .parquet, .npz"
+_NAMED = ".safetensors", ".npz"  # of arrays by name; .npz is a table too
 _PREDICTION = re.compile(r"(y_?)?(pred|hat)(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
 _PERHAPS_PREDICTION = re.compile(r"(y|outputs?|logits?)(_[0-9]+)?", re.IGNORECASE)
 _TARGET = re.compile(r"(y_?)?true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
@@ -28,6 +29,7 @@ def read_records(
     inputs: Sequence[str] | None = None,
     predictions: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
+    named: bool = False,
     time_limit: float | Clock | None = None,
 ) -> Records:
     """Read inputs with the predictions of the lost network.
@@ -35,16 +37,19 @@ def read_records(
     Parameters
     ----------
     path
-        A .csv or .tsv file, either with .gz behind, a .parquet or .npz file. Commas, tabs or
-        semicolons separate the columns of a text. In .npz, a matrix stands for the columns
+        A .csv or .tsv file, either with .gz behind, a .parquet, .npz or .safetensors file. Commas,
+        tabs or semicolons separate the columns of a text. In .npz, a matrix stands for the columns
         `<key>_0`, `<key>_1`, …
     inputs, predictions, targets
-        Names of columns, in the sequence of the network. By default, whatever their case, the
-        predictions are `pred`, `pred_0`, `pred_1`, …, the same with `y_` before it or `hat` in its
-        place, and all that begins with `prediction`; the targets are `true`, `true_0`, …, `y_true`
-        and all that begins with `target`; the inputs are the others in the sequence of the file.
-        Where nothing is a prediction by that, `y`, `output` and `logit`, plural and numbered too,
-        are if no input comes behind them. No column has two roles.
+        Names of columns, in the sequence of the network. No column has two roles. By default, in
+        any case of letters, predictions are `pred`, `pred_0`, …, `y_pred`, `y_hat` and all that
+        begins with `prediction`. If there are none, they are `y`, `output` and `logit`, unless an
+        input follows. Targets are `true`, `true_0`, …, `y_true` and all that begins with `target`.
+        Inputs are the others, in the sequence of the file.
+    named
+        Whether the arrays of an .npz file are called like the parameters of a module's `forward`.
+        Those of a .safetensors file always are. They have any shape, rows on their first axis.
+        `prediction` is what the network gave, or `prediction.FIELD` is that field of it.
     time_limit
         Seconds after which reading a text ends by a FileError, or the `Clock` that counts them.
 
@@ -60,11 +65,20 @@ def read_records(
     FileError
         If the file cannot be read, is not what its suffix says, or exceeds a limit.
     RecordError
-        If a named column does not exist or has two roles, no inputs remain, or a cell is no finite
-        number; names the row, counted from 1 after any header, and the column.
+        If a named column does not exist or has two roles. If no inputs remain. If a cell is no
+        finite number; the message names the row, counted from 1 after any header, and the column.
     """
     path = as_path(path)
     clock = Clock.of(time_limit)
+    if path.suffix.lower() in (_NAMED if named else _NAMED[:1]):
+        from unshuffle.files.named_records import read_named
+
+        if inputs or predictions or targets:
+            raise RecordError(
+                f"{shown(path)}: names of columns are for tables; rename its arrays: inputs as the "
+                "parameters of forward, the output prediction"
+            )
+        return read_named(path)
     table = _open(path, clock)
     if predictions is None:
         predictions = _guess("prediction", table.names, inputs, targets)

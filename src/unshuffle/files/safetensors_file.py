@@ -17,10 +17,9 @@ FORMAT_NAMES = {
     "float32": "F32",
     "float16": "F16",
     "bfloat16": "BF16",
-    "int8": "I8",
-    "uint8": "U8",
-    "int32": "I32",
-    "int64": "I64",
+    "bool": "BOOL",
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
 }
 
 _NAMES = {short: name for name, short in FORMAT_NAMES.items()}

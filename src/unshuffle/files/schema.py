@@ -69,9 +69,13 @@ class Key:
 
 @dataclass(frozen=True, eq=False)
 class Kinds:
-    """Dataclasses by their names; the key `kind` of a table chooses one."""
+    """Dataclasses by their names; the key `kind` of a table chooses one.
+
+    A table without that key is one of the kind `otherwise`, if there is such a kind.
+    """
 
     by_name: Mapping[str, type]
+    otherwise: str | None = None
 
 
 def at_least(bound: float) -> Expected:
@@ -162,15 +166,17 @@ def _plain(value: Any, hint: Any = None) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if is_dataclass(value):
-        chosen = _mark(Kinds, _parted(hint)[1]) is not None
-        return encode(value) | ({"kind": getattr(value, "kind", None)} if chosen else {})
+        kinds = _mark(Kinds, _parted(hint)[1])
+        name = getattr(value, "kind", None)
+        chosen = kinds is not None and name != kinds.otherwise
+        return encode(value) | ({"kind": name} if chosen else {})
     if isinstance(value, float):
         return value if isfinite(value) else None
     if _parted(hint)[0] in _LEAVES:
         return value
     if isinstance(value, Mapping):
         pairs = [[key, _plain(part)] for key, part in value.items()]
-        return dict(pairs) if _has_text_keys(_parted(hint)[0]) else pairs
+        return dict(pairs) if hint is None or _has_text_keys(_parted(hint)[0]) else pairs
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return str(value) if isinstance(value, Enum) else value
@@ -233,7 +239,7 @@ def _form(hint: Any) -> tuple[str, list[Expected], Null | None, Make]:
     plain, marks = _parted(hint)
     expected = [mark for mark in marks if isinstance(mark, Expected)]
     kinds = _mark(Kinds, marks)
-    noun, make = (_TABLE, partial(_of_kind, kinds.by_name)) if kinds else _maker(plain)
+    noun, make = (_TABLE, partial(_of_kind, kinds)) if kinds else _maker(plain)
     return noun, expected, _mark(Null, marks), make
 
 
@@ -288,14 +294,14 @@ def _mapping(key: Any, part: Any, table: object, where: str) -> dict[str, Any] |
     return {name: read_value(part, table[name], _under(where, name)) for name in names}
 
 
-def _of_kind(kinds: Mapping[str, type], value: object, where: str) -> Any:
+def _of_kind(kinds: Kinds, value: object, where: str) -> Any:
     """A dataclass that the table itself chooses."""
     table = dict(read_value(dict[str, Any], value, where))
-    kind = table.pop("kind", None)
-    if not isinstance(kind, str) or kind not in kinds:
-        known = ", ".join(kinds)
+    kind = table.pop("kind", kinds.otherwise)
+    if not isinstance(kind, str) or kind not in kinds.by_name:
+        known = ", ".join(kinds.by_name)
         raise UsageError(f"{where}.kind is {_found(kind)}, but one of {known} is expected")
-    return read_value(kinds[kind], table, where)
+    return read_value(kinds.by_name[kind], table, where)
 
 
 def _number(value: Any, _: str) -> float | None:

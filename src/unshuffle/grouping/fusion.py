@@ -14,7 +14,7 @@ Where several signals that see different things match all pairs alike, each by i
 nothing to be learned: by accident only one matching in K! is another one's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,11 +40,15 @@ class Fusion:
         The best one-to-one matching.
     weights
         How much each signal counts, by name, in standard deviations of separation.
+    rivals
+        How single signals match the layers otherwise, what most of them agree on first; none
+        where no doubt is left.
     """
 
     log_odds: Scores
     pairs: Pairs
     weights: Mapping[str, float]
+    rivals: tuple[Pairs, ...] = ()
 
 
 def fuse(
@@ -82,7 +86,8 @@ def fuse(
     for at, values in enumerate(fixed.values()):
         signals[at] = values
     known = len(fixed)
-    agreed = _agreed(fixed, match, by) if itself is None else None
+    votes = _witnessed(fixed, match, by)
+    agreed = _beyond_doubt(votes, by_ratio.shape, by) if itself is None else None
     del fixed, values  # with thousands of layers each signal takes 50 MB
     if agreed is None:
         worth = np.array([by.worth[name] for name in names])
@@ -96,7 +101,9 @@ def fuse(
     log_odds -= np.log(max(len(pairs), 2))
     if itself is not None:
         log_odds[itself] = log_odds.min()
-    return Fusion(log_odds, pairs, dict(zip(names, separations.tolist(), strict=False)))
+    others = [] if agreed is not None else [one for _, one in votes]
+    rivals = tuple(one for one in others if not np.array_equal(one, pairs))
+    return Fusion(log_odds, pairs, dict(zip(names, separations.tolist(), strict=False)), rivals)
 
 
 def _taught(
@@ -149,17 +156,24 @@ def _fixed(clues: Clues, by_ratio: Scores, itself: NDArray[np.bool_] | None) -> 
     return {name: values for name, values in fixed.items() if values.any()}
 
 
-def _agreed(
+def _witnessed(
     fixed: Mapping[str, Scores], match: Callable[[Scores], Pairs], by: GroupingParameters
-) -> Pairs | None:
-    """The matching of which several signals are sure, each by itself; None where there is none."""
+) -> list[tuple[int, Pairs]]:
+    """The matchings of signals that see different things, with their votes, the most first."""
     matchings = [match(fixed[name]) for name in by.witnesses if name in fixed]
-    if not matchings or len({*next(iter(fixed.values())).shape}) > 1:
-        return None
-    votes = [sum(np.array_equal(one, other) for other in matchings) for one in matchings]
-    first = int(np.argmax(votes))
-    enough = votes[first] >= by.agreeing and len(matchings[first]) >= by.least_agreed
-    return matchings[first] if enough else None
+    different = {pairs.tobytes(): pairs for pairs in matchings}.values()
+    votes = [sum(np.array_equal(one, other) for other in matchings) for one in different]
+    ranked = zip(votes, different, strict=True)
+    return sorted(ranked, key=lambda vote: -vote[0])
+
+
+def _beyond_doubt(
+    votes: Sequence[tuple[int, Pairs]], shape: tuple[int, int], by: GroupingParameters
+) -> Pairs | None:
+    """The matching on which enough signals agree; None where there is none."""
+    count, pairs = votes[0] if votes else (0, np.empty((0, 2), np.intp))
+    no_accident = shape[0] == shape[1] >= by.least_agreed
+    return pairs if count >= by.agreeing and no_accident else None
 
 
 def _separations(

@@ -46,7 +46,7 @@ def group(
         pieces are known by their shapes has pieces in any sequence: the record has to tell.
     """
     if not kind.edges:
-        return group_by_links(pile, kind)
+        return group_by_links(pile, kind, clock or Clock())
     clues_on = partial(Clues, clock=clock or Clock(), by=by or GroupingParameters())
     members = {
         role: [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(role)]

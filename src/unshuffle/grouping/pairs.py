@@ -100,6 +100,12 @@ class Pairing:
         blocks = [[pile.index[name] for name in pair] for pair in self.pairs]
         return np.array(blocks, np.intp).reshape(-1, 2)
 
+    def regrouped(self) -> tuple[Arrangement, ...]:
+        """How single signals group the layers otherwise: arrangements as from `grouped`."""
+        inp, out = (np.array(role, np.intp) for role in (self.anatomy.inp, self.anatomy.out))
+        rivals = () if self.fusion is None else self.fusion.rivals
+        return tuple(np.column_stack([inp[pairs[:, 0]], out[pairs[:, 1]]]) for pairs in rivals)
+
     def evidence(self, pile: Pile, bank: MlpBank) -> Evidence:
         """Log-odds of all pairs of layers in a bank of the same pile.
 
@@ -177,10 +183,10 @@ def pair(
 
     Notes
     -----
-    Where inp and out layers have one shape (h = d), pairs are found among all square pieces by
-    the signal in its better direction, and the roles within a pair by the log-norm correlation,
-    which holds over the hidden units only: it is near 0 in the wrong direction. The piece that
-    stays alone, where the last layer has that shape too, is the last layer.
+    Where inp and out layers have one shape (h = d), pairs are found among all square pieces. The
+    signal in its better direction scores them. The log-norm correlation tells the roles within a
+    pair: over the stream's units it is near 0. If the last layer has that shape too, it is the
+    piece without a partner.
     """
     pile, records = as_pile(pile), None if records is None else as_records(records)
     if not isinstance(activation, Activation):

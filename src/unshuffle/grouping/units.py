@@ -13,6 +13,7 @@ counts where its best matching stands out from all other pairs.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations, product
 
 import numpy as np
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.signals import Scores
-from unshuffle.pieces.blueprint import Arrangement, Kind
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats, Pile
 
 TINY = 1e-30
@@ -72,10 +74,11 @@ class Link:
     second: int
     scores: Scores  # in standard deviations of pairs that do not belong together
     strength: float  # mean of the matched pairs
+    gap: float  # mean of these less their best rivals
 
     def log_odds(self) -> Scores:
         """Natural log-odds, as Fisher's discriminant (1936) of matched and other pairs."""
-        count = max(len(self.scores), 2)
+        count = max(*self.scores.shape, 2)
         odds: Scores = self.strength * self.scores - self.strength**2 / 2 - np.log(count)
         return odds
 
@@ -90,31 +93,61 @@ def faces(tensors: Sequence[Mapping[str, Floats]], kind: Kind, role: int) -> Ite
             yield Face(units, kind.units(role, name, axis))
 
 
-def links(roles: Mapping[int, Sequence[Face]], blocks: int, by: LinkParameters) -> list[Link]:
+def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters) -> list[Link]:
     """The links that stand out, at most one for each two roles, the strongest first."""
     found: list[Link] = []
-    least = _least(blocks, by)
     for a, b in combinations(roles, 2):
+        if clock.out:
+            break
+        least = _least((len(roles[a][0].units), len(roles[b][0].units)), by.draws, by.surely)
         scored = []
-        for one, other in product(roles[a], roles[b]):
-            if one.length == other.length and one.hidden == other.hidden:
+        for first, second in product(roles[a], roles[b]):
+            for one, other in _aligned(first, second):
                 link = _link(a, b, one, other)
-                if link.strength >= (least if one.hidden is None else by.least):
+                if link.strength >= (max(by.least, least) if one.hidden is None else by.least):
                     scored.append(link)
         found += sorted(scored, key=lambda link: -link.strength)[:1]
     return sorted(found, key=lambda link: -link.strength)
 
 
-def _least(blocks: int, by: LinkParameters) -> float:
-    """What the matched pairs of a link of so many blocks must be worth not to be chance."""
+@cache
+def _least(shape: tuple[int, int], draws: int, surely: float) -> float:
+    """What the matched pairs of a link of so many pieces must be worth not to be chance."""
     rng = np.random.default_rng(0)
-    scores = (_standardised(rng.normal(size=(blocks, blocks))) for _ in range(by.draws))
+    scores = (_standardised(rng.normal(size=shape)) for _ in range(draws))
     chance = np.array([_measured(0, 0, each).strength for each in scores])
-    return max(by.least, float(chance.mean() + by.surely * chance.std()))
+    return float(chance.mean() + surely * chance.std())
+
+
+def _aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
+    """Two faces of as many units each, if they may be the same.
+
+    Where units of one are shared by several of the other, as keys are by queries, whole heads of
+    them are repeated; how many heads there are is not known.
+    """
+    if one.hidden != other.hidden:
+        return
+    if one.length == other.length:
+        yield one, other
+        return
+    times, rest = divmod(max(one.length, other.length), min(one.length, other.length))
+    if one.hidden is None or rest:
+        return
+    if one.length > other.length:
+        yield from ((large, small) for small, large in _aligned(other, one))
+        return
+    for heads in range(1, one.length + 1):
+        if one.length % heads == 0:
+            pieces, _, numbers = one.units.shape
+            each = one.units.reshape(pieces, heads, -1, numbers).repeat(times, axis=1)
+            yield Face(each.reshape(pieces, -1, numbers), one.hidden), other
 
 
 def _link(first: int, second: int, one: Face, other: Face) -> Link:
-    """How far matched pairs stand out, for the axes of two roles that may be the same."""
+    """How far matched pairs stand out, for the axes of two roles that may be the same.
+
+    Of several signals, that one counts whose matched pairs lie farthest before their best rivals.
+    """
     signals = [_norms(one, other)]
     if min(one.units.shape[2], other.units.shape[2]) > 1:
         signals.append(_grams(one, other))
@@ -124,7 +157,7 @@ def _link(first: int, second: int, one: Face, other: Face) -> Link:
     links = [_measured(first, second, scores) for scores in standard]
     if len(standard) > 1:
         links.append(_measured(first, second, sum(standard[1:], standard[0])))
-    return max(links, key=lambda link: link.strength)
+    return max(links, key=lambda link: link.gap)
 
 
 def _measured(first: int, second: int, scores: Scores) -> Link:
@@ -133,9 +166,13 @@ def _measured(first: int, second: int, scores: Scores) -> Link:
     matched[tuple(optimal_matching(scores).T)] = True
     others = scores[~matched]
     if not others.size:
-        return Link(first, second, np.zeros_like(scores), 0.0)
+        return Link(first, second, np.zeros_like(scores), 0.0, 0.0)
     scores = (scores - others.mean()) / max(float(others.std()), TINY)
-    return Link(first, second, scores, float(scores[matched].mean()))
+    rivals = np.where(matched, -np.inf, scores)
+    best = np.maximum(rivals.max(axis=0, keepdims=True), rivals.max(axis=1, keepdims=True))
+    gaps = (scores - best)[matched]
+    gap = float(gaps[np.isfinite(gaps)].mean()) if np.isfinite(gaps).any() else 0.0
+    return Link(first, second, scores, float(scores[matched].mean()), gap)
 
 
 def _standardised(scores: Scores) -> Scores:
@@ -180,26 +217,79 @@ def _squared_cosines(one: Face, other: Face) -> Scores:
     return scores
 
 
+def partners(
+    tensors: Sequence[Mapping[str, Floats]],
+    kind: Kind,
+    alike: Sequence[int],
+    held: NDArray[np.bool_],
+) -> dict[int, NDArray[np.intp]]:
+    """Pieces of one class for those of its roles that share hidden units with another of them.
+
+    Which two roles a pair of pieces is in, and which piece is in which, is told by the axes that
+    fit each other best. The best pairs of all come first, until the slots of two roles are full.
+    Where an exchange of the two axes fits as well, which is which is left to the record.
+    """
+    scored = []
+    for a, b in combinations(alike, 2):
+        if (held[:, a] != held[:, b]).any():
+            continue
+        for one, other in product(faces(tensors, kind, a), faces(tensors, kind, b)):
+            same = one.hidden is not None and one.hidden == other.hidden
+            if same and min(one.units.shape[2], other.units.shape[2]) > 1:
+                scored.append((a, b, _standing_out(one, other)))
+    if not scored:
+        return {}
+    found: dict[int, list[int]] = {role: [] for a, b, _ in scored for role in (a, b)}
+    room = {(a, b): int(held[:, a].sum()) for a, b, _ in scored}
+    free = np.ones(len(tensors), bool)
+    ranked = np.argsort(-np.stack([scores for _, _, scores in scored]), axis=None, kind="stable")
+    for flat in ranked.tolist():
+        number, pair = divmod(flat, len(tensors) ** 2)
+        (a, b, _), (p, q) = scored[number], divmod(pair, len(tensors))
+        if p != q and free[p] and free[q] and room[a, b]:
+            free[[p, q]], room[a, b] = False, room[a, b] - 1
+            found[a].append(p)
+            found[b].append(q)
+    return {
+        role: np.array(some, np.intp)
+        for role, some in found.items()
+        if len(some) == held[:, role].sum()
+    }
+
+
+def _standing_out(one: Face, other: Face) -> Scores:
+    """How far pairs among pieces of one class stand out from the median pair, by two signals."""
+    total = np.zeros((len(one.units), len(other.units)))
+    across = ~np.eye(len(total), dtype=bool)
+    signals = [_grams(one, other)]
+    if one.units.shape[2] == other.units.shape[2]:
+        signals.append(_squared_cosines(one, other))
+    for scores in signals:
+        median = np.median(scores[across])
+        spread = np.median(np.abs(scores[across] - median))
+        total += (scores - median) / max(float(spread), TINY)
+    return total
+
+
 def linked(
-    members: Sequence[NDArray[np.intp]], found: Sequence[Link], by: LinkParameters
+    held: NDArray[np.bool_],
+    members: Sequence[NDArray[np.intp]],
+    found: Sequence[Link],
+    by: LinkParameters,
 ) -> tuple[Arrangement, Evidence]:
     """Blocks that links speak for, in any order, and the evidence on them.
 
-    `members` has the positions in the pile of the pieces of each role, one for each block.
+    `held` says which places have slots of which roles, shape (places, roles), and `members` has the
+    positions in the pile of the pieces of each role, one for each of these places.
     """
-    blocks, roles = len(members[0]), len(members)
-    numbers = np.tile(np.arange(blocks)[:, None], roles)  # of the pieces among those of their role
+    roles = len(members)
+    # Of the piece in each place, among those of its role; -1 where there is no slot.
+    numbers = np.where(held, np.cumsum(held, axis=0) - 1, NO_PIECE)
     units: list[tuple[int, ...]] = [(role,) for role in range(roles)]
     for link in found:
         one, other = (next(u for u in units if role in u) for role in (link.first, link.second))
-        if one == other:
+        if one == other or not _joined(numbers, held, link, one, other):
             continue
-        sequence = np.empty(blocks, np.intp)  # the block that the second unit comes from
-        pairs = optimal_matching(link.scores)
-        sequence[_inverse(numbers[:, link.first])[pairs[:, 0]]] = _inverse(numbers[:, link.second])[
-            pairs[:, 1]
-        ]
-        numbers[:, other] = numbers[sequence][:, other]
         units = [unit for unit in units if unit not in (one, other)] + [tuple(sorted(one + other))]
     for _ in range(by.rounds):
         before = numbers.copy()
@@ -207,55 +297,107 @@ def linked(
             _assign(numbers, role, found)
         if np.array_equal(numbers, before):
             break
-    positions = [each[numbers[:, role]] for role, each in enumerate(members)]
+    positions = [np.append(each, NO_PIECE)[numbers[:, r]] for r, each in enumerate(members)]
     tied = tuple(unit for unit in units if 1 < len(unit) < roles)
     return np.stack(positions, axis=1), Evidence(
         tuple(_edge(link, members) for link in found), tied
     )
 
 
+def _joined(
+    numbers: NDArray[np.intp],
+    held: NDArray[np.bool_],
+    link: Link,
+    one: tuple[int, ...],
+    other: tuple[int, ...],
+) -> bool:
+    """Bring two units into the same places as the matched pairs of a link; whether that can be.
+
+    The one with slots in more places is moved. Units of several forms that overlap stay apart.
+    """
+    first, second = link.first, link.second
+    pairs = optimal_matching(link.scores)
+    if (held[:, first] > held[:, second]).any() and (held[:, second] > held[:, first]).any():
+        return False
+    if held[:, first].sum() > held[:, second].sum():
+        first, second, one, other, pairs = second, first, other, one, pairs[:, ::-1]
+    places = {
+        role: np.flatnonzero(held[:, role])[np.argsort(numbers[held[:, role], role])]
+        for role in (first, second)
+    }
+    if any((held[:, role] != held[:, second]).any() for role in other):
+        return False
+    sources, targets = places[second][pairs[:, 1]], places[first][pairs[:, 0]]
+    every = np.flatnonzero(held[:, second])
+    moved = numbers.copy()
+    moved[targets] = numbers[sources]
+    moved[np.setdiff1d(every, targets)] = numbers[np.setdiff1d(every, sources)]
+    numbers[:, other] = moved[:, other]
+    return True
+
+
 def _assign(numbers: NDArray[np.intp], role: int, found: Sequence[Link]) -> None:
     """Give the pieces of a role to the blocks that all links together speak for."""
-    votes = np.zeros((len(numbers), len(numbers)))  # of pieces, for blocks
+    places = np.flatnonzero(numbers[:, role] != NO_PIECE)
+    votes = np.zeros((len(places), len(places)))  # of pieces, for blocks
     for link in found:
-        if role == link.first:
-            votes += link.log_odds()[:, numbers[:, link.second]]
-        elif role == link.second:
-            votes += link.log_odds()[numbers[:, link.first]].T
+        if role in (link.first, link.second):
+            other = link.second if role == link.first else link.first
+            odds = link.log_odds() if role == link.first else link.log_odds().T
+            votes += np.where(
+                numbers[places, other] == NO_PIECE, 0.0, odds[:, numbers[places, other]]
+            )
     if votes.any():
         pieces, blocks = optimal_matching(votes).T
-        numbers[blocks, role] = pieces
-
-
-def _inverse(numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-    inverse: NDArray[np.intp] = np.argsort(numbers)
-    return inverse
+        numbers[places[blocks], role] = pieces
 
 
 def _edge(link: Link, members: Sequence[NDArray[np.intp]]) -> EdgeOdds:
     """A link as evidence on positions in the pile."""
     count = 1 + max(int(each.max()) for each in members)
-    rows, columns = (np.full(count, -1, np.intp) for _ in range(2))
+    # The last entry is of no piece, on which nothing is known.
+    rows, columns = (np.full(count + 1, -1, np.intp) for _ in range(2))
     rows[members[link.first]] = np.arange(len(members[link.first]))
     columns[members[link.second]] = np.arange(len(members[link.second]))
-    return EdgeOdds(link.first, link.second, link.log_odds(), rows, columns)
+    odds = np.pad(link.log_odds(), ((0, 1), (0, 1)))
+    return EdgeOdds(link.first, link.second, odds, rows, columns)
 
 
 def group_by_links(
-    pile: Pile, kind: Kind, by: LinkParameters | None = None
+    pile: Pile, kind: Kind, clock: Clock, by: LinkParameters | None = None
 ) -> tuple[Arrangement, Evidence]:
     """Group the pieces of a whole pile into blocks of a kind that names no edges.
 
-    Pieces of roles that share a class lie there in any sequence: the record has to tell.
+    Pieces of roles that share a class lie there in any sequence: the record has to tell. So do all
+    pieces of roles that were not compared before time ran out.
     """
     by = by or LinkParameters()
-    members: list[NDArray[np.intp]] = []
-    for role in range(len(kind.roles)):
-        alike = next(each for each in kind.classes if role in each)
-        fitting = [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(role)]
-        members.append(np.array(fitting[alike.index(role) :: len(alike)], np.intp))
-    told = [each[0] for each in kind.classes if len(each) == 1]
-    of_role = {
-        role: [*faces([pile[p].tensors for p in members[role]], kind, role)] for role in told
+    fitting = {
+        each: np.array(
+            [p for p, piece in enumerate(pile) if piece.shapes == kind.shapes(each[0])], np.intp
+        )
+        for each in kind.classes
     }
-    return linked(members, links(of_role, len(members[0]), by), by)
+    roles = range(len(kind.roles))
+    if kind.forms:
+        held = np.array([[role in form for role in roles] for form in kind.forms])
+    else:
+        each, pieces = next(iter(fitting.items()))
+        held = np.ones((len(pieces) // len(each), len(kind.roles)), bool)
+    members = [np.empty(0, np.intp) for _ in roles]
+    for each, pieces in fitting.items():
+        ends = np.cumsum(held[:, [*each]].sum(axis=0))[:-1]
+        for role, some in zip(each, np.split(pieces, ends), strict=True):
+            members[role] = some
+    told = [each[0] for each in kind.classes if len(each) == 1]
+    for each, pieces in fitting.items():
+        if len(each) > 1 and not clock.out:
+            found = partners([pile[p].tensors for p in pieces.tolist()], kind, each, held)
+            members = [pieces[found[r]] if r in found else one for r, one in enumerate(members)]
+            told += found
+    of_role = {
+        role: [*faces([pile[p].tensors for p in members[role].tolist()], kind, role)]
+        for role in sorted(told)
+        if len(members[role]) > 1
+    }
+    return linked(held, members, links(of_role, clock, by), by)

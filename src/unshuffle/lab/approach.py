@@ -27,11 +27,15 @@ Order = NDArray[np.intp]  # shape (blocks,): numbers of blocks, the first to run
 
 
 class ApproachKind(StrEnum):
-    """What an approach finds or explains; whole means pairs and order, look a description."""
+    """What an approach finds or explains: whole means pairs and order, look a description.
+
+    A part finds what a whole does, by some of its stages.
+    """
 
     PAIRING = "pairing"
     ORDERING = "ordering"
     WHOLE = "whole"
+    PART = "part"
     LOOK = "look"
     CAUSE = "cause"
 

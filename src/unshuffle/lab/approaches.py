@@ -13,6 +13,7 @@ from unshuffle.grouping.signals import SIGNALS, Clues, Scores, Signal
 from unshuffle.lab import approach, searches
 from unshuffle.lab.approach import Approach, ApproachKind, Order, Task
 from unshuffle.lab.metrics import Measurements
+from unshuffle.lab.parts import PARTS, measure_part
 from unshuffle.lab.probes import balance, bits, growth, signs, spectrum, without_skips
 from unshuffle.lab.published import BASELINES, Baseline
 from unshuffle.lab.signals import OTHER_SIGNALS
@@ -62,7 +63,8 @@ def _solved(strategy: str, subject: Subject) -> Measurements:
     case = load(subject)
     held = case.pile, case.records
     solution = solve(*held, strategy=strategy, seed=subject.seed, on_step=_stop)
-    return approach.whole_found(case, solution.permutation, subject)
+    found = approach.whole_found(case, solution.permutation, subject)
+    return found | {"passes": solution.passes}
 
 
 def _stop(trace: Trace) -> None:
@@ -89,6 +91,24 @@ _WALKS: tuple[tuple[str, Callable[[Task], Order], str, str], ...] = (
     ("bubble", partial(_rank, SEEDS["out-norm"]), "the sorted norms", f"bubble repair, {_PARK}"),
     ("bubble-from-steps", partial(_rank, SEEDS["smallest-step"]), "the smallest steps", _ALYXYA),
     ("bubble-from-random", searches.random_order, "anywhere", _DROPPED),
+)
+
+_PARTS = (
+    (
+        "auto-descents",
+        "many first-order moves at once, and a few random ones, are enough",
+        "iterated local search, Lourenço, Martin & Stützle 2003",
+    ),
+    (
+        "auto-populations",
+        "far from the answer the mean error over many arrangements still falls towards it",
+        "cross-entropy method, Rubinstein 1999",
+    ),
+    (
+        "auto-mean-field",
+        "one regression on all moves at once, around soft pieces and places, sees the answer",
+        "this project; see unshuffle.ordering.mean_field",
+    ),
 )
 
 _ALL = (
@@ -179,6 +199,10 @@ _ALL = (
         "many first-order moves at once, from the best of several seeds, pairs corrected too",
         "this project; see unshuffle.ordering.auto",
         partial(_solved, "auto"),
+    ),
+    *(
+        Approach(name, ApproachKind.PART, bets, source, partial(measure_part, PARTS[name]))
+        for name, bets, source in _PARTS
     ),
     Approach(
         "joint-growth",

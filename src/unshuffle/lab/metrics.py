@@ -73,6 +73,7 @@ METRICS: dict[str, str] = {
     "move_right": "share of descents by moves of one block that end in the truth",
     "move_optima": "distinct ends of those descents, relative to their number",
     "solved": "1 where all pairs and places are right, else 0",
+    "passes": "work of a search, in forward passes of the record through the whole network",
 }
 
 

@@ -126,16 +126,14 @@ def approaches_table() -> Rows:
 def render_plan(found: Sequence[ExperimentRuns], command: str) -> str:
     """The whole document in Markdown, which a command makes anew."""
     head, *rows = overview(found)
+    verdicts = [head, *((_linked(name), *rest) for name, *rest in rows)]
+    without_reasons = [(*line[:3], line[4]) for line in verdicts]
     parts = [
         "# Plan",
-        f"Made by `{command}` from the experiments and the ledger; do not edit it by hand. "
-        "Verdicts come from the stated criteria alone.",
-        "## The problem",
-        "The layers of a residual network lie loose: which of them form a block, in which order "
-        "did the blocks run, and why can one tell? Each experiment states a claim and when it "
-        "falls.",
+        "Each experiment states a claim and when it falls. The verdict comes from that alone. "
+        f"Made by `{command}`; do not edit it by hand.",
         "## Verdicts",
-        markdown_table([head, *((_linked(name), *rest) for name, *rest in rows)]),
+        markdown_table(without_reasons),
         *_consequences(found),
         "## Experiments",
     ]
@@ -156,9 +154,14 @@ def markdown_table(rows: Rows) -> str:
 
 def _experiment_parts(one: ExperimentRuns) -> list[str]:
     experiment = one.experiment
-    criteria = [
-        f"- {key.replace('_', ' ').capitalize()} `{condition.text}`"
-        + (f": {condition.found(one.runs)}" if one.runs else "")
+    criteria: Rows = [("verdict", "where", "measured", "in words")]
+    criteria += [
+        (
+            key.removesuffix("_if"),
+            condition.text.replace("*", r"\*"),
+            condition.found(one.runs) if one.runs else "–",
+            condition.said(one.runs) if one.runs else "–",
+        )
         for key, conditions in experiment.conditions.items()
         for condition in conditions
     ]
@@ -170,9 +173,10 @@ def _experiment_parts(one: ExperimentRuns) -> list[str]:
     parts = [
         f"### {experiment.name}",
         f"**{_escaped(experiment.title)}: {one.verdict}** · {size}",
+        "<details><summary>Criterion, command and measurements</summary>",
         f"Hypothesis: {experiment.hypothesis} (Source: {experiment.source}.)",
         f"Run it: `{shlex.join(command)}`",
-        "\n".join(criteria),
+        markdown_table(criteria),
     ]
     if len(experiment.subjects) * len(experiment.methods) > MOST_LINES:
         parts += [markdown_table(table) for table in (pooled(one), means(one)) if one.runs]
@@ -183,7 +187,7 @@ def _experiment_parts(one: ExperimentRuns) -> list[str]:
         parts.append("\n".join(f"- {s}, {m}: {_escaped(why)}" for s, m, why in sorted(failures)))
     if experiment.interpretation and one.runs:
         parts.append(f"> *Interpretation.* {experiment.interpretation}")
-    return parts
+    return [*parts, "</details>"]
 
 
 def _linked(name: str) -> str:

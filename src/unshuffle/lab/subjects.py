@@ -82,7 +82,7 @@ def _load_folder(folder: Path) -> DroppedOracle:
     if solution.outcome is not Outcome.EXACT:
         raise UsageError(
             f"{shown(folder)}: its record is not reproduced exactly ({solution.outcome}), so "
-            "nobody knows what is right; experiment on a folder that `unshuffle solve` solves"
+            "the right answer is not known; experiment on a folder that `unshuffle solve` solves"
         )
     activation = as_mlp(solution.network).blocks.activation
     return DroppedOracle(folder.name, 0, pile, records, solution.permutation, activation)

@@ -4,6 +4,7 @@ Each kind of data is a frozen dataclass whose fields are the keys of a recipe's 
 """
 
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Annotated, ClassVar, Protocol
 
@@ -25,7 +26,7 @@ class Examples:
     """Rows to learn from, float32.
 
     Inputs have the shape (rows, width). Targets have the shape (rows, outputs), or (rows, 1) where
-    they are the number of the row's class.
+    they are the number of the row's class, or (rows, width) where they are the ids of tokens.
     """
 
     inputs: Floats
@@ -169,6 +170,102 @@ class Classes:
         return Examples(inputs.astype(np.float32), classes[:, None].astype(np.float32))
 
 
+NO_TOKEN = -100  # where nothing is to be learned: what PyTorch's cross-entropy leaves out
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Sequences of tokens: each follows from the one before, or repeats one some places before.
+
+    The ids are from 0 to `outputs` − 1, and 0 is the mask.
+
+    Parameters
+    ----------
+    rows
+        How many sequences.
+    followers
+        How many tokens may follow a token.
+    repeated
+        Chance that a token repeats that `distance` places before it.
+    distance
+        In places.
+    masked
+        Share of the tokens that are masked and have to be told; 0: each next token has to be told.
+    """
+
+    kind: ClassVar[str] = "tokens"
+    loss: ClassVar[str] = "tokens"
+
+    rows: Count
+    followers: Count = 3
+    repeated: Share = 0.4
+    distance: Count = 3
+    masked: Share = 0.0
+
+    def draw(self, width: int, outputs: int, rng: np.random.Generator) -> Examples:
+        """Draw who may follow whom, and sequences of so many tokens."""
+        follows = rng.integers(1, outputs, size=(outputs, self.followers))
+        ids = rng.integers(1, outputs, size=(self.rows, width + 1))
+        for place in range(1, width + 1):
+            which = rng.integers(self.followers, size=self.rows)
+            ids[:, place] = follows[ids[:, place - 1], which]
+            if place >= self.distance:
+                again = rng.random(self.rows) < self.repeated
+                ids[again, place] = ids[again, place - self.distance]
+        inputs, targets = ids[:, :-1].copy(), ids[:, 1:].copy()
+        if self.masked:
+            hidden = rng.random(inputs.shape) < self.masked
+            targets = np.where(hidden, inputs, NO_TOKEN)
+            inputs[hidden] = 0
+        return Examples(inputs.astype(np.float32), targets.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Images:
+    """Square images of as many classes as the network has outputs.
+
+    Each class is a smooth random pattern; an image is a part of it at a random place, with noise.
+
+    Parameters
+    ----------
+    rows
+        How many.
+    reach
+        Most pixels, along each side, that the place of a part differs.
+    smoothness
+        Pixels over which a pattern changes, about.
+    noise
+        Standard deviation of what is added to each pixel; a pattern has one of 1.
+    """
+
+    kind: ClassVar[str] = "images"
+    loss: ClassVar[str] = "cross-entropy"
+
+    rows: Count
+    reach: Annotated[int, at_least(0)] = 3
+    smoothness: Annotated[float, more_than(0)] = 1.5
+    noise: Spread = 0.5
+
+    def draw(self, width: int, outputs: int, rng: np.random.Generator) -> Examples:
+        """Draw patterns, classes, places and noise, for images of so many pixels."""
+        side = isqrt(width)
+        size = side + self.reach
+        waves = np.fft.fftfreq(size)
+        damping = np.exp(-2 * (np.pi * self.smoothness) ** 2 * np.add.outer(waves**2, waves**2))
+        noise = rng.standard_normal((outputs, size, size))
+        patterns = np.fft.ifft2(np.fft.fft2(noise) * damping).real
+        patterns /= patterns.std(axis=(1, 2), keepdims=True)
+        classes = rng.integers(outputs, size=self.rows)
+        rows, columns = rng.integers(self.reach + 1, size=(2, self.rows, 1))
+        pixels = np.arange(side)
+        images = patterns[
+            classes[:, None, None], (rows + pixels)[:, :, None], (columns + pixels)[:, None]
+        ]
+        inputs = images + self.noise * rng.standard_normal(images.shape)
+        inputs = inputs.reshape(self.rows, width).astype(np.float32)
+        return Examples(inputs, classes[:, None].astype(np.float32))
+
+
 @dataclass(frozen=True)
 class OwnTable:
     """A table of the user's own.
@@ -217,4 +314,4 @@ class OwnTable:
         return Examples(table.inputs.astype(np.float32), table.targets.astype(np.float32))
 
 
-DATA = {data.kind: data for data in (Bits, Smooth, Classes, OwnTable)}
+DATA = {data.kind: data for data in (Bits, Smooth, Classes, Tokens, Images, OwnTable)}

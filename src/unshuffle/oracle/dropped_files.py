@@ -8,20 +8,31 @@
     sealed/drop.json       what betrays it or the anatomy: seed, activation, decoys
 
 Of a second network in the pile there are record_2.csv, answer_2.sha256 and sealed/answer_2.txt.
+Of a module the record is record.npz, and rest.safetensors has what is no piece, as stem and head.
 Pieces are written in the sequence of their numbers, so that their times tell nothing either.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from unshuffle.errors import FileError
-from unshuffle.files import pack_network, records_text, write_files
+from unshuffle.files import (
+    pack_network,
+    pack_npz,
+    pack_safetensors,
+    records_text,
+    write_files,
+)
 from unshuffle.files.opening import shown
-from unshuffle.oracle.dropping import Dropped, Hardening, answer_text
+from unshuffle.oracle.dropping import Dropped, Hardening, Tensors, answer_text
+from unshuffle.oracle.module_dropping import DroppedModule
+from unshuffle.pieces.records import Records
 
 
 def write_dropped(
@@ -40,14 +51,9 @@ def write_dropped(
     if files of another drop would remain among those of this one, and `MissingExtraError` if the
     format is "pth" and torch is not installed.
     """
-    pieces = {f"piece_{n}.{file_format}": tensors for n, tensors in enumerate(dropped.pieces)}
-    _check_room(folder / "pieces", set(pieces), force=force)
     sealed = {"drop.json", "answer.txt"} | ({"answer_2.txt"} if dropped.second else set())
+    contents = _pieces(folder, dropped.pieces, file_format, dropped.stored_as, force=force)
     _check_room(folder / "sealed", set() if secrets is None else sealed, force=force)
-    contents: dict[Path, bytes] = {}
-    for name, tensors in pieces.items():
-        path = folder / "pieces" / name
-        contents[path] = pack_network(path, tensors, stored_as=dropped.stored_as)
     contents[folder / "manifest.json"] = _json(_manifest(dropped, hardening, file_format))
     if secrets is not None:
         contents[folder / "sealed" / "drop.json"] = _json(
@@ -57,12 +63,59 @@ def write_dropped(
         if one is None:
             continue
         contents[folder / f"record{suffix}.csv"] = records_text(one.records).encode()
-        answer = answer_text(one.answer)
-        digest = sha256(answer.encode()).hexdigest()
-        contents[folder / f"answer{suffix}.sha256"] = f"{digest}\n".encode()
-        if secrets is not None:
-            contents[folder / "sealed" / f"answer{suffix}.txt"] = f"{answer}\n".encode()
+        contents |= _answer(folder, answer_text(one.answer), suffix, sealed=secrets is not None)
     write_files(contents, force=force)
+
+
+def write_dropped_module(
+    folder: Path,
+    dropped: DroppedModule,
+    records: Records,
+    rest: Mapping[str, NDArray[Any]],
+    done: Mapping[str, Any],
+    *,
+    file_format: str,
+    stored_as: str | None,
+    secrets: Mapping[str, Any] | None,
+    force: bool,
+) -> None:
+    """Write the pieces of a module, its record, and the tensors that are no piece.
+
+    `done` is what may be known beside the pieces, for the manifest; the rest is as of
+    `write_dropped`.
+    """
+    contents = _pieces(folder, dropped.pieces, file_format, stored_as, force=force)
+    names = set() if secrets is None else {"drop.json", "answer.txt"}
+    _check_room(folder / "sealed", names, force=force)
+    known = {"pieces": len(dropped.pieces), "format": file_format, "records": len(records)}
+    arrays = {**records.arrays(records.inputs), "prediction": records.predictions}
+    contents[folder / "record.npz"] = pack_npz(arrays)
+    contents[folder / "rest.safetensors"] = pack_safetensors(rest, {})
+    contents[folder / "manifest.json"] = _json({**known, "outputs": records.outputs, **done})
+    if secrets is not None:
+        contents[folder / "sealed" / "drop.json"] = _json(secrets)
+    numbers = [number for block in dropped.answer for number in block]
+    contents |= _answer(folder, answer_text(numbers), "", sealed=secrets is not None)
+    write_files(contents, force=force)
+
+
+def _pieces(
+    folder: Path, pieces: Sequence[Tensors], file_format: str, stored_as: str | None, *, force: bool
+) -> dict[Path, bytes]:
+    """The files of the pieces, if there is room for them."""
+    named = {f"piece_{number}.{file_format}": one for number, one in enumerate(pieces)}
+    _check_room(folder / "pieces", set(named), force=force)
+    paths = {folder / "pieces" / name: one for name, one in named.items()}
+    return {path: pack_network(path, one, stored_as=stored_as) for path, one in paths.items()}
+
+
+def _answer(folder: Path, answer: str, suffix: str, *, sealed: bool) -> dict[Path, bytes]:
+    """The hash of an answer, and the answer itself if it is to be kept."""
+    digest = sha256(answer.encode()).hexdigest()
+    contents = {folder / f"answer{suffix}.sha256": f"{digest}\n".encode()}
+    if sealed:
+        contents[folder / "sealed" / f"answer{suffix}.txt"] = f"{answer}\n".encode()
+    return contents
 
 
 def _manifest(dropped: Dropped, hardening: Hardening, file_format: str) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def drop(
 
     def record(network: MlpNetwork, data: Records) -> Records:
         drawn = _drawn(data, rows, row_rng)
-        predictions = _blurred(network.predict(drawn.inputs), hardening, noise_rng)
+        predictions = blurred(network.predict(drawn.inputs), hardening, noise_rng)
         return Records(_recorded(drawn.inputs, hardening, column_rng), predictions, drawn.targets)
 
     records, own = record(network, data), _pieces(network, hardening, hidden_rng)
@@ -270,7 +270,7 @@ def _drawn(data: Records, rows: int | None, rng: np.random.Generator) -> Records
     return data.take(rng.choice(len(data), rows, replace=False).astype(np.intp))
 
 
-def _blurred(predictions: Floats, hardening: Hardening, rng: np.random.Generator) -> Floats:
+def blurred(predictions: Floats, hardening: Hardening, rng: np.random.Generator) -> Floats:
     """Predictions with noise, then limited, then rounded."""
     blurred = predictions.astype(np.float64)
     blurred += hardening.noise * rng.standard_normal(blurred.shape)

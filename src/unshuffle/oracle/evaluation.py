@@ -9,16 +9,18 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from inspect import signature
 from itertools import groupby
 from statistics import fmean, median
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.assembly import last_layer, stack_blocks
 from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.errors import UsageError
 from unshuffle.files.schema import encode
 from unshuffle.grouping import SIGNALS, pair
 from unshuffle.grouping.matching import MATCHINGS
@@ -26,11 +28,14 @@ from unshuffle.grouping.pairs import FUSED
 from unshuffle.oracle.dropping import drop
 from unshuffle.oracle.recipe import Recipe
 from unshuffle.ordering.seeds import SEEDS
-from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.pile import Floats, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.solution.options import STRATEGIES
 from unshuffle.solver import solve
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +54,28 @@ class DroppedOracle:
     activation: Activation
 
     @property
+    def blocks(self) -> int:
+        """Number of its blocks."""
+        return len(self.answer) // 2
+
+    @property
     def pairs(self) -> tuple[tuple[PieceId, PieceId], ...]:
         """Ids of the inp and out layer of each block, in the order in which the blocks run."""
         return tuple(zip(self.answer[:-1:2], self.answer[1::2], strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class WholeModule:
+    """A module that strategies drop at a level, and the rows that its record has."""
+
+    name: str
+    seed: int
+    module: "nn.Module"
+    inputs: Floats
+    blocks: int
+
+
+Case = DroppedOracle | WholeModule
 
 
 @dataclass(frozen=True)
@@ -75,11 +99,12 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class Method:
-    """A pairing, a seed or a strategy that is registered, and how to try it on a case."""
+    """A pairing, a seed or a strategy that is registered, and how to try it on cases of a type."""
 
     kind: str
     name: str
-    attempt: Callable[[DroppedOracle], MethodResult]
+    attempt: Callable[[Any], MethodResult]
+    serves: type = DroppedOracle
 
 
 @dataclass(frozen=True)
@@ -107,8 +132,13 @@ def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> 
     """Drop an oracle, with all its layers and predictions as they are.
 
     Network and data are as from `read_oracle`; the record has so many rows, or all if there are
-    fewer. The recipe's seed also drops.
+    fewer. The recipe's seed also drops. Raises `UsageError` for a module.
     """
+    if not isinstance(network, MlpNetwork):
+        raise UsageError(
+            f"recipe {recipe.name} is of a module, and this serves blocks x + out(a(inp(x))) "
+            "alone; leave it out"
+        )
     rng = np.random.default_rng(recipe.seed)
     dropped = drop(network, data, rng=rng, rows=min(rows, len(data)))
     answer = tuple(number for number in dropped.answer if number is not None)  # none was lost
@@ -125,12 +155,21 @@ def methods(time_limit: float | None) -> list[Method]:
     ]
     seeds = [Method("seed", seed, partial(_rank, seed)) for seed in SEEDS]
     strategies = [Method("strategy", one, partial(_solve, one, time_limit)) for one in STRATEGIES]
-    return pairings + seeds + strategies
+    of_modules = [
+        Method("strategy", f"auto, {level}", partial(_solve_module, level, time_limit), WholeModule)
+        for level in ("blocks", "layers")
+    ]
+    return pairings + seeds + strategies + of_modules
 
 
-def evaluate(case: DroppedOracle, tried: Sequence[Method]) -> Iterator[Score]:
-    """Try methods on a case; yields a score for each, failures included."""
-    for method in tried:
+def serving(case: type, tried: Sequence[Method]) -> list[Method]:
+    """Those of some methods that serve cases of a type."""
+    return [method for method in tried if method.serves is case]
+
+
+def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
+    """Try the methods that serve a case; yields a score for each, failures included."""
+    for method in serving(type(case), tried):
         started = perf_counter()
         try:
             found = method.attempt(case)
@@ -139,7 +178,7 @@ def evaluate(case: DroppedOracle, tried: Sequence[Method]) -> Iterator[Score]:
         yield Score(
             recipe=case.name,
             seed=case.seed,
-            blocks=len(case.answer) // 2,
+            blocks=case.blocks,
             kind=method.kind,
             method=method.name,
             seconds=perf_counter() - started,
@@ -182,6 +221,24 @@ def _solve(strategy: str, time_limit: float | None, case: DroppedOracle) -> Meth
         raise KeyboardInterrupt  # which `solve` has turned into a result
     places = {pair: place for place, pair in enumerate(case.pairs)}
     ran = [places[inp, out] for inp, out in solution.blocks if (inp, out) in places]
+    inversions = count_inversions(ran) if len(ran) == len(places) else None
+    remark, rows = str(solution.outcome), solution.trace.rows
+    return MethodResult(solution.exact, remark, len(ran), inversions, solution.mse, rows)
+
+
+def _solve_module(level: str, time_limit: float | None, case: WholeModule) -> MethodResult:
+    from unshuffle.blocks.module_blueprint import blueprint
+    from unshuffle.oracle.module_dropping import drop_module, emptied
+
+    rng = np.random.default_rng(case.seed)
+    (reads,) = signature(case.module.forward).parameters
+    dropped = drop_module(case.module, {reads: case.inputs}, level=level, rng=rng)
+    given = blueprint(emptied(case.module, rng))
+    solution = solve(dropped.pile(), dropped.records, blueprint=given, time_limit=time_limit)
+    if solution.outcome is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt  # which `solve` has turned into a result
+    places: dict[tuple[PieceId, ...], int] = {ids: k for k, ids in enumerate(dropped.answer)}
+    ran = [places[ids] for ids in solution.blocks if ids in places]
     inversions = count_inversions(ran) if len(ran) == len(places) else None
     remark, rows = str(solution.outcome), solution.trace.rows
     return MethodResult(solution.exact, remark, len(ran), inversions, solution.mse, rows)

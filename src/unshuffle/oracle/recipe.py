@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib.resources import files
+from math import isqrt
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -76,7 +77,7 @@ INITIALISATIONS: dict[str, tuple[Callable[[np.random.Generator, int, int], Float
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """The network: `blocks` times ``x + out(activation(inp(x)))``, then a last layer.
+    """A network of `blocks` times ``x + out(activation(inp(x)))``, then a last layer.
 
     Parameters
     ----------
@@ -90,12 +91,19 @@ class NetworkPlan:
         A name in `INITIALISATIONS`.
     """
 
+    kind: ClassVar[str] = "mlp"
+
     blocks: Count
     width: Count
     hidden: Count
     outputs: Count = 1
     activation: Annotated[str, Expected(EXPECTED, is_activation)] = "relu"
     initialisation: Annotated[str, one_of(INITIALISATIONS)] = "uniform"
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in a row of inputs."""
+        return self.width
 
     def draw(self, rng: np.random.Generator) -> MlpNetwork:
         """Draw initial layers, float32, in the order in which they run, weights before biases.
@@ -116,6 +124,61 @@ class NetworkPlan:
             layers.append(linear(self.width, self.hidden, zero=zero_out))
         layers.append(linear(self.outputs, self.width))
         return MlpNetwork.from_layers(layers, find_activation(self.activation))
+
+
+# By name: what a family is.
+FAMILIES = {
+    "gpt": "a causal transformer with norms before its parts, and fused query, key and value",
+    "bert": "a transformer with norms behind its parts",
+    "llama": "a causal transformer with RMSNorm, SwiGLU, rotary positions and grouped queries",
+    "vit": "a transformer on patches of an image, with a class token",
+    "mixer": "MLPs across patches and across channels in turn",
+    "resnet": "convolutions with batch norms",
+    "convnext": "depthwise convolutions, and MLPs on each pixel",
+    "gated": "gated MLPs with norms and a scale for each channel",
+}
+
+
+@dataclass(frozen=True)
+class FamilyPlan:
+    """A network that is a PyTorch module of a family.
+
+    Parameters
+    ----------
+    family
+        A name in `FAMILIES`.
+    blocks
+        Number of residual blocks.
+    width, hidden
+        Width of the stream, and of what lies inside a block.
+    inputs
+        Numbers in a row of inputs: tokens, pixels of a square image, or columns.
+    outputs
+        Size of the vocabulary, or number of classes.
+    heads
+        Heads of the attention, if there is any; their number divides the width.
+    queries_per_key
+        Heads of queries that share a head of keys and values, in the family "llama".
+    """
+
+    kind: ClassVar[str] = "module"
+
+    family: Annotated[str, one_of(FAMILIES)]
+    blocks: Count
+    width: Count
+    hidden: Count
+    inputs: Count
+    outputs: Count
+    heads: Count = 4
+    queries_per_key: Count = 1
+
+    @property
+    def side(self) -> int:
+        """Pixels along a side of an image."""
+        return isqrt(self.inputs)
+
+
+NETWORKS = {plan.kind: plan for plan in (NetworkPlan, FamilyPlan)}
 
 
 @dataclass(frozen=True)
@@ -164,7 +227,7 @@ class Recipe:
     name: Annotated[str, BESIDE]
     summary: str
     seed: Annotated[int, at_least(0)] = field(default=0, kw_only=True)
-    network: NetworkPlan
+    network: Annotated[NetworkPlan | FamilyPlan, Kinds(NETWORKS, NetworkPlan.kind)]
     data: Annotated[Data, Kinds(DATA)]
     training: TrainingPlan
 
@@ -245,12 +308,12 @@ def read_recipe(path: Path) -> Recipe:
     return replace(recipe, data=replace(recipe.data, file=str(table)))
 
 
-def _check_size(network: NetworkPlan, data: Data, file: str) -> None:
+def _check_size(network: NetworkPlan | FamilyPlan, data: Data, file: str) -> None:
     """Refuse what no memory would hold."""
     weights = 2 * network.blocks * network.width * network.hidden
     numbers = {"the network's weights": weights}
     if not isinstance(data, OwnTable):
-        numbers["the inputs"] = data.rows * network.width  # type: ignore[attr-defined]
+        numbers["the inputs"] = data.rows * network.inputs  # type: ignore[attr-defined]
     for name, count in numbers.items():
         if count > limits.CELLS:
             raise UsageError(

@@ -10,6 +10,7 @@ is a tensor, so reading executes nothing.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from math import cos, isfinite, pi
 from pathlib import Path
@@ -25,7 +26,8 @@ from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError, MissingExtraError, UsageError
 from unshuffle.files import write_bytes
 from unshuffle.files.opening import read_bytes, shown
-from unshuffle.oracle.recipe import OPTIMISERS, Recipe, TrainingPlan
+from unshuffle.oracle.data import NO_TOKEN
+from unshuffle.oracle.recipe import OPTIMISERS, FamilyPlan, Recipe, TrainingPlan
 from unshuffle.oracle.storage import Oracle
 
 try:
@@ -37,16 +39,25 @@ try:
 except ImportError as error:
     raise MissingExtraError("PyTorch", "torch", "training an oracle network") from error
 
-from unshuffle.blocks.torch_module import ResidualNetwork, to_torch
+from unshuffle.blocks.torch_module import to_torch
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+
+def _each_token(scores: Tensor, tokens: Tensor) -> Tensor:
+    """Cross-entropy of scores (rows, tokens, vocabulary) where a token is asked for."""
+    return torch.nn.functional.cross_entropy(
+        scores.flatten(0, 1), tokens.flatten().long(), ignore_index=NO_TOKEN
+    )
+
+
 # By name, what maps predictions and targets of a batch to the mean loss.
 LOSSES: dict[str, Loss] = {
     "squared": torch.nn.functional.mse_loss,
     "cross-entropy": torch.nn.functional.cross_entropy,
+    "tokens": _each_token,
 }
 
 
@@ -63,7 +74,7 @@ def train(
     *,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    on_network: Callable[[MlpNetwork], None] = lambda network: None,
+    on_network: Callable[[MlpNetwork | Module], None] = lambda network: None,
     prepare: Callable[[Module], None] | None = None,
 ) -> Oracle:
     """Train a network from a recipe.
@@ -81,10 +92,10 @@ def train(
     """
     plan, key = recipe.training, recipe.key()
     data_rng, initial_rng, order_rng = np.random.default_rng(recipe.seed).spawn(3)
-    examples = recipe.data.draw(recipe.network.width, recipe.network.outputs, data_rng)
+    examples = recipe.data.draw(recipe.network.inputs, recipe.network.outputs, data_rng)
     order_rngs = order_rng.spawn(plan.epochs)  # one an epoch, so that none needs to be kept
     with _one_thread():
-        module = to_torch(recipe.network.draw(initial_rng))
+        module = _module(recipe, initial_rng)
         if prepare is not None:
             prepare(module)
         optimiser = _optimiser(plan, module)
@@ -92,7 +103,7 @@ def train(
         inputs, targets = torch.from_numpy(examples.inputs), torch.from_numpy(examples.targets)
         if recipe.data.loss == "cross-entropy":
             targets = targets[:, 0].long()
-        on_network(_to_numpy(module, recipe))
+        on_network(_network(module, recipe))
         started, written = perf_counter() - before, before
         for number in range(len(losses), plan.epochs):
             order = torch.from_numpy(order_rngs[number].permutation(len(inputs)))
@@ -104,10 +115,10 @@ def train(
                 state = TrainingState.of(module, optimiser, losses, seconds)
                 write_checkpoint(checkpoint, state, key)
                 written = seconds
-            on_network(_to_numpy(module, recipe))
+            on_network(_network(module, recipe))
             on_epoch(Epoch(number + 1, losses[-1]))
         seconds = perf_counter() - started
-    network = _to_numpy(module, recipe)
+    network = _network(module, recipe)
     made_with = {"torch": torch.__version__, "numpy": np.__version__}
     return Oracle(recipe, network, examples, tuple(losses), seconds, made_with)
 
@@ -165,7 +176,20 @@ def _run_epoch(
     return total / len(inputs)
 
 
-def _to_numpy(module: ResidualNetwork, recipe: Recipe) -> MlpNetwork:
+def _module(recipe: Recipe, rng: np.random.Generator) -> Module:
+    """The module to train, with initial weights."""
+    plan = recipe.network
+    if isinstance(plan, FamilyPlan):
+        from unshuffle.oracle.families import build
+
+        return build(plan, int(rng.integers(2**32)))
+    return to_torch(plan.draw(rng))
+
+
+def _network(module: Module, recipe: Recipe) -> MlpNetwork | Module:
+    """What was trained: in NumPy, or a copy of the module, in evaluation mode."""
+    if isinstance(recipe.network, FamilyPlan):
+        return deepcopy(module).eval()
     tensors = [tensor.numpy().copy() for tensor in module.state_dict().values()]
     layers = [Linear(w, b) for w, b in zip(tensors[::2], tensors[1::2], strict=True)]
     return MlpNetwork.from_layers(layers, find_activation(recipe.network.activation))

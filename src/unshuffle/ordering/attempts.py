@@ -108,12 +108,13 @@ def _rank_seeds(attempt: Attempt, state: State, bench: Workbench) -> State:
     seeds, errors = bench.ranked_seeds(alternative, rows, rng, quick=attempt.seeds == "quick")
     run = bench.run(alternative, rows, seeds[0])
     beam = None
-    if bench.equations(rows) < bench.by.quick:
+    if bench.equations(rows) < bench.by.quick and bench.of_one_form:
         problem, judge = bench.problem(alternative), bench.judge(alternative, rows)
         inputs = bench.some_inputs(alternative, bench.by.beam.precedence_rows, rng)
         known = precedence(problem.bank, run.arrangement, problem.ends.enter(inputs))
         beam = Beam.begun(judge, run, known)
-    waiting = tuple(Descent(seed, short=attempt.short) for seed in seeds[: attempt.starts])
+    starts = 0 if attempt.seeds == "quick" and bench.explodes(run.error) else attempt.starts
+    waiting = tuple(Descent(seed, short=attempt.short) for seed in seeds[:starts])
     attempt = replace(attempt, seeds="", waiting=waiting, beam=beam)
     step = Step("seeds", errors, True, run.arrangement, run.error, rows)
     return _found(attempt, bench.found(alternative, rows, run), step, state.drawn(rng))

@@ -7,6 +7,7 @@ search, Lourenço, Martin & Stützle 2003). When such restarts stop helping, row
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,9 +45,13 @@ def advance(
     otherwise, the goal is met where the best reproduces rows that the search has not seen.
     """
     met = met or bench.confirmed
+    before = state.work - bench.work
     while not (state.decided or met(state)):
         stage = next_stage(stages, state, bench)
         if stage is None:
             return
-        state = stage.advance(state, bench)
+        after, work = stage.advance(state, bench), before + bench.work
+        told = after.step is not state.step  # a round may do nothing but decide what comes next
+        step = replace(after.step, work=work) if told else after.step
+        state = replace(after, step=step, work=work)
         yield state

@@ -22,6 +22,7 @@ from unshuffle.ordering.moves import (
     with_swap_effects,
 )
 from unshuffle.ordering.reassignment import ReassignmentParameters, reassignments
+from unshuffle.ordering.replacement import reassigned
 from unshuffle.ordering.selection import SelectionParameters, promising, pursuit, regression
 from unshuffle.ordering.trace import Step
 from unshuffle.pieces.blueprint import Arrangement, key
@@ -94,6 +95,10 @@ def descent_round(
     best, tested = run, list[float]()
     if effort == 1 and not judge.bank.kind.edges:
         best, tested = _best_neighbour(judge, run, evidence, by.neighbours)
+        made = reassigned(judge, run, by.neighbours)
+        if made:
+            best, errors = lowest(judge, best, made, evidence)
+            tested += errors
     for arrangements in _proposed(judge, linearize(judge, run), evidence, effort, by):
         if best is not run:
             break
@@ -149,7 +154,7 @@ def _best_neighbour(
     judge: Judge, run: Run, evidence: Evidence, most: int
 ) -> tuple[Run, list[float]]:
     """Judge all single moves that the evidence admits; return the best, or what stands."""
-    candidates = neighbours(run.arrangement, evidence)
+    candidates = neighbours(run.arrangement, evidence, judge.bank.kind.turns())
     if not 0 < len(candidates) <= most:
         return run, []
     errors = judge.errors(run, candidates)

@@ -15,7 +15,7 @@ import numpy as np
 
 from unshuffle.blocks.network import pull_back
 from unshuffle.ordering.judge import Indices, Judge, Run
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import Arrangement, places_with
 from unshuffle.pieces.pile import Floats
 
 
@@ -33,6 +33,12 @@ class Linearization:
         adjoints = self.adjoints[:, :, :rows]
         residual = self.residual.reshape(adjoints.shape[1], -1)[:, :rows].reshape(-1)
         return Linearization(run, adjoints, residual)
+
+    def within(self, places: slice) -> "Linearization":
+        """The same of some places in a row."""
+        states = slice(places.start, places.stop + 1)
+        run = Run(self.run.arrangement[places], self.run.states[states], self.run.error)
+        return Linearization(run, self.adjoints[states], self.residual)
 
 
 def linearize(judge: Judge, run: Run) -> Linearization:
@@ -130,29 +136,30 @@ def exchange_effects(
 ) -> Floats:
     """Effects of giving each place, in some roles, the pieces of each place in source roles.
 
-    Entry (t, u), of shape (places, places, outputs * rows), puts the pieces of place u in place t.
+    Entry (t, u), of shape (places, places, outputs * rows), puts the pieces of place u in place t;
+    it is 0 where one of them has no such slots.
     """
     arrangement = at.run.arrangement
+    here, there = places_with(arrangement, roles), places_with(arrangement, sources)
+    length, outputs, rows = len(arrangement), *at.adjoints.shape[1:3]
+    effects = np.zeros((length, length, outputs * rows), at.run.states.dtype)
     if len(roles) > 1:
-        count = len(arrangement)
-        changed = np.repeat(arrangement[:, None], count, axis=1)
-        changed[:, :, roles] = arrangement[None, :, sources]
-        places = np.repeat(np.arange(count), count).tolist()
-        each = replacement_effects(judge, at, places, changed.reshape(count**2, -1))
-        return each.reshape(count, count, -1)
-    blocks = others = judge.bank.take(arrangement)
-    if [*sources] != [*roles]:
-        donors = arrangement.copy()
-        donors[:, roles] = donors[:, sources]  # nothing else of them is looked at
-        others = judge.bank.take(donors)
+        changed = np.repeat(arrangement[here, None], len(there), axis=1)
+        changed[:, :, roles] = arrangement[None, there][:, :, sources]
+        places = np.repeat(here, len(there)).tolist()
+        each = replacement_effects(judge, at, places, changed.reshape(len(places), -1))
+        effects[np.ix_(here, there)] = each.reshape(len(here), len(there), -1)
+        return effects
+    blocks = judge.bank.take(arrangement)
+    donors = arrangement[there]
+    donors[:, roles] = donors[:, sources]  # nothing else of them is looked at
+    others = judge.bank.take(donors)
     states, adjoints = at.run.states, at.adjoints
-    length, outputs, rows = len(blocks), *adjoints.shape[1:3]
-    effects = np.empty((length, length, outputs * rows), states.dtype)
-    for t in range(length):
+    for t in here.tolist():
         x, g = states[t], adjoints[t + 1]
-        here = project(g, states[t + 1] - x).T[:, None]  # (rows, 1, outputs)
+        stays = project(g, states[t + 1] - x).T[:, None]  # (rows, 1, outputs)
         steps = blocks.replaced(t, roles[0], others, x, g)
-        effects[t] = (steps - here).transpose(1, 2, 0).reshape(length, -1)
+        effects[t, there] = (steps - stays).transpose(1, 2, 0).reshape(len(there), -1)
     return effects
 
 

@@ -163,15 +163,14 @@ class _Look:
             orders[:, part] = bracket_effects(states, adjoints, places)
             done = 0
             for lot in lots:
-                lent = centre.copy()
-                lent[:, lot.role] = lot.pieces
-                others = problem.bank.take(lent)
                 for block in np.flatnonzero(lot.matters.any(axis=1)):
-                    t = places[block]
+                    t, pieces = places[block], lot.pieces[lot.matters[block]]
+                    lent = np.repeat(centre[t, None], len(pieces), axis=0)
+                    lent[:, lot.role] = pieces
+                    others = problem.bank.take(lent)
                     steps = network.blocks.replaced(t, lot.role, others, states[t], adjoints[t + 1])
-                    steps = steps[:, lot.matters[block]].transpose(2, 0, 1)
-                    slots[:, part, done : done + steps.shape[2]] = steps
-                    done += steps.shape[2]
+                    slots[:, part, done : done + len(pieces)] = steps.transpose(2, 0, 1)
+                    done += len(pieces)
 
         judge.by_rows(work)
         flat = residual.reshape(-1)

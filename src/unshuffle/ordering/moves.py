@@ -7,7 +7,7 @@ unit, are swapped between two blocks together too.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations, permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from unshuffle.ordering.linearization import (
     shift_effects,
     shifts,
 )
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import Arrangement, places_with, stretches
 from unshuffle.pieces.pile import Floats
 
 # Stands for the role in a shift, which moves whole blocks.
@@ -141,29 +141,40 @@ def exchange(
     return made
 
 
-def neighbours(arrangement: Arrangement, evidence: Evidence) -> Indices:
-    """What all shifts, and the swaps that cost few log-odds, make of an arrangement.
+def neighbours(
+    arrangement: Arrangement, evidence: Evidence, turns: Sequence[tuple[int, int]] = ()
+) -> Indices:
+    """What all shifts, turns, and the swaps that cost few log-odds, make of an arrangement.
 
     The shape is (neighbours, blocks, roles). As in `disturbed`, a swap costs no more log-odds than
     there are blocks.
     """
     length, roles = arrangement.shape
-    made = [shifted(arrangement, a, b) for a in range(length) for b in range(length) if a != b]
+    pairs = (permutations(range(length)[part], 2) for part in stretches(arrangement))
+    made = [shifted(arrangement, a, b) for a, b in chain(*pairs)]
     least = evidence.value(arrangement) - length
     for each in evidence.tied(roles) if roles > 1 else ():
-        for a, b in combinations(range(length), 2):
+        for a, b in combinations(places_with(arrangement, each).tolist(), 2):
             swapped = exchange(arrangement, a, b, each, each)
             if evidence.value(swapped) > least:
                 made.append(swapped)
+    made += (
+        exchange(arrangement, place, place, *pair)
+        for pair in turns
+        for place in places_with(arrangement, pair).tolist()
+    )
     return np.array(made, np.intp).reshape(-1, length, roles)
 
 
 def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
     """Move each block by up to `window` places; adjacent swaps of blocks come first."""
-    first, second = shifts(len(at.run), window).T
-    none = np.full(len(first), NO_ROLE, np.intp)
-    gains = np.zeros(len(first))
-    return Moves(first, second, none, none, shift_effects(judge, at, window), gains)
+    moves = _no_moves(len(at.residual), at.residual.dtype)
+    for part in stretches(at.run.arrangement):
+        first, second = shifts(part.stop - part.start, window).T + part.start
+        none = np.full(len(first), NO_ROLE, np.intp)
+        effects = shift_effects(judge, at.within(part), window)
+        moves += Moves(first, second, none, none, effects, np.zeros(len(first)))
+    return moves
 
 
 def all_swaps(
@@ -190,6 +201,9 @@ def all_swaps(
         with np.errstate(invalid="ignore"):  # what is ruled out stays so
             gains = there[first, second] + back[second, first] - own[first] - own[second]
         admitted = gains > least_gain
+        if judge.bank.kind.forms:
+            here, source = (places_with(arrangement, tied[part]) for part in (one, other))
+            admitted &= np.isin(first, here) & np.isin(second, source)
         first, second = first[admitted], second[admitted]
         if len(first):
             effects = exchange_effects(judge, at, tied[one], tied[other])
@@ -213,13 +227,13 @@ def with_swap_effects(judge: Judge, at: Linearization, swaps: Moves) -> Moves:
 def turn_moves(judge: Judge, at: Linearization, evidence: Evidence) -> Moves:
     """Exchange the pieces of each block in two roles of one class."""
     arrangement = at.run.arrangement
-    places = np.arange(len(arrangement))
     moves = _no_moves(len(at.residual), at.residual.dtype)
     for one, other in judge.bank.kind.turns():
-        turned = exchange(arrangement, places, places, one, other)
+        places = places_with(arrangement, (one, other))
+        turned = exchange(arrangement, places, places, one, other)[places]
         first, second = (np.full(len(places), role, np.intp) for role in (one, other))
         effects = replacement_effects(judge, at, places.tolist(), turned)
-        gains = evidence.of(turned) - evidence.of(arrangement)
+        gains = evidence.of(turned) - evidence.of(arrangement[places])
         moves += Moves(places, places, first, second, effects, gains)
     return moves
 

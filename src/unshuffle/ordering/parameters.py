@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 from unshuffle.ordering.beam import BeamParameters
 from unshuffle.ordering.descent import DescentParameters
+from unshuffle.ordering.insertions import InsertionParameters
 from unshuffle.ordering.judge import JudgeParameters
 from unshuffle.ordering.mean_field import MeanFieldParameters
 from unshuffle.ordering.population import PopulationParameters
+from unshuffle.ordering.responses import ResponseParameters
 from unshuffle.ordering.restarts import RestartParameters
 from unshuffle.ordering.seeds import SeedParameters
 
@@ -34,7 +36,7 @@ class SearchParameters:
     near, far
         Shares of the predictions' variance: a lower error than the first is small, a higher one
         than the second is large.
-    judge, seeds, descent, beam, mean_field, population, restarts
+    judge, seeds, descent, beam, insertions, responses, mean_field, population, restarts
         What steers these.
     """
 
@@ -51,6 +53,8 @@ class SearchParameters:
     seeds: SeedParameters = field(default_factory=SeedParameters)
     descent: DescentParameters = field(default_factory=DescentParameters)
     beam: BeamParameters = field(default_factory=BeamParameters)
+    insertions: InsertionParameters = field(default_factory=InsertionParameters)
+    responses: ResponseParameters = field(default_factory=ResponseParameters)
     mean_field: MeanFieldParameters = field(default_factory=MeanFieldParameters)
     population: PopulationParameters = field(default_factory=PopulationParameters)
     restarts: RestartParameters = field(default_factory=RestartParameters)

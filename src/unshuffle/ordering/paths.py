@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from unshuffle.grouping.units import Face, faces
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seriation import leading, likeness, off_diagonal
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, stretches
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 
 
@@ -45,27 +46,36 @@ STANDARD = PathParameters()
 Similarity = NDArray[np.float64]  # shape (blocks, blocks)
 
 
-def path_arrangements(problem: Problem, by: PathParameters = STANDARD) -> list[Arrangement]:
-    """The grouped pieces along their paths, in all directions."""
+def path_arrangements(
+    problem: Problem, clock: Clock, by: PathParameters = STANDARD
+) -> list[Arrangement]:
+    """The grouped pieces along their paths, in all directions; none where time runs out."""
     grouped, evidence = problem.grouped, problem.evidence
-    length, roles = grouped.shape
-    if length < 3 or problem.bank.kind.edges:
+    if problem.bank.kind.edges:
         return []
-    paths = [(part, best_path(_similarity(problem, part), by)) for part in evidence.parts(roles)]
+    paths: list[tuple[slice, tuple[int, ...], NDArray[np.intp]]] = []
+    for places in stretches(grouped):
+        held = np.flatnonzero(grouped[places.start] != NO_PIECE)
+        for part in evidence.parts(grouped.shape[1]):
+            roles = tuple(role for role in part if role in held)
+            if roles and places.stop - places.start > 1 and not clock.out:
+                path = best_path(_similarity(problem, places, roles), clock, by)
+                paths.append((places, roles, path))
     found = []
     for turned in product((False, True), repeat=min(len(paths), by.turned)):
         made = grouped.copy()
-        for k, (part, path) in enumerate(paths):
+        for k, (places, roles, path) in enumerate(paths):
             backward = turned[min(k, len(turned) - 1)]
-            made[:, part] = grouped[path[::-1] if backward else path][:, part]
+            blocks = grouped[places][path[::-1] if backward else path]
+            made[places, [*roles]] = blocks[:, [*roles]]
         found.append(made)
-    return found
+    return found if paths else []
 
 
-def _similarity(problem: Problem, part: tuple[int, ...]) -> Similarity:
-    """How alike the blocks are in some roles, in what they do with the stream."""
+def _similarity(problem: Problem, places: slice, part: tuple[int, ...]) -> Similarity:
+    """How alike the blocks of some places are in some roles, in what they do with the stream."""
     kind = problem.bank.kind
-    blocks = problem.bank.take(problem.grouped)
+    blocks = problem.bank.take(problem.grouped[places])
     weights = [blocks.weights(place) for place in range(len(blocks))]
     total = np.zeros((len(blocks), len(blocks)))
     for role in part:
@@ -85,18 +95,21 @@ def _view(face: Face) -> Floats:
     return off_diagonal(face.units @ face.units.transpose(0, 2, 1))
 
 
-def best_path(similarity: Similarity, by: PathParameters = STANDARD) -> NDArray[np.intp]:
+def best_path(
+    similarity: Similarity, clock: Clock, by: PathParameters = STANDARD
+) -> NDArray[np.intp]:
     """A path through all blocks of large similarity of neighbours.
 
     From the order of the leading eigenvector (Atkins, Boman & Hendrickson 1998), parts are reversed
     (2-opt, Croes 1958) or moved (or-opt, Or 1976) as long as that helps.
     """
     path = np.argsort(leading(similarity), kind="stable")
-    while True:
+    while not clock.out:
         better = max(_changed(path, by.moved), key=lambda one: _value(similarity, one))
         if not _value(similarity, better) > _value(similarity, path) + by.least_gain:
-            return path
+            break
         path = better
+    return path
 
 
 def _changed(path: NDArray[np.intp], moved: int) -> Iterator[NDArray[np.intp]]:

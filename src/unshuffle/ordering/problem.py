@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.bank import Bank
-from unshuffle.blocks.ends import Ends, Projected
+from unshuffle.blocks.ends import Ends, Projected, in_units
 from unshuffle.blocks.network import Network
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.judge import Judge, JudgeParameters
@@ -44,6 +44,7 @@ class Problem:
     evidence: Evidence  # on which pieces share a block
     records: Records  # all rows; seeds look at those without predictions too
     start: Arrangement | None = None  # from an earlier search, to try before any other
+    regrouped: tuple[Arrangement, ...] = ()  # how single signals group the pieces otherwise
     sketching: SketchParameters = field(default_factory=SketchParameters)
 
     @cached_property
@@ -67,24 +68,43 @@ class Problem:
 
     @cached_property
     def sketch(self) -> "Problem":
-        """The same problem with few equations a row: itself where a row has few outputs.
+        """The same problem with few equations a row, and outputs of about one spread.
 
-        A search works on the sketch, and so does what weighs its rivals; the final word is had by
-        all outputs.
+        It is the problem itself where rows have few outputs and their spreads are alike. A search
+        works on the sketch, and so does what weighs its rivals; the final word is had by all
+        outputs.
         """
-        outputs, rows, by = self.known.outputs, len(self.known), self.sketching
-        if outputs <= by.most_outputs:
+        outputs, rows, by, units = self.known.outputs, len(self.known), self.sketching, self._units
+        if outputs <= by.most_outputs and (units == 1).all():
             return self
-        count = min(outputs, max(by.projections, -(-by.equations // max(rows, 1))))
-        probes = np.random.default_rng(0).normal(size=(count, outputs)) / np.sqrt(outputs)
-        ends = Projected(self.ends, probes)
-        records = replace(self.records, predictions=ends.of(self.records.predictions), targets=None)
+        ends: Ends = in_units(self.ends, units)
+        predictions = (units * self.records.predictions).astype(self.records.predictions.dtype)
+        if outputs > by.most_outputs:
+            count = min(outputs, max(by.projections, -(-by.equations // max(rows, 1))))
+            probes = np.random.default_rng(0).normal(size=(count, outputs)) / np.sqrt(outputs)
+            ends = Projected(ends, probes)
+            predictions = predictions.astype(np.float64) @ probes.T
+        records = replace(self.records, predictions=predictions, targets=None)
         return replace(self, ends=ends, records=records)
+
+    @cached_property
+    def _units(self) -> NDArray[np.float64]:
+        """What brings each output to about the root mean square of all spreads.
+
+        An output has a say by its spread, not by its unit. Powers of two round nothing.
+        """
+        spreads = np.sqrt(self.known.variances)
+        typical = np.sqrt(np.mean(np.square(spreads)))
+        ratios = np.divide(typical, spreads, where=spreads > 0, out=np.ones_like(spreads))
+        units: NDArray[np.float64] = 2.0 ** np.round(np.log2(ratios))
+        return units
 
     def projected(self, rms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Root mean squares of independent errors of the outputs, as the sketch sees them."""
-        ends = self.sketch.ends
-        if not isinstance(ends, Projected):
+        rms = rms * self._units
+        if self.known.outputs <= self.sketching.most_outputs:
             return rms
+        ends = self.sketch.ends
+        assert isinstance(ends, Projected)
         projected: NDArray[np.float64] = np.sqrt(np.square(ends.probes) @ np.square(rms))
         return projected

@@ -111,7 +111,7 @@ class Populations(Distributions):
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """Once for these rows, far from the answer."""
-        far = not bench.near(state.best.error)
+        far = bench.of_one_form and not bench.near(state.best.error)
         return self.name not in state.ended and far and bench.goes_on(state)
 
     def _joining(self, contenders: tuple[Contender, ...], bench: Workbench) -> list[Contender]:
@@ -130,7 +130,7 @@ class MeanFields(Distributions):
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """Once for these rows, near the answer."""
-        here = bench.near(state.best.error) and bench.by.mean_field.searches > 0
+        here = bench.near(state.best.error) and _served(bench)
         return self.name not in state.ended and here and bench.goes_on(state)
 
     def _over(self, racer: Contender, bench: Workbench) -> bool:
@@ -145,11 +145,16 @@ class FirstMeanFields(MeanFields):
     def wanted(self, state: State, bench: Workbench) -> bool:
         """Once, far from the answer, if there are predictions enough and short descents end far."""
         many = bench.equations(len(bench.known)) >= bench.by.many and bench.large(state.rows)
-        here = not bench.near(state.best.error) and bench.by.mean_field.searches > 0
+        here = not bench.near(state.best.error) and _served(bench)
         return self.name not in state.ended and here and many and "polish" in state.ended
 
     def _prepared(self, state: State, bench: Workbench) -> State:
         return far_on_many_rows(state, bench)
+
+
+def _served(bench: Workbench) -> bool:
+    """Whether there are to be mean-field searches, and can be."""
+    return bench.of_one_form and bench.by.mean_field.searches > 0
 
 
 def _round(
@@ -239,7 +244,10 @@ def _generation(
     racer = replace(racer, population=population, generations=racer.generations + 1)
     if population.pauses(by):
         centre = population.distributions[0].centre
-        racer = replace(racer, descent=Descent(centre, trust=0.0))
+        found = bench.judged(racer.alternative, state.rows, centre)
+        # Far from the answer a whole descent takes long, and leads nowhere that helps.
+        short = bench.far(found.error) and not population.settled(by)
+        racer = replace(racer, descent=Descent(centre, trust=0.0, short=short))
     elif population.generation >= by.generations:
         racer = _after_descent(racer, state, bench)
     return racer, Step("population", errors, False, best.arrangement, best.error, state.rows)

@@ -16,7 +16,7 @@ from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.judge import Doubles, Indices, Judge
 from unshuffle.ordering.linearization import Linearization, exchange_effects
-from unshuffle.pieces.blueprint import Arrangement, key
+from unshuffle.pieces.blueprint import Arrangement, key, places_with
 from unshuffle.pieces.pile import Floats
 
 
@@ -50,16 +50,20 @@ def reassignments(
     length, roles = arrangement.shape
     if length < 2 or length**2 * len(at.residual) > by.most_effects:
         return []
-    tied = evidence.tied(roles)
-    odds = [evidence.crossed(arrangement, each, each) for each in tied]
+    tied = [each for each in evidence.tied(roles) if len(places_with(arrangement, each)) > 1]
+    places = [places_with(arrangement, each) for each in tied]
+    odds = [
+        evidence.crossed(arrangement, each, each)[np.ix_(at, at)]
+        for each, at in zip(tied, places, strict=True)
+    ]
     if all(np.isfinite(each).sum() <= length for each in odds):
         return []
     found: dict[bytes, Arrangement] = {}
-    for each, log_odds in reversed([*zip(tied, odds, strict=True)]):
-        effects = exchange_effects(judge, at, each, each)
-        for places in _assignments(effects, at.residual, log_odds, by):
+    for each, here, log_odds in reversed([*zip(tied, places, odds, strict=True)]):
+        effects = exchange_effects(judge, at, each, each)[np.ix_(here, here)]
+        for sources in _assignments(effects, at.residual, log_odds, by):
             other = arrangement.copy()
-            other[:, each] = arrangement[places][:, each]
+            other[here[:, None], each] = arrangement[here[sources][:, None], each]
             found[key(other)] = other
     found.pop(key(arrangement), None)
     return list(found.values())

@@ -6,7 +6,7 @@ import numpy as np
 
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.moves import exchange, shifted
-from unshuffle.pieces.blueprint import Arrangement, Kind, same_pieces
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind, same_pieces, same_slots
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def disturbed(
             alike = next((each for each in kind.classes if part in each), (part,))
             other = part if len(alike) == 1 else alike[int(rng.integers(len(alike)))]
             swapped = exchange(made, a, b, tied[part], tied[other])
+            if not same_slots(swapped, made):
+                continue
             both = sorted({a, b})
             gain = evidence.of(swapped[both]).sum() - evidence.of(made[both]).sum()
             if gain > -length:
@@ -68,9 +70,11 @@ def disturbed(
         s = int(rng.integers(length))
         if turns and rng.random() < by.turns:
             one, other = turns[0] if len(turns) == 1 else turns[int(rng.integers(len(turns)))]
-            made = exchange(made, s, s, one, other)
+            if NO_PIECE not in made[s, [one, other]]:
+                made = exchange(made, s, s, one, other)
             continue
         t = int(np.clip(s + rng.integers(-by.reach, by.reach + 1), 0, length - 1))
-        made = shifted(made, s, t)
+        after = shifted(made, s, t)
+        made = after if same_slots(after, made) else made
     assert same_pieces(made, arrangement, kind)
     return made

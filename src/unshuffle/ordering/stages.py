@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from unshuffle.ordering.attempts import Attempts, far_on_many_rows, on_rows
+from unshuffle.ordering.exact_moves import ExactMoves
 from unshuffle.ordering.race import FirstMeanFields, MeanFields, Populations
 from unshuffle.ordering.restarts import disturbed
 from unshuffle.ordering.state import Attempt, Descent, State
@@ -16,7 +17,7 @@ from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
 
 # Stages that are not begun again when there are more rows.
-ONCE = ("quick", "polish", "seeds", "first mean field")
+ONCE = ("quick", "insertions", "polish", "seeds", "first mean field")
 
 
 class Stage(Protocol):
@@ -70,6 +71,8 @@ class QuickDescents(Attempts):
         return self.name not in state.ended and bench.asked_rows is None
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
+        if state.attempts and bench.explodes(state.best.error):
+            return None  # no activation can be told from another there
         short, accept = bench.large(state.rows), "convincing"
         return _from_problem(state, bench, "quick", short=short, accept=accept)
 
@@ -276,6 +279,7 @@ class MoreRows(Attempts):
 # In the sequence in which they are asked.
 STAGES: tuple[Stage, ...] = (
     QuickDescents(),
+    ExactMoves(),
     Polish(),
     SeedDescents(),
     FirstMeanFields(),

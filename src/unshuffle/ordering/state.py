@@ -9,10 +9,11 @@ import numpy as np
 from unshuffle.blocks.bank import Bank
 from unshuffle.files.schema import OrInfinite
 from unshuffle.ordering.beam import Beam
+from unshuffle.ordering.insertions import Insertions
 from unshuffle.ordering.mean_field import MeanField
 from unshuffle.ordering.population import Population
 from unshuffle.ordering.trace import Step
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +88,14 @@ class State:
     attempt: Attempt | None = None  # the one that is under way
     attempts: int = 0  # how many this stage has begun
     failures: int = 0  # how many restarts in a row have not helped
+    trials: tuple[Insertions, ...] = ()  # exact searches that take turns
     race: Race = Race()
     noisy: bool = False  # whether noise, or coarsely stored numbers, explain what the best leaves
     decided: bool = False  # whether the rows then tell it from all it could be mistaken for
     sweep: Arrangement | None = None  # with which a sweep over all moves of one kind began
     cursor: tuple[int, ...] = ()  # where that sweep is
+    # Since the search began; a search that was cut off does anew what it had only remembered.
+    work: int = 0
     before: OrInfinite = np.inf  # the error with which a restart, or the sweeps of all kinds, began
 
     def generator(self) -> np.random.Generator:
@@ -118,11 +122,14 @@ class State:
         for arrangement in self._arrangements():
             if arrangement.ndim != 2 or arrangement.shape[1] != len(roles):
                 raise ValueError("it has blocks of another kind")
-            placed = arrangement.ravel().tolist()
-            if not all({*arrangement[:, role].tolist()} <= fitting[role] for role in roles):
+            placed = arrangement[arrangement != NO_PIECE].tolist()
+            held = ({*arrangement[:, role].tolist()} - {NO_PIECE} for role in roles)
+            if not all(each <= fits for each, fits in zip(held, fitting, strict=True)):
                 raise ValueError("it arranges other pieces")
             if len({*placed}) < len(placed) or len(arrangement) > blocks:
                 raise ValueError("it names a piece twice")
+        for trial in self.trials:
+            trial.check(rows)
         for contender in self.race.contenders:
             if contender.population is not None:
                 contender.population.check(blocks, len(roles))
@@ -137,6 +144,7 @@ class State:
         """Numbers of all alternatives that a search may go on with."""
         attempt, contenders = self.attempt, self.race.contenders
         numbers = {self.best.alternative, *(each.alternative for each in contenders)}
+        numbers |= {trial.alternative for trial in self.trials}
         return numbers if attempt is None else numbers | {attempt.alternative}
 
     def _arrangements(self) -> list[Arrangement]:
@@ -146,6 +154,7 @@ class State:
         found = (self.best, attempt.best, *(each.best for each in contenders))
         arrangements = [one.arrangement for one in (*descents, *found) if one is not None]
         arrangements += [self.step.arrangement] if self.sweep is None else [self.sweep]
+        arrangements += [order for trial in self.trials for order in trial.met]
         for each in contenders:
             if each.population is not None:
                 arrangements += [one.pieces for one in each.population.distributions]

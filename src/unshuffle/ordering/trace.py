@@ -26,6 +26,7 @@ class Step:
     arrangement: Arrangement  # what stands after this step
     error: OrInfinite  # mean squared error of that on the rows of the search
     rows: int  # number of rows that the candidates were judged on
+    work: int = 0  # of the search so far; see `unshuffle.blocks.work.Work`
 
 
 # Of a step: whoever draws it counts in 32 bits.
@@ -36,7 +37,7 @@ OnStep = Callable[["Trace"], None]
 
 # Arrays with one value a step, in the sequence of `Trace.arrays`, and NumPy's kind of each.
 _PER_STEP = {"phase": "U", "seconds": "f", "kept": "b", "error": "f"}
-_PER_STEP |= {"candidates": "i", "blocks": "i", "rows": "i"}
+_PER_STEP |= {"candidates": "i", "blocks": "i", "rows": "i", "work": "i"}
 
 
 class Trace:
@@ -53,6 +54,17 @@ class Trace:
         self.steps: list[Step] = []
         self.seconds: list[float] = []
 
+    @property
+    def row_steps(self) -> int:
+        """Rows of all steps, added up."""
+        return sum(step.rows for step in self.steps)
+
+    def copy(self) -> "Trace":
+        """A trace with the same steps, to which others may be added."""
+        other = Trace(self.ids)
+        other.steps, other.seconds = [*self.steps], [*self.seconds]
+        return other
+
     def add(self, step: Step, seconds: float) -> None:
         """Append a step that ended `seconds` after the search began."""
         self.steps.append(step)
@@ -68,6 +80,11 @@ class Trace:
     def tested(self) -> int:
         """Number of candidates judged."""
         return sum(len(step.tested) for step in self.steps)
+
+    @property
+    def work(self) -> int:
+        """What passed through blocks; see `unshuffle.blocks.work.Work`."""
+        return max((step.work for step in self.steps), default=0)
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -92,9 +109,9 @@ class Trace:
         """Lay the whole trace out in flat arrays, for storage.
 
         Per step: `phase`, `seconds`, `kept`, `error`, `candidates` (how many were tested), `blocks`
-        (how many are in the arrangement) and `rows`. Concatenated over the steps: `tested` (errors,
-        float32), and `arrangement`, shape (blocks of all steps that kept a move, roles): positions
-        in the list of ids `ids`.
+        (how many are in the arrangement), `rows` and `work`. Concatenated over the steps: `tested`
+        (errors, float32), and `arrangement`, shape (blocks of all steps that kept a move, roles):
+        positions in the list of ids `ids`.
         """
         kept = [step.arrangement for step in self.steps if step.kept]
         roles = kept[0].shape[1] if kept else 0
@@ -106,6 +123,7 @@ class Trace:
             "candidates": np.array([len(step.tested) for step in self.steps], dtype=np.int64),
             "blocks": np.array([len(step.arrangement) for step in self.steps], dtype=np.int64),
             "rows": np.array([step.rows for step in self.steps], dtype=np.int64),
+            "work": np.array([step.work for step in self.steps], dtype=np.int64),
             "tested": np.array([e for step in self.steps for e in step.tested], dtype=np.float32),
             "arrangement": np.concatenate([np.empty((0, roles), np.int64), *kept]),
             "ids": np.array(self.ids),
@@ -123,13 +141,13 @@ class Trace:
         tested, blocks = arrays["tested"].astype(np.float64), arrays["arrangement"].astype(np.intp)
         arrangement, read, placed = blocks[:0], 0, 0
         per_step = (arrays[name].tolist() for name in _PER_STEP)
-        for phase, seconds, kept, error, candidates, size, rows in zip(*per_step, strict=True):
+        for phase, seconds, kept, error, candidates, size, *rest in zip(*per_step, strict=True):
             if kept:
                 arrangement = blocks[placed : placed + size]
                 placed += size
-            step = Step(phase, tested[read : read + candidates], kept, arrangement, error, rows)
+            errors = tested[read : read + candidates]
             read += candidates
-            trace.add(step, seconds)
+            trace.add(Step(phase, errors, kept, arrangement, error, *rest), seconds)
         return trace
 
     def __len__(self) -> int:
@@ -166,5 +184,7 @@ def _check(arrays: Mapping[str, NDArray[Any]], pieces: int) -> None:
     if blocks.min(initial=0) < 0 or blocks.max(initial=0) >= max(pieces, 1):
         raise UsageError(f"this trace has positions outside 0 … {pieces - 1}")
     rows = arrays["rows"]
+    if arrays["work"].min(initial=0) < 0:
+        raise UsageError("this trace has steps of negative work")
     if rows.min(initial=0) < 0 or rows.max(initial=0) > MOST_ROWS:
         raise UsageError(f"this trace has steps on less than 0 or more than {MOST_ROWS} rows")

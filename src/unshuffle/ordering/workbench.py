@@ -1,11 +1,13 @@
 """What a search works on: the problems, the rows, and judges of them. It does not change."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from unshuffle.ordering.judge import Doubles, Judge, Run
+from unshuffle.ordering.local_record import settled_arrangements
 from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.paths import path_arrangements
 from unshuffle.ordering.problem import Problem
@@ -49,7 +51,8 @@ class Workbench:
         clock: Clock | None = None,
     ) -> None:
         self._unmade = iter(problems)
-        self._made = [next(self._unmade)]
+        self._made = [first := next(self._unmade)]
+        self._before = {first.bank.work: first.bank.work.halves}
         known = self._made[0].known
         self.known = known.take(rng.permutation(len(known)))
         self.variance = self.known.variance
@@ -72,7 +75,13 @@ class Workbench:
             if made is None:
                 return False
             self._made.append(made)
+            self._before.setdefault(made.bank.work, made.bank.work.halves)
         return True
+
+    @property
+    def work(self) -> int:
+        """What has passed through blocks of all problems since the workbench has them."""
+        return sum(each.halves - before for each, before in self._before.items())
 
     @property
     def blocks(self) -> int:
@@ -95,6 +104,11 @@ class Workbench:
         """Whether whole descents take long, and short ones have predictions enough to go by."""
         return self.equations(rows) >= self.by.quick and self.blocks > self.by.few_blocks
 
+    @property
+    def of_one_form(self) -> bool:
+        """Whether all blocks have the same roles, so that any of them can run in any place."""
+        return not self.problem(0).bank.kind.forms
+
     def near(self, error: float) -> bool:
         """Whether an error is so small that more rows promise more than another beginning."""
         return error < self.by.near * self.variance
@@ -102,6 +116,10 @@ class Workbench:
     def far(self, error: float) -> bool:
         """Whether an error is so large that only a search on many rows can get anywhere."""
         return error > self.by.far * self.variance
+
+    def explodes(self, error: float) -> bool:
+        """Whether an error is so large that first-order effects say nothing."""
+        return error > self.by.insertions.explosive * self.variance
 
     def judge(self, alternative: int, rows: int) -> Judge:
         """A judge of one problem on the first rows."""
@@ -161,11 +179,22 @@ class Workbench:
         return inputs[rng.permutation(len(inputs))[:most]]
 
     def ranked_seeds(
-        self, alternative: int, rows: int, rng: np.random.Generator, *, quick: bool
+        self,
+        alternative: int,
+        rows: int,
+        rng: np.random.Generator,
+        *,
+        quick: bool,
+        grouped: Arrangement | None = None,
     ) -> tuple[list[Arrangement], Doubles]:
-        """All seeds, forwards and backwards, by their errors on a few rows, the lowest first."""
+        """All seeds, forwards and backwards, by their errors on a few rows, the lowest first.
+
+        They are of the pieces as the problem groups them, or as they are grouped otherwise.
+        """
         problem, judge = self.problem(alternative), self.judge(alternative, rows)
         enough = judge.predictions.size >= self.by.quick
+        if grouped is not None:
+            problem = replace(problem, grouped=grouped)
         by = self.by.seeds
         inputs = self.some_inputs(alternative, by.rows if enough else by.many_rows, rng)
         few = by.quick_ranked_rows if quick else by.ranked_rows
@@ -197,13 +226,16 @@ def rank_seeds(
     """
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
-    starts += path_arrangements(problem, by.paths)
+    starts += settled_arrangements(problem, clock)
+    starts += path_arrangements(problem, clock, by.paths)
     with np.errstate(over="ignore", invalid="ignore"):
         for seed in SEEDS.values():
             if clock.out:
                 starts = starts or [grouped]
                 break
-            if seed.serves(network) and (seed.quick or not quick):
+            if problem.bank.kind.forms:  # they rank blocks of one form
+                starts = starts or [grouped]
+            elif seed.serves(network) and (seed.quick or not quick):
                 ranking = seed.rank(network, inputs, by)
                 starts += [grouped[ranking], grouped[ranking[::-1]]]
         states = np.stack([judge.inputs[:rows]] * len(starts))

@@ -25,11 +25,11 @@ class Anatomy:
     Parameters
     ----------
     width, hidden, outputs
-        The width d of the stream, the hidden width h, the number of outputs o: an inp layer is
-        h × d, an out layer d × h, the last layer o × d.
+        The width d of the stream, the hidden width h, the number of outputs o. An inp layer is h ×
+        d, an out layer d × h, the last layer o × d.
     inp, out, last
-        Positions in the pile of the pieces whose shape fits the role. Where two roles have one
-        shape (h = d, o = h or o = d = h) their pieces stand in both.
+        Positions in the pile of the pieces whose shape fits the role. Pieces of a shape that two
+        roles share (h = d, o = h or o = d = h) are in both.
     widths
         The hidden width of each block, the narrowest first, where they differ; h is the largest.
     """

@@ -161,13 +161,18 @@ def _check_complete(named: Sequence[PieceId], pile: Pile, what: str) -> None:
         )
 
 
-def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:
-    """Make sure that a permutation names each piece once and puts none where it cannot go."""
+def check_pieces(pile: Pile, permutation: Sequence[PieceId]) -> None:
+    """Make sure that a permutation names each piece of a pile once, and nothing else."""
     if unknown := [name for name in permutation if name not in pile.index]:
         raise AnswerError(_no_such_piece(unknown[0], pile))
     if doubled := twice(permutation):
         raise AnswerError(f"the answer names piece {doubled[0]} twice; each piece is used once")
     _check_complete(permutation, pile, "pieces")
+
+
+def check_answer(pile: Pile, anatomy: Anatomy, permutation: Sequence[PieceId]) -> None:
+    """Make sure that a permutation names each piece once and puts none where it cannot go."""
+    check_pieces(pile, permutation)
     roles = [("inp", anatomy.inp), ("out", anatomy.out)] * anatomy.blocks + [("last", anatomy.last)]
     for place, (name, (role, fitting)) in enumerate(zip(permutation, roles, strict=True), start=1):
         if pile.index[name] not in fitting:

@@ -6,6 +6,7 @@ one role of one block, and an arrangement says which piece lies in which slot.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -15,8 +16,10 @@ from unshuffle.errors import UsageError
 from unshuffle.pieces.pile import PieceId
 
 # Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks stand in the
-# order in which they run. Nothing else numbers layers.
+# order in which they run; NO_PIECE where a block has no such slot. Nothing else numbers layers.
 Arrangement = NDArray[np.intp]
+
+NO_PIECE = -1  # in an arrangement, where a block has no slot of a role
 
 Parts = NDArray[np.intp]  # shape (roles,): one row of an arrangement, the pieces of one block
 
@@ -56,13 +59,15 @@ class Kind:
     """What all blocks of one form share; its edges are where evidence on pairs comes from.
 
     Where nobody has named edges, `hidden` has sets of axes that are the same hidden units. All
-    other axes face the stream.
+    other axes face the stream. Where the blocks have several forms, `forms` has the roles of the
+    block in each place, and an arrangement holds `NO_PIECE` for all others.
     """
 
     name: str
     roles: tuple[Role, ...]
     edges: tuple[Edge, ...] = ()
     hidden: tuple[tuple[Axis, ...], ...] = ()
+    forms: tuple[tuple[int, ...], ...] = ()
 
     def units(self, role: int, tensor: str, axis: int) -> int | None:
         """The number of the hidden units that an axis is; None where it faces the stream.
@@ -134,7 +139,24 @@ def key(arrangement: Arrangement) -> bytes:
 
 def names(arrangement: Arrangement, ids: Sequence[PieceId]) -> tuple[tuple[PieceId, ...], ...]:
     """Ids of the pieces of each block, given those of the pile."""
-    return tuple(tuple(ids[position] for position in row) for row in arrangement.tolist())
+    return tuple(tuple(ids[p] for p in row if p != NO_PIECE) for row in arrangement.tolist())
+
+
+def places_with(arrangement: Arrangement, roles: Sequence[int]) -> NDArray[np.intp]:
+    """The places whose blocks have slots of all these roles."""
+    return np.flatnonzero((arrangement[:, [*roles]] != NO_PIECE).all(axis=1))
+
+
+def stretches(arrangement: Arrangement) -> list[slice]:
+    """Places next to each other whose blocks have slots of the same roles."""
+    has = arrangement != NO_PIECE
+    ends = np.flatnonzero((has[1:] != has[:-1]).any(axis=1)) + 1
+    return [slice(a, b) for a, b in pairwise([0, *ends.tolist(), len(arrangement)])]
+
+
+def same_slots(one: Arrangement, other: Arrangement) -> bool:
+    """Whether the blocks of two arrangements have slots of the same roles in each place."""
+    return np.array_equal(one == NO_PIECE, other == NO_PIECE)
 
 
 def same_pieces(one: Arrangement, other: Arrangement, kind: Kind) -> bool:

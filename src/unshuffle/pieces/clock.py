@@ -1,6 +1,6 @@
 """The time that a solve has and takes: counted once, and named phase by phase."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -18,15 +18,19 @@ class Clock:
     """Counts the seconds of a solve from the moment it is made.
 
     No further step is begun after `limit` seconds. `used` counts those of a search that was cut off
-    and goes on.
+    and goes on. `now` reads the time; it is that of the wall where nothing else is given.
     """
 
     limit: float | None = None
     used: float = 0.0
-    _started: float = field(default_factory=perf_counter)
+    now: Callable[[], float] = perf_counter
+    _started: float = field(init=False)
     _phases: list[str] = field(default_factory=lambda: [OTHER])
     _spent: dict[str, float] = field(default_factory=dict)
-    _since: float = field(default_factory=perf_counter)
+    _since: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self._since = self.now()
 
     @classmethod
     def of(cls, limit: "float | Clock | None") -> "Clock":
@@ -36,7 +40,7 @@ class Clock:
     @property
     def total(self) -> float:
         """Seconds of this solve, those before an interruption aside."""
-        return perf_counter() - self._started
+        return self.now() - self._started
 
     @property
     def left(self) -> float:
@@ -65,7 +69,7 @@ class Clock:
             self._phases.pop()
 
     def _switch(self) -> None:
-        now, name = perf_counter(), self._phases[-1]
+        now, name = self.now(), self._phases[-1]
         self._spent[name] = self._spent.get(name, 0.0) + now - self._since
         self._since = now
 

@@ -84,13 +84,12 @@ class Piece:
     id
         The piece's number or name.
     tensors
-        float32 or float64, by name; PyTorch's tensors and lists are made arrays. A linear layer has
-        a `weight`, which maps as many numbers as it has columns to as many as it has rows, and a
-        `bias`.
+        float32 or float64, by name; PyTorch's tensors and lists are made arrays. A linear layer
+        has a `weight` of shape (outputs, inputs) and a `bias`.
     stored_as
         The dtype of the weight in the file: "float64", "float32", "float16", "bfloat16", "int8" or
-        "uint8". The two halves are held here as float32, which represents each of their values
-        exactly, and so are the integers, multiplied by their scales.
+        "uint8". Half precision is held as float32, which has each of its values. So are integers,
+        multiplied by their scales.
 
     Raises
     ------
@@ -136,8 +135,8 @@ class Piece:
             raise PileError(
                 f"piece {name}: its weight has shape {weight.shape}, but a linear layer's "
                 "weight is a matrix with at least one row and column; a network with norms, "
-                "scales or convolutions is none of blocks x + out(a(inp(x))): give its code with "
-                "--model FILE.py:FUNCTION"
+                "scales or convolutions is none of blocks x + out(a(inp(x))): give its code, by "
+                "--model FILE.py:FUNCTION or blueprint="
             )
         if bias is None:
             return cls(name, {"weight": weight}, stored_as)
@@ -159,8 +158,8 @@ class Piece:
             more = ", …" if len(found) > 4 else ""
             raise PileError(
                 f"piece {self.id} ({', '.join(found[:4])}{more}) is no linear layer, but blocks "
-                "x + out(a(inp(x))) are made of these; give solve the network's code with "
-                "blueprint=, as unshuffle.blueprint(module)"
+                "x + out(a(inp(x))) are made of these; give the network's code, by --model "
+                "FILE.py:FUNCTION or blueprint=unshuffle.blueprint(module)"
             )
         return weight
 
@@ -220,16 +219,15 @@ def _check_finite(name: PieceId, tensor: str, values: Floats) -> None:
 class Pile:
     """Pieces in a canonical sequence that their file names and file order do not influence.
 
-    The sequence sorts by the bytes of the numbers, so that every later computation, tie-breaks
-    included, comes out the same for the same layers, whatever they are called.
+    The sequence sorts by the bytes of the numbers. So the same layers give the same result,
+    whatever they are called.
 
     Parameters
     ----------
     pieces
         At least one piece; ids must be distinct.
     biases
-        Those of detached pieces, which belong to any of them for all that is known. They are in
-        a canonical sequence too.
+        Biases that are pieces of their own. They are in a canonical sequence too.
     notes
         What was noticed when they were read, in sentences.
 

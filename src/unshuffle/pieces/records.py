@@ -45,6 +45,9 @@ class Records:
         Names of the columns of inputs, predictions and targets, where messages may name them.
     fields
         The arrays that a row of inputs holds, one behind the other; empty where it is one vector.
+    output
+        Which part of what the network gives was predicted: a key, an attribute, or the number of an
+        element. Empty for the first tensor that has as many numbers.
     """
 
     inputs: Floats
@@ -53,6 +56,7 @@ class Records:
     name: str = "the record"
     columns: tuple[tuple[str, ...], ...] = ((), (), ())
     fields: tuple[Field, ...] = ()
+    output: str = ""
 
     @classmethod
     def named(
@@ -60,18 +64,21 @@ class Records:
         inputs: Mapping[str, ArrayLike],
         prediction: ArrayLike | None = None,
         name: str = "the record",
+        output: str = "",
     ) -> "Records":
         """A record of a network that reads several arrays, or arrays of any shape.
 
         Parameters
         ----------
         inputs
-            By parameter of the module's `forward`: arrays or tensors of shape (rows, …) of numbers,
-            such as ids of tokens, or truth values.
+            Arrays or tensors by parameter of the module's `forward`. They have shape (rows, …) and
+            hold numbers, such as ids of tokens, or truth values.
         prediction
             What the network gave: shape (rows, …); None where it is not known.
         name
             What messages call it.
+        output
+            Which part of what the network gives `prediction` is, as of a record.
 
         Raises
         ------
@@ -92,12 +99,17 @@ class Records:
                 raise RecordError(
                     f"{name}: {key} holds {values.dtype}, but numbers or truth values are needed"
                 )
+            if key in arrays and not np.isfinite(values).all():
+                raise RecordError(
+                    f"{name}: {key} holds NaN or an infinity, but all inputs are finite; leave "
+                    "those rows out"
+                )
         fields = tuple(Field(key, one.shape[1:], one.dtype.name) for key, one in arrays.items())
         flat = [one.reshape(count, -1).astype(np.float64) for one in arrays.values()]
         out = np.empty((count, 0)) if prediction is None else given["prediction"]
         out = out.reshape(count, -1)
         out = out if out.dtype in (np.float32, np.float64) else out.astype(np.float64)
-        return cls(np.hstack(flat), out, name=name, fields=fields)
+        return cls(np.hstack(flat), out, name=name, fields=fields, output=output)
 
     def arrays(self, inputs: Floats) -> dict[str, NDArray[Any]]:
         """The arrays that rows of inputs, shape (rows, width), stand for, by field."""

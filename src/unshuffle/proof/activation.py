@@ -6,6 +6,7 @@ from unshuffle.blocks.activations import ACTIVATIONS, FURTHER, Activation, leaky
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.pieces.records import Records
 from unshuffle.proof.effort import EFFORT, Effort
+from unshuffle.proof.tolerance import relative_error
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def fitting_activation(
 
     def error(activation: Activation) -> float:
         blocks = replace(network.blocks, activation=activation)
-        return MlpNetwork(blocks, network.last).error(some.inputs, some.predictions)
+        return relative_error(MlpNetwork(blocks, network.last), some)
 
     first = min([network.blocks.activation, *ACTIVATIONS.values()], key=error)
     further = min(FURTHER.values(), key=error)

@@ -15,7 +15,7 @@ not independent from row to row: it counts as so many numbers as the states have
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import ceil, exp, log, sqrt
+from math import ceil, exp, inf, log, sqrt
 from operator import attrgetter
 from statistics import NormalDist
 from typing import ClassVar
@@ -277,6 +277,8 @@ def _certificate(
         first: int, second: int, contradicting: NDArray[np.bool_], rival: int | None = None
     ) -> Contest:
         """Weigh a statement; show a rival, by default the nearest that contradicts it."""
+        if not contradicting.any():  # blocks of two forms have no other sequence
+            return Contest((first, second), inf, inf)
         likeliest = nearest(contradicting)
         against = float(np.logaddexp.reduce(log_weights[contradicting]))
         log_odds = float(np.log(-np.expm1(min(against - log_total, -1e-16)))) + log_total - against
@@ -287,9 +289,11 @@ def _certificate(
         return Contest((first, second), mse, log_odds, rows_needed)
 
     length = rivals.length
-    neighbours = tuple(
-        contest(place, place + 1, moves.reverses(place), place) for place in range(length - 1)
-    )
+    neighbours = []
+    for place in range(length - 1):
+        exchange = ~moves.swap & (moves.first == place) & (moves.second == place + 1)
+        rival = int(exchange.argmax())
+        neighbours.append(contest(place, place + 1, moves.reverses(place), rival))
     pairs = []
     for place in range(length):
         breaking = moves.swap
@@ -299,7 +303,7 @@ def _certificate(
             other = int(moves.first[rival] + moves.second[rival]) - place
             pairs.append(contest(place, other, breaking))
     return Certificate(
-        neighbours, tuple(pairs), float(rivals.mse.mean()), float(variance.mean()), rows
+        tuple(neighbours), tuple(pairs), float(rivals.mse.mean()), float(variance.mean()), rows
     )
 
 

@@ -57,10 +57,24 @@ def alike_blocks(
     depths = np.linspace(0, len(network.blocks), many).round().astype(int)
     with np.errstate(over="ignore", invalid="ignore"):
         states = network.states(known.inputs)[depths, np.arange(many) % len(known)]
-        each = np.broadcast_to(states, (len(network.blocks), *states.shape))
-        after = network.blocks.apply_each(each)
-    groups = _groups(after.reshape(len(after), -1), by)
-    return tuple(tuple(sorted(group.tolist())) for group in groups if len(group) > 1)
+        found: list[tuple[int, ...]] = []
+        for places in _of_one_form(network):
+            # A block cannot be run on the states of places of another form.
+            own = states[np.isin(np.minimum(depths, len(network.blocks) - 1), places)]
+            after = [network.blocks.apply(place, own) for place in places]
+            groups = _groups(np.stack(after).reshape(len(after), -1), by)
+            found += (tuple(sorted(places[k] for k in group)) for group in groups if len(group) > 1)
+    return tuple(sorted(found))
+
+
+def _of_one_form(network: Network) -> list[list[int]]:
+    """Places of blocks with the same tensors, form by form."""
+    forms: dict[object, list[int]] = {}
+    for place in range(len(network.blocks)):
+        weights = network.blocks.weights(place)
+        form = frozenset((r, n, t.shape) for r, each in weights.items() for n, t in each.items())
+        forms.setdefault(form, []).append(place)
+    return [*forms.values()]
 
 
 def _groups(features: Floats, by: IndependenceParameters) -> list[NDArray[np.intp]]:

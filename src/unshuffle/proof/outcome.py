@@ -9,26 +9,25 @@ class Outcome(Enum):
     EXACT = "exact", "The record is reproduced to rounding: this is the lost network."
     APPROXIMATE = (
         "approximate",
-        "The record is reproduced as well as coarsely stored numbers or noise in it allow, and "
-        "every sequence of neighbours and every pair fits it better than what could replace it.",
+        "Noise or coarsely stored numbers explain what is left of the error, and every place is "
+        "decided.",
     )
     AMBIGUOUS = (
         "ambiguous",
-        "The record is reproduced as far as rounding or noise allow, yet it cannot tell this "
-        "arrangement from others: the certificate says which blocks are undecided.",
+        "The record is reproduced, but something else fits about as well. The certificate says "
+        "which places are open; give more rows.",
     )
     UNDECIDED = (
         "undecided",
-        "What this arrangement leaves of the record shows no pattern, but these rows would not "
-        "show the pattern of a wrong arrangement either: noise and a wrong arrangement look alike "
-        "here. Give more rows.",
+        "What is left of the error shows no pattern, but these rows would not show that of a wrong "
+        "arrangement either. Give more rows.",
     )
     MISFIT = "misfit", "This arrangement does not reproduce the record."
     LOCAL_OPTIMUM = (
         "local optimum",
         "No move lowers the error, yet the record is not reproduced: what was assumed of the "
-        "network or the record is likely to be wrong; what it may be is listed. With a module of "
-        "your own, check that what is no piece, such as stem and head, has the right weights.",
+        "network or the record is likely to be wrong; what it may be is listed. With blueprint=, "
+        "check that what is no piece, such as stem and head, has the right weights.",
     )
     NO_FIT = (
         "no arrangement fits",
@@ -38,22 +37,22 @@ class Outcome(Enum):
     )
     INCOMPLETE = (
         "incomplete",
-        "Pieces are missing or do not belong, and the record is not reproduced: this is the "
-        "arrangement that fits best, and nothing proves it. What is known of the gaps is listed; "
-        "find those pieces, or add rows from which they can be estimated.",
+        "Pieces are missing or do not belong, and the record is not reproduced. Nothing proves "
+        "this arrangement, the best that was found. Find the pieces of the gaps that are listed, "
+        "or add rows from which they can be estimated.",
     )
     ESTIMATE = (
         "estimate",
-        "There are no predictions to check against: this is the likeliest arrangement by the "
-        "weights and by what the blocks do to the inputs; it may be wrong in any place.",
+        "There are no predictions to check against. This is the likeliest arrangement by the "
+        "weights and by what the blocks do to the inputs; any place may be wrong.",
     )
     BUDGET_SPENT = (
         "budget spent",
-        "The time limit came first: this is the best arrangement found so far; allow more time.",
+        "The time limit came first. This is the best arrangement found so far; allow more time.",
     )
     INTERRUPTED = (
         "interrupted",
-        "The search was interrupted: this is the best arrangement found so far.",
+        "The search was interrupted. This is the best arrangement found so far.",
     )
 
     def __init__(self, label: str, advice: str) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from unshuffle.blocks.network import Network, mean_squares
 from unshuffle.files.schema import BESIDE, Derived
 from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
 from unshuffle.proof.effort import EFFORT, Effort
 
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -113,6 +114,19 @@ def rounding_tolerance(
     floor = UNIT[arithmetic] * np.sqrt(mean_squares(predictions))
     largest = UNIT[arithmetic] * np.abs(predictions).max(axis=0).astype(np.float64)
     return Tolerance(np.maximum(level, floor), np.maximum(peak, largest)).scaled(by.margin)
+
+
+def relative_error(network: Network, known: Records) -> float:
+    """Mean squared error, that of each column in parts of its variance; infinite on overflow.
+
+    So an output with a large spread decides no more than others. A column that does not vary counts
+    as it is.
+    """
+    variances = known.variances
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = mean_squares(network.predict(known.inputs) - known.predictions)
+        error = float(np.mean(squares / np.where(variances > 0, variances, 1.0)))
+    return error if np.isfinite(error) else np.inf
 
 
 def arithmetic_of(weights: np.dtype[np.floating], predictions: Floats) -> str:

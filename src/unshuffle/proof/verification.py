@@ -13,6 +13,7 @@ from unshuffle.blocks.network import Network, mean_squares
 from unshuffle.errors import RecordError
 from unshuffle.files.schema import Derived, Key, encode
 from unshuffle.pieces.clock import Clock, OutOfTimeError
+from unshuffle.pieces.pile import PieceId
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import Certificate
 from unshuffle.proof.coarseness import explained_by_weights, storage_tolerance
@@ -23,6 +24,7 @@ from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.tolerance import (
     Tolerance,
     arithmetic_of,
+    relative_error,
     rounding_tolerance,
 )
 
@@ -79,6 +81,9 @@ class Verification:
         Of the answer text; empty where a network was judged by itself.
     certificate
         How sure the arrangement is; None where the record is not reproduced, or none was asked for.
+    blocks
+        Ids of the pieces of each block, in the order in which they run; empty where no answer was
+        judged.
     """
 
     derived: ClassVar[Derived] = {"exact": lambda found: found.outcome is Outcome.EXACT}
@@ -92,6 +97,7 @@ class Verification:
     cut: Cut | None = None
     sha256: str = ""
     certificate: Certificate | None = None
+    blocks: tuple[tuple[PieceId, ...], ...] = ()
 
     def withdrawn(self, outcome: Outcome) -> "Verification":
         """With another outcome, and nothing claimed."""
@@ -120,8 +126,7 @@ def best_fitting(networks: Sequence[Network], known: Records, effort: Effort = E
     if len(networks) == 1 or not len(known):
         return networks[0]
     some = known.take(np.arange(min(len(known), effort.compared)))
-    errors = [network.error(some.inputs, some.predictions) for network in networks]
-    return networks[int(np.argmin(errors))]
+    return networks[int(np.argmin([relative_error(network, some) for network in networks]))]
 
 
 def clearly_best(

@@ -1,18 +1,29 @@
 """Networks with an activation that no search begins with."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
-from unshuffle.blocks.activations import FURTHER, LEAKY, Activation, leaky_relu
-from unshuffle.blocks.mlp import MlpNetwork, as_mlp
-from unshuffle.pieces.records import Records
+from unshuffle.blocks.activations import FURTHER
+from unshuffle.blocks.mlp import as_mlp
+from unshuffle.blocks.network import Network
+from unshuffle.ordering.search import Ending, InVain
+from unshuffle.ordering.trace import Trace
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.proof.activation import fitting_activation
 from unshuffle.proof.outcome import FINAL, Outcome
+from unshuffle.proof.tolerance import relative_error
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import solved_without, tried_early
-from unshuffle.repair.repair import UNSOLVED, Repair, needs_known_blocks, was_tried
-from unshuffle.solution.arranging import Start, arrange
-from unshuffle.solution.options import Options
+from unshuffle.repair.repair import (
+    UNSOLVED,
+    Looks,
+    Repair,
+    far_from,
+    hard_work,
+    needs_known_blocks,
+    was_tried,
+)
+from unshuffle.repair.wrong_record import UNRELATED
+from unshuffle.solution.arranging import Searching, Start, arrange
 from unshuffle.solution.solution import Solution
 
 NAME = "another activation"
@@ -20,86 +31,122 @@ NAME = "another activation"
 
 @dataclass(frozen=True)
 class ActivationParameters:
-    """Numbers that steer the search for an activation."""
+    """Numbers that steer searches with other activations. Work is counted in rows of all steps."""
 
     rounds: int = 4  # Rounds of fitting it and searching on: a slope is fitted better each time.
     lower: float = 0.7  # Part of the error up to which another activation is worth a search.
-    slope: float = 0.2  # Slope of the leaky ReLU that is searched with, for negative numbers.
+    share: float = 2.0  # They all do at most so many times the work of the main search.
+    fitted: int = 4096  # Work of a search with an activation that fits what stands, at most.
+    first: int = 2048  # Work of each in the first turn after the main search has ended.
+    growth: float = 2.0  # Factor by which it grows from turn to turn, up to the main one's work.
+    # Activations with a search of their own: any other one resembles one of these, or one that the
+    # main search tries, so that what such a search finds tells which it is.
+    raced: tuple[str, ...] = ("elu", "softplus", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.4")
 
 
 STANDARD = ActivationParameters()
 
 
-@dataclass(frozen=True)
-class OtherActivation:
-    """Hidden units with an activation that no search begins with."""
+class Race:
+    """Searches that take turns, each with an activation that the main one does not try."""
 
-    patience = 1.0
-    name: str
+    def __init__(self, case: Case, by: ActivationParameters = STANDARD) -> None:
+        self.case, self.by = case, by
+        self.searches: list[Searching] = []
 
-    @property
-    def assumption(self) -> str:
-        """What is wrong where this is right."""
-        return f"the activation is {LEAKY if self._leaks else self.name}"
+    def go_on(self, work: float) -> Solution | None:
+        """Let each search do so much work in all; what reproduces the record, if one does."""
+        for number, name in enumerate(self.by.raced):
+            if self.case.options.clock.out:
+                break
+            if number == len(self.searches):
+                options = replace(self.case.options, activation=name)
+                self.searches.append(replace(self.case, options=options).searching())
+            search = self.searches[number]
+            if search.ending not in (None, Ending.STOPPED) or search.work >= work:
+                continue
+            ending = search.go_on((InVain(work, 0.0),))
+            if ending is not Ending.STOPPED or _near(self.case, search):
+                found = search.solution()
+                found = found if found.outcome in FINAL else self.searched_on(found) or found
+                if found.outcome in FINAL:
+                    return found
+        return None
 
-    @property
-    def _leaks(self) -> bool:
-        return self.name.startswith(LEAKY)
-
-    def undone(self, case: Case) -> tuple[Records, Options]:
-        """The record as it is, searched with this activation."""
-        return case.records, replace(case.options, activation=self.name)
-
-    def fitted(self, network: MlpNetwork, case: Case) -> "OtherActivation | None":
-        """A leaky ReLU with the slope that fits best; of the others nothing can be fitted."""
-        fitting = fitting_activation(network, case.records.predicted()).name
-        changed = self._leaks and fitting.startswith(LEAKY) and fitting != self.name
-        return OtherActivation(fitting) if changed else None
-
-    def told(self, solution: Solution) -> Solution:
-        """The solution, which names its activation itself."""
-        return solution
+    def searched_on(self, found: Solution) -> Solution | None:
+        """Search on from a solution, with the activation that fits it best."""
+        return _searched_on(self.case, found.network, found.arrangement, found.trace, self.by)
 
 
-def _candidates() -> Iterator[OtherActivation]:
-    """The activations that no search begins with."""
-    for name in FURTHER:
-        yield OtherActivation(leaky_relu(STANDARD.slope).name if name == LEAKY else name)
+def _near(case: Case, search: Searching) -> bool:
+    """Whether a search has come near its record."""
+    steps = search.trace.steps
+    return bool(steps) and not steps[-1].error > far_from(case.records)
 
 
 def _run(case: Case, solution: Solution | None) -> Solution | None:
     """Search on with the activation that fits best; None where no other one fits better.
 
     What a search with the wrong activation has found is tried first. Where none fits it better each
-    activation gets a short search of its own.
+    activation gets a search of its own, of as much work.
     """
-    found = None if solution is None else _searched_on(case, solution)
-    if found is not None and found.outcome in FINAL:
-        return found
-    tried = (solved_without(case, each) for each in _candidates())
-    return next((one for one in tried if one is not None), found)
+    assert solution is not None
+    by, race = STANDARD, Race(case)
+    best = race.searched_on(solution)
+    unrelated = solution.findings is not None and UNRELATED in solution.findings.notes
+    if unrelated or (best is not None and best.outcome in FINAL):
+        return best
+    most, work = solution.trace.row_steps, by.first
+    while work / by.growth < most and not case.options.clock.out:
+        found = race.go_on(min(work, most))
+        if found is not None:
+            return found
+        work = int(by.growth * work)
+    return best
 
 
-def _fits_better(solution: Solution, case: Case) -> Activation | None:
-    """Another activation with which an arrangement leaves much less of the record."""
-    network, known = as_mlp(solution.network), case.records.predicted()
-    fitting = fitting_activation(network, known)
-    blocks = replace(network.blocks, activation=fitting)
-    left = replace(network, blocks=blocks).error(known.inputs, known.predictions)
-    return fitting if left < STANDARD.lower * solution.mse else None
+def _looks(case: Case, searching: Searching) -> Looks:
+    """Fit an activation to what stands near; far away, give each a search of its own meanwhile."""
+    by, race = STANDARD, Race(case)
+    while True:
+        if _near(case, searching):
+            yield partial(_fitted, case, searching)
+        elif searching.work >= hard_work(searching):
+            yield partial(race.go_on, by.share * searching.work / len(by.raced))
+        else:
+            yield None
 
 
-def _searched_on(case: Case, solution: Solution) -> Solution | None:
+def _fitted(case: Case, searching: Searching) -> Solution | None:
+    """What comes of another activation where a search stands; None where nothing final does."""
+    assert searching.state is not None
+    best = searching.state.best
+    network = searching.alternatives.problems[best.alternative].network(best.arrangement)
+    found = _searched_on(case, network, best.arrangement, searching.trace, STANDARD)
+    return found if found is not None and found.outcome in FINAL else None
+
+
+def _searched_on(
+    case: Case, network: Network, arrangement: Arrangement, trace: Trace, by: ActivationParameters
+) -> Solution | None:
     """Search from an arrangement with the activation that fits it best, which is fitted anew."""
-    best = None
-    for _ in range(STANDARD.rounds):
-        fitting = _fits_better(solution, case)
-        if fitting is None:
+    best, known = None, case.records.predicted()
+    if not len(known):
+        return None
+    before = relative_error(network, known)
+    for _ in range(by.rounds):
+        mlp = as_mlp(network)
+        fitting = fitting_activation(mlp, known)
+        blocks = replace(mlp.blocks, activation=fitting)
+        if not relative_error(replace(mlp, blocks=blocks), known) < by.lower * before:
             break
         options = replace(case.options, activation=fitting.name)
-        start = Start(solution.arrangement, solution.trace)
-        best = solution = arrange(case.pile, case.records, options, start=start)
-        if solution.outcome in FINAL:
+        # What looks at a search leaves the trace of that as it is.
+        start, stop = Start(arrangement, trace.copy()), InVain(trace.row_steps + by.fitted, 0.0)
+        best = arrange(case.pile, case.records, options, start=start, stops=(stop,))
+        network, arrangement, trace = best.network, best.arrangement, best.trace
+        before = relative_error(network, known)
+        if best.outcome in FINAL:
             break
     return best
 
@@ -122,9 +169,7 @@ OTHER_ACTIVATION = Repair(
     suspects=lambda _, solution: 0.6 * (solution is not None and solution.outcome in UNSOLVED),
     run=_run,
     requires=_requires,
-    looks=lambda case, searching: tried_early(
-        lambda case, _: _run(case, searching.solution()), case, searching, far=False
-    ),
-    again=True,
+    looks=_looks,
+    near=True,
     remark=_remark,
 )

@@ -28,7 +28,7 @@ class AskingParameters:
     evident: float = 0.6  # Suspicion from which on a repair is asked before any search.
     far: float = 0.1  # Share of the predictions' variance from which on a search is far.
     vain: int = 2048  # Work after which a search that is far pauses for the first time.
-    near: int = 16_384  # The same of a search that is near.
+    near: int = 16_384  # Work after which any search pauses for the first time.
     pause: float = 1.5  # Factor by which the work grows from one pause to the next.
     hard: int = 8192  # Work for each block that right records which are hard to reproduce take.
     hardest: int = 200_000  # The same in all.
@@ -70,9 +70,9 @@ class Repair:
     requires
         Why it cannot serve a case, in a sentence; None where it can.
     looks
-        Looks at a search each time it pauses; by default it waits for the end.
-    again
-        Whether it is asked once more when a search that it has looked at has ended.
+        Looks at a search in vain each time it pauses; by default it waits for the end.
+    near
+        Whether it looks at a search that has come near its record, too.
     remark
         What is to be said of a solution that does not reproduce the record; None where nothing.
     """
@@ -82,7 +82,7 @@ class Repair:
     run: Callable[[Case, Solution | None], Solution | None] = lambda case, solution: None
     requires: Callable[[Case], str | None] = needs_known_blocks
     looks: Callable[[Case, Searching], Looks] = lambda case, searching: iter(())
-    again: bool = False
+    near: bool = False
     remark: Callable[[Case, Solution], str | None] = lambda case, solution: None
 
 
@@ -100,18 +100,19 @@ def hard_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
 
 def pauses(
     searching: Searching, on_state: OnState | None = None, by: AskingParameters = STANDARD
-) -> Iterator[None]:
-    """Go on with a search; pause each time it has done much more work, and has not ended."""
-    far = InVain(by.vain, far_from(searching.alternatives.records, by))
-    near = InVain(by.near, 0.0)
+) -> Iterator[bool]:
+    """Go on with a search; pause each time it has done much more work, early where it is far.
+
+    Yields whether it is near its record.
+    """
+    stop = InVain(by.vain, far_from(searching.alternatives.records, by))
+    later = InVain(by.near, 0.0)
     hard = hard_work(searching, by)
-    while searching.go_on((far, near), on_state) is Ending.STOPPED:
-        yield
-        longer = by.pause * far.done
-        if far.done >= far.work:
-            far.work = min(longer, hard) if far.done < hard else longer
-        if near.done >= near.work:
-            near.work = longer
+    while searching.go_on((stop, later), on_state) is Ending.STOPPED:
+        yield not searching.trace.steps[-1].error > stop.error
+        longer = by.pause * stop.done
+        stop.work = min(longer, hard) if stop.done < hard else longer
+        later.work = max(later.work, by.pause * later.done)
 
 
 def is_far(searching: Searching, by: AskingParameters = STANDARD) -> bool:

@@ -27,9 +27,9 @@ from unshuffle.solution.findings import Findings
 from unshuffle.solution.solution import Solution
 
 UNRELATED = (
-    "the predictions do not follow from the inputs: a regression on half of the rows foretells "
-    "nothing of the others, yet it does so clearly where these pieces predict, in any arrangement "
-    "that was tried"
+    "the predictions do not follow from the inputs: a regression on half of the rows predicts "
+    "nothing of the others. For what these pieces predict, in any arrangement that was tried, it "
+    "does so clearly"
 )
 
 

@@ -150,4 +150,5 @@ def problem_of(
     """
     bank = mlp_bank(pile, anatomy, activation, form)
     grouped, evidence = pairing.grouped(pile), pairing.evidence(pile, bank)
-    return Problem(bank, last_layer(pile, pairing.last), grouped, evidence, records)
+    last, regrouped = last_layer(pile, pairing.last), pairing.regrouped()
+    return Problem(bank, last, grouped, evidence, records, regrouped=regrouped)

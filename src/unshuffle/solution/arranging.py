@@ -13,9 +13,11 @@ from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
+from unshuffle.ordering.local_record import settled_arrangements
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, OnState, Stop, run_search, run_states
 from unshuffle.ordering.seeds import SeedParameters, smallest_step
+from unshuffle.ordering.stages import STAGES, Stage
 from unshuffle.ordering.state import State
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.ordering.workbench import Workbench
@@ -78,6 +80,7 @@ class Searching:
     trace: Trace
     ending: Ending | None = None  # None where it can go on
     state: State | None = None  # None before the first round, and without predictions
+    stages: Sequence[Stage] = STAGES  # of the strategy `auto`
     _bench: Workbench | None = None
 
     @classmethod
@@ -106,7 +109,7 @@ class Searching:
     @property
     def work(self) -> int:
         """Rows of all steps, added up."""
-        return sum(step.rows for step in self.trace.steps)
+        return self.trace.row_steps
 
     def go_on(self, stops: Sequence[Stop] = (), on_state: OnState | None = None) -> Ending:
         """Search until the goal is met, nothing helps any more, or something stops it."""
@@ -120,15 +123,15 @@ class Searching:
     def _go_on(self, stops: Sequence[Stop], on_state: OnState | None) -> Ending:
         options, problem = self.alternatives.options, self.alternatives.problems[0]
         if not len(problem.known):
-            steps = _estimate(problem, options.parameters.seeds)
+            steps = _estimate(problem, options.parameters.seeds, options.clock)
             return run_search(steps, self.trace, stops=stops, on_step=options.on_step)
         if self._bench is None:
             rng = np.random.default_rng(options.seed)
             self._bench = self._workbench(problem, rng)
-            self.state = self.state or begin(self._bench, rng)
+            self.state = self.state or replace(begin(self._bench, rng), work=self.trace.work)
         assert self.state is not None
         if options.strategy == "auto":
-            rounds = advance(self.state, self._bench)
+            rounds = advance(self.state, self._bench, self.stages)
         else:
             rounds = classic(self.state, self._bench, options.placement, options.classic)
         self.state, ending = run_states(
@@ -260,10 +263,13 @@ def conclude(
     )
 
 
-def _estimate(problem: Problem, by: SeedParameters) -> Iterator[Step]:
-    """Without predictions: the blocks in the sequence in which they move the states least."""
-    ranking = smallest_step(problem.network(problem.grouped), problem.records.inputs, by)
-    yield Step("estimate", np.empty(0), True, problem.grouped[ranking], np.nan, 0)
+def _estimate(problem: Problem, by: SeedParameters, clock: Clock) -> Iterator[Step]:
+    """Without predictions: as statistics say, or each block that moves the states least."""
+    made = settled_arrangements(problem, clock)
+    if not made:
+        ranking = smallest_step(problem.network(problem.grouped), problem.records.inputs, by)
+        made = [problem.grouped[ranking]]
+    yield Step("estimate", np.empty(0), True, made[0], np.nan, 0)
 
 
 def _complete(arrangement: Arrangement, problem: Problem) -> Arrangement:

@@ -8,12 +8,24 @@ import numpy as np
 
 from unshuffle.blocks.activations import RELU
 from unshuffle.blocks.assembly import build_network
+from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.forms import FORMULAS, formed
 from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.blocks.network import Network
 from unshuffle.blocks.threads import single_threaded_blas
-from unshuffle.files.given import as_pile, as_records
+from unshuffle.errors import AnswerError, UsageError
+from unshuffle.files.given import read_for
+from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.anatomy import read_anatomy
-from unshuffle.pieces.answer import answer_hash, check_answer, join_answer, parse_answer
+from unshuffle.pieces.answer import (
+    answer_hash,
+    check_answer,
+    check_pieces,
+    join_answer,
+    parse_answer,
+)
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind, names
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
@@ -34,6 +46,7 @@ def verify(
     answer: str | Sequence[PieceId | Sequence[PieceId]],
     *,
     activation: str | None = None,
+    blueprint: Blueprint | None = None,
 ) -> Verification:
     """Compute the error of an arrangement over the whole record, and say how sure it is.
 
@@ -42,10 +55,12 @@ def verify(
     pile, records
         The pieces and the record, or their paths.
     answer
-        Piece ids in the order in which they are applied, blocks may be sequences of their own; or
+        Piece ids in the order in which they are applied; a block may be a sequence of its own. Or
         text or JSON that lists them. A detached weight is followed by its bias.
     activation
         Name of the hidden layers' activation; by default the known one that fits best.
+    blueprint
+        What the network is made of, where it is of another kind than the puzzle's; as for `solve`.
 
     Raises
     ------
@@ -56,8 +71,15 @@ def verify(
     UsageError
         If there is no activation of that name.
     """
-    pile, records = as_pile(pile), as_records(records)
+    pile, records = read_for(blueprint, pile, records)
     named = parse_answer(answer, pile)
+    if blueprint is not None:
+        if activation is not None:
+            raise UsageError(
+                "activation= says something of blocks x + out(a(inp(x))), and blueprint= of all "
+                "others; leave one of them out"
+            )
+        return _verified_as(blueprint, pile, records, named)
     found = _verified(pile, records, named, activation)
     turned = None if found.outcome is Outcome.EXACT else pile.turned()
     if turned is None:
@@ -68,6 +90,7 @@ def verify(
 def _verified(
     pile: Pile, records: Records, named: Sequence[PieceId], activation: str | None
 ) -> Verification:
+    detached = pile.detached
     pile, order = join_answer(pile, named)
     anatomy = read_anatomy(pile, records)
     check_answer(pile, anatomy, order)
@@ -82,7 +105,63 @@ def _verified(
         arrangement = np.array(positions, np.intp).reshape(-1, 2)
         problem, clock = alternatives.problems[0], options.clock
         found = certified(problem, arrangement, pile.stored_as, clock=clock)
-    return replace(found, sha256=answer_hash(named))
+    pieces = 4 if detached else 2  # of a block, with the biases
+    whole = range(0, len(named) // pieces * pieces, pieces)
+    blocks = tuple(tuple(named[k : k + pieces]) for k in whole)
+    return replace(found, sha256=answer_hash(named), blocks=blocks)
+
+
+def _verified_as(
+    blueprint: Blueprint, pile: Pile, records: Records, named: Sequence[PieceId]
+) -> Verification:
+    """As `_verified`, of blocks of any kind."""
+    problem, clock = problem_for(blueprint, pile, require_predictions(records).distinct()), Clock()
+    with single_threaded_blas():
+        arrangement = arranged(pile, problem.bank.kind, problem.grouped, named)
+        found = certified(problem, arrangement, pile.stored_as, clock=clock)
+    return replace(found, sha256=answer_hash(named), blocks=names(arrangement, pile.ids))
+
+
+def problem_for(blueprint: Blueprint, pile: Pile, records: Records) -> Problem:
+    """What there is to order of the pieces of a fitted pile."""
+    with single_threaded_blas():
+        return Problems(pile, records, Options(), blueprint=blueprint).problems[0]
+
+
+def assembled(
+    blueprint: Blueprint,
+    pile: Pile | str | os.PathLike[str],
+    records: Records | str | os.PathLike[str],
+    answer: str | Sequence[PieceId | Sequence[PieceId]],
+) -> Network:
+    """The network that an answer makes of the pieces of a pile; the errors are those of `verify`.
+
+    The record shows in which order the blocks of the blueprint run.
+    """
+    pile, records = read_for(blueprint, pile, records)
+    problem = problem_for(blueprint, pile, records)
+    named = parse_answer(answer, pile)
+    return problem.network(arranged(pile, problem.bank.kind, problem.grouped, named))
+
+
+def arranged(pile: Pile, kind: Kind, like: Arrangement, named: Sequence[PieceId]) -> Arrangement:
+    """The arrangement that an answer is, with slots where an arrangement like it has them.
+
+    Raises `AnswerError` if it does not name each piece once, or puts one where it does not fit.
+    """
+    check_pieces(pile, named)
+    places = np.argwhere(like != NO_PIECE)
+    found = np.full_like(like, NO_PIECE)
+    for number, ((place, role), name) in enumerate(zip(places, named, strict=True), start=1):
+        piece = pile[pile.index[name]]
+        if piece.shapes != kind.shapes(role):
+            raise AnswerError(
+                f"the answer puts piece {name} in place {number}, where {kind.roles[role].name} of "
+                f"block {place + 1} belongs, which has other tensors; the sequence is that of "
+                "solution.slots"
+            )
+        found[place, role] = pile.index[name]
+    return found
 
 
 def _fitting(network: MlpNetwork, known: Records) -> Options:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from unshuffle.blocks.activations import EXPECTED, is_activation
 from unshuffle.blocks.forms import FORMULAS, RESIDUAL
 from unshuffle.blocks.network import Network
+from unshuffle.blocks.work import passes
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import BESIDE, Derived, Expected, OrNaN, Word, encode
 from unshuffle.grouping import Pairing
@@ -35,8 +36,8 @@ class Solution:
     outcome
         How the solve ended.
     arrangement
-        Shape (blocks, roles): the position in the pile of the piece in each slot, the blocks in the
-        order in which they run. `trace.ids` names the positions.
+        Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks are in
+        the order in which they run. `trace.ids` names the positions.
     last
         Id of the last layer; None where what stands behind the blocks is no piece of the pile.
     mse, max_abs_error
@@ -68,8 +69,8 @@ class Solution:
     findings
         What was wrong with the pile: pieces left over, layers missing; None where nothing was.
     units
-        Of each out layer whose columns are in another sequence than the rows of its inp layer, by
-        id, the column of each row; the network's columns are in the sequence of the rows.
+        By id of each out layer whose columns were in another sequence than the rows of its inp
+        layer: the column of each row. In `network` they are in the sequence of the rows.
     repairs
         What came of each repair that was asked, by its name, and why others were not tried.
     parameters
@@ -82,12 +83,15 @@ class Solution:
         "advice": attrgetter("outcome.advice"),
         "permutation": attrgetter("permutation"),
         "blocks": attrgetter("blocks"),
+        "slots": attrgetter("slots"),
+        "kept": attrgetter("kept"),
         "signal": lambda solution: solution.pairing and solution.pairing.signal,
         "matching": lambda solution: solution.pairing and solution.pairing.matching,
         "margins": lambda solution: tuple(solution.margins.values()),
         "candidates_tested": attrgetter("trace.tested"),
         "moves_kept": attrgetter("trace.kept"),
         "rows_searched": attrgetter("trace.rows"),
+        "passes": attrgetter("passes"),
     }
 
     outcome: Outcome
@@ -120,9 +124,38 @@ class Solution:
         return self.outcome is Outcome.EXACT
 
     @property
+    def passes(self) -> float:
+        """The work of the search, in forward passes of all rows through the whole network."""
+        return passes(self.trace.work, len(self.arrangement), self.rows)
+
+    @property
     def blocks(self) -> tuple[tuple[PieceId, ...], ...]:
         """Ids of the pieces of each block, the blocks in the order in which they run."""
         return self.trace.names(self.arrangement)
+
+    @property
+    def slots(self) -> dict[str, PieceId]:
+        """The piece in each slot, by the name of the slot, in the order in which blocks run.
+
+        A slot of a module is called by the path that the names of its tensors begin with; other
+        slots are `blocks.0.inp`, `blocks.0.out`, … and `last`.
+        """
+        names = [[name for name in block if name] for block in self.network.blocks.slots()]
+        found = {
+            name: piece
+            for some, pieces in zip(names, self.blocks, strict=True)
+            for name, piece in zip(some, pieces, strict=True)
+        }
+        return found if self.last is None else found | {"last": self.last}
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of the tensors that are no piece's: they have the weights that were given."""
+        if self.last is not None:
+            return ()
+        placed = self.network.blocks.tensors()
+        tensors = self.network.ends.tensors().items()
+        return tuple(n for n, one in tensors if n not in placed and one.dtype.kind == "f")
 
     @property
     def layers(self) -> tuple[PieceId, ...]:
@@ -153,8 +186,8 @@ class Solution:
         if self.pairing is None:
             raise UsageError(
                 "this needs the evidence for blocks x + out(a(inp(x))), and these blocks are of "
-                "another kind: such a solution cannot be kept or shown yet; take its network with "
-                "solution.to_torch() or solution.state_dict()"
+                "another kind: such a solution has no report and no figures of pairs; see "
+                "solution.slots, solution.certificate and solution.trace"
             )
         return self.pairing
 
@@ -182,9 +215,16 @@ class Solution:
         return replace(self, findings=replace(findings, notes=(*findings.notes, *notes)))
 
     def state_dict(self) -> "dict[str, torch.Tensor]":
-        """The tensors of `to_torch` by name: under a module's own names where it was given one."""
-        tensors: dict[str, torch.Tensor] = self.to_torch().state_dict()
-        return tensors
+        """Every tensor of the network by name: a module's own names where it was given one.
+
+        Raises
+        ------
+        MissingExtraError
+            If PyTorch is not installed.
+        """
+        from unshuffle.blocks.torch_module import tensors_of
+
+        return tensors_of(self.network)
 
     def to_torch(self) -> "torch.nn.Module":
         """The network as a PyTorch module: built like the lost one, or a copy of the one given.

@@ -3,8 +3,8 @@
 answer.txt            the answer, as it is published and hashed
 solution.json         how it ended, the order, the pairs and what they were found by
 network.safetensors   the assembled network
-pairing.npz           the scores of all pairs
 trace.npz             every step of the search
+pairing.npz           the scores of all pairs, of the puzzle's blocks alone
 """
 
 import json
@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import EXPECTED, find_activation, is_activation
+from unshuffle.blocks.bank import Slots
 from unshuffle.blocks.forms import formed
+from unshuffle.blocks.kept import kept_network, within
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import (
@@ -31,22 +34,24 @@ from unshuffle.files import (
     write_files,
 )
 from unshuffle.files.npz_file import read_arrays
-from unshuffle.files.opening import as_path
+from unshuffle.files.opening import as_path, read_bytes
 from unshuffle.files.plain import read_json
+from unshuffle.files.safetensors_file import FORMAT_NAMES, safetensors_arrays
 from unshuffle.files.schema import Expected, Word, encode, read_fields, read_value
 from unshuffle.grouping import Pairing
 from unshuffle.grouping.fusion import Fusion
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.anatomy import Anatomy
+from unshuffle.pieces.blueprint import NO_PIECE
 from unshuffle.pieces.pile import PieceId
 from unshuffle.solution.solution import Solution
 
-ANSWER, SOLUTION, NETWORK, PAIRING, TRACE = FILES = (
+ANSWER, SOLUTION, NETWORK, TRACE, PAIRING = FILES = (
     "answer.txt",
     "solution.json",
     "network.safetensors",
-    "pairing.npz",
     "trace.npz",
+    "pairing.npz",
 )
 
 ADVICE = "solve again with --out"
@@ -58,7 +63,8 @@ class _Beside:
 
     ids: tuple[PieceId, ...]
     arrangement: tuple[tuple[int, ...], ...]
-    pairing: dict[str, Any]
+    slots: Mapping[Word, PieceId]
+    pairing: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,7 @@ def write_solution(
     FileError
         If a file is there already or cannot be written; then none of them is.
     UsageError
-        If a piece has a name that an answer cannot hold, as none that was read from a file has, or
-        the blocks are of another kind than the puzzle's.
+        If an answer cannot hold the name of a piece; files have no such names.
     """
     for name in solution.trace.ids:
         try:
@@ -99,18 +104,20 @@ def write_solution(
                 f"the solution cannot be kept: a piece is called {shown(repr(name))}; give it a "
                 "printable name without commas, or a number from 0 on"
             ) from error
-    pairing, trace = solution.evidence, solution.trace
-    weights = None if pairing.fusion is None else pairing.fusion.weights
-    found = encode(pairing) | encode(_PairingFields(pairing.anatomy, weights))
-    beside = {"ids": trace.ids, "arrangement": solution.arrangement.tolist(), "pairing": found}
+    pairing, trace = solution.pairing, solution.trace
+    beside = {"ids": trace.ids, "arrangement": solution.arrangement.tolist(), "pairing": None}
+    if pairing is not None:
+        weights = None if pairing.fusion is None else pairing.fusion.weights
+        beside["pairing"] = encode(pairing) | encode(_PairingFields(pairing.anatomy, weights))
     values = encode(solution) | beside
     contents = {
         ANSWER: f"{solution.answer}\n".encode(),
         SOLUTION: f"{json.dumps(values, indent=1)}\n".encode(),
         NETWORK: pack_safetensors(solution.network.tensors(), _estimated(solution)),
-        PAIRING: pack_npz({"scores": pairing.scores}),
         TRACE: pack_npz(trace.arrays()),
     }
+    if pairing is not None:
+        contents[PAIRING] = pack_npz({"scores": pairing.scores})
     folder = as_path(folder)
     write_files({folder / name: content for name, content in contents.items()}, force=force)
 
@@ -121,13 +128,14 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     Parameters
     ----------
     folder
-        Where it lies.
+        The folder.
 
     Returns
     -------
     Solution
-        The one that was kept, but for what files do not hold: the errors of tested candidates are
-        rounded to float32, and an infinite error of the result is NaN.
+        The one that was kept, with three differences. Errors of tested candidates are rounded to
+        float32. An infinite error of the result is NaN. The code of a module is not kept:
+        `state_dict` has the tensors for it, and what would run its blocks raises.
 
     Raises
     ------
@@ -140,22 +148,49 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     values = read_json(path, ADVICE, max_bytes=limits.HEADER_BYTES)
     try:
         fields = read_fields(values, where, Solution, _Beside)
-        evidence = read_fields(fields.pop("pairing"), f"{where} pairing", Pairing, _PairingFields)
-        ids, blocks = fields.pop("ids"), fields.pop("arrangement")
-        known = Annotated[str, Expected(EXPECTED, is_activation)]
-        activation = read_value(known, fields["activation"], f"{where} activation")
+        pairing = fields.pop("pairing")
+        if pairing is not None:
+            pairing = read_fields(pairing, f"{where} pairing", Pairing, _PairingFields)
+            known = Annotated[str, Expected(EXPECTED, is_activation)]
+            read_value(known, fields["activation"], f"{where} activation")
+        ids, blocks, slots = (fields.pop(key) for key in ("ids", "arrangement", "slots"))
     except UsageError as error:
         raise FileError(f"{error}; {ADVICE}") from error
-    _check([_arranged(ids, blocks)], folder)
+    _check([_arranged(ids, blocks, puzzle=pairing is not None)], folder)
+    trace = _read_trace(folder / TRACE, ids)
+    _check([_slotted(trace.names(np.array(blocks, np.intp)), fields["last"], slots)], folder)
+    if pairing is None:
+        network = kept_network(_read_tensors(folder / NETWORK), _by_block(blocks, [*slots]))
+    else:
+        pairing = _read_pairing(folder, pairing, ids)
+        network = read_network(folder / NETWORK, find_activation(fields["activation"]))
+        network = formed(network, fields["form"])
     solution = Solution(
         **fields,
         arrangement=np.array(blocks, np.intp),
-        network=formed(read_network(folder / NETWORK, find_activation(activation)), fields["form"]),
-        pairing=_read_pairing(folder, evidence, ids),
-        trace=_read_trace(folder / TRACE, ids),
+        network=network,
+        pairing=pairing,
+        trace=trace,
     )
-    _check(chain(_within(solution), _between(solution)), folder)
+    _check(chain(_within(solution), _of_kind(solution)), folder)
     return solution
+
+
+def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """All tensors of a network of any kind, by name."""
+    arrays = safetensors_arrays(read_bytes(path), shown(path))
+    wrong = next((one for one in arrays.values() if one.stored_as not in FORMAT_NAMES), None)
+    if wrong is not None:
+        raise FileError(f"{wrong.what} is stored as {shown(wrong.stored_as)}; {ADVICE}")
+    return {name: one.numbers() for name, one in arrays.items()}
+
+
+def _by_block(blocks: Sequence[Sequence[int]], names: list[str]) -> Slots:
+    """The names of all slots, in the order in which blocks run, by block and role."""
+    rest = iter(names)
+    return tuple(
+        tuple(None if place == NO_PIECE else next(rest) for place in each) for each in blocks
+    )
 
 
 def _estimated(solution: Solution) -> dict[str, str]:
@@ -216,12 +251,22 @@ def _check(claims: Iterable[Claim], folder: Path) -> None:
             raise FileError(f"{shown(folder / name)}: {wrong}; {ADVICE}")
 
 
-def _arranged(ids: Sequence[PieceId], blocks: Sequence[Sequence[int]]) -> Claim:
-    """That an arrangement has two pieces of the pile in each block, and none twice."""
-    placed = [position for block in blocks for position in block]
-    sound = len({*ids}) == len(ids) and bool(blocks) and {*map(len, blocks)} == {2}
+def _arranged(ids: Sequence[PieceId], blocks: Sequence[Sequence[int]], *, puzzle: bool) -> Claim:
+    """That an arrangement has pieces of the pile in each block, and none twice."""
+    placed = [position for block in blocks for position in block if position != NO_PIECE]
+    sound = len({*ids}) == len(ids) and len({*map(len, blocks)}) == 1 and bool(placed)
     sound &= len({*placed}) == len(placed) and all(0 <= p < len(ids) for p in placed)
-    return sound, SOLUTION, "its arrangement does not name two of its pieces for each block"
+    sound &= not puzzle or ({*map(len, blocks)} == {2} and len(placed) == 2 * len(blocks))
+    each = "two of its pieces" if puzzle else "its pieces"
+    return sound, SOLUTION, f"its arrangement does not name {each} for each block"
+
+
+def _slotted(
+    blocks: Sequence[Sequence[PieceId]], last: PieceId | None, slots: Mapping[str, PieceId]
+) -> Claim:
+    """That the slots hold what the arrangement says."""
+    placed = [name for block in blocks for name in block] + ([] if last is None else [last])
+    return placed == [*slots.values()], SOLUTION, "its slots are not those of its arrangement"
 
 
 def _within(solution: Solution) -> Iterator[Claim]:
@@ -231,12 +276,6 @@ def _within(solution: Solution) -> Iterator[Claim]:
     layers, names = {*solution.layers}, solution.permutation
     once = len({*names}) == len(names) and layers <= {*solution.trace.ids}
     yield once, SOLUTION, "does not name each of its layers once"
-    paired = len(solution.evidence.matches) == count
-    yield paired, SOLUTION, f"its pairing is not of its {count} blocks"
-    sequence = [*range(as_mlp(solution.network).blocks.hidden)]
-    permuted = all(sorted(columns) == sequence for columns in solution.units.values())
-    units = permuted and {*solution.units} <= layers
-    yield units, SOLUTION, "its units are not the columns of its out layers, each once"
     yield {*solution.biases} <= layers, SOLUTION, "names a bias of a layer that it lacks"
     hashed = solution.sha256 == sha256(solution.answer.encode()).hexdigest()
     yield hashed, SOLUTION, "its sha256 is not that of its answer"
@@ -248,15 +287,34 @@ def _within(solution: Solution) -> Iterator[Claim]:
         yield sound, SOLUTION, f"its certificate is not of {count} places in sequence"
 
 
-def _between(solution: Solution) -> Iterator[Claim]:
-    """Claims on the trace and the network, which are in files of their own."""
-    trace, network = solution.trace, as_mlp(solution.network)
+def _of_kind(solution: Solution) -> Iterator[Claim]:
+    """Claims on the trace and the network, which are in files of their own, and on what pairs."""
+    trace = solution.trace
     found = trace.steps[-1].arrangement if trace.steps else solution.arrangement[:0]
     ends = np.array_equal(found, solution.arrangement[: len(found)])
     yield ends, TRACE, "does not end with the arrangement found"
-    blocks, anatomy = network.blocks, solution.evidence.anatomy
+    if solution.pairing is not None:
+        yield from _of_puzzle(solution, solution.pairing)
+        return
+    free = not solution.units and not solution.activation
+    yield free, SOLUTION, "its activation or units are of blocks of another kind"
+    names = [*solution.network.tensors()]
+    empty = next((slot for slot in solution.slots if not any(within(n, slot) for n in names)), "")
+    yield not empty, NETWORK, f"holds no tensor of slot {shown(empty)}"
+
+
+def _of_puzzle(solution: Solution, pairing: Pairing) -> Iterator[Claim]:
+    """Claims on the pairs and the network of the puzzle's blocks."""
+    count, network = len(solution.arrangement), as_mlp(solution.network)
+    paired = len(pairing.matches) == count
+    yield paired, SOLUTION, f"its pairing is not of its {count} blocks"
+    sequence = [*range(network.blocks.hidden)]
+    permuted = all(sorted(columns) == sequence for columns in solution.units.values())
+    units = permuted and {*solution.units} <= {*solution.layers}
+    yield units, SOLUTION, "its units are not the columns of its out layers, each once"
+    blocks, anatomy = network.blocks, pairing.anatomy
     held = len(blocks), blocks.width, blocks.hidden, len(network.last.bias)
-    expected = len(solution.arrangement), anatomy.width, anatomy.hidden, anatomy.outputs
+    expected = count, anatomy.width, anatomy.hidden, anatomy.outputs
     shapes = "{} blocks {} → {} with {} outputs"
     wrong = f"holds {shapes.format(*held)}, but {SOLUTION} beside it is of "
     yield held == expected, NETWORK, wrong + shapes.format(*expected)

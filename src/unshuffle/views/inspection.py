@@ -1,4 +1,4 @@
-"""What lies on the floor: as plain values, and as a table of them."""
+"""The pieces and the record: as plain values, and as a table of them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -34,16 +34,19 @@ def inspection(
         "stored_as": [*pile.stored_as],
         "shapes": shapes,
         "network": None if anatomy is None else str(anatomy),
-        "record": None
-        if records is None
-        else {
-            "rows": len(records),
-            "inputs": records.width,
-            "rows_with_predictions": len(records.predicted()),
-            "outputs": records.outputs,
-            "targets": records.targets is not None,
-        },
+        "record": None if records is None else record_values(records),
         "noticed": [*notes],
+    }
+
+
+def record_values(records: Records) -> dict[str, Any]:
+    """The sizes of a record."""
+    return {
+        "rows": len(records),
+        "inputs": records.width,
+        "rows_with_predictions": len(records.predicted()),
+        "outputs": records.outputs,
+        "targets": records.targets is not None,
     }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unshuffle.solution.solution import Solution
 
 CURVE_COLUMNS = 30
+KEPT_SHOWN = 4  # names of tensors that are no piece's
 
 
 def print_pairing(pairing: "Pairing") -> None:
@@ -96,6 +97,9 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
     if margins:
         pair, margin = min(margins.items(), key=lambda item: item[1])
         facts["weakest pair"] = f"{' with '.join(map(str, pair))}, margin {margin:.2f}"
+    if kept := solution.kept:
+        more = f" and {len(kept) - KEPT_SHOWN} more" if len(kept) > KEPT_SHOWN else ""
+        facts["weights as given"] = f"{', '.join(kept[:KEPT_SHOWN])}{more}: they are no piece's"
     if count := len(solution.biases):
         facts["biases"] = f"{count} matched; in the answer each follows its weight"
     if count := len(solution.units):
@@ -104,7 +108,8 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
         )
     facts |= _certificate_facts(solution.certificate, solution.blocks) | _finding_facts(solution)
     trace = solution.trace
-    facts["search"] = f"{trace.tested} candidates tested, {trace.kept} moves kept"
+    done = f"{trace.tested} candidates tested, {trace.kept} moves kept"
+    facts["search"] = f"{done}, work of {solution.passes:.3g} forward passes"
     errors = [step.error for step in trace.steps]
     if console.is_terminal and len(errors) > 1:
         curve = log_sparkline(errors, CURVE_COLUMNS)
@@ -186,7 +191,7 @@ def _gap(gap: "Gap", solution: "Solution") -> str:
     )
 
 
-def print_verification(found: "Verification", blocks: Sequence[Sequence["PieceId"]]) -> None:
+def print_verification(found: "Verification") -> None:
     """Print what a check of blocks in their order found."""
     console = Console(highlight=False)
     bound = found.tolerance
@@ -194,7 +199,7 @@ def print_verification(found: "Verification", blocks: Sequence[Sequence["PieceId
         "mean squared error": f"{found.mse:.3g} over {found.rows} rows",
         "max absolute error": f"{found.max_abs_error:.3g}",
         "explained by rounding": f"mean squared {bound.mse:.2g}, maximum {bound.max_abs_error:.2g}",
-        **_certificate_facts(found.certificate, blocks),
+        **_certificate_facts(found.certificate, found.blocks),
         "sha256": found.sha256,
     }
     _print_outcome(console, found.outcome)

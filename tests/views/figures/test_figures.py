@@ -11,6 +11,7 @@ from unshuffle import Outcome, Piece, Pile, Records, solve
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import RecordError, UsageError
 from unshuffle.grouping.spectra import all_traces, eigenvalues, product, stream_norms
+from unshuffle.lab.ledger import LedgerRun
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.views import figures
 from unshuffle.views.animation import Film
@@ -394,3 +395,30 @@ def test_many_dots_do_not_make_a_vector_file_grow():
     standing = trace.steps[-1].arrangement
     trace.add(Step("more", np.full(30_000, 2.0), False, standing, 0.5, 10), 0.5)
     assert len(figures.picture(figures.search(trace), "svg")) < 3 * few
+
+
+def run_of(method, seed, **measurements):
+    """A run of a ledger, made up."""
+    texts = dict.fromkeys(("content", "code", "environment", "started", "failure"), "")
+    return LedgerRun(
+        key=f"{method}-{seed}",
+        subject="made",
+        method=method,
+        seed=seed,
+        rows=10,
+        seconds=1.0,
+        measurements=measurements,
+        **texts,
+    )
+
+
+def test_solved_within_rises_by_a_run_at_each_cost():
+    runs = [run_of("good", k, solved=1.0, passes=cost) for k, cost in enumerate([30, 10, 20])]
+    runs += [run_of("good", 3, solved=0.0, passes=5.0), run_of("bad", 0, solved=0.0, passes=5.0)]
+    good, bad = figures.solved_within(runs, ["good", "bad"], "passes").lines
+    np.testing.assert_array_equal(good.get_xdata(), [10, 10, 20, 30])
+    np.testing.assert_array_equal(good.get_ydata(), [0, 0.25, 0.5, 0.75])
+    assert not len(bad.get_xdata())
+    assert (good.get_label(), bad.get_label()) == ("good: 3 of 4", "bad: 0 of 1")
+    with pytest.raises(UsageError, match="no run of ugly"):
+        figures.solved_within(runs, ["ugly"], "passes")

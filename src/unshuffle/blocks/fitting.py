@@ -1,0 +1,242 @@
+"""Which slots of a block the pieces of a pile fit: whole blocks, layers, or single tensors.
+
+A block is cut into roles at some depth of its modules. Names of tensors in pieces count where they
+are those of the roles: as in the block, as in the role, or in their last part. Else shapes do.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from unshuffle.errors import PileError
+from unshuffle.pieces.blueprint import Kind, Role
+from unshuffle.pieces.pile import Pile
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+Held = tuple[tuple[str, Shape], ...]  # names and shapes of tensors
+Form = tuple[str, Held]  # a prefix, and the tensors of a block
+
+# Names of tensors in a block, by role and by name in the role.
+Keys = Mapping[str, Mapping[str, str]]
+
+ITSELF = "."  # the role of all tensors of a block, or of those that it owns itself
+
+# What tensors in a role are called there, by the role, and by their names and shapes in the block.
+Naming = Callable[[str, Shapes], dict[str, str]]
+
+
+def _as_in_block(_: str, shapes: Shapes) -> dict[str, str]:
+    return {key: key for key in shapes}
+
+
+def _as_in_role(role: str, shapes: Shapes) -> dict[str, str]:
+    return {key: key if role == ITSELF else key[len(role) + 1 :] for key in shapes}
+
+
+def _last_part(_: str, shapes: Shapes) -> dict[str, str]:
+    return {key: key.rpartition(".")[2] for key in shapes}
+
+
+def _shape(_: str, shapes: Shapes) -> dict[str, str]:
+    """Names that are shapes; the last part tells tensors of one shape apart."""
+    sizes = {key: "×".join(map(str, shape)) for key, shape in shapes.items()}
+    count = Counter(sizes.values())
+    return {
+        key: size if count[size] == 1 else f"{size}.{key.rpartition('.')[2]}"
+        for key, size in sizes.items()
+    }
+
+
+NAMINGS: tuple[Naming, ...] = (_as_in_block, _as_in_role, _last_part, _shape)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A way to cut blocks into roles, with names for their tensors.
+
+    Roles are modules of one depth, or above it where they own tensors; or single tensors, where
+    the depth is None.
+    """
+
+    depth: int | None
+    naming: Naming
+
+    def keys(self, shapes: Shapes) -> Keys:
+        """Names of the tensors of a block by role and by name there; {} if names clash."""
+        members: dict[str, dict[str, Shape]] = defaultdict(dict)
+        for key, shape in shapes.items():
+            owner = key.split(".")[:-1][: self.depth]
+            members[key if self.depth is None else ".".join(owner) or ITSELF][key] = shape
+        keys = {
+            role: {told: key for key, told in self.naming(role, inner).items()}
+            for role, inner in members.items()
+        }
+        return keys if sum(map(len, keys.values())) == len(shapes) else {}
+
+    def told(self, shapes: Shapes) -> dict[str, str]:
+        """What the tensors of a piece are called here, by their own names; {} if names clash."""
+        found = self.naming(ITSELF, shapes)
+        return found if len({*found.values()}) == len(found) else {}
+
+    def role_shapes(self, shapes: Shapes) -> dict[str, Shape]:
+        """The shapes of a piece by the names that its tensors have here."""
+        return {told: shapes[name] for name, told in self.told(shapes).items()}
+
+    def slots(self, forms: Mapping[str, Form]) -> dict[Held, list[str]]:
+        """The roles of the slots of blocks, by the names and shapes of their tensors."""
+        slots: dict[Held, list[str]] = defaultdict(list)
+        for _, tensors in forms.values():
+            shapes = dict(tensors)
+            for role, names in self.keys(shapes).items():
+                slots[frozen({name: shapes[key] for name, key in names.items()})].append(role)
+        return slots
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The blocks that the pieces of a pile make, and how these are cut."""
+
+    forms: Mapping[str, Form]  # by the names of the blocks
+    cut: Cut
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the blocks, as far as it can be told before any of them is run."""
+        return self.made([[name] for name in self.forms])[0]
+
+    def made(self, places: Sequence[Sequence[str]]) -> tuple[Kind, Keys]:
+        """The kind of places of one block or several, and the names of its tensors in a place.
+
+        Roles of the same name and shapes are one role, whichever blocks have them.
+        """
+        roles: dict[object, Role] = {}
+        keys: dict[str, Mapping[str, str]] = {}
+        forms: list[tuple[int, ...]] = []
+        for blocks in places:
+            held = []
+            for turn, block in enumerate(blocks):
+                shapes = dict(self.forms[block][1])
+                for local, names in self.cut.keys(shapes).items():
+                    tensors = {name: shapes[key] for name, key in names.items()}
+                    role = in_place(turn, len(blocks), local)
+                    known = role, frozen(tensors)
+                    if known not in roles:
+                        # Of another form: by the name of the first block that has it.
+                        name = f"{block}.{role}".rstrip(".") if role in keys else role
+                        roles[known] = Role(name, tensors)
+                        keys[name] = {
+                            n: in_place(turn, len(blocks), key) for n, key in names.items()
+                        }
+                    held.append([*roles].index(known))
+            forms.append(tuple(sorted(held)))
+        name = " and ".join(dict.fromkeys(f"{form[0]}*" for form in self.forms.values()))
+        several = tuple(forms) if len({*forms}) > 1 else ()
+        return Kind(name, tuple(roles.values()), forms=several), keys
+
+
+def cuts(deepest: int) -> Iterator[Cut]:
+    """Ways to cut blocks: by each naming in turn, the coarsest roles first."""
+    for naming in NAMINGS:
+        for depth in (*range(deepest + 1), None):
+            yield Cut(depth, naming)
+
+
+def fitting(stacks: Sequence[Mapping[str, Form]], pile: Pile) -> Fit:
+    """The blocks of stacks whose slots the pieces of a pile fill exactly, and how they are cut.
+
+    A PileError names the pieces that fit no slot, or says of which there are too few or too many.
+    """
+    keys = [name for forms in stacks for _, one in forms.values() for name, _ in one]
+    closest: tuple[int, Fit] | None = None
+    for cut in cuts(max(name.count(".") for name in keys)):
+        pieces = Counter(frozen(cut.role_shapes(piece.shapes)) for piece in pile)
+        for forms in _chosen(stacks, pieces, cut):
+            slots = cut.slots(forms)
+            if slots and {one: len(roles) for one, roles in slots.items()} == pieces:
+                return Fit(forms, cut)
+            found = sum(count for one, count in pieces.items() if one in slots)
+            if closest is None or found > closest[0]:
+                closest = found, Fit(forms, cut)
+    assert closest is not None
+    raise PileError(_misfit(closest[1], pile))
+
+
+def _chosen(
+    stacks: Sequence[Mapping[str, Form]], pieces: Counter[Held], cut: Cut
+) -> Iterator[Mapping[str, Form]]:
+    """Blocks that pieces may be of: of all stacks, of those that they fit, of one alone.
+
+    Of a stack they may be all blocks, or those whose form has pieces for each of its slots.
+    """
+    held = [
+        {n: form for n, form in forms.items() if {*cut.slots({n: form})} <= {*pieces}}
+        for forms in stacks
+    ]
+    for some in (stacks, held):
+        yield {name: form for forms in some for name, form in forms.items()}
+    for some in (stacks, held):
+        yield from some
+    for forms in stacks:  # blocks of one form alone
+        for form, _ in Counter(forms.values()).most_common():
+            yield {name: one for name, one in forms.items() if one == form}
+
+
+def renamed(cut: Cut, pile: Pile) -> Pile:
+    """The pile with its tensors called as in their roles; its sequence stays."""
+    names = [cut.told(piece.shapes) for piece in pile]
+    return pile.in_sequence(
+        replace(piece, tensors={told: piece.tensors[name] for name, told in each.items()})
+        for piece, each in zip(pile, names, strict=True)
+    )
+
+
+def _misfit(fit: Fit, pile: Pile) -> str:
+    """Say which pieces fit no slot, or of which there are too few or too many."""
+    slots, cut, count = fit.cut.slots(fit.forms), fit.cut, len(fit.forms)
+    name = " and ".join(dict.fromkeys(f"{form[0]}*" for form in fit.forms.values()))
+    found = Counter(frozen(cut.role_shapes(piece.shapes)) for piece in pile)
+    strangers = [one for one in pile if frozen(cut.role_shapes(one.shapes)) not in slots]
+    if strangers:
+        sizes = ", ".join(f"{name} {shape}" for name, shape in strangers[0].shapes.items())
+        return (
+            f"piece {strangers[0].id} ({sizes}) fits no slot of the {count} blocks {name} of "
+            "the module; leave it out, or name a module that has such a slot"
+        )
+    wrong = next(one for one, roles in slots.items() if found[one] != len(roles))
+    names = " or ".join(dict.fromkeys(slots[wrong]))
+    return (
+        f"{found[wrong]} pieces fit {names}, but the {count} blocks {name} of the module "
+        f"have {len(slots[wrong])} such slots; each slot needs one piece"
+    )
+
+
+def frozen(shapes: Shapes) -> Held:
+    """Names and shapes of tensors as a value that can be counted."""
+    return tuple(sorted(shapes.items()))
+
+
+def in_turn(forms: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
+    """Steps of places: one each, or several forms that follow each other again and again.
+
+    From the front on, whichever period repeats over the most steps is taken, the shortest first.
+    """
+    places: list[tuple[int, ...]] = []
+    at = 0
+    while at < len(forms):
+        best = 1, 1
+        for period in range(1, (len(forms) - at) // 2 + 1):
+            times = 1
+            while forms[at : at + period] == forms[at + times * period : at + (times + 1) * period]:
+                times += 1
+            if times > 1 and times * period > best[0] * best[1]:
+                best = period, times
+        period, times = best
+        places += [tuple(range(at + k * period, at + (k + 1) * period)) for k in range(times)]
+        at += period * times
+    return tuple(places)
+
+
+def in_place(turn: int, turns: int, name: str) -> str:
+    """What a tensor of a module is called in its place."""
+    return name if turns == 1 else f"{turn}.{name}"

@@ -1,0 +1,48 @@
+"""Replacement: all pieces of a class find their slots at once, by what each does alone in each.
+
+The error is judged exactly with one piece replaced, for each piece in each slot of a class. The
+assignment of least total log error (Kuhn 1955) is proposed. Pieces that are small, such as norms,
+hardly change what others do, so all of them are put right together.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from unshuffle.grouping.matching import optimal_matching
+from unshuffle.ordering.judge import NOTHING, Indices, Judge, Run
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind
+
+
+def reassigned(judge: Judge, run: Run, most: int) -> list[Arrangement]:
+    """Arrangements with the pieces of one class reassigned, where it takes few judgements.
+
+    Only classes of several roles, and roles whose tensors are all vectors: of other pieces the
+    shifts and swaps say more.
+    """
+    made = []
+    for slots in _pools(judge.bank.kind, run.arrangement):
+        if not len(slots) > 1 or len(slots) ** 2 > most:
+            continue
+        places, roles = slots.T
+        pieces = run.arrangement[places, roles]
+        candidates = np.repeat(run.arrangement[None], len(slots) ** 2, axis=0)
+        number = np.arange(len(slots) ** 2)
+        slot, piece = np.divmod(number, len(slots))
+        candidates[number, places[slot], roles[slot]] = pieces[piece]
+        errors = judge.errors(run, candidates).reshape(len(slots), len(slots))
+        scores = -np.log(np.clip(errors, NOTHING, 1e200))
+        other = run.arrangement.copy()
+        other[places, roles] = pieces[optimal_matching(scores)[:, 1]]
+        if not np.array_equal(other, run.arrangement):
+            made.append(other)
+    return made
+
+
+def _pools(kind: Kind, arrangement: Arrangement) -> Iterator[Indices]:
+    """The slots, as places and roles, of classes that are reassigned."""
+    for alike in kind.classes:
+        vectors = all(len(shape) == 1 for shape in kind.shapes(alike[0]).values())
+        if vectors or len(alike) > 1:
+            found = np.argwhere(arrangement[:, [*alike]] != NO_PIECE)
+            yield np.column_stack([found[:, 0], np.array(alike, np.intp)[found[:, 1]]])

@@ -1,0 +1,141 @@
+"""What lies on the floor of a network that is a module: as plain values, and as tables of them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from unshuffle.blocks.fitting import Cut, Fit, Form, frozen
+from unshuffle.blocks.kept import within
+from unshuffle.files.opening import listed
+from unshuffle.ordering.problem import Problem
+from unshuffle.pieces.blueprint import NO_PIECE
+from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.records import Records
+from unshuffle.views.inspection import IDS_SHOWN, record_values
+from unshuffle.views.tables import empty_table, show_table
+
+if TYPE_CHECKING:
+    from unshuffle.blocks.module_blueprint import ModuleBlueprint
+
+
+def module_inspection(
+    blueprint: "ModuleBlueprint", fit: Fit | None, pile: Pile, records: Records | None
+) -> dict[str, Any]:
+    """The stacks, the classes of their slots, and the pieces that fit; no fit where none does."""
+    from unshuffle.blocks.capture import real_tensors
+
+    held = blueprint.forms if fit is None else fit.forms
+    tensors = real_tensors(blueprint.module)
+    keeps = (name for name in tensors if not any(within(name, block) for block in held))
+    stacks = []
+    for stack in blueprint.stacks:
+        forms = {name: form for name, form in stack.forms.items() if name in held}
+        classes = [] if fit is None else _classes(fit.cut, forms, pile)
+        if forms:
+            stacks.append({"name": f"{stack.prefix}*", "blocks": [*forms], "classes": classes})
+    return {
+        "pieces": len(pile),
+        "stored_as": [*pile.stored_as],
+        "keeps": [*keeps],
+        "stacks": stacks,
+        "shapes": {
+            str(piece.id): {name: [*one] for name, one in piece.shapes.items()} for piece in pile
+        },
+        "record": None if records is None else record_values(records),
+    }
+
+
+def _classes(cut: Cut, forms: Mapping[str, Form], pile: Pile) -> list[dict[str, Any]]:
+    """The classes of slots of blocks, and the pieces that fit each."""
+    shapes = [cut.role_shapes(piece.shapes) for piece in pile]
+    return [
+        {
+            "roles": [*dict.fromkeys(roles)],
+            "tensors": {name: [*shape] for name, shape in wanted},
+            "slots": len(roles),
+            "ids": [p.id for p, one in zip(pile, shapes, strict=True) if frozen(one) == wanted],
+        }
+        for wanted, roles in cut.slots(forms).items()
+    ]
+
+
+def print_module_inspection(found: Mapping[str, Any]) -> None:
+    """Print what `module_inspection` found."""
+    console = Console(highlight=False, markup=False)
+    for stack in found["stacks"]:
+        table = empty_table(
+            ("role", "tensors", "slots", "pieces", "ids"), words=("role", "tensors", "ids")
+        )
+        for one in stack["classes"]:
+            tensors = ", ".join(f"{name} {_size(shape)}" for name, shape in one["tensors"].items())
+            table.add_row(
+                Text(" or ".join(one["roles"])),
+                Text(tensors),
+                str(one["slots"]),
+                str(len(one["ids"])),
+                Text(_listed(one["ids"])),
+            )
+        if stack["classes"]:
+            show_table(table, console)
+        console.print(f"stack {stack['name']}: {len(stack['blocks'])} blocks", soft_wrap=True)
+    console.print(f"weights as given: {listed(found['keeps'])}", soft_wrap=True)
+    console.print(f"{found['pieces']} pieces, stored as {' and '.join(found['stored_as'])}")
+    if found["record"] is not None:
+        record = found["record"]
+        console.print(
+            f"record: {record['rows']} rows of {record['inputs']} numbers, "
+            f"{record['rows_with_predictions']} with {record['outputs']} numbers of prediction"
+        )
+
+
+def grouping(problem: Problem, pile: Pile) -> dict[str, Any]:
+    """Blocks in any order that weights speak for, and the links between roles that they rest on."""
+    kind, evidence = problem.bank.kind, problem.evidence
+    odds = evidence.of(problem.grouped).tolist()
+    return {
+        "roles": [role.name for role in kind.roles],
+        "blocks": [
+            {
+                kind.roles[role].name: pile[position].id
+                for role, position in enumerate(block)
+                if position != NO_PIECE
+            }
+            for block in problem.grouped.tolist()
+        ],
+        "log_odds": odds,
+        "links": [
+            [kind.roles[edge.first].name, kind.roles[edge.second].name] for edge in evidence.edges
+        ],
+        "open": [
+            [kind.roles[role].name for role in each] for each in kind.classes if len(each) > 1
+        ],
+    }
+
+
+def print_grouping(found: Mapping[str, Any]) -> None:
+    """Print what `grouping` found."""
+    console = Console(highlight=False, markup=False)
+    table = empty_table(("log-odds", "block"), words=("block",))
+    for odds, block in sorted(
+        zip(found["log_odds"], found["blocks"], strict=True), key=lambda one: one[0]
+    ):
+        table.add_row(f"{odds:.2f}", Text(", ".join(f"{role} {p}" for role, p in block.items())))
+    show_table(table, console)
+    links = ", ".join(" with ".join(each) for each in found["links"])
+    console.print(f"links by weights: {links or 'none'}", soft_wrap=True)
+    for each in found["open"]:
+        console.print(
+            f"{', '.join(each)}: pieces of one form, which only the record tells apart",
+            soft_wrap=True,
+        )
+
+
+def _size(shape: list[int]) -> str:
+    return "×".join(map(str, shape)) or "1"
+
+
+def _listed(ids: list[Any]) -> str:
+    names = sorted(ids, key=lambda name: (isinstance(name, str), name))
+    return ", ".join(map(str, names[:IDS_SHOWN])) + (", …" if len(names) > IDS_SHOWN else "")
