@@ -20,6 +20,7 @@ from unshuffle.proof.alterations import admits_clipped, altered_record, without_
 from unshuffle.proof.coarseness import kept_coarsely
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.verification import Explanation
+from unshuffle.repair.assumptions import may_be_wrong
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import REPAIRS, serving, suspected
 from unshuffle.repair.repair import NOT_TRIED, STANDARD, UNSOLVED, Repair, pauses
@@ -277,8 +278,9 @@ def _untried(solution: Solution, case: Case) -> Asked:
 
 
 def _remarks(solution: Solution, case: Case) -> list[str]:
-    """What repairs say of a solution that is no reproduction, and which of them came too late."""
-    remarks = [repair.remark(case, solution) for repair in serving(case)]
+    """What may be otherwise than assumed, what repairs say of it, and which came too late."""
+    remarks = [may_be_wrong(case, solution)]
+    remarks += [repair.remark(case, solution) for repair in serving(case)]
     late = [name for name, what in solution.repairs.items() if what.endswith(NO_TIME)]
     if late:
         remarks.append(f"for lack of time it was not tried to mend this: {', '.join(late)}")

@@ -168,7 +168,7 @@ def test_counters_are_left_aside(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["blocks.0.gamma", "mean", "0/scale"])
 def test_what_belongs_to_no_layer_is_named(name: str, tmp_path: Path, refused) -> None:
-    with refused(FileError, "pile.npz", f"it holds {name}; if they are part of the network"):
+    with refused(FileError, "pile.npz", f"it holds {name}; a network that has them has"):
         read(NAMED["torch"](layers()) | {name: np.ones(4)}, tmp_path)
 
 

@@ -56,6 +56,52 @@ def test_a_last_layer_shaped_like_inp_is_one_of_them():
     assert anatomy.last == anatomy.inp
 
 
+def test_hidden_widths_may_differ_where_shapes_tell_the_roles():
+    pile = pile_of((5, 3), (7, 3), (3, 5), (3, 7), (3, 5), (5, 3), LAST)
+    anatomy = read_anatomy(pile)
+    assert (anatomy.width, anatomy.hidden, anatomy.outputs, anatomy.blocks) == (3, 7, 1, 3)
+    assert anatomy.widths == (5, 5, 7)
+    assert roles(pile, anatomy) == [{0, 1, 5}, {2, 3, 4}, {6}]
+    parts = anatomy.by_width(pile)
+    assert [part.hidden for part in parts] == [5, 7]
+    assert [roles(pile, part)[0] for part in parts] == [{0, 5}, {1}]
+    assert str(anatomy) == "3 blocks 3 → 5 … 7 → 3, last layer 3 → 1"
+
+
+def test_of_two_readings_of_unequal_widths_the_record_decides():
+    # d = 3 with h = 4 and 5 and a last layer 1 × 3: no other stream fits all pieces.
+    pile = pile_of((4, 3), (3, 4), (5, 3), (3, 5), LAST)
+    inputs = np.zeros((2, 3))
+    assert read_anatomy(pile, Records(inputs, np.zeros((2, 1)))).widths == (4, 5)
+    with pytest.raises(RecordError, match="4 input columns"):
+        read_anatomy(pile, Records(np.zeros((2, 4)), np.zeros((2, 1))))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "inputs", "said"),
+    [
+        (
+            [(4, 6), (1, 4)],
+            6,
+            ["a stem 6 → 4, 2 blocks 4 → 5 → 4, a head 4 → 1", "piece 4 (4 × 6)"],
+        ),
+        ([(2, 4), (1, 2)], 4, ["the shapes are those of 2 blocks 4 → 5 → 4, a head 4 → 2 → 1"]),
+        ([(4, 5), (1, 4)], 5, ["a stem 5 → 4", "one of pieces 1, 3 and 4 (4 × 5)"]),
+        (
+            [(5, 4), (5, 4), (1, 4)],
+            4,
+            ["4 pieces are 5 × 4 and 2, half as many", "piece 6 (1 × 4)"],
+        ),
+    ],
+)
+def test_networks_of_another_kind_are_told_with_their_next_step(shapes, inputs, said):
+    pile = pile_of((5, 4), (4, 5), (5, 4), (4, 5), *shapes)
+    with pytest.raises(PileError) as raised:
+        read_anatomy(pile, Records(np.zeros((2, inputs)), np.zeros((2, 1))))
+    for part in [*said, "give the network's code with --model FILE.py:FUNCTION"]:
+        assert part in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
@@ -96,7 +142,7 @@ def test_the_record_must_fit():
 
 
 def test_the_record_tells_which_way_round_a_broken_pile_is():
-    with pytest.raises(PileError, match=r"piece 3 \(1 × 3\) fits nowhere in a network of width 5"):
+    with pytest.raises(PileError, match="a stem 5 → 3, 1 blocks 3 → 5 → 3, a head 3 → 1"):
         read_anatomy(pile_of(INP, OUT, OUT, LAST), Records(np.zeros((4, 5)), np.zeros((4, 1))))
     shapes = [INP, OUT, OUT, (1, 3), (1, 5)]
     with pytest.raises(PileError, match=r"piece 4 \(1 × 5\) fits nowhere in a network of width 3"):

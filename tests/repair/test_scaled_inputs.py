@@ -8,7 +8,8 @@ from unshuffle import Outcome, Records, read_solution, solve, write_solution
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.clock import Clock
 from unshuffle.proof.noise import find_pattern
-from unshuffle.repair.scaled_inputs import arrange_on, fit_scaling
+from unshuffle.repair.in_turn import arrange_on
+from unshuffle.repair.scaled_inputs import fit_scaling
 from unshuffle.repair.wrong_record import WrongRecord
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings

@@ -1,18 +1,29 @@
 """From pieces to layers, blocks and the whole network, in the dtype of the pile."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from unshuffle.blocks.activations import RELU, Activation
 from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.forms import RESIDUAL, Form, FormBank
 from unshuffle.blocks.mlp import MlpBank, MlpNetwork, MlpStack, stacked
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.pile import PieceId, Pile
 
 
-def mlp_bank(pile: Pile, anatomy: Anatomy, activation: Activation = RELU) -> MlpBank:
+def mlp_bank(
+    pile: Pile, anatomy: Anatomy, activation: Activation = RELU, form: Form = RESIDUAL
+) -> MlpBank:
     """Stack the pieces that can be inp and those that can be out, by the sequence in `anatomy`."""
     inp, out = (stacked((pile[i] for i in role), pile.dtype) for role in (anatomy.inp, anatomy.out))
-    return MlpBank(*inp, *out, activation, anatomy.inp, anatomy.out)
+    if form.factor != 1:
+        factor = pile.dtype.type(form.factor)
+        out = out[0] * factor, out[1] * factor
+    if form == replace(RESIDUAL, formula=form.formula, factor=form.factor):
+        return MlpBank(*inp, *out, activation, anatomy.inp, anatomy.out)
+    return FormBank(
+        *inp, *out, activation, inp_positions=anatomy.inp, out_positions=anatomy.out, form=form
+    )
 
 
 def stack_blocks(

@@ -4,8 +4,9 @@ Products of many blocks are stacked, and all layers are tried in one place at on
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,19 @@ def mlp_kind(width: int, hidden: int) -> Kind:
 
 
 def stacked(layers: Iterable[Linear | Piece], dtype: np.typing.DTypeLike | None = None) -> Affine:
-    """Weights (layers, rows, columns) and biases (layers, rows) of layers of one shape."""
+    """Weights (layers, rows, columns) and biases (layers, rows) of layers.
+
+    Smaller ones get zeros behind: hidden units that read and write nothing.
+    """
     each = list(layers)
-    weights = np.stack([layer.weight for layer in each], dtype=dtype)
-    return weights, np.stack([layer.bias for layer in each], dtype=dtype)
+    rows, columns = np.max([layer.weight.shape for layer in each], axis=0).tolist()
+
+    def filled(values: Floats, *shape: int) -> Floats:
+        missing = [(0, most - size) for most, size in zip(shape, values.shape, strict=True)]
+        return np.pad(values, missing) if values.shape != shape else values
+
+    weights = np.stack([filled(layer.weight, rows, columns) for layer in each], dtype=dtype)
+    return weights, np.stack([filled(layer.bias, rows) for layer in each], dtype=dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,26 +92,26 @@ class MlpStack(_Layers):
     def __str__(self) -> str:
         return f"{self.width} → {self.hidden} {self.activation.name} → {self.width}"
 
-    def __getitem__(self, places: slice) -> "MlpStack":
+    def __getitem__(self, places: slice) -> Self:
         """Consecutive blocks, without a copy."""
         return self._mapped(lambda values: values[places])
 
-    def take(self, order: Sequence[int] | NDArray[np.intp]) -> "MlpStack":
+    def take(self, order: Sequence[int] | NDArray[np.intp]) -> Self:
         """The blocks of the given indices, stacked in that sequence."""
         indices = np.asarray(order, np.intp)
         return self._mapped(lambda values: values[indices])
 
-    def copy(self) -> "MlpStack":
+    def copy(self) -> Self:
         """The same blocks in memory of their own."""
         return self.take(range(len(self)))
 
-    def astype(self, dtype: np.typing.DTypeLike) -> "MlpStack":
+    def astype(self, dtype: np.typing.DTypeLike) -> Self:
         """The same blocks with their numbers in another dtype."""
         return self._mapped(lambda values: values.astype(dtype, copy=False))
 
-    def _mapped(self, change: Callable[[Floats], Floats]) -> "MlpStack":
+    def _mapped(self, change: Callable[[Floats], Floats]) -> Self:
         (inp, inp_bias), (out, out_bias) = map(change, self.inp), map(change, self.out)
-        return MlpStack(inp, inp_bias, out, out_bias, self.activation, work=self.work)
+        return replace(self, inp_weight=inp, inp_bias=inp_bias, out_weight=out, out_bias=out_bias)
 
     def apply(self, place: int, x: Floats) -> Floats:
         """Run one block on rows x of shape (n, width); returns a new array of that shape."""
@@ -111,7 +121,7 @@ class MlpStack(_Layers):
 
     def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
-        self.work.add(_pulled(x, g))
+        self.work.add(pulled(x, g))
         inp = self.inp_weight[place], self.inp_bias[place]
         return _pullback(inp, self.out_weight[place], self.activation, x, g)
 
@@ -122,7 +132,7 @@ class MlpStack(_Layers):
 
     def pullback_each(self, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
-        self.work.add(_pulled(x, g))
+        self.work.add(pulled(x, g))
         inp = self.inp_weight[:, None], self.inp_bias[:, None]
         return _pullback(inp, self.out_weight[:, None], self.activation, x[:, None], g)
 
@@ -208,7 +218,7 @@ class MlpBank(_Layers):
 
     def pullback(self, parts: Parts, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of the block of two layers; see `MlpStack.pullback`."""
-        self.work.add(_pulled(x, g))
+        self.work.add(pulled(x, g))
         inp, out = self._tensors(parts)
         return _pullback(inp, out[0], self.activation, x, g)
 
@@ -324,7 +334,7 @@ def _apply(inp: Affine, out: Affine, activation: Activation, x: Floats) -> Float
     return y
 
 
-def _pulled(x: Floats, g: Floats) -> int:
+def pulled(x: Floats, g: Floats) -> int:
     """The work of a `_pullback`: what is read once, and two products for each adjoint."""
     width: int = x.shape[-1]
     return (x.size + 2 * g.size) // width

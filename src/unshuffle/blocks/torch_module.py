@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import partial
 
 from unshuffle.blocks.activations import LEAKY
+from unshuffle.blocks.forms import RESIDUAL, Form, form_of
 from unshuffle.blocks.kept import KeptStack, without_code
-from unshuffle.blocks.mlp import as_mlp
+from unshuffle.blocks.mlp import MlpStack, as_mlp
 from unshuffle.blocks.module_bank import ModuleStack
 from unshuffle.blocks.network import Network
 from unshuffle.errors import MissingExtraError
@@ -18,17 +19,26 @@ except ImportError as error:
 
 
 class Block(nn.Module):
-    """A residual block ``x + out(a(inp(x)))``."""
+    """A residual block ``x + out(a(inp(x)))``, or one of another form."""
 
-    def __init__(self, width: int, hidden: int, activation: str) -> None:
+    def __init__(self, width: int, hidden: int, activation: str, form: Form = RESIDUAL) -> None:
         super().__init__()
         self.inp = nn.Linear(width, hidden)
         self.out = nn.Linear(hidden, width)
         self.activation = _function(activation)
+        self.form = form
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map states (rows, width) to states."""
-        return x + self.out(self.activation(self.inp(x)))
+        form = self.form
+        written = self.out(self.activation(self.inp(self._stepped(form.before, x))))
+        behind = self._stepped(form.behind, written)
+        return self._stepped(form.after, x + behind if form.skip else behind)
+
+    def _stepped(self, step: str, x: torch.Tensor) -> torch.Tensor:
+        if step == "a":
+            return self.activation(x)
+        return nn.functional.layer_norm(x, x.shape[-1:]) if step else x
 
 
 def _function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -45,10 +55,11 @@ def _function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 class ResidualNetwork(nn.Module):
     """Residual blocks in sequence, and a last layer that reads the stream."""
 
-    def __init__(self, width: int, hidden: int, blocks: int, outputs: int, activation: str) -> None:
+    def __init__(self, blocks: MlpStack, outputs: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(Block(width, hidden, activation) for _ in range(blocks)))
-        self.last = nn.Linear(width, outputs)
+        shape = blocks.width, blocks.hidden, blocks.activation.name, form_of(blocks)
+        self.blocks = nn.Sequential(*(Block(*shape) for _ in range(len(blocks))))
+        self.last = nn.Linear(blocks.width, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs (rows, width) to predictions (rows, outputs)."""
@@ -67,10 +78,7 @@ def to_torch(network: Network) -> nn.Module:
     if isinstance(network.blocks, KeptStack):
         raise without_code()
     network = as_mlp(network)
-    blocks = network.blocks
-    module = ResidualNetwork(
-        blocks.width, blocks.hidden, len(blocks), len(network.last.bias), blocks.activation.name
-    )
+    module = ResidualNetwork(network.blocks, len(network.last.bias))
     tensors = tensors_of(network)
     module.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
     module.eval()

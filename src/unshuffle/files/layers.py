@@ -73,17 +73,22 @@ def layers_of(tensors: Mapping[str, Tensor], where: str, stem: str) -> list[Laye
         place = place_of(name)
         if place and place[1] not in halves.get(place[0], {}):
             halves.setdefault(place[0], {})[place[1]] = name
-        elif tensor.values.ndim and tensor.values.dtype.kind == "f":
+        elif tensor.values.dtype.kind == "f" and (tensor.values.ndim or _is_factor(name)):
             rest.append(name)
     alone = _join(rest, tensors, halves)
     taken = {part for each in halves.values() for part in each}
     parts = _parts([tensors[name] for name in alone])
-    strangers = [name for name, part in zip(alone, parts, strict=True) if part in taken]
+    strangers = [
+        name
+        for name, part in zip(alone, parts, strict=True)
+        if part in taken or not tensors[name].values.ndim
+    ]
     if strangers:
         raise FileError(
-            f"{where}: beside weights and biases of linear layers it holds {listed(strangers)}; if "
-            "they are part of the network, it is not one of blocks x + out(a(inp(x))): give its "
-            "code, by --model FILE.py:FUNCTION or blueprint=; if not, save it without them"
+            f"{where}: beside weights and biases of linear layers it holds {listed(strangers)}; "
+            f"{_of_what(strangers)}, so it is not one of blocks x + out(a(inp(x))): give its code, "
+            "by --model FILE.py:FUNCTION or blueprint=; if they are no part of it, save it without "
+            "them"
         )
     for name, part in zip(alone, parts, strict=True):
         halves["", name] = {part: name}
@@ -97,6 +102,20 @@ def layers_of(tensors: Mapping[str, Tensor], where: str, stem: str) -> list[Laye
         turned = bool((place := place_of(held.get("weight", ""))) and place[2] in _TURNED)
         layers.append(Layer(name or stem, where, weight, bias, turned, not alone))
     return [one for layer in layers for one in _cut(layer)]
+
+
+def _of_what(names: Sequence[str]) -> str:
+    """What arrays that belong to no linear layer are most likely of."""
+    called = " ".join(names).lower()
+    if "running" in called or "norm" in called:
+        return "a network that has them has norms"
+    scales = any(_is_factor(name) or "scale" in name.lower() for name in names)
+    return f"a network that has them has {'scales' if scales else 'other parts'}"
+
+
+def _is_factor(name: str) -> bool:
+    """Whether an array is called like a factor on what a block adds, and not as in quantisation."""
+    return any(word in name.lower() for word in ("gamma", "alpha", "lambda"))
 
 
 def place_of(name: str) -> tuple[tuple[str, str], str, str] | None:

@@ -20,6 +20,7 @@ from unshuffle.files.tensors import Stored
 from unshuffle.pieces.pile import QUANTISED, Bias, Piece, PieceId, Pile
 
 _TURNED = "weights are kept as (in, out), as in Keras and Flax, and were turned"
+_UNBIASED = "{} of {} layers have no bias; blocks x + out(a(inp(x))) get zeros in its place"
 _CHOICE = "::"  # between a file's path and the name of one of the networks in it
 
 
@@ -63,12 +64,15 @@ def read_pile(path: str | os.PathLike[str], *, linear: bool = True) -> Pile:
     limits.check_count(len(layers), limits.PIECES, what, "is it the right path?")
     names, places = [layer.name for layer in layers], [layer.where for layer in layers]
     ids = ids_of(names, places, path, numbered=all(layer.named for layer in layers))
-    pieces = [_piece(name, layer) for name, layer in zip(ids, layers, strict=True)]
-    return Pile(
-        [piece for piece in pieces if isinstance(piece, Piece)],
-        [piece for piece in pieces if isinstance(piece, Bias)],
-        [_TURNED] if any(one is not other for one, other in zip(layers, kept, strict=True)) else [],
-    )
+    found = [_piece(name, layer) for name, layer in zip(ids, layers, strict=True)]
+    pieces = [piece for piece in found if isinstance(piece, Piece)]
+    biases = [piece for piece in found if isinstance(piece, Bias)]
+    notes = []
+    if any(one is not other for one, other in zip(layers, kept, strict=True)):
+        notes.append(_TURNED)
+    if without := sum(piece.detached for piece in pieces) - len(biases):
+        notes.append(_UNBIASED.format(without, len(pieces)))
+    return Pile(pieces, biases, notes)
 
 
 def read_layers(file: Path) -> list[Layer]:

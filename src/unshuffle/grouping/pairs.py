@@ -2,12 +2,13 @@
 
 import math
 import os
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import RELU, Activation, find_activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
@@ -28,6 +29,8 @@ from unshuffle.pieces.records import Records
 
 FUSED = "fused"
 """The name for all signals together, as log-odds."""
+
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class Pairing:
         else:
             rows = bank.rows[[*self.anatomy.inp]]
             columns = bank.columns[[*self.anatomy.out]]
-            log_odds[np.ix_(rows, columns)] = self.scores
+            odds = np.where(of_one_width(pile, self.anatomy), self.scores, -np.inf)
+            log_odds[np.ix_(rows, columns)] = odds
         return Evidence((EdgeOdds(INP, OUT, log_odds, bank.rows, bank.columns),))
 
     def summary(self) -> dict[str, Any]:
@@ -188,6 +192,21 @@ def pair(
     if not isinstance(activation, Activation):
         activation = find_activation(activation)
     anatomy = anatomy or read_anatomy(pile, records)
+    if anatomy.widths:
+
+        def pair_one(part: Anatomy) -> Pairing:
+            return pair(
+                pile,
+                records,
+                signal=signal,
+                matching=matching,
+                anatomy=part,
+                activation=activation,
+                clock=clock,
+                by=by,
+            )
+
+        return _joined(pile, anatomy, [pair_one(part) for part in anatomy.by_width(pile)])
     match_sets, match_members = find_matching(matching)
     clues = Clues(
         mlp_bank(pile, anatomy, activation),
@@ -220,6 +239,38 @@ def pair(
     return Pairing(anatomy, matches, pile[last].id, signal, matching, scores, fusion)
 
 
+def of_one_width(pile: Pile, anatomy: Anatomy) -> NDArray[np.bool_]:
+    """Which inp and out layers have as many hidden units as each other: shape (I, J)."""
+    reads = np.array([pile[p].shape[0] for p in anatomy.inp])
+    writes = np.array([pile[p].shape[1] for p in anatomy.out])
+    alike: NDArray[np.bool_] = np.equal(reads[:, None], writes)
+    return alike
+
+
+def _joined(pile: Pile, anatomy: Anatomy, parts: Sequence[Pairing]) -> Pairing:
+    """The pairing of blocks of several hidden widths, which were paired by themselves."""
+    lowest = min(float(part.scores.min()) for part in parts)
+    scores = np.full((len(anatomy.inp), len(anatomy.out)), lowest)
+    for part in parts:
+        rows = [anatomy.inp.index(p) for p in part.anatomy.inp]
+        scores[np.ix_(rows, [anatomy.out.index(p) for p in part.anatomy.out])] = part.scores
+    matches = tuple(match for part in parts for match in part.matches)
+    used = {name for match in matches for name in (match.inp, match.out)}
+    last = next(pile[p].id for p in anatomy.last if pile[p].id not in used)
+    largest = max(parts, key=lambda part: len(part.matches))
+    fusion = None
+    if largest.fusion is not None:
+        index = pile.index
+        pairs = [
+            (anatomy.inp.index(index[match.inp]), anatomy.out.index(index[match.out]))
+            for match in matches
+        ]
+        fusion = Fusion(scores, np.array(pairs, np.intp), largest.fusion.weights)
+    return replace(
+        largest, anatomy=anatomy, matches=matches, last=last, scores=scores, fusion=fusion
+    )
+
+
 def _matches(
     pile: Pile, anatomy: Anatomy, pairs: Pairs, scores: Scores, *, calibrated: bool
 ) -> tuple[Match, ...]:
@@ -231,6 +282,8 @@ def _matches(
         np.fill_diagonal(unmatched, False)
     others = np.where(unmatched, scores, -np.inf)
     spread = float(np.std(scores[unmatched])) if unmatched.any() else 0.0
+    if spread <= TINY * float(np.abs(scores[unmatched]).max(initial=0.0)):
+        spread = 0.0  # what is left of two scores that are equal but for rounding
     matches = []
     for i, j in pairs.tolist():
         # Rivals of (i, j): another out for inp i, or another inp for out j.

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise, permutations
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from unshuffle.pieces.records import Records
 
 Shape = tuple[int, int]
 
+MOST_ENDS = 6  # Layers before and behind the blocks of another network, less than.
 SUM = 1e-4  # by which the sum of rounded probabilities may miss 1
 
 
@@ -28,6 +30,8 @@ class Anatomy:
     inp, out, last
         Positions in the pile of the pieces whose shape fits the role. Pieces of a shape that two
         roles share (h = d, o = h or o = d = h) are in both.
+    widths
+        The hidden width of each block, the narrowest first, where they differ; h is the largest.
     """
 
     width: int
@@ -36,6 +40,7 @@ class Anatomy:
     inp: tuple[int, ...]
     out: tuple[int, ...]
     last: tuple[int, ...]
+    widths: tuple[int, ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -47,6 +52,16 @@ class Anatomy:
         """Whether inp and out layers have the same shape, so that shapes cannot tell them apart."""
         return self.hidden == self.width
 
+    def by_width(self, pile: Pile) -> "list[Anatomy]":
+        """That of the blocks of each hidden width by themselves, where widths differ."""
+
+        def part(hidden: int) -> Anatomy:
+            inp = tuple(p for p in self.inp if pile[p].shape[0] == hidden)
+            out = tuple(p for p in self.out if pile[p].shape[1] == hidden)
+            return replace(self, hidden=hidden, inp=inp, out=out, widths=())
+
+        return [part(hidden) for hidden in dict.fromkeys(self.widths)]
+
     def with_last(self, position: int) -> "Anatomy":
         """The same with the last layer decided, and thereby out of the other roles."""
 
@@ -56,8 +71,9 @@ class Anatomy:
         return replace(self, inp=others(self.inp), out=others(self.out), last=(position,))
 
     def __str__(self) -> str:
+        least = f"{self.widths[0]} … " if self.widths else ""
         return (
-            f"{self.blocks} blocks {self.width} → {self.hidden} → {self.width}, "
+            f"{self.blocks} blocks {self.width} → {least}{self.hidden} → {self.width}, "
             f"last layer {self.width} → {self.outputs}"
         )
 
@@ -68,26 +84,53 @@ def read_anatomy(pile: Pile, records: Records | None = None) -> Anatomy:
     A PileError names the pieces in the way. A RecordError says that the widths differ.
     """
     counts = Counter(piece.shape for piece in pile)
-    dimensions = _dimensions(counts)
+    dimensions = _dimensions(counts) or _uneven_dimensions(counts, records)
     if dimensions is None:
-        raise PileError(_what_is_wrong(pile, counts, records))
-    width, hidden, outputs = dimensions
-    shapes = (hidden, width), (width, hidden), (outputs, width)
-    fitting = (tuple(i for i, piece in enumerate(pile) if piece.shape == one) for one in shapes)
-    anatomy = Anatomy(width, hidden, outputs, *fitting)
+        raise PileError(other_network(pile, records) or _what_is_wrong(pile, counts, records))
+    width, outputs, widths = dimensions
+    hidden = {*widths}
+    inp, out, last = (
+        tuple(i for i, piece in enumerate(pile) if piece.shape in shapes)
+        for shapes in (
+            {(h, width) for h in hidden},
+            {(width, h) for h in hidden},
+            {(outputs, width)},
+        )
+    )
+    differing = widths if len(hidden) > 1 else ()
+    anatomy = Anatomy(width, max(hidden), outputs, inp, out, last, differing)
     if records is not None:
         _check_record(anatomy, records)
     return anatomy
 
 
-def _dimensions(counts: Counter[Shape]) -> tuple[int, int, int] | None:
-    """Width, hidden width and outputs of the network that has so many matrices of these shapes."""
+# Width, outputs, and the hidden width of each block.
+_Dimensions = tuple[int, int, tuple[int, ...]]
+
+
+def _dimensions(counts: Counter[Shape]) -> _Dimensions | None:
+    """Dimensions of the network of blocks of one form that has so many matrices of these shapes."""
     pieces = counts.total()
     for hidden, width in counts if len(counts) <= 3 else ():
         for outputs, columns in counts:
             if columns == width and counts == _network_shapes(pieces, width, hidden, outputs):
-                return width, hidden, outputs
+                return width, outputs, (hidden,) * (pieces // 2)
     return None
+
+
+def _uneven_dimensions(counts: Counter[Shape], records: Records | None) -> _Dimensions | None:
+    """The same of blocks of several hidden widths, each of them another one than the stream's."""
+    found = []
+    for outputs, width in counts:
+        rest = counts - Counter([(outputs, width)])
+        inp = Counter({shape[0]: count for shape, count in rest.items() if shape[1] == width})
+        out = Counter({shape[1]: count for shape, count in rest.items() if shape[0] == width})
+        whole = (inp + out).total() == rest.total()
+        if inp == out and inp and whole and width not in inp:
+            found.append((width, outputs, tuple(sorted(inp.elements()))))
+    wanted = None if records is None else records.width
+    found.sort(key=lambda each: each[0] != wanted)
+    return found[0] if found else None
 
 
 def makes_network(shapes: Iterable[tuple[int, ...]]) -> bool:
@@ -96,12 +139,15 @@ def makes_network(shapes: Iterable[tuple[int, ...]]) -> bool:
 
 
 def check_biases(pile: Pile) -> None:
-    """Make sure that there is one loose bias for each weight without one, by their lengths."""
+    """Make sure that there are as many loose biases of a length as weights without one, or none.
+
+    Weights of whose length there is none have no biases.
+    """
     shapes = [piece.shape for piece in pile]  # of all, since one that is no layer says more
     lengths = Counter(rows for piece, (rows, _) in zip(pile, shapes, strict=True) if piece.detached)
     found = Counter(len(bias.values) for bias in pile.biases)
     for length in sorted({*lengths, *found}):
-        if lengths[length] != found[length]:
+        if found[length] and lengths[length] != found[length]:
             raise PileError(
                 f"{lengths[length]} weights with {length} rows have no bias, and {found[length]} "
                 f"loose biases have {length} numbers: each of the weights needs one; add what is "
@@ -137,10 +183,16 @@ def _check_record(anatomy: Anatomy, records: Records) -> None:
             f"{records.name} has {records.outputs} prediction columns, but the last layer has "
             f"{anatomy.outputs} outputs; {mend}"
         )
-    if records.outputs > 1 and (y >= 0).all() and np.allclose(y.sum(axis=1), 1, atol=SUM):
+    several = records.outputs > 1
+    if several and (y >= 0).all() and np.allclose(y.sum(axis=1), 1, atol=SUM):
         raise RecordError(
             f"{records.name} has predictions of which none is negative and each row sums to 1, as "
             "behind a softmax; give the numbers before it, the logits"
+        )
+    if several and (y <= 0).all() and np.allclose(np.exp(y).sum(axis=1), 1, atol=SUM):
+        raise RecordError(
+            f"{records.name} has predictions whose exponentials sum to 1 in each row, as behind a "
+            "log-softmax; give the numbers before it, the logits"
         )
 
 
@@ -158,6 +210,83 @@ def _mend(records: Records, anatomy: Anatomy) -> str:
         left_out = ",".join([*odd, *targets])
         return f"if {', '.join(odd)} is no input, leave it out: --targets {left_out}"
     return "name the input columns with --inputs if some of them are something else"
+
+
+def other_network(pile: Pile, records: Records | None = None) -> str | None:
+    """What network of another kind the shapes make, and how to go on; None where they make none.
+
+    It has layers before the blocks, several behind them, or gates.
+    """
+    counts: Counter[Shape] = Counter(piece.shape for piece in pile)
+    for (hidden, width), count in sorted(counts.items(), reverse=True):
+        outs = counts[width, hidden]
+        others = counts - Counter({(hidden, width): count, (width, hidden): outs})
+        if hidden != width and outs > 1 and count == 2 * outs and others.total() == 1:
+            (last,) = others
+            return (
+                f"{count} pieces are {_size((hidden, width))} and {outs}, half as many, are "
+                f"{_size((width, hidden))}, as in gated blocks x + down(a(gate(x)) * up(x)); "
+                f"{_next_step(pile, [last])}"
+            )
+        both = counts[width, hidden // 2]
+        if hidden % 2 == 0 and both == count > 1 and len(pile) == 2 * count + 1:
+            (last,) = counts - Counter({(hidden, width): count, (width, hidden // 2): both})
+            return (
+                f"{count} pieces are {_size((hidden, width))} and {both}, which read half as many "
+                f"units, are {_size((width, hidden // 2))}, as in gated blocks whose gate and up "
+                f"are one matrix; {_next_step(pile, [last])}"
+            )
+        blocks = min(count, outs) if hidden != width else count // 2
+        rest = counts - Counter({(hidden, width): blocks}) - Counter({(width, hidden): blocks})
+        core = {(hidden, width), (width, hidden)}
+        few = blocks and rest.total() < MOST_ENDS
+        ends = _ends([*rest.elements()], core, width, records) if few else None
+        if ends is not None:
+            stem, head = ends
+            parts = [f"{blocks} blocks {width} → {hidden} → {width}", f"a head {_path(head)}"]
+            if stem:
+                parts.insert(0, f"a stem {_path(stem)}")
+            return f"the shapes are those of {', '.join(parts)}; {_next_step(pile, stem + head)}"
+    return None
+
+
+def _next_step(pile: Pile, ends: Sequence[Shape]) -> str:
+    """What to do with a network of another kind, of which some shapes are no blocks."""
+    fitting = {shape: [piece.id for piece in pile if piece.shape == shape] for shape in ends}
+    which = "; ".join(
+        f"{'one of ' if len(ids) > 1 else ''}{_names(ids)} ({_size(shape)})"
+        for shape, ids in fitting.items()
+    )
+    return (
+        "give the network's code with --model FILE.py:FUNCTION; the function puts into the module "
+        f"what is no block, which is to be taken out of the pile: {which}"
+    )
+
+
+def _path(shapes: Sequence[Shape]) -> str:
+    """The widths that layers lead through, such as `10 → 6 → 1`."""
+    return " → ".join(str(width) for width in (shapes[0][1], *(rows for rows, _ in shapes)))
+
+
+def _ends(
+    rest: list[Shape], core: set[Shape], width: int, records: Records | None
+) -> tuple[tuple[Shape, ...], tuple[Shape, ...]] | None:
+    """Layers before and behind blocks of a width that use all that is left, if not just the last.
+
+    They lead from the inputs of the record to its predictions, where these are known. A layer like
+    those of the blocks may as well be one too many, unless ends of these widths need it.
+    """
+    for path in sorted({*permutations(rest)}) if len(rest) > 1 else ():
+        if any(before[0] != after[1] for before, after in pairwise(path)):
+            continue
+        columns, outputs = path[0][1], path[-1][0]
+        known = records is None or (columns == records.width and records.outputs in (0, outputs))
+        needed = records is not None and (columns != width or path[-1][1] != width)
+        places = [columns, *(rows for rows, _ in path)]
+        if known and width in places[:-1] and (needed or not core & {*path}):
+            place = places.index(width)
+            return path[:place], path[place:]
+    return None
 
 
 def _what_is_wrong(pile: Pile, counts: Counter[Shape], records: Records | None) -> str:

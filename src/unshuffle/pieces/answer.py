@@ -118,7 +118,7 @@ def with_biases(
 
 
 def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[PieceId, ...]]:
-    """Give each detached weight the bias that follows it in an answer.
+    """Give each weight the bias that follows it in an answer, where loose ones have its length.
 
     The pile of whole pieces and their part of the answer are returned. Both stay as they are where
     no piece is detached.
@@ -127,6 +127,7 @@ def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[Piec
         return pile, tuple(answer)
     check_biases(pile)
     loose = {bias.id: bias.values for bias in pile.biases}
+    lengths = {len(values) for values in loose.values()}
     joined: dict[PieceId, Floats] = {}
     layers = []
     rest = iter(answer)
@@ -137,9 +138,10 @@ def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[Piec
                 f"the answer names bias {name} where a weight belongs; each weight is followed by "
                 "its bias: inp, its bias, out, its bias, …, last, its bias"
             )
-        if name in pile.index and pile[pile.index[name]].detached:
+        piece = pile[pile.index[name]] if name in pile.index else None
+        if piece is not None and piece.detached and piece.shape[0] in lengths:
             bias = next(rest, None)
-            rows = pile[pile.index[name]].shape[0]
+            rows = piece.shape[0]
             if bias is None or bias not in loose or len(loose[bias]) != rows:
                 raise AnswerError(
                     f"the answer has {'nothing' if bias is None else f'piece {bias}'} after weight "

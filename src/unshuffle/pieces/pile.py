@@ -165,13 +165,13 @@ class Piece:
 
     @property
     def bias(self) -> Floats:
-        """The bias of a linear layer; zeros where it is a piece of its own, and not known."""
+        """The bias of a linear layer; zeros where it has none, or that is a piece of its own."""
         bias = self.tensors.get("bias")
         return np.zeros(len(self.weight), self.weight.dtype) if bias is None else bias
 
     @property
     def detached(self) -> bool:
-        """Whether the bias is a piece of its own, and not known."""
+        """Whether it has no bias, unless that is a piece of its own."""
         return "bias" not in self.tensors
 
     @property
@@ -264,8 +264,8 @@ class Pile:
 
     @property
     def detached(self) -> bool:
-        """Whether any weight's bias is a piece of its own."""
-        return bool(self.biases) or any(piece.detached for piece in self.pieces)
+        """Whether any weight's bias is a piece of its own; where none is, layers have no others."""
+        return bool(self.biases)
 
     @cached_property
     def dtype(self) -> np.dtype[np.floating]:
@@ -282,10 +282,10 @@ class Pile:
         return tuple(sorted(found | {bias.stored_as for bias in self.biases}))
 
     def joined(self, biases: Mapping[PieceId, Floats]) -> "Pile":
-        """The same pieces, in the same sequence, with biases for the detached ones by their ids."""
+        """The same pieces, in the same sequence, with biases for some of them by their ids."""
 
         def whole(piece: Piece) -> Piece:
-            if not piece.detached:
+            if piece.id not in biases:
                 return piece
             bias = biases[piece.id]
             dtype = np.result_type(piece.weight, bias)

@@ -25,15 +25,15 @@ class Outcome(Enum):
     MISFIT = "misfit", "This arrangement does not reproduce the record."
     LOCAL_OPTIMUM = (
         "local optimum",
-        "No move lowers the error, and the record is not reproduced. Give the search more rows, or "
-        "another seed. With blueprint=, check the weights of what is no piece, such as stem and "
-        "head.",
+        "No move lowers the error, yet the record is not reproduced: what was assumed of the "
+        "network or the record is likely to be wrong; what it may be is listed. With blueprint=, "
+        "check that what is no piece, such as stem and head, has the right weights.",
     )
     NO_FIT = (
         "no arrangement fits",
-        "No arrangement of all these pieces reproduces the record, and no part of them was found "
-        "that does; the evidence is listed. Is the record another network's? Are pieces missing or "
-        "too many? Are inputs and rows as the network read them, in its sequence of columns?",
+        "In blocks x + out(a(inp(x))) all these pieces reproduce the record in no arrangement, and "
+        "no part of them was found that does; the evidence is listed, and what may be otherwise. "
+        "The record may also be of another network, or blocks may be missing or too many.",
     )
     INCOMPLETE = (
         "incomplete",

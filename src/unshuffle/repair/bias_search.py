@@ -15,6 +15,7 @@ import numpy as np
 
 from unshuffle.blocks.mlp import INP, as_mlp
 from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.errors import PileError
 from unshuffle.ordering.descent import descend
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import linearize
@@ -23,7 +24,7 @@ from unshuffle.ordering.restarts import disturbed
 from unshuffle.ordering.search import Ending, run_search
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.ordering.workbench import rank_seeds
-from unshuffle.pieces.anatomy import check_biases
+from unshuffle.pieces.anatomy import check_biases, read_anatomy
 from unshuffle.pieces.answer import answer_hash, with_biases
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import OutOfTimeError
@@ -78,6 +79,11 @@ Rounds = Generator[Step, None, Joint]
 def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
     """Put together a network whose biases are pieces of their own; errors are those of `solve`."""
     check_biases(pile)
+    if read_anatomy(pile, records).widths:
+        raise PileError(
+            "biases are pieces of their own and blocks differ in hidden width, and both at once "
+            "are not served; save each weight with its bias"
+        )
     with single_threaded_blas():  # that of SciPy too, which is loaded now
         search = JointSearch(pile, records, options)
         stops, trace = options.stops, search.trace

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.errors import PileError
-from unshuffle.pieces.anatomy import Anatomy, read_anatomy
+from unshuffle.pieces.anatomy import Anatomy, other_network, read_anatomy
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.solution.arranging import Searching
@@ -36,6 +36,7 @@ class Case:
     """A pile and a record that are to be put together.
 
     `solve` solves another case alike, and repairs whose names are in `without` are not asked.
+    `left` is what searches with another assumption left of the predictions' variance, by that.
     """
 
     pile: Pile
@@ -45,6 +46,7 @@ class Case:
     blueprint: Blueprint | None = None
     permuted_units: bool = False
     without: frozenset[str] = frozenset()
+    left: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def whole(self) -> Anatomy | PileError:
@@ -74,7 +76,9 @@ class Case:
     @cached_property
     def partial(self) -> Anatomy | None:
         """The roles of the pieces where some may be missing or too many; None if unknown."""
-        return partial_anatomy(self.pile, self.records) if self.rebuilds else None
+        if not self.rebuilds or other_network(self.pile, self.records) is not None:
+            return None
+        return partial_anatomy(self.pile, self.records)
 
     @cached_property
     def identical_copies(self) -> dict[int, int]:

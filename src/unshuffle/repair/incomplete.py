@@ -97,7 +97,8 @@ def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: An
     if arranged.mse > solution.mse:
         return solution.ended(arranged.outcome) if stopped else solution
     left = arranged.mse / records.variance
-    findings = Findings(_leftovers(pile, own, arranged), unexplained=left)
+    settled = arranged.outcome in SETTLED
+    findings = Findings(_leftovers(pile, own, settled=settled), unexplained=left)
     return arranged.ended(arranged.outcome if stopped else Outcome.INCOMPLETE, findings)
 
 
@@ -194,10 +195,12 @@ class _Loose:
             gaps, left = self._gaps(blocks, network), solution.mse / known.variance
             if solution.outcome not in SETTLED and not gaps:
                 gaps = _block_gaps(network, known, left, options.clock)
-            findings = Findings(_leftovers(pile, used, solution), gaps, left)
+            outcome = _outcome(solution.outcome, self.ending, estimated=bool(gaps))
+            settled = outcome in SETTLED
+            findings = Findings(_leftovers(pile, used, settled=settled), gaps, left)
         return replace(
             solution,
-            outcome=_outcome(solution.outcome, self.ending, estimated=bool(gaps)),
+            outcome=outcome,
             findings=findings,
             sha256=answer_hash(findings.answer_names(solution.permutation)),
             seconds=options.clock.seconds,
@@ -246,15 +249,15 @@ def _block_gaps(network: MlpNetwork, known: Records, left: float, clock: Clock) 
     return ()
 
 
-def _leftovers(pile: Pile, used: Pile, solution: Solution) -> tuple[Leftover, ...]:
-    """The pieces of a pile that are not used, with the reason."""
+def _leftovers(pile: Pile, used: Pile, *, settled: bool) -> tuple[Leftover, ...]:
+    """The pieces of a pile that are not used, and why, by whether the record is reproduced."""
     twins: dict[PieceId, PieceId] = {}
     for first, second, _ in near_copies(pile):
         both = pile.ids[first], pile.ids[second]
         for one, other in (both, both[::-1]):
             if other in used.index:
                 twins.setdefault(one, other)
-    roles, settled = {piece.shape for piece in used}, solution.outcome in SETTLED
+    roles = {piece.shape for piece in used}
 
     def reason(piece: Piece) -> str:
         if piece.id in twins:

@@ -6,7 +6,15 @@ from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.repair.case import Case
-from unshuffle.repair.repair import UNSOLVED, Looks, Repair, hard_work, needs_predictions
+from unshuffle.repair.repair import (
+    UNSOLVED,
+    Looks,
+    Repair,
+    hard_work,
+    is_far,
+    needs_one_width,
+    needs_predictions,
+)
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.solution import Solution
 
@@ -23,7 +31,7 @@ STANDARD = MissingParameters()
 
 
 def _requires(case: Case) -> str | None:
-    lacking = needs_predictions(case)
+    lacking = needs_predictions(case) or needs_one_width(case)
     return lacking or (None if case.partial else "shapes do not tell what is missing")
 
 
@@ -50,7 +58,7 @@ def looks(case: Case, searching: Searching, by: MissingParameters = STANDARD) ->
 
     What weights call impossible may be two wrong pairs.
     """
-    while searching.work < hard_work(searching):
+    while searching.work < hard_work(searching) or not is_far(searching):
         yield None
     pairing = searching.alternatives.pairing
     if pairing is not None:

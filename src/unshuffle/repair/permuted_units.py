@@ -16,7 +16,9 @@ def _remark(case: Case, solution: Solution) -> str | None:
     """Whether units may be permuted although nobody said so."""
     pairing = solution.pairing
     # Where they can be matched at all, as `solve_permuted` would.
-    if case.permuted_units or solution.biases or not pairing or pairing.anatomy.interchangeable:
+    if case.permuted_units or solution.biases or not pairing:
+        return None
+    if pairing.anatomy.interchangeable or pairing.anatomy.widths:
         return None
     from unshuffle.repair.unit_matching import permuted_units
 

@@ -7,6 +7,8 @@ from unshuffle.repair.detached_biases import DETACHED_BIASES
 from unshuffle.repair.identical_copies import IDENTICAL_COPIES
 from unshuffle.repair.missing_pieces import MISSING_PIECES
 from unshuffle.repair.other_activation import OTHER_ACTIVATION
+from unshuffle.repair.other_block import OTHER_BLOCK
+from unshuffle.repair.other_units import OTHER_UNITS
 from unshuffle.repair.permuted_units import PERMUTED_UNITS
 from unshuffle.repair.repair import Repair
 from unshuffle.repair.scaled_inputs import SCALED_INPUTS
@@ -25,6 +27,8 @@ REPAIRS = (
     SHUFFLED_COLUMNS,
     MISSING_PIECES,
     OTHER_ACTIVATION,
+    OTHER_UNITS,
+    OTHER_BLOCK,
     SCALED_INPUTS,
 )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from unshuffle.ordering.search import Ending, InVain, OnState
+from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.case import Case
@@ -112,3 +113,15 @@ def pauses(
         longer = by.pause * stop.done
         stop.work = min(longer, hard) if stop.done < hard else longer
         later.work = max(later.work, by.pause * later.done)
+
+
+def is_far(searching: Searching, by: AskingParameters = STANDARD) -> bool:
+    """Whether a search that pauses is far from its record."""
+    steps = searching.trace.steps
+    return not steps or steps[-1].error > far_from(searching.alternatives.records, by)
+
+
+def needs_one_width(case: Case) -> str | None:
+    """Why a repair whose blocks all have one form cannot serve a case; None where it can."""
+    uneven = isinstance(case.whole, Anatomy) and case.whole.widths
+    return needs_known_blocks(case) or ("blocks differ in hidden width" if uneven else None)

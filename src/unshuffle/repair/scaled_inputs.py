@@ -3,32 +3,26 @@
 Where an arrangement is near the truth, the scale and shift of every column that take its misfit
 away are a nonlinear least-squares problem of two unknowns a column, with derivatives from one
 backward pass: the prediction changes by g x' with the scale of a column of x' and by g with its
-shift, g being its adjoint. It is solved by the method of Levenberg (1944) and Marquardt (1963).
+shift, g being its adjoint.
 """
 
-from collections import deque
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
-from unshuffle.blocks.network import pull_back
 from unshuffle.errors import PileError
-from unshuffle.ordering.search import Steps
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Floats, Pile
+from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import standardised
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
+from unshuffle.repair.in_turn import CUT_OFF, arrange_on
+from unshuffle.repair.least_squares import fit, linearized_inputs
 from unshuffle.repair.repair import UNSOLVED, Repair, needs_predictions
-from unshuffle.solution.arranging import Start, arrange
 from unshuffle.solution.findings import Findings
-from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
-
-CUT_OFF = (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
 
 SCALED = (
     "the inputs are not as the network read them: with every column scaled and shifted, by numbers "
@@ -41,15 +35,9 @@ class ScalingParameters:
     """Numbers that steer the search for scales and order."""
 
     rows: int = 2048  # Rows that scales are fitted to, at most.
-    iterations: int = 60  # Iterations of a fit, at most.
     few_rows: int = 512  # Rows where it is only asked whether scales help.
     few_iterations: int = 10  # Iterations where it is only asked whether scales help.
     equations: float = 1.5  # Predictions for each fitted number, so that a fit says something.
-    damping: float = 1e-2  # Damping that a fit begins with, relative to the curvature.
-    least_damping: float = 1e-12  # Damping that a fit ends with, at least.
-    most_damping: float = 1e8  # Damping with which a fit gives up.
-    easing: float = 10.0  # Factor by which it falls after an iteration, and rises for the next.
-    converged: float = 1e-12  # Part of the error; an iteration that helps less is the last.
     rounds: int = 5  # Rounds of searching for the order and fitting scales in turn.
     steps: int = 120  # Steps of a search between two fits.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
@@ -107,18 +95,6 @@ def _run(case: Case, found: Solution | None) -> Solution | None:
     return replace(first, outcome=solution.outcome) if cut_off else None
 
 
-def arrange_on(
-    pile: Pile, records: Records, options: Options, steps: int, before: Solution | None = None
-) -> Solution:
-    """Search a few steps, from where an earlier search ended unless that was of other pieces."""
-    start = None
-    if before and before.trace.ids == pile.ids and 2 * len(before.arrangement) + 1 == len(pile):
-        # A search adds to the trace that it begins with; the one that was found stays as it is.
-        start = Start(before.arrangement, deepcopy(before.trace))
-    stops = (Steps(steps, before=0 if start is None else len(start.trace)),)
-    return arrange(pile, records, options, start=start, stops=stops)
-
-
 def _helps(found: Solution, known: Records, clock: Clock) -> bool:
     """Whether scales take most of a misfit away."""
     by = STANDARD
@@ -135,51 +111,25 @@ def _helps(found: Solution, known: Records, clock: Clock) -> bool:
 
 
 def fit_scaling(
-    network: MlpNetwork, known: Records, clock: Clock, iterations: int = STANDARD.iterations
+    network: MlpNetwork,
+    known: Records,
+    clock: Clock,
+    iterations: int | None = None,
+    begun: Scaling | None = None,
 ) -> Scaling | None:
     """Fit scale and shift of every column to rows spread over the record, if there are enough.
 
-    A constant column keeps its scale of 1. Time may end it with the best so far.
+    A constant column keeps the scale that it began with. Time may end it with the best so far.
     """
     by, some = STANDARD, known.thinned(STANDARD.rows)
     if some.predictions.size < by.equations * 2 * some.width:
         return None
-    network = network.astype(np.float64)
+    begun = begun or Scaling(np.ones(some.width), np.zeros(some.width))
     inputs, predictions = some.inputs.astype(np.float64), some.predictions.astype(np.float64)
-    numbers = np.concatenate([np.ones(some.width), np.zeros(some.width)])
-    residual, jacobian = _linearized(network, inputs, predictions, numbers)
-    damping = by.damping
-    for _ in range(iterations):
-        gram, slope = jacobian.T @ jacobian, jacobian.T @ residual
-        before = after = float(residual @ residual)
-        curvature = gram.diagonal() + np.finfo(float).eps * np.trace(gram)
-        while damping <= by.most_damping and not clock.out:
-            damped = gram + np.diag(damping * curvature + np.finfo(float).tiny)
-            tried = numbers - np.linalg.solve(damped, slope)
-            found = _linearized(network, inputs, predictions, tried)
-            after = float(found[0] @ found[0])
-            if after < before:
-                numbers, (residual, jacobian) = tried, found
-                break
-            damping *= by.easing
-        damping = max(damping / by.easing, by.least_damping)
-        if not after < (1 - by.converged) * before or after == 0:
-            break
-    return Scaling(*np.split(numbers, 2))
-
-
-def _linearized(
-    network: MlpNetwork, inputs: Floats, predictions: Floats, numbers: Floats
-) -> tuple[Floats, Floats]:
-    """Residual, outputs first, and its derivatives by all scales and then by all shifts."""
-    scale, shift = np.split(numbers, 2)
-    with np.errstate(over="ignore", invalid="ignore"):
-        states = network.states(inputs * scale + shift)
-        last = network.last.pull(states[-1])
-        (adjoint,) = deque(pull_back(network.blocks.pullback, states, last), maxlen=1)
-        residual = (network.last(states[-1]) - predictions).T.reshape(-1)
-    derivatives = np.concatenate([adjoint * inputs, adjoint], axis=2)
-    return residual, derivatives.reshape(len(residual), -1)
+    at = linearized_inputs(network.astype(np.float64), inputs, predictions)
+    return Scaling(
+        *np.split(fit(at, np.concatenate([begun.scale, begun.shift]), clock, iterations), 2)
+    )
 
 
 def _suspects(case: Case, solution: Solution | None) -> float:

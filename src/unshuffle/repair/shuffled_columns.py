@@ -27,8 +27,8 @@ from unshuffle.pieces.pile import Floats, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.case import Case
+from unshuffle.repair.in_turn import CUT_OFF, arrange_on
 from unshuffle.repair.repair import Looks, Repair, hard_work, needs_predictions
-from unshuffle.repair.scaled_inputs import CUT_OFF, arrange_on
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings

@@ -76,10 +76,11 @@ def solve_permuted(
     shapes do not tell inp, out and last layers apart; other errors are those of `solve`.
     """
     anatomy = read_anatomy(pile, records)
-    if pile.detached or anatomy.interchangeable or len(anatomy.last) > 1:
+    if pile.detached or anatomy.interchangeable or len(anatomy.last) > 1 or anatomy.widths:
         raise PileError(
-            "hidden units can only be matched where shapes tell inp, out and last layers apart and "
-            "each piece has its bias; solve without looking for permuted units"
+            "hidden units can only be matched where shapes tell inp, out and last layers apart, "
+            "all blocks have equally many and each piece has its bias; solve without looking for "
+            "permuted units"
         )
     with single_threaded_blas():  # that of SciPy too, which is loaded now
         search, start = _search(pile, anatomy, records, options, by)

@@ -21,7 +21,7 @@ from unshuffle.proof.alterations import standardised
 from unshuffle.proof.noise import find_pattern, foretold, noise_at_most
 from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.controls import ControlParameters, Controls
-from unshuffle.repair.repair import Looks, Repair, far_from, hard_work, needs_predictions
+from unshuffle.repair.repair import Looks, Repair, far_from, hard_work, is_far, needs_predictions
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.solution import Solution
@@ -69,7 +69,7 @@ class WrongRecord:
         """Whether the predictions follow from the inputs; then whether controls are easier."""
         if self._is_unrelated():
             yield lambda: self._refuted(self.searching.solution())
-        while self.searching.work < self.by.least or not self._best.error < self._variance:
+        while self.searching.work < self.by.least or not self._is_between:
             yield None
         if self._sees_through_noise():
             self.controls = Controls(self.alternatives, self.by.controls)
@@ -78,13 +78,18 @@ class WrongRecord:
             yield self._judged
 
     @property
+    def _is_between(self) -> bool:
+        """Whether the search explains something of the record, and is far from it all the same."""
+        return is_far(self.searching) and self._best.error < self._variance
+
+    @property
     def _best(self) -> Step:
         return self.searching.trace.steps[-1]
 
     def _passed_by(self, controls: Controls) -> bool:
         """Whether enough controls are solved, with their share of the work done so far."""
         work, best = self.searching.work, self._best
-        if best.error < self._variance:
+        if self._is_between:
             hard = work <= hard_work(self.searching)
             share = self.by.share_before if hard else self.by.share
             controls.advance(best.arrangement, int(share * work))

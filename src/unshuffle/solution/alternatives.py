@@ -9,6 +9,7 @@ from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.ends import Ends
+from unshuffle.blocks.forms import RESIDUAL, Form
 from unshuffle.errors import UsageError
 from unshuffle.grouping.groups import group
 from unshuffle.grouping.pairs import Pairing, pair
@@ -106,7 +107,8 @@ class Problems:
                 by=self.options.grouping,
                 of_weights=self._of_weights.setdefault(layers, {}),
             )
-        problem = problem_of(pile, self.records, whole, pairing, activation)
+        form = self.options.form
+        problem = problem_of(pile, self.records, whole, pairing, activation, form=form)
         return pairing, replace(problem, start=self.start)
 
 
@@ -133,14 +135,20 @@ def _check_functions(bank: Bank, ends: Ends, parts: Parts, records: Records) -> 
 
 
 def problem_of(
-    pile: Pile, records: Records, anatomy: Anatomy, pairing: Pairing, activation: Activation
+    pile: Pile,
+    records: Records,
+    anatomy: Anatomy,
+    pairing: Pairing,
+    activation: Activation,
+    *,
+    form: Form = RESIDUAL,
 ) -> Problem:
     """What is to be ordered, in terms of all pieces that can be inp or out layers.
 
     The pairing may be of an anatomy whose last layer is decided. What it leaves out belongs to no
     block, and without fused log-odds no pair but the matched ones is considered.
     """
-    bank = mlp_bank(pile, anatomy, activation)
+    bank = mlp_bank(pile, anatomy, activation, form)
     grouped, evidence = pairing.grouped(pile), pairing.evidence(pile, bank)
     last, regrouped = last_layer(pile, pairing.last), pairing.regrouped()
     return Problem(bank, last, grouped, evidence, records, regrouped=regrouped)

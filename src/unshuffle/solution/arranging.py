@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.forms import RESIDUAL, form_of
 from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.auto import advance, begin
@@ -240,6 +241,7 @@ def conclude(
         outcome = _outcome(found, ending)
     last = alternatives.last_of(arrangement)
     applied = [name for block in trace.names(arrangement) for name in block]
+    mlp = network.blocks if isinstance(network.blocks, MlpStack) else None
     return Solution(
         outcome=outcome,
         arrangement=arrangement,
@@ -248,7 +250,8 @@ def conclude(
         max_abs_error=found.max_abs_error,
         rows=found.rows,
         sha256=answer_hash(applied if last is None else [*applied, last]),
-        activation=network.blocks.activation.name if isinstance(network.blocks, MlpStack) else "",
+        activation="" if mlp is None else mlp.activation.name,
+        form=(RESIDUAL if mlp is None else form_of(mlp)).formula,
         pairing=alternatives.pairing,
         certificate=found.certificate,
         explanation=found.explanation,

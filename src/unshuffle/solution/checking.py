@@ -9,6 +9,8 @@ import numpy as np
 from unshuffle.blocks.activations import RELU
 from unshuffle.blocks.assembly import build_network
 from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.forms import FORMULAS, formed
+from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.network import Network
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import AnswerError, UsageError
@@ -27,11 +29,15 @@ from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
+from unshuffle.proof.effort import EFFORT
 from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.verification import Verification, require_predictions
 from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import certified
 from unshuffle.solution.options import Options
+
+# Part of the predictions' variance below which the usual form of block is taken to fit.
+NEAR = 0.01
 
 
 def verify(
@@ -90,10 +96,9 @@ def _verified(
     check_answer(pile, anatomy, order)
     known = require_predictions(records).distinct()
     with single_threaded_blas():  # rows are predicted in parallel, the same on any machine
-        if activation is None:
-            network = build_network(pile, order, RELU)
-            activation = fitting_activation(network, known).name
         options = Options(activation=activation)
+        if activation is None:
+            options = _fitting(build_network(pile, order, RELU), known)
         last = pile.index[order[-1]]
         alternatives = Problems(pile, known, options, anatomy=anatomy.with_last(last))
         positions = [pile.index[name] for name in order[:-1]]
@@ -157,3 +162,18 @@ def arranged(pile: Pile, kind: Kind, like: Arrangement, named: Sequence[PieceId]
             )
         found[place, role] = pile.index[name]
     return found
+
+
+def _fitting(network: MlpNetwork, known: Records) -> Options:
+    """The activation and the form of block that fit best; the usual one where it fits at all."""
+    some = known.thinned(EFFORT.activation)
+    found: list[tuple[float, Options]] = []
+    for form in FORMULAS.values():
+        each = formed(network, form.formula)
+        fitting = fitting_activation(each, known)
+        blocks = replace(each.blocks, activation=fitting)
+        error = MlpNetwork(blocks, each.last).error(some.inputs, some.predictions)
+        found.append((error, Options(activation=fitting.name, form=form)))
+        if error < NEAR * known.variance:
+            break
+    return min(found, key=lambda one: one[0])[1]

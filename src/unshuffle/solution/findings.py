@@ -39,6 +39,7 @@ class Findings:
     # What each input column has to be multiplied by, and what then added; empty where nothing.
     scale: tuple[float, ...] = ()
     shift: tuple[float, ...] = ()
+    factor: float = 1.0  # What each block's step was multiplied by; no piece holds it.
     # For each input the record's column that holds it, from 0; empty where they are in sequence.
     columns: tuple[int, ...] = ()
 

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from unshuffle.blocks.activations import ACTIVATIONS, RELU, Activation, find_activation
+from unshuffle.blocks.forms import RESIDUAL, Form
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import encode
 from unshuffle.grouping.pairs import FUSED
@@ -24,7 +25,7 @@ _MAY_LACK = ("signal", "activation")  # what has a default that depends on the s
 class Options:
     """How an arrangement is searched for; what each option means stands at `unshuffle.solve`.
 
-    A UsageError refuses values that cannot work.
+    Repairs set the last one, the form of the blocks. A UsageError refuses values that cannot work.
     """
 
     strategy: str = "auto"
@@ -40,6 +41,7 @@ class Options:
     parameters: SearchParameters = field(default_factory=SearchParameters)
     classic: ClassicParameters = field(default_factory=ClassicParameters)
     goal: GoalParameters = field(default_factory=GoalParameters)
+    form: Form = RESIDUAL
 
     def __post_init__(self) -> None:
         for name in ("strategy", "signal", "matching", "activation", "placement"):

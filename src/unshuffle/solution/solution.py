@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from unshuffle.blocks.activations import EXPECTED, is_activation
+from unshuffle.blocks.forms import FORMULAS, RESIDUAL
 from unshuffle.blocks.network import Network
 from unshuffle.blocks.work import passes
 from unshuffle.errors import UsageError
@@ -57,6 +58,8 @@ class Solution:
         Every step of the search.
     network
         The assembled network, which predicts with NumPy.
+    form
+        What a block computes with its two layers; says nothing of blocks that a blueprint gave.
     biases
         Of each weight whose bias was a piece of its own, by id, the id of that bias.
     explanation
@@ -104,6 +107,9 @@ class Solution:
     seconds: Annotated[Mapping[Word, float], Expected("with total", lambda held: "total" in held)]
     trace: Annotated[Trace, BESIDE]
     network: Annotated[Network, BESIDE]
+    form: Annotated[str, Expected("one of " + ", ".join(FORMULAS), FORMULAS.__contains__)] = (
+        RESIDUAL.formula
+    )
     biases: Mapping[PieceId, PieceId] = field(default_factory=dict)
     explanation: Explanation | None = None
     cut: Cut | None = None

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.activations import EXPECTED, find_activation, is_activation
 from unshuffle.blocks.bank import Slots
+from unshuffle.blocks.forms import formed
 from unshuffle.blocks.kept import kept_network, within
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import FileError, UsageError
@@ -163,6 +164,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     else:
         pairing = _read_pairing(folder, pairing, ids)
         network = read_network(folder / NETWORK, find_activation(fields["activation"]))
+        network = formed(network, fields["form"])
     solution = Solution(
         **fields,
         arrangement=np.array(blocks, np.intp),

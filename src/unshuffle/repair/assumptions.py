@@ -1,0 +1,72 @@
+"""What may be wrong with the assumptions of a search that has not reproduced its record."""
+
+from dataclasses import dataclass
+
+from unshuffle.proof.outcome import Outcome
+from unshuffle.repair.case import Case
+from unshuffle.repair.repair import far_from, needs_predictions
+from unshuffle.solution.solution import Solution
+
+
+@dataclass(frozen=True)
+class AssumptionParameters:
+    """Numbers that say what is named."""
+
+    helpful: float = 0.9  # Part of the error that a search with another assumption leaves at most.
+    nothing: float = 0.9  # Share of the variance from which on a search explains next to nothing.
+    equations: int = 256  # Predictions below which more rows help a search.
+
+
+STANDARD = AssumptionParameters()
+
+# What leaves a search with nothing, since no block then adds to a stream that goes through.
+OTHER_STREAMS = "blocks have no skip connection", "the activation comes behind the sum"
+
+# What may be otherwise, by what is known of how often it is; some of it is tried, in these words.
+POSSIBLE = (
+    "the activation is another one",
+    "the network read the inputs scaled and shifted",
+    "the input columns are in another sequence",
+    "the predictions were scaled and shifted behind the last layer",
+    "a softmax or a sigmoid came behind the last layer",
+    "blocks have norms, gates or scales, which --model serves",
+    "what each block adds is multiplied by one factor",
+    *OTHER_STREAMS,
+)
+
+
+def may_be_wrong(case: Case, solution: Solution) -> str | None:
+    """What may be otherwise, in a sentence: what searches have shown first, then the likeliest.
+
+    None where the time ended while the search was near its record, or there was none of this kind.
+    """
+    near = solution.mse <= far_from(case.records)
+    if needs_predictions(case) or (near and solution.outcome is Outcome.BUDGET_SPENT):
+        return None
+    variance = case.records.variance
+    share = solution.mse / variance if variance else 1.0
+    tried = sorted(case.left.items(), key=lambda each: each[1])
+    helpful = {name for name, left in tried if left < STANDARD.helpful * min(share, 1.0)}
+    named = [
+        f"{name} ({100 * left:.2g} % is left of it then)" for name, left in tried if name in helpful
+    ]
+    if without := sum(piece.detached for piece in case.pile) - len(case.pile.biases):
+        named.append(f"the {without} layers without a bias had one")
+    if share > STANDARD.nothing:
+        named = [*OTHER_STREAMS, *named]
+    named += [name for name in POSSIBLE if name not in case.left and name not in named]
+    vain = [name for name, _ in tried if name not in helpful and name.startswith("blocks are ")]
+    text = (
+        f"{100 * share:.3g} % of the predictions' variance is unexplained; what may be otherwise, "
+        f"the likeliest first: {'; '.join(named)}"
+    )
+    forms = ", ".join(name.removeprefix("blocks are ") for name in vain)
+    return text + (f" (short searches came no nearer with {forms})" if vain else "") + _more(case)
+
+
+def _more(case: Case) -> str:
+    """Whether more rows or another seed may help, where they may."""
+    few = case.records.predicted().predictions.size < STANDARD.equations
+    many = len(case.pile) // 2 > case.options.parameters.few_blocks
+    advice = ["more rows"] * few + ["another seed"] * many
+    return f"; {' or '.join(advice)} may help too" if advice else ""

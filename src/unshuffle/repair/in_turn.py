@@ -1,0 +1,132 @@
+"""What stands between pieces and record is fitted, and the order searched for, in turn."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from unshuffle.blocks.mlp import MlpNetwork, as_mlp
+from unshuffle.ordering.search import InVain, Steps
+from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.records import Records
+from unshuffle.proof.outcome import SETTLED, Outcome
+from unshuffle.proof.verification import Explanation
+from unshuffle.repair.case import Case
+from unshuffle.repair.repair import Looks, far_from, hard_work, is_far
+from unshuffle.solution.arranging import Searching, Start, arrange
+from unshuffle.solution.options import Options
+from unshuffle.solution.solution import Solution
+
+CUT_OFF = (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class TurnParameters:
+    """Numbers that steer searching and fitting in turn. Work is counted in rows of all steps."""
+
+    rounds: int = 6  # Rounds of searching for the order and fitting in turn.
+    steps: int = 120  # Steps of a search between two fits.
+    work: int = 512  # Work for each block after which a search that is still far is left.
+    least_work: int = 2048  # The same in all, at least.
+    near: float = 8.0  # How many times as much work one that is near may do.
+    helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
+    early: float = 0.25  # Part of what a hard record takes, from which on assumptions are tried.
+
+
+STANDARD = TurnParameters()
+
+
+class Distortion(Protocol):
+    """What may stand between the pieces and a record: it is undone before the order is sought."""
+
+    @property
+    def assumption(self) -> str:
+        """What is wrong where this is right, in a sentence without a full stop."""
+
+    @property
+    def patience(self) -> float:
+        """How much more work than usual its search may take, as where something speaks for it."""
+
+    def undone(self, case: Case) -> tuple[Records, Options]:
+        """The record, and how it is searched, without it."""
+
+    def fitted(self, network: MlpNetwork, case: Case) -> "Distortion | None":
+        """The same, fitted to what a search has found; None where there is nothing to fit."""
+
+    def told(self, solution: Solution) -> Solution:
+        """A solution that reproduces what was undone, with what that was."""
+
+
+def arrange_on(
+    pile: Pile,
+    records: Records,
+    options: Options,
+    steps: int,
+    before: Solution | None = None,
+    *,
+    work: float = np.inf,
+) -> Solution:
+    """Search a few steps, from where an earlier search ended unless that was of other pieces.
+
+    It is left where it has done so much work and is still far, or a few times as much.
+    """
+    start = None
+    if before and before.trace.ids == pile.ids and 2 * len(before.arrangement) + 1 == len(pile):
+        # A search adds to the trace that it begins with; the one that was found stays as it is.
+        start = Start(before.arrangement, deepcopy(before.trace))
+    done = 0 if start is None else len(start.trace)
+    stops = (
+        Steps(steps, before=done),
+        InVain(work, far_from(records), 0, done),
+        InVain(STANDARD.near * work, 0.0, 0, done),
+    )
+    return arrange(pile, records, options, start=start, stops=stops)
+
+
+def solved_without(
+    case: Case, distortion: Distortion, by: TurnParameters = STANDARD
+) -> Solution | None:
+    """A solution of what is left once a distortion is undone, which is fitted in turn.
+
+    None where the record is not reproduced so. What was left is noted in the case.
+    """
+    solution, error = None, np.inf
+    work = distortion.patience * max(by.least_work, by.work * (len(case.pile) // 2))
+    for _ in range(by.rounds):
+        if case.options.clock.out:
+            return None
+        records, options = distortion.undone(case)
+        solution = arrange_on(case.pile, records, options, by.steps, solution, work=work)
+        share = solution.mse / records.variance
+        case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
+        if _is_believed(solution):
+            return distortion.told(solution)
+        fitted = distortion.fitted(as_mlp(solution.network), case)
+        if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
+            return None
+        error, distortion = share, fitted
+    return None
+
+
+def _is_believed(solution: Solution) -> bool:
+    """Whether a record is reproduced; but for noise, which numbers are fitted to, is no proof."""
+    return solution.outcome in SETTLED and solution.explanation is not Explanation.NOISE
+
+
+def tried_early(
+    run: Callable[[Case, Solution | None], Solution | None],
+    case: Case,
+    searching: Searching,
+    *,
+    far: bool = True,
+) -> Looks:
+    """Look once at a search in vain, before it has done all that a hard record may take.
+
+    That is far from its record, unless not only far ones are looked at.
+    """
+    early = STANDARD.early * hard_work(searching)
+    while searching.work < early or (far and not is_far(searching)):
+        yield None
+    yield lambda: run(case, None)

@@ -1,0 +1,165 @@
+"""Records in other units than those of the network.
+
+The inputs may be raw while the network read them standardised, or scaled to the range from 0 to 1;
+the predictions may have been scaled back to the units of a target, or be those of a sigmoid behind
+the last layer. It is undone as well as the record alone tells, and fitted to what searches find.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.records import Records
+from unshuffle.proof.outcome import Outcome
+from unshuffle.repair.case import Case
+from unshuffle.repair.in_turn import Distortion, solved_without, tried_early
+from unshuffle.repair.repair import UNSOLVED, Repair, needs_predictions
+from unshuffle.repair.scaled_inputs import SCALED, Scaling, fit_scaling
+from unshuffle.solution.findings import Findings
+from unshuffle.solution.options import Options
+from unshuffle.solution.solution import Solution
+
+
+@dataclass(frozen=True)
+class UnitParameters:
+    """Numbers that say which units are tried.
+
+    Parameters
+    ----------
+    alike
+        Part of their spread by which inputs may miss being standardised, or from 0 to 1, and are
+        taken to be so.
+    saturated
+        Logit from which on a sigmoid has lost too many digits for it to be compared.
+    """
+
+    alike: float = 0.05
+    saturated: float = 4.0
+
+
+STANDARD = UnitParameters()
+
+
+@dataclass(frozen=True, eq=False)
+class RawInputs:
+    """Inputs that were scaled and shifted before the network read them."""
+
+    patience = 1.0
+    assumption = "the network read the inputs scaled and shifted"
+    scaling: Scaling
+
+    def undone(self, case: Case) -> tuple[Records, Options]:
+        """The record with the inputs that the network read."""
+        return self.scaling.applied(case.records), case.options
+
+    def fitted(self, network: MlpNetwork, case: Case) -> "RawInputs | None":
+        """The scales and shifts with which a network errs least."""
+        known, clock = case.records.predicted(), case.options.clock
+        scaling = fit_scaling(network, known, clock, begun=self.scaling)
+        return None if scaling is None else RawInputs(scaling)
+
+    def told(self, solution: Solution) -> Solution:
+        """The solution with its scales; fitted numbers leave it approximate."""
+        scale, shift = (tuple(each.tolist()) for each in (self.scaling.scale, self.scaling.shift))
+        findings = Findings(notes=(SCALED,), scale=scale, shift=shift)
+        return solution.ended(Outcome.APPROXIMATE, findings)
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledPredictions:
+    """Predictions that were multiplied by a scale and shifted, output by output."""
+
+    patience = 1.0
+    assumption = "the predictions were scaled and shifted behind the last layer"
+    scale: Floats
+    shift: Floats
+
+    def undone(self, case: Case) -> tuple[Records, Options]:
+        """The record with the predictions of the last layer."""
+        predictions = (case.records.predictions.astype(np.float64) - self.shift) / self.scale
+        return replace(case.records, predictions=predictions), case.options
+
+    def fitted(self, network: MlpNetwork, case: Case) -> "ScaledPredictions":
+        """Scales and shifts by the regression of the record on what a network predicts."""
+        known = case.records.predicted()
+        own = network.astype(np.float64).predict(known.inputs)
+        scale, shift = np.ones(own.shape[1]), np.zeros(own.shape[1])
+        for output, (x, y) in enumerate(zip(own.T, known.predictions.T, strict=True)):
+            design = np.column_stack([x, np.ones(len(x))])
+            scale[output], shift[output] = np.linalg.lstsq(design, y.astype(np.float64))[0]
+        return ScaledPredictions(np.where(scale == 0, 1.0, scale), shift)
+
+    def told(self, solution: Solution) -> Solution:
+        """The solution with its scales; fitted numbers leave it approximate."""
+        numbers = "; ".join(
+            f"{scale:.7g} × prediction {shift:+.7g}"
+            for scale, shift in zip(self.scale.tolist(), self.shift.tolist(), strict=True)
+        )
+        note = (
+            f"the predictions of the record are those of the network in other units: {numbers}, "
+            "fitted to the record, reproduces all rows to rounding; errors are in the network's "
+            "units"
+        )
+        return solution.ended(Outcome.APPROXIMATE, Findings(notes=(note,)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sigmoid:
+    """Predictions behind a sigmoid."""
+
+    patience = 16.0
+    assumption = "a sigmoid came behind the last layer"
+
+    def undone(self, case: Case) -> tuple[Records, Options]:
+        """The record with the logits, but for those that have lost too many digits."""
+        p = case.records.predictions.astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logits = np.log(p / (1 - p))
+        logits[~(np.abs(logits) < STANDARD.saturated)] = np.nan
+        return replace(
+            case.records, predictions=logits.astype(case.records.predictions.dtype)
+        ), case.options
+
+    def fitted(self, network: MlpNetwork, case: Case) -> None:
+        """There is nothing to fit."""
+
+    def told(self, solution: Solution) -> Solution:
+        """The solution, which reproduces logits."""
+        note = (
+            f"a sigmoid came behind the last layer: the logits of the {solution.rows} predictions "
+            "that it has not pressed too close to 0 or 1 are reproduced, and errors are theirs"
+        )
+        return solution.ended(Outcome.APPROXIMATE).noted(note)
+
+
+def _run(case: Case, _: Solution | None) -> Solution | None:
+    """Undo each change of units in turn; None where none of them leads to the record."""
+    tried = (solved_without(case, each) for each in _candidates(case))
+    return next((found for found in tried if found is not None), None)
+
+
+def _candidates(case: Case) -> Iterator[Distortion]:
+    known, by = case.records.predicted(), STANDARD
+    y = known.predictions.astype(np.float64)
+    if (y > 0).all() and (y < 1).all():
+        yield Sigmoid()
+    x = known.inputs.astype(np.float64)
+    low, size = x.min(axis=0), np.ptp(x, axis=0)
+    for middle, width in ((x.mean(axis=0), x.std(axis=0)), (low, size)):
+        spread = np.where(width > 0, width, 1.0)
+        scale, shift = 1 / spread, -middle / spread
+        if max(np.abs(scale - 1).max(), np.abs(shift).max()) > by.alike:
+            yield RawInputs(Scaling(scale, shift))
+    yield ScaledPredictions(y.std(axis=0), y.mean(axis=0))
+
+
+OTHER_UNITS = Repair(
+    "other units",
+    suspects=lambda _, solution: 0.5 * (solution is not None and solution.outcome in UNSOLVED),
+    run=_run,
+    requires=needs_predictions,
+    looks=lambda case, searching: tried_early(_run, case, searching),
+)

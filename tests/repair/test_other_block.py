@@ -1,0 +1,86 @@
+"""Blocks of another form, or with a factor that no piece holds, are found and said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unshuffle import Outcome, Records, read_solution, solve, verify, write_solution
+from unshuffle.blocks.forms import FORMS, RESIDUAL, formed
+from unshuffle.ordering.search import Steps
+from unshuffle.pieces.clock import Clock
+from unshuffle.repair.case import Case
+from unshuffle.repair.other_block import Factor
+from unshuffle.solution.arranging import Searching
+from unshuffle.solution.options import Options
+
+SHAPE = {"blocks": 4, "width": 8, "hidden": 12, "coupling": 0.3}
+
+
+def scaled(network, factor):
+    """The network with a factor on what each block adds."""
+    blocks = network.blocks
+    out, bias = (np.float32(factor) * each for each in blocks.out)
+    return replace(network, blocks=replace(blocks, out_weight=out, out_bias=bias))
+
+
+@pytest.mark.parametrize("form", [FORMS[0], FORMS[4]], ids=lambda form: form.formula)
+def test_another_form_of_block_is_found(dropped, form, tmp_path):
+    case = dropped(**SHAPE, rows=400)
+    network = formed(case.network, form.formula)
+    records = Records(case.records.inputs, network.predict(case.records.inputs))
+    solution = solve(case.pile, records)
+    assert solution.exact
+    assert (solution.form, solution.permutation) == (form.formula, case.permutation)
+    assert form.formula in solution.findings.notes[0]
+    assert verify(case.pile, records, solution.answer).outcome is Outcome.EXACT
+    write_solution(solution, tmp_path / "kept")
+    kept = read_solution(tmp_path / "kept")
+    assert kept.form == form.formula
+    inputs = records.inputs[:5]
+    np.testing.assert_array_equal(kept.network.predict(inputs), solution.network.predict(inputs))
+
+
+def test_blocks_that_fit_are_of_the_usual_form(dropped):
+    case = dropped(**SHAPE, rows=100)
+    assert solve(case.pile, case.records).form == RESIDUAL.formula
+
+
+def test_a_factor_is_fitted_to_the_true_arrangement(dropped):
+    case = dropped(**SHAPE, rows=200)
+    records = Records(case.records.inputs, scaled(case.network, 0.3).predict(case.records.inputs))
+    found = Factor(0.5).fitted(scaled(case.network, 0.5), Case(case.pile, records, Options(), None))
+    assert found.value == 0.3
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.35])
+def test_a_factor_that_no_piece_holds_is_found_with_the_order(dropped, factor, tmp_path):
+    case = dropped(**SHAPE, rows=400)
+    network = scaled(case.network, factor)
+    records = Records(case.records.inputs, network.predict(case.records.inputs))
+    solution = solve(case.pile, records)
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.permutation == case.permutation
+    assert solution.findings.factor == pytest.approx(factor, rel=1e-6)
+    assert f"multiplied by {factor}" in solution.findings.notes[0]
+    # The network that is handed back has the factor in its layers.
+    np.testing.assert_allclose(
+        solution.network.predict(records.inputs), records.predictions, atol=1e-4
+    )
+    write_solution(solution, tmp_path / "kept")
+    assert read_solution(tmp_path / "kept").findings == solution.findings
+
+
+def test_what_is_tried_early_waits_until_a_search_is_in_vain(dropped):
+    from unshuffle.repair.in_turn import tried_early
+
+    case = dropped(**SHAPE, rows=100)
+    wrong = Records(case.records.inputs, case.records.predictions[::-1])
+    searching = Searching.of(case.pile, wrong, Options(clock=Clock()))
+    searching.go_on((Steps(1),))
+    whole = Case(case.pile, wrong, Options(), None)
+    assert next(tried_early(lambda *_: "tried", whole, searching))() == "tried"
+    right = Searching.of(case.pile, case.records, Options())
+    right.go_on()
+    assert next(tried_early(lambda *_: "tried", whole, right)) is None
+    assert next(tried_early(lambda *_: "tried", whole, right, far=False))() == "tried"
