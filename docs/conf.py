@@ -44,7 +44,8 @@ html_math_renderer = "mathml"
 default_role = "py:obj"  # docstrings name things in single backticks
 autodoc_member_order = "bysource"
 autodoc_use_type_comments = False
-autodoc_mock_imports = ["torch"]  # imported for its name only, and slowly
+# PyTorch is imported for its names only, and slowly; so is what needs more of it than names.
+autodoc_mock_imports = ["torch", "unshuffle.blocks.torch_module"]
 numpydoc_show_class_members = False
 python_maximum_signature_line_length = 88
 
