@@ -194,7 +194,7 @@ def test_a_record_that_no_arrangement_fits_has_a_status_of_its_own(here, monkeyp
     monkeypatch.setattr("unshuffle.solve", refuted)
     assert main(["solve", str(here / "pieces"), str(here / "record.csv"), "--quiet"]) == 4
     shown = capsys.readouterr().out
-    assert shown.startswith("no arrangement fits  No arrangement of all these pieces")
+    assert shown.startswith("no arrangement fits  In blocks x + out(a(inp(x))) all these pieces")
     assert "noticed             four records were solved" in shown
 
 
