@@ -70,16 +70,20 @@ class Controls:
         return self.solved == self.by.needed
 
     def advance(self, best: Arrangement, budget: int) -> None:
-        """Go on while all work is below a budget; the best arrangement tells the activation."""
-        clock = self.alternatives.options.clock
-        if self._unmade and self.spent < budget:
-            activation = self._activation_of(best)
-            self._running = [self._begun(number, activation) for number in range(self._unmade)]
-            self._unmade = 0
+        """Go on while all work is below a budget; the best arrangement tells the activation.
+
+        Each look begins one control, and another whenever none is under way. To begin one costs
+        seconds, and where the first are hard nothing will be said.
+        """
+        begins, clock = True, self.alternatives.options.clock
         while self.spent < budget and not self.passed and not clock.out:
-            if len(self._running) + self.solved < self.by.needed:
+            if self._unmade + len(self._running) + self.solved < self.by.needed:
                 self._running.clear()
                 return
+            if self._unmade and (begins or not self._running):
+                number = self.by.controls - self._unmade
+                self._running.insert(0, self._begun(number, self._activation_of(best)))
+                self._unmade, begins = self._unmade - 1, False
             bench, states = self._running.pop(0)
             state = next(states, None)
             if state is None:  # it has not been solved, and never will be
