@@ -85,6 +85,9 @@ ARGUMENTS = (
     QUIET,
 )
 
+# Arguments that `solve` has under the same names.
+OPTIONS = ["strategy", "signal", "matching", "activation", "placement", "rows", "permuted_units"]
+
 
 @command(
     *ARGUMENTS,
@@ -185,16 +188,7 @@ def _solutions(
     def solve_one(
         part: "Pile", record: "Records", time_limit: "float | Clock | None"
     ) -> "Solution":
-        options = {
-            "strategy": args.strategy,
-            "signal": args.signal,
-            "matching": args.matching,
-            "activation": args.activation,
-            "placement": args.placement,
-            "rows": args.rows,
-            "permuted_units": args.permuted_units,
-            "blueprint": blueprint,
-        }
+        options = {"blueprint": blueprint, **{name: getattr(args, name) for name in OPTIONS}}
         if args.attempts == 1:
             own = {"seed": args.seed, "on_step": on_step, "checkpoint": kept}
             return unshuffle.solve(part, record, time_limit=time_limit, **options, **own)
