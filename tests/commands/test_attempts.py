@@ -96,5 +96,17 @@ def test_attempts_are_made_by_the_command_line(example, capsys):
         assert main([*command, *more]) == 0
         answers.append(capsys.readouterr().out.splitlines()[-1])
     assert answers[0] == answers[1]
-    assert main([*command, "--attempts", "2", "--checkpoint", "search.npz"]) == 2
-    assert "--checkpoint keeps a single search" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("--attempts 2 --checkpoint search.npz", "--checkpoint keeps a single search"),
+        ("--processes 2", "give --attempts too"),
+        ("--attempts 2 --processes 2 --model net.py:make", "cannot have --model"),
+        ("second.csv --attempts 2", "--attempts is of one record, and there are 2"),
+    ],
+)
+def test_what_attempts_cannot_have_is_refused(capsys, more, told):
+    assert main(["solve", "pieces", "record.csv", *more.split()]) == 2
+    assert told in capsys.readouterr().err

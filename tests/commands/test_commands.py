@@ -356,6 +356,7 @@ def test_a_narrow_terminal_breaks_nothing(here, case):
         (("oracle", "train", "tiny-adm", "--out", "x"), ["did you mean tiny-adam?"]),
         (("lab", "try", "l1-buble"), ["did you mean l1-bubble?"]),
         (("lab", "shwo"), ["did you mean show?"]),
+        (("lab", "list", "--processes", "2"), ["(an option of unshuffle lab run)"]),
         (("assemble", "PIECES", "ANSWER", "--to", "network.onnx"), ["network.onnx", ".npz"]),
         ((), ["COMMAND", "unshuffle --help"]),
         (("solve",), ["PIECES, RECORDS", "unshuffle solve --help"]),

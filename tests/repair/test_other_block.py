@@ -10,7 +10,7 @@ from unshuffle.blocks.forms import FORMS, RESIDUAL, formed
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.clock import Clock
 from unshuffle.repair.case import Case
-from unshuffle.repair.other_block import Factor
+from unshuffle.repair.other_block import OTHER_BLOCK, Factor
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.options import Options
 
@@ -72,15 +72,12 @@ def test_a_factor_that_no_piece_holds_is_found_with_the_order(dropped, factor, t
 
 
 def test_what_is_tried_early_waits_until_a_search_is_in_vain(dropped):
-    from unshuffle.repair.in_turn import tried_early
-
     case = dropped(**SHAPE, rows=100)
     wrong = Records(case.records.inputs, case.records.predictions[::-1])
     searching = Searching.of(case.pile, wrong, Options(clock=Clock()))
     searching.go_on((Steps(1),))
     whole = Case(case.pile, wrong, Options(), None)
-    assert next(tried_early(lambda *_: "tried", whole, searching))() == "tried"
+    assert next(OTHER_BLOCK.looks(whole, searching)) is not None
     right = Searching.of(case.pile, case.records, Options())
     right.go_on()
-    assert next(tried_early(lambda *_: "tried", whole, right)) is None
-    assert next(tried_early(lambda *_: "tried", whole, right, far=False))() == "tried"
+    assert next(OTHER_BLOCK.looks(whole, right)) is None

@@ -11,7 +11,7 @@ import numpy as np
 
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.bank import Mixtures
-from unshuffle.blocks.mlp import INP, OUT, Affine, MlpBank, MlpNetwork, MlpStack, pulled
+from unshuffle.blocks.mlp import INP, Affine, MlpBank, MlpNetwork, MlpStack, pulled
 from unshuffle.pieces.blueprint import Arrangement, Parts
 from unshuffle.pieces.pile import Floats
 
@@ -67,18 +67,16 @@ FORMS = (
 FORMULAS = {form.formula: form for form in (RESIDUAL, *FORMS)}
 
 
-def _norm(x: Floats) -> Floats:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = np.mean(np.square(centred), axis=-1, keepdims=True)
-    normed: Floats = centred / np.sqrt(variance + np.asarray(EPSILON, x.dtype))
-    return normed
-
-
-def _norm_pulled(x: Floats, g: Floats) -> Floats:
+def _norm(x: Floats) -> tuple[Floats, Floats]:
+    """Rows of mean 0 and variance 1, and what they were divided by for it."""
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.mean(np.square(centred), axis=-1, keepdims=True)
     spread = np.sqrt(variance + np.asarray(EPSILON, x.dtype))
-    normed = centred / spread
+    return centred / spread, spread
+
+
+def _norm_pulled(x: Floats, g: Floats) -> Floats:
+    normed, spread = _norm(x)
     along = np.mean(g * normed, axis=-1, keepdims=True)
     pulled: Floats = (g - g.mean(axis=-1, keepdims=True) - normed * along) / spread
     return pulled
@@ -87,7 +85,7 @@ def _norm_pulled(x: Floats, g: Floats) -> Floats:
 def _step(name: str, activation: Activation) -> Step:
     if name == "a":
         return lambda x: activation.apply(x.copy()), lambda x, g: g * activation.derivative(x)
-    return (_norm, _norm_pulled) if name else (lambda x: x, lambda x, g: g)
+    return (lambda x: _norm(x)[0], _norm_pulled) if name else (lambda x: x, lambda x, g: g)
 
 
 def _read(inp: Affine, x: Floats) -> Floats:
@@ -175,15 +173,11 @@ class FormStack(MlpStack):
     def replaced(self, place: int, role: int, others: MlpStack, x: Floats, g: Floats) -> Floats:
         """Projected steps of a block with each other inp, or out, layer; see `Stack.replaced`."""
         self.work.add(2 * len(x) * len(others))
-        own, every = self._block(place), _every(others)
-        inp, out = (every[INP], own.out) if role == INP else (own.inp, every[OUT])
+        own = self._block(place)
+        inp, out = (others.inp, own.out) if role == INP else (own.inp, others.out)
         steps = replace(own, inp=inp, out=out).apply(x[None]) - x
         projected: Floats = np.einsum("ond,knd->nko", g, steps)
         return projected
-
-
-def _every(stack: MlpStack) -> tuple[Affine, Affine]:
-    return stack.inp, stack.out
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,15 +196,16 @@ class FormBank(MlpBank):
 
     def take(self, arrangement: Arrangement) -> FormStack:
         """The blocks of an arrangement in a row."""
-        return self._formed(super().take(arrangement))
+        return _as(self.form, super().take(arrangement))
 
     def mixed(self, arrangement: Arrangement, mixtures: Mixtures) -> FormStack:
         """The blocks of an arrangement, with weighted means of pieces in some roles."""
-        return self._formed(super().mixed(arrangement, mixtures))
+        return _as(self.form, super().mixed(arrangement, mixtures))
 
-    def _formed(self, blocks: MlpStack) -> FormStack:
-        layers = *blocks.inp, *blocks.out, blocks.activation
-        return FormStack(*layers, self.form, work=self.work)
+
+def _as(form: Form, blocks: MlpStack) -> FormStack:
+    """The blocks with another form."""
+    return FormStack(*blocks.inp, *blocks.out, blocks.activation, form, work=blocks.work)
 
 
 def form_of(blocks: MlpStack) -> Form:
@@ -221,7 +216,4 @@ def form_of(blocks: MlpStack) -> Form:
 def formed(network: MlpNetwork, formula: str) -> MlpNetwork:
     """The network with blocks that compute a formula with the same weights."""
     form, blocks = FORMULAS[formula], network.blocks
-    if form == form_of(blocks):
-        return network
-    layers = *blocks.inp, *blocks.out, blocks.activation
-    return MlpNetwork(FormStack(*layers, form, work=blocks.work), network.last)
+    return network if form == form_of(blocks) else MlpNetwork(_as(form, blocks), network.last)

@@ -50,10 +50,18 @@ from unshuffle.errors import RecordError, UsageError
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
-SAMPLE = 3  # rows that the replay is compared with the module on
-AGREEMENT = 1e-3  # largest difference of a replay from the module, over the size of the states
-TURNED = 1.25  # factor on the weights of blocks, to see what follows from them
-CHUNK = 1 << 20  # numbers of states that derivatives are computed of at a time
+
+@dataclass(frozen=True)
+class ReplayParameters:
+    """Numbers that steer a replay, and say when it is one."""
+
+    sample: int = 3  # Rows that the replay is compared with the module on.
+    agreement: float = 1e-3  # Largest difference from the module, over the size of the states.
+    turned: float = 1.25  # Factor on the weights of blocks, to see what follows from them.
+    chunk: int = 1 << 20  # Numbers of states that derivatives are computed of at a time.
+
+
+STANDARD = ReplayParameters()
 
 
 class CapturedError(Exception):
@@ -95,7 +103,7 @@ class Replay:
                 f"{self.records.name} has no rows, but the module is run on some to see how its "
                 "blocks are called; give it at least one row of inputs"
             )
-        self.inputs = self.records.inputs[np.arange(SAMPLE) % len(self.records)]
+        self.inputs = self.records.inputs[np.arange(STANDARD.sample) % len(self.records)]
         with torch.no_grad():
             self._capture()
 
@@ -178,7 +186,7 @@ class Replay:
     def _turned(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
         """The module's tensors with other weights in all blocks."""
         return {
-            f"{name}.{key}": values * TURNED
+            f"{name}.{key}": values * STANDARD.turned
             for name in names
             for key, values in real_tensors(self.module.get_submodule(name)).items()
         }
@@ -419,7 +427,7 @@ class Replay:
         The outputs are run as rows of one batch.
         """
         found = np.empty((len(g), len(states), self.live), str(self.dtype).removeprefix("torch."))
-        size = max(1, CHUNK // states.numel())
+        size = max(1, STANDARD.chunk // states.numel())
         for start in range(0, len(g), size):
             part = g[start : start + size]
             with torch.enable_grad():
@@ -651,4 +659,4 @@ def torch_dtype(dtype: np.typing.DTypeLike) -> torch.dtype:
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors of one shape agree, beside the size of the second."""
     size = float(other.abs().max()) if other.numel() else 0.0
-    return bool((one - other).abs().max() <= AGREEMENT * size)
+    return bool((one - other).abs().max() <= STANDARD.agreement * size)

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -91,20 +91,25 @@ class _Parser(argparse.ArgumentParser):
         wrong = re.search(r"(?:invalid choice: '|unrecognized arguments: )([\w-]+)'?", message)
         if wrong is not None:
             listed = re.findall(r"'([\w-]+)'", message[wrong.end() :])
-            message = message.replace(
-                wrong[0], f"{wrong[0]}{hint(wrong[1], listed or [*_options(self)])}", 1
+            options = _options(self)
+            meant = (
+                f" (an option of {options[wrong[1]]})"
+                if wrong[1] in options
+                else hint(wrong[1], listed or options)
             )
+            message = message.replace(wrong[0], wrong[0] + meant, 1)
         text = message if message.isprintable() else repr(message)
         self.exit(MISTAKE, f"unshuffle: {text}; see {self.prog} --help\n")
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """Names of all options, those of the commands that know theirs included."""
-    yield from parser._option_string_actions
+def _options(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Names of all options, those of the commands that know theirs included, and who has them."""
+    options = dict.fromkeys(parser._option_string_actions, parser.prog)
     for action in parser._actions:
         if isinstance(action.choices, dict):
             for command in action.choices.values():
-                yield from _options(command)
+                options = _options(command) | options
+    return options
 
 
 def build_parser(words: Collection[str] | None = None) -> argparse.ArgumentParser:

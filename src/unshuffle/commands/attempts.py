@@ -106,7 +106,6 @@ def _first(results: Results[Solution], count: int) -> Solution:
             for solution in _from_the_first(done):
                 if solution.outcome in SETTLED or solution.outcome is Outcome.INTERRUPTED:
                     return solution
-    assert len(done) == count
     in_sequence = [done[at] for at in range(count)]
     return min(in_sequence, key=lambda one: inf if isnan(one.mse) else one.mse)
 

@@ -270,7 +270,7 @@ def show(args: argparse.Namespace) -> int:
     OWN,
     examples=(
         "lab compare trace ratio --ledger lab.sqlite --metric pairs_right",
-        "lab compare auto classic --ledger ledger.jsonl --metric passes --picture passes.png",
+        "lab compare auto --ledger l.jsonl --metric passes --picture p.png",
     ),
 )
 def compare(args: argparse.Namespace) -> int:

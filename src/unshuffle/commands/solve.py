@@ -85,6 +85,9 @@ ARGUMENTS = (
     QUIET,
 )
 
+# Arguments that `solve` has under the same names.
+OPTIONS = ["strategy", "signal", "matching", "activation", "placement", "rows", "permuted_units"]
+
 
 @command(
     *ARGUMENTS,
@@ -161,6 +164,8 @@ def _check_attempts(args: argparse.Namespace) -> None:
     if args.attempts > 1 and args.checkpoint is not None:
         raise UsageError("--checkpoint keeps a single search; leave it or --attempts out")
     elsewhere = args.processes > 1 or args.scheduler is not None
+    if elsewhere and args.attempts == 1:
+        raise UsageError("--processes and --scheduler share out attempts; give --attempts too")
     if elsewhere and args.model is not None:
         raise UsageError(
             "attempts in other processes cannot have --model, whose code runs in this one; leave "
@@ -183,30 +188,22 @@ def _solutions(
     def solve_one(
         part: "Pile", record: "Records", time_limit: "float | Clock | None"
     ) -> "Solution":
-        options = {
-            "strategy": args.strategy,
-            "signal": args.signal,
-            "matching": args.matching,
-            "activation": args.activation,
-            "placement": args.placement,
-            "rows": args.rows,
-            "permuted_units": args.permuted_units,
-            "blueprint": blueprint,
-        }
+        options = {"blueprint": blueprint, **{name: getattr(args, name) for name in OPTIONS}}
         if args.attempts == 1:
             own = {"seed": args.seed, "on_step": on_step, "checkpoint": kept}
             return unshuffle.solve(part, record, time_limit=time_limit, **options, **own)
         from unshuffle.commands.attempts import solve_attempts
 
-        return solve_attempts(
-            part,
-            record,
-            [{"seed": args.seed + number} for number in range(args.attempts)],
-            processes=args.processes,
-            scheduler=args.scheduler,
-            time_limit=args.time_limit if time_limit is clock else time_limit,
-            **options,
-        )
+        with clock.phase("attempts"):
+            return solve_attempts(
+                part,
+                record,
+                [{"seed": args.seed + number} for number in range(args.attempts)],
+                processes=args.processes,
+                scheduler=args.scheduler,
+                time_limit=args.time_limit,
+                **options,
+            )
 
     if len(records) == 1:
         return (solve_one(pile, records[0], clock),)
@@ -272,8 +269,8 @@ def _stopped_once() -> Iterator[list[int]]:
 
 def _check_writable(args: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be kept."""
-    for option in ("checkpoint", "report", "model"):
-        if len(args.records) > 1 and getattr(args, option) is not None:
+    for option in ("attempts", "checkpoint", "report", "model"):
+        if len(args.records) > 1 and getattr(args, option) not in (None, 1):
             raise UsageError(
                 f"--{option} is of one record, and there are {len(args.records)}; leave it out, or "
                 "solve one by one"

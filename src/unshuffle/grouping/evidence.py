@@ -89,10 +89,6 @@ class Evidence:
         blocks[:, :, roles] = arrangement[None, :, sources]
         return self.of(blocks)
 
-    def touches(self, role: int) -> bool:
-        """Whether anything is known about the pieces in a role."""
-        return any(role in (edge.first, edge.second) for edge in self.edges)
-
     @property
     def decided(self) -> bool:
         """Whether each piece has but one partner that is not ruled out."""

@@ -21,11 +21,20 @@ from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Parts
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 
-MOST_ROWS = 256  # rows, spread over the record, whose statistics are compared
-MOST_COMBINED = 1  # roles of which all pieces are tried; of more, what was grouped together
 TINY = 1e-30
 
 Kept = Mapping[str, Floats]  # statistics by the name of their tensor
+
+
+@dataclass(frozen=True)
+class LocalRecordParameters:
+    """Numbers that steer comparisons of statistics."""
+
+    rows: int = 256  # Rows, spread over the record, whose statistics are compared.
+    combined: int = 1  # Roles of which all pieces are tried; of more, what was grouped together.
+
+
+STANDARD = LocalRecordParameters()
 
 
 def settled_arrangements(problem: Problem, clock: Clock) -> list[Arrangement]:
@@ -36,7 +45,7 @@ def settled_arrangements(problem: Problem, clock: Clock) -> list[Arrangement]:
     bank = problem.bank
     if not isinstance(bank, Settling) or len(problem.grouped) < 2 or not bank.keeping:
         return []
-    rows = problem.records.thinned(MOST_ROWS)
+    rows = problem.records.thinned(STANDARD.rows)
     with np.errstate(over="ignore", invalid="ignore"):
         made = _Settling(problem, bank, clock).run(problem.ends.enter(rows.inputs))
     return [] if made is None else [made]
@@ -162,7 +171,7 @@ class _Settling:
 
     def _choices(self, block: Parts, roles: Sequence[int]) -> Iterator[Parts]:
         """A block with free pieces in some roles: all of them, or those that were grouped."""
-        if len(roles) <= MOST_COMBINED:
+        if len(roles) <= STANDARD.combined:
             combined = [*product(*(self._free(role, block) for role in roles))]
         else:
             left = self.free - {*block.tolist()}

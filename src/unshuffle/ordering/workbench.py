@@ -64,8 +64,8 @@ class Workbench:
         self._done: dict[tuple[int, int, bytes], bool] = {}
 
     def problem(self, alternative: int) -> Problem:
-        """The problem of a number."""
-        assert self.has(alternative)
+        """The problem of a number, which is there."""
+        self.has(alternative)  # and made by that
         return self._made[alternative]
 
     def has(self, alternative: int) -> bool:

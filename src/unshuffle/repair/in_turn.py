@@ -1,6 +1,6 @@
 """What stands between pieces and record is fitted, and the order searched for, in turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,15 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
-from unshuffle.repair.repair import Looks, far_from, hard_work, is_far
+from unshuffle.repair.repair import (
+    UNSOLVED,
+    Looks,
+    Repair,
+    far_from,
+    hard_work,
+    is_far,
+    needs_predictions,
+)
 from unshuffle.solution.arranging import Searching, Start, arrange
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -115,18 +123,26 @@ def _is_believed(solution: Solution) -> bool:
     return solution.outcome in SETTLED and solution.explanation is not Explanation.NOISE
 
 
-def tried_early(
-    run: Callable[[Case, Solution | None], Solution | None],
-    case: Case,
-    searching: Searching,
-    *,
-    far: bool = True,
-) -> Looks:
-    """Look once at a search in vain, before it has done all that a hard record may take.
+def repair_by(
+    name: str, suspicion: float, candidates: Callable[[Case], Iterable[Distortion]]
+) -> Repair:
+    """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
-    That is far from its record, unless not only far ones are looked at.
+    It looks once at a search that is far from its record, before that has done all that a hard
+    record may take.
     """
-    early = STANDARD.early * hard_work(searching)
-    while searching.work < early or (far and not is_far(searching)):
-        yield None
-    yield lambda: run(case, None)
+
+    def run(case: Case, _: Solution | None) -> Solution | None:
+        tried = (solved_without(case, each) for each in candidates(case))
+        return next((found for found in tried if found is not None), None)
+
+    def looks(case: Case, searching: Searching) -> Looks:
+        early = STANDARD.early * hard_work(searching)
+        while searching.work < early or not is_far(searching):
+            yield None
+        yield lambda: run(case, None)
+
+    def suspects(_: Case, solution: Solution | None) -> float:
+        return suspicion * (solution is not None and solution.outcome in UNSOLVED)
+
+    return Repair(name, suspects, run, needs_predictions, looks)

@@ -16,9 +16,8 @@ from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import solved_without, tried_early
+from unshuffle.repair.in_turn import repair_by
 from unshuffle.repair.least_squares import Linearized, fit
-from unshuffle.repair.repair import UNSOLVED, Repair, needs_predictions
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -116,22 +115,10 @@ def _rounded(value: float) -> float:
     return next((one for one in each if abs(one - value) <= STANDARD.close * abs(value)), value)
 
 
-def _run(case: Case, _: Solution | None) -> Solution | None:
-    """Search with each other block in turn; None where none reproduces the record."""
-    tried = (solved_without(case, each) for each in _candidates())
-    return next((found for found in tried if found is not None), None)
-
-
-def _candidates() -> Iterator[OtherForm | Factor]:
+def _candidates(_: Case) -> Iterator[OtherForm | Factor]:
     yield Factor(STANDARD.factors[0])
     yield from map(OtherForm, FORMS)
     yield from map(Factor, STANDARD.factors[1:])
 
 
-OTHER_BLOCK = Repair(
-    "another form of block",
-    suspects=lambda _, solution: 0.4 * (solution is not None and solution.outcome in UNSOLVED),
-    run=_run,
-    requires=needs_predictions,
-    looks=lambda case, searching: tried_early(_run, case, searching),
-)
+OTHER_BLOCK = repair_by("another form of block", 0.4, _candidates)

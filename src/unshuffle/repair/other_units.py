@@ -15,9 +15,8 @@ from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import Distortion, solved_without, tried_early
-from unshuffle.repair.repair import UNSOLVED, Repair, needs_predictions
-from unshuffle.repair.scaled_inputs import SCALED, Scaling, fit_scaling
+from unshuffle.repair.in_turn import Distortion, repair_by
+from unshuffle.repair.scaled_inputs import Scaling
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -41,31 +40,6 @@ class UnitParameters:
 
 
 STANDARD = UnitParameters()
-
-
-@dataclass(frozen=True, eq=False)
-class RawInputs:
-    """Inputs that were scaled and shifted before the network read them."""
-
-    patience = 1.0
-    assumption = "the network read the inputs scaled and shifted"
-    scaling: Scaling
-
-    def undone(self, case: Case) -> tuple[Records, Options]:
-        """The record with the inputs that the network read."""
-        return self.scaling.applied(case.records), case.options
-
-    def fitted(self, network: MlpNetwork, case: Case) -> "RawInputs | None":
-        """The scales and shifts with which a network errs least."""
-        known, clock = case.records.predicted(), case.options.clock
-        scaling = fit_scaling(network, known, clock, begun=self.scaling)
-        return None if scaling is None else RawInputs(scaling)
-
-    def told(self, solution: Solution) -> Solution:
-        """The solution with its scales; fitted numbers leave it approximate."""
-        scale, shift = (tuple(each.tolist()) for each in (self.scaling.scale, self.scaling.shift))
-        findings = Findings(notes=(SCALED,), scale=scale, shift=shift)
-        return solution.ended(Outcome.APPROXIMATE, findings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +109,6 @@ class Sigmoid:
         return solution.ended(Outcome.APPROXIMATE).noted(note)
 
 
-def _run(case: Case, _: Solution | None) -> Solution | None:
-    """Undo each change of units in turn; None where none of them leads to the record."""
-    tried = (solved_without(case, each) for each in _candidates(case))
-    return next((found for found in tried if found is not None), None)
-
-
 def _candidates(case: Case) -> Iterator[Distortion]:
     known, by = case.records.predicted(), STANDARD
     y = known.predictions.astype(np.float64)
@@ -152,14 +120,8 @@ def _candidates(case: Case) -> Iterator[Distortion]:
         spread = np.where(width > 0, width, 1.0)
         scale, shift = 1 / spread, -middle / spread
         if max(np.abs(scale - 1).max(), np.abs(shift).max()) > by.alike:
-            yield RawInputs(Scaling(scale, shift))
+            yield Scaling(scale, shift)
     yield ScaledPredictions(y.std(axis=0), y.mean(axis=0))
 
 
-OTHER_UNITS = Repair(
-    "other units",
-    suspects=lambda _, solution: 0.5 * (solution is not None and solution.outcome in UNSOLVED),
-    run=_run,
-    requires=needs_predictions,
-    looks=lambda case, searching: tried_early(_run, case, searching),
-)
+OTHER_UNITS = repair_by("other units", 0.5, _candidates)

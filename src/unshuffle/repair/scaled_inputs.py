@@ -22,6 +22,7 @@ from unshuffle.repair.in_turn import CUT_OFF, arrange_on
 from unshuffle.repair.least_squares import fit, linearized_inputs
 from unshuffle.repair.repair import UNSOLVED, Repair, needs_predictions
 from unshuffle.solution.findings import Findings
+from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
 SCALED = (
@@ -53,6 +54,8 @@ STANDARD = ScalingParameters()
 class Scaling:
     """What the network read, as a map of what the record has: ``x = scale * x' + shift``."""
 
+    patience = 1.0
+    assumption = "the network read the inputs scaled and shifted"
     scale: Floats
     shift: Floats
 
@@ -60,6 +63,21 @@ class Scaling:
         """The record with the inputs that the network read."""
         inputs = records.inputs.astype(np.float64) * self.scale + self.shift
         return replace(records, inputs=inputs)
+
+    def undone(self, case: Case) -> tuple[Records, Options]:
+        """The record with the inputs that the network read."""
+        return self.applied(case.records), case.options
+
+    def fitted(self, network: MlpNetwork, case: Case) -> "Scaling | None":
+        """The scales and shifts with which a network errs least."""
+        known, clock = case.records.predicted(), case.options.clock
+        return fit_scaling(network, known, clock, begun=self)
+
+    def told(self, solution: Solution) -> Solution:
+        """The solution with its scales; fitted numbers leave it approximate."""
+        scale, shift = (tuple(each.tolist()) for each in (self.scale, self.shift))
+        findings = Findings(notes=(SCALED,), scale=scale, shift=shift)
+        return solution.ended(Outcome.APPROXIMATE, findings)
 
 
 def _run(case: Case, found: Solution | None) -> Solution | None:
@@ -84,15 +102,12 @@ def _run(case: Case, found: Solution | None) -> Solution | None:
             return None
         solution = arrange_on(pile, scaling.applied(records), options, by.steps, solution)
         if solution.exact:
-            # Fitted numbers leave it approximate.
-            scale, shift = tuple(scaling.scale.tolist()), tuple(scaling.shift.tolist())
-            findings = Findings(notes=(SCALED,), scale=scale, shift=shift)
-            return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
+            return scaling.told(solution)
     if solution.exact:
         return solution
     # Of what was found before there is more to say than that no scales were found in time.
     cut_off = found is None and solution.outcome in CUT_OFF
-    return replace(first, outcome=solution.outcome) if cut_off else None
+    return first.ended(solution.outcome) if cut_off else None
 
 
 def _helps(found: Solution, known: Records, clock: Clock) -> bool:

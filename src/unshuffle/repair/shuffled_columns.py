@@ -226,7 +226,7 @@ def _in_turn(
         solution = arrange_on(pile, sequenced, options, by.steps, solution)
         if solution.exact:
             findings = Findings(notes=(SHUFFLED,), columns=tuple(columns.tolist()))
-            return replace(solution, outcome=Outcome.APPROXIMATE, findings=findings)
+            return solution.ended(Outcome.APPROXIMATE, findings)
         if solution.outcome in CUT_OFF:
             return solution
         network, known = as_mlp(solution.network), records.predicted()
