@@ -162,8 +162,13 @@ class Records:
 
     @property
     def variances(self) -> NDArray[np.float64]:
-        """Of each column of predictions, over the rows that have them: shape (outputs,)."""
+        """Of each column of predictions, over the rows that have them; 0 where none has any.
+
+        The shape is (outputs,).
+        """
         known = self.predicted().predictions
+        if not len(known):
+            return np.zeros(self.outputs)
         variances: NDArray[np.float64] = known.var(axis=0, dtype=np.float64)
         return variances
 
