@@ -175,7 +175,9 @@ class Records:
     @property
     def variance(self) -> float:
         """The mean of the variances over all outputs; positive."""
-        return max(float(np.mean(self.variances)), np.finfo(float).tiny)
+        # A record of inputs alone has no outputs.
+        mean = self.variances.sum() / max(self.outputs, 1)
+        return max(float(mean), np.finfo(float).tiny)
 
     def rows_for(self, equations: int) -> int:
         """Rows that make so many predictions (rows times outputs), as far as there are any."""
