@@ -7,13 +7,14 @@ import pytest
 from unshuffle.blocks.mlp import INP, OUT
 from unshuffle.ordering.descent import (
     DescentParameters,
+    _together,
     descend,
     descent_round,
     lowest,
     objective,
 )
 from unshuffle.ordering.linearization import shifts
-from unshuffle.ordering.moves import shifted
+from unshuffle.ordering.moves import exchange, shifted
 from unshuffle.pieces.blueprint import same_pieces
 
 
@@ -218,3 +219,12 @@ def test_a_descent_keeps_the_pieces_of_each_role(loose, finish, rng):
     steps, _ = finish(descend(net.judge, start, unsure(net, rng), done=never))
     for step in steps:
         assert same_pieces(step.arrangement, net.right, net.bank.kind)
+
+
+def test_better_neighbours_with_slots_of_their_own_are_made_together():
+    arrangement = np.arange(8).reshape(4, 2)
+    swaps = [exchange(arrangement, 0, 1, 0, 0), exchange(arrangement, 2, 3, 1, 1)]
+    meeting = exchange(arrangement, 1, 2, 0, 0)
+    (both,) = _together(arrangement, np.array([swaps[0], meeting, swaps[1]]))
+    assert both.tolist() == [[2, 1], [0, 3], [4, 7], [6, 5]]
+    assert not _together(arrangement, np.array([swaps[0], meeting]))

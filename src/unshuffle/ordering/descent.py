@@ -99,14 +99,18 @@ def descent_round(
         if made:
             best, errors = lowest(judge, best, made, evidence)
             tested += errors
-    for arrangements in _proposed(judge, linearize(judge, run), evidence, effort, by):
-        if best is not run:
-            break
-        best, errors = lowest(judge, run, arrangements, evidence)
-        tested += errors
+    # Whether adjacent swaps are to be asked again: where neighbours were, these are among them.
+    anew = best is run
+    if best is run:
+        for arrangements in _proposed(judge, linearize(judge, run), evidence, effort, by):
+            best, errors = lowest(judge, run, arrangements, evidence)
+            tested += errors
+            if best is not run:
+                break
     before, after = objective(run, evidence), objective(best, evidence)
     slow = not after < before + len(run) / 2 * np.log1p(-by.slow)
-    return Round(best, tested, best is not run, effort + 1 if slow else 0)
+    following = 0 if anew else effort
+    return Round(best, tested, best is not run, effort + 1 if slow else following)
 
 
 def descend(
@@ -153,15 +157,40 @@ def lowest(
 def _best_neighbour(
     judge: Judge, run: Run, evidence: Evidence, most: int
 ) -> tuple[Run, list[float]]:
-    """Judge all single moves that the evidence admits; return the best, or what stands."""
+    """Judge all single moves that the evidence admits; return the best, or what stands.
+
+    Those that lower the objective alone, and concern slots of their own, are tried together too.
+    """
     candidates = neighbours(run.arrangement, evidence, judge.bank.kind.turns())
     if not 0 < len(candidates) <= most:
         return run, []
     errors = judge.errors(run, candidates)
     lowered = np.maximum(errors, np.finfo(float).tiny)
     objectives = len(run) / 2 * np.log(lowered) - evidence.of(candidates).sum(axis=1)
-    best = candidates[int(objectives.argmin())]
-    return lowest(judge, run, [best], evidence)[0], errors.tolist()
+    ranked = np.argsort(objectives, kind="stable")
+    better = ranked[objectives[ranked] < objective(run, evidence)]
+    made = _together(run.arrangement, candidates[better])
+    best, joint = lowest(judge, run, [candidates[ranked[0]], *made], evidence)
+    return best, [*errors.tolist(), *joint[1:]]
+
+
+def _together(arrangement: Arrangement, candidates: Indices) -> list[Arrangement]:
+    """The first candidates that change no slot twice, all at once, then the first half of them."""
+    taken = np.zeros(arrangement.shape, bool)
+    chosen: list[Indices] = []
+    for other in candidates:
+        changed = other != arrangement
+        if not (taken & changed).any():
+            taken |= changed
+            chosen.append(other)
+    made = []
+    while len(chosen) > 1:
+        joint = arrangement.copy()
+        for other in chosen:
+            joint = np.where(other != arrangement, other, joint)
+        made.append(joint)
+        chosen = chosen[: len(chosen) // 2]
+    return made
 
 
 def _proposed(

@@ -93,10 +93,7 @@ class Problem:
 
         An output has a say by its spread, not by its unit. Powers of two round nothing.
         """
-        if not len(self.known):
-            return np.ones(self.known.outputs)
-        spreads = np.sqrt(self.known.variances)
-        typical = np.sqrt(np.mean(np.square(spreads)))
+        spreads, typical = np.sqrt(self.known.variances), np.sqrt(self.known.variance)
         ratios = np.divide(typical, spreads, where=spreads > 0, out=np.ones_like(spreads))
         units: NDArray[np.float64] = 2.0 ** np.round(np.log2(ratios))
         return units

@@ -162,15 +162,22 @@ class Records:
 
     @property
     def variances(self) -> NDArray[np.float64]:
-        """Of each column of predictions, over the rows that have them: shape (outputs,)."""
+        """Of each column of predictions, over the rows that have them; 0 where none has any.
+
+        The shape is (outputs,).
+        """
         known = self.predicted().predictions
+        if not len(known):
+            return np.zeros(self.outputs)
         variances: NDArray[np.float64] = known.var(axis=0, dtype=np.float64)
         return variances
 
     @property
     def variance(self) -> float:
         """The mean of the variances over all outputs; positive."""
-        return max(float(np.mean(self.variances)), np.finfo(float).tiny)
+        # A record of inputs alone has no outputs.
+        mean = self.variances.sum() / max(self.outputs, 1)
+        return max(float(mean), np.finfo(float).tiny)
 
     def rows_for(self, equations: int) -> int:
         """Rows that make so many predictions (rows times outputs), as far as there are any."""
