@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
 from unshuffle.repair.repair import Looks, far_from, hard_work, is_far
-from unshuffle.solution.arranging import Searching, Start, arrange
+from unshuffle.solution.arranging import Searching, Start, arrange, given
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
@@ -90,7 +90,8 @@ def solved_without(
 ) -> Solution | None:
     """A solution of what is left once a distortion is undone, which is fitted in turn.
 
-    None where the record is not reproduced so. What was left is noted in the case.
+    None where the record is not reproduced so. What was left is noted in the case. Where the answer
+    reproduces the record as it is, nothing had to be undone, and nothing is said of it.
     """
     solution, error = None, np.inf
     work = distortion.patience * max(by.least_work, by.work * (len(case.pile) // 2))
@@ -102,7 +103,7 @@ def solved_without(
         share = solution.mse / records.variance
         case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
         if _is_believed(solution):
-            return distortion.told(solution)
+            return _as_it_is(case, solution) or distortion.told(solution)
         fitted = distortion.fitted(as_mlp(solution.network), case)
         if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
             return None
@@ -113,6 +114,13 @@ def solved_without(
 def _is_believed(solution: Solution) -> bool:
     """Whether a record is reproduced; but for noise, which numbers are fitted to, is no proof."""
     return solution.outcome in SETTLED and solution.explanation is not Explanation.NOISE
+
+
+def _as_it_is(case: Case, solution: Solution) -> Solution | None:
+    """The same answer if it reproduces the record of the case exactly; else None."""
+    blocks = solution.trace.names(solution.arrangement)
+    found = given(case.pile, case.records, case.options, blocks)
+    return replace(found, trace=solution.trace) if found.exact else None
 
 
 def tried_early(
