@@ -85,6 +85,12 @@ def arrange_on(
     return arrange(pile, records, options, start=start, stops=stops)
 
 
+def as_it_is(pile: Pile, records: Records, options: Options, solution: Solution) -> Solution | None:
+    """The same answer if it reproduces the record as it is exactly; else None."""
+    found = given(pile, records, options, solution.trace.names(solution.arrangement))
+    return replace(found, trace=solution.trace) if found.exact else None
+
+
 def solved_without(
     case: Case, distortion: Distortion, by: TurnParameters = STANDARD
 ) -> Solution | None:
@@ -103,7 +109,8 @@ def solved_without(
         share = solution.mse / records.variance
         case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
         if _is_believed(solution):
-            return _as_it_is(case, solution) or distortion.told(solution)
+            plain = as_it_is(case.pile, case.records, case.options, solution)
+            return plain or distortion.told(solution)
         fitted = distortion.fitted(as_mlp(solution.network), case)
         if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
             return None
@@ -114,13 +121,6 @@ def solved_without(
 def _is_believed(solution: Solution) -> bool:
     """Whether a record is reproduced; but for noise, which numbers are fitted to, is no proof."""
     return solution.outcome in SETTLED and solution.explanation is not Explanation.NOISE
-
-
-def _as_it_is(case: Case, solution: Solution) -> Solution | None:
-    """The same answer if it reproduces the record of the case exactly; else None."""
-    blocks = solution.trace.names(solution.arrangement)
-    found = given(case.pile, case.records, case.options, blocks)
-    return replace(found, trace=solution.trace) if found.exact else None
 
 
 def tried_early(
