@@ -52,6 +52,21 @@ def test_in_one_file_the_first_part_that_differs_is_the_piece(tmp_path, tensors,
         same(piece, {f"up.{n}": one for n, one in tensors.items()})
 
 
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["layers.0.weight", "layers.0.bias", "norms.0.weight"], ["layers.0", "norms.0"]),
+        (["layers.0.weight", "layers.1.weight", "head.bias"], ["head", "layers.0", "layers.1"]),
+        (["gamma.0", "gamma.1", "layers.0.w"], ["gamma.0", "gamma.1", "layers.0"]),
+        (["a.0.w", "a.2.w", "b.0.w", "b.2.w"], ["a", "b"]),
+        (["b1.0.w", "b1.2.w", "b2.0.w"], [1, 2]),
+    ],
+)
+def test_numbers_of_a_list_count_pieces(tmp_path, names, ids):
+    np.savez(tmp_path / "all.npz", **{each: np.ones(2, np.float32) for each in names})
+    assert sorted(read_pile(tmp_path / "all.npz", linear=False).ids) == ids
+
+
 def test_names_without_parts_are_single_tensors(tmp_path, tensors):
     np.savez(tmp_path / "all.npz", a=tensors["weight"], b=tensors["bias"])
     pile = read_pile(tmp_path / "all.npz", linear=False)

@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from unshuffle import Outcome, Records, solve
+from unshuffle.repair.case import Case
+from unshuffle.repair.in_turn import solved_without
+from unshuffle.repair.other_units import ScaledPredictions
+from unshuffle.solution.options import Options
 
 SHAPE = {"blocks": 4, "width": 8, "hidden": 12, "coupling": 0.3}
 
@@ -43,3 +47,13 @@ def test_a_record_in_the_units_of_the_network_is_exact(dropped, dtype):
     case = dropped(**SHAPE, rows=100)
     inputs, predictions = case.records.inputs, case.records.predictions
     assert solve(case.pile, Records(inputs.astype(dtype), predictions.astype(dtype))).exact
+
+
+def test_an_answer_that_fits_the_record_as_it_is_needs_no_other_units(dropped):
+    case = dropped(**SHAPE, rows=400)
+    whole = Case(case.pile, case.records, Options(), None)
+    spread, middle = (f(case.records.predictions, axis=0) for f in (np.std, np.mean))
+    solution = solved_without(whole, ScaledPredictions(spread, middle))
+    assert solution.exact
+    assert solution.permutation == case.permutation
+    assert solution.findings is None

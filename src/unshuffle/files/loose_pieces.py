@@ -1,8 +1,8 @@
 """Pieces of any kind of network: tensors of any names and shapes, each piece a file or a name."""
 
 import re
-from collections.abc import Iterable, Mapping
-from itertools import takewhile
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from unshuffle.errors import FileError
@@ -15,6 +15,8 @@ from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored, Tensor
 from unshuffle.pieces.pile import Floats, Piece, Pile
 
 _SEPARATOR = re.compile("[./]")
+_WORD = re.compile("[^0-9]+")  # no name of one piece among many
+_COUNTED = re.compile("[0-9]+([.]|$)")
 _NO_WEIGHT = re.compile("bool|u?int[0-9]+")  # counts, indices and masks
 
 
@@ -22,7 +24,8 @@ def read_loose(path: Path) -> Pile:
     """Read pieces as they are, for a blueprint that says which tensors belong where.
 
     Each of several files is a piece. In one file a piece is called by the first part of the names
-    in which they differ, as in `<piece>.<tensor>`. The errors are those of `read_pile`.
+    in which they differ, as in `<piece>.<tensor>`; beside others, `norms.0` is one of the list
+    `norms`. The errors are those of `read_pile`.
     """
     found = sources_of(path)
     files, lone = gathered([found] if isinstance(found, Source) else found, path)
@@ -71,11 +74,31 @@ def _cut(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     parts = {name: _SEPARATOR.split(name) for name in tensors}
     heads = zip(*parts.values(), strict=False)
     ahead = sum(1 for _ in takewhile(lambda same: len({*same}) == 1, heads))
+    tails = {name: each[ahead:] or each[-1:] for name, each in parts.items()}
+    lists = _lists(tails.values())
     pieces: dict[str, dict[str, Tensor]] = {}
     for name, one in tensors.items():
-        piece, *inner = parts[name][ahead:] or parts[name][-1:]
-        pieces.setdefault(piece, {})[".".join(inner)] = one
+        named = 2 if tails[name][0] in lists else 1
+        piece, inner = tails[name][:named], tails[name][named:]
+        pieces.setdefault(".".join(piece), {})[".".join(inner)] = one
     return pieces
+
+
+def _lists(tails: Iterable[Sequence[str]]) -> set[str]:
+    """First parts behind which numbers count pieces, as in `norms.0.weight`.
+
+    Where all go on alike, as `a.0.weight` and `b.0.weight` do, they are pieces of one form.
+    """
+    inner: dict[str, set[str]] = {}
+    for head, *rest in tails:
+        inner.setdefault(head, set()).add(".".join(rest))
+    if all(one == other for one, other in pairwise(inner.values())):
+        return set()
+    return {
+        head
+        for head, rest in inner.items()
+        if _WORD.fullmatch(head) and all(_COUNTED.match(one) for one in rest)
+    }
 
 
 def _coarsest(tensors: Iterable[Tensor]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,7 +23,7 @@ from unshuffle.repair.repair import (
     is_far,
     needs_predictions,
 )
-from unshuffle.solution.arranging import Searching, Start, arrange
+from unshuffle.solution.arranging import Searching, Start, arrange, given
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
@@ -93,12 +93,19 @@ def arrange_on(
     return arrange(pile, records, options, start=start, stops=stops)
 
 
+def as_it_is(pile: Pile, records: Records, options: Options, solution: Solution) -> Solution | None:
+    """The same answer if it reproduces the record as it is exactly; else None."""
+    found = given(pile, records, options, solution.trace.names(solution.arrangement))
+    return replace(found, trace=solution.trace) if found.exact else None
+
+
 def solved_without(
     case: Case, distortion: Distortion, by: TurnParameters = STANDARD
 ) -> Solution | None:
     """A solution of what is left once a distortion is undone, which is fitted in turn.
 
-    None where the record is not reproduced so. What was left is noted in the case.
+    None where the record is not reproduced so. What was left is noted in the case. Where the answer
+    reproduces the record as it is, nothing had to be undone, and nothing is said of it.
     """
     solution, error = None, np.inf
     work = distortion.patience * max(by.least_work, by.work * (len(case.pile) // 2))
@@ -110,7 +117,8 @@ def solved_without(
         share = solution.mse / records.variance
         case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
         if _is_believed(solution):
-            return distortion.told(solution)
+            plain = as_it_is(case.pile, case.records, case.options, solution)
+            return plain or distortion.told(solution)
         fitted = distortion.fitted(as_mlp(solution.network), case)
         if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
             return None

@@ -27,7 +27,7 @@ from unshuffle.pieces.pile import Floats, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import CUT_OFF, arrange_on
+from unshuffle.repair.in_turn import CUT_OFF, arrange_on, as_it_is
 from unshuffle.repair.repair import Looks, Repair, hard_work, needs_predictions
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.arranging import Searching
@@ -226,7 +226,8 @@ def _in_turn(
         solution = arrange_on(pile, sequenced, options, by.steps, solution)
         if solution.exact:
             findings = Findings(notes=(SHUFFLED,), columns=tuple(columns.tolist()))
-            return solution.ended(Outcome.APPROXIMATE, findings)
+            told = solution.ended(Outcome.APPROXIMATE, findings)
+            return as_it_is(pile, records, options, solution) or told
         if solution.outcome in CUT_OFF:
             return solution
         network, known = as_mlp(solution.network), records.predicted()
