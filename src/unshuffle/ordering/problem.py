@@ -93,7 +93,8 @@ class Problem:
 
         An output has a say by its spread, not by its unit. Powers of two round nothing.
         """
-        spreads, typical = np.sqrt(self.known.variances), float(np.sqrt(self.known.variance))
+        spreads: NDArray[np.float64] = np.sqrt(self.known.variances)
+        typical = np.sqrt(np.mean(np.square(spreads)))
         ratios = np.divide(typical, spreads, where=spreads > 0, out=np.ones_like(spreads))
         units: NDArray[np.float64] = 2.0 ** np.round(np.log2(ratios))
         return units
