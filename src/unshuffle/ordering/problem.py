@@ -93,11 +93,11 @@ class Problem:
 
         An output has a say by its spread, not by its unit. Powers of two round nothing.
         """
-        spreads: NDArray[np.float64] = np.sqrt(self.known.variances)
-        typical = np.sqrt(np.mean(np.square(spreads)))
+        spreads = np.sqrt(self.known.variances)
+        typical = np.sqrt(self.known.variance)
         ratios = np.divide(typical, spreads, where=spreads > 0, out=np.ones_like(spreads))
-        units: NDArray[np.float64] = 2.0 ** np.round(np.log2(ratios))
-        return units
+        units = 2.0 ** np.round(np.log2(ratios))
+        return units.astype(np.float64)
 
     def projected(self, rms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Root mean squares of independent errors of the outputs, as the sketch sees them."""
