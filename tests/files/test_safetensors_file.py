@@ -65,7 +65,7 @@ def test_bfloat16_as_torch_writes_it(tmp_path: Path) -> None:
 
 
 def test_other_dtypes_are_named(tmp_path: Path, refused) -> None:
-    with refused(FileError, "pile.safetensors", "tensor a", "stored as I16", "float32"):
+    with refused(FileError, "pile.safetensors", "tensor a", "stored as int16", "float32"):
         read(save({"a": np.zeros(2, np.int16)}), tmp_path)
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from unshuffle import Piece, Pile
 from unshuffle.errors import PileError
+from unshuffle.pieces.pile import Bias
 
 
 def piece(name, rows=2, columns=3, value=0.0):
@@ -92,7 +93,8 @@ def test_a_weight_whose_bias_was_torn_off_is_a_layer_without_one():
     assert torn.detached
     assert torn.bias.tolist() == [0, 0]
     assert not piece(0).detached
-    pile = Pile([torn, piece(0)])
+    assert not Pile([torn, piece(0)]).detached  # no bias lies beside it
+    pile = Pile([torn, piece(0)], [Bias(1, np.array([5.0, 7.0]))])
     assert pile.detached
     whole = pile.joined({3: np.array([5.0, 7.0])})
     assert not whole.detached

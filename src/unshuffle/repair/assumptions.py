@@ -15,6 +15,7 @@ class AssumptionParameters:
     helpful: float = 0.9  # Part of the error that a search with another assumption leaves at most.
     nothing: float = 0.9  # Share of the variance from which on a search explains next to nothing.
     equations: int = 256  # Predictions below which more rows help a search.
+    least: int = 4096  # Rows of all steps below which a search that was cut off tells nothing.
 
 
 STANDARD = AssumptionParameters()
@@ -38,10 +39,12 @@ POSSIBLE = (
 def may_be_wrong(case: Case, solution: Solution) -> str | None:
     """What may be otherwise, in a sentence: what searches have shown first, then the likeliest.
 
-    None where the time ended while the search was near its record, or there was none of this kind.
+    None where the time ended early or near the record, or there was no search of this kind.
     """
     near = solution.mse <= far_from(case.records)
-    if needs_predictions(case) or (near and solution.outcome is Outcome.BUDGET_SPENT):
+    early = solution.trace.row_steps < STANDARD.least
+    cut_off = solution.outcome is Outcome.BUDGET_SPENT
+    if needs_predictions(case) or (cut_off and (near or early)):
         return None
     variance = case.records.variance
     share = solution.mse / variance if variance else 1.0
