@@ -24,7 +24,8 @@ from unshuffle.solution.checkpointing import Checkpoint
 def wrong_record(make):
     """Populations, restarts and other blocks: no order of these pieces reproduces the record."""
     case, other = (make(np.random.default_rng(n), rows=100, blocks=2) for n in (2, 3))
-    return case.pile, other.records, {}
+    # Searches with other activations would take most of the time.
+    return case.pile, other.records, {"activation": "relu"}
 
 
 def few_predictions(make):
@@ -133,9 +134,9 @@ def test_from_wherever_it_was_cut_off(whole, tmp_path):
 
 
 def test_what_was_done_is_not_done_again(make_dropped, tmp_path):
-    pile, records, _ = wrong_record(make_dropped)
+    pile, records, options = wrong_record(make_dropped)
     steps = []
-    options = {"activation": "relu", "on_step": lambda trace: steps.append(len(trace))}
+    options = {**options, "on_step": lambda trace: steps.append(len(trace))}
     with checkpoint(tmp_path / "a") as kept:
         whole = solve(pile, records, checkpoint=kept, **options)
     all_steps = len(steps)
@@ -220,11 +221,11 @@ def test_a_forged_state_is_refused_or_leads_to_an_answer(stored, tmp_path):
     said: list[str] = []
 
     def stop(trace):
-        if len(trace) > 60:
+        if len(trace) > 30:
             raise KeyboardInterrupt
 
     names = [name for name in arrays if arrays[name].dtype.kind in "if" and arrays[name].size]
-    for _ in range(30):
+    for _ in range(15):
         name = str(rng.choice(names))
         forged = arrays[name].copy()
         flat = forged.reshape(-1)
