@@ -40,7 +40,6 @@ class TurnParameters:
     least_work: int = 2048  # The same in all, at least.
     near: float = 8.0  # How many times as much work one that is near may do.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
-    early: float = 0.25  # Part of what a hard record takes, from which on assumptions are tried.
 
 
 STANDARD = TurnParameters()
@@ -136,8 +135,8 @@ def repair_by(
 ) -> Repair:
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
-    It looks once at a search that is far from its record, before that has done all that a hard
-    record may take.
+    It looks once at a search that is far from its record, after all work that a hard record takes:
+    what it tries may take longer than the search itself.
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
@@ -145,8 +144,7 @@ def repair_by(
         return next((found for found in tried if found is not None), None)
 
     def looks(case: Case, searching: Searching) -> Looks:
-        early = STANDARD.early * hard_work(searching)
-        while searching.work < early or not is_far(searching):
+        while searching.work < hard_work(searching) or not is_far(searching):
             yield None
         yield lambda: run(case, None)
 
