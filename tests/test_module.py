@@ -86,14 +86,11 @@ def test_whole_blocks_are_put_in_order(family, rng):
         assert torch.equal(given.state_dict()[name], values), name
 
 
-@pytest.mark.parametrize(
-    "family",
-    [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in FAMILIES],
-)
+@pytest.mark.parametrize("family", QUICK)  # tests/oracle/test_families.py has the slow ones
 def test_loose_layers_are_put_together(family, rng):
-    module = trained(family, rng, 200 if family in QUICK else 300)
+    module = trained(family, rng, 200)
     pile, blocks = modules.dropped(module, rng)
-    records = modules.recorded(module, 100 if family in QUICK else 24, rng)
+    records = modules.recorded(module, 100, rng)
     solution = solve(pile, records, blueprint=blueprint(modules.emptied(module)))
     assert solution.outcome is Outcome.EXACT
     assert solution.blocks == blocks

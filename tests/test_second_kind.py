@@ -206,10 +206,9 @@ def test_others_are_put_back_from_other_shuffles(seed, outputs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_gates_of_which_the_weights_say_little_are_found_by_the_record(seed):
+def test_gates_of_which_the_weights_say_little_are_found_by_the_record():
     """Populations have to draw which piece is the gate, and which the up, of which block."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     case = drop(rng, make_network(rng, likeness=0.0))
     solution = arranged(case, Steps(2000))
     assert "population" in {step.phase for step in solution.trace.steps}
