@@ -1,6 +1,6 @@
 """Networks with a known answer, and the way to the real puzzle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -132,6 +132,16 @@ def dropped(
 ) -> Callable[..., Dropped]:
     """Make a dropped network from the test's own generator: `dropped(rows=200, blocks=5)`."""
     return partial(make_dropped, rng)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch in one thread: in small networks, threads mostly wait for each other."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from unshuffle.ordering.problem import Problem  # noqa: E402
 from unshuffle.pieces.blueprint import names  # noqa: E402
 from unshuffle.pieces.clock import Clock  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 _spec = spec_from_file_location("modules", Path(__file__).parent / "blocks" / "modules.py")
 modules = module_from_spec(_spec)
 _spec.loader.exec_module(modules)
@@ -32,15 +34,6 @@ FAMILIES = (modules.Transformer, modules.Llama, modules.ResNet, modules.GatedNet
 # Of several stacks, of kinds that take turns, and with a first block of another form.
 SEVERAL = (modules.Stages, modules.Turns, modules.Translator)
 QUICK = (modules.ResNet, modules.GatedNetwork)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other take most of the time of so small networks."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trained(family, rng, steps):

@@ -60,3 +60,8 @@ class MissingExtraError(UnshuffleError):
         super().__init__(
             f"{purpose} needs {package}, which is not installed: pip install 'unshuffle[{extra}]'"
         )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of other code says; its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

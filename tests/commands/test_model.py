@@ -17,6 +17,8 @@ torch = pytest.importorskip("torch")
 from unshuffle import read_pile, read_records, read_solution  # noqa: E402
 from unshuffle.commands import main  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CODE = '''
 import torch
 from torch import nn
@@ -123,14 +125,6 @@ def drop(folder, level, out, *options):
     words = ["drop", "--model", f"{folder}/net.py:make", "--inputs", folder / "inputs.npz"]
     words += ["--records", 40, "--seed", 3, "--level", level, "--out", out, *options]
     return main([*map(str, words), "--format", "safetensors"])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(capsys, *words):

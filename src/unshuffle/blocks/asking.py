@@ -29,7 +29,7 @@ def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Axi
     run
         What a block of given tensors makes of some states, in double precision.
     own
-        The tensors of any block; those with one axis, such as variances, only vary around these.
+        The tensors of any block. Those with one axis, such as variances, only vary around these.
     """
     rng = np.random.default_rng(0)
     tensors = {name: _drawn(values, rng) for name, values in sorted(own.items())}

@@ -1,7 +1,6 @@
 """From pieces to layers, blocks and the whole network, in the dtype of the pile."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from unshuffle.blocks.activations import RELU, Activation
 from unshuffle.blocks.ends import Linear
@@ -19,7 +18,7 @@ def mlp_bank(
     if form.factor != 1:
         factor = pile.dtype.type(form.factor)
         out = out[0] * factor, out[1] * factor
-    if form == replace(RESIDUAL, formula=form.formula, factor=form.factor):
+    if form.usual:
         return MlpBank(*inp, *out, activation, anatomy.inp, anatomy.out)
     return FormBank(
         *inp, *out, activation, inp_positions=anatomy.inp, out_positions=anatomy.out, form=form

@@ -49,8 +49,8 @@ class Stack(Protocol):
     def replaced(self, place: int, role: int, others: Self, x: Floats, g: Floats) -> Floats:
         """Projected steps of one block with the piece that each of K other blocks has in a role.
 
-        With states x before the block, shape (n, width), and adjoints g behind it, shape
-        (outputs, n, width), these are ``g · (block(x) − x)`` for each piece: shape (n, K, outputs).
+        They are ``g · (block(x) − x)`` for each piece: shape (n, K, outputs). The states x before
+        the block have shape (n, width), the adjoints g behind it (outputs, n, width).
         """
 
     def weights(self, place: int) -> Weights:

@@ -108,8 +108,8 @@ def capture(
         for at, leaf in enumerate(call.leaves):
             if at == state or not isinstance(leaf, torch.Tensor):
                 continue
-            origin = 0 if same(leaf, turned[number].leaves[at]) else bridge
-            if origin == 0 and not same(leaf, turned[number].leaves[at]):
+            follows = not same(leaf, turned[number].leaves[at])  # from the weights of blocks
+            if follows and bridge == 0:
                 raise UsageError(
                     f"block {names[number]} is given more than the state by the blocks before it "
                     f"(its argument {at + 1} follows from their weights), and only one tensor may "
@@ -117,6 +117,7 @@ def capture(
                 )
             if same(leaf, fewer[number].leaves[at]):
                 continue
+            origin = bridge if follows else 0
             if len(leaf) != rows:
                 raise UsageError(
                     f"block {names[number]} is given an argument of shape {tuple(leaf.shape)} that "

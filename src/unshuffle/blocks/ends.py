@@ -92,9 +92,9 @@ class Linear:
 class Projected:
     """Ends whose outputs are random projections of those of others: few equations for many outputs.
 
-    The probes have shape (directions, outputs) and independent entries of variance 1 / outputs, so
-    mean squared errors of projections are, on average, those of the outputs (Johnson &
-    Lindenstrauss 1984).
+    The probes have shape (directions, outputs) and independent entries of variance 1 / outputs. So
+    mean squared errors of projections are on average those of the outputs (Johnson & Lindenstrauss
+    1984).
     """
 
     ends: Ends

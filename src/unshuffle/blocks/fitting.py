@@ -15,7 +15,7 @@ from unshuffle.pieces.pile import Pile
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 Held = tuple[tuple[str, Shape], ...]  # names and shapes of tensors
-Form = tuple[str, Held]  # a prefix, and the tensors of a block
+Layout = tuple[str, Held]  # a prefix, and the tensors of a block
 
 # Names of tensors in a block, by role and by name in the role.
 Keys = Mapping[str, Mapping[str, str]]
@@ -83,7 +83,7 @@ class Cut:
         """The shapes of a piece by the names that its tensors have here."""
         return {told: shapes[name] for name, told in self.told(shapes).items()}
 
-    def slots(self, forms: Mapping[str, Form]) -> dict[Held, list[str]]:
+    def slots(self, forms: Mapping[str, Layout]) -> dict[Held, list[str]]:
         """The roles of the slots of blocks, by the names and shapes of their tensors."""
         slots: dict[Held, list[str]] = defaultdict(list)
         for _, tensors in forms.values():
@@ -97,8 +97,13 @@ class Cut:
 class Fit:
     """The blocks that the pieces of a pile make, and how these are cut."""
 
-    forms: Mapping[str, Form]  # by the names of the blocks
+    forms: Mapping[str, Layout]  # by the names of the blocks
     cut: Cut
+
+    @property
+    def name(self) -> str:
+        """What the blocks are called together."""
+        return " and ".join(dict.fromkeys(f"{prefix}*" for prefix, _ in self.forms.values()))
 
     @property
     def kind(self) -> Kind:
@@ -130,9 +135,8 @@ class Fit:
                         }
                     held.append([*roles].index(known))
             forms.append(tuple(sorted(held)))
-        name = " and ".join(dict.fromkeys(f"{form[0]}*" for form in self.forms.values()))
         several = tuple(forms) if len({*forms}) > 1 else ()
-        return Kind(name, tuple(roles.values()), forms=several), keys
+        return Kind(self.name, tuple(roles.values()), forms=several), keys
 
 
 def cuts(deepest: int) -> Iterator[Cut]:
@@ -142,7 +146,7 @@ def cuts(deepest: int) -> Iterator[Cut]:
             yield Cut(depth, naming)
 
 
-def fitting(stacks: Sequence[Mapping[str, Form]], pile: Pile) -> Fit:
+def fitting(stacks: Sequence[Mapping[str, Layout]], pile: Pile) -> Fit:
     """The blocks of stacks whose slots the pieces of a pile fill exactly, and how they are cut.
 
     A PileError names the pieces that fit no slot, or says of which there are too few or too many.
@@ -163,8 +167,8 @@ def fitting(stacks: Sequence[Mapping[str, Form]], pile: Pile) -> Fit:
 
 
 def _chosen(
-    stacks: Sequence[Mapping[str, Form]], pieces: Counter[Held], cut: Cut
-) -> Iterator[Mapping[str, Form]]:
+    stacks: Sequence[Mapping[str, Layout]], pieces: Counter[Held], cut: Cut
+) -> Iterator[Mapping[str, Layout]]:
     """Blocks that pieces may be of: of all stacks, of those that they fit, of one alone.
 
     Of a stack they may be all blocks, or those whose form has pieces for each of its slots.
@@ -193,20 +197,20 @@ def renamed(cut: Cut, pile: Pile) -> Pile:
 
 def _misfit(fit: Fit, pile: Pile) -> str:
     """Say which pieces fit no slot, or of which there are too few or too many."""
-    slots, cut, count = fit.cut.slots(fit.forms), fit.cut, len(fit.forms)
-    name = " and ".join(dict.fromkeys(f"{form[0]}*" for form in fit.forms.values()))
+    slots, cut = fit.cut.slots(fit.forms), fit.cut
+    blocks = f"the {len(fit.forms)} blocks {fit.name} of the module"
     found = Counter(frozen(cut.role_shapes(piece.shapes)) for piece in pile)
     strangers = [one for one in pile if frozen(cut.role_shapes(one.shapes)) not in slots]
     if strangers:
         sizes = ", ".join(f"{name} {shape}" for name, shape in strangers[0].shapes.items())
         return (
-            f"piece {strangers[0].id} ({sizes}) fits no slot of the {count} blocks {name} of "
-            "the module; leave it out, or name a module that has such a slot"
+            f"piece {strangers[0].id} ({sizes}) fits no slot of {blocks}; "
+            "leave it out, or name a module that has such a slot"
         )
     wrong = next(one for one, roles in slots.items() if found[one] != len(roles))
     names = " or ".join(dict.fromkeys(slots[wrong]))
     return (
-        f"{found[wrong]} pieces fit {names}, but the {count} blocks {name} of the module "
+        f"{found[wrong]} pieces fit {names}, but {blocks} "
         f"have {len(slots[wrong])} such slots; each slot needs one piece"
     )
 

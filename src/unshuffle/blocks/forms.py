@@ -11,7 +11,7 @@ import numpy as np
 
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.bank import Mixtures
-from unshuffle.blocks.mlp import INP, Affine, MlpBank, MlpNetwork, MlpStack, pulled
+from unshuffle.blocks.mlp import INP, Affine, MlpBank, MlpNetwork, MlpStack, affine, pulled
 from unshuffle.pieces.blueprint import Arrangement, Parts
 from unshuffle.pieces.pile import Floats
 
@@ -30,8 +30,8 @@ class Form:
     formula
         What it computes, as text.
     before, behind, after
-        What is done to the state that it reads, to what it writes, and to their sum: "", "a" for
-        the activation, or "norm" for a norm of each row without weights.
+        What is done to the state that it reads, to what it writes, and to their sum. It is "a" for
+        the activation, "norm" for a norm of each row without weights, or "" for nothing.
     skip
         Whether it adds what it reads.
     factor
@@ -44,6 +44,11 @@ class Form:
     after: str = ""
     skip: bool = True
     factor: float = 1.0
+
+    @property
+    def usual(self) -> bool:
+        """Whether nothing but its factor tells it from the usual block."""
+        return self.skip and not (self.before or self.behind or self.after)
 
     def scaled(self, factor: float) -> "Form":
         """The same with a factor on what the out layer writes."""
@@ -88,10 +93,6 @@ def _step(name: str, activation: Activation) -> Step:
     return (lambda x: _norm(x)[0], _norm_pulled) if name else (lambda x: x, lambda x, g: g)
 
 
-def _read(inp: Affine, x: Floats) -> Floats:
-    return np.asarray(x @ np.swapaxes(inp[0], -1, -2) + inp[1][..., None, :])
-
-
 @dataclass(frozen=True, eq=False)
 class _Block:
     """Two layers, or such layers stacked along the first axes, as a block of some form."""
@@ -116,7 +117,7 @@ class _Block:
             behind = _step(form.behind, a)[0](written)
             g = after_pulled(x + behind if form.skip else behind, g)
         back = behind_pulled(self._written(x), g) if form.behind else g
-        z = _read(self.inp, before(x))
+        z = affine(self.inp, before(x))
         back = ((back @ self.out[0]) * a.derivative(z)) @ self.inp[0]
         back = before_pulled(x, back)
         return np.asarray(g + back if form.skip else back)
@@ -124,7 +125,7 @@ class _Block:
     def _written(self, x: Floats) -> Floats:
         """What the out layer writes."""
         before, _ = _step(self.form.before, self.activation)
-        return _read(self.out, self.activation.apply(_read(self.inp, before(x))))
+        return affine(self.out, self.activation.apply(affine(self.inp, before(x))))
 
     def _summed(self, x: Floats, written: Floats) -> Floats:
         form, a = self.form, self.activation

@@ -140,7 +140,7 @@ class MlpStack(_Layers):
         """Projected steps of a block with each other inp, or out, layer; see `Stack.replaced`."""
         self.work.add(len(x) * (len(others) + (1 if role == OUT else len(g))))
         if role == OUT:
-            z = _read((self.inp_weight[place], self.inp_bias[place]), x)
+            z = affine((self.inp_weight[place], self.inp_bias[place]), x)
             steps = self.activation.apply(z) @ others.out_weight.reshape(-1, self.hidden).T
             steps = steps.reshape(len(x), *others.out_bias.shape)
             steps += others.out_bias
@@ -225,7 +225,7 @@ class MlpBank(_Layers):
     def hidden_units(self, index: int, x: Floats) -> Floats:
         """Hidden units of the inp layer of an index on rows x of shape (n, width): (n, hidden)."""
         self.work.add(len(x))
-        return self.activation.apply(_read((self.inp_weight[index], self.inp_bias[index]), x))
+        return self.activation.apply(affine((self.inp_weight[index], self.inp_bias[index]), x))
 
     def take(self, arrangement: Arrangement) -> MlpStack:
         """The blocks of an arrangement in a row."""
@@ -319,8 +319,8 @@ def as_mlp_bank(bank: Bank) -> MlpBank:
     )
 
 
-def _read(inp: Affine, x: Floats) -> Floats:
-    """What hidden units read, before their activation."""
+def affine(inp: Affine, x: Floats) -> Floats:
+    """A layer, or each of a stack of layers, on rows x of shape (…, n, columns)."""
     z: Floats = x @ np.swapaxes(inp[0], -1, -2)
     z += inp[1][..., None, :]
     return z
@@ -328,7 +328,7 @@ def _read(inp: Affine, x: Floats) -> Floats:
 
 def _apply(inp: Affine, out: Affine, activation: Activation, x: Floats) -> Floats:
     """Run a block; with weights and rows stacked along a first axis, each on its own rows."""
-    y: Floats = activation.apply(_read(inp, x)) @ np.swapaxes(out[0], -1, -2)
+    y: Floats = activation.apply(affine(inp, x)) @ np.swapaxes(out[0], -1, -2)
     y += out[1][..., None, :]
     y += x
     return y
@@ -345,7 +345,7 @@ def _pullback(
 ) -> Floats:
     """Pull adjoints back through a block; leading axes are broadcast."""
     gated = g @ out_weight
-    gated *= activation.derivative(_read(inp, x))
+    gated *= activation.derivative(affine(inp, x))
     back: Floats = gated @ inp[0]
     back += g
     return back

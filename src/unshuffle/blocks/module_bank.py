@@ -10,13 +10,11 @@ import torch
 
 from unshuffle.blocks.bank import LoopBank, LoopStack, Slots, Weights
 from unshuffle.blocks.capture import Tensors, real_tensors
+from unshuffle.blocks.fitting import Keys
 from unshuffle.blocks.replay import Replay
 from unshuffle.errors import UsageError
 from unshuffle.pieces.blueprint import Arrangement, Kind, Parts
 from unshuffle.pieces.pile import Floats
-
-# Names of the tensors of a block in its module, by role and by name in the role.
-Keys = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +135,7 @@ class ModuleEnds:
     @property
     def dtype(self) -> np.dtype[np.floating]:
         """The dtype that the network computes in."""
-        return np.dtype(str(self.replay.dtype).removeprefix("torch."))
+        return self.replay.numpy_dtype
 
     def enter(self, inputs: Floats) -> Floats:
         """The first state of rows of inputs; raises `UsageError` for rows of another width."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.ends import Ends
-from unshuffle.blocks.fitting import Fit, Form, Keys, Shapes, fitting, renamed
+from unshuffle.blocks.fitting import Fit, Keys, Layout, Shapes, fitting, renamed
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import UsageError
 from unshuffle.pieces.blueprint import Axis, Kind
@@ -45,7 +45,7 @@ class BlockStack:
     blocks: Mapping[int, Shapes]
 
     @property
-    def forms(self) -> dict[str, Form]:
+    def forms(self) -> dict[str, Layout]:
         """What the blocks of one form have in common, by the names of the blocks."""
         return {
             f"{self.prefix}{number}": (self.prefix, tuple(one.items()))
@@ -100,7 +100,7 @@ class ModuleBlueprint:
     device: str = "cpu"
 
     @property
-    def forms(self) -> dict[str, Form]:
+    def forms(self) -> dict[str, Layout]:
         """What the blocks of one form have in common, by the names of the blocks of all stacks."""
         return {name: form for stack in self.stacks for name, form in stack.forms.items()}
 

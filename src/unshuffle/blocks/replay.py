@@ -9,8 +9,8 @@ blocks or head must know of the row beside it (masks, or the inputs), and last t
 place. So the module of a place runs with its own attributes and arguments, and blocks stay
 functions of a state.
 
-A place is one block, or several that follow each other in turn. Where the module does something
-between two blocks, such as to leave an encoder for a decoder, the block before runs that too: the
+A place is one block, or several that follow each other in turn. The module may do something
+between two blocks, such as to leave an encoder for a decoder. The block before runs that too: the
 module is called with all blocks skipped, up to the next one.
 """
 
@@ -45,8 +45,8 @@ from unshuffle.blocks.capture import (
     is_state,
     real_tensors,
 )
-from unshuffle.blocks.fitting import Form, in_place, in_turn
-from unshuffle.errors import RecordError, UsageError
+from unshuffle.blocks.fitting import Layout, in_place, in_turn
+from unshuffle.errors import RecordError, UsageError, first_line
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 
@@ -78,7 +78,7 @@ class Replay:
 
     module: nn.Module
     # What the blocks of one form have in common, by the names of their modules.
-    forms: Mapping[str, Form]
+    forms: Mapping[str, Layout]
     records: Records
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -111,6 +111,11 @@ class Replay:
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         """The parameters of the module's forward."""
         return inspect.signature(self.module.forward).parameters
+
+    @property
+    def numpy_dtype(self) -> np.dtype[np.floating]:
+        """NumPy's name of the dtype that it computes in."""
+        return np.dtype(str(self.dtype).removeprefix("torch."))
 
     def in_dtype(self, dtype: np.typing.DTypeLike) -> "Replay":
         """The same in another dtype of NumPy."""
@@ -209,7 +214,7 @@ class Replay:
             f"{name} of shape ({', '.join(['rows', *map(str, one.shape[1:])])}) and {one.dtype}"
             for name, one in arguments.items()
         )
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        said = first_line(error).rstrip(".")
         return (
             f"{self.records.name}: forward of {type(self.module).__name__} was given {given}, and "
             f"cannot read that ({said}); give its parameters ({', '.join(self.parameters)}) arrays "
@@ -426,7 +431,7 @@ class Replay:
 
         The outputs are run as rows of one batch.
         """
-        found = np.empty((len(g), len(states), self.live), str(self.dtype).removeprefix("torch."))
+        found = np.empty((len(g), len(states), self.live), self.numpy_dtype)
         size = max(1, STANDARD.chunk // states.numel())
         for start in range(0, len(g), size):
             part = g[start : start + size]

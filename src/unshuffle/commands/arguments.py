@@ -294,8 +294,11 @@ _OF_THE_PUZZLE = {
 
 def blueprint_of(args: argparse.Namespace) -> "ModuleBlueprint | None":
     """The blueprint of the module that `--model` names; None where it names none."""
-    if args.model is None:
-        return None
+    return None if args.model is None else named_blueprint(args)
+
+
+def named_blueprint(args: argparse.Namespace) -> "ModuleBlueprint":
+    """The blueprint of the module that `--model` names."""
     for name, default in _OF_THE_PUZZLE.items():
         if getattr(args, name, default) != default:
             raise UsageError(

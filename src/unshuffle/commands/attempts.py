@@ -47,8 +47,8 @@ def solve_attempts(
     pile, records
         As of `solve`.
     attempts
-        For each attempt the options of `solve` that are its own, such as ``{"seed": 1}`` or
-        ``{"activation": "gelu"}``; at least one.
+        At least one: the options of `solve` that each attempt has of its own. They are such as
+        ``{"seed": 1}`` or ``{"activation": "gelu"}``.
     processes
         How many attempts are made at a time, each in a process of this machine.
     scheduler

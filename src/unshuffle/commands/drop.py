@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import unshuffle
 from unshuffle import files
 from unshuffle.commands.arguments import FORCE, MODEL, add_arguments, command
-from unshuffle.errors import UnshuffleError, UsageError
+from unshuffle.errors import UnshuffleError, UsageError, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,10 +151,13 @@ def drop(args: argparse.Namespace) -> int:
     write_dropped(
         args.out, dropped, hardening, file_format=args.format, secrets=sealed, force=args.force
     )
-    kept = "only as its hash, answer.sha256" if args.hash_only else f"in {args.out / 'sealed'}"
     pieces, rows = len(dropped.pieces), len(dropped.records)
-    print(f"{args.out}: {pieces} pieces, {rows} rows; the answer is kept {kept}")
+    print(f"{args.out}: {pieces} pieces, {rows} rows; the answer is kept {_where_kept(args)}")
     return 0
+
+
+def _where_kept(args: argparse.Namespace) -> str:
+    return "only as its hash, answer.sha256" if args.hash_only else f"in {args.out / 'sealed'}"
 
 
 def _drop_module(args: argparse.Namespace) -> int:
@@ -175,10 +178,9 @@ def _drop_module(args: argparse.Namespace) -> int:
     except UnshuffleError:
         raise
     except Exception as error:  # a forward is the user's code and may raise anything
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
             f"{files.shown(args.model)}: forward fails on the inputs of {files.shown(args.inputs)} "
-            f"({files.shown(said)}); give arrays that it reads"
+            f"({files.shown(first_line(error))}); give arrays that it reads"
         ) from error
     predictions = blurred(dropped.records.predictions, hardening, noise_rng)
     done = {"level": args.level, "weights": args.weights, "noise": args.noise}
@@ -194,10 +196,9 @@ def _drop_module(args: argparse.Namespace) -> int:
         secrets=None if args.hash_only else {"seed": args.seed},
         force=args.force,
     )
-    kept = "only as its hash, answer.sha256" if args.hash_only else f"in {args.out / 'sealed'}"
     print(
         f"{args.out}: {len(dropped.pieces)} pieces, {len(dropped.records)} rows, and "
-        f"rest.safetensors with what is no piece; the answer is kept {kept}"
+        f"rest.safetensors with what is no piece; the answer is kept {_where_kept(args)}"
     )
     return 0
 
@@ -238,13 +239,14 @@ def _loaded(args: argparse.Namespace) -> "nn.Module":
     """The module, with the weights of a state dict where one is named."""
     import torch
 
+    from unshuffle.blocks.capture import real_tensors
     from unshuffle.files.loose_pieces import read_tensors
     from unshuffle.files.module_file import read_module
 
     module = read_module(args.model)
     if args.network is None:
         return module
-    own = {name for name, one in module.state_dict().items() if one.is_floating_point()}
+    own = {*real_tensors(module)}
     tensors = read_tensors(Path(args.network))
     if wrong := sorted(own ^ {*tensors}):
         has = "module" if wrong[0] in own else "file"
@@ -286,11 +288,13 @@ def _inputs(
 
 def _rest(module: "nn.Module") -> "dict[str, NDArray[Any]]":
     """The tensors of a module that are in none of its blocks, by name."""
+    from unshuffle.blocks.kept import within
+
     blocks = [*unshuffle.blueprint(module).forms]
     return {
         name: one.detach().numpy()
         for name, one in module.state_dict().items()
-        if not any(name.startswith(f"{block}.") for block in blocks)
+        if not any(within(name, block) for block in blocks)
     }
 
 

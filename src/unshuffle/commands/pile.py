@@ -3,9 +3,9 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import unshuffle
 from unshuffle import files
@@ -24,10 +24,11 @@ from unshuffle.commands.arguments import (
     blueprint_of,
     command,
     is_table,
+    named_blueprint,
     pile_of,
     records_of,
 )
-from unshuffle.errors import FileError, PileError, RecordError, UsageError
+from unshuffle.errors import FileError, PileError, RecordError, UnshuffleError, UsageError
 
 if TYPE_CHECKING:
     from unshuffle import Network
@@ -43,13 +44,27 @@ if TYPE_CHECKING:
 )
 def inspect(args: argparse.Namespace) -> int:
     """Print what the pile and the record hold."""
+    found, show, wrong = _inspected(args) if args.model is None else _inspected_module(args)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        show(found)
+    if wrong is not None:  # what is there is shown before what is wrong is said
+        raise wrong
+    return 0
+
+
+# What an inspection found, what prints it, and what is wrong with it.
+Inspected = tuple[dict[str, Any], Callable[[dict[str, Any]], None], UnshuffleError | None]
+
+
+def _inspected(args: argparse.Namespace) -> Inspected:
+    """The pieces and their roles in the puzzle's kind of network."""
     from unshuffle.pieces.anatomy import read_anatomy
     from unshuffle.proof.alterations import altered_record
     from unshuffle.proof.coarseness import kept_coarsely
     from unshuffle.views.inspection import inspection, print_inspection
 
-    if args.model is not None:
-        return _inspect_module(args)
     pile = pile_of(args)
     records = records_of(args, args.records) if args.records else None
     notes = pile.notes + kept_coarsely(pile) + (altered_record(records) if records else ())
@@ -58,22 +73,14 @@ def inspect(args: argparse.Namespace) -> int:
         anatomy = read_anatomy(pile, records)
     except (PileError, RecordError) as error:
         wrong = error
-    found = inspection(pile, records, anatomy, notes)
-    if args.json:
-        print(json.dumps(found))
-    else:
-        print_inspection(found)
-    if wrong is not None:  # what is there is shown before what is wrong is said
-        raise wrong
-    return 0
+    return inspection(pile, records, anatomy, notes), print_inspection, wrong
 
 
-def _inspect_module(args: argparse.Namespace) -> int:
-    """Print the stacks of a module, and which pieces fit which slots."""
+def _inspected_module(args: argparse.Namespace) -> Inspected:
+    """The stacks of a module, and which pieces fit which slots."""
     from unshuffle.views.module_inspection import module_inspection, print_module_inspection
 
-    blueprint = blueprint_of(args)
-    assert blueprint is not None
+    blueprint = named_blueprint(args)
     pile = pile_of(args)
     records = records_of(args, args.records) if args.records else None
     fit = wrong = None
@@ -81,14 +88,7 @@ def _inspect_module(args: argparse.Namespace) -> int:
         fit = blueprint.fit(pile)
     except PileError as error:
         wrong = error
-    found = module_inspection(blueprint, fit, pile, records)
-    if args.json:
-        print(json.dumps(found))
-    else:
-        print_module_inspection(found)
-    if wrong is not None:  # what is there is shown before what is wrong is said
-        raise wrong
-    return 0
+    return module_inspection(blueprint, fit, pile, records), print_module_inspection, wrong
 
 
 @command(
@@ -133,8 +133,7 @@ def _group(args: argparse.Namespace) -> int:
         raise UsageError(
             "pair --model needs the record too: its inputs show how the blocks of the module run"
         )
-    blueprint = blueprint_of(args)
-    assert blueprint is not None
+    blueprint = named_blueprint(args)
     pile, records = read_for(blueprint, pile_of(args), records_of(args, args.records))
     found = grouping(problem_for(blueprint, pile, records), pile)
     if args.json:
@@ -240,8 +239,7 @@ def _module(args: argparse.Namespace) -> "Network":
         raise UsageError(
             "assemble --model needs --record: its inputs show in which order the blocks run"
         )
-    blueprint = blueprint_of(args)
-    assert blueprint is not None
+    blueprint = named_blueprint(args)
     pile = pile_of(args)
     records = files.read_records(args.record, named=True)
     return assembled(blueprint, pile, records, answer_of(args, pile))

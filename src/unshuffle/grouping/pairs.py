@@ -193,9 +193,8 @@ def pair(
         activation = find_activation(activation)
     anatomy = anatomy or read_anatomy(pile, records)
     if anatomy.widths:
-
-        def pair_one(part: Anatomy) -> Pairing:
-            return pair(
+        parts = [
+            pair(
                 pile,
                 records,
                 signal=signal,
@@ -205,8 +204,9 @@ def pair(
                 clock=clock,
                 by=by,
             )
-
-        return _joined(pile, anatomy, [pair_one(part) for part in anatomy.by_width(pile)])
+            for part in anatomy.by_width(pile)
+        ]
+        return _joined(pile, anatomy, parts)
     match_sets, match_members = find_matching(matching)
     clues = Clues(
         mlp_bank(pile, anatomy, activation),

@@ -69,7 +69,7 @@ class Insertions:
         by: InsertionParameters,
     ) -> "Insertions":
         """A search that has met one order."""
-        rows = _drawn(problem, by.judged, rng)
+        rows = problem.drawn_rows(by.judged, rng)
         run = problem.judge(problem.known.take(rows)).run(arrangement)
         errors, left = np.array([run.error]), np.zeros(1, bool)
         return cls(alternative, rows, run.arrangement[None], errors, left)
@@ -99,7 +99,7 @@ class Insertions:
         known, order = {key(each) for each in self.met}, self.met[at]
         made = order[_one_move(len(order), by.most, rng)]
         made = made[[key(each) not in known for each in made]]
-        few = problem.judge(problem.known.take(_drawn(problem, by.screened, rng)))
+        few = problem.judge(problem.drawn(by.screened, rng))
         screened = few.errors(few.run(order), made)
         finalists = made[np.argsort(screened, kind="stable")[: by.finalists]]
         judge = problem.judge(problem.known.take(self.rows))
@@ -120,13 +120,6 @@ class Insertions:
         sizes = {self.errors.shape, self.left.shape, self.met.shape[:1]}
         if len(sizes) > 1 or not len(self.met):
             raise ValueError("it says of other orders what is known of them")
-
-
-def _drawn(problem: Problem, predictions: int, rng: np.random.Generator) -> Indices:
-    """Rows with at least so many predictions, as far as there are any."""
-    known = problem.known
-    count = min(-(-predictions // known.outputs), len(known))
-    return np.sort(rng.choice(len(known), size=count, replace=False)).astype(np.intp)
 
 
 def _one_move(length: int, most: int, rng: np.random.Generator) -> Indices:

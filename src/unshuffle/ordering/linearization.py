@@ -153,7 +153,8 @@ def exchange_effects(
     blocks = judge.bank.take(arrangement)
     donors = arrangement[there]
     donors[:, roles] = donors[:, sources]  # nothing else of them is looked at
-    others = judge.bank.take(donors)
+    # Where all places give what they have, the stack is there already.
+    others = blocks if np.array_equal(donors, arrangement) else judge.bank.take(donors)
     states, adjoints = at.run.states, at.adjoints
     for t in here.tolist():
         x, g = states[t], adjoints[t + 1]

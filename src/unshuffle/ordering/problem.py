@@ -58,9 +58,13 @@ class Problem:
 
     def drawn(self, equations: int, rng: np.random.Generator) -> Records:
         """Rows with predictions, drawn anew, that make so many equations."""
+        return self.known.take(self.drawn_rows(equations, rng))
+
+    def drawn_rows(self, equations: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        """The numbers of such rows among those with predictions, in rising sequence."""
         known = self.known
         rows = rng.choice(len(known), size=known.rows_for(equations), replace=False)
-        return known.take(np.sort(rows))
+        return np.sort(rows).astype(np.intp)
 
     def judge(self, records: Records, by: JudgeParameters | None = None) -> Judge:
         """A judge of arrangements on some rows."""

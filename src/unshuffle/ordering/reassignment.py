@@ -53,8 +53,8 @@ def reassignments(
     tied = [each for each in evidence.tied(roles) if len(places_with(arrangement, each)) > 1]
     places = [places_with(arrangement, each) for each in tied]
     odds = [
-        evidence.crossed(arrangement, each, each)[np.ix_(at, at)]
-        for each, at in zip(tied, places, strict=True)
+        evidence.crossed(arrangement, each, each)[np.ix_(here, here)]
+        for each, here in zip(tied, places, strict=True)
     ]
     if all(np.isfinite(each).sum() <= length for each in odds):
         return []

@@ -229,15 +229,14 @@ def rank_seeds(
     starts += settled_arrangements(problem, clock)
     starts += path_arrangements(problem, clock, by.paths)
     with np.errstate(over="ignore", invalid="ignore"):
-        for seed in SEEDS.values():
+        # Seeds rank blocks of one form.
+        for seed in () if problem.bank.kind.forms else SEEDS.values():
             if clock.out:
-                starts = starts or [grouped]
                 break
-            if problem.bank.kind.forms:  # they rank blocks of one form
-                starts = starts or [grouped]
-            elif seed.serves(network) and (seed.quick or not quick):
+            if seed.serves(network) and (seed.quick or not quick):
                 ranking = seed.rank(network, inputs, by)
                 starts += [grouped[ranking], grouped[ranking[::-1]]]
+        starts = starts or [grouped]
         states = np.stack([judge.inputs[:rows]] * len(starts))
         for blocks in np.stack(starts, axis=1):
             states = problem.bank.take(blocks).apply_each(states)

@@ -1,7 +1,6 @@
 """What stands between pieces and record is fitted, and the order searched for, in turn."""
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -82,7 +81,7 @@ def arrange_on(
     start = None
     if before and before.trace.ids == pile.ids and 2 * len(before.arrangement) + 1 == len(pile):
         # A search adds to the trace that it begins with; the one that was found stays as it is.
-        start = Start(before.arrangement, deepcopy(before.trace))
+        start = Start(before.arrangement, before.trace.copy())
     done = 0 if start is None else len(start.trace)
     stops = (
         Steps(steps, before=done),

@@ -17,8 +17,8 @@ from unshuffle.repair.repair import (
     UNSOLVED,
     Looks,
     Repair,
-    far_from,
     hard_work,
+    is_far,
     needs_known_blocks,
     was_tried,
 )
@@ -66,7 +66,7 @@ class Race:
             if search.ending not in (None, Ending.STOPPED) or search.work >= work:
                 continue
             ending = search.go_on((InVain(work, 0.0),))
-            if ending is not Ending.STOPPED or _near(self.case, search):
+            if ending is not Ending.STOPPED or not is_far(search):
                 found = search.solution()
                 found = found if found.outcome in FINAL else self.searched_on(found) or found
                 if found.outcome in FINAL:
@@ -76,12 +76,6 @@ class Race:
     def searched_on(self, found: Solution) -> Solution | None:
         """Search on from a solution, with the activation that fits it best."""
         return _searched_on(self.case, found.network, found.arrangement, found.trace, self.by)
-
-
-def _near(case: Case, search: Searching) -> bool:
-    """Whether a search has come near its record."""
-    steps = search.trace.steps
-    return bool(steps) and not steps[-1].error > far_from(case.records)
 
 
 def _run(case: Case, solution: Solution | None) -> Solution | None:
@@ -109,7 +103,7 @@ def _looks(case: Case, searching: Searching) -> Looks:
     """Fit an activation to what stands near; far away, give each a search of its own meanwhile."""
     by, race = STANDARD, Race(case)
     while True:
-        if _near(case, searching):
+        if not is_far(searching):
             yield partial(_fitted, case, searching)
         elif searching.work >= hard_work(searching):
             yield partial(race.go_on, by.share * searching.work / len(by.raced))

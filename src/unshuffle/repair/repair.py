@@ -109,7 +109,7 @@ def pauses(
     later = InVain(by.near, 0.0)
     hard = hard_work(searching, by)
     while searching.go_on((stop, later), on_state) is Ending.STOPPED:
-        yield not searching.trace.steps[-1].error > stop.error
+        yield not is_far(searching, by)
         longer = by.pause * stop.done
         stop.work = min(longer, hard) if stop.done < hard else longer
         later.work = max(later.work, by.pause * later.done)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from unshuffle.pieces.anatomy import Anatomy
-from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.views.tables import empty_table, show_table
 
@@ -55,14 +55,20 @@ def _roles(position: int, anatomy: Anatomy) -> list[str]:
     return [role for role, fitting in roles.items() if position in fitting]
 
 
+def some_ids(ids: Iterable[PieceId]) -> str:
+    """The first ids of pieces, numbers before names."""
+    ranked = sorted(ids, key=lambda name: (isinstance(name, str), name))
+    return ", ".join(map(str, ranked[:IDS_SHOWN])) + (", …" if len(ranked) > IDS_SHOWN else "")
+
+
 def print_inspection(found: dict[str, Any]) -> None:
     """Print what `inspection` found."""
     table = empty_table(("shape", "pieces", "can be", "ids"), words=("can be", "ids"))
     for one in found["shapes"]:
-        ids = sorted(one["ids"], key=lambda name: (isinstance(name, str), name))
-        names = ", ".join(map(str, ids[:IDS_SHOWN])) + (", …" if len(ids) > IDS_SHOWN else "")
         roles = "?" if one["roles"] is None else " or ".join(one["roles"])
-        table.add_row(" × ".join(map(str, one["shape"])), str(one["count"]), roles, Text(names))
+        table.add_row(
+            " × ".join(map(str, one["shape"])), str(one["count"]), roles, Text(some_ids(one["ids"]))
+        )
     console = Console(highlight=False, markup=False)
     show_table(table, console)
     console.print(f"{found['pieces']} pieces, stored as {' and '.join(found['stored_as'])}")

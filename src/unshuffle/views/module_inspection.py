@@ -1,4 +1,4 @@
-"""What lies on the floor of a network that is a module: as plain values, and as tables of them."""
+"""The pieces of a network that is a module, and their slots: as plain values, and as tables."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from unshuffle.blocks.fitting import Cut, Fit, Form, frozen
+from unshuffle.blocks.fitting import Cut, Fit, Layout, frozen
 from unshuffle.blocks.kept import within
 from unshuffle.files.opening import listed
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import NO_PIECE
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
-from unshuffle.views.inspection import IDS_SHOWN, record_values
+from unshuffle.views.inspection import record_values, some_ids
 from unshuffle.views.tables import empty_table, show_table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def module_inspection(
     }
 
 
-def _classes(cut: Cut, forms: Mapping[str, Form], pile: Pile) -> list[dict[str, Any]]:
+def _classes(cut: Cut, forms: Mapping[str, Layout], pile: Pile) -> list[dict[str, Any]]:
     """The classes of slots of blocks, and the pieces that fit each."""
     shapes = [cut.role_shapes(piece.shapes) for piece in pile]
     return [
@@ -75,7 +75,7 @@ def print_module_inspection(found: Mapping[str, Any]) -> None:
                 Text(tensors),
                 str(one["slots"]),
                 str(len(one["ids"])),
-                Text(_listed(one["ids"])),
+                Text(some_ids(one["ids"])),
             )
         if stack["classes"]:
             show_table(table, console)
@@ -134,8 +134,3 @@ def print_grouping(found: Mapping[str, Any]) -> None:
 
 def _size(shape: list[int]) -> str:
     return "×".join(map(str, shape)) or "1"
-
-
-def _listed(ids: list[Any]) -> str:
-    names = sorted(ids, key=lambda name: (isinstance(name, str), name))
-    return ", ".join(map(str, names[:IDS_SHOWN])) + (", …" if len(names) > IDS_SHOWN else "")
