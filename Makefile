@@ -9,7 +9,7 @@ ON_ALL_CORES := -n auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick programs check format package docs tables fuzz picture zoo bench real \
+.PHONY: help demo test quick studies programs check format package docs tables fuzz picture zoo bench real \
 	lab plan notebook clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
@@ -25,11 +25,14 @@ demo: .venv/core.stamp ## Put the shipped example back together, without PyTorch
 	grep -q "$$(cat examples/dropped/answer.sha256)" build/demo/solution.json && \
 	echo "The answer's sha256 is the one in examples/dropped/answer.sha256."
 
-test: .venv/dev.stamp ## Run every test, the slow ones too
+test: .venv/dev.stamp ## Run every test but the studies
 	$(BIN)/python -m pytest $(ON_ALL_CORES)
 
 quick: .venv/dev.stamp ## Run the tests but for the slow ones
 	$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not slow"
+
+studies: .venv/dev.stamp ## Run the tests that take minutes each
+	$(BIN)/python -m pytest $(ON_ALL_CORES) -m study
 
 programs: ## Install what tests of pages and films use: on Debian, as root
 	command -v chromium && command -v chromedriver && command -v ffmpeg || \

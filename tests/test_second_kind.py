@@ -195,8 +195,7 @@ def arranged(case, *stops):
     return arrange(case.pile, case.records, options, alternatives=alternatives, stops=stops)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize(("seed", "outputs"), [(1, 2), (2, 1), (3, 1)])
 def test_others_are_put_back_from_other_shuffles(seed, outputs):
     rng = np.random.default_rng(seed)
     case = drop(rng, make_network(rng, outputs=outputs))
@@ -206,6 +205,7 @@ def test_others_are_put_back_from_other_shuffles(seed, outputs):
 
 
 @pytest.mark.slow
+@pytest.mark.study
 def test_gates_of_which_the_weights_say_little_are_found_by_the_record():
     """Populations have to draw which piece is the gate, and which the up, of which block."""
     rng = np.random.default_rng(0)

@@ -49,15 +49,14 @@ def put_back(oracle, level, seed=3):
     return dropped, solve(dropped.pile(), dropped.records, blueprint=given)
 
 
-LONG = ("llama", "vit")  # seconds for loose layers
+# Loose layers of these take seconds, and minutes.
+LONG = {"vit": [pytest.mark.slow], "llama": [pytest.mark.slow, pytest.mark.study]}
 
 
 @pytest.mark.parametrize(
     ("family", "level"),
     [
-        pytest.param(
-            family, level, marks=[pytest.mark.slow] if level == "layers" and family in LONG else []
-        )
+        pytest.param(family, level, marks=LONG.get(family, []) if level == "layers" else [])
         for family in FAMILIES
         for level in ("blocks", "layers")
     ],

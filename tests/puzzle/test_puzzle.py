@@ -35,6 +35,7 @@ def converted(puzzle, folder, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.study
 def test_classic_finds_the_published_answer(puzzle):
     record = puzzle / "historical_data.csv"
     result = run("solve", puzzle / "pieces", record, "--strategy", "classic", "--json")
