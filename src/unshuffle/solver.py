@@ -128,13 +128,9 @@ def solve(
     >>> solution.exact
     True
     """
-    for one, name, does in ((blueprint, "blueprint", "parts"), (checkpoint, "checkpoint", "claim")):
-        if one is not None and not hasattr(one, does):
-            raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
+    own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
+    _check_kinds(blueprint, checkpoint, own | {"matching": matching != "optimal"})
     pile, records = read_for(blueprint, pile, records)
-    if blueprint is not None:
-        own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
-        _refuse_beside_blueprint(own | {"matching": matching != "optimal"})
     clock = Clock.of(time_limit)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:
@@ -157,24 +153,34 @@ def solve(
         solution = _annotated(solution, pile, records, case.records, clock)
         if solution.outcome in FAILED:
             solution = solution.noted(*_remarks(solution, case))
-    repeated = given - len(records)
-    if repeated and not solution.exact:
-        note = f"{repeated} of {given} rows repeat another one, and count for nothing"
-        solution = solution.noted(note)
-    # Statements are made of what reproduces the record, and of nothing else.
-    certificate = solution.certificate if solution.outcome in SETTLED else None
-    repairs = _untried(solution, case) | dict(solution.repairs)
-    return replace(solution, certificate=certificate, repairs=repairs, seconds=clock.seconds)
+    return _closed(solution, case, repeated=given - len(records))
 
 
-def _refuse_beside_blueprint(given: Mapping[str, object]) -> None:
-    """Raise `UsageError` for arguments that are given and say nothing of a user's blocks."""
-    names = " and ".join(f"{name}=" for name, value in given.items() if value)
-    if names:
+def _check_kinds(blueprint: object, checkpoint: object, of_puzzle: Mapping[str, object]) -> None:
+    """Refuse arguments of another kind, and those that say nothing of a blueprint's blocks."""
+    for one, name, does in ((blueprint, "blueprint", "parts"), (checkpoint, "checkpoint", "claim")):
+        if one is not None and not hasattr(one, does):
+            raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
+    names = " and ".join(f"{name}=" for name, value in of_puzzle.items() if value)
+    if blueprint is not None and names:
         raise UsageError(
             f"{names} cannot be used with blueprint=, whose functions say all about its blocks; "
             "leave one of them out"
         )
+
+
+def _closed(solution: Solution, case: Case, *, repeated: int) -> Solution:
+    """The solution with what holds of the whole solve, and no statement of what fits no record."""
+    if repeated and not solution.exact:
+        given = repeated + len(case.records)
+        note = f"{repeated} of {given} rows repeat another one, and count for nothing"
+        solution = solution.noted(note)
+    return replace(
+        solution,
+        certificate=solution.certificate if solution.outcome in SETTLED else None,
+        repairs=_untried(solution, case) | dict(solution.repairs),
+        seconds=case.options.clock.seconds,
+    )
 
 
 def _put_together(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> Solution:

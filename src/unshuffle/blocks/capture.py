@@ -4,7 +4,7 @@ Hooks see each block once in a forward pass. What a block is given is the state,
 the same for all rows, and arguments that depend on the row, such as masks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,7 +97,6 @@ def capture(
 
     With other weights of the blocks only the state may differ, and what is made behind blocks.
     """
-    rows = len(calls[0].given)
     steps: list[Step] = []
     beside: list[Beside] = []
     kept: list[torch.Tensor] = []
@@ -105,24 +104,9 @@ def capture(
     for number, call in enumerate(calls):
         state, bridged = _state_of(calls, number)
         bridge, bound = number if bridged else bridge, dict[int, int]()
-        for at, leaf in enumerate(call.leaves):
-            if at == state or not isinstance(leaf, torch.Tensor):
-                continue
-            follows = not same(leaf, turned[number].leaves[at])  # from the weights of blocks
-            if follows and bridge == 0:
-                raise UsageError(
-                    f"block {names[number]} is given more than the state by the blocks before it "
-                    f"(its argument {at + 1} follows from their weights), and only one tensor may "
-                    "go from block to block"
-                )
-            if same(leaf, fewer[number].leaves[at]):
-                continue
-            origin = bridge if follows else 0
-            if len(leaf) != rows:
-                raise UsageError(
-                    f"block {names[number]} is given an argument of shape {tuple(leaf.shape)} that "
-                    "depends on the rows, but has no axis of rows"
-                )
+        others = fewer[number].leaves, turned[number].leaves
+        for at, follows in _of_rows(names[number], call, state, *others, bridged=bridge > 0):
+            leaf, origin = call.leaves[at], bridge if follows else 0
             alike = (k for k, one in enumerate(kept) if same(one, leaf))
             found = next((k for k in alike if beside[k].origin == origin), len(kept))
             bound[at] = found
@@ -150,6 +134,30 @@ def capture(
     now = {k: n for n, k in enumerate(sequence)}
     steps = [replace(step, bound={at: now[k] for at, k in step.bound.items()}) for step in steps]
     return steps, [beside[k] for k in sequence]
+
+
+def _of_rows(
+    name: str, call: Call, state: int, fewer: Leaves, turned: Leaves, *, bridged: bool
+) -> Iterator[tuple[int, bool]]:
+    """Arguments of a block that depend on the row, and whether they follow from blocks' weights."""
+    for at, leaf in enumerate(call.leaves):
+        if at == state or not isinstance(leaf, torch.Tensor):
+            continue
+        follows = not same(leaf, turned[at])
+        if follows and not bridged:
+            raise UsageError(
+                f"block {name} is given more than the state by the blocks before it (its argument "
+                f"{at + 1} follows from their weights), and only one tensor may go from block to "
+                "block"
+            )
+        if same(leaf, fewer[at]):
+            continue
+        if leaf.shape[:1] != call.given.shape[:1]:
+            raise UsageError(
+                f"block {name} is given an argument of shape {tuple(leaf.shape)} that depends on "
+                "the rows, but has no axis of rows"
+            )
+        yield at, follows
 
 
 def _part(values: torch.Tensor) -> Part:
@@ -201,6 +209,12 @@ def calls_of(
     finally:
         for hook in hooks:
             hook.remove()
+    _refuse_odd(blocks, names, calls)
+    return tuple(names), calls, output
+
+
+def _refuse_odd(blocks: Sequence[str], names: Sequence[str], calls: Sequence[Call]) -> None:
+    """Raise `UsageError` where a block does not run once, or gives no state."""
     wrong = next((name for name in blocks if names.count(name) != 1), None)
     if wrong is not None:
         raise UsageError(
@@ -213,7 +227,6 @@ def calls_of(
                 f"block {name} gives no tensor of real numbers with an axis of rows; the first "
                 "tensor that a block gives must be the state"
             )
-    return tuple(names), calls, output
 
 
 def copied(leaf: object) -> object:

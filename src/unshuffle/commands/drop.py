@@ -118,6 +118,11 @@ def drop(args: argparse.Namespace) -> int:
         raise UsageError(
             "no network is named; give an oracle, a state dict, or --model FILE.py:FUNCTION"
         )
+    return _drop_network(args)
+
+
+def _drop_network(args: argparse.Namespace) -> int:
+    """Drop a network of the puzzle's blocks, and write what is left of it."""
     from dataclasses import fields
 
     import numpy as np

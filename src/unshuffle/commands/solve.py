@@ -149,14 +149,24 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
         failure = error  # what took minutes to find is printed first
     if len(records) == 1:
         solutions = tuple(replace(one, seconds=clock.seconds) for one in solutions)
+    _keep_and_print(solutions, records[0], args, failure)
+    return solutions
+
+
+def _keep_and_print(
+    solutions: "Sequence[Solution]",
+    record: "Records",
+    args: argparse.Namespace,
+    failure: FileError | None,
+) -> None:
+    """Keep the solutions, print them, and only then say which file could not be written."""
     try:
-        _keep(solutions, records[0], args)
+        _keep(solutions, record, args)
     except FileError as error:
         failure = error
     _print(solutions, args, kept=failure is None)
     if failure is not None:
         raise failure
-    return solutions
 
 
 def _check_attempts(args: argparse.Namespace) -> None:

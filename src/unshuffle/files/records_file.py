@@ -80,24 +80,11 @@ def read_records(
             )
         return read_named(path)
     table = _open(path, clock)
-    if predictions is None:
-        predictions = _guess("prediction", table.names, inputs, targets)
-    if targets is None:
-        targets = _guess("target", table.names, inputs, predictions)
-    if inputs is None:
-        inputs = _guess("input", table.names, predictions, targets)
-    wanted = [*inputs, *predictions, *targets]
-    known, there = {*table.names}, f"its columns are {listed(table.names)}"
-    if unknown := [name for name in wanted if name not in known]:
-        raise RecordError(f"{shown(path)}: has no column {shown(unknown[0])}; {there}")
-    if doubled := twice(wanted):
-        raise RecordError(
-            f"{shown(path)}: column {shown(doubled[0])} is named twice, but has one role"
-        )
-    if not inputs:
-        raise RecordError(f"{shown(path)}: has no column of inputs; {there}")
+    roles = inputs, predictions, targets = _roles(
+        table.names, shown(path), inputs, predictions, targets
+    )
     try:
-        columns = table.columns(wanted, {*predictions, *targets})
+        columns = table.columns([*inputs, *predictions, *targets], {*predictions, *targets})
     except OutOfTimeError as error:
         raise FileError(
             f"{shown(path)}: the time limit of {clock.limit:g} s was over before all rows were "
@@ -108,7 +95,7 @@ def read_records(
         _matrix(predictions, columns),
         _matrix(targets, columns) if targets else None,
         name=shown(path),
-        columns=tuple(tuple(map(shown, names)) for names in (inputs, predictions, targets)),
+        columns=tuple(tuple(map(shown, names)) for names in roles),
     )
 
 
@@ -130,6 +117,31 @@ def _open(path: Path, clock: Clock) -> Table:
     from unshuffle.files.conversion import not_read
 
     raise not_read(path, _READABLE)
+
+
+def _roles(
+    names: Sequence[str],
+    where: str,
+    inputs: Sequence[str] | None,
+    predictions: Sequence[str] | None,
+    targets: Sequence[str] | None,
+) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+    """Columns of inputs, predictions and targets, guessed where they are not named."""
+    if predictions is None:
+        predictions = _guess("prediction", names, inputs, targets)
+    if targets is None:
+        targets = _guess("target", names, inputs, predictions)
+    if inputs is None:
+        inputs = _guess("input", names, predictions, targets)
+    wanted = [*inputs, *predictions, *targets]
+    known, there = {*names}, f"its columns are {listed(names)}"
+    if unknown := [name for name in wanted if name not in known]:
+        raise RecordError(f"{where}: has no column {shown(unknown[0])}; {there}")
+    if doubled := twice(wanted):
+        raise RecordError(f"{where}: column {shown(doubled[0])} is named twice, but has one role")
+    if not inputs:
+        raise RecordError(f"{where}: has no column of inputs; {there}")
+    return inputs, predictions, targets
 
 
 def _role(name: str) -> str:

@@ -72,10 +72,8 @@ def fuse(
     by = clues.by
     itself = np.eye(*_shape(clues.layers), dtype=bool) if square else None
     by_ratio = SIGNALS["ratio"].of(clues)
-    if itself is None:
-        decisive = _by_ratio_alone(by_ratio, by.decisive)
-        if decisive is not None:
-            return decisive
+    if itself is None and (decisive := _by_ratio_alone(by_ratio, by.decisive)) is not None:
+        return decisive
     fixed = _fixed(clues, by_ratio, itself)
     if not fixed:  # nothing tells any pair from another, as with a single block
         nothing = np.zeros(_shape(clues.layers))

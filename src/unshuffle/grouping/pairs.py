@@ -191,32 +191,29 @@ def pair(
     pile, records = as_pile(pile), None if records is None else as_records(records)
     if not isinstance(activation, Activation):
         activation = find_activation(activation)
-    anatomy = anatomy or read_anatomy(pile, records)
-    if anatomy.widths:
-        parts = [
-            pair(
-                pile,
-                records,
-                signal=signal,
-                matching=matching,
-                anatomy=part,
-                activation=activation,
-                clock=clock,
-                by=by,
-            )
-            for part in anatomy.by_width(pile)
-        ]
-        return _joined(pile, anatomy, parts)
-    match_sets, match_members = find_matching(matching)
-    clues = Clues(
-        mlp_bank(pile, anatomy, activation),
-        last_layer(pile, pile[anatomy.last[0]].id) if len(anatomy.last) == 1 else None,
-        records.predicted() if records is not None else None,
-        clock or Clock(),
-        by or GroupingParameters(),
-        {} if of_weights is None else of_weights,
-    )
-    match = match_sets
+    given = anatomy or read_anatomy(pile, records)
+    parts = [
+        _of_one_width(
+            Clues(
+                mlp_bank(pile, part, activation),
+                last_layer(pile, pile[part.last[0]].id) if len(part.last) == 1 else None,
+                records.predicted() if records is not None else None,
+                clock or Clock(),
+                by or GroupingParameters(),
+                {} if of_weights is None or given.widths else of_weights,
+            ),
+            *(pile, part, signal, matching),
+        )
+        for part in (given.by_width(pile) if given.widths else [given])
+    ]
+    return _joined(pile, given, parts) if given.widths else parts[0]
+
+
+def _of_one_width(
+    clues: Clues, pile: Pile, anatomy: Anatomy, signal: str, matching: str
+) -> Pairing:
+    """The pairing of blocks that all have as many hidden units."""
+    match, match_members = find_matching(matching)
     if anatomy.interchangeable:
         match = partial(directed_couples, match_members, log_norm_correlation(clues))
     fusion = None

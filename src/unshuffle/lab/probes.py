@@ -244,14 +244,13 @@ def growth(subject: Subject, prepare: Callable[[Any], None] | None = None) -> Me
         )
     from unshuffle.oracle.training import train
 
-    networks: list[MlpNetwork] = []
+    blocks: list[MlpStack] = []
     oracle = train(
         subject.recipe,
-        on_network=networks.append,
+        on_network=lambda network: blocks.append(network.blocks),
         on_epoch=lambda _: stop_if_asked(),
         prepare=prepare,
     )
-    blocks = [network.blocks for network in networks]
     spreads = np.sqrt(blocks[0].width)
     traces = np.array([spreads * relative_traces(one) for one in blocks])  # (epochs + 1, blocks)
     plain = [np.abs(np.einsum("kdh,khd->k", one.out_weight, one.inp_weight)) for one in blocks]

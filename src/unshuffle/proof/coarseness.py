@@ -97,6 +97,12 @@ class Coarseness:
     def __bool__(self) -> bool:
         return bool(self.kind) or self.pruned > 0
 
+    def drawn(self, values: Floats, rng: np.random.Generator) -> Floats:
+        """Numbers that may have been lost, as likely anywhere, of a tensor that was kept so."""
+        offset = rng.uniform(-1, 1, values.shape) * self.half_step
+        another: Floats = (values + offset).astype(values.dtype)
+        return another
+
 
 def coarseness(
     values: Floats, *, quantised: bool = False, by: CoarsenessParameters = STANDARD
@@ -185,28 +191,19 @@ def coarse_tolerance(
     known = as_mlp(network)
     layers = known.layers()
     found = [
-        (
-            coarseness(layer.weight, quantised=quantised, by=by),
-            coarseness(layer.bias, by=by),
-        )
+        (coarseness(layer.weight, quantised=quantised, by=by), coarseness(layer.bias, by=by))
         for layer in layers
     ]
     if not any(weight or bias for weight, bias in found):
         return None
     rng = np.random.default_rng(0)
     some = inputs[:: -(-len(inputs) // effort.coarse)]
-
-    def drawn(values: Floats, coarse: Coarseness) -> Floats:
-        offset = rng.uniform(-1, 1, values.shape) * coarse.half_step
-        another: Floats = (values + offset).astype(values.dtype)
-        return another
-
     with np.errstate(over="ignore", invalid="ignore"):
         predictions = network.predict(some).astype(np.float64)
         differences = []
         for _ in range(effort.drawn):
             others = [
-                Linear(drawn(layer.weight, weight), drawn(layer.bias, bias))
+                Linear(weight.drawn(layer.weight, rng), bias.drawn(layer.bias, rng))
                 for layer, (weight, bias) in zip(layers, found, strict=True)
             ]
             lost = MlpNetwork.from_layers(others, known.blocks.activation)

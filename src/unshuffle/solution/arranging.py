@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.forms import RESIDUAL, form_of
 from unshuffle.blocks.mlp import MlpStack
+from unshuffle.blocks.network import Network
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
@@ -221,23 +222,12 @@ def conclude(
 
     As it is, it stands although the evidence may rule out some of its blocks.
     """
-    pile, known = alternatives.pile, alternatives.problems[0].known
     fitting = [one for one in alternatives.problems if as_it_is or one.evidence.admits(arrangement)]
-    networks = [one.network(arrangement) for one in fitting]
-    network, found, outcome = networks[0], UNVERIFIED, Outcome.INTERRUPTED
-    finished = ending not in (Ending.OUT_OF_TIME, Ending.INTERRUPTED)
+    network, found, outcome = fitting[0].network(arrangement), UNVERIFIED, Outcome.INTERRUPTED
     clock = alternatives.options.clock
     # After an interruption what is known is the answer, and nothing is claimed of it.
     with suppress(KeyboardInterrupt), single_threaded_blas(), clock.phase("verify"):
-        network = best_fitting(networks, known)
-        arranged = fitting[networks.index(network)]
-        found = certified(
-            arranged, arrangement, pile.stored_as, trace.errors, clock=clock, finished=finished
-        )
-        doubtful = found.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
-        others = [each for each in networks if each is not network]
-        if doubtful and not clearly_best(network, others, known):
-            found = found.withdrawn(Outcome.UNDECIDED)
+        network, found = _best_verified(fitting, arrangement, alternatives, trace, ending)
         outcome = _outcome(found, ending)
     last = alternatives.last_of(arrangement)
     applied = [name for block in trace.names(arrangement) for name in block]
@@ -261,6 +251,32 @@ def conclude(
         network=network,
         parameters=alternatives.options.numbers,
     )
+
+
+def _best_verified(
+    fitting: Sequence[Problem],
+    arrangement: Arrangement,
+    alternatives: Problems,
+    trace: Trace,
+    ending: Ending | None,
+) -> tuple[Network, Verification]:
+    """The network that fits best, and what may be claimed of it beside the others."""
+    known, clock = fitting[0].known, alternatives.options.clock
+    networks = [one.network(arrangement) for one in fitting]
+    network = best_fitting(networks, known)
+    found = certified(
+        fitting[networks.index(network)],
+        arrangement,
+        alternatives.pile.stored_as,
+        trace.errors,
+        clock=clock,
+        finished=ending not in (Ending.OUT_OF_TIME, Ending.INTERRUPTED),
+    )
+    doubtful = found.outcome in (Outcome.APPROXIMATE, Outcome.AMBIGUOUS)
+    others = [each for each in networks if each is not network]
+    if doubtful and not clearly_best(network, others, known):
+        found = found.withdrawn(Outcome.UNDECIDED)
+    return network, found
 
 
 def _estimate(problem: Problem, by: SeedParameters, clock: Clock) -> Iterator[Step]:
