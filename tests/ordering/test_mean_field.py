@@ -13,6 +13,7 @@ from unshuffle.ordering.mean_field import (
     extrinsic,
 )
 from unshuffle.ordering.population import Population, PopulationParameters
+from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.regression import RidgeParameters, fit
 
 
@@ -165,3 +166,33 @@ def test_the_spread_falls_to_its_end(make_loose, rescaled, rng):
         field = field.advance(problem, rng, by)
         spreads.append(field.belief.spreads[0])
     np.testing.assert_allclose(spreads, [2.0, 1.0, 0.6, 0.6])
+
+
+def test_after_a_cycle_places_are_wide_and_pieces_in_doubt_again(loose):
+    net, rng = loose(blocks=5, rows=80), np.random.default_rng(0)
+    problem = net.problem(np.zeros((5, 5)), np.column_stack([range(5)] * 2))
+    by = MeanFieldParameters(equations=40, each=0.0, cycle=2, tempering=0.0)
+    field, widths, doubts = beginning(problem, by), [], []
+    for _ in range(4):
+        field = field.advance(problem, rng, by)
+        widths.append(float(field.belief.spreads[0]))
+        doubts.append(field.belief.doubt)
+    wide = by.wide * 5
+    assert widths == pytest.approx([by.narrowing * wide, wide, by.narrowing * wide, wide])
+    assert doubts[1::2] == pytest.approx([np.log(5)] * 2)
+    assert max(doubts[::2]) < np.log(5)
+
+
+def test_the_more_pieces_are_in_doubt_the_more_rows_a_step_takes(loose, monkeypatch):
+    net, asked, drawn = loose(blocks=5, rows=300), [], Problem.drawn
+
+    def told(problem, equations, rng):
+        asked.append(equations)
+        return drawn(problem, equations, rng)
+
+    monkeypatch.setattr(Problem, "drawn", told)
+    by = MeanFieldParameters(equations=40, each=2.5)
+    for odds in (np.zeros((5, 5)), np.where(np.eye(5) > 0, 50.0, -50.0)):
+        problem = net.problem(odds, np.column_stack([range(5)] * 2))
+        beginning(problem, by).advance(problem, np.random.default_rng(0), by)
+    assert asked == [round(2.5 * 25), 40]

@@ -361,3 +361,19 @@ def test_a_rival_is_another_activation_that_fits_the_same_arrangement_better(ben
     assert bench.problem(other.alternative).bank.activation.name == "tanh"
     np.testing.assert_array_equal(other.arrangement, net.right)
     assert rival(other, 200, bench) is None
+
+
+def test_far_from_the_answer_the_activation_least_alike_follows(bench_of, wrong, fit):
+    stage = next(stage for stage in STAGES if stage.name == "first mean field")
+    bench, start = first_state(bench_of, *rivals(wrong), by=MEAN, goal=fit(0.0))
+    asked, state = [], start
+    while state.stage or state is start:
+        state = stage.advance(state, bench)
+        asked += [each.alternative for each in state.race.contenders]
+    names = [bench.problem(number).bank.activation.name for number in dict.fromkeys(asked)]
+    assert names == ["relu", "tanh"]
+    alone = replace(MEAN, mean_field=replace(SOME, hopeless=0.0))
+    bench, start = first_state(bench_of, *rivals(wrong), by=alone, goal=fit(0.0))
+    _, after = drawn_in(stage, bench, start)
+    assert after.ended[-1] == stage.name
+    assert not bench.__dict__["_made"][1:]  # what explodes asks for no other

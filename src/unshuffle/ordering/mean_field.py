@@ -35,12 +35,18 @@ class MeanFieldParameters:
 
     Parameters
     ----------
-    equations
-        Predictions (rows times outputs) of a step, drawn anew for each.
+    equations, each
+        Predictions (rows times outputs) of a step at least, and for each piece in a slot whose
+        effect it explains; they are drawn anew for each step.
     wide, narrow
         First spread of the places as a part of the number of blocks, and the last, in places.
     narrowing
         Factor on the spread from step to step.
+    cycle, tempering
+        Steps after which the spread is wide again, since by then more of the pieces are right; and
+        the power to which probabilities of pieces are then raised, so that wrong ones are doubted.
+    problems
+        Problems that are searched far from the answer before anything long.
     searches
         Searches of one problem in a stage, before its populations.
     steps
@@ -64,11 +70,15 @@ class MeanFieldParameters:
     """
 
     equations: int = 1024
+    each: float = 2.5
     wide: float = 1 / 3
     narrow: float = 0.5
-    narrowing: float = 0.9
+    narrowing: float = 0.8
+    cycle: int = 12
+    tempering: float = 0.5
+    problems: int = 2
     searches: int = 1
-    steps: int = 25
+    steps: int = 48
     hopeless: float = 4.0
     trust: float = 0.8
     least: float = 0.004
@@ -102,7 +112,7 @@ class MeanField:
     ) -> "MeanField":
         """Take one step, on rows that are drawn for it."""
         belief = self.belief
-        judge = problem.judge(problem.drawn(by.equations, rng))
+        judge = problem.judge(problem.drawn(_equations(belief, by), rng))
         noise = belief.spreads * rng.standard_normal(len(belief.places))
         looks = [_Look.at(problem, judge, belief, each, by) for each in (noise, -noise)]
         before = (looks[0].sides + looks[1].sides) / 2
@@ -124,7 +134,23 @@ class MeanField:
             spreads=np.maximum(by.narrow, by.narrowing * belief.spreads),
             partners=_informed(belief, problem, _messages(found, chances, doubts, len(mean)), by),
         )
+        if (self.steps + 1) % by.cycle == 0:
+            belief = _reheated(belief, by)
         return MeanField(belief, self.steps + 1, (looks[0].error + looks[1].error) / 2)
+
+
+def _reheated(belief: Distribution, by: MeanFieldParameters) -> Distribution:
+    """The belief with wide spreads again, and pieces less sure."""
+    length = len(belief.places)
+    doubted = (by.tempering * np.log(np.maximum(each, 1e-12)) for each in belief.partners)
+    partners = (_balanced(*each, by) for each in zip(belief.partners, doubted, strict=True))
+    spreads = np.full(length, by.wide * length)
+    return replace(belief, spreads=spreads, partners=tuple(partners))
+
+
+def _equations(belief: Distribution, by: MeanFieldParameters) -> int:
+    """Predictions that a step needs: the more pieces are in doubt, the more."""
+    return max(by.equations, round(by.each * sum(len(lot.chances) for lot in _lots(belief, by))))
 
 
 @dataclass(frozen=True, eq=False)

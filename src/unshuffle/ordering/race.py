@@ -6,6 +6,7 @@ from itertools import count, takewhile
 
 import numpy as np
 
+from unshuffle.blocks.network import mean_square
 from unshuffle.ordering.attempts import (
     better,
     convincing,
@@ -138,7 +139,11 @@ class MeanFields(Distributions):
 
 
 class FirstMeanFields(MeanFields):
-    """Mean-field searches of the likeliest problem, far from the answer, before anything long."""
+    """Mean-field searches far from the answer, before anything long.
+
+    The likeliest problem comes first. Activations that are alike lead near with each other's
+    blocks, so those that follow it are the least alike.
+    """
 
     name = "first mean field"
 
@@ -150,6 +155,34 @@ class FirstMeanFields(MeanFields):
 
     def _prepared(self, state: State, bench: Workbench) -> State:
         return far_on_many_rows(state, bench)
+
+    def _joining(self, contenders: tuple[Contender, ...], bench: Workbench) -> list[Contender]:
+        by = bench.by.mean_field
+        room = len(contenders) < by.problems
+        # What explodes ends sooner, and would do so with others too.
+        late = all(each.ended and 2 * each.generations >= by.steps for each in contenders)
+        new = (
+            _least_alike([each.alternative for each in contenders], bench)
+            if room and late
+            else None
+        )
+        return [] if new is None else [Contender(new)]
+
+
+def _least_alike(begun: list[int], bench: Workbench) -> int | None:
+    """The problem whose predictions differ most from those of all that have begun."""
+    rows, arrangement = bench.rows_for(bench.by.many), bench.problem(0).grouped
+    ends = {
+        number: problem.ends.leave(bench.judge(number, rows).run(arrangement).states[-1])
+        for number in takewhile(bench.has, count())
+        if (problem := bench.problem(number)).evidence.admits(arrangement)
+    }
+    apart = {
+        number: min(mean_square(predicted - ends[other]) for other in begun)
+        for number, predicted in ends.items()
+        if number not in begun
+    }
+    return max(apart, key=lambda number: apart[number], default=None)
 
 
 def _served(bench: Workbench) -> bool:
