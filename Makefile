@@ -72,8 +72,7 @@ picture: .venv/dev.stamp ## Draw the pictures in the README and in docs
 zoo: .venv/dev.stamp ## Train every oracle and try every method on them: hours
 	$(BIN)/unshuffle oracle zoo --zoo .zoo --seeds $(SEEDS) && \
 	$(BIN)/unshuffle oracle evaluate --zoo .zoo --seeds $(SEEDS) --time-limit 30 --out build/zoo --force && \
-	$(BIN)/unshuffle oracle evaluate --zoo .zoo --seeds $(SEEDS) --records 10000 --time-limit 60 \
-		--only auto --out build/zoo-auto --force
+	$(BIN)/python benchmarks/zoo.py --zoo .zoo --seeds $(SEEDS)
 
 bench: .venv/core.stamp ## Time solve against published methods; curves of rows, size, noise: an hour
 	$(BIN)/python benchmarks/speed.py && $(BIN)/python benchmarks/speed.py --process && \

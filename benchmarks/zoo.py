@@ -1,7 +1,10 @@
 """What `auto` makes of every network of a zoo, in processor seconds, stage by stage.
 
 Each run is a line of a CSV file, from which it goes on: lines that are there are not run again. The
-limit counts processor seconds of one process, so a busy machine changes nothing.
+limit counts processor seconds of one process, so a busy machine changes nothing. Tables and the
+picture of docs/zoo.md are made of such a file:
+
+    python benchmarks/zoo.py --out docs/data/zoo-runs.csv --table networks
 """
 
 import argparse
@@ -9,11 +12,12 @@ import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from itertools import groupby
 from pathlib import Path
 from time import process_time
 from unittest.mock import patch
 
-from common import ProcessorClock, machine
+from common import ProcessorClock, machine, spread
 from unshuffle import Solution, solve
 from unshuffle.oracle.evaluation import DroppedOracle, count_inversions, make_case
 from unshuffle.oracle.recipe import Recipe, find_recipes
@@ -153,8 +157,68 @@ def networks(patterns: list[str], seeds: Sequence[int], zoo: Path) -> Iterator[R
             yield recipe
 
 
+def by_network(lines: Sequence[dict[str, str]]) -> tuple[list[str], list[list[str]]]:
+    """A table of the recipes: how many networks came out, and what they took."""
+    head = ["recipe", "blocks", "exact", "pairs", "rows", "processor seconds", "passes"]
+    rows = []
+    for recipe, group in groupby(sorted(lines, key=_recipe), key=_recipe):
+        own = list(group)
+        exact = sum(line["exact"] == "True" for line in own)
+        rows.append(
+            [f"`{recipe}`", own[0]["blocks"], f"{exact} of {len(own)}"]
+            + [spread([float(line[name]) for line in own]) for name in ("pairs", "rows")]
+            + [spread([float(line[name]) for line in own]) for name in ("seconds", "passes")]
+        )
+    exact = sum(line["exact"] == "True" for line in lines)
+    return head, [*rows, ["exact", "", f"{exact} of {len(lines)}", "", "", "", ""]]
+
+
+def by_stage(lines: Sequence[dict[str, str]]) -> tuple[list[str], list[list[str]]]:
+    """A table of the stages: which networks each led near, and where it ran in vain."""
+    head = ["stage", "led near, and then exact", "ran", "processor seconds in all", "networks"]
+    rows = []
+    times = [(line, dict(_times(line))) for line in lines]
+    for stage in auto.STAGES:
+        name = stage.name
+        took = [each[name] for _, each in times if name in each]
+        led = [line for line in lines if line["exact"] == "True" and line["near"] == name]
+        recipes = ", ".join(f"`{recipe}`" for recipe in dict.fromkeys(map(_recipe, led)))
+        rows.append([name, str(len(led)), str(len(took)), f"{sum(took):.0f}", recipes])
+    return head, rows
+
+
+def _recipe(line: dict[str, str]) -> str:
+    return line["recipe"]
+
+
+def _times(line: dict[str, str]) -> Iterator[tuple[str, float]]:
+    words = line["stages"].split()
+    for name, seconds in zip(words[::2], words[1::2], strict=True):
+        yield name.replace("-", " "), float(seconds)
+
+
+TABLES = {"networks": by_network, "stages": by_stage}
+
+
+def picture_of(lines: Sequence[dict[str, str]]) -> bytes:
+    """Share of the networks that are exact within so many forward passes, and seconds, as SVG."""
+    from unshuffle.views.figures.style import BLUE, axis, picture
+
+    ax = axis(None, f"{len(lines)} networks of the zoo, activation not told", 7, 3.6)
+    costs = sorted(float(line["passes"]) for line in lines if line["exact"] == "True")
+    shares = [(k + 1) / len(lines) for k in range(len(costs))]
+    ax.plot(costs, shares, color=BLUE, drawstyle="steps-post", marker=".")
+    for line in lines:
+        if line["exact"] == "True" and line["recipe"].startswith("wide-"):
+            cost = float(line["passes"])
+            ax.annotate(line["recipe"], (cost, shares[costs.index(cost)]), fontsize="small")
+    ax.set(xscale="log", xlabel="forward passes of the record", ylabel="share that is exact")
+    ax.set_ylim(0, 1.02)
+    return picture(ax, "svg")
+
+
 def main() -> None:
-    """Run what is not in the file yet."""
+    """Run what is not in the file yet, or show what is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", help="names or patterns (default: all but modules)")
     parser.add_argument("--zoo", type=Path, default=Path(".zoo"), help="(default: %(default)s)")
@@ -163,8 +227,17 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=60.0, help="processor seconds a network")
     parser.add_argument("--draw", type=int, default=0, help="seed of the search")
     parser.add_argument("--out", type=Path, default=Path("build/zoo-runs.csv"), help="the lines")
+    parser.add_argument("--table", choices=TABLES, help="print a table of the lines instead")
+    parser.add_argument("--picture", type=Path, help="draw exactness against passes instead")
     args = parser.parse_args()
 
+    if args.table:
+        head, rows = TABLES[args.table](lines_of(args.out))
+        print("\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]))
+        return
+    if args.picture:
+        args.picture.write_bytes(picture_of(lines_of(args.out)))
+        return
     print(machine())
     done = {(line["recipe"], int(line["seed"])) for line in lines_of(args.out)}
     seeds = [int(seed) for seed in args.seeds.split(",")]

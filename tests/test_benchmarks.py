@@ -154,3 +154,19 @@ def test_a_search_can_be_cut_off_by_processor_time_or_after_so_many_looks():
     assert [clock.out for _ in range(4)] == [False, False, True, True]
     assert not ProcessorClock(60.0).out
     assert ProcessorClock(1e-9).out
+
+
+def test_tables_of_the_zoo_name_what_led_near(modules):
+    import zoo
+
+    line = {"recipe": "sgd", "blocks": "24", "exact": "True", "pairs": "24", "rows": "128"}
+    line |= {"seconds": "2", "passes": "3", "near": "first mean field"}
+    line["stages"] = "quick 1.5 first-mean-field 0.25"
+    lost = line | {"recipe": "a", "exact": "False", "near": "quick", "stages": "quick 9.5"}
+    _, rows = zoo.by_network([line, lost])
+    assert [row[2] for row in rows] == ["0 of 1", "1 of 1", "1 of 2"]
+    _, rows = zoo.by_stage([line, lost])
+    found = {row[0]: row[1:] for row in rows}
+    assert found["quick"] == ["0", "2", "11", ""]
+    assert found["first mean field"] == ["1", "1", "0", "`sgd`"]
+    assert found["populations"] == ["0", "0", "0", ""]

@@ -37,7 +37,7 @@ class Part:
 
     stages: Sequence[Stage]
     searches: int = 0
-    most: float = 1000.0
+    most: float = 400.0
 
 
 WITHOUT_POPULATIONS = tuple(stage for stage in STAGES if not isinstance(stage, Populations))

@@ -79,7 +79,7 @@ class MeanFieldParameters:
     problems: int = 2
     searches: int = 1
     steps: int = 48
-    hopeless: float = 4.0
+    hopeless: float = 8.0
     trust: float = 0.8
     least: float = 0.004
     rare: float = 0.02
