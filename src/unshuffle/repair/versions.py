@@ -23,7 +23,7 @@ from unshuffle.pieces.pile import Floats, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.repair import Repair, needs_predictions
+from unshuffle.repair.repair import Repair, leaving_out, looks_once, needs_predictions
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.findings import Findings, Leftover
 from unshuffle.solution.solution import Solution
@@ -162,8 +162,15 @@ def _judged(contest: _Comparison, solution: Solution) -> Solution:
     return solution.ended(outcome, findings)
 
 
-def _suspects(case: Case, solution: Solution | None) -> float:
-    return 0.97 * (solution is None and not case.identical_copies and bool(case.near_copies))
+def _suspected(case: Case) -> bool:
+    return not case.identical_copies and bool(case.near_copies)
 
 
-NEAR_COPIES = Repair("near copies", suspects=_suspects, run=_run, requires=needs_predictions)
+NEAR_COPIES = Repair(
+    "near copies",
+    suspects=lambda case, solution: 0.97 * (_suspected(case) and leaving_out(case, solution)),
+    run=_run,
+    requires=needs_predictions,
+    looks=lambda case, _: looks_once(_suspected(case), lambda: _run(case, None)),
+    near=True,
+)
