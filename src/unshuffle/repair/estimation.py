@@ -22,6 +22,7 @@ from unshuffle.ordering.judge import Doubles
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
+from unshuffle.proof.independence import independent_rows
 from unshuffle.repair.triangular import solve_positive
 
 
@@ -152,8 +153,9 @@ class _Fitting:
     def of(
         cls, network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock, rough: bool
     ) -> "_Fitting":
-        """Divide the rows, and find whether they determine the layers."""
+        """Divide independent rows, and find whether they determine the layers."""
         by, outputs = STANDARD, records.outputs
+        records = independent_rows(network, records)
         width, hidden = network.blocks.width, network.blocks.hidden
         sizes = hidden * (width + 1), width * (hidden + 1)
         size = sum(sizes[unknown.role] for unknown in unknowns)
