@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from common import Stopwatch, count, find_material, refuse_unknown
 from unshuffle import Outcome, Pile, Records, Solution, UnshuffleError, solve
-from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.files import read_network
 from unshuffle.oracle.dropping import Dropped, Hardening, Second, draw_decoys, drop
 from unshuffle.oracle.storage import read_oracle, read_story
@@ -85,7 +85,7 @@ def read_model(path: Path) -> tuple[MlpNetwork, Records]:
             sys.exit(
                 f"{path}: solved by itself it is {solution.outcome}, so nothing is known of it"
             )
-        return solution.network, Records(records.inputs, np.empty((len(records), 0)))
+        return as_mlp(solution.network), Records(records.inputs, np.empty((len(records), 0)))
     if path.is_dir():
         network, data = read_oracle(path)
         return network, data

@@ -4,8 +4,8 @@
 
 One solve is left alone and timed. Another keeps a checkpoint; it gets SIGKILL at a moment drawn
 from the time that the first one took, and is begun again, until so many have been killed. Whenever
-one comes to its end, what it keeps must be what the first one keeps, but for the seconds, and the
-next one begins without a checkpoint.
+one comes to its end, what it keeps must be what the first one keeps, but for its cost: seconds, and
+passes, since what lay in memory is worked out again. The next one begins without a checkpoint.
 """
 
 import argparse
@@ -26,6 +26,8 @@ from common import add_puzzle, count, find_material, machine
 from unshuffle.solution.checkpointing import Checkpoint
 from unshuffle.solution.storage import ANSWER, NETWORK, PAIRING, SOLUTION, TRACE
 
+COSTS = ("seconds", "passes", "work")
+
 
 def command(pieces: Path, record: Path, out: Path, options: Sequence[str]) -> list[str]:
     """A solve that keeps its result."""
@@ -44,19 +46,19 @@ def run(args: Sequence[str], seconds: float | None = None) -> int:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What two solutions' folders do not have in common, the seconds apart."""
+    """What two solutions' folders do not have in common, their costs apart."""
     differ = [
         name
         for name in (ANSWER, NETWORK, PAIRING)
         if (one / name).read_bytes() != (other / name).read_bytes()
     ]
     facts = [json.loads((folder / SOLUTION).read_text()) for folder in (one, other)]
-    differ += [key for key in facts[0] if key != "seconds" and facts[0][key] != facts[1][key]]
+    differ += [key for key in facts[0] if key not in COSTS and facts[0][key] != facts[1][key]]
     with np.load(one / TRACE) as mine, np.load(other / TRACE) as theirs:
         differ += [
             f"{TRACE} {name}"
             for name in mine
-            if name != "seconds" and not np.array_equal(mine[name], theirs[name])
+            if name not in COSTS and not np.array_equal(mine[name], theirs[name])
         ]
     return differ
 

@@ -34,7 +34,7 @@ FAILED = (*UNSOLVED, Outcome.BUDGET_SPENT)
 NO_TIME = "no time was left"
 
 # What is said where all pieces together are known not to fit, and no more.
-CUT_OFF = (
+MAY_STILL_FIT = (
     "a part of the pieces may still fit: the search that may leave some out was cut off, so give "
     "it more time if the pile may hold pieces of another network"
 )
@@ -232,7 +232,7 @@ def _repaired(case: Case, solution: Solution, best: Solution, asked: Asked) -> S
             return found
         if found.outcome in FINAL:
             refuted = solution.outcome is Outcome.NO_FIT
-            return solution.noted(CUT_OFF) if refuted else _cut_off(best, found)
+            return solution.noted(MAY_STILL_FIT) if refuted else _cut_off(best, found)
     return best
 
 

@@ -148,7 +148,7 @@ def test_strengths_explain_who_wins():
 
 @pytest.mark.parametrize("search", [searches.bubble, searches.annealing])
 def test_searches_end_no_worse_than_they_start(case, search):
-    by = searches.Effort(candidates=300)
+    by = searches.SearchEffort(candidates=300)
     task, depth = task_of(case, np.random.default_rng(1))
     start = np.argsort(depth)
     start[[2, 3]] = start[[3, 2]]

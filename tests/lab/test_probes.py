@@ -227,7 +227,7 @@ def test_rank_correlation_is_that_of_scipy(rng):
 
 
 def test_the_landscape_of_a_small_network(dropped):
-    by = searches.Effort(sampled=60)
+    by = searches.SearchEffort(sampled=60)
     made = dropped(rows=60, blocks=4, width=6, hidden=8)
     case = DroppedOracle(
         "m", 0, made.pile, made.records, made.permutation, made.network.blocks.activation

@@ -45,7 +45,7 @@ def begun(material):
         order = right.copy()
         for t in swaps:
             order[t], order[t + 1] = order[t + 1], order[t]
-        search = published.Search(network, records, published.ROWS, adjoint=True)
+        search = published.ExactTrials(network, records, published.ROWS, adjoint=True)
         search.begin(order)
         return network, right, search
 
@@ -66,7 +66,7 @@ def test_baselines_lower_the_error_of_their_seed(material, name):
     pile, records, _ = material
     pairs, last = published.pair_by_trace(pile, records)
     network = MlpNetwork(stack_blocks(pile, pairs), last_layer(pile, last))
-    search = published.Search(network, records, published.ROWS)
+    search = published.ExactTrials(network, records, published.ROWS)
     search.begin(published.norm_seed(search.blocks, 2 if "frobenius" in name else 1))
     assert published.BASELINES[name].solve(pile, records).error < search.error
 
@@ -86,7 +86,7 @@ def test_kept_states_are_those_of_the_order(material, begun):
     network, _, search = begun(3, 6)
     assert search.swap(6, 7, 0.0)
     assert search.swap(3, 4, 0.0)
-    fresh = published.Search(network, records, published.ROWS, adjoint=True)
+    fresh = published.ExactTrials(network, records, published.ROWS, adjoint=True)
     fresh.begin(search.order)
     for mine, other in zip(search.parts, fresh.parts, strict=True):
         np.testing.assert_array_equal(mine.states, other.states)

@@ -81,7 +81,7 @@ def test_the_best_precedence_is_found_among_few(rng):
             return np.triu(odds[np.ix_(order, order)], 1).sum()
 
         best = max(value(list(order)) for order in permutations(range(5)))
-        assert value(best_precedence(odds)) == pytest.approx(best)
+        assert value(best_precedence(odds, ResponseParameters())) == pytest.approx(best)
 
 
 def test_a_move_mends_what_the_sums_get_wrong():
@@ -90,7 +90,7 @@ def test_a_move_mends_what_the_sums_get_wrong():
     for first, second, value in ((0, 1, 1), (1, 2, 1), (0, 2, 1), (0, 3, 1), (1, 3, 1), (3, 2, 9)):
         odds[first, second], odds[second, first] = value, -value
     assert np.argsort(-odds.sum(axis=1)).tolist() == [3, 0, 1, 2]
-    assert best_precedence(odds).tolist() == [0, 1, 3, 2]
+    assert best_precedence(odds, ResponseParameters()).tolist() == [0, 1, 3, 2]
 
 
 def test_any_kind_is_served_in_any_sequence(dropped, looped, rng):

@@ -18,7 +18,7 @@ from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Bias
-from unshuffle.repair.bias_assignment import Loose, exchanged, reassigned
+from unshuffle.repair.bias_assignment import LooseBiases, exchanged, reassigned_biases
 
 
 def detach(case, *, keep=()):
@@ -176,7 +176,7 @@ def known_order(dropped):
     # The last layer's bias is as long as those of out layers, so that it is to be found as well.
     case = dropped(rows=400, blocks=4, width=8, hidden=12, outputs=8, dtype=np.float64)
     pile, _ = detach(case)
-    loose = Loose.of(pile)
+    loose = LooseBiases.of(pile)
     truth = pile.joined({piece.id: piece.bias for piece in case.pile})
     anatomy = read_anatomy(truth, case.records)
     last = truth[anatomy.last[0]]
@@ -215,7 +215,7 @@ def test_the_record_places_most_biases_at_once_and_exchanges_mend_the_rest(known
     loose, held, run = known_order
     judge, at = run(loose.nothing)
     start, effects = at.run.error, loose.effects(judge, at, Clock())
-    found = reassigned(effects, at.residual, loose.groups, loose.nothing)
+    found = reassigned_biases(effects, at.residual, loose.groups, loose.nothing)
     assert min(run(which)[1].run.error for which in found) < 0.3 * start
     with pytest.raises(OutOfTimeError):
         loose.effects(judge, at, Clock(-1.0))

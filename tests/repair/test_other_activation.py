@@ -9,7 +9,7 @@ from unshuffle.blocks.mlp import as_mlp
 from unshuffle.ordering.search import InVain
 from unshuffle.proof.activation import fitting_activation
 from unshuffle.repair.case import Case
-from unshuffle.repair.other_activation import STANDARD, Race, _searched_on
+from unshuffle.repair.other_activation import STANDARD, ActivationRace, _searched_on
 from unshuffle.solution.options import Options
 
 FOUND = ["gelu_tanh", "elu", "sigmoid", "softplus", "hardswish", "leaky_relu", "leaky_relu_0.37"]
@@ -56,7 +56,7 @@ def test_searches_with_other_activations_take_turns(make_dropped):
     """Of each as much work is done as it is let; the one with the right activation succeeds."""
     dropped = deep(make_dropped, "softplus")
     case = Case(dropped.pile, dropped.records, Options(), lambda case: None)
-    race = Race(case, replace(STANDARD, raced=("sigmoid", "softplus")))
+    race = ActivationRace(case, replace(STANDARD, raced=("sigmoid", "softplus")))
     assert race.go_on(1000) is None
     before = [search.work for search in race.searches]
     assert all(1000 <= work < 3000 for work in before)

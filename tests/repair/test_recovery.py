@@ -283,6 +283,16 @@ def test_a_lost_layer_that_rows_do_not_determine_is_never_claimed(dropped):
     assert solution.outcome is Outcome.INCOMPLETE
 
 
+def test_near_copies_of_few_rows_do_not_determine_a_layer(dropped, rng):
+    """What a layer was fitted to is no check of it, with another digit in the tenth place."""
+    case = dropped(**SHAPE, rows=30)
+    inputs = np.repeat(case.records.inputs.astype(np.float64), 40, axis=0)
+    inputs *= 1 + 1e-10 * rng.normal(size=inputs.shape)
+    records = Records(inputs, np.repeat(case.records.predictions, 40, axis=0))
+    estimate = estimate_layers(case.network, [Unknown(2, OUT)], records, Clock())
+    assert estimate.inflation == np.inf
+
+
 def test_the_last_layer_is_estimated_where_it_is_lost(dropped):
     case = dropped(**SHAPE, rows=600)
     solution = solve(without(case.pile, [case.permutation[-1]]), case.records)

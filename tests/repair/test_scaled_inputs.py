@@ -37,6 +37,17 @@ def test_too_few_rows_are_fitted_to_nothing(dropped):
     assert fit_scaling(case.network, case.records, Clock()) is None
 
 
+def test_near_copies_of_few_rows_are_fitted_to_nothing(dropped, rng):
+    """Their predictions are anything, and scales that fit them fit the copies too."""
+    case = dropped(**SHAPE, rows=14)
+    inputs = np.repeat(case.records.inputs.astype(np.float64), 20, axis=0)
+    inputs *= 1 + 1e-10 * rng.normal(size=inputs.shape)
+    record = Records(inputs, np.repeat(rng.normal(size=(14, 1)), 20, axis=0))
+    assert fit_scaling(case.network, record, Clock()) is None
+    wrong = solve(case.pile, record, time_limit=1.0)
+    assert wrong.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE)
+
+
 def test_standardised_inputs_are_no_proof_of_a_wrong_record(dropped):
     case = dropped(**{**SHAPE, "blocks": 2}, rows=1000)
     offset, spread = case.records.inputs.mean(axis=0), case.records.inputs.std(axis=0)

@@ -20,7 +20,7 @@ except ImportError as error:
     raise MissingExtraError("PyTorch", "torch", "a network that is given as a module") from error
 
 Leaves = list[Any]
-Tensors = Mapping[str, torch.Tensor]  # by their names in a module
+TorchTensors = Mapping[str, torch.Tensor]  # by their names in a module
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def is_state(leaf: object) -> bool:
 
 
 @dataclass(frozen=True)
-class Part:
+class Segment:
     """Numbers of a state that stand for a tensor: its shape without rows, and its dtype."""
 
     shape: tuple[int, ...]
@@ -65,7 +65,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class BlockCall:
     """How one block of a module is called beside the state, and where its state comes from."""
 
     name: str
@@ -74,8 +74,8 @@ class Step:
     state: int  # number of the argument that is the state
     bound: Mapping[int, int]  # numbers of the arguments that depend on the row, to parts of a state
     bridged: bool  # whether the module does something between the block before and this one
-    given: Part  # the state before it
-    made: Part  # the state behind it
+    given: Segment  # the state before it
+    made: Segment  # the state behind it
     output: Leaves  # what it gave, flattened
     output_spec: TreeSpec
 
@@ -84,7 +84,7 @@ class Step:
 class Beside:
     """What a block is given beside the state that depends on the row."""
 
-    part: Part
+    part: Segment
     step: int  # of the block that it is an argument of
     argument: int
     origin: int  # the bridged step before which it is made; 0 where no block has a part in it
@@ -92,12 +92,12 @@ class Beside:
 
 def capture(
     names: Sequence[str], calls: Sequence[Call], fewer: Sequence[Call], turned: Sequence[Call]
-) -> tuple[list[Step], list[Beside]]:
+) -> tuple[list[BlockCall], list[Beside]]:
     """Tell arguments apart, by calls on rows, on all but the first of them, and with other weights.
 
     With other weights of the blocks only the state may differ, and what is made behind blocks.
     """
-    steps: list[Step] = []
+    steps: list[BlockCall] = []
     beside: list[Beside] = []
     kept: list[torch.Tensor] = []
     bridge = 0
@@ -116,7 +116,7 @@ def capture(
         varying = {state, *bound}
         template = [None if at in varying else leaf for at, leaf in enumerate(call.leaves)]
         steps.append(
-            Step(
+            BlockCall(
                 names[number],
                 template,
                 call.spec,
@@ -160,8 +160,8 @@ def _of_rows(
         yield at, follows
 
 
-def _part(values: torch.Tensor) -> Part:
-    return Part(tuple(values.shape[1:]), values.dtype)
+def _part(values: torch.Tensor) -> Segment:
+    return Segment(tuple(values.shape[1:]), values.dtype)
 
 
 def _state_of(calls: Sequence[Call], number: int) -> tuple[int, bool]:

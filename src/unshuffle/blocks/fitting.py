@@ -52,7 +52,7 @@ NAMINGS: tuple[Naming, ...] = (_as_in_block, _as_in_role, _last_part, _shape)
 
 
 @dataclass(frozen=True)
-class Cut:
+class Partition:
     """A way to cut blocks into roles, with names for their tensors.
 
     Roles are modules of one depth, or above it where they own tensors; or single tensors, where
@@ -98,7 +98,7 @@ class Fit:
     """The blocks that the pieces of a pile make, and how these are cut."""
 
     forms: Mapping[str, Layout]  # by the names of the blocks
-    cut: Cut
+    cut: Partition
 
     @property
     def name(self) -> str:
@@ -139,11 +139,11 @@ class Fit:
         return Kind(self.name, tuple(roles.values()), forms=several), keys
 
 
-def cuts(deepest: int) -> Iterator[Cut]:
+def cuts(deepest: int) -> Iterator[Partition]:
     """Ways to cut blocks: by each naming in turn, the coarsest roles first."""
     for naming in NAMINGS:
         for depth in (*range(deepest + 1), None):
-            yield Cut(depth, naming)
+            yield Partition(depth, naming)
 
 
 def fitting(stacks: Sequence[Mapping[str, Layout]], pile: Pile) -> Fit:
@@ -167,7 +167,7 @@ def fitting(stacks: Sequence[Mapping[str, Layout]], pile: Pile) -> Fit:
 
 
 def _chosen(
-    stacks: Sequence[Mapping[str, Layout]], pieces: Counter[Held], cut: Cut
+    stacks: Sequence[Mapping[str, Layout]], pieces: Counter[Held], cut: Partition
 ) -> Iterator[Mapping[str, Layout]]:
     """Blocks that pieces may be of: of all stacks, of those that they fit, of one alone.
 
@@ -186,7 +186,7 @@ def _chosen(
             yield {name: one for name, one in forms.items() if one == form}
 
 
-def renamed(cut: Cut, pile: Pile) -> Pile:
+def renamed(cut: Partition, pile: Pile) -> Pile:
     """The pile with its tensors called as in their roles; its sequence stays."""
     names = [cut.told(piece.shapes) for piece in pile]
     return pile.in_sequence(

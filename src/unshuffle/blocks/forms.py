@@ -16,7 +16,7 @@ from unshuffle.pieces.blueprint import Arrangement, Parts
 from unshuffle.pieces.pile import Floats
 
 # Of a place in a block: the value there, and its vector-Jacobian product.
-Step = tuple[Callable[[Floats], Floats], Callable[[Floats, Floats], Floats]]
+Differentiable = tuple[Callable[[Floats], Floats], Callable[[Floats, Floats], Floats]]
 
 EPSILON = 1e-5  # what PyTorch's norms add to a variance
 
@@ -87,14 +87,14 @@ def _norm_pulled(x: Floats, g: Floats) -> Floats:
     return pulled
 
 
-def _step(name: str, activation: Activation) -> Step:
+def _step(name: str, activation: Activation) -> Differentiable:
     if name == "a":
         return lambda x: activation.apply(x.copy()), lambda x, g: g * activation.derivative(x)
     return (lambda x: _norm(x)[0], _norm_pulled) if name else (lambda x: x, lambda x, g: g)
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
+class _FormBlock:
     """Two layers, or such layers stacked along the first axes, as a block of some form."""
 
     inp: Affine
@@ -142,9 +142,9 @@ class FormStack(MlpStack):
     def __str__(self) -> str:
         return f"{super().__str__()} as {self.form.formula}"
 
-    def _block(self, place: int | slice | tuple[slice | None, ...]) -> _Block:
+    def _block(self, place: int | slice | tuple[slice | None, ...]) -> _FormBlock:
         (inp, inp_bias), (out, out_bias) = self.inp, self.out
-        return _Block(
+        return _FormBlock(
             (inp[place], inp_bias[place]),
             (out[place], out_bias[place]),
             self.activation,

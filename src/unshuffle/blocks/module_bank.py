@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from unshuffle.blocks.bank import LoopBank, LoopStack, Slots, Weights
-from unshuffle.blocks.capture import Tensors, real_tensors
+from unshuffle.blocks.capture import TorchTensors, real_tensors
 from unshuffle.blocks.fitting import Keys
 from unshuffle.blocks.replay import Replay
 from unshuffle.errors import UsageError
@@ -114,7 +114,7 @@ class ModuleBank(LoopBank):
         )
 
 
-def _in_block(keys: Keys, device: torch.device, weights: Weights) -> Tensors:
+def _in_block(keys: Keys, device: torch.device, weights: Weights) -> TorchTensors:
     """The tensors of a block by their names in its place, on a device."""
     return {
         keys[role][name]: torch.from_numpy(values).to(device)

@@ -35,11 +35,11 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from unshuffle.blocks.asking import Axis, hidden_axes
 from unshuffle.blocks.capture import (
     Beside,
+    BlockCall,
     Call,
     Leaves,
-    Part,
-    Step,
-    Tensors,
+    Segment,
+    TorchTensors,
     calls_of,
     capture,
     is_state,
@@ -82,10 +82,10 @@ class Replay:
     records: Records
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    steps: list[Step] = field(init=False)  # the blocks in the order in which they run
+    steps: list[BlockCall] = field(init=False)  # the blocks in the order in which they run
     beside: list[Beside] = field(init=False)  # what they are given beside the state
     places: tuple[tuple[int, ...], ...] = field(init=False)  # the steps of each place
-    _laid: tuple[bool, list[tuple[Part, slice]]] = field(default_factory=lambda: (False, []))
+    _laid: tuple[bool, list[tuple[Segment, slice]]] = field(default_factory=lambda: (False, []))
     _states: list[Floats] = field(default_factory=list)
     _local: threading.local = field(default_factory=threading.local)
     _other: dict[torch.dtype, "Replay"] = field(default_factory=dict)
@@ -150,7 +150,7 @@ class Replay:
         """See what the blocks are called with, and compare the replay with the module."""
         names: tuple[str, ...] = tuple(self.forms)
 
-        def calls(inputs: Floats, tensors: Tensors) -> tuple[list[Call], torch.Tensor]:
+        def calls(inputs: Floats, tensors: TorchTensors) -> tuple[list[Call], torch.Tensor]:
             nonlocal names
             names, found, output = calls_of(
                 self.module, names, lambda: self._forward(self.module, inputs, tensors)
@@ -196,7 +196,7 @@ class Replay:
             for key, values in real_tensors(self.module.get_submodule(name)).items()
         }
 
-    def _forward(self, module: nn.Module, inputs: Floats, tensors: Tensors) -> torch.Tensor:
+    def _forward(self, module: nn.Module, inputs: Floats, tensors: TorchTensors) -> torch.Tensor:
         """The output of a module with other tensors for rows of inputs: shape (rows, outputs)."""
         arguments = self._arguments(inputs)
         args, kwargs = self._given(arguments)
@@ -351,7 +351,7 @@ class Replay:
         own = self.own(place)
         return hidden_axes(run, {name: one.cpu().numpy() for name, one in own.items()})
 
-    def settled(self, tensors: Tensors, x: Floats) -> dict[str, Floats]:
+    def settled(self, tensors: TorchTensors, x: Floats) -> dict[str, Floats]:
         """What a block's buffers would come to for states of one place; only those that move.
 
         Modules that own persistent buffers are run as in training. A buffer that is moved a part of
@@ -395,7 +395,7 @@ class Replay:
 
     # The two functions of a block.
 
-    def run(self, tensors: Tensors, x: Floats) -> Floats:
+    def run(self, tensors: TorchTensors, x: Floats) -> Floats:
         """Run a block of given tensors on states (rows, width), each in the place it says."""
         with torch.no_grad():
             after = x.copy()
@@ -405,7 +405,7 @@ class Replay:
             after[:, -1] += 1
         return after
 
-    def pull(self, tensors: Tensors, x: Floats, g: Floats) -> Floats:
+    def pull(self, tensors: TorchTensors, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of such a block at x for g of shape (outputs, rows, width)."""
         pulled = np.zeros_like(g)
         for place, rows in self._by_place(x):
@@ -453,7 +453,7 @@ class Replay:
         for place in np.unique(places).tolist():
             yield place, np.flatnonzero(places == place)
 
-    def _moved(self, place: int, tensors: Tensors, states: torch.Tensor) -> torch.Tensor:
+    def _moved(self, place: int, tensors: TorchTensors, states: torch.Tensor) -> torch.Tensor:
         """States after a place, and after what the module does before the next block."""
         steps = self.places[place]
         for turn, step in enumerate(steps):
@@ -466,7 +466,7 @@ class Replay:
                 states = self._bridge(step + 1, states)
         return states
 
-    def _run(self, step: Step, tensors: Tensors, states: torch.Tensor) -> torch.Tensor:
+    def _run(self, step: BlockCall, tensors: TorchTensors, states: torch.Tensor) -> torch.Tensor:
         """What the block of a step makes of states, with given tensors."""
         leaves = [*step.template]
         leaves[step.state] = self._state(states, step.given).clone()
@@ -524,19 +524,19 @@ class Replay:
                 held.append(states[:, columns])
         return torch.cat([*held, states[:, -1:]], 1)
 
-    def _columns(self) -> list[tuple[Part, slice]]:
+    def _columns(self) -> list[tuple[Segment, slice]]:
         """What states hold beside, and where: what blocks have a part in comes first."""
         if not self._laid[1] or self._laid[0] != self.needs_inputs:
             parts = [one.part for one in self.beside]
             if self.needs_inputs:
                 inputs = self._arguments(self.inputs).values()
-                parts += [Part(tuple(one.shape[1:]), one.dtype) for one in inputs]
+                parts += [Segment(tuple(one.shape[1:]), one.dtype) for one in inputs]
             ends = np.cumsum([self.width, *(one.width for one in parts)]).tolist()
             slices = [slice(a, b) for a, b in pairwise(ends)]
             self._laid = self.needs_inputs, [*zip(parts, slices, strict=True)]
         return self._laid[1]
 
-    def _state(self, states: torch.Tensor, part: Part) -> torch.Tensor:
+    def _state(self, states: torch.Tensor, part: Segment) -> torch.Tensor:
         """The tensor that goes from block to block."""
         return part.unpacked(states[:, : part.width])
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Declare = Callable[[argparse.ArgumentParser], None]
 Number = Callable[[str], float]
-Run = Callable[[argparse.Namespace], int]  # what a command does; returns the exit status
+Command = Callable[[argparse.Namespace], int]  # what a command does; returns the exit status
 
 # Exit statuses: of what does its work, of what judges an answer, of what looks for one.
 DONE = "0 done, 2 a mistake, 130 interrupted"
@@ -163,13 +163,13 @@ def help_below(first: str, second: str, exits: str = DONE) -> str:
 
 def command(
     *declarations: str | Declare, examples: tuple[str, str], exits: str = DONE
-) -> Callable[[Run], Declare]:
+) -> Callable[[Command], Declare]:
     """Declare what the function below reads; the parsed arguments have the function as `run`.
 
     `examples` are two calls without the program's name; `exits` says what exit statuses mean.
     """
 
-    def declare(run: Run, parser: argparse.ArgumentParser) -> None:
+    def declare(run: Command, parser: argparse.ArgumentParser) -> None:
         for one in declarations:
             if isinstance(one, str):
                 add_arguments(parser, one)

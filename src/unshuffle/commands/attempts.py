@@ -23,7 +23,7 @@ from unshuffle.solver import solve
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
+class _Attempt:
     """What an attempt needs, wherever it is made."""
 
     pile: Pile
@@ -71,7 +71,7 @@ def solve_attempts(
     --------
     >>> solution = solve_attempts(pile, records, [{"seed": seed} for seed in range(4)], processes=2)
     """
-    jobs = [_Job(pile, records, {**options, **own}) for own in attempts]
+    jobs = [_Attempt(pile, records, {**options, **own}) for own in attempts]
     if not jobs:
         raise UsageError("there is no attempt to make; give at least one, such as {'seed': 0}")
     if scheduler is None and min(processes, len(jobs)) == 1:
@@ -81,12 +81,12 @@ def solve_attempts(
     return _first(on_cluster(_attempt, jobs, scheduler), len(jobs))
 
 
-def _one_by_one(jobs: Sequence[_Job]) -> Results[Solution]:
+def _one_by_one(jobs: Sequence[_Attempt]) -> Results[Solution]:
     for at, job in enumerate(jobs):
         yield at, solve(job.pile, job.records, **job.options)
 
 
-def _attempt(job: _Job) -> Solution:
+def _attempt(job: _Attempt) -> Solution:
     """Make an attempt in a worker, which may be asked to stop."""
 
     def on_step(_: Trace) -> None:

@@ -25,7 +25,7 @@ from unshuffle.commands.arguments import (
 from unshuffle.errors import FileError, UsageError
 
 if TYPE_CHECKING:
-    from unshuffle.oracle.evaluation import Case, Method, Score
+    from unshuffle.oracle.evaluation import Method, Score, Task
     from unshuffle.oracle.recipe import Recipe
 
 FILES = ("scores.csv", "scores.json", "scores.md")
@@ -243,7 +243,7 @@ def _score(
                 report(len(scores), f"{score.recipe}, {score.method}: {score.remark}")
 
 
-def _case(recipe: "Recipe", args: argparse.Namespace) -> "Case":
+def _case(recipe: "Recipe", args: argparse.Namespace) -> "Task":
     """An oracle of the zoo, as methods are tried on it."""
     from unshuffle.oracle.evaluation import WholeModule, make_case
     from unshuffle.oracle.recipe import FamilyPlan

@@ -24,13 +24,11 @@ from unshuffle.grouping.signals import Clues, Scores, find_signal, log_norm_corr
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.pile import ROUNDING, PieceId, Pile
 from unshuffle.pieces.records import Records
 
 FUSED = "fused"
 """The name for all signals together, as log-odds."""
-
-TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,7 @@ def pair(
         activation = find_activation(activation)
     given = anatomy or read_anatomy(pile, records)
     parts = [
-        _of_one_width(
+        _paired(
             Clues(
                 mlp_bank(pile, part, activation),
                 last_layer(pile, pile[part.last[0]].id) if len(part.last) == 1 else None,
@@ -209,9 +207,7 @@ def pair(
     return _joined(pile, given, parts) if given.widths else parts[0]
 
 
-def _of_one_width(
-    clues: Clues, pile: Pile, anatomy: Anatomy, signal: str, matching: str
-) -> Pairing:
+def _paired(clues: Clues, pile: Pile, anatomy: Anatomy, signal: str, matching: str) -> Pairing:
     """The pairing of blocks that all have as many hidden units."""
     match, match_members = find_matching(matching)
     if anatomy.interchangeable:
@@ -279,7 +275,7 @@ def _matches(
         np.fill_diagonal(unmatched, False)
     others = np.where(unmatched, scores, -np.inf)
     spread = float(np.std(scores[unmatched])) if unmatched.any() else 0.0
-    if spread <= TINY * float(np.abs(scores[unmatched]).max(initial=0.0)):
+    if spread <= ROUNDING * float(np.abs(scores[unmatched]).max(initial=0.0)):
         spread = 0.0  # what is left of two scores that are equal but for rounding
     matches = []
     for i, j in pairs.tolist():

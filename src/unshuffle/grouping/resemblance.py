@@ -12,7 +12,7 @@ import numpy as np
 from unshuffle.blocks.mlp import MlpBank
 from unshuffle.grouping.matching import Pairs
 from unshuffle.grouping.signals import Scores
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 
 
 def template(layers: MlpBank, pairs: Pairs) -> Scores:
@@ -24,7 +24,7 @@ def template(layers: MlpBank, pairs: Pairs) -> Scores:
     inp, out = _centred(layers)
     i, j = pairs.T
     matched = np.matmul(out[j], inp[i])
-    matched /= np.maximum(np.linalg.norm(matched, axis=(1, 2), keepdims=True), _TINY)
+    matched /= np.maximum(np.linalg.norm(matched, axis=(1, 2), keepdims=True), TINY)
     flat_inp, flat_out = inp.reshape(len(inp), -1), out.reshape(len(out), -1)
 
     # ⟨S, W_out W_in⟩ = ⟨S W_inᵀ, W_out⟩, and likewise for what is left out.
@@ -39,7 +39,7 @@ def template(layers: MlpBank, pairs: Pairs) -> Scores:
     squares = (inp @ inp.transpose(0, 2, 1)).reshape(len(inp), -1) @ (
         out.transpose(0, 2, 1) @ out
     ).reshape(len(out), -1).T
-    cosines: Scores = (scores / np.sqrt(np.maximum(squares, _TINY))).astype(np.float64)
+    cosines: Scores = (scores / np.sqrt(np.maximum(squares, TINY))).astype(np.float64)
     return cosines
 
 
@@ -52,11 +52,11 @@ def resemblance(layers: MlpBank, pairs: Pairs) -> Scores:
     inp, out = _centred(layers)
     i, j = pairs.T
     matched = np.matmul(out[j], inp[i]).reshape(len(i), -1)
-    matched /= np.maximum(np.linalg.norm(matched, axis=1, keepdims=True), _TINY)
+    matched /= np.maximum(np.linalg.norm(matched, axis=1, keepdims=True), TINY)
     scores = np.empty((len(inp), len(out)))
     for one in range(len(inp)):
         products = np.matmul(out, inp[one]).reshape(len(out), -1)
-        norms = np.maximum(np.linalg.norm(products, axis=1, keepdims=True), _TINY)
+        norms = np.maximum(np.linalg.norm(products, axis=1, keepdims=True), TINY)
         cosines = (products @ matched.T) / norms
         cosines *= np.abs(cosines)
         cosines[:, i == one] = 0
@@ -64,8 +64,6 @@ def resemblance(layers: MlpBank, pairs: Pairs) -> Scores:
         scores[one] = cosines.sum(axis=1)
     return scores
 
-
-_TINY = np.float32(1e-30)
 
 _SAME = 1e-6
 """Relative difference from the mean of all layers up to which a layer says nothing of its own."""

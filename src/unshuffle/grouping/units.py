@@ -24,9 +24,7 @@ from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.signals import Scores
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Floats, Pile
-
-TINY = 1e-30
+from unshuffle.pieces.pile import TINY, Floats, Pile
 
 
 @dataclass(frozen=True)

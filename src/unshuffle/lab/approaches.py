@@ -77,7 +77,7 @@ def _from_seed(
     search: Callable[[Task, Order], Order], seed: Callable[[Task], Order], task: Task
 ) -> Order:
     """A search from the better direction of a seed."""
-    judge, start = task.judge(searches.EFFORT.rows), seed(task)
+    judge, start = task.judge(searches.SEARCH_EFFORT.rows), seed(task)
     ends = [start, start[::-1]]
     return search(task, min(ends, key=lambda one: judge.run(task.arranged(one)).error))
 

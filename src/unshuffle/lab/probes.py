@@ -20,12 +20,11 @@ from unshuffle.lab.searches import spearman
 from unshuffle.lab.subjects import Subject
 from unshuffle.oracle.evaluation import DroppedOracle
 from unshuffle.oracle.workers import stop_if_asked
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 
 GATE_ROWS = 500  # rows on which gates are averaged
 GRID = 200  # points at which densities are looked at
 PEAK = 0.05  # a mode is higher than both of its sides by this fraction of the highest
-TINY = 1e-30
 
 
 def bits(case: DroppedOracle) -> Measurements:

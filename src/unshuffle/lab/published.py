@@ -61,7 +61,7 @@ FARTHEST_SWAP = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
+class TransposedWeights:
     """A network, transposed for rows on the left.
 
     `inp` has the shape (K, width, hidden), `inp_bias` (K, hidden), `out` (K, hidden, width),
@@ -76,7 +76,7 @@ class Weights:
     last_bias: np.float32
 
 
-def weights_of(network: MlpNetwork) -> Weights:
+def weights_of(network: MlpNetwork) -> TransposedWeights:
     """Transpose the weights of a network; `UsageError` if it has several outputs."""
     blocks, last = network.blocks.astype(np.float32), network.last
     if len(last.bias) != 1:
@@ -88,7 +88,7 @@ def weights_of(network: MlpNetwork) -> Weights:
         for weight in (blocks.inp_weight, blocks.out_weight)
     )
     reads, bias = last.weight[0].astype(np.float32), np.float32(last.bias[0])
-    return Weights(inp, blocks.inp_bias, out, blocks.out_bias, reads, bias)
+    return TransposedWeights(inp, blocks.inp_bias, out, blocks.out_bias, reads, bias)
 
 
 def pair_by_trace(pile: Pile, records: Records) -> tuple[list[tuple[PieceId, PieceId]], PieceId]:
@@ -102,10 +102,12 @@ def pair_by_trace(pile: Pile, records: Records) -> tuple[list[tuple[PieceId, Pie
     return ids, pile[anatomy.last[0]].id
 
 
-class Part:
+class RowSample:
     """Some of the rows, with the states of the standing order and of a trial on them."""
 
-    def __init__(self, blocks: Weights, inputs: Floats, wanted: Floats, *, adjoint: bool) -> None:
+    def __init__(
+        self, blocks: TransposedWeights, inputs: Floats, wanted: Floats, *, adjoint: bool
+    ) -> None:
         rows, width = inputs.shape
         length, hidden = blocks.inp_bias.shape
         self.blocks, self.wanted = blocks, wanted
@@ -169,7 +171,7 @@ class Part:
         return self.effects
 
 
-class Search:
+class ExactTrials:
     """A standing order, with exact trials of others and the states that they share."""
 
     def __init__(
@@ -183,13 +185,13 @@ class Search:
         parts = min(len(inputs), -(-parts // cores()) * cores())
         split = (np.array_split(each, parts) for each in (inputs, wanted))
         self.blocks = blocks = weights_of(network)
-        self.parts = [Part(blocks, x, y, adjoint=adjoint) for x, y in zip(*split, strict=True)]
+        self.parts = [RowSample(blocks, x, y, adjoint=adjoint) for x, y in zip(*split, strict=True)]
         self.rows = len(inputs)
         self.solved_at = SOLVED * mean_square(wanted)
         self.order: list[int] = []
         self.error = np.inf
 
-    def each(self, work: Callable[[Part], T]) -> list[T]:
+    def each(self, work: Callable[[RowSample], T]) -> list[T]:
         """Work on all parts in parallel."""
         return list(pool().map(work, self.parts))
 
@@ -222,18 +224,18 @@ class Search:
         return self.error < self.solved_at
 
 
-def norm_seed(blocks: Weights, power: int) -> list[int]:
+def norm_seed(blocks: TransposedWeights, power: int) -> list[int]:
     """Blocks by the norm of W_out, the smallest first: power 1 for L1, 2 for Frobenius."""
     sizes = (np.abs(blocks.out) ** power).sum(axis=(1, 2))
     return [int(block) for block in np.argsort(sizes, kind="stable")]
 
 
-def step_seed(search: Search) -> list[int]:
+def step_seed(search: ExactTrials) -> list[int]:
     """From the inputs on, whichever remaining block has the smallest mean step."""
     remaining = list(range(len(search.blocks.inp)))
     order: list[int] = []
 
-    def sizes(part: Part) -> Floats:
+    def sizes(part: RowSample) -> Floats:
         x = part.states[0] if not order else part.trial[0]
         norms = np.empty(len(remaining), np.float32)
         for k, block in enumerate(remaining):
@@ -242,7 +244,7 @@ def step_seed(search: Search) -> list[int]:
             norms[k] = np.sqrt(np.einsum("nd,nd->n", step, step)).sum()
         return norms
 
-    def advance(part: Part) -> None:
+    def advance(part: RowSample) -> None:
         x = part.states[0] if len(order) == 1 else part.trial[0]
         part.trial[0] = part.apply(order[-1], x, part.trial[1])
 
@@ -252,7 +254,7 @@ def step_seed(search: Search) -> list[int]:
     return order
 
 
-def bubble(search: Search, *, back: bool, farthest: int, least_gain: float) -> None:
+def bubble(search: ExactTrials, *, back: bool, farthest: int, least_gain: float) -> None:
     """Sweep adjacent swaps there (and back) until none helps; then swaps at larger distances."""
     last = len(search.order) - 1
     sweep = [*range(last), *(range(last - 1, -1, -1) if back else ())]
@@ -270,7 +272,7 @@ def bubble(search: Search, *, back: bool, farthest: int, least_gain: float) -> N
             search.swap(s, s + distance, least_gain)
 
 
-def adjoint_rounds(search: Search) -> None:
+def adjoint_rounds(search: ExactTrials) -> None:
     """Make all confident swaps that do not overlap, unchecked, and predict anew."""
     start = 0
     for _ in range(MOST_ROUNDS):
@@ -289,7 +291,7 @@ def adjoint_rounds(search: Search) -> None:
         search.keep(order, start, search.trial_error(order, start))
 
 
-def adjoint_single(search: Search) -> None:
+def adjoint_single(search: ExactTrials) -> None:
     """Try the best predicted swap exactly, the next best where it fails, and predict anew."""
     start, improved = 0, True
     while improved and not search.solved:
@@ -303,11 +305,13 @@ def adjoint_single(search: Search) -> None:
                 break
 
 
-def _predictions(search: Search, start: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _predictions(
+    search: ExactTrials, start: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Predicted change of the mean squared error by each adjacent swap, and its standard error."""
     order = search.order
 
-    def moments(part: Part) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def moments(part: RowSample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         effects = part.predict_swaps(order, start)
         effects *= effects + 2 * part.residual
         exact = effects.astype(np.float64)
@@ -320,7 +324,7 @@ def _predictions(search: Search, start: int) -> tuple[NDArray[np.float64], NDArr
 
 
 @dataclass(frozen=True)
-class Result:
+class BaselineResult:
     """What a baseline found: the error on the rows it judged on, and the seconds that it took."""
 
     permutation: tuple[PieceId, ...]
@@ -336,13 +340,13 @@ class Baseline:
     """
 
     name: str
-    order: Callable[[Search], None]
+    order: Callable[[ExactTrials], None]
     source: str
     rows: int | None = ROWS
     adjoint: bool = False
     slow: bool = False
 
-    def solve(self, pile: Pile, records: Records) -> Result:
+    def solve(self, pile: Pile, records: Records) -> BaselineResult:
         """Pair and order."""
         started = perf_counter()
         with single_threaded_blas():
@@ -350,26 +354,26 @@ class Baseline:
             network = MlpNetwork(stack_blocks(pile, pairs), last_layer(pile, last))
             search = self.search(network, records)
         permutation = (*(name for block in search.order for name in pairs[block]), last)
-        return Result(permutation, search.error, perf_counter() - started)
+        return BaselineResult(permutation, search.error, perf_counter() - started)
 
-    def search(self, network: MlpNetwork, records: Records) -> Search:
+    def search(self, network: MlpNetwork, records: Records) -> ExactTrials:
         """Order the blocks of a network."""
-        search = Search(network, records, self.rows, adjoint=self.adjoint)
+        search = ExactTrials(network, records, self.rows, adjoint=self.adjoint)
         self.order(search)
         return search
 
 
-def _norm_bubble(power: int, search: Search) -> None:
+def _norm_bubble(power: int, search: ExactTrials) -> None:
     search.begin(norm_seed(search.blocks, power))
     bubble(search, back=True, farthest=FARTHEST_SWAP, least_gain=LEAST_GAIN)
 
 
-def _adjoint(repair: Callable[[Search], None], search: Search) -> None:
+def _adjoint(repair: Callable[[ExactTrials], None], search: ExactTrials) -> None:
     search.begin(norm_seed(search.blocks, 1))
     repair(search)
 
 
-def _step_bubble(search: Search) -> None:
+def _step_bubble(search: ExactTrials) -> None:
     search.begin(step_seed(search))
     bubble(search, back=False, farthest=1, least_gain=0.0)
 

@@ -25,7 +25,7 @@ from unshuffle.pieces.blueprint import Arrangement, key
 
 
 @dataclass(frozen=True)
-class Effort:
+class SearchEffort:
     """Numbers that steer the searches, and how much of a landscape is looked at.
 
     Parameters
@@ -72,7 +72,7 @@ class Effort:
     most_blocks: int = 32
 
 
-EFFORT = Effort()
+SEARCH_EFFORT = SearchEffort()
 
 # Tries each move of one kind once, and keeps those that lower the error.
 Pass = Callable[[Judge, Run], Run]
@@ -99,7 +99,7 @@ def frobenius(task: Task) -> Order:
     return np.argsort(np.square(task.network.blocks.out_weight).sum(axis=(1, 2)), kind="stable")
 
 
-def bradley_terry(task: Task, by: Effort = EFFORT) -> Order:
+def bradley_terry(task: Task, by: SearchEffort = SEARCH_EFFORT) -> Order:
     """Rank blocks by the strengths that explain which of two should run first.
 
     In random orders, two blocks are exchanged: the one that ran first in the better order wins.
@@ -123,7 +123,7 @@ def bradley_terry(task: Task, by: Effort = EFFORT) -> Order:
     return np.argsort(-strengths(wins, by.rounds), kind="stable")
 
 
-def strengths(wins: NDArray[np.float64], rounds: int = EFFORT.rounds) -> NDArray[np.float64]:
+def strengths(wins: NDArray[np.float64], rounds: int = SEARCH_EFFORT.rounds) -> NDArray[np.float64]:
     """Bradley-Terry strengths, of sum one, from how often each has beaten each: (n, n) → (n,)."""
     wins = wins * ~np.eye(len(wins), dtype=bool)
     games, won = wins + wins.T, wins.sum(axis=1)
@@ -134,7 +134,7 @@ def strengths(wins: NDArray[np.float64], rounds: int = EFFORT.rounds) -> NDArray
     return found
 
 
-def bubble(task: Task, start: Order, by: Effort = EFFORT) -> Order:
+def bubble(task: Task, start: Order, by: SearchEffort = SEARCH_EFFORT) -> Order:
     """Sweep adjacent swaps, each kept if it lowers the error, until a sweep keeps none."""
     judge = task.judge(by.rows)
     run = judge.run(task.arranged(start))
@@ -148,7 +148,7 @@ def bubble(task: Task, start: Order, by: Effort = EFFORT) -> Order:
     return run.arrangement[:, INP]
 
 
-def annealing(task: Task, start: Order, by: Effort = EFFORT) -> Order:
+def annealing(task: Task, start: Order, by: SearchEffort = SEARCH_EFFORT) -> Order:
     """Anneal: exchange two blocks or move one, and take worse orders while it is hot.
 
     Kirkpatrick, Gelatt & Vecchi 1983; the temperature falls geometrically. Returns the best order
@@ -173,14 +173,14 @@ def annealing(task: Task, start: Order, by: Effort = EFFORT) -> Order:
     return best.arrangement[:, INP]
 
 
-def beam_from_scratch(task: Task, by: Effort = EFFORT) -> Order:
+def beam_from_scratch(task: Task, by: SearchEffort = SEARCH_EFFORT) -> Order:
     """Append blocks to partial orders, of which the best few survive; all true pairs are given."""
     blocks = task.arranged(np.arange(len(task.network.blocks)))
     run = grow(task.judge(by.rows), blocks, len(blocks), by.beam)
     return run.arrangement[:, INP]
 
 
-def joint_growth(clues: Clues, by: Effort = EFFORT) -> Pairs:
+def joint_growth(clues: Clues, by: SearchEffort = SEARCH_EFFORT) -> Pairs:
     """Numbers of inp and out layers in order, by appending loose pairs to a partial network."""
     layers, last, records = clues.layers, clues.last, clues.records
     assert last is not None
@@ -215,7 +215,7 @@ def grow(judge: Judge, blocks: Arrangement, count: int, width: int) -> Run:
     return beam[0]
 
 
-def landscape(task: Task, depth: Order, by: Effort = EFFORT) -> Measurements:
+def landscape(task: Task, depth: Order, by: SearchEffort = SEARCH_EFFORT) -> Measurements:
     """Error against distance from the truth, and where greedy search and descents end.
 
     `depth` is the place of each block in the truth. The distance is Kendall's (1938), the number of

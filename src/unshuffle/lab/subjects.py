@@ -14,7 +14,7 @@ from unshuffle.files.opening import read_bytes
 from unshuffle.oracle.evaluation import DroppedOracle, make_case
 from unshuffle.oracle.recipe import Recipe
 from unshuffle.oracle.storage import is_oracle, read_oracle
-from unshuffle.oracle.zoo import Job, oracle_folder, train_job
+from unshuffle.oracle.zoo import TrainingJob, oracle_folder, train_job
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.solver import solve
@@ -66,7 +66,7 @@ def _load_oracle(recipe: Recipe, zoo: Path | None, rows: int) -> DroppedOracle:
     if zoo is not None and is_oracle(oracle_folder(zoo, recipe)):
         network, data = read_oracle(oracle_folder(zoo, recipe))
     else:
-        oracle = train_job(Job(recipe, None))
+        oracle = train_job(TrainingJob(recipe, None))
         network, examples = oracle.network, oracle.examples
         nothing = np.empty((len(examples.inputs), 0), np.float32)
         data = Records(examples.inputs, nothing, examples.targets)

@@ -75,7 +75,7 @@ class WholeModule:
     blocks: int
 
 
-Case = DroppedOracle | WholeModule
+Task = DroppedOracle | WholeModule
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def serving(case: type, tried: Sequence[Method]) -> list[Method]:
     return [method for method in tried if method.serves is case]
 
 
-def evaluate(case: Case, tried: Sequence[Method]) -> Iterator[Score]:
+def evaluate(case: Task, tried: Sequence[Method]) -> Iterator[Score]:
     """Try the methods that serve a case; yields a score for each, failures included."""
     for method in serving(type(case), tried):
         started = perf_counter()

@@ -248,7 +248,7 @@ class Chain(nn.Module):
         return output
 
 
-class Tokens(nn.Module):
+class TokenEmbedding(nn.Module):
     """Ids of tokens as vectors; positions are learned, unless attention knows them itself."""
 
     def __init__(self, plan: FamilyPlan, *, positions: bool = True) -> None:
@@ -313,17 +313,17 @@ def images(rows: Tensor) -> Tensor:
 
 def _gpt(plan: FamilyPlan) -> nn.Module:
     blocks = (PreNormBlock(plan, causal=True) for _ in range(plan.blocks))
-    return Chain(plan, Tokens(plan), blocks, nn.LayerNorm(plan.width))
+    return Chain(plan, TokenEmbedding(plan), blocks, nn.LayerNorm(plan.width))
 
 
 def _bert(plan: FamilyPlan) -> nn.Module:
     blocks = (PostNormBlock(plan) for _ in range(plan.blocks))
-    return Chain(plan, Tokens(plan), blocks, nn.Identity())
+    return Chain(plan, TokenEmbedding(plan), blocks, nn.Identity())
 
 
 def _llama(plan: FamilyPlan) -> nn.Module:
     blocks = (LlamaBlock(plan) for _ in range(plan.blocks))
-    return Chain(plan, Tokens(plan, positions=False), blocks, RootMeanSquare(plan.width))
+    return Chain(plan, TokenEmbedding(plan, positions=False), blocks, RootMeanSquare(plan.width))
 
 
 def _vit(plan: FamilyPlan) -> nn.Module:

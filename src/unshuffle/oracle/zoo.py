@@ -25,7 +25,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """An oracle to train, with a place for its checkpoint where worker and parent share one."""
 
     recipe: Recipe
@@ -71,10 +71,12 @@ def train_zoo(
     if scheduler is None:
         for folder in folders:
             make_folder(folder)
-        jobs = [Job(r, f / CHECKPOINT) for r, f in zip(missing, folders, strict=True)]
+        jobs = [TrainingJob(r, f / CHECKPOINT) for r, f in zip(missing, folders, strict=True)]
         results = in_processes(train_job, jobs, processes)
     else:
-        results = on_cluster(train_job, [Job(recipe, None) for recipe in missing], scheduler)
+        results = on_cluster(
+            train_job, [TrainingJob(recipe, None) for recipe in missing], scheduler
+        )
     with closing(results):
         for at, result in results:
             recipe, folder = missing[at], folders[at]
@@ -86,7 +88,7 @@ def train_zoo(
             on_arrival(Arrival(recipe, f"trained in {result.seconds:.1f} s"))
 
 
-def train_job(job: Job) -> Oracle:
+def train_job(job: TrainingJob) -> Oracle:
     """Train one oracle, in a process that exists for this."""
     import torch
 

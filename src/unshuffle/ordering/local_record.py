@@ -19,11 +19,9 @@ from unshuffle.blocks.bank import Settling
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Parts
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 
-TINY = 1e-30
-
-Kept = Mapping[str, Floats]  # statistics by the name of their tensor
+Statistics = Mapping[str, Floats]  # statistics by the name of their tensor
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,12 @@ def settled_arrangements(problem: Problem, clock: Clock) -> list[Arrangement]:
         return []
     rows = problem.records.thinned(STANDARD.rows)
     with np.errstate(over="ignore", invalid="ignore"):
-        made = _Settling(problem, bank, clock).run(problem.ends.enter(rows.inputs))
+        made = _SettledSearch(problem, bank, clock).run(problem.ends.enter(rows.inputs))
     return [] if made is None else [made]
 
 
 @dataclass(eq=False)
-class _Settling:
+class _SettledSearch:
     """A search from the front for blocks whose statistics are those of the states."""
 
     problem: Problem
@@ -183,7 +181,7 @@ class _Settling:
                 parts[role] = piece
             yield parts
 
-    def _off(self, role: int, settled: Kept, piece: int) -> float:
+    def _off(self, role: int, settled: Statistics, piece: int) -> float:
         """How far the statistics of states are from those that a piece holds: a mean square."""
         off = [
             np.mean(np.square((_plain(settled[n], logs) - _plain(held, logs)) / spread))
@@ -199,7 +197,7 @@ def _plain(values: Floats, logs: bool) -> NDArray[np.float64]:
     return np.log(np.maximum(wide, TINY)) if logs else wide
 
 
-def _scales(held: Sequence[Kept]) -> dict[str, tuple[bool, float]]:
+def _scales(held: Sequence[Statistics]) -> dict[str, tuple[bool, float]]:
     """Whether statistics are compared by their logarithms, and their spread over the pieces."""
     scales = {}
     for name in held[0]:

@@ -25,7 +25,7 @@ from unshuffle.ordering.brackets import borda, bracket_effects, pairs, sides
 from unshuffle.ordering.judge import Doubles, Judge
 from unshuffle.ordering.population import IMPOSSIBLE, Distribution, slot_odds
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.regression import Fit, RidgeParameters, fit
+from unshuffle.ordering.regression import Regression, RidgeParameters, fit
 from unshuffle.pieces.pile import Floats
 
 
@@ -241,14 +241,14 @@ def extrinsic(
 ) -> tuple[Doubles, Doubles]:
     """What equations say of each unknown without its own prior: a mean and a variance.
 
-    Unknowns have prior means and spreads; coefficients are what a `Fit` adds to the means, in
-    spreads. The variance is that of a fit whose noise is as large as its ridge.
+    Unknowns have prior means and spreads. Coefficients are what a `Regression` adds to the means,
+    in spreads. The variance is that of a fit whose noise is as large as its ridge.
     """
     told = np.clip(resolution, 1e-9, 1 - 1e-9)
     return means + spreads * coefficients / told, np.square(spreads) * (1 - told) / told
 
 
-def _messages(found: Fit, chances: Doubles, doubts: Doubles, orders: int) -> Doubles:
+def _messages(found: Regression, chances: Doubles, doubts: Doubles, orders: int) -> Doubles:
     """Log-odds of each piece in its slot by the equations alone, without its prior."""
     seen, variance = extrinsic(
         found.resolution[orders:], found.coefficients[orders:], chances, doubts

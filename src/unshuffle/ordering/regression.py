@@ -32,7 +32,7 @@ class RidgeParameters:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class Regression:
     """What a regression on P effects comes to."""
 
     coefficients: Doubles  # shape (P,): the posterior mean
@@ -40,7 +40,7 @@ class Fit:
     ridge: float  # that was chosen
 
 
-def fit(effects: Floats, wanted: Floats, by: RidgeParameters) -> Fit:
+def fit(effects: Floats, wanted: Floats, by: RidgeParameters) -> Regression:
     """Explain what is wanted, shape (E,), by a sum of effects, shape (E, P).
 
     Coefficients have a Gaussian prior of mean 0 and equal spreads. Ridge regression is then the
@@ -52,7 +52,7 @@ def fit(effects: Floats, wanted: Floats, by: RidgeParameters) -> Fit:
     gram = (effects @ effects.T if dual else effects.T @ effects).astype(np.float64)
     unit = float(np.trace(gram)) / equations
     if not (unit > 0 and np.isfinite(gram).all()):  # nothing, or what overflows
-        return Fit(np.zeros(count), np.zeros(count), by.most)
+        return Regression(np.zeros(count), np.zeros(count), by.most)
     values, vectors = np.linalg.eigh(gram)
     values = np.maximum(values, 0.0)
     seen: Doubles = vectors.T @ (wanted if dual else effects.T @ wanted).astype(np.float64)
@@ -65,11 +65,11 @@ def fit(effects: Floats, wanted: Floats, by: RidgeParameters) -> Fit:
     shrunk = vectors / (values + ridge)
     if dual:
         turned = effects.T.astype(np.float64) @ vectors
-        return Fit(
+        return Regression(
             turned @ (along / (values + ridge)), np.square(turned) @ (1 / (values + ridge)), ridge
         )
     resolution = np.einsum("pk,k,pk->p", shrunk, values, vectors)
-    return Fit(shrunk @ seen, resolution, ridge)
+    return Regression(shrunk @ seen, resolution, ridge)
 
 
 def _log_likelihood(

@@ -31,7 +31,7 @@ def reassigned(judge: Judge, run: Run, most: int) -> list[Arrangement]:
         slot, piece = np.divmod(number, len(slots))
         candidates[number, places[slot], roles[slot]] = pieces[piece]
         errors = judge.errors(run, candidates).reshape(len(slots), len(slots))
-        scores = -np.log(np.clip(errors, NOTHING, 1e200))
+        scores = -np.log(np.clip(errors, NOTHING, 1 / NOTHING))
         other = run.arrangement.copy()
         other[places, roles] = pieces[optimal_matching(scores)[:, 1]]
         if not np.array_equal(other, run.arrangement):

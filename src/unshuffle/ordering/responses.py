@@ -14,8 +14,6 @@ from unshuffle.blocks.network import Network
 from unshuffle.ordering.seeds import Ranking
 from unshuffle.pieces.pile import Floats
 
-LEAST_GAIN = 1e-9  # of summed odds, below which a change is rounding
-
 
 @dataclass(frozen=True)
 class ResponseParameters:
@@ -29,11 +27,14 @@ class ResponseParameters:
         Blocks that are tried as the first one.
     most_steps
         Blocks squared times rows that are run for all of these orders together.
+    least_gain
+        Of summed odds: a smaller one is rounding.
     """
 
     rows: int = 24
     leads: int = 16
     most_steps: int = 20_000_000
+    least_gain: float = 1e-9
 
 
 def response_rankings(network: Network, inputs: Floats, by: ResponseParameters) -> list[Ranking]:
@@ -59,14 +60,14 @@ def response_rankings(network: Network, inputs: Floats, by: ResponseParameters) 
     blocks, affordable = network.blocks, by.most_steps // len(network.blocks) ** 2
     first = network.ends.enter(inputs[: max(1, min(by.rows, affordable))])
     behind = blocks.apply_each(np.broadcast_to(first, (len(blocks), *first.shape)))
-    rankings = [best_precedence(undone(network, first))]
+    rankings = [best_precedence(undone(network, first), by)]
     leads = np.argsort(_norms(behind - first), kind="stable")[
         : min(by.leads, affordable // len(first))
     ]
     for lead in leads.tolist():
         others = np.delete(np.arange(len(blocks)), lead)
         odds = undone(network, behind[lead])[np.ix_(others, others)]
-        rankings.append(np.concatenate([[lead], others[best_precedence(odds)]]))
+        rankings.append(np.concatenate([[lead], others[best_precedence(odds, by)]]))
     return rankings
 
 
@@ -88,7 +89,7 @@ def undone(network: Network, state: Floats) -> NDArray[np.float64]:
     return cosines.T - cosines
 
 
-def best_precedence(odds: NDArray[np.float64]) -> Ranking:
+def best_precedence(odds: NDArray[np.float64], by: ResponseParameters) -> Ranking:
     """An order of large sum of the odds over all couples, the first before the second.
 
     The odds are antisymmetric. From the order of each one's sum (Borda 1781), one at a time is
@@ -102,7 +103,7 @@ def best_precedence(odds: NDArray[np.float64]) -> Ranking:
         # From its place to another it falls behind those between; back, it overtakes its target.
         lost = summed - summed.diagonal()[:, None] - np.where(behind, ordered, 0.0)
         source, target = np.unravel_index(int(lost.argmin()), lost.shape)
-        if not lost[source, target] < -LEAST_GAIN:
+        if not lost[source, target] < -by.least_gain:
             break
         order = np.insert(np.delete(order, source), target, order[source])
     return order

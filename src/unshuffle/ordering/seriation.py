@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from unshuffle.blocks.bank import Stack
 from unshuffle.blocks.mlp import MlpStack, as_mlp
 from unshuffle.blocks.network import Network
-from unshuffle.pieces.pile import Floats
-
-TINY = 1e-30
+from unshuffle.pieces.pile import TINY, Floats
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 Floats = NDArray[np.floating]  # float32 or float64
 
+TINY = 1e-30  # stands for 0 where a logarithm is taken, or where something is divided by it
+ROUNDING = 1e-12  # part of a spread, or of a score, below which it is rounding
+
 PieceId = int | str  # the number in a piece's file name where every name has one, else the name
 
 QUANTISED = ("int8", "uint8")  # formats of integers in which weights are stored with scales

@@ -229,7 +229,21 @@ def certify(
             sure = to_rounding(known, clock)
     if sure is not None:
         return sure
+    return _to_noise(problem, arrangement, least, clock, by=by, effort=effort)
+
+
+def _to_noise(
+    problem: Problem,
+    arrangement: Arrangement,
+    least: Column,
+    clock: Clock,
+    *,
+    by: CertificateParameters,
+    effort: Effort,
+) -> Certificate:
+    """Weigh an arrangement where noise is left: on some rows, and on all if those do not decide."""
     clock.check()
+    network, known = problem.network(arrangement), problem.known
     pattern = find_pattern(network, known, effort=effort)
     for some in (_spread(known, effort.first_noisy), known):
         sample = independent_rows(network, some)
@@ -262,49 +276,72 @@ def _certificate(
     rivals: "_Rivals", rows: int, variance: Column, rounding: Column, by: CertificateParameters
 ) -> Certificate:
     """Weigh all statements, with a variance of the noise and one that rounding explains."""
-    slopes, gram = rivals.weighed(variance)
-    squares, shown = gram.diagonal(), rivals.weighed(rounding)[1].diagonal()
-    moves = rivals.moves
-    costs = slopes + squares / 2 - moves.gains
-    log_weights, log_total = _log_weights(moves, costs, gram)
-
-    def nearest(contradicting: NDArray[np.bool_]) -> int:
-        """The move that contradicts a statement and costs least."""
-        members = np.flatnonzero(contradicting)
-        return int(members[costs[members].argmin()])
-
-    def contest(
-        first: int, second: int, contradicting: NDArray[np.bool_], rival: int | None = None
-    ) -> Contest:
-        """Weigh a statement; show a rival, by default the nearest that contradicts it."""
-        if not contradicting.any():  # blocks of two forms have no other sequence
-            return Contest((first, second), inf, inf)
-        likeliest = nearest(contradicting)
-        against = float(np.logaddexp.reduce(log_weights[contradicting]))
-        log_odds = float(np.log(-np.expm1(min(against - log_total, -1e-16)))) + log_total - against
-        rows_needed = None
-        if log_odds < by.decided and shown[likeliest] > rivals.equations:
-            rows_needed = max(ceil(by.information * rows / squares[likeliest]), rows + 1)
-        mse = rivals.mse_after(likeliest if rival is None else rival)
-        return Contest((first, second), mse, log_odds, rows_needed)
-
-    length = rivals.length
-    neighbours = []
-    for place in range(length - 1):
+    moves, weighed = rivals.moves, _Weighed.of(rivals, variance, rounding, rows, by)
+    neighbours, pairs = [], []
+    for place in range(rivals.length - 1):
         exchange = ~moves.swap & (moves.first == place) & (moves.second == place + 1)
-        rival = int(exchange.argmax())
-        neighbours.append(contest(place, place + 1, moves.reverses(place), rival))
-    pairs = []
-    for place in range(length):
-        breaking = moves.swap
-        breaking &= (moves.first == place) | (moves.second == place)
+        places, rival = (place, place + 1), int(exchange.argmax())
+        neighbours.append(weighed.contest(places, moves.reverses(place), rival))
+    for place in range(rivals.length):
+        breaking = moves.swap & ((moves.first == place) | (moves.second == place))
         if breaking.any():
-            rival = nearest(breaking)
+            rival = weighed.nearest(breaking)
             other = int(moves.first[rival] + moves.second[rival]) - place
-            pairs.append(contest(place, other, breaking))
+            pairs.append(weighed.contest((place, other), breaking, rival))
     return Certificate(
         tuple(neighbours), tuple(pairs), float(rivals.mse.mean()), float(variance.mean()), rows
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Weighed:
+    """What each rival costs, and how much it weighs; `shown` is what rounding does not hide."""
+
+    rivals: "_Rivals"
+    rows: int
+    by: CertificateParameters
+    costs: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    shown: NDArray[np.float64]
+    log_weights: NDArray[np.float64]
+    log_total: float
+
+    @classmethod
+    def of(
+        cls,
+        rivals: "_Rivals",
+        variance: Column,
+        rounding: Column,
+        rows: int,
+        by: CertificateParameters,
+    ) -> "_Weighed":
+        """Weigh moves and pairs of moves by a variance of the noise."""
+        slopes, gram = rivals.weighed(variance)
+        squares, shown = gram.diagonal(), rivals.weighed(rounding)[1].diagonal()
+        costs = slopes + squares / 2 - rivals.moves.gains
+        log_weights, log_total = _log_weights(rivals.moves, costs, gram)
+        return cls(rivals, rows, by, costs, squares, shown, log_weights, log_total)
+
+    def nearest(self, contradicting: NDArray[np.bool_]) -> int:
+        """The move that contradicts a statement and costs least."""
+        members = np.flatnonzero(contradicting)
+        return int(members[self.costs[members].argmin()])
+
+    def contest(
+        self, places: tuple[int, int], contradicting: NDArray[np.bool_], rival: int
+    ) -> Contest:
+        """Weigh a statement against what contradicts it; the error shown is that of a rival."""
+        if not contradicting.any():  # blocks of two forms have no other sequence
+            return Contest(places, inf, inf)
+        likeliest = self.nearest(contradicting)
+        against = float(np.logaddexp.reduce(self.log_weights[contradicting]))
+        total = self.log_total
+        log_odds = float(np.log(-np.expm1(min(against - total, -1e-16)))) + total - against
+        rows_needed = None
+        if log_odds < self.by.decided and self.shown[likeliest] > self.rivals.equations:
+            needed = ceil(self.by.information * self.rows / self.squares[likeliest])
+            rows_needed = max(needed, self.rows + 1)
+        return Contest(places, self.rivals.mse_after(rival), log_odds, rows_needed)
 
 
 @dataclass(frozen=True, eq=False)

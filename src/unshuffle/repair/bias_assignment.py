@@ -31,12 +31,12 @@ from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.reassignment import ridge_regressions
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Floats, PieceId, Pile
-from unshuffle.repair.unit_matching import TINY, standardised
+from unshuffle.pieces.pile import ROUNDING, Floats, PieceId, Pile
+from unshuffle.repair.unit_matching import standardised
 from unshuffle.repair.unit_mending import exchanges, swaps
 
 # For each group, the bias that each of its weights holds; −1 for none, where the mean stands.
-Held = tuple[NDArray[np.intp], ...]
+HeldBiases = tuple[NDArray[np.intp], ...]
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Loose:
+class LooseBiases:
     """The loose biases of a pile, in a group for each length."""
 
     groups: tuple[Group, ...]
 
     @classmethod
-    def of(cls, pile: Pile) -> "Loose":
+    def of(cls, pile: Pile) -> "LooseBiases":
         """Those of a pile, of which nothing is known."""
         groups = []
         for length in sorted({len(bias.values) for bias in pile.biases}):
@@ -91,17 +91,17 @@ class Loose:
         return cls(tuple(groups))
 
     @property
-    def nothing(self) -> Held:
+    def nothing(self) -> HeldBiases:
         """Means everywhere, but where there is one bias for one weight."""
         sizes = ((len(group.ids), 0 if group.decided else -1) for group in self.groups)
         return tuple(np.full(size, bias, np.intp) for size, bias in sizes)
 
     @property
-    def likeliest(self) -> Held:
+    def likeliest(self) -> HeldBiases:
         """What the numbers alone say."""
         return tuple(optimal_matching(group.odds)[:, 1] for group in self.groups)
 
-    def values(self, held: Held) -> dict[int, Floats]:
+    def values(self, held: HeldBiases) -> dict[int, Floats]:
         """The bias of each weight, by its position."""
         found: dict[int, Floats] = {}
         for group, holds in zip(self.groups, held, strict=True):
@@ -110,7 +110,7 @@ class Loose:
             found |= zip(group.pieces.tolist(), values, strict=True)
         return found
 
-    def named(self, pile: Pile, held: Held) -> dict[PieceId, PieceId]:
+    def named(self, pile: Pile, held: HeldBiases) -> dict[PieceId, PieceId]:
         """Ids of biases by those of their weights; what is not held is handed out in sequence."""
         bias_of = {}
         for group, holds in zip(self.groups, held, strict=True):
@@ -119,7 +119,7 @@ class Loose:
                 bias_of[pile[piece].id] = group.ids[bias if bias >= 0 else next(free)]
         return bias_of
 
-    def problem(self, problem: Problem, held: Held) -> Problem:
+    def problem(self, problem: Problem, held: HeldBiases) -> Problem:
         """The same problem with the biases that weights hold; what theirs were does not matter."""
         bank, ends, bias = as_mlp_bank(problem.bank), _linear(problem.ends), self.values(held)
         inp = [bias.get(at, one) for at, one in zip(bank.inp_positions, bank.inp_bias, strict=True)]
@@ -179,9 +179,9 @@ def unit_features(network: MlpNetwork, inputs: Floats) -> NDArray[np.float64]:
         writes,
         inp @ mean,
         spread,
-        inp @ mean / np.maximum(spread, TINY),
+        inp @ mean / np.maximum(spread, ROUNDING),
         aligned,
-        aligned / np.maximum(reads * writes, TINY),
+        aligned / np.maximum(reads * writes, ROUNDING),
         inp.sum(axis=2),
         out.sum(axis=1),
         np.einsum("d,kdh->kh", direction, out),
@@ -213,7 +213,7 @@ def bias_log_odds(features: NDArray[np.float64], biases: Floats, clock: Clock) -
         agreement = float(np.mean(expected[pairs[:, 0]] * values[pairs[:, 1]]))
         if agreement > explained:
             best, explained = _likelihoods(expected, values), agreement
-    return best / max(1 - explained, TINY)
+    return best / max(1 - explained, ROUNDING)
 
 
 def _likelihoods(expected: NDArray[np.float64], values: NDArray[np.float64]) -> Scores:
@@ -231,9 +231,9 @@ def _last(arrangement: Arrangement) -> int:
     return int(np.setdiff1d(np.arange(arrangement.size + 1), arrangement)[0])
 
 
-def reassigned(
-    effects: Sequence[Floats], residual: Floats, groups: Sequence[Group], held: Held
-) -> Iterator[Held]:
+def reassigned_biases(
+    effects: Sequence[Floats], residual: Floats, groups: Sequence[Group], held: HeldBiases
+) -> Iterator[HeldBiases]:
     """Propose other biases for many weights at once, by ridge regression and assignment."""
     by, wanted = STANDARD, -residual.astype(np.float64)
     undecided = [k for k, group in enumerate(groups) if not group.decided]
@@ -255,8 +255,8 @@ def reassigned(
 
 
 def exchanged(
-    effects: Sequence[Floats], residual: Floats, held: Held, strength: float
-) -> Iterator[Held]:
+    effects: Sequence[Floats], residual: Floats, held: HeldBiases, strength: float
+) -> Iterator[HeldBiases]:
     """Propose exchanges of biases, if all are held, many at once by pursuit; then fewer of them."""
     first, second, changes, ends = [], [], [], np.cumsum([len(holds) for holds in held])
     for each, holds, end in zip(effects, held, ends, strict=True):

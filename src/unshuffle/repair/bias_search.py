@@ -33,11 +33,11 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.repair.bias_assignment import (
     Group,
-    Held,
-    Loose,
+    HeldBiases,
+    LooseBiases,
     bias_log_odds,
     exchanged,
-    reassigned,
+    reassigned_biases,
     unit_features,
 )
 from unshuffle.solution.alternatives import Problems
@@ -66,7 +66,7 @@ STANDARD = DetachedParameters()
 class Joint:
     """An arrangement of weights and biases: who holds which bias, and the run of an order."""
 
-    held: Held
+    held: HeldBiases
     problem: Problem
     judge: Judge
     run: Run
@@ -102,7 +102,7 @@ class JointSearch:
     """A search for pairs, order and biases together, the best of which is `best`."""
 
     def __init__(self, pile: Pile, records: Records, options: Options) -> None:
-        self.options, loose = options, Loose.of(pile)
+        self.options, loose = options, LooseBiases.of(pile)
         means = {pile[p].id: bias for p, bias in loose.values(loose.nothing).items()}
         self.alternatives = Problems(pile.joined(means), records, options)
         problem, self.rng = self.alternatives.problems[0], np.random.default_rng(options.seed)
@@ -114,7 +114,7 @@ class JointSearch:
             arithmetic, len(problem.grouped), options.clock, pile.stored_as, options.goal
         )
         self.trace = Trace(pile.ids)
-        self.loose = Loose(tuple(self._with_odds(problem, group) for group in loose.groups))
+        self.loose = LooseBiases(tuple(self._with_odds(problem, group) for group in loose.groups))
         # Before the record is looked at, what the numbers alone say is the best.
         self.best = self._joint(problem, self.loose.likeliest, problem.grouped)
 
@@ -212,11 +212,16 @@ class JointSearch:
         if all((holds >= 0).all() for holds in held):
             few = exchanged(effects, at.residual, held, len(joint.run))
             best = self._lowest(best, few, tested, first=True)
-        many = reassigned(effects, at.residual, self.loose.groups, held)
+        many = reassigned_biases(effects, at.residual, self.loose.groups, held)
         return self._lowest(best, many, tested)
 
     def _lowest(
-        self, best: Joint, many: Iterator[Held], tested: dict[bytes, float], *, first: bool = False
+        self,
+        best: Joint,
+        many: Iterator[HeldBiases],
+        tested: dict[bytes, float],
+        *,
+        first: bool = False,
     ) -> Joint:
         """The best of what stands and of proposals, or the first of these that is better."""
         for held in many:
@@ -248,7 +253,7 @@ class JointSearch:
         run = self.best.run
         return Step(phase, np.array(tested), kept, run.arrangement, run.error, len(self.sample))
 
-    def _joint(self, problem: Problem, held: Held, arrangement: Arrangement) -> Joint:
+    def _joint(self, problem: Problem, held: HeldBiases, arrangement: Arrangement) -> Joint:
         problem = self.loose.problem(problem, held)
         judge = problem.judge(self.sample)
         if len(self.sample):

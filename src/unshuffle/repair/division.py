@@ -33,12 +33,10 @@ from unshuffle.ordering.seriation import (
 from unshuffle.ordering.workbench import rank_seeds
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.pile import TINY, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.options import Options
-
-TINY = 1e-30
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,16 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, MlpStack
 from unshuffle.blocks.network import mean_square
+from unshuffle.ordering.judge import Doubles
 from unshuffle.pieces.clock import Clock, OutOfTimeError
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
+from unshuffle.proof.independence import independent_rows
 from unshuffle.repair.triangular import solve_positive
-
-Doubles = NDArray[np.float64]
-
-# Added where a logarithm is taken or a matrix factored; stands for a spread of 0.
-TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ def with_ones(x: Floats) -> Doubles:
     return np.concatenate([x, np.ones((len(x), 1))], axis=1, dtype=np.float64)
 
 
-class _Fit(NamedTuple):
+class _Estimate(NamedTuple):
     """Layers on their way: the network with them, its errors, and the damping of the next step."""
 
     network: MlpNetwork
@@ -157,8 +153,9 @@ class _Fitting:
     def of(
         cls, network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock, rough: bool
     ) -> "_Fitting":
-        """Divide the rows, and find whether they determine the layers."""
+        """Divide independent rows, and find whether they determine the layers."""
         by, outputs = STANDARD, records.outputs
+        records = independent_rows(network, records)
         width, hidden = network.blocks.width, network.blocks.hidden
         sizes = hidden * (width + 1), width * (hidden + 1)
         size = sum(sizes[unknown.role] for unknown in unknowns)
@@ -177,14 +174,14 @@ class _Fitting:
     def determined(self) -> bool:
         return self.inflation < np.inf
 
-    def judged(self, network: MlpNetwork) -> _Fit:
+    def judged(self, network: MlpNetwork) -> _Estimate:
         """A network with its errors; the damping is the variance of what a step cannot explain."""
         error, unseen = network.error(self.x, self.y), np.nan
         if len(self.unseen_x):
             unseen = network.error(self.unseen_x, self.unseen_y)
-        return _Fit(network, error, unseen, error if np.isnan(unseen) else unseen)
+        return _Estimate(network, error, unseen, error if np.isnan(unseen) else unseen)
 
-    def step(self, fit: _Fit, least: float, most: float, enough: float) -> _Fit:
+    def step(self, fit: _Estimate, least: float, most: float, enough: float) -> _Estimate:
         """A step, damped until it helps, at most so much; what stands where none does."""
         solve, damping = self.solver(fit.network), fit.damping
         while damping <= most:

@@ -21,14 +21,14 @@ import numpy as np
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, as_mlp
 from unshuffle.blocks.network import mean_square
-from unshuffle.ordering.judge import Judge, Run
+from unshuffle.ordering.judge import Doubles, Judge, Run
 from unshuffle.ordering.linearization import linearize
 from unshuffle.ordering.moves import shift_moves
 from unshuffle.ordering.selection import pursuit, regression
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
-from unshuffle.repair.estimation import TINY, Doubles, with_ones
+from unshuffle.repair.estimation import with_ones
 from unshuffle.repair.triangular import solve_lower
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from unshuffle.errors import PileError
 from unshuffle.pieces.pile import Pile
 from unshuffle.repair.case import Case
-from unshuffle.repair.repair import Repair
+from unshuffle.repair.repair import Repair, leaving_out, looks_once
 from unshuffle.solution.findings import Findings, Leftover
 from unshuffle.solution.solution import Solution
 
@@ -32,6 +32,10 @@ def _run(case: Case, _: Solution | None) -> Solution | None:
 
 IDENTICAL_COPIES = Repair(
     NAME,
-    suspects=lambda case, solution: 0.98 * (solution is None and bool(case.identical_copies)),
+    suspects=lambda case, solution: (
+        0.98 * (bool(case.identical_copies) and leaving_out(case, solution))
+    ),
     run=_run,
+    looks=lambda case, _: looks_once(bool(case.identical_copies), lambda: _run(case, None)),
+    near=True,
 )

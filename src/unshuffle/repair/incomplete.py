@@ -79,12 +79,12 @@ def solve_loose(
     pile: Pile, records: Records, options: Options, anatomy: Anatomy, start: Solution | None = None
 ) -> Solution:
     """Rebuild with layers that may be left out or estimated; a solution of all may be the start."""
-    return _Loose(pile, records, options, anatomy, start).solution()
+    return _PartialSearch(pile, records, options, anatomy, start).solution()
 
 
 def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
     """Take the blocks that seem to be of one network for all that it has."""
-    solution = _Loose(pile, records, options, anatomy, divided=True).solution()
+    solution = _PartialSearch(pile, records, options, anatomy, divided=True).solution()
     findings, by = solution.findings, rebuilding.STANDARD
     assert findings is not None
     few = len(findings.leftovers) <= by.slots  # a search with all pieces at hand does as well
@@ -102,7 +102,7 @@ def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: An
     return arranged.ended(arranged.outcome if stopped else Outcome.INCOMPLETE, findings)
 
 
-class _Loose:
+class _PartialSearch:
     """A search with layers that may be left out, or estimated, and what it comes to."""
 
     def __init__(

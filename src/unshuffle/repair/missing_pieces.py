@@ -11,7 +11,6 @@ from unshuffle.repair.repair import (
     Looks,
     Repair,
     hard_work,
-    is_far,
     needs_one_width,
     needs_predictions,
 )
@@ -58,7 +57,7 @@ def looks(case: Case, searching: Searching, by: MissingParameters = STANDARD) ->
 
     What weights call impossible may be two wrong pairs.
     """
-    while searching.work < hard_work(searching) or not is_far(searching):
+    while searching.work < hard_work(searching):
         yield None
     pairing = searching.alternatives.pairing
     if pairing is not None:
@@ -73,4 +72,5 @@ MISSING_PIECES = Repair(
     run=_run,
     requires=_requires,
     looks=looks,
+    near=True,
 )

@@ -30,7 +30,7 @@ NAME = "another activation"
 
 
 @dataclass(frozen=True)
-class ActivationParameters:
+class OtherActivationParameters:
     """Numbers that steer searches with other activations. Work is counted in rows of all steps."""
 
     rounds: int = 4  # Rounds of fitting it and searching on: a slope is fitted better each time.
@@ -44,13 +44,13 @@ class ActivationParameters:
     raced: tuple[str, ...] = ("elu", "softplus", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.4")
 
 
-STANDARD = ActivationParameters()
+STANDARD = OtherActivationParameters()
 
 
-class Race:
+class ActivationRace:
     """Searches that take turns, each with an activation that the main one does not try."""
 
-    def __init__(self, case: Case, by: ActivationParameters = STANDARD) -> None:
+    def __init__(self, case: Case, by: OtherActivationParameters = STANDARD) -> None:
         self.case, self.by = case, by
         self.searches: list[Searching] = []
 
@@ -85,7 +85,7 @@ def _run(case: Case, solution: Solution | None) -> Solution | None:
     activation gets a search of its own, of as much work.
     """
     assert solution is not None
-    by, race = STANDARD, Race(case)
+    by, race = STANDARD, ActivationRace(case)
     best = race.searched_on(solution)
     unrelated = solution.findings is not None and UNRELATED in solution.findings.notes
     if unrelated or (best is not None and best.outcome in FINAL):
@@ -101,7 +101,7 @@ def _run(case: Case, solution: Solution | None) -> Solution | None:
 
 def _looks(case: Case, searching: Searching) -> Looks:
     """Fit an activation to what stands near; far away, give each a search of its own meanwhile."""
-    by, race = STANDARD, Race(case)
+    by, race = STANDARD, ActivationRace(case)
     while True:
         if not is_far(searching):
             yield partial(_fitted, case, searching)
@@ -121,7 +121,11 @@ def _fitted(case: Case, searching: Searching) -> Solution | None:
 
 
 def _searched_on(
-    case: Case, network: Network, arrangement: Arrangement, trace: Trace, by: ActivationParameters
+    case: Case,
+    network: Network,
+    arrangement: Arrangement,
+    trace: Trace,
+    by: OtherActivationParameters,
 ) -> Solution | None:
     """Search from an arrangement with the activation that fits it best, which is fitted anew."""
     best, known = None, case.records.predicted()

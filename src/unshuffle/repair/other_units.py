@@ -23,7 +23,7 @@ from unshuffle.solution.solution import Solution
 
 
 @dataclass(frozen=True)
-class UnitParameters:
+class OtherUnitParameters:
     """Numbers that say which units are tried.
 
     Parameters
@@ -39,7 +39,7 @@ class UnitParameters:
     saturated: float = 4.0
 
 
-STANDARD = UnitParameters()
+STANDARD = OtherUnitParameters()
 
 
 @dataclass(frozen=True, eq=False)

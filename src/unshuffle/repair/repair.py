@@ -7,7 +7,7 @@ from math import inf
 from unshuffle.ordering.search import Ending, InVain, OnState
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.records import Records
-from unshuffle.proof.outcome import CONVERGED, Outcome
+from unshuffle.proof.outcome import CONVERGED, FINAL, Outcome
 from unshuffle.repair.case import Case
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.solution import Solution
@@ -84,6 +84,22 @@ class Repair:
     looks: Callable[[Case, Searching], Looks] = lambda case, searching: iter(())
     near: bool = False
     remark: Callable[[Case, Solution], str | None] = lambda case, solution: None
+
+
+def leaving_out(case: Case, solution: Solution | None) -> bool:
+    """Whether to leave pieces out: at once where all make no network, else after their search."""
+    return not case.searchable if solution is None else solution.outcome in UNSOLVED
+
+
+def looks_once(suspected: bool, run: Callable[[], Solution | None]) -> Looks:
+    """Leave pieces out at the first pause; what only comes near so is no reason to stop."""
+
+    def settled() -> Solution | None:
+        found = run()
+        return found if found is not None and found.outcome in FINAL else None
+
+    if suspected:
+        yield settled
 
 
 def was_tried(name: str, solution: Solution) -> bool:

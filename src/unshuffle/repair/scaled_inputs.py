@@ -16,6 +16,7 @@ from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import standardised
+from unshuffle.proof.independence import independent_rows
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import CUT_OFF, arrange_on, as_it_is
@@ -134,9 +135,10 @@ def fit_scaling(
 ) -> Scaling | None:
     """Fit scale and shift of every column to rows spread over the record, if there are enough.
 
+    Rows that the network cannot tell apart are one equation.
     A constant column keeps the scale that it began with. Time may end it with the best so far.
     """
-    by, some = STANDARD, known.thinned(STANDARD.rows)
+    by, some = STANDARD, independent_rows(network, known).thinned(STANDARD.rows)
     if some.predictions.size < by.equations * 2 * some.width:
         return None
     begun = begun or Scaling(np.ones(some.width), np.zeros(some.width))

@@ -23,7 +23,7 @@ from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.seeds import SEEDS
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Floats, Pile
+from unshuffle.pieces.pile import ROUNDING, Floats, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.case import Case
@@ -36,14 +36,12 @@ from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
 # For each input of the network, the column of the record that holds it.
-Columns = NDArray[np.intp]
+ColumnOrder = NDArray[np.intp]
 
 SHUFFLED = (
     "the input columns are not in the sequence in which the network reads them: in another one, "
     "found with the order, all rows are reproduced to rounding"
 )
-
-TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -97,19 +95,19 @@ class Moments:
     def likeness(self, other: "Moments") -> float:
         """Cosine of the covariances with products of two columns."""
         norms = np.linalg.norm(self.couples) * np.linalg.norm(other.couples)
-        return float(np.sum(self.couples * other.couples) / max(float(norms), TINY))
+        return float(np.sum(self.couples * other.couples) / max(float(norms), ROUNDING))
 
 
 def _standard(values: Floats) -> NDArray[np.float64]:
     """Columns with mean 0 and variance 1; a constant one is 0."""
     x = values - values.mean(axis=0, dtype=np.float64)
     spread = x.std(axis=0)
-    return np.asarray(x / np.where(spread > TINY, spread, np.inf))
+    return np.asarray(x / np.where(spread > ROUNDING, spread, np.inf))
 
 
 def match_columns(
     ours: Moments, theirs: Moments, rng: np.random.Generator, clock: Clock
-) -> list[Columns]:
+) -> list[ColumnOrder]:
     """Matchings of a network's inputs with the columns of a record, the likeliest first.
 
     It raises `OutOfTimeError` where the time does not suffice.
@@ -125,7 +123,7 @@ def match_columns(
             slope = linear + 2 * np.sum(ours.couples @ mixed @ theirs.couples, axis=0)
             step = np.eye(width)[optimal_matching(slope)[:, 1]] - mixed
             gain = float(np.sum(step * slope))
-            if gain < TINY:
+            if gain < ROUNDING:
                 break
             bend = float(np.sum(step * np.sum(ours.couples @ step @ theirs.couples, axis=0)))
             mixed = mixed + (1.0 if bend >= 0 else min(1.0, -gain / (2 * bend))) * step
@@ -138,8 +136,8 @@ def match_columns(
 
 
 def exchange_columns(
-    network: MlpNetwork, known: Records, columns: Columns, clock: Clock
-) -> tuple[float, Columns]:
+    network: MlpNetwork, known: Records, columns: ColumnOrder, clock: Clock
+) -> tuple[float, ColumnOrder]:
     """Exchange two columns after the other while that lowers the error, and there is time."""
     by, some = STANDARD, known.first(STANDARD.judged_rows)
     error, judged = _error(network, some, columns), by.judged
@@ -155,8 +153,8 @@ def exchange_columns(
 
 
 def _exchanges(
-    network: MlpNetwork, some: Records, columns: Columns, most: int
-) -> Iterator[Columns]:
+    network: MlpNetwork, some: Records, columns: ColumnOrder, most: int
+) -> Iterator[ColumnOrder]:
     """The exchanges of two columns that promise most to first order."""
     inputs = network.last.enter(some.inputs[:, columns])
     with np.errstate(over="ignore", invalid="ignore"):
@@ -176,7 +174,7 @@ def _exchanges(
         yield tried
 
 
-def _error(network: MlpNetwork, some: Records, columns: Columns) -> float:
+def _error(network: MlpNetwork, some: Records, columns: ColumnOrder) -> float:
     return network.error(some.inputs[:, columns], some.predictions)
 
 
@@ -191,7 +189,7 @@ def _run(case: Case, _: Solution | None) -> Solution | None:
     return None if solution is None or solution.outcome is Outcome.BUDGET_SPENT else solution
 
 
-def _beginnings(pile: Pile, known: Records, options: Options) -> list[tuple[float, Columns]]:
+def _beginnings(pile: Pile, known: Records, options: Options) -> list[tuple[float, ColumnOrder]]:
     """Sequences to begin with, by their errors; none where the columns seem to be in sequence."""
     by, clock = STANDARD, options.clock
     if known.width < 2 or len(known) < by.rows_per_column * known.width:
@@ -202,7 +200,7 @@ def _beginnings(pile: Pile, known: Records, options: Options) -> list[tuple[floa
     if max((one.likeness(theirs) for one in ours), default=1.0) > by.in_sequence:
         return []
     rng, some = np.random.default_rng(options.seed), known.first(by.judged_rows)
-    begun: list[tuple[float, MlpNetwork, Columns]] = []
+    begun: list[tuple[float, MlpNetwork, ColumnOrder]] = []
     for network, one in zip(networks, ours, strict=True):
         matched = match_columns(one, theirs, rng, clock)[: by.finalists]
         begun += [(_error(network, some, columns), network, columns) for columns in matched]
@@ -215,7 +213,7 @@ def _beginnings(pile: Pile, known: Records, options: Options) -> list[tuple[floa
 
 
 def _in_turn(
-    pile: Pile, records: Records, options: Options, error: float, columns: Columns
+    pile: Pile, records: Records, options: Options, error: float, columns: ColumnOrder
 ) -> Solution | None:
     """Search for the order and exchange columns in turn; a solution if it is found or cut off."""
     solution, clock, by = None, options.clock, STANDARD

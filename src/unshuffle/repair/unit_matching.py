@@ -24,10 +24,9 @@ from unshuffle.grouping.matching import Pairs, optimal_matching
 from unshuffle.grouping.pairs import Pairing
 from unshuffle.grouping.signals import Scores
 from unshuffle.pieces.clock import Clock, OutOfTimeError
+from unshuffle.pieces.pile import ROUNDING
 
 Values = NDArray[np.float64]
-
-TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,10 @@ def match_units(bank: MlpBank | MlpStack, clock: Clock) -> UnitMatch:
             for j, writes in enumerate(bank.out_weight):
                 alike = sign * (reads @ writes).astype(np.float64)
                 best = alike[tuple(optimal_matching(alike).T)].sum()
-                scores[i, j] = best / max(np.linalg.norm(reads) * np.linalg.norm(writes), TINY)
+                scores[i, j] = best / max(np.linalg.norm(reads) * np.linalg.norm(writes), ROUNDING)
         scores = _centred(scores)
         pairs = optimal_matching(scores)
-        lead = float(scores[tuple(pairs.T)].mean()) / max(float(scores.std()), TINY)
+        lead = float(scores[tuple(pairs.T)].mean()) / max(float(scores.std()), ROUNDING)
         found.append((lead, UnitMatch(scores, pairs, sign)))
     return max(found, key=lambda each: each[0])[1]
 
@@ -100,7 +99,7 @@ def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
     features = [
         (
             np.sort(_log_norms(units)[:, :, 0], axis=1),
-            np.log(np.maximum(np.linalg.svd(units, compute_uv=False), TINY)),
+            np.log(np.maximum(np.linalg.svd(units, compute_uv=False), ROUNDING)),
         )
         for units in _units(bank)
     ]
@@ -155,7 +154,7 @@ def _margins(scores: Scores, pairs: Pairs) -> Values:
     others = scores.copy()
     others[inp, out] = np.nan
     rivals = np.maximum(np.nanmax(others, axis=1)[inp], np.nanmax(others, axis=0)[out])
-    return np.asarray((scores[inp, out] - rivals) / max(np.nanstd(others), TINY))
+    return np.asarray((scores[inp, out] - rivals) / max(np.nanstd(others), ROUNDING))
 
 
 def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
@@ -251,10 +250,10 @@ def assigned(scores: NDArray[np.floating]) -> NDArray[np.intp]:
 
 
 def _log_norms(vectors: Values) -> Values:
-    return np.asarray(np.log(np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), TINY)))
+    return np.asarray(np.log(np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), ROUNDING)))
 
 
 def standardised(values: Values, over: int | tuple[int, ...]) -> Values:
     """Centre and scale each feature over some axes."""
     centred = values - values.mean(axis=over, keepdims=True)
-    return np.asarray(centred / np.maximum(centred.std(axis=over, keepdims=True), TINY))
+    return np.asarray(centred / np.maximum(centred.std(axis=over, keepdims=True), ROUNDING))

@@ -31,15 +31,12 @@ from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.moves import Moves
 from unshuffle.ordering.selection import pursuit
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
 from unshuffle.repair.triangular import solve_positive
 
 # Shape (blocks, hidden): the column of each unit.
-Columns = NDArray[np.intp]
-
-# Stands for an error of 0, whose logarithm the objective cannot take.
-TINY = 1e-30
+UnitColumns = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class Units:
         """Some of the rows."""
         return replace(self, inputs=self.inputs[rows], predictions=self.predictions[rows])
 
-    def permuted(self, columns: Columns) -> MlpNetwork:
+    def permuted(self, columns: UnitColumns) -> MlpNetwork:
         """The network with columns in a sequence."""
         return MlpNetwork(permuted_columns(self.blocks, columns), self.last)
 
@@ -115,7 +112,7 @@ class Units:
         return self.blocks.activation.apply(z)
 
     def linearized(
-        self, columns: Columns, blocks: NDArray[np.intp]
+        self, columns: UnitColumns, blocks: NDArray[np.intp]
     ) -> tuple[MlpStack, Iterator[tuple[Floats, Floats]], Floats]:
         """What changes of columns do to first order; equations are outputs times rows.
 
@@ -134,23 +131,23 @@ class Units:
         )
         return network.blocks, parts, residual
 
-    def error(self, columns: Columns) -> float:
+    def error(self, columns: UnitColumns) -> float:
         """Mean squared error; infinite where a state overflows."""
         return self.permuted(columns).error(self.inputs, self.predictions)
 
-    def objective(self, columns: Columns, strength: float) -> float:
+    def objective(self, columns: UnitColumns, strength: float) -> float:
         """What is lowered: the error's logarithm, weighed against the likelihood of the columns."""
         likelihood = np.take_along_axis(self.scores, columns[:, :, None], 2).sum()
         return strength / 2 * float(np.log(max(self.error(columns), TINY))) - float(likelihood)
 
 
-def permuted_columns(blocks: MlpStack, columns: Columns) -> MlpStack:
+def permuted_columns(blocks: MlpStack, columns: UnitColumns) -> MlpStack:
     """The blocks with the columns of out in a sequence."""
     out = np.take_along_axis(blocks.out_weight, columns[:, None, :], axis=2)
     return replace(blocks, out_weight=out)
 
 
-def doubtful_blocks(units: Units, columns: Columns, most: int) -> NDArray[np.intp]:
+def doubtful_blocks(units: Units, columns: UnitColumns, most: int) -> NDArray[np.intp]:
     """The blocks whose columns weights believe in least."""
     odds = (units.scores - units.scores.max(axis=2, keepdims=True)).astype(np.float64)
     likelihoods = np.exp(odds)
@@ -160,8 +157,8 @@ def doubtful_blocks(units: Units, columns: Columns, most: int) -> NDArray[np.int
 
 
 def reassigned_units(
-    units: Units, columns: Columns, clock: Clock, by: UnitParameters = STANDARD
-) -> Iterator[Columns]:
+    units: Units, columns: UnitColumns, clock: Clock, by: UnitParameters = STANDARD
+) -> Iterator[UnitColumns]:
     """Propose other columns for all units of the blocks in most doubt, by several trusts.
 
     None are proposed where the ridge is below rounding. `OutOfTimeError` may be raised.
@@ -210,8 +207,8 @@ def _distances(
 
 
 def exchanged_units(
-    units: Units, columns: Columns, strength: float, clock: Clock
-) -> Iterator[Columns]:
+    units: Units, columns: UnitColumns, strength: float, clock: Clock
+) -> Iterator[UnitColumns]:
     """Exchange columns while that lowers the objective, and yield better and better ones.
 
     The error stands for `strength` independent predictions. `OutOfTimeError` may be raised.
@@ -251,7 +248,9 @@ def swaps(
     return Moves(first, second, role, role, effects, gains)
 
 
-def _moves(units: Units, columns: Columns, strength: float, clock: Clock) -> tuple[Moves, Floats]:
+def _moves(
+    units: Units, columns: UnitColumns, strength: float, clock: Clock
+) -> tuple[Moves, Floats]:
     """The most promising exchanges with their effects, and the residual; outputs first."""
     blocks, parts, residual = units.linearized(columns, np.arange(len(columns)))
     by, found = STANDARD, []
@@ -317,7 +316,7 @@ class UnitDescent:
                 break
         return float(np.mean(errors[-self.by.averaged :]))
 
-    def prefer(self, columns: Columns) -> None:
+    def prefer(self, columns: UnitColumns) -> None:
         """Make the given column of each unit likelier than any other of it."""
         largest = self.logits.max(axis=2, keepdims=True) + 1
         np.put_along_axis(self.logits, columns[:, :, None], largest, axis=2)

@@ -35,7 +35,7 @@ from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.proof.verification import require_predictions
 from unshuffle.repair.unit_matching import assigned, likely_pairs, unit_scores
 from unshuffle.repair.unit_mending import (
-    Columns,
+    UnitColumns,
     UnitDescent,
     Units,
     exchanged_units,
@@ -194,7 +194,7 @@ class UnitSearch:
             strength *= by.gain
         self.soft.prefer(self.hard)
 
-    def _better(self, units: Units, strength: float) -> Iterator[Columns]:
+    def _better(self, units: Units, strength: float) -> Iterator[UnitColumns]:
         """Columns of blocks in their order, many assigned anew and then two by two exchanged."""
         clock, columns = self.options.clock, self.hard[self._running()]
         others = reassigned_units(units, columns, clock)

@@ -23,7 +23,7 @@ from unshuffle.pieces.pile import Floats, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.repair import Repair, needs_predictions
+from unshuffle.repair.repair import Repair, leaving_out, looks_once, needs_predictions
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.findings import Findings, Leftover
 from unshuffle.solution.solution import Solution
@@ -66,14 +66,14 @@ def _run(case: Case, solution: Solution | None) -> Solution | None:
         best = solution if best is None else min(best, solution, key=lambda each: each.mse)
         if solution.outcome in (Outcome.EXACT, Outcome.INTERRUPTED, Outcome.BUDGET_SPENT):
             break
-        contest = _Contest(pile, some, solution.activation, versions, solution.layers)
+        contest = _Comparison(pile, some, solution.activation, versions, solution.layers)
         names = contest.winner(options.clock).names
         if chosen == chosen.intersection(names):
             break
         chosen = {name for name in names if name in spare | chosen}
     assert best is not None
     assert solution is not None
-    contest = _Contest(pile, known, best.activation, versions, best.layers)
+    contest = _Comparison(pile, known, best.activation, versions, best.layers)
     return _judged(contest, best.ended(solution.outcome))
 
 
@@ -88,7 +88,7 @@ def _versions(pile: Pile, copies: Iterable[tuple[int, int, float]]) -> list[Name
 
 
 @dataclass(frozen=True, eq=False)
-class _Contest:
+class _Comparison:
     """Layers in an order, of some of which there are other versions, compared on some rows."""
 
     pile: Pile
@@ -114,10 +114,10 @@ class _Contest:
             (place,) = (self.names.index(name) for name in group if name in self.names)
             yield from ((place, name) for name in group if name != self.names[place])
 
-    def replaced(self, place: int, rival: PieceId) -> "_Contest":
+    def replaced(self, place: int, rival: PieceId) -> "_Comparison":
         return replace(self, names=(*self.names[:place], rival, *self.names[place + 1 :]))
 
-    def winner(self, clock: Clock) -> "_Contest":
+    def winner(self, clock: Clock) -> "_Comparison":
         """Each layer in the version that fits best beside the others.
 
         What versions change is small, so their effects on the predictions nearly add up: one
@@ -131,7 +131,7 @@ class _Contest:
                 best = other if other.error < best.error else best
         return best
 
-    def _regressed(self) -> "_Contest":
+    def _regressed(self) -> "_Comparison":
         """The versions to which least squares gives most weight; those of a layer add up to 1."""
         rivals, best = [*self.rivals()], self
         effects = [self.replaced(*rival).residuals - self.residuals for rival in rivals]
@@ -145,7 +145,7 @@ class _Contest:
         return best
 
 
-def _judged(contest: _Contest, solution: Solution) -> Solution:
+def _judged(contest: _Comparison, solution: Solution) -> Solution:
     """The solution with the versions that have no place, and whether the record decides that."""
     leftovers, outcome, least = [], solution.outcome, contest.error
     equations = contest.known.predictions.size
@@ -162,8 +162,15 @@ def _judged(contest: _Contest, solution: Solution) -> Solution:
     return solution.ended(outcome, findings)
 
 
-def _suspects(case: Case, solution: Solution | None) -> float:
-    return 0.97 * (solution is None and not case.identical_copies and bool(case.near_copies))
+def _suspected(case: Case) -> bool:
+    return not case.identical_copies and bool(case.near_copies)
 
 
-NEAR_COPIES = Repair("near copies", suspects=_suspects, run=_run, requires=needs_predictions)
+NEAR_COPIES = Repair(
+    "near copies",
+    suspects=lambda case, solution: 0.97 * (_suspected(case) and leaving_out(case, solution)),
+    run=_run,
+    requires=needs_predictions,
+    looks=lambda case, _: looks_once(_suspected(case), lambda: _run(case, None)),
+    near=True,
+)

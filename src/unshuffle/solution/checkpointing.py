@@ -44,7 +44,7 @@ _DAMAGED = (UsageError, ValueError, TypeError, LookupError, AttributeError, Over
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class _KeptSearch:
     """A search as the file holds it, and which of the searches of its solve it is."""
 
     key: Mapping[str, Annotated[str, Expected("that is printable", str.isprintable)]]
@@ -124,7 +124,7 @@ class Checkpoint:
         clock, trace = searching.alternatives.options.clock, searching.trace.first(count)
         # Errors keep all their digits here, since what a search comes to may depend on them.
         steps = {**trace.arrays(), "tested": trace.errors}
-        self._kept = _Kept(self._key, number, clock.used + clock.total, state, steps)
+        self._kept = _KeptSearch(self._key, number, clock.used + clock.total, state, steps)
         write_npz(self.path, _arrays(self._kept), force=True)
         self._pending = None
 
@@ -135,7 +135,7 @@ class Checkpoint:
         self._due = began + max(self.pause, (perf_counter() - began) / SHARE)
 
 
-def _arrays(kept: _Kept) -> dict[str, NDArray[np.generic]]:
+def _arrays(kept: _KeptSearch) -> dict[str, NDArray[np.generic]]:
     """The arrays of the file: those of the search, and all plain values, which name them."""
     arrays: dict[str, NDArray[np.generic]] = {}
 
@@ -148,7 +148,7 @@ def _arrays(kept: _Kept) -> dict[str, NDArray[np.generic]]:
     return {**arrays, VALUES: np.array(values)}
 
 
-def _read(path: Path) -> _Kept:
+def _read(path: Path) -> _KeptSearch:
     arrays = read_arrays(path)
 
     def back(table: dict[str, Any]) -> object:
@@ -156,7 +156,7 @@ def _read(path: Path) -> _Kept:
 
     try:
         values = json.loads(str(arrays[VALUES]), object_hook=back)
-        kept: _Kept = read_value(_Kept, values, "it")
+        kept: _KeptSearch = read_value(_KeptSearch, values, "it")
     except (RecursionError, *_DAMAGED) as error:
         raise FileError(
             f"{shown(path)}: is no checkpoint of this version ({shown(str(error))}); {ADVICE}"

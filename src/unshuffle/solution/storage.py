@@ -58,7 +58,7 @@ ADVICE = "solve again with --out"
 
 
 @dataclass(frozen=True)
-class _Beside:
+class _Context:
     """What `solution.json` holds beside the solution's own keys; `ids` are those of the pile."""
 
     ids: tuple[PieceId, ...]
@@ -147,7 +147,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     where = f"{shown(path)}:"
     values = read_json(path, ADVICE, max_bytes=limits.HEADER_BYTES)
     try:
-        fields = read_fields(values, where, Solution, _Beside)
+        fields = read_fields(values, where, Solution, _Context)
         pairing = fields.pop("pairing")
         if pairing is not None:
             pairing = read_fields(pairing, f"{where} pairing", Pairing, _PairingFields)

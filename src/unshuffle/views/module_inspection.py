@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from unshuffle.blocks.fitting import Cut, Fit, Layout, frozen
+from unshuffle.blocks.fitting import Fit, Layout, Partition, frozen
 from unshuffle.blocks.kept import within
 from unshuffle.files.opening import listed
 from unshuffle.ordering.problem import Problem
@@ -47,7 +47,7 @@ def module_inspection(
     }
 
 
-def _classes(cut: Cut, forms: Mapping[str, Layout], pile: Pile) -> list[dict[str, Any]]:
+def _classes(cut: Partition, forms: Mapping[str, Layout], pile: Pile) -> list[dict[str, Any]]:
     """The classes of slots of blocks, and the pieces that fit each."""
     shapes = [cut.role_shapes(piece.shapes) for piece in pile]
     return [
