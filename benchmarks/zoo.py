@@ -4,7 +4,7 @@ Each run is a line of a CSV file, from which it goes on: lines that are there ar
 limit counts processor seconds of one process, so a busy machine changes nothing. Tables and the
 picture of docs/zoo.md are made of such a file:
 
-    python benchmarks/zoo.py --out docs/data/zoo-runs.csv --table networks
+    python benchmarks/zoo.py --out docs/data/runs/zoo.csv --table networks
 """
 
 import argparse
