@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unshuffle import Outcome, Records, solve
+from unshuffle import Outcome, Records, read_solution, solve, verify, write_solution
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import solved_without
 from unshuffle.repair.other_units import ScaledPredictions
@@ -12,34 +12,50 @@ from unshuffle.solution.options import Options
 SHAPE = {"blocks": 4, "width": 8, "hidden": 12, "coupling": 0.3}
 
 
-def test_raw_inputs_of_a_network_that_read_them_standardised(dropped, rng):
+def assert_kept_is_verified(folder, solution, pile, records):
+    """What is kept verifies as what `solve` said of it; the answer alone does not."""
+    write_solution(solution, folder)
+    kept = verify(pile, records, read_solution(folder))
+    assert kept.outcome is solution.outcome is Outcome.APPROXIMATE
+    assert kept.mse == solution.mse
+    assert kept.rows == solution.rows
+    assert verify(pile, records, solution.answer).outcome is not Outcome.APPROXIMATE
+
+
+def test_raw_inputs_of_a_network_that_read_them_standardised(dropped, rng, tmp_path):
     case = dropped(**SHAPE, rows=400)
     scale, shift = np.exp(2 * rng.normal(size=8)), 5 * rng.normal(size=8)
     raw = case.records.inputs.astype(np.float64) / scale - shift
-    solution = solve(case.pile, Records(raw, case.records.predictions))
+    records = Records(raw, case.records.predictions)
+    solution = solve(case.pile, records)
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation
     np.testing.assert_allclose(solution.findings.scale, scale, rtol=1e-3)
     np.testing.assert_allclose(solution.findings.shift, scale * shift, atol=1e-2)
+    assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
 
 
-def test_predictions_that_were_scaled_back_to_the_units_of_a_target(dropped):
+def test_predictions_that_were_scaled_back_to_the_units_of_a_target(dropped, tmp_path):
     case = dropped(**SHAPE, rows=400)
     told = 37.5 * case.records.predictions.astype(np.float64) + 210
-    solution = solve(case.pile, Records(case.records.inputs, told))
+    records = Records(case.records.inputs, told)
+    solution = solve(case.pile, records)
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation
     assert "37.5" in solution.findings.notes[0]
     assert "210" in solution.findings.notes[0]
+    assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
 
 
-def test_predictions_behind_a_sigmoid(dropped):
+def test_predictions_behind_a_sigmoid(dropped, tmp_path):
     case = dropped(**SHAPE, rows=400)
     told = 1 / (1 + np.exp(-case.records.predictions.astype(np.float64)))
-    solution = solve(case.pile, Records(case.records.inputs, told.astype(np.float32)))
+    records = Records(case.records.inputs, told.astype(np.float32))
+    solution = solve(case.pile, records)
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation
     assert "a sigmoid came behind the last layer" in solution.findings.notes[0]
+    assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

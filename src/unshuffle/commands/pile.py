@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,10 +166,11 @@ def verify(args: argparse.Namespace) -> int:
     blueprint = blueprint_of(args)
     pile = pile_of(args)
     answer = answer_of(args, pile)
-    if blueprint is None:
-        pile = pile.with_columns(_units(args.answer, answer))
+    kept = _kept(args.answer, answer) if (args.activation, blueprint) == (None, None) else None
     records = records_of(args, args.records)
-    found = unshuffle.verify(pile, records, answer, activation=args.activation, blueprint=blueprint)
+    found = unshuffle.verify(
+        pile, records, kept or answer, activation=args.activation, blueprint=blueprint
+    )
     if args.json:
         print(json.dumps(found.summary()))
     else:
@@ -179,16 +180,16 @@ def verify(args: argparse.Namespace) -> int:
     return 0 if found.outcome is unshuffle.Outcome.EXACT else 3
 
 
-def _units(path: str, answer: "tuple[PieceId, ...]") -> "Mapping[PieceId, tuple[int, ...]]":
-    """The columns of each out layer as the solution that was kept beside the answer has them."""
+def _kept(path: str, answer: "tuple[PieceId, ...]") -> "unshuffle.Solution | None":
+    """The solution that was kept beside an answer, which has what was fitted to the record."""
     kept = Path(path).parent / "solution.json"
     if not (os.path.exists(path) and kept.is_file()):
-        return {}
+        return None
     try:
         solution = unshuffle.read_solution(kept.parent)
     except FileError:  # it need not be one of ours
-        return {}
-    return solution.units if solution.layers == answer else {}
+        return None
+    return solution if solution.permutation == answer else None
 
 
 @command(

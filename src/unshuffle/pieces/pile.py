@@ -338,7 +338,13 @@ class Pile:
     def __getitem__(self, which: int | str) -> Piece:
         """The piece at a position in the canonical sequence, or by its id as text."""
         if not isinstance(which, str):
-            return self.pieces[which]
+            try:
+                return self.pieces[which]
+            except (IndexError, TypeError) as error:
+                raise PileError(
+                    f"there is no piece at position {which!r}; positions go from 0 to "
+                    f"{len(self) - 1}, and an id is given as text"
+                ) from error
         for piece in self.pieces:
             if str(piece.id) == which:
                 return piece

@@ -9,7 +9,7 @@ class Outcome(Enum):
     EXACT = "exact", "The record is reproduced to rounding: this is the lost network."
     APPROXIMATE = (
         "approximate",
-        "Noise or coarsely stored numbers explain what is left of the error, and every place is "
+        "Noise, coarsely stored numbers or fitted ones explain the error, and every place is "
         "decided.",
     )
     AMBIGUOUS = (

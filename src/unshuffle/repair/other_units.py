@@ -6,7 +6,7 @@ the last layer. It is undone as well as the record alone tells, and fitted to wh
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,12 +31,9 @@ class OtherUnitParameters:
     alike
         Part of their spread by which inputs may miss being standardised, or from 0 to 1, and are
         taken to be so.
-    saturated
-        Logit from which on a sigmoid has lost too many digits for it to be compared.
     """
 
     alike: float = 0.05
-    saturated: float = 4.0
 
 
 STANDARD = OtherUnitParameters()
@@ -53,8 +50,7 @@ class ScaledPredictions:
 
     def undone(self, case: Case) -> tuple[Records, Options]:
         """The record with the predictions of the last layer."""
-        predictions = (case.records.predictions.astype(np.float64) - self.shift) / self.scale
-        return replace(case.records, predictions=predictions), case.options
+        return self.findings.undone(case.records), case.options
 
     def fitted(self, network: MlpNetwork, case: Case) -> "ScaledPredictions":
         """Scales and shifts by the regression of the record on what a network predicts."""
@@ -68,16 +64,22 @@ class ScaledPredictions:
 
     def told(self, solution: Solution) -> Solution:
         """The solution with its scales; fitted numbers leave it approximate."""
+        return solution.ended(Outcome.APPROXIMATE, self.findings)
+
+    @property
+    def findings(self) -> Findings:
+        """What a solution says of it."""
+        scale, shift = self.scale.tolist(), self.shift.tolist()
         numbers = "; ".join(
             f"{scale:.7g} × prediction {shift:+.7g}"
-            for scale, shift in zip(self.scale.tolist(), self.shift.tolist(), strict=True)
+            for scale, shift in zip(scale, shift, strict=True)
         )
         note = (
             f"the predictions of the record are those of the network in other units: {numbers}, "
             "fitted to the record, reproduces all rows to rounding; errors are in the network's "
             "units"
         )
-        return solution.ended(Outcome.APPROXIMATE, Findings(notes=(note,)))
+        return Findings(notes=(note,), prediction_scale=tuple(scale), prediction_shift=tuple(shift))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +91,7 @@ class Sigmoid:
 
     def undone(self, case: Case) -> tuple[Records, Options]:
         """The record with the logits, but for those that have lost too many digits."""
-        p = case.records.predictions.astype(np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logits = np.log(p / (1 - p))
-        logits[~(np.abs(logits) < STANDARD.saturated)] = np.nan
-        return replace(
-            case.records, predictions=logits.astype(case.records.predictions.dtype)
-        ), case.options
+        return Findings(sigmoid=True).undone(case.records), case.options
 
     def fitted(self, network: MlpNetwork, case: Case) -> None:
         """There is nothing to fit."""
@@ -106,7 +102,7 @@ class Sigmoid:
             f"a sigmoid came behind the last layer: the logits of the {solution.rows} predictions "
             "that it has not pressed too close to 0 or 1 are reproduced, and errors are theirs"
         )
-        return solution.ended(Outcome.APPROXIMATE).noted(note)
+        return solution.ended(Outcome.APPROXIMATE, Findings(notes=(note,), sigmoid=True))
 
 
 def _candidates(case: Case) -> Iterator[Distortion]:

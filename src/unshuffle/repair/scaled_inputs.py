@@ -6,7 +6,7 @@ backward pass: the prediction changes by g x' with the scale of a column of x' a
 shift, g being its adjoint.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -60,10 +60,15 @@ class Scaling:
     scale: Floats
     shift: Floats
 
+    @property
+    def findings(self) -> Findings:
+        """What a solution says of it."""
+        scale, shift = (tuple(each.tolist()) for each in (self.scale, self.shift))
+        return Findings(notes=(SCALED,), scale=scale, shift=shift)
+
     def applied(self, records: Records) -> Records:
         """The record with the inputs that the network read."""
-        inputs = records.inputs.astype(np.float64) * self.scale + self.shift
-        return replace(records, inputs=inputs)
+        return self.findings.undone(records)
 
     def undone(self, case: Case) -> tuple[Records, Options]:
         """The record with the inputs that the network read."""
@@ -76,9 +81,7 @@ class Scaling:
 
     def told(self, solution: Solution) -> Solution:
         """The solution with its scales; fitted numbers leave it approximate."""
-        scale, shift = (tuple(each.tolist()) for each in (self.scale, self.shift))
-        findings = Findings(notes=(SCALED,), scale=scale, shift=shift)
-        return solution.ended(Outcome.APPROXIMATE, findings)
+        return solution.ended(Outcome.APPROXIMATE, self.findings)
 
 
 def _run(case: Case, found: Solution | None) -> Solution | None:

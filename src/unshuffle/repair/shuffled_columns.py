@@ -220,10 +220,10 @@ def _in_turn(
     for _ in range(by.rounds):
         if not error < by.near * records.variance:
             break
-        sequenced = replace(records, inputs=records.inputs[:, columns])
+        findings = Findings(notes=(SHUFFLED,), columns=tuple(columns.tolist()))
+        sequenced = findings.undone(records)
         solution = arrange_on(pile, sequenced, options, by.steps, solution)
         if solution.exact:
-            findings = Findings(notes=(SHUFFLED,), columns=tuple(columns.tolist()))
             told = solution.ended(Outcome.APPROXIMATE, findings)
             return as_it_is(pile, records, options, solution) or told
         if solution.outcome in CUT_OFF:

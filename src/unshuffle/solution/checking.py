@@ -34,7 +34,9 @@ from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.verification import Verification, require_predictions
 from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import certified
+from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
+from unshuffle.solution.solution import Solution
 
 # Part of the predictions' variance below which the usual form of block is taken to fit.
 NEAR = 0.01
@@ -43,7 +45,7 @@ NEAR = 0.01
 def verify(
     pile: Pile | str | os.PathLike[str],
     records: Records | str | os.PathLike[str],
-    answer: str | Sequence[PieceId | Sequence[PieceId]],
+    answer: str | Sequence[PieceId | Sequence[PieceId]] | Solution,
     *,
     activation: str | None = None,
     blueprint: Blueprint | None = None,
@@ -56,7 +58,8 @@ def verify(
         The pieces and the record, or their paths.
     answer
         Piece ids in the order in which they are applied; a block may be a sequence of its own. Or
-        text or JSON that lists them. A detached weight is followed by its bias.
+        text or JSON that lists them. A detached weight is followed by its bias. A solution has also
+        what was fitted to its record, which leaves it approximate.
     activation
         Name of the hidden layers' activation; by default the known one that fits best.
     blueprint
@@ -72,7 +75,8 @@ def verify(
         If there is no activation of that name.
     """
     pile, records = read_for(blueprint, pile, records)
-    named = parse_answer(answer, pile)
+    kept = answer if isinstance(answer, Solution) and answer.pairing is not None else None
+    named = parse_answer(answer.answer if isinstance(answer, Solution) else answer, pile)
     if blueprint is not None:
         if activation is not None:
             raise UsageError(
@@ -80,15 +84,38 @@ def verify(
                 "others; leave one of them out"
             )
         return _verified_as(blueprint, pile, records, named)
-    found = _verified(pile, records, named, activation)
+    if kept is not None:
+        return _verified_as_kept(kept, pile, records, named)
+    options = Options(activation=activation)
+    found = _verified(pile, records, named, options)
     turned = None if found.outcome is Outcome.EXACT else pile.turned()
     if turned is None:
         return found
-    return min(found, _verified(turned, records, named, activation), key=lambda one: one.mse)
+    return min(found, _verified(turned, records, named, options), key=lambda one: one.mse)
+
+
+def _verified_as_kept(
+    kept: Solution, pile: Pile, records: Records, named: Sequence[PieceId]
+) -> Verification:
+    """As `_verified`, with what a solution says beside its answer."""
+    findings = kept.findings or Findings()
+    form = FORMULAS[kept.form]
+    if findings.factor != 1.0:
+        form = form.scaled(findings.factor)
+    aside = {leftover.id for leftover in findings.leftovers}
+    pieces = [piece for piece in pile.with_columns(kept.units) if piece.id not in aside]
+    biases = [bias for bias in pile.biases if bias.id not in aside]
+    pile = Pile(pieces, biases, pile.notes)
+    options = Options(activation=kept.activation, form=form)
+    records = findings.undone(records) if findings.altered else records
+    found = _verified(pile, records, named, options)
+    if findings.altered and found.outcome is Outcome.EXACT:
+        return replace(found, outcome=Outcome.APPROXIMATE)
+    return found
 
 
 def _verified(
-    pile: Pile, records: Records, named: Sequence[PieceId], activation: str | None
+    pile: Pile, records: Records, named: Sequence[PieceId], options: Options
 ) -> Verification:
     detached = pile.detached
     pile, order = join_answer(pile, named)
@@ -96,8 +123,7 @@ def _verified(
     check_answer(pile, anatomy, order)
     known = require_predictions(records).distinct()
     with single_threaded_blas():  # rows are predicted in parallel, the same on any machine
-        options = Options(activation=activation)
-        if activation is None:
+        if options.activation is None:
             options = _fitting(build_network(pile, order, RELU), known)
         last = pile.index[order[-1]]
         alternatives = Problems(pile, known, options, anatomy=anatomy.with_last(last))

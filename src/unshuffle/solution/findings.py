@@ -1,12 +1,18 @@
 """What was found to be wrong with a pile or a record: pieces that do not belong, gaps, traces."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
+
+import numpy as np
 
 from unshuffle.files.schema import Key, Word
 from unshuffle.pieces.answer import LOST
 from unshuffle.pieces.pile import PieceId
+from unshuffle.pieces.records import Records
+
+# Logit from which on a sigmoid has lost too many digits for it to be compared.
+SATURATED = 4.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,37 @@ class Findings:
     factor: float = 1.0  # What each block's step was multiplied by; no piece holds it.
     # For each input the record's column that holds it, from 0; empty where they are in sequence.
     columns: tuple[int, ...] = ()
+    # What each prediction of the network has to be multiplied by to be the record's, and what then
+    # added; empty where nothing.
+    prediction_scale: tuple[float, ...] = ()
+    prediction_shift: tuple[float, ...] = ()
+    sigmoid: bool = False  # Whether the record has what a sigmoid made of the predictions.
+
+    @property
+    def altered(self) -> bool:
+        """Whether the record is reproduced only with numbers that no piece holds."""
+        changed = self.scale or self.columns or self.prediction_scale or self.sigmoid
+        return bool(changed) or self.factor != 1.0
+
+    def undone(self, records: Records) -> Records:
+        """The record as the network reads and predicts it.
+
+        Of a sigmoid the predictions are NaN that have lost too many digits.
+        """
+        inputs, predictions = records.inputs, records.predictions.astype(np.float64)
+        if self.columns:
+            inputs = inputs[:, self.columns]
+        if self.scale:
+            inputs = inputs.astype(np.float64) * self.scale + self.shift
+        if self.prediction_scale:
+            predictions = (predictions - self.prediction_shift) / self.prediction_scale
+        if self.sigmoid:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                predictions = np.log(predictions / (1 - predictions))
+            predictions[~(np.abs(predictions) < SATURATED)] = np.nan
+        if not self.prediction_scale:
+            predictions = predictions.astype(records.predictions.dtype)
+        return replace(records, inputs=inputs, predictions=predictions)
 
     @property
     def stand_ins(self) -> tuple[PieceId, ...]:

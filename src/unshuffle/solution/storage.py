@@ -96,6 +96,8 @@ def write_solution(
     UsageError
         If an answer cannot hold the name of a piece; files have no such names.
     """
+    if not isinstance(solution, Solution):
+        raise UsageError(f"what is to be kept is {solution!r}; give what solve returns")
     for name in solution.trace.ids:
         try:
             read_value(PieceId, name, "its name")
