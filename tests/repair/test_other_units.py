@@ -6,7 +6,7 @@ import pytest
 from unshuffle import Outcome, Records, read_solution, solve, verify, write_solution
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import solved_without
-from unshuffle.repair.other_units import ScaledPredictions
+from unshuffle.repair.other_units import OTHER_UNITS, ScaledPredictions
 from unshuffle.solution.options import Options
 
 SHAPE = {"blocks": 4, "width": 8, "hidden": 12, "coupling": 0.3}
@@ -73,3 +73,12 @@ def test_an_answer_that_fits_the_record_as_it_is_needs_no_other_units(dropped):
     assert solution.exact
     assert solution.permutation == case.permutation
     assert solution.findings is None
+
+
+def test_numbers_that_make_any_order_fit_prove_none(dropped):
+    """Constant predictions follow from any order, once inputs or predictions may be scaled."""
+    case = dropped(blocks=3, rows=200)
+    constant = Records(case.records.inputs, np.full_like(case.records.predictions, 0.25))
+    asked = Case(case.pile, constant, Options(), solve=None)
+    with np.errstate(all="ignore"):  # as in `solve`
+        assert OTHER_UNITS.run(asked, None) is None

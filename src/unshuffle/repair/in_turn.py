@@ -7,11 +7,12 @@ from typing import Protocol
 import numpy as np
 
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
+from unshuffle.errors import RecordError
 from unshuffle.ordering.search import InVain, Steps
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
-from unshuffle.proof.verification import Explanation
+from unshuffle.proof.verification import Explanation, judge_network
 from unshuffle.repair.case import Case
 from unshuffle.repair.repair import (
     UNSOLVED,
@@ -39,6 +40,7 @@ class TurnParameters:
     least_work: int = 2048  # The same in all, at least.
     near: float = 8.0  # How many times as much work one that is near may do.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
+    rivals: int = 3  # Exchanges of neighbours to which numbers are fitted too.
 
 
 STANDARD = TurnParameters()
@@ -111,17 +113,49 @@ def solved_without(
         if case.options.clock.out:
             return None
         records, options = distortion.undone(case)
-        solution = arrange_on(case.pile, records, options, by.steps, solution, work=work)
+        try:
+            solution = arrange_on(case.pile, records, options, by.steps, solution, work=work)
+        except RecordError:  # what is left is no network's record, as where it sums to 1
+            return None
         share = solution.mse / records.variance
         case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
         if _is_believed(solution):
             plain = as_it_is(case.pile, case.records, case.options, solution)
-            return plain or distortion.told(solution)
+            return plain or (
+                distortion.told(solution) if tells(case, distortion, solution) else None
+            )
         fitted = distortion.fitted(as_mlp(solution.network), case)
         if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
             return None
         error, distortion = share, fitted
     return None
+
+
+def tells(
+    case: Case, distortion: Distortion, solution: Solution, by: TurnParameters = STANDARD
+) -> bool:
+    """Whether the record speaks for an order once numbers are fitted: not if others fit too.
+
+    The others are the reverse, and those with two neighbours exchanged of which it says least.
+    Constant predictions fit any order, and so do those of inputs that vanish beside the biases.
+    """
+    network, clock = as_mlp(solution.network), case.options.clock
+    order = np.arange(len(network.blocks))
+    contests = () if solution.certificate is None else solution.certificate.neighbours
+    weakest = sorted(contests, key=lambda each: each.log_odds)[: by.rivals]
+    others = [order[::-1]] if len(order) > 1 else []
+    for first, second in (each.places for each in weakest):
+        others.append(order.copy())
+        others[-1][[first, second]] = second, first
+    for other in others:
+        rival = replace(network, blocks=network.blocks.take(other))
+        fitted = distortion.fitted(rival, case)
+        if fitted is None:
+            continue
+        known = fitted.undone(case)[0].predicted()
+        if judge_network(rival, known, case.pile.stored_as, clock).outcome in SETTLED:
+            return False
+    return True
 
 
 def _is_believed(solution: Solution) -> bool:
