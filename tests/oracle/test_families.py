@@ -49,18 +49,8 @@ def put_back(oracle, level, seed=3):
     return dropped, solve(dropped.pile(), dropped.records, blueprint=given)
 
 
-# Loose layers of these take seconds, and minutes.
-LONG = {"vit": [pytest.mark.slow], "llama": [pytest.mark.slow, pytest.mark.study]}
-
-
-@pytest.mark.parametrize(
-    ("family", "level"),
-    [
-        pytest.param(family, level, marks=LONG.get(family, []) if level == "layers" else [])
-        for family in FAMILIES
-        for level in ("blocks", "layers")
-    ],
-)
+@pytest.mark.parametrize("level", ["blocks", "layers"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_put_back(oracle_of, family, level):
     oracle = oracle_of(family)
     dropped, solution = put_back(oracle, level)

@@ -47,15 +47,23 @@ def _advanced(attempt: Attempt, state: State, bench: Workbench) -> State:
 def descended(
     descent: Descent, alternative: int, rows: int, bench: Workbench
 ) -> tuple[Descent | None, Found, Step]:
-    """Take one round of a descent: it after that, None if it has ended; what stands; the step."""
+    """Take one round of a descent: it after that, None if it has ended; what stands; the step.
+
+    Where a kind names no edges, its evidence rests on links that may be wrong. So a descent that is
+    stuck goes on without trust in them: the record decides alone.
+    """
     judge, problem = bench.judge(alternative, rows), bench.problem(alternative)
     run = bench.run(alternative, rows, descent.arrangement)
     evidence = problem.evidence.trusted(descent.trust)
     made = descent_round(judge, run, evidence, descent.effort, bench.by.descent)
     found = bench.found(alternative, rows, made.run)
     step = step_of(made, descent.effort, rows)
-    ended = made.effort >= bench.by.descent.efforts[descent.short] or bench.done(found, rows)
+    if bench.done(found, rows):
+        return None, found, step
     after = replace(descent, arrangement=found.arrangement, effort=made.effort)
+    if descent.trust and made.effort > 1 and not problem.bank.kind.edges and not descent.short:
+        after = replace(after, effort=1, trust=0.0)
+    ended = after.effort >= bench.by.descent.efforts[descent.short]
     return None if ended else after, found, step
 
 
@@ -108,8 +116,11 @@ def _rank_seeds(attempt: Attempt, state: State, bench: Workbench) -> State:
     seeds, errors = bench.ranked_seeds(alternative, rows, rng, quick=attempt.seeds == "quick")
     run = bench.run(alternative, rows, seeds[0])
     beam = None
-    if bench.equations(rows) < bench.by.quick and bench.of_one_form:
-        problem, judge = bench.problem(alternative), bench.judge(alternative, rows)
+    problem = bench.problem(alternative)
+    few = bench.equations(rows) < bench.by.quick
+    # A beam moves whole blocks, and those of a kind without edges are grouped by links alone.
+    if few and bench.of_one_form and problem.bank.kind.edges:
+        judge = bench.judge(alternative, rows)
         inputs = bench.some_inputs(alternative, bench.by.beam.precedence_rows, rng)
         known = precedence(problem.bank, run.arrangement, problem.ends.enter(inputs))
         beam = Beam.begun(judge, run, known)
