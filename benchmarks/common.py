@@ -173,3 +173,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         print("  ".join([first, *others]).rstrip())
+
+
+def print_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for a page of the documents."""
+    for line in (header, ["---"] * len(header), *rows):
+        print(f"| {' | '.join(line)} |")

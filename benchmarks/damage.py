@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import Stopwatch, count, find_material, refuse_unknown
+from common import Stopwatch, count, find_material, print_markdown, refuse_unknown
 from unshuffle import Outcome, Pile, Records, Solution, UnshuffleError, solve
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.files import read_network
@@ -246,12 +246,12 @@ def main() -> None:
             found[line["model"], line["case"]] = line
             writer.writerow(line)
             file.flush()
-    print("| damage | " + " | ".join(KINDS) + " |")
-    print("| --- |" + " --- |" * len(KINDS))
+    rows = []
     for case in CASES:
         counts = Counter(line["verdict"] for line in found.values() if line["case"] == case)
         if counts:
-            print(f"| {case} | " + " | ".join(str(counts[kind]) for kind in KINDS) + " |")
+            rows.append([case, *(str(counts[kind]) for kind in KINDS)])
+    print_markdown(["damage", *KINDS], rows)
     sys.exit(any(line["verdict"] == WRONG for line in found.values()))
 
 

@@ -20,7 +20,7 @@ from time import process_time
 import numpy as np
 import torch
 
-from common import machine, print_table, refuse_unknown
+from common import machine, print_markdown, print_table, refuse_unknown
 from unshuffle import Records, Solution, blueprint, solve
 from unshuffle.blocks.network import Network
 from unshuffle.blocks.replay import Replay
@@ -179,12 +179,6 @@ def row(*beside: str, trial: Trial) -> list[str]:
         f"{trial.passes:.0f}",
         f"{trial.seconds:.1f}",
     ]
-
-
-def print_markdown(header: list[str], rows: list[list[str]]) -> None:
-    """Print a table for a page of the documents."""
-    for line in (header, ["---"] * len(header), *rows):
-        print(f"| {' | '.join(line)} |")
 
 
 MEASURED = ["in place", "outcome", "error", "passes", "CPU s"]

@@ -17,9 +17,9 @@ from pathlib import Path
 from time import process_time
 from unittest.mock import patch
 
-from common import ProcessorClock, machine, spread
-from unshuffle import Solution, solve
-from unshuffle.oracle.evaluation import DroppedOracle, count_inversions, make_case
+from common import ProcessorClock, machine, print_markdown, spread
+from unshuffle import solve
+from unshuffle.oracle.evaluation import DroppedOracle, make_case, result_of
 from unshuffle.oracle.recipe import Recipe, find_recipes
 from unshuffle.oracle.storage import is_oracle, read_oracle
 from unshuffle.oracle.zoo import grid, oracle_folder
@@ -44,9 +44,9 @@ class Line:
     blocks: int
     outcome: str
     exact: bool
-    pairs: int
+    pairs: int | None
     inversions: int | None
-    error: float
+    error: float | None
     rows: int
     seconds: float
     passes: float
@@ -106,30 +106,23 @@ def tried(case: DroppedOracle, limit: float, seed: int) -> Line:
     clock = ProcessorClock(limit)
     with watching() as watch:
         solution = solve(case.pile, case.records, time_limit=clock, seed=seed)
-    ran = _places(case, solution)
-    whole = len(ran) == case.blocks
+    found = result_of(solution, case.pairs)
     return Line(
         recipe=case.name,
         seed=case.seed,
         blocks=case.blocks,
-        outcome=str(solution.outcome),
-        exact=solution.exact,
-        pairs=len(ran),
-        inversions=count_inversions(ran) if whole else None,
-        error=solution.mse,
-        rows=solution.trace.rows,
+        outcome=found.remark,
+        exact=found.exact,
+        pairs=found.pairs,
+        inversions=found.inversions,
+        error=found.error,
+        rows=found.rows,
         seconds=round(clock.total, 3),
         passes=round(solution.passes, 2),
         near=watch.near,
         last=watch.last,
         stages=" ".join(f"{name.replace(' ', '-')} {t:.3f}" for name, t in watch.seconds.items()),
     )
-
-
-def _places(case: DroppedOracle, solution: Solution) -> list[int]:
-    """Of each block that is right, where it truly runs."""
-    places = {pair: place for place, pair in enumerate(case.pairs)}
-    return [places[inp, out] for inp, out in solution.blocks if (inp, out) in places]
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:
@@ -233,7 +226,7 @@ def main() -> None:
 
     if args.table:
         head, rows = TABLES[args.table](lines_of(args.out))
-        print("\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]))
+        print_markdown(head, rows)
         return
     if args.picture:
         args.picture.write_bytes(picture_of(lines_of(args.out)))

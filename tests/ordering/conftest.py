@@ -12,7 +12,7 @@ from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpBank
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.auto import begin
-from unshuffle.ordering.descent import Descent
+from unshuffle.ordering.descent import DescentSteps
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.moves import Moves
 from unshuffle.ordering.problem import Problem
@@ -151,10 +151,10 @@ def fit() -> type[Fit]:
 
 
 @pytest.fixture(scope="session")
-def finish() -> Callable[[Descent], tuple[list[Step], Run]]:
+def finish() -> Callable[[DescentSteps], tuple[list[Step], Run]]:
     """Run a search to its end: its steps and what it returns."""
 
-    def run(search: Descent) -> tuple[list[Step], Run]:
+    def run(search: DescentSteps) -> tuple[list[Step], Run]:
         steps = []
         while True:
             try:

@@ -200,7 +200,10 @@ def pair(
                 by or GroupingParameters(),
                 {} if of_weights is None or given.widths else of_weights,
             ),
-            *(pile, part, signal, matching),
+            pile,
+            part,
+            signal,
+            matching,
         )
         for part in (given.by_width(pile) if given.widths else [given])
     ]

@@ -32,6 +32,7 @@ from unshuffle.pieces.pile import Floats, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.solution.options import STRATEGIES
+from unshuffle.solution.solution import Solution
 from unshuffle.solver import solve
 
 if TYPE_CHECKING:
@@ -219,11 +220,7 @@ def _solve(strategy: str, time_limit: float | None, case: DroppedOracle) -> Meth
     solution = solve(case.pile, case.records, strategy=strategy, time_limit=time_limit)
     if solution.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt  # which `solve` has turned into a result
-    places = {pair: place for place, pair in enumerate(case.pairs)}
-    ran = [places[inp, out] for inp, out in solution.blocks if (inp, out) in places]
-    inversions = count_inversions(ran) if len(ran) == len(places) else None
-    remark, rows = str(solution.outcome), solution.trace.rows
-    return MethodResult(solution.exact, remark, len(ran), inversions, solution.mse, rows)
+    return result_of(solution, case.pairs)
 
 
 def _solve_module(level: str, time_limit: float | None, case: WholeModule) -> MethodResult:
@@ -237,7 +234,12 @@ def _solve_module(level: str, time_limit: float | None, case: WholeModule) -> Me
     solution = solve(dropped.pile(), dropped.records, blueprint=given, time_limit=time_limit)
     if solution.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt  # which `solve` has turned into a result
-    places: dict[tuple[PieceId, ...], int] = {ids: k for k, ids in enumerate(dropped.answer)}
+    return result_of(solution, dropped.answer)
+
+
+def result_of(solution: Solution, blocks: Sequence[tuple[PieceId, ...]]) -> MethodResult:
+    """What a solution comes to, by the true blocks in the order in which they run."""
+    places = {ids: place for place, ids in enumerate(blocks)}
     ran = [places[ids] for ids in solution.blocks if ids in places]
     inversions = count_inversions(ran) if len(ran) == len(places) else None
     remark, rows = str(solution.outcome), solution.trace.rows

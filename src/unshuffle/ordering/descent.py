@@ -28,7 +28,7 @@ from unshuffle.ordering.trace import Step
 from unshuffle.pieces.blueprint import Arrangement, key
 
 # A search yields what it does, step by step, and returns the run that it ends with.
-Descent = Generator[Step, None, Run]
+DescentSteps = Generator[Step, None, Run]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def descend(
     by: DescentParameters | None = None,
     rounds: int | None = None,
     short: bool = False,
-) -> Descent:
+) -> DescentSteps:
     """Move blocks, and swap pieces where the evidence admits it, until nothing improves.
 
     It ends early with a run that is done; with a limit of rounds, after so many or the first that

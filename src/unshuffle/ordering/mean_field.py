@@ -26,7 +26,7 @@ from unshuffle.ordering.judge import Doubles, Judge
 from unshuffle.ordering.population import IMPOSSIBLE, Distribution, slot_odds
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.regression import Regression, RidgeParameters, fit
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import ROUNDING, Floats
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class MeanFieldParameters:
     ----------
     equations, each
         Predictions (rows times outputs) of a step at least, and for each piece in a slot whose
-        effect it explains; they are drawn anew for each step.
+        effect it explains. They are drawn anew for each step.
     wide, narrow
         First spread of the places as a part of the number of blocks, and the last, in places.
     narrowing
         Factor on the spread from step to step.
     cycle, tempering
-        Steps after which the spread is wide again, since by then more of the pieces are right; and
-        the power to which probabilities of pieces are then raised, so that wrong ones are doubted.
+        Steps after which the spread is wide again, since by then more of the pieces are right.
+        Probabilities of pieces are then raised to this power, so that wrong ones are doubted.
     problems
         Problems that are searched far from the answer before anything long.
     searches
@@ -112,7 +112,10 @@ class MeanField:
     ) -> "MeanField":
         """Take one step, on rows that are drawn for it."""
         belief = self.belief
-        judge = problem.judge(problem.drawn(_equations(belief, by), rng))
+        chances = np.concatenate([np.empty(0), *(lot.chances for lot in _lots(belief, by))])
+        # The more pieces are in doubt, the more predictions a step needs.
+        equations = max(by.equations, round(by.each * len(chances)))
+        judge = problem.judge(problem.drawn(equations, rng))
         noise = belief.spreads * rng.standard_normal(len(belief.places))
         looks = [_Look.at(problem, judge, belief, each, by) for each in (noise, -noise)]
         before = (looks[0].sides + looks[1].sides) / 2
@@ -122,7 +125,6 @@ class MeanField:
         )
         residual = residual + orders @ (mean - before).astype(orders.dtype)
         widths = by.trust * np.sqrt(np.maximum(0.25 - np.square(mean), by.least))
-        chances = np.concatenate([np.empty(0), *(lot.chances for lot in _lots(belief, by))])
         doubts = np.sqrt(np.maximum(chances * (1 - chances), by.rare / len(belief.places)))
         effects = np.concatenate([orders, slots], axis=1)
         effects *= np.concatenate([widths, doubts]).astype(effects.dtype)
@@ -142,15 +144,10 @@ class MeanField:
 def _reheated(belief: Distribution, by: MeanFieldParameters) -> Distribution:
     """The belief with wide spreads again, and pieces less sure."""
     length = len(belief.places)
-    doubted = (by.tempering * np.log(np.maximum(each, 1e-12)) for each in belief.partners)
+    doubted = (by.tempering * np.log(np.maximum(each, ROUNDING)) for each in belief.partners)
     partners = (_balanced(*each, by) for each in zip(belief.partners, doubted, strict=True))
     spreads = np.full(length, by.wide * length)
     return replace(belief, spreads=spreads, partners=tuple(partners))
-
-
-def _equations(belief: Distribution, by: MeanFieldParameters) -> int:
-    """Predictions that a step needs: the more pieces are in doubt, the more."""
-    return max(by.equations, round(by.each * sum(len(lot.chances) for lot in _lots(belief, by))))
 
 
 @dataclass(frozen=True, eq=False)

@@ -158,14 +158,11 @@ class FirstMeanFields(MeanFields):
 
     def _joining(self, contenders: tuple[Contender, ...], bench: Workbench) -> list[Contender]:
         by = bench.by.mean_field
-        room = len(contenders) < by.problems
         # What explodes ends sooner, and would do so with others too.
         late = all(each.ended and 2 * each.generations >= by.steps for each in contenders)
-        new = (
-            _least_alike([each.alternative for each in contenders], bench)
-            if room and late
-            else None
-        )
+        if len(contenders) >= by.problems or not late:
+            return []
+        new = _least_alike([each.alternative for each in contenders], bench)
         return [] if new is None else [Contender(new)]
 
 

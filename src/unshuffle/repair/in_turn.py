@@ -1,6 +1,6 @@
 """What stands between pieces and record is fitted, and the order searched for, in turn."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.errors import RecordError
 from unshuffle.ordering.search import InVain, Steps
+from unshuffle.ordering.seeds import Ranking
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import SETTLED, Outcome
@@ -120,10 +121,7 @@ def solved_without(
         share = solution.mse / records.variance
         case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
         if _is_believed(solution):
-            plain = as_it_is(case.pile, case.records, case.options, solution)
-            return plain or (
-                distortion.told(solution) if tells(case, distortion, solution) else None
-            )
+            return believed(case, distortion, solution)
         fitted = distortion.fitted(as_mlp(solution.network), case)
         if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
             return None
@@ -131,24 +129,25 @@ def solved_without(
     return None
 
 
-def tells(
-    case: Case, distortion: Distortion, solution: Solution, by: TurnParameters = STANDARD
-) -> bool:
+def believed(case: Case, distortion: Distortion, solution: Solution) -> Solution | None:
+    """What is said of a solution that reproduces what was undone; None where others do so too.
+
+    Where its answer reproduces the record as it is, nothing had to be undone.
+    """
+    plain = as_it_is(case.pile, case.records, case.options, solution)
+    if plain is not None:
+        return plain
+    return distortion.told(solution) if _tells(case, distortion, solution) else None
+
+
+def _tells(case: Case, distortion: Distortion, solution: Solution) -> bool:
     """Whether the record speaks for an order once numbers are fitted: not if others fit too.
 
-    The others are the reverse, and those with two neighbours exchanged of which it says least.
     Constant predictions fit any order, and so do those of inputs that vanish beside the biases.
     """
     network, clock = as_mlp(solution.network), case.options.clock
-    order = np.arange(len(network.blocks))
-    contests = () if solution.certificate is None else solution.certificate.neighbours
-    weakest = sorted(contests, key=lambda each: each.log_odds)[: by.rivals]
-    others = [order[::-1]] if len(order) > 1 else []
-    for first, second in (each.places for each in weakest):
-        others.append(order.copy())
-        others[-1][[first, second]] = second, first
-    for other in others:
-        rival = replace(network, blocks=network.blocks.take(other))
+    for order in _other_orders(solution):
+        rival = replace(network, blocks=network.blocks.take(order))
         fitted = distortion.fitted(rival, case)
         if fitted is None:
             continue
@@ -156,6 +155,18 @@ def tells(
         if judge_network(rival, known, case.pile.stored_as, clock).outcome in SETTLED:
             return False
     return True
+
+
+def _other_orders(solution: Solution, by: TurnParameters = STANDARD) -> Iterator[Ranking]:
+    """The reverse order, and those with two neighbours exchanged of which it says least."""
+    order = np.arange(len(solution.arrangement))
+    if len(order) > 1:
+        yield order[::-1]
+    contests = () if solution.certificate is None else solution.certificate.neighbours
+    for weak in sorted(contests, key=lambda each: each.log_odds)[: by.rivals]:
+        other = order.copy()
+        other[[*weak.places]] = weak.places[::-1]
+        yield other
 
 
 def _is_believed(solution: Solution) -> bool:

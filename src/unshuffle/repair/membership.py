@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from unshuffle.blocks.mlp import INP, MlpBank, as_mlp_bank
 from unshuffle.blocks.threads import pool
 from unshuffle.grouping.evidence import Evidence
-from unshuffle.ordering.descent import Descent, descend
+from unshuffle.ordering.descent import DescentSteps, descend
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.linearization import Linearization, linearize, project, replacement_effects
 from unshuffle.ordering.trace import Step
@@ -39,7 +39,7 @@ STANDARD = MembershipParameters()
 
 def settle_membership(
     judge: Judge, run: Run, evidence: Evidence, *, done: Callable[[Run], bool]
-) -> Descent:
+) -> DescentSteps:
     """Change which blocks stand until no change helps; the evidence may rule out blocks."""
     run = yield from descend(judge, run, evidence, done=done)
     while not done(run):
@@ -52,7 +52,7 @@ def settle_membership(
     return run
 
 
-def grow(judge: Judge, blocks: Arrangement) -> Descent:
+def grow(judge: Judge, blocks: Arrangement) -> DescentSteps:
     """Build an arrangement from nothing, out of given blocks, as long as some block helps.
 
     Where many blocks are of another network, taking them out one by one does not help: each does

@@ -16,7 +16,7 @@ from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpNetwork, MlpStack, as_mlp_bank
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.auto import advance, begin
-from unshuffle.ordering.descent import Descent, descend
+from unshuffle.ordering.descent import DescentSteps, descend
 from unshuffle.ordering.judge import Judge
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.stages import FIRST_STAGES
@@ -281,7 +281,7 @@ class Rebuilding:
             yield step
         return self._judged(one)
 
-    def _membership(self, one: Reconstruction) -> Descent:
+    def _membership(self, one: Reconstruction) -> DescentSteps:
         judge = one.judge(self.judged)
         run, done = judge.run(one.arrangement), partial(self.goal.reproduces, judge)
         return settle_membership(judge, run, one.evidence, done=done)

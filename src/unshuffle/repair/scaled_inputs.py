@@ -19,7 +19,7 @@ from unshuffle.proof.alterations import standardised
 from unshuffle.proof.independence import independent_rows
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import CUT_OFF, arrange_on, as_it_is, tells
+from unshuffle.repair.in_turn import CUT_OFF, arrange_on, believed
 from unshuffle.repair.least_squares import fit, linearized_inputs
 from unshuffle.repair.repair import UNSOLVED, Repair, needs_predictions
 from unshuffle.solution.findings import Findings
@@ -106,8 +106,7 @@ def _run(case: Case, found: Solution | None) -> Solution | None:
             return None
         solution = arrange_on(pile, scaling.applied(records), options, by.steps, solution)
         if solution.exact:
-            told = scaling.told(solution) if tells(case, scaling, solution) else None
-            return as_it_is(pile, records, options, solution) or told
+            return believed(case, scaling, solution)
     if solution.exact:
         return solution
     # Of what was found before there is more to say than that no scales were found in time.
@@ -139,8 +138,8 @@ def fit_scaling(
 ) -> Scaling | None:
     """Fit scale and shift of every column to rows spread over the record, if there are enough.
 
-    Rows that the network cannot tell apart are one equation.
-    A constant column keeps the scale that it began with. Time may end it with the best so far.
+    Rows that the network cannot tell apart are one equation. A constant column keeps the scale that
+    it began with. Time may end it with the best so far.
     """
     by, some = STANDARD, independent_rows(network, known).thinned(STANDARD.rows)
     if some.predictions.size < by.equations * 2 * some.width:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from unshuffle.ordering.descent import Descent, descend
+from unshuffle.ordering.descent import DescentSteps, descend
 from unshuffle.ordering.judge import Run
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, run_search
@@ -153,7 +153,7 @@ class WrongRecord:
 
     def _over_all_rows(
         self, problem: Problem, best: Arrangement, rng: np.random.Generator
-    ) -> Descent:
+    ) -> DescentSteps:
         """Descend from seeds on all rows, where noise hides nothing; shortly if blocks are many."""
         by = self.options.parameters
         known = problem.known.take(rng.permutation(len(problem.known)))

@@ -107,8 +107,7 @@ def _verified_as_kept(
     biases = [bias for bias in pile.biases if bias.id not in aside]
     pile = Pile(pieces, biases, pile.notes)
     options = Options(activation=kept.activation, form=form)
-    records = findings.undone(records) if findings.altered else records
-    found = _verified(pile, records, named, options)
+    found = _verified(pile, findings.undone(records), named, options)
     if findings.altered and found.outcome is Outcome.EXACT:
         return replace(found, outcome=Outcome.APPROXIMATE)
     return found

@@ -11,8 +11,15 @@ from unshuffle.pieces.answer import LOST
 from unshuffle.pieces.pile import PieceId
 from unshuffle.pieces.records import Records
 
-# Logit from which on a sigmoid has lost too many digits for it to be compared.
-SATURATED = 4.0
+
+@dataclass(frozen=True)
+class FindingParameters:
+    """The number that decides which predictions behind a sigmoid are compared."""
+
+    saturated: float = 4.0  # Logit from which on a sigmoid has lost too many digits.
+
+
+STANDARD = FindingParameters()
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Findings:
         if self.sigmoid:
             with np.errstate(divide="ignore", invalid="ignore"):
                 predictions = np.log(predictions / (1 - predictions))
-            predictions[~(np.abs(predictions) < SATURATED)] = np.nan
+            predictions[~(np.abs(predictions) < STANDARD.saturated)] = np.nan
         if not self.prediction_scale:
             predictions = predictions.astype(records.predictions.dtype)
         return replace(records, inputs=inputs, predictions=predictions)
