@@ -172,13 +172,16 @@ def count_statements(
     """Count what is stated of neighbours and pairs, by the record and by the weights."""
     finished = trial.clean and trial.finishes and result.outcome in SETTLED
     depth = {name: k // 2 for k, name in enumerate(trial.ids)}
+    here = {piece.id for piece in trial.pile}
+    # What stands in for a lost layer is meant to be that layer.
+    lost = next((depth[name] for name in trial.ids if name not in here), -1)
 
     def alike(a: int, b: int) -> bool:
         return a == b or twin.get(a) == b
 
     if result.certificate is not None:
-        inp = [depth.get(name, -1) for name in layers[:-1:2]]
-        out = [depth.get(name, -1) for name in layers[1:-1:2]]
+        inp = [depth.get(name, lost) for name in layers[:-1:2]]
+        out = [depth.get(name, lost) for name in layers[1:-1:2]]
         for one in result.certificate.neighbours:
             held.neighbours.add(one.decided, in_sequence(one, inp, out, twin), finished)
         for one in result.certificate.pairs:

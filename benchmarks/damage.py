@@ -3,6 +3,8 @@
     python benchmarks/damage.py MODEL … [--cases NAME …] [--again] [--rows N]
                                 [--time-limit SECONDS] [--csv FILE]
 
+Limits are processor seconds, so that other work on the machine changes nothing.
+
 A MODEL is the folder of an oracle, the file of a network's state dict, or a folder with pieces/ and
 one CSV file, like that of the puzzle, whose network is had by solving it. Each is dropped with each
 damage and solved. Lines are added to the CSV file as they come, and what is in it already is not
@@ -19,16 +21,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import Stopwatch, count, find_material, print_markdown, refuse_unknown
+from common import count, find_material, print_markdown, refuse_unknown
 from unshuffle import Outcome, Pile, Records, Solution, UnshuffleError, solve
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.files import read_network
 from unshuffle.oracle.dropping import Dropped, Hardening, Second, draw_decoys, drop
 from unshuffle.oracle.storage import read_oracle, read_story
+from unshuffle.pieces.clock import Clock
 from unshuffle.repair.separation import separate
 
 DECOYS, BLOCKS, BOTH, RECORD = "decoys", "decoy network", "two records", "wrong record"
@@ -161,7 +165,7 @@ def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, f
             dropped.pile(),
             dropped.records,
             permuted_units=case == "units permuted",
-            time_limit=time_limit,
+            time_limit=Clock(time_limit, now=process_time),
         )
     except UnshuffleError as error:
         return REFUSED, type(error).__name__, float("nan")
@@ -189,10 +193,13 @@ def verdict_of_both(dropped: Dropped, second: Second, time_limit: float) -> tupl
     """The same of two networks with a record each."""
 
     def solve_one(pile: Pile, records: Records, seconds: float | None) -> Solution:
-        return solve(pile, records, time_limit=seconds)
+        limit = None if seconds is None else Clock(seconds, now=process_time)
+        return solve(pile, records, time_limit=limit)
 
     records = (dropped.records, second.records)
-    found = separate(dropped.pile(), records, solve_one, time_limit=time_limit)
+    found = separate(
+        dropped.pile(), records, solve_one, time_limit=Clock(time_limit, now=process_time)
+    )
     judged = []
     for solution, answer in zip(found, (dropped.answer, second.answer), strict=True):
         right = solution.permutation == answer
@@ -212,13 +219,13 @@ def measure(done: set[tuple[str, str]], args: argparse.Namespace) -> Iterator[di
             continue
         network, data = read_model(path)
         for case in cases:
-            watch = Stopwatch()
+            began = process_time()
             try:
                 dropped = damaged(network, data, case, args.rows)
             except UnshuffleError:  # more damage than the network has pieces
                 continue
             kind, outcome, mse = verdict(dropped, case, args.time_limit)
-            values = (model, case, kind, outcome, f"{mse:.3g}", f"{watch.seconds():.1f}")
+            values = (model, case, kind, outcome, f"{mse:.3g}", f"{process_time() - began:.1f}")
             yield dict(zip(FIELDS, values, strict=True))
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FAILED = (*UNSOLVED, Outcome.BUDGET_SPENT)
 NO_TIME = "no time was left"
+NOTHING = "nothing came of it"
 
 # What is said where all pieces together are known not to fit, and no more.
 MAY_STILL_FIT = (
@@ -205,7 +206,14 @@ def _put_together(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> 
     best = _better(best, solution)
     if solution.outcome in FINAL:
         return _cut_off(best, solution)
-    return _repaired(case, solution, best, asked)
+    return _confirmed(_repaired(case, solution, best, asked), case, asked)
+
+
+def _confirmed(solution: Solution, case: Case, asked: Asked) -> Solution:
+    """The solution; that no arrangement fits is said only after all that could refute it."""
+    ended = (asked.get(each.name) == NOTHING for each in serving(case) if each.decisive)
+    cut_off = solution.outcome is Outcome.NO_FIT and not all(ended)
+    return solution.ended(Outcome.BUDGET_SPENT) if cut_off else solution
 
 
 def _search(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> Solution:
@@ -229,7 +237,7 @@ def _search(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> Soluti
 def _repaired(case: Case, solution: Solution, best: Solution, asked: Asked) -> Solution:
     """What the repairs make of a search that has come to nothing, the likeliest first."""
     for repair in suspected(case, solution):
-        if repair.name in asked:
+        if repair.name in asked and not repair.decisive:
             continue
         found = _asked(repair, case, solution, asked)
         if found is None or found is solution:
@@ -259,10 +267,12 @@ def _tried(
     repair: Repair, case: Case, run: Callable[[], Solution | None], asked: Asked
 ) -> Solution | None:
     """What comes of a repair, which is noted."""
-    found = None
+    found, late = None, True
     with case.options.clock.phase(repair.name), suppress(OutOfTimeError):
         found = run()
-    asked[repair.name] = "nothing came of it" if found is None else str(found.outcome)
+        late = case.options.clock.out
+    nothing = f"cut off: {NO_TIME}" if late else NOTHING
+    asked[repair.name] = nothing if found is None else str(found.outcome)
     return found
 
 

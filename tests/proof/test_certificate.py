@@ -12,7 +12,7 @@ from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpStack
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.clock import Clock, OutOfTimeError
-from unshuffle.proof.certificate import STANDARD, Certificate, Contest, certify
+from unshuffle.proof.certificate import STANDARD, Certificate, Contest, _spectrum, certify
 from unshuffle.proof.effort import Effort
 from unshuffle.solution.arranging import certified
 
@@ -189,14 +189,29 @@ def test_a_residual_that_follows_the_states_counts_less(case):
 
 
 def test_one_prediction_can_be_hit_by_chance(case):
+    """Five blocks in any sequence, each inp with any out, and the thousand that were tested."""
     order = arranged(range(5))
     tested = np.full(1000, 0.01**2)
-    for rows, expected in ((1, 1000 * 1e-4), (2, 1000 * 1e-8), (100, 0.0)):
+    count = 1000 + 120 * 5**5
+    for rows, expected in ((1, count * 1e-4), (2, count * 1e-8), (100, 0.0)):
         problem = problem_of(case.network, case.records.take(np.arange(rows)))
         certificate = certify(problem, order, 1e-6, tested)
         # Two rows are not quite independent, so that they fit by chance somewhat more often.
-        assert expected * (1 - 1e-6) <= certificate.chance <= max(10 * expected, 1e-30)
+        assert expected * (1 - 1e-6) <= certificate.chance <= max(10 * expected, 1e-25)
         assert certificate.decided == (rows > 1)
+    matched = problem_of(case.network, case.records.first(1), log_odds=np.log(np.eye(5) + 1e-30))
+    certificate = certify(matched, order, 1e-6, tested)
+    assert certificate.chance == pytest.approx((1000 + 120) * 1e-4)
+
+
+def test_rounding_is_no_independent_row(rng):
+    """Effects that all rows share make one component, however rounding differs among rows."""
+    effects = np.outer(np.exp(rng.normal(size=60)), np.ones(40))
+    effects += 0.01 * rng.normal(size=effects.shape)
+    spectrum = _spectrum(effects, 0.01**2)
+    assert spectrum[0] == pytest.approx(40, rel=0.01)
+    assert np.count_nonzero(spectrum) == 1
+    assert np.count_nonzero(_spectrum(effects, 0.0)) == 40
 
 
 def test_groups_are_cut_where_neighbours_are_decided():

@@ -8,7 +8,7 @@ from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.network import Network
 from unshuffle.pieces.clock import Clock, OutOfTimeError
-from unshuffle.proof.noise import find_pattern, foretold, looks_like_noise, noise_at_most
+from unshuffle.proof.noise import find_pattern, foretold, looks_like_noise, noise_at_most, tells
 
 
 @pytest.fixture
@@ -304,3 +304,18 @@ def test_noise_is_what_the_best_of_three_kernel_regressions_leaves():
     assert noise_at_most(inputs, same) == pytest.approx((1 - regressed(1e-3)) ** 2, rel=0.01)
     other = np.stack([first, second], axis=1).reshape(-1, 1)
     assert noise_at_most(inputs, other) == pytest.approx(1 + regressed(0.1) ** 2, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("residual", "misfits", "told"),
+    [
+        (0.0, [5.5, 9.0], True),
+        (0.0, [4.5, 9.0], False),
+        (2.6, [5.5, 9.0], True),
+        (2.8, [5.5, 9.0], False),
+        (-3.0, [5.5], True),
+        (0.0, [], False),
+    ],
+)
+def test_misfits_tell_where_each_shows_clearly_more_than_a_residual(residual, misfits, told):
+    assert tells(residual, misfits) == told

@@ -4,7 +4,7 @@ from itertools import islice, pairwise
 
 import pytest
 
-from unshuffle import Outcome, Records
+from unshuffle import Outcome, Records, solve
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.repair.case import Case
@@ -12,7 +12,7 @@ from unshuffle.repair.registry import REPAIRS, suspected
 from unshuffle.repair.repair import AskingParameters, Repair, hard_work, pauses
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.options import Options
-from unshuffle.solver import _asked
+from unshuffle.solver import _asked, _confirmed
 
 NOTHING = "nothing came of it"
 
@@ -42,7 +42,7 @@ def test_the_likeliest_repair_is_asked_first_and_none_before_something_speaks_fo
     ("raised", "outcome", "said"),
     [
         (None, Outcome.LOCAL_OPTIMUM, {"this": NOTHING}),
-        (OutOfTimeError, Outcome.LOCAL_OPTIMUM, {"this": NOTHING}),
+        (OutOfTimeError, Outcome.LOCAL_OPTIMUM, {"this": "cut off: no time was left"}),
         (KeyboardInterrupt, Outcome.INTERRUPTED, {}),
     ],
 )
@@ -80,3 +80,22 @@ def test_a_search_in_vain_pauses_more_and_more_rarely_and_where_hard_records_are
         due = min(due, hard) if before < hard else due
         assert due <= after < due + most
     assert min(works) < hard < max(works)
+
+
+@pytest.mark.parametrize(
+    ("asked", "outcome"),
+    [
+        ({}, Outcome.BUDGET_SPENT),
+        ({"another activation": "cut off: no time was left"}, Outcome.BUDGET_SPENT),
+        ({"another activation": NOTHING}, Outcome.NO_FIT),
+    ],
+)
+def test_no_arrangement_is_said_to_fit_before_other_activations_were_tried(dropped, asked, outcome):
+    case = dropped(rows=50, blocks=2)
+    whole = Case(case.pile, case.records, Options(), None)
+    refuted = solve(case.pile, case.records).ended(Outcome.NO_FIT)
+    assert _confirmed(refuted, whole, asked).outcome is outcome
+    given = Case(case.pile, case.records, Options(activation="relu"), None)
+    assert _confirmed(refuted, given, {}).outcome is Outcome.NO_FIT
+    settled = refuted.ended(Outcome.AMBIGUOUS)
+    assert _confirmed(settled, whole, {}) is settled

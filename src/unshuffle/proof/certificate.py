@@ -15,7 +15,7 @@ not independent from row to row: it counts as so many numbers as the states have
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import ceil, exp, inf, log, sqrt
+from math import ceil, exp, inf, lgamma, log, sqrt
 from operator import attrgetter
 from statistics import NormalDist
 from typing import ClassVar
@@ -30,7 +30,7 @@ from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, 
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock, OutOfTimeError
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.effort import EFFORT, Effort
 from unshuffle.proof.independence import alike_blocks, independent_rows
@@ -135,8 +135,8 @@ class Certificate:
     rows
         Rows that were looked at.
     chance
-        Expected number of wrong arrangements, among those that were tested, that reproduce the
-        record to rounding by chance: next to nothing but for one or two predictions.
+        Expected number of wrong arrangements that reproduce the record to rounding by chance: next
+        to nothing unless independent predictions are few beside the blocks.
     alike
         Places of blocks that compute the same: what is said of one of them holds for another.
     """
@@ -229,11 +229,16 @@ def certify(
     def to_rounding(some: Records, clock: Clock) -> Certificate | None:
         """Weigh it on some rows, where rounding explains all that is left of them."""
         sample = independent_rows(network, some)
-        rivals = _weigh(problem, arrangement, sample, clock, window=1, nearest=1, effort=effort)
+        rivals = _weigh(
+            problem, arrangement, sample, least, clock, window=1, nearest=1, effort=effort
+        )
         if not (rivals.mse <= least).all():
             return None
         certificate = _certificate(rivals, len(sample), least, least, by)
-        chance = 0.0 if tested is None else _chance_fits(tested, rivals, float(least.mean()))
+        chance = 0.0
+        if tested is not None:
+            ways = _log_arrangements(problem.evidence, arrangement)
+            chance = _chance_fits(tested, rivals, float(least.mean()), ways)
         return replace(certificate.with_chance(chance), alike=alike_blocks(network, sample))
 
     sure = to_rounding(_spread(known, effort.first), Clock())
@@ -261,7 +266,14 @@ def _to_noise(
     for some in (_spread(known, effort.first_noisy), known):
         sample = independent_rows(network, some)
         rivals = _weigh(
-            problem, arrangement, sample, clock, window=by.window, nearest=by.rivals, effort=effort
+            problem,
+            arrangement,
+            sample,
+            least,
+            clock,
+            window=by.window,
+            nearest=by.rivals,
+            effort=effort,
         )
         # Dependent rows say as much as a smaller number of independent ones.
         dependent = 1 + pattern.share / pattern.features * len(sample)
@@ -272,17 +284,38 @@ def _to_noise(
     return certificate
 
 
-def _chance_fits(tested: NDArray[np.float64], rivals: "_Rivals", rounding: float) -> float:
+def _chance_fits(
+    tested: NDArray[np.float64], rivals: "_Rivals", rounding: float, log_arrangements: float
+) -> float:
     """Expected number of wrong arrangements whose errors all lie within rounding by chance.
 
     An arrangement with errors of scale s fits one prediction with probability rounding / s, where
     the predictions are independent. Their errors are as dependent as the effects of the rivals, so
-    the same is said of the principal components of those.
+    the same is said of the principal components of those. Those that were tested count with their
+    own errors. All others, to which a search may be led, count with the upper quartile of these,
+    since it has lowered most.
     """
     wrong = tested[(tested > rounding) & np.isfinite(tested)]
-    scales = np.sqrt(rivals.spectrum[:, None] * wrong / rounding)
+    if not len(wrong):
+        return 0.0
+    errors = np.append(wrong, np.quantile(wrong, 0.75))
+    scales = np.sqrt(rivals.spectrum[:, None] * errors / rounding)
     logarithms = -np.log(np.maximum(scales, 1.0)).sum(axis=0)
-    return float(np.exp(min(np.logaddexp.reduce(logarithms, initial=-np.inf), 700.0)))
+    logarithms[-1] += log_arrangements
+    return float(np.exp(min(np.logaddexp.reduce(logarithms), 700.0)))
+
+
+def _log_arrangements(evidence: Evidence, arrangement: Arrangement) -> float:
+    """Logarithm of the number of arrangements, each as likely by the evidence as it is.
+
+    Every piece of a first role may be with any of the second; the permanent of their odds is at
+    most the product of its row sums (as 1 for the pairs at hand).
+    """
+    total = lgamma(len(arrangement) + 1)
+    for edge in evidence.edges:
+        rows = edge.log_odds[edge.rows[arrangement[:, edge.first]]]
+        total += float((np.logaddexp.reduce(rows, axis=1) - edge.of(arrangement)).sum())
+    return total
 
 
 def _certificate(
@@ -401,6 +434,7 @@ def _weigh(
     problem: Problem,
     arrangement: Arrangement,
     rows: Records,
+    least: Column,
     clock: Clock,
     *,
     window: int,
@@ -425,7 +459,7 @@ def _weigh(
         if not start:
             gram = np.zeros((outputs, len(moves), len(moves)))
             slopes, residual = np.zeros((outputs, len(moves))), np.zeros(outputs)
-            spectrum = _spectrum(moves.effects)
+            spectrum = _spectrum(moves.effects, float(least.mean()))
         effects = moves.effects.reshape(len(moves), outputs, len(chunk)).astype(np.float64)
         left = at.residual.reshape(outputs, -1).astype(np.float64)
         for output in range(outputs):
@@ -437,15 +471,23 @@ def _weigh(
     return _Rivals(len(arrangement), without, gram, slopes, residual, len(rows), spectrum)
 
 
-def _spectrum(effects: Floats) -> NDArray[np.float64]:
-    """Variances of the principal components of effects, scaled to 1 an equation on average."""
+def _spectrum(effects: Floats, rounding: float) -> NDArray[np.float64]:
+    """Variances of the principal components of effects, scaled to 1 an equation on average.
+
+    Effects above the median size count alike. Rounding differs from row to row, so that it would
+    look like independent rows. What it makes of the components, at most the upper edge of
+    Marchenko and Pastur (1967), is taken away.
+    """
     wide = effects.astype(np.float64)
-    sizes = np.sqrt(np.mean(np.square(wide), axis=1))
-    wide = wide[sizes > 0] / sizes[sizes > 0, None]
+    squares = np.mean(np.square(wide), axis=1)
     if not len(wide):  # where nothing can be moved nothing shows how dependent the rows are
         return np.ones(effects.shape[1])
-    spectrum: NDArray[np.float64] = np.square(np.linalg.svd(wide, compute_uv=False)) / len(wide)
-    return spectrum
+    typical = max(float(np.median(squares)), TINY)
+    wide /= np.sqrt(np.maximum(squares, typical))[:, None]
+    spectrum = np.square(np.linalg.svd(wide, compute_uv=False)) / len(wide)
+    noise = rounding / typical * (1 + sqrt(effects.shape[1] / len(wide))) ** 2
+    left: NDArray[np.float64] = np.maximum(spectrum - noise, 0)
+    return left * (effects.shape[1] / max(left.sum(), TINY))
 
 
 def _spread(rows: Records, most: int) -> Records:

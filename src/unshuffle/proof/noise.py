@@ -42,6 +42,8 @@ class NoiseParameters:
         Standard deviations of a chance correlation of that regression.
     significant
         Standard deviations of a chance agreement of rows, from which on there is a pattern.
+    clearer
+        Times the score of the residual, by which a misfit has to show more than it does.
     largest_share
         Part of a column's variance: what leaves more is no reconstruction at all.
     largest_peak
@@ -63,6 +65,7 @@ class NoiseParameters:
     ridge: float = 1e-3
     foretold: float = 4.0
     significant: float = 5.0
+    clearer: float = 2.0
     largest_share: float = 0.1
     largest_peak: float = 8.0
     misfits: int = 6
@@ -172,15 +175,15 @@ def looks_like_noise(
     if (squares.max(axis=0) > by.largest_peak**2 * means).any():
         return False
     kernels = _kernels(states)
-    if _significant(kernels, residual, by):
+    score = _score(kernels, residual)
+    if score > by.significant:
         return False
     first = network.ends.enter(some.inputs)  # the states may be projections
     misfits = _misfits(network, first, np.sqrt(means), clock, by)
     if residual.size < by.fitted * len(network.blocks):
         basis = _exchanges(network, first, clock)
         misfits = [_without(misfit, basis) for misfit in misfits]
-    found = [_significant(kernels, misfit, by) for misfit in misfits]
-    return True if found and all(found) else None
+    return tells(score, [_score(kernels, misfit) for misfit in misfits], by) or None
 
 
 def _kernels(states: list[Floats]) -> list[NDArray[np.float64]]:
@@ -202,16 +205,24 @@ def _centred(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
     return centred
 
 
-def _significant(kernels: list[NDArray[np.float64]], residual: Floats, by: NoiseParameters) -> bool:
-    """Whether rows that are alike have residuals alike, in any column, beyond chance."""
-    centred = residual - residual.mean(axis=0)
+def _score(kernels: list[NDArray[np.float64]], residual: Floats) -> float:
+    """How far rows that are alike have residuals alike, in standard deviations of chance.
+
+    Of all columns and kernels it is the highest.
+    """
+    centred, scores = residual - residual.mean(axis=0), [0.0]
     for kernel in kernels:
         agreement = np.einsum("no,no->o", centred, kernel @ centred)
         squares = np.square(centred)
         chance = 2 * np.einsum("no,no->o", squares, np.square(kernel) @ squares)
-        if (agreement > by.significant * np.sqrt(chance)).any():
-            return True
-    return False
+        scores += (agreement / np.sqrt(np.maximum(chance, TINY))).tolist()
+    return max(scores)
+
+
+def tells(residual: float, misfits: Sequence[float], by: NoiseParameters = STANDARD) -> bool:
+    """Whether the scores of misfits, all of them, show what that of a residual does not."""
+    least = max(by.significant, by.clearer * residual)
+    return bool(misfits) and min(misfits) > least
 
 
 def _misfits(

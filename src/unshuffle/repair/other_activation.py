@@ -169,5 +169,6 @@ OTHER_ACTIVATION = Repair(
     requires=_requires,
     looks=_looks,
     near=True,
+    decisive=True,
     remark=_remark,
 )

@@ -73,6 +73,8 @@ class Repair:
         Looks at a search in vain each time it pauses; by default it waits for the end.
     near
         Whether it looks at a search that has come near its record, too.
+    decisive
+        Whether no arrangement can be said to fit before it was tried to the end.
     remark
         What is to be said of a solution that does not reproduce the record; None where nothing.
     """
@@ -83,6 +85,7 @@ class Repair:
     requires: Callable[[Case], str | None] = needs_known_blocks
     looks: Callable[[Case, Searching], Looks] = lambda case, searching: iter(())
     near: bool = False
+    decisive: bool = False
     remark: Callable[[Case, Solution], str | None] = lambda case, solution: None
 
 
