@@ -486,8 +486,9 @@ def _spectrum(effects: Floats, rounding: float) -> NDArray[np.float64]:
     wide /= np.sqrt(np.maximum(squares, typical))[:, None]
     spectrum = np.square(np.linalg.svd(wide, compute_uv=False)) / len(wide)
     noise = rounding / typical * (1 + sqrt(effects.shape[1] / len(wide))) ** 2
-    left: NDArray[np.float64] = np.maximum(spectrum - noise, 0)
-    return left * (effects.shape[1] / max(left.sum(), TINY))
+    spectrum = np.maximum(spectrum - noise, 0)
+    scaled: NDArray[np.float64] = spectrum * (effects.shape[1] / max(spectrum.sum(), TINY))
+    return scaled
 
 
 def _spread(rows: Records, most: int) -> Records:
