@@ -338,10 +338,10 @@ def test_a_whole_network_is_looked_for_before_pieces_are_left_out(dropped):
     looks = missing_pieces.looks(one, searching, MissingParameters(impossible=np.inf))
     hard = hard_work(searching)
     assert hard == 9 * repair.STANDARD.hard
-    step = Step("in vain", np.empty(0), True, np.empty((0, 2), np.intp), np.inf, hard // 2)
-    for due in (False, False, True):
-        assert (next(looks) is not None) is due
+    step = Step("in vain", np.empty(0), True, np.empty((0, 2), np.intp), np.inf, hard // 8)
+    for due in (True, False, True, False, False, False, False, True):
         searching.trace.add(step, 0.0)
+        assert (next(looks) is not None) is due
     # Of pairs that nothing is wrong with, nothing is left out before the search has ended.
     assert [*missing_pieces.looks(one, searching)] == []
 

@@ -1,10 +1,12 @@
 """Pieces that are missing, or that do not belong."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError
 from unshuffle.grouping.matching import optimal_matching
+from unshuffle.proof.outcome import SETTLED
 from unshuffle.repair.case import Case
 from unshuffle.repair.repair import (
     UNSOLVED,
@@ -24,6 +26,7 @@ class MissingParameters:
 
     sure: float = 0.5  # Part of the matched pairs with positive log-odds where others are doubted.
     impossible: float = -5.0  # Log-odds of a pair below which both layers may lack their partners.
+    longer: float = 3.0  # Factor by which the work grows from one look to the next.
 
 
 STANDARD = MissingParameters()
@@ -55,15 +58,34 @@ def _run(case: Case, solution: Solution | None) -> Solution:
 def looks(case: Case, searching: Searching, by: MissingParameters = STANDARD) -> Looks:
     """Leave pieces out where weights call some pairs impossible; the whole pile comes first.
 
-    What weights call impossible may be two wrong pairs.
+    What weights call impossible may be two wrong pairs. So either search has as much work as the
+    other, until that is as much as hard records take.
     """
+    if not _seem_foreign(searching, by):
+        return
+    done = 0.0
     while searching.work < hard_work(searching):
-        yield None
+        if searching.work < by.longer * done:
+            yield None
+            continue
+        done = searching.work
+        yield partial(_settled, replace(case, options=replace(case.options, work=done)))
+    yield lambda: _run(case, None)
+
+
+def _seem_foreign(searching: Searching, by: MissingParameters) -> bool:
+    """Whether weights call some of the likeliest pairs impossible, and are sure of most others."""
     pairing = searching.alternatives.pairing
-    if pairing is not None:
-        odds = pairing.scores[tuple(optimal_matching(pairing.scores).T)]
-        if (odds > 0).mean() > by.sure and (odds < by.impossible).any():
-            yield lambda: _run(case, None)
+    if pairing is None:
+        return False
+    odds = pairing.scores[tuple(optimal_matching(pairing.scores).T)]
+    return bool((odds > 0).mean() > by.sure and (odds < by.impossible).any())
+
+
+def _settled(case: Case) -> Solution | None:
+    """What leaving pieces out comes to within limited work; None where nothing is proved."""
+    found = _run(case, None)
+    return found if found.outcome in SETTLED else None
 
 
 MISSING_PIECES = Repair(

@@ -1,6 +1,7 @@
 """How an arrangement is searched for."""
 
 from dataclasses import dataclass, field
+from math import inf
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,7 +12,7 @@ from unshuffle.files.schema import encode
 from unshuffle.grouping.pairs import FUSED
 from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.ordering.parameters import SearchParameters
-from unshuffle.ordering.search import Deadline, Stop
+from unshuffle.ordering.search import Deadline, InVain, Stop
 from unshuffle.ordering.sweeps import PLACEMENTS, ClassicParameters
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock
@@ -25,7 +26,8 @@ _MAY_LACK = ("signal", "activation")  # what has a default that depends on the s
 class Options:
     """How an arrangement is searched for; what each option means stands at `unshuffle.solve`.
 
-    Repairs set the last one, the form of the blocks. A UsageError refuses values that cannot work.
+    Repairs set the last two: the form of the blocks, and the work after which a search ends. Work
+    is counted in rows of all its steps. A UsageError refuses values that cannot work.
     """
 
     strategy: str = "auto"
@@ -42,6 +44,7 @@ class Options:
     classic: ClassicParameters = field(default_factory=ClassicParameters)
     goal: GoalParameters = field(default_factory=GoalParameters)
     form: Form = RESIDUAL
+    work: float = inf
 
     def __post_init__(self) -> None:
         for name in ("strategy", "signal", "matching", "activation", "placement"):
@@ -83,8 +86,8 @@ class Options:
 
     @property
     def stops(self) -> tuple[Stop, ...]:
-        """What stops every search: the time limit of the whole solve."""
-        return (Deadline(self.clock),)
+        """What stops every search: the time limit of the whole solve, and the most work."""
+        return (Deadline(self.clock), InVain(self.work, 0.0))
 
     @property
     def chosen_signal(self) -> str:
