@@ -203,14 +203,16 @@ pieces PIECES
 
 RECORD = """
 records RECORDS{}
-    inputs and predictions: .csv or .tsv, also with .gz, .parquet or .npz; with --model also .npz
-    or .safetensors with arrays called as forward's parameters, and the output prediction{}
+    inputs and predictions: a table as text, JSON, Parquet or arrays, also in .gz or .zip; with
+    --model .npz or .safetensors with arrays called as forward's parameters, and the output
+    prediction{}
 # columns of the record
 --inputs NAME[,NAME…]
-    columns that hold inputs (default: all the others, in file order)
+    columns that hold inputs (default: all the others, in file order); columns without names
+    are called 0, 1, …
 --predictions NAME[,NAME…]
     columns that hold predictions (default: pred, pred_0, …, y_pred, y_hat, prediction…;
-    else y, output, logit, … where no input comes behind)
+    else y, output, logit, … where no input comes behind; without names the last)
 --targets NAME[,NAME…]
     columns that hold targets (default: true, true_0, …, y_true, target…; not used to
     solve)
@@ -268,7 +270,7 @@ def pile_of(args: argparse.Namespace) -> "Pile":
 
 def is_table(path: str) -> bool:
     """Whether a path looks like a record's."""
-    return path.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".parquet"))
+    return path.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".parquet", ".jsonl"))
 
 
 def records_of(args: argparse.Namespace, path: str, clock: "Clock | None" = None) -> "Records":

@@ -132,11 +132,16 @@ def _read(content: bytes, where: str) -> dict[str, Stored]:
     elif _is_npy(content):
         from unshuffle.files.npz_file import npy_arrays as read
     else:
-        for form, what, advice in _OTHERS:
-            if re.match(form, content):
-                raise _other(where, what, advice)
+        check_known(content, where)
         raise incomplete(where, "torch, safetensors or NumPy", f"it begins with {content[:8]!r}")
     return read(content, where)
+
+
+def check_known(content: bytes, where: str) -> None:
+    """Refuse a file of a format that is known and not read, with what is to be done with it."""
+    for form, what, advice in _OTHERS:
+        if re.match(form, content):
+            raise _other(where, what, advice)
 
 
 def _read_zip(content: bytes, where: str) -> dict[str, Stored]:
