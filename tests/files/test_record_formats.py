@@ -159,10 +159,10 @@ def test_a_zip_of_none_or_several(members: dict[str, bytes], tmp_path: Path, ref
         read_records(tmp_path / "r.zip")
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd.pkl", "../../a.pkl"])
-def test_a_name_in_a_zip_is_no_path(name: str, tmp_path: Path, refused) -> None:
-    (tmp_path / "r.zip").write_bytes(packed({name: pickle.dumps([1.0])}))
-    with refused(FileError, f"r.zip: {name}: is no record that is read"):
+def test_a_name_in_a_zip_is_no_path(tmp_path: Path, refused) -> None:
+    (tmp_path / "a.pkl").touch()
+    (tmp_path / "r.zip").write_bytes(packed({f"{tmp_path}/a.pkl": pickle.dumps([1.0])}))
+    with refused(FileError, f"r.zip: {tmp_path}/a.pkl: is no record that is read"):
         read_records(tmp_path / "r.zip")
 
 

@@ -59,6 +59,24 @@ _OTHERS = (
             "d=u.flatten_dict(s.msgpack_restore(open(sys.argv[1],'rb').read()),sep='/')"
         ),
     ),
+    (
+        rb"GGUF",
+        "a file of GGUF, as llama.cpp writes",
+        _made(
+            "gguf as g;d={t.name:g.dequantize(t.data,t.tensor_type)"
+            " for t in g.GGUFReader(sys.argv[1]).tensors}"
+        ),
+    ),
+    (
+        rb"[\x00-\xff]{4}TFL3",
+        "a model of TensorFlow Lite",
+        _made(
+            "ai_edge_litert.interpreter as l;i=l.Interpreter(sys.argv[1]);"
+            "n={t['index']:t['name'] for t in i.get_tensor_details()};"
+            "d={n[k].replace('/','.'):i.get_tensor(k) for o in i._get_ops_details()"
+            " if o['op_name']=='FULLY_CONNECTED' for k in o['inputs'][1:] if k>=0}"
+        ),
+    ),
     (rb"version https://git-lfs", "a pointer of Git LFS", "fetch the file with git lfs pull"),
     (
         rb"(?i)\s*<(!doctype|html|\?xml)",

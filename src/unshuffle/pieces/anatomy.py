@@ -209,8 +209,8 @@ def _mend(records: Records, anatomy: Anatomy) -> str:
     if last := _last(records, anatomy):
         return last
     if extra > 0 and extra == len(odd):
-        left_out = ",".join([*odd, *targets])
-        return f"if {', '.join(odd)} is no input, leave it out: --targets {left_out}"
+        no_inputs = ",".join([*odd, *targets])
+        return f"if {', '.join(odd)} is no input, leave it out: --targets {no_inputs}"
     return "name the input columns with --inputs if some of them are something else"
 
 
