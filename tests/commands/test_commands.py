@@ -247,7 +247,7 @@ def test_verify_takes_ids_or_a_file(here, case):
 def test_what_was_kept_is_an_answer_also_where_a_piece_was_set_aside(here, case, tmp_path, answer):
     pile = read_pile(here / "pieces")
     other = pile[0]
-    decoy = Piece.linear("decoy", other.weight[::-1].copy(), other.bias)
+    decoy = Piece.linear(99, other.weight[::-1].copy(), other.bias)
     write_solution(solve(Pile([*pile, decoy]), case.records), tmp_path / "solved")
     (tmp_path / "pieces").mkdir()
     for piece in Pile([*pile, decoy]):

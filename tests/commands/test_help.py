@@ -91,11 +91,11 @@ def test_the_shell_is_told_how_a_line_goes_on(tmp_path):
             "RECORDS is missing: inputs and predictions",
             "unshuffle solve pieces record.csv",
         ),
-        ("solve", "PIECES and RECORDS are missing: a folder", "unshuffle solve pieces record.csv"),
+        ("solve", "PIECES and RECORDS are missing: a folder", "unshuffle solve pieces record"),
         (
             "verify p r",
             "ANSWER is missing: ids in the order",
-            "unshuffle verify pieces record.csv '2",
+            "unshuffle verify pieces",
         ),
         ("assemble p a", "--to is missing: a .safetensors", "unshuffle assemble pieces solved"),
     ],

@@ -47,6 +47,23 @@ def test_predictions_that_were_scaled_back_to_the_units_of_a_target(dropped, tmp
     assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_raw_inputs_and_predictions_that_were_scaled_back(dropped, rng, tmp_path, outputs):
+    case = dropped(**SHAPE, rows=400, outputs=outputs)
+    scale, shift = np.exp(2 * rng.normal(size=8)), 5 * rng.normal(size=8)
+    raw = case.records.inputs.astype(np.float64) / scale - shift
+    back, middle = np.array([37.5, 0.02])[:outputs], np.array([210, -3])[:outputs]
+    told = back * case.records.predictions.astype(np.float64) + middle
+    records = Records(raw, told)
+    solution = solve(case.pile, records)
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.permutation == case.permutation
+    np.testing.assert_allclose(solution.findings.scale, scale, rtol=1e-3)
+    np.testing.assert_allclose(solution.findings.prediction_scale, back, rtol=1e-3)
+    np.testing.assert_allclose(solution.findings.prediction_shift, middle, rtol=1e-3)
+    assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
+
+
 def test_predictions_behind_a_sigmoid(dropped, tmp_path):
     case = dropped(**SHAPE, rows=400)
     told = 1 / (1 + np.exp(-case.records.predictions.astype(np.float64)))
