@@ -85,7 +85,11 @@ class ScaledPredictions:
 
 @dataclass(frozen=True, eq=False)
 class Rescaled:
-    """Inputs and predictions that are both in other units than those of the network."""
+    """Inputs and predictions that are both in other units than those of the network.
+
+    It is found where the network was trained towards standardised targets, or nearly so: a search
+    with a scale of predictions that is far off leads to a wrong order, which the fit then suits.
+    """
 
     patience = 1.0
     assumption = "inputs and predictions are both in other units than those of the network"
@@ -107,14 +111,14 @@ class Rescaled:
         some = fitting_rows(network, case.records.predicted(), 2 * case.records.outputs)
         if some is None:
             return None
-        width, outputs = some.width, some.outputs
+        width, count = some.width, some.outputs
         x, y = some.inputs.astype(np.float64), some.predictions.astype(np.float64)
         own = linearized_inputs(network.astype(np.float64), x, np.zeros_like(y))
 
         def at(numbers: Floats) -> tuple[Floats, Floats]:
             scale, shift = np.split(numbers[2 * width :], 2)
             predicted, slopes = own(numbers[: 2 * width])
-            by_output = np.repeat(np.eye(outputs), len(x), axis=0)
+            by_output = np.repeat(np.eye(count), len(x), axis=0)
             residual = predicted * (by_output @ scale) + by_output @ shift - y.T.reshape(-1)
             slopes = slopes * (by_output @ scale)[:, None]
             return residual, np.hstack([slopes, by_output * predicted[:, None], by_output])
