@@ -6,7 +6,7 @@ the last layer. It is undone as well as the record alone tells, and fitted to wh
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import Distortion, repair_by
-from unshuffle.repair.least_squares import fit, linearized_inputs
-from unshuffle.repair.scaled_inputs import Scaling, fitting_rows
+from unshuffle.repair.scaled_inputs import Scaling
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -84,57 +83,6 @@ class ScaledPredictions:
 
 
 @dataclass(frozen=True, eq=False)
-class Rescaled:
-    """Inputs and predictions that are both in other units than those of the network.
-
-    It is found where the network was trained towards standardised targets, or nearly so: a search
-    with a scale of predictions that is far off leads to a wrong order, which the fit then suits.
-    """
-
-    patience = 1.0
-    assumption = "inputs and predictions are both in other units than those of the network"
-    inputs: Scaling
-    outputs: ScaledPredictions
-
-    @property
-    def findings(self) -> Findings:
-        """What a solution says of both."""
-        ours, theirs = self.inputs.findings, self.outputs.findings
-        return replace(theirs, notes=ours.notes + theirs.notes, scale=ours.scale, shift=ours.shift)
-
-    def undone(self, case: Case) -> tuple[Records, Options]:
-        """The record in the units of the network."""
-        return self.findings.undone(case.records), case.options
-
-    def fitted(self, network: MlpNetwork, case: Case) -> "Rescaled | None":
-        """All scales and shifts at once, by least squares, if there are rows enough."""
-        some = fitting_rows(network, case.records.predicted(), 2 * case.records.outputs)
-        if some is None:
-            return None
-        width, count = some.width, some.outputs
-        x, y = some.inputs.astype(np.float64), some.predictions.astype(np.float64)
-        own = linearized_inputs(network.astype(np.float64), x, np.zeros_like(y))
-
-        def at(numbers: Floats) -> tuple[Floats, Floats]:
-            scale, shift = np.split(numbers[2 * width :], 2)
-            predicted, slopes = own(numbers[: 2 * width])
-            by_output = np.repeat(np.eye(count), len(x), axis=0)
-            residual = predicted * (by_output @ scale) + by_output @ shift - y.T.reshape(-1)
-            slopes = slopes * (by_output @ scale)[:, None]
-            return residual, np.hstack([slopes, by_output * predicted[:, None], by_output])
-
-        begun = self.inputs.scale, self.inputs.shift, self.outputs.scale, self.outputs.shift
-        found = fit(at, np.concatenate(begun), case.options.clock)
-        inputs = Scaling(*np.split(found[: 2 * width], 2))
-        scale, shift = np.split(found[2 * width :], 2)
-        return Rescaled(inputs, ScaledPredictions(np.where(scale == 0, 1.0, scale), shift))
-
-    def told(self, solution: Solution) -> Solution:
-        """The solution with all scales; fitted numbers leave it approximate."""
-        return solution.ended(Outcome.APPROXIMATE, self.findings)
-
-
-@dataclass(frozen=True, eq=False)
 class Sigmoid:
     """Predictions behind a sigmoid."""
 
@@ -164,16 +112,12 @@ def _candidates(case: Case) -> Iterator[Distortion]:
         yield Sigmoid()
     x = known.inputs.astype(np.float64)
     low, size = x.min(axis=0), np.ptp(x, axis=0)
-    outputs = ScaledPredictions(y.std(axis=0), y.mean(axis=0))
-    both = list[Distortion]()
     for middle, width in ((x.mean(axis=0), x.std(axis=0)), (low, size)):
         spread = np.where(width > 0, width, 1.0)
         scale, shift = 1 / spread, -middle / spread
         if max(np.abs(scale - 1).max(), np.abs(shift).max()) > by.alike:
             yield Scaling(scale, shift)
-            both.append(Rescaled(Scaling(scale, shift), outputs))
-    yield outputs
-    yield from both
+    yield ScaledPredictions(y.std(axis=0), y.mean(axis=0))
 
 
 OTHER_UNITS = repair_by("other units", 0.5, _candidates)

@@ -141,8 +141,8 @@ def fit_scaling(
     Rows that the network cannot tell apart are one equation. A constant column keeps the scale that
     it began with. Time may end it with the best so far.
     """
-    some = fitting_rows(network, known)
-    if some is None:
+    by, some = STANDARD, independent_rows(network, known).thinned(STANDARD.rows)
+    if some.predictions.size < by.equations * 2 * some.width:
         return None
     begun = begun or Scaling(np.ones(some.width), np.zeros(some.width))
     inputs, predictions = some.inputs.astype(np.float64), some.predictions.astype(np.float64)
@@ -150,13 +150,6 @@ def fit_scaling(
     return Scaling(
         *np.split(fit(at, np.concatenate([begun.scale, begun.shift]), clock, iterations), 2)
     )
-
-
-def fitting_rows(network: MlpNetwork, known: Records, more: int = 0) -> Records | None:
-    """Rows that scales and so many more numbers are fitted to; None where there are too few."""
-    by, some = STANDARD, independent_rows(network, known).thinned(STANDARD.rows)
-    enough = some.predictions.size >= by.equations * (2 * some.width + more)
-    return some if enough else None
 
 
 def _suspects(case: Case, solution: Solution | None) -> float:
