@@ -29,10 +29,10 @@ POSSIBLE = (
     "the network read the inputs scaled and shifted",
     "the input columns are in another sequence",
     "the predictions were scaled and shifted behind the last layer",
-    "inputs and predictions are both in other units than those of the network",
     "a softmax or a sigmoid came behind the last layer",
     "blocks have norms, gates or scales, which --model serves",
     "what each block adds is multiplied by one factor",
+    "inputs and predictions are both in other units than those of the network",
     *OTHER_STREAMS,
 )
 
