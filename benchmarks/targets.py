@@ -2,11 +2,12 @@
 
 import gzip
 import io
+import json
 import pickle
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -197,6 +198,23 @@ def _other_piles(tensors: Mapping[str, Floats]) -> dict[str, Target]:
     return piles
 
 
+def _tensors(values: Mapping[str, Floats]) -> Iterator[bytes]:
+    """Arrays as torch keeps them, in a dictionary and as a pair."""
+    import torch
+
+    tensors = {name: torch.from_numpy(each.copy()) for name, each in values.items()}
+    for given in (tensors, (tensors["x"], tensors["y"])):
+        to = io.BytesIO()
+        torch.save(given, to)
+        yield to.getvalue()
+
+
+def _zipped(members: Mapping[str, bytes]) -> bytes:
+    to = io.BytesIO()
+    _zip(to, members)
+    return to.getvalue()
+
+
 def _zip(to: io.BytesIO, members: Mapping[str, bytes]) -> None:
     with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
@@ -226,7 +244,11 @@ def _tables() -> dict[str, Target]:
         pq.write_table(pa.table(columns), packed, **options)
         return packed.getvalue()
 
-    packed = io.BytesIO()
+    table = np.column_stack([*columns.values()])
+    rows = [dict(zip(columns, row, strict=True)) for row in table[:4].tolist()]
+    values = {"x": table[:, :2], "y": table[:, 3], "z": table[:, 2].astype("i2")}
+    text_of_numpy, packed = io.BytesIO(), io.BytesIO()
+    np.savetxt(text_of_numpy, table, header=" ".join(columns))
     np.savez_compressed(packed, **columns)
     parquets = (
         parquet(),
@@ -237,6 +259,21 @@ def _tables() -> dict[str, Target]:
         "record.csv": Target("r.csv", read_records, (text, b'"a",pred\r\n"1",\r\n')),
         "record.csv.gz": Target("r.csv.gz", read_records, (gzip.compress(text),)),
         "record.tsv": Target("r.tsv", read_records, (text.replace(b",", b"\t"), b"a;y\r1;2\r")),
+        "record.txt": Target("r.txt", read_records, (text_of_numpy.getvalue(), b"1 2\n 3  4")),
+        "record.json": Target(
+            "r.json",
+            read_records,
+            (
+                json.dumps(rows).encode(),
+                "\n".join(map(json.dumps, rows)).encode(),
+                json.dumps({"x": table[:3].tolist(), "y": [1, None, 2]}).encode(),
+                json.dumps({"columns": ["a", "y"], "data": [[1, 2]]}).encode(),
+                b'{"a": {"0": 1.5}, "pred": {"0": 2}}',
+            ),
+        ),
+        "record.zip": Target("r.zip", read_records, (_zipped({"r.csv.gz": gzip.compress(text)}),)),
+        "record.pt": Target("r.pt", read_records, tuple(_tensors(values))),
+        "record.pkl": Target("r.pkl", read_records, (pickle.dumps(values),)),
         "record.npz": Target("r.npz", read_records, (packed.getvalue(),)),
         "record.parquet": Target("r.parquet", read_records, parquets),
     }

@@ -85,12 +85,14 @@ def test_a_piece_is_found_by_its_id_as_text(case):
     assert case.pile[0] is case.pile.pieces[0]
     with pytest.raises(UnshuffleError, match=r"no piece '77'"):
         case.pile["77"]
+    with pytest.raises(UnshuffleError, match=r"no piece at position 99; positions go from 0 to 6"):
+        case.pile[99]
 
 
 MISUSES = {
     "no pile": lambda pile, records: solve(None, records),
     "no record": lambda pile, records: solve(pile, [1, 2]),
-    "swapped": lambda pile, records: solve(records, pile),
+    "a number as pieces": lambda pile, records: solve(3, records),
     "a number as strategy": lambda pile, records: solve(pile, records, strategy=3),
     "a list as signal": lambda pile, records: solve(pile, records, signal=["trace"]),
     "a number as activation": lambda pile, records: solve(pile, records, activation=1),
@@ -125,9 +127,24 @@ def test_misuse_is_an_error_of_ours(case, name):
         MISUSES[name](case.pile, case.records)
 
 
+@pytest.mark.parametrize("function", [solve, pair, verify])
+@pytest.mark.parametrize("record", ["records", "r.csv", "r.txt"])
+def test_swapped_arguments_are_said(case, tmp_path, function, record):
+    given = case.records if record == "records" else tmp_path / record
+    last = [case.permutation] if function is verify else []
+    for pieces in (case.pile, tmp_path, str(tmp_path)):
+        with pytest.raises(UsageError, match="the pieces come first, then the record"):
+            function(given, pieces, *last)
+
+
 def test_writing_to_what_is_no_path(solution):
     with pytest.raises(UnshuffleError, match="no path"):
         write_solution(solution, 7)
+
+
+def test_keeping_what_is_no_solution(tmp_path):
+    with pytest.raises(UnshuffleError, match="what is to be kept is 3; give what solve returns"):
+        write_solution(3, tmp_path)
 
 
 @pytest.mark.parametrize(

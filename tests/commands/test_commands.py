@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from unshuffle import Outcome, solve
+from unshuffle import Outcome, Piece, Pile, solve, write_solution
 from unshuffle.commands import main
 from unshuffle.errors import FileError
 from unshuffle.files import read_pile, write_network
@@ -241,6 +241,25 @@ def test_verify_takes_ids_or_a_file(here, case):
     verdict = json.loads(wrong.stdout)
     assert verdict["outcome"] == "misfit"
     assert verdict["mse"] > 1e-6
+
+
+@pytest.mark.parametrize("answer", ["", "answer.txt", "solution.json"])
+def test_what_was_kept_is_an_answer_also_where_a_piece_was_set_aside(here, case, tmp_path, answer):
+    pile = read_pile(here / "pieces")
+    other = pile[0]
+    decoy = Piece.linear(99, other.weight[::-1].copy(), other.bias)
+    write_solution(solve(Pile([*pile, decoy]), case.records), tmp_path / "solved")
+    (tmp_path / "pieces").mkdir()
+    for piece in Pile([*pile, decoy]):
+        write_network(tmp_path / "pieces" / f"p{piece.id}.npz", piece.tensors)
+    command = ["verify", tmp_path / "pieces", here / "record.csv", tmp_path / "solved" / answer]
+    assert main([*map(str, command)]) == 0
+    assert main([*map(str, command), "--activation", "relu"]) == 2
+
+
+def test_a_folder_without_an_answer_is_refused(here):
+    command = ("verify", here / "pieces", here / "record.csv", here / "pieces")
+    assert_mistake(run(*command), "solution.json: there is no such file")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt", ".pth"])

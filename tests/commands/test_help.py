@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from unshuffle.commands import build_parser
+from unshuffle.commands import build_parser, main
 from unshuffle.commands.arguments import activation, duration
 
 
@@ -80,3 +80,30 @@ def test_the_shell_is_told_how_a_line_goes_on(tmp_path):
     command = [sys.executable, "-m", "unshuffle"]
     subprocess.run(command, env=os.environ | asked, check=True)
     assert told.read_text().strip() == "--strategy"
+
+
+@pytest.mark.parametrize(
+    ("line", "missing", "example"),
+    [
+        ("", "COMMAND is missing: one of demo, inspect, pair", "unshuffle demo"),
+        (
+            "solve p",
+            "RECORDS is missing: inputs and predictions",
+            "unshuffle solve pieces record.csv",
+        ),
+        ("solve", "PIECES and RECORDS are missing: a folder", "unshuffle solve pieces record"),
+        (
+            "verify p r",
+            "ANSWER is missing: ids in the order",
+            "unshuffle verify pieces",
+        ),
+        ("assemble p a", "--to is missing: a .safetensors", "unshuffle assemble pieces solved"),
+    ],
+)
+def test_what_is_missing_is_said_with_a_line_that_has_it(line, missing, example, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(line.split())
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.startswith(f"unshuffle: {missing}")
+    assert f"; for example: {example}" in error

@@ -1,6 +1,5 @@
 """The line that a refusal names converts the file, in a shell, whatever the file is called."""
 
-import json
 import os
 import pickle
 import subprocess
@@ -29,10 +28,14 @@ def save_arrays(path: Path) -> None:
     np.save(path.with_name("y.npy"), [[row["pred"]] for row in ROWS])
 
 
-def save_tensor(path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    rows = [[*row.values(), 0.0] for row in ROWS]
-    torch.save(torch.tensor(rows, dtype=torch.float64), path)
+def save_lists(path: Path) -> None:
+    """The columns as lists, in which no array is."""
+    pytest.importorskip("pandas")
+    columns = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+    if path.suffix == ".pt":
+        pytest.importorskip("torch").save(columns, path)
+    else:
+        path.write_bytes(pickle.dumps(columns))
 
 
 def save_frame(path: Path) -> None:
@@ -49,9 +52,8 @@ SAVE = {
     "record.feather": save_arrow,
     "data's 00.arrow": save_arrow,
     'X "1".npy': save_arrays,
-    "record.pt": save_tensor,
-    "record.json": lambda path: path.write_text(json.dumps(ROWS)),
-    "$HOME.jsonl": lambda path: path.write_text("\n".join(map(json.dumps, ROWS))),
+    "record.pt": save_lists,
+    "$HOME.pickle": save_lists,
     "record.pkl": save_frame,
     "record.xlsx": save_frame,
 }
@@ -87,6 +89,9 @@ class Program:
 def test_no_pickle_is_run(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("record.pkl").write_bytes(pickle.dumps(Program()))
-    with pytest.raises(FileError, match="a pickle runs programs, so trust it first"):
+    with pytest.raises(FileError, match="nothing was run"):
         read_records("record.pkl")
-    assert [one.name for one in tmp_path.iterdir()] == ["record.pkl"]
+    Path("list.pkl").write_bytes(pickle.dumps([1.0]))
+    with pytest.raises(FileError, match="a pickle runs programs, so trust it first"):
+        read_records("list.pkl")
+    assert {one.name for one in tmp_path.iterdir()} == {"record.pkl", "list.pkl"}

@@ -35,6 +35,18 @@ def write(folder: Path, content: str | bytes) -> Path:
         "a,b,pred\n+1,2.,3e0\n.4e1,0.5E+1,600e-2\n",
         "a;b;pred\n1;2;3\n4;5;6\n",
         "\ufeff\r\na\tb\tpred\r\n1\t 2\t3\r\n4\t5\t6",
+        "a|b|pred\n1|2|3\n4|5|6\n",
+        "a b pred\n1 2 3\n4 5 6\n",
+        "\n  a   b pred \n\n 1  2   3\r\n 4  5   6  \n",
+        "# a b pred\n1.0e+00 2.0e+00 3.0e+00\n4.0e+00 5.0e+00 6.0e+00\n",
+        "# a,b,pred\n1,2,3\n4,5,6\n",
+        "1,2,3\n4,5,6\n",
+        "1 2 3\n4 5 6\n",
+        "\n0,1,2\n1,2,3\n4,5,6\n",
+        ",a,b,pred\n7,1,2,3\n9,4,5,6\n",
+        '"","a","b","pred"\n"1",1,2,3\n"2",4,5,6\n',
+        "index,a,b,pred\n0,1,2,3\n1,4,5,6\n",
+        "Unnamed: 0,0,1,2\n0,1,2,3\n1,4,5,6\n",
     ],
 )
 def test_what_may_vary(text: str, tmp_path: Path) -> None:
@@ -45,7 +57,7 @@ def test_what_may_vary(text: str, tmp_path: Path) -> None:
 
 def test_names_may_hold_anything(tmp_path: Path) -> None:
     path = write(tmp_path, '"a,b","c\nd","e""f"\n1,2,3\n')
-    assert open_csv(path, Clock()).names == ("a,b", "c\nd", 'e"f')
+    assert open_csv(path.read_bytes(), path, Clock()).names == ("a,b", "c\nd", 'e"f')
     np.testing.assert_array_equal(read_records(path).inputs, [[1, 2, 3]])
 
 
@@ -120,8 +132,9 @@ def test_nul(tmp_path: Path, refused) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("1.5,2,3\n1,2,3\n", "line 1 should name the columns, but holds numbers"),
-        ("nan,inf\n1,2\n", "line 1 should name the columns, but holds numbers"),
+        ("1,nan,2\n1,2,3\n", "row 1 (line 1), column 1 holds 'nan'"),
+        ("1 2 3\n1 x 3\n", "row 2 (line 2), column 1 holds 'x'"),
+        ("a b pred\n1 2\n", "has 2 cells, but the header names 3 columns"),
         ("a,b\n", "has no rows"),
         ("a,b", "has no rows"),
         ("\n", "has no columns"),
@@ -129,9 +142,8 @@ def test_nul(tmp_path: Path, refused) -> None:
         ("a,a\n1,2\n", "two columns are called a"),
         ("a, a\n1,2\n", "two columns are called a"),
         ("a,,b\n1,2,3\n", "column 2 has no name"),
-        (",a\n1,2\n", "column 1 has no name"),
-        ("a|b\n1|2\n", "no commas"),
-        ("a b\n1 2\n", "no commas"),
+        (",\n1,2\n", "column 2 has no name"),
+        (",pred\n1,2\n", "no column of inputs"),
         ("pred\n1\n", "no column of inputs"),
     ],
 )
@@ -164,7 +176,7 @@ def test_gzip(tmp_path: Path, refused) -> None:
     packed = gzip.compress(b"a,b\n") + gzip.compress(b"1,2\n")  # members follow each other
     path.write_bytes(packed)
     assert read_records(path).inputs.tolist() == [[1, 2]]
-    for damaged in (packed[:-9], packed[:-1], b"a,b\n1,2\n", packed[:-6] + bytes(6)):
+    for damaged in (packed[:-9], packed[:-1], packed[:-6] + bytes(6)):
         path.write_bytes(damaged)
         with refused(FileError, path, "not a complete gzip file"):
             read_records(path)
@@ -184,7 +196,7 @@ def test_gzip(tmp_path: Path, refused) -> None:
 )
 def test_the_quick_and_the_thorough_reader_agree(scratch: Path, rows: list[list[str]]) -> None:
     path = write(scratch, "\n".join(map(",".join, [["a", "pred"], *rows])) + "\n")
-    table, end = open_csv(path, Clock()), path.stat().st_size
+    table, end = open_csv(path.read_bytes(), path, Clock()), path.stat().st_size
     try:
         thorough = table._thorough(table.body, end, 0, ["a", "pred"], {"pred"})
     except RecordError:
@@ -200,6 +212,12 @@ def test_good_files_are_read_quickly(tmp_path: Path, monkeypatch) -> None:
     text = '\ufeff"a\r\nb",pred,note\r\n1e-3,,x\r\n-2,3,?\r\n\r\n'
     records = read_records(write(tmp_path, text), inputs=["a\r\nb"])
     np.testing.assert_array_equal(records.predictions, [[np.nan], [3]])
+
+
+def test_numbers_of_rows_are_no_input_unless_they_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path, ",a,pred\n7,1,2\n8,3,4\n")
+    assert read_records(path).columns == (("a",), ("pred",), (), ("Unnamed: 0",))
+    assert read_records(path, inputs=["Unnamed: 0", "a"]).inputs.tolist() == [[7, 1], [8, 3]]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\n"])

@@ -17,6 +17,7 @@ NAMES = [
     *(f"pile/{kind}" for kind in ("legacy", "module", "checkpoint", "pickled", "objects", "rows")),
     *(f"pile/{kind}" for kind in ("arrays", "script", "frozen", "exported", "normed", "zipped")),
     *(f"record{kind}" for kind in (".csv", ".csv.gz", ".tsv", ".npz", ".parquet")),
+    *(f"record{kind}" for kind in (".txt", ".json", ".zip", ".pt", ".pkl")),
     *(f"solution/{name}" for name in ("solution.json", "network.safetensors")),
     *(f"solution/{name}" for name in ("pairing.npz", "trace.npz")),
     *("answer", "checkpoint", "recipe", "story", "pickle", "training"),

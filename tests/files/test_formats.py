@@ -58,6 +58,8 @@ def zipped(**members: bytes) -> bytes:
 FOREIGN = {
     "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(99),
     "ONNX": b"\x08\x09\x3a\xd6\x4f\x0a" + bytes(9),
+    "GGUF": b"GGUF\x03\x00\x00\x00" + bytes(99),
+    "TensorFlow Lite": b"\x1c\x00\x00\x00TFL3" + bytes(99),
     "MessagePack": b"\x81\xa6params\x8b\xa7Dense_0\x82\xa6kernel",
     "Keras": zipped(**{"config.json": b"{}", "model.weights.h5": b"\x89HDF\r\n"}),
 }
@@ -93,6 +95,25 @@ def test_the_command_for_hdf5_works(tmp_path: Path) -> None:
     command = str(caught.value).partition("python ")[2].rpartition(", and give")[0]
     subprocess.run([sys.executable, *shlex.split(command)], check=True)
     assert sorted(read_pile(f"{path}.npz").ids) == [5, 6]
+
+
+def test_the_command_for_gguf_works(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    writer = gguf.GGUFWriter(path := str(tmp_path / "model.gguf"), "mlp")
+    for n in (5, 6):
+        for name, values in piece(n).items():
+            writer.add_tensor(f"{n}.{name}", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(FileError) as caught:
+        read_pile(path)
+    command = str(caught.value).partition("python ")[2].rpartition(", and give")[0]
+    subprocess.run([sys.executable, *shlex.split(command)], check=True)
+    pile = read_pile(f"{path}.npz")
+    assert sorted(pile.ids) == [5, 6]
+    np.testing.assert_array_equal(pile["5"].weight, piece(5)["weight"])
 
 
 def tar() -> bytes:

@@ -148,10 +148,13 @@ def test_columns_without_a_role_are_not_looked_at(suffix: str, tmp_path: Path) -
     assert read_records(path, inputs=["a"]).inputs.tolist() == [[1.0]]
 
 
-@pytest.mark.parametrize("name", ["record.txt", "record", "record.gz", "\x1b.pkl"])
-def test_other_suffixes(name: str, tmp_path: Path, refused) -> None:
-    with refused(FileError, ".csv, .csv.gz, .tsv, .tsv.gz, .parquet, .npz"):
-        read_records(tmp_path / name)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", ["record", "record.txt", "record.zip", "record.json", "\x1b.pkl"])
+def test_content_decides_and_not_the_suffix(suffix: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    save(tmp_path / f"record{suffix}", {"a": [1.0], "pred": [2.0]}).rename(path)
+    records = read_records(path)
+    assert (records.inputs.tolist(), records.predictions.tolist()) == ([[1.0]], [[2.0]])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

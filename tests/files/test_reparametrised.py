@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unshuffle.errors import FileError
 from unshuffle.files import read_pile
 
 torch = pytest.importorskip("torch")
@@ -49,6 +50,26 @@ def test_parts_make_the_weight(keep, tmp_path: Path) -> None:
     np.testing.assert_allclose(pile[0].weight, expected, rtol=5e-7, atol=1e-9)
     assert pile[0].weight.dtype == np.float32
     assert keep is not pruned or not np.array_equal(expected, whole.numpy())
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("norm", [utils.weight_norm, utils.parametrizations.weight_norm])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_half_of_a_weight_norm_is_refused_with_what_joins_them(norm, lost, tmp_path, refused):
+    layer = norm(torch.nn.Linear(4, 3))
+    state = {f"7.{name}": tensor for name, tensor in layer.state_dict().items()}
+    held, gone = ([name for name in state if "weight" in name][half] for half in (1 - lost, lost))
+    del state[gone]
+    torch.save(state, tmp_path / "pile.pth")
+    what = "directions" if held.endswith(("_v", "1")) else "lengths"
+    line = r"torch.nn.utils.remove_weight_norm(layer)"
+    if "original" in held:
+        line = "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+    with refused(FileError, f"holds {held}, the {what} of a weight norm, without {gone};", line):
+        read_pile(tmp_path / "pile.pth")
+    eval(line, {"torch": torch, "layer": layer})
+    torch.save(layer.state_dict(), tmp_path / "pile.pth")
+    assert len(read_pile(tmp_path / "pile.pth")) == 1
 
 
 def test_matrices_that_only_have_such_names_stay(tmp_path: Path) -> None:

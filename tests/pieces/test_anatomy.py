@@ -153,7 +153,7 @@ def test_the_record_tells_which_way_round_a_broken_pile_is():
 
 def record_of(names, predictions=("pred",), targets=()):
     count, given = len(names), np.linspace(-1, 2, 4 * len(predictions)).reshape(4, -1)
-    columns = tuple(names), tuple(predictions), tuple(targets)
+    columns = tuple(names), tuple(predictions), tuple(targets), ("Unnamed: 0",)
     inputs = np.arange(4.0 * count).reshape(4, count)
     return Records(inputs, given, np.ones((4, len(targets))), "r.csv", columns)
 
@@ -168,9 +168,21 @@ def record_of(names, predictions=("pred",), targets=()):
         ),
         (
             record_of(["x0", "x1", "x2", "answer"], predictions=()),
-            "if the last hold the predictions: --predictions answer",
+            "if answer holds the predictions: --predictions answer",
         ),
-        (record_of(["x", "z"]), "if pred are among them, name all with --inputs"),
+        (
+            record_of(["x0", "x1", "x2", "answer", "y"], predictions=()),
+            "if the last hold predictions and targets: --predictions answer --targets y",
+        ),
+        (
+            record_of(["0", "1", "2", "3"], predictions=["4"]),
+            "if the last hold predictions and targets: --predictions 3 --targets 4",
+        ),
+        (
+            record_of(["score", "x0", "x1", "x2"], predictions=()),
+            "if score holds the predictions: --predictions score",
+        ),
+        (record_of(["x", "z"]), "if pred, Unnamed: 0 are among them, name all with --inputs"),
         (record_of(["x0", "x1", "x2", "x3"]), "name the input columns with --inputs"),
     ],
 )

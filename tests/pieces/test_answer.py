@@ -32,7 +32,7 @@ def test_answers_are_read_with_blanks_and_line_breaks(case, text):
     assert parse_answer(text, case.pile) == (0, 1, 2, 3, 4)
 
 
-@pytest.mark.parametrize("text", ["0,1,2,3,5", "0,one", "0 1 7", "0.1,0.2", "1\x1b[31m"])
+@pytest.mark.parametrize("text", ["0,1,2,3,5", "0,one", "0:1:5", "0 1 7", "0.1,0.2", "1\x1b[31m"])
 def test_an_answer_with_unknown_pieces_is_refused(case, text):
     with pytest.raises(AnswerError, match=r"expected 5 ids such as \d, separated by commas"):
         parse_answer(text, case.pile)
@@ -52,6 +52,13 @@ def test_an_answer_with_unknown_pieces_is_refused(case, text):
         '{"answer": "0,1,2,3,4"}',
         "piece_0.pth piece_1.pth pieces/piece_2.pth piece_03.pth 4",
         "[ 0  1  2\n  3  4 ]",
+        "0:1 2:3 4",
+        "0:1, 2:3, 4",
+        "piece_0.pth: 1\npiece_2.pth: 3\n4",
+        '{"blocks": [{"inp": 0, "out": 1}, {"out": 3, "inp": 2}], "last": 4}',
+        '{"last_layer": "4", "mse": 0.0, "pairs": [[0, 1], ["2", 3]], "blocks": 2}',
+        '{"blocks": [{"index": 0, "W_in": 0, "W_out": 1, "trace": -9.5}, [2, 3]], "final": [4]}',
+        '{"blocks": ["0:1", "2:3"], "last": 4, "exact": true}',
         (0, 1, 2, 3, 4),
         [(0, 1), ["2", "3"], 4],
         np.arange(5),
@@ -62,12 +69,14 @@ def test_answers_are_read_in_the_forms_of_other_solvers(case, given):
 
 
 def test_names_with_blanks_and_brackets_are_what_they_are(case):
-    names = ("[red]x[", "a b", "c (1)", "(d)", "e.pth")
+    names = ("[red]x[", "a b", "c (1)", "(d)", "e:0")
     pile = Pile([replace(piece, id=names[piece.id]) for piece in case.pile])
     assert parse_answer(", ".join(names), pile) == names
 
 
-@pytest.mark.parametrize("given", [3.5, None, [0, None], [True], b"0,1", {"answer": 1}, [[0.0]]])
+@pytest.mark.parametrize(
+    "given", [3.5, None, [0, None], [True], b"0,1", {"answer": 1}, [{"in": 0}], [[0.0]]]
+)
 def test_what_is_no_answer_is_refused(case, given):
     with pytest.raises(AnswerError, match="which is no id"):
         parse_answer(given, case.pile)

@@ -105,6 +105,15 @@ def test_what_is_unfinished_or_unknown_comes_back(dropped, tmp_path):
         assert_same(read_solution(tmp_path / name), written)
 
 
+def test_pieces_that_were_set_aside_come_back(dropped, tmp_path):
+    case = dropped(blocks=4, width=16, hidden=24)
+    decoy = Piece.linear("decoy", case.pile[0].weight[::-1].copy(), case.pile[0].bias)
+    written = solve(Pile([*case.pile, decoy]), case.records)
+    assert [leftover.id for leftover in written.findings.leftovers] == ["decoy"]
+    write_solution(written, tmp_path)
+    assert_same(read_solution(tmp_path), written)
+
+
 def test_names_of_any_kind_come_back(dropped, tmp_path):
     case = dropped(blocks=4, width=16, hidden=24)
     names = ["<b>", "ü", "7", 7, "[red]", "$", "x" * 900, "'", 8]

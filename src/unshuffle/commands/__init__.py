@@ -98,8 +98,21 @@ class _Parser(argparse.ArgumentParser):
                 else hint(wrong[1], listed or options)
             )
             message = message.replace(wrong[0], wrong[0] + meant, 1)
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing != message:
+            message = self._missing(missing)
         text = message if message.isprintable() else repr(message)
         self.exit(MISTAKE, f"unshuffle: {text}; see {self.prog} --help\n")
+
+    def _missing(self, names: str) -> str:
+        """What is missing, what the first of it is, and a line that has all."""
+        first, *more = names.split(", ")
+        described = {argparse._get_action_name(one): one for one in self._actions}
+        action = described[first]
+        what = re.split("[:;.] ", action.help or f"one of {', '.join(action.choices or ())}")[0]
+        example = (self.epilog or "").split("\n")[1].strip()
+        verb = "are" if more else "is"
+        return f"{' and '.join([first, *more])} {verb} missing: {what}; for example: {example}"
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, str]:

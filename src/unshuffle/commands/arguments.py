@@ -203,14 +203,16 @@ pieces PIECES
 
 RECORD = """
 records RECORDS{}
-    inputs and predictions: .csv or .tsv, also with .gz, .parquet or .npz; with --model also .npz
-    or .safetensors with arrays called as forward's parameters, and the output prediction{}
+    inputs and predictions: a table as text, JSON, Parquet or arrays, also in .gz or .zip; with
+    --model .npz or .safetensors with arrays called as forward's parameters, and the output
+    prediction{}
 # columns of the record
 --inputs NAME[,NAME…]
-    columns that hold inputs (default: all the others, in file order)
+    columns that hold inputs (default: all the others, in file order); columns without names
+    are called 0, 1, …
 --predictions NAME[,NAME…]
     columns that hold predictions (default: pred, pred_0, …, y_pred, y_hat, prediction…;
-    else y, output, logit, … where no input comes behind)
+    else y, output, logit, … where no input comes behind; without names the last)
 --targets NAME[,NAME…]
     columns that hold targets (default: true, true_0, …, y_true, target…; not used to
     solve)
@@ -244,8 +246,8 @@ ACTIVATION = """
 
 ANSWER = """
 answer ANSWER
-    ids in the order in which they are applied, or a file of them. They stand between commas or
-    blanks, one a line, in brackets, or in JSON such as solution.json
+    ids in the order in which they are applied, a file of them, or the folder that solve --out kept.
+    They stand between commas or blanks, one a line, in brackets, or in JSON such as solution.json
 """
 KEPT = "folder RUN\n  a folder that solve --out kept"
 FORCE = "# what is kept\n--force\n  overwrite files that exist"
@@ -255,20 +257,11 @@ QUIET = "# what is printed\n--quiet\n  show no progress"
 
 def pile_of(args: argparse.Namespace) -> "Pile":
     """Read the pieces; a record in their place is noticed."""
+    from unshuffle.files.given import check_sequence
+
     records = getattr(args, "records", None)
-    first = records[0] if isinstance(records, list) else records
-    a_folder_for_a_record = first and os.path.isdir(first) and not os.path.isdir(args.pieces)
-    if is_table(args.pieces) or a_folder_for_a_record:
-        raise UsageError(
-            f"{files.shown(args.pieces)}: stands where the pieces belong; their folder or file "
-            "comes first, then the record"
-        )
+    check_sequence(args.pieces, records[0] if isinstance(records, list) else records)
     return files.read_pile(args.pieces, linear=args.model is None)
-
-
-def is_table(path: str) -> bool:
-    """Whether a path looks like a record's."""
-    return path.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".parquet"))
 
 
 def records_of(args: argparse.Namespace, path: str, clock: "Clock | None" = None) -> "Records":
@@ -316,7 +309,10 @@ def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
 
     # os.path.exists says no where Path.exists fails: a hundred ids are longer than a file's name.
     if os.path.exists(args.answer):
-        return parse_answer(files.read_text(args.answer), pile)
+        kept = os.path.join(args.answer, "solution.json")
+        return parse_answer(
+            files.read_text(kept if os.path.isdir(args.answer) else args.answer), pile
+        )
     if not re.search(r"[,\s]", args.answer.strip()):
         raise AnswerError(
             f"the answer {files.shown(args.answer)} is neither a file that exists nor ids "

@@ -23,7 +23,6 @@ from unshuffle.commands.arguments import (
     answer_of,
     blueprint_of,
     command,
-    is_table,
     named_blueprint,
     pile_of,
     records_of,
@@ -158,6 +157,8 @@ def _group(args: argparse.Namespace) -> int:
 )
 def verify(args: argparse.Namespace) -> int:
     """Print the error of the arrangement."""
+    from unshuffle.files.given import is_table
+
     if is_table(args.answer) and not is_table(args.records):
         raise UsageError(
             f"{files.shown(args.answer)}: stands where the answer belongs; the record comes before "
@@ -181,8 +182,8 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def _kept(path: str, answer: "tuple[PieceId, ...]") -> "unshuffle.Solution | None":
-    """The solution that was kept beside an answer, which has what was fitted to the record."""
-    kept = Path(path).parent / "solution.json"
+    """The solution that was kept with an answer, which has what was fitted to the record."""
+    kept = (Path(path) if os.path.isdir(path) else Path(path).parent) / "solution.json"
     if not (os.path.exists(path) and kept.is_file()):
         return None
     try:

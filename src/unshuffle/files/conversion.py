@@ -11,47 +11,38 @@ from pathlib import Path
 from unshuffle.errors import FileError
 from unshuffle.files.opening import shown
 
-_ROWS = (
-    'import csv, json; rows = {rows}; w = csv.DictWriter(open(TO, "w", newline=""), rows[0]); '
-    "w.writeheader(); w.writerows(rows)"
-)
-_FRAME = "import pandas; pandas.{read}(FROM).to_csv(TO, index=False)"
+_FRAME = "import pandas as p; p.DataFrame({read}).to_csv(TO, index=False)"
 _ARROW = (
     'import pyarrow as a, pyarrow.csv as c; f = open(FROM, "rb").read(); '
     'o = a.ipc.open_file if f[:6] == b"ARROW1" else a.ipc.open_stream; '
     "c.write_csv(o(f).read_all(), TO)"
 )
 _ARRAYS = "import numpy as n; n.savez(TO, x=n.load(FROM), pred=n.load(OTHER))"
-_TENSOR = (
-    "import numpy as n, torch; t = torch.load(FROM, weights_only=True).numpy(); "
-    "n.savez(TO, x=t[:, :-2], pred=t[:, -2], true=t[:, -1])"
-)
+_TRUST = "; a pickle runs programs, so trust it first"
+_PICKLE = _FRAME.format(read="p.read_pickle(FROM)"), _TRUST
+_EXCEL = _FRAME.format(read="p.read_excel(FROM)"), ""
+_TORCH = f"import torch; {_FRAME.format(read='torch.load(FROM, weights_only=True)')}", ""
 
 # By suffix, what makes a .csv or .npz of a file, and what has to be known of it.
 _PROGRAMS = {
     ".arrow": (_ARROW, ""),
     ".feather": (_ARROW, ""),
-    ".json": (_ROWS.format(rows="json.load(open(FROM))"), ""),
-    ".jsonl": (_ROWS.format(rows="[json.loads(one) for one in open(FROM)]"), ""),
-    ".ndjson": (_ROWS.format(rows="[json.loads(one) for one in open(FROM)]"), ""),
     ".npy": (_ARRAYS, ""),
-    ".pickle": (_FRAME.format(read="read_pickle"), "; a pickle runs programs, so trust it first"),
-    ".pkl": (_FRAME.format(read="read_pickle"), "; a pickle runs programs, so trust it first"),
-    ".pt": (_TENSOR, "; if its last two columns are predictions and targets"),
-    ".pth": (_TENSOR, "; if its last two columns are predictions and targets"),
-    ".xls": (_FRAME.format(read="read_excel"), ""),
-    ".xlsx": (_FRAME.format(read="read_excel"), ""),
+    ".pickle": _PICKLE,
+    ".pkl": _PICKLE,
+    ".pt": _TORCH,
+    ".pth": _TORCH,
+    ".xls": _EXCEL,
+    ".xlsx": _EXCEL,
 }
 
 
-def not_read(path: Path, readable: str) -> FileError:
-    """The error for a file that is no record by its name, with the line that converts it."""
+def not_read(path: Path) -> FileError:
+    """The error for a file of a format that is not read, with the line that converts it."""
     program, note = _PROGRAMS.get(path.suffix.lower(), ("", ""))
     # A name that is not shown as it is would not be meant as it reads in a line to copy.
-    if not program or shown(path) != str(path):
-        return FileError(
-            f"{shown(path)}: is no file of records by its name, which must end in {readable}"
-        )
+    if not program or shown(path) != str(path) or not path.is_file():
+        return FileError(f"{shown(path)}: is no record that is read; save it as a .csv file")
     kept = path.with_suffix(".npz" if "savez" in program else ".csv")
     names = {"FROM": path, "TO": kept, "OTHER": _beside(path)}
     for word, name in names.items():

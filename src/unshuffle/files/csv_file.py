@@ -1,4 +1,4 @@
-"""Tables as text with a separator, packed by gzip or not.
+"""Tables as text with a separator.
 
 They are read in parts of whole lines. NumPy reads a part at some 40 MB/s but says little about what
 is wrong. So a part that it refuses, or in which it meets something else than finite numbers, is
@@ -8,7 +8,6 @@ read a second time by Python's csv module, which is slow and can name the first 
 import csv
 import io
 import re
-import zlib
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -20,52 +19,63 @@ import numpy as np
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import limits
-from unshuffle.files.opening import incomplete, read_bytes, shown
-from unshuffle.files.table import Columns, check_names, check_size
+from unshuffle.files.opening import shown
+from unshuffle.files.table import INDEX, Columns, check_names, check_size
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 
-_SEPARATORS = (b",", b"\t", b";")  # the one that is most often in the header; of equals the first
+_SEPARATORS = (b",", b"\t", b";", b"|")  # the one most often in the header; of equals the first
 _PART = 2**20  # bytes that are read together, more where lines are longer
 _CLOCK_ROWS = 1000  # that are read one by one before the clock is looked at again
 
 _LINE_END = re.compile(rb"\r\n?|\n")
-_BEFORE_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*")  # a byte order mark and blank lines
+# A byte order mark, blank lines, and what NumPy writes before a header.
+_BEFORE_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:#[ \t]*)?")
 
 # Each text matches in one way at most, so that a long cell takes no longer than reading it.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
-def open_csv(path: Path, clock: Clock) -> "CsvTable":
-    """Read the header of a text in UTF-8; a name that ends in .gz says that it is packed."""
-    content = read_bytes(path)
-    if path.suffix.lower() == ".gz":
-        content = _unpack(content, path)
-    blank = _BEFORE_HEADER.match(content)
-    start = blank.end() if blank else 0
-    beginning = content[start : start + limits.LINE_CHARACTERS]
-    separator = max(_SEPARATORS, key=_LINE_END.split(beginning, 1)[0].count).decode()
+def open_csv(content: bytes, path: Path, clock: Clock) -> "CsvTable":
+    """Read the header of a text in UTF-8; `path` names it in messages.
+
+    Where the first line holds numbers, columns are called `0`, `1`, … A first column without a name
+    is called `INDEX`.
+    """
+    content, start, separator = _separated(content)
     first = 1 + _line_ends(content, start)
     line, end, header = next(_rows(content, start, first, path, separator), (0, 0, []))
-    names = tuple(name.strip() for name in header)
+    names = [name.strip() for name in header]
     if any("\ufffd" in name or "\0" in name for name in names):
         raise FileError(f"{shown(path)}: is not UTF-8 text; save it as CSV in UTF-8")
-    if names and all(_is_number(name) for name in names):
-        raise RecordError(
-            f"{shown(path)}: line {line} should name the columns, but holds numbers; add a header"
-        )
-    if len(names) == 1 and re.search(r"[| ]", names[0]):
-        raise RecordError(
-            f"{shown(path)}: its header has no commas; save it with commas between the columns"
-        )
+    counted = [str(place) for place in range(len(names))]
+    headless = bool(names) and names != counted and all(map(_is_number, names))
+    if headless:
+        names = counted
+    elif len(names) > 1:
+        names[0] = names[0] or INDEX
     check_names(names, path)
     ends = [
         start,
         *(one.end() for one in islice(_LINE_END.finditer(content, start), end - line + 1)),
     ]
     body = ends[-1] if len(ends) == end - line + 2 else len(content)
-    return CsvTable(path, content, names, separator, body, clock)
+    return CsvTable(path, content, tuple(names), separator, start if headless else body, clock)
+
+
+def _separated(content: bytes) -> tuple[bytes, int, str]:
+    """The text with blanks as tabs where they separate; where its header begins; its separator."""
+    blank = _BEFORE_HEADER.match(content)
+    start = blank.end() if blank else 0
+    beginning = content[start : start + limits.LINE_CHARACTERS]
+    header = _LINE_END.split(beginning, 1)[0].strip()
+    if b" " not in header or any(separator in header for separator in _SEPARATORS):
+        return content, start, max(_SEPARATORS, key=header.count).decode()
+    text = re.sub(rb" +", b"\t", content[start:].strip(b" "))
+    for end in (b"\n", b"\r"):
+        text = text.replace(b"\t" + end, end).replace(end + b"\t", end)
+    return content[:start] + text, start, "\t"
 
 
 def _line_ends(content: bytes, stop: int) -> int:
@@ -73,18 +83,6 @@ def _line_ends(content: bytes, stop: int) -> int:
     return sum(content.count(end, 0, stop) for end in (b"\n", b"\r")) - content.count(
         b"\r\n", 0, stop
     )
-
-
-def _unpack(packed: bytes, path: Path) -> bytes:
-    import gzip
-
-    most = min(limits.FILE_BYTES, max(limits.FREE_BYTES, limits.GROWTH * len(packed)))
-    try:
-        content = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(most + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise incomplete(path, "gzip", error) from error
-    limits.check_growth(len(content), len(packed), shown(path))
-    return content
 
 
 def _rows(

@@ -59,6 +59,24 @@ _OTHERS = (
             "d=u.flatten_dict(s.msgpack_restore(open(sys.argv[1],'rb').read()),sep='/')"
         ),
     ),
+    (
+        rb"GGUF",
+        "a file of GGUF, as llama.cpp writes",
+        _made(
+            "gguf as g;d={t.name:g.dequantize(t.data,t.tensor_type)"
+            " for t in g.GGUFReader(sys.argv[1]).tensors}"
+        ),
+    ),
+    (
+        rb"[\x00-\xff]{4}TFL3",
+        "a model of TensorFlow Lite",
+        _made(
+            "ai_edge_litert.interpreter as l;i=l.Interpreter(sys.argv[1]);"
+            "n={t['index']:t['name'] for t in i.get_tensor_details()};"
+            "d={n[k].replace('/','.'):i.get_tensor(k) for o in i._get_ops_details()"
+            " if o['op_name']=='FULLY_CONNECTED' for k in o['inputs'][1:] if k>=0}"
+        ),
+    ),
     (rb"version https://git-lfs", "a pointer of Git LFS", "fetch the file with git lfs pull"),
     (
         rb"(?i)\s*<(!doctype|html|\?xml)",
@@ -132,11 +150,16 @@ def _read(content: bytes, where: str) -> dict[str, Stored]:
     elif _is_npy(content):
         from unshuffle.files.npz_file import npy_arrays as read
     else:
-        for form, what, advice in _OTHERS:
-            if re.match(form, content):
-                raise _other(where, what, advice)
+        check_known(content, where)
         raise incomplete(where, "torch, safetensors or NumPy", f"it begins with {content[:8]!r}")
     return read(content, where)
+
+
+def check_known(content: bytes, where: str) -> None:
+    """Refuse a file of a format that is known and not read, with what is to be done with it."""
+    for form, what, advice in _OTHERS:
+        if re.match(form, content):
+            raise _other(where, what, advice)
 
 
 def _read_zip(content: bytes, where: str) -> dict[str, Stored]:

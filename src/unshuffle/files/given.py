@@ -4,9 +4,32 @@ import os
 
 from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
 from unshuffle.errors import UsageError
+from unshuffle.files.opening import shown
 from unshuffle.files.pile_reader import read_pile
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
+
+
+def check_sequence(pieces: object, record: object) -> None:
+    """Refuse pieces and record that stand in each other's place, given by path or as they are."""
+    folder_first = isinstance(pieces, str | os.PathLike) and os.path.isdir(pieces)
+    folder_last = isinstance(record, str | os.PathLike) and os.path.isdir(record)
+    if isinstance(pieces, Records) or is_table(pieces):
+        found, place = pieces, "pieces belong"
+    elif isinstance(record, Pile) or (folder_last and not folder_first):
+        found, place = record, "record belongs"
+    else:
+        return
+    named = shown(found) if isinstance(found, str | os.PathLike) else f"a {type(found).__name__}"
+    raise UsageError(f"{named}: stands where the {place}; the pieces come first, then the record")
+
+
+def is_table(given: object) -> bool:
+    """Whether a path looks like a record's."""
+    if not isinstance(given, str | os.PathLike):
+        return False
+    name = str(given).lower().removesuffix(".gz")
+    return name.endswith((".csv", ".tsv", ".parquet", ".jsonl"))
 
 
 def as_pile(given: Pile | str | os.PathLike[str], *, linear: bool = True) -> Pile:
@@ -44,6 +67,7 @@ def read_for(
 
     The tensors of the pile are called as the blueprint calls them, which raises if they fit none.
     """
+    check_sequence(pile, records)
     pile = as_pile(pile, linear=blueprint is None)
     tables = blueprint is None or isinstance(blueprint, LoopBlueprint)
     records = as_records(records, named=not tables)

@@ -15,6 +15,7 @@ TEXT_BYTES = 2**20  # 1 MiB for an answer or a note: a hundred thousand piece na
 LEDGER_BYTES = 256 * 2**20  # a ledger as text: half a kilobyte a run, so half a million runs
 LEDGER_RUN = 2**16  # 64 KiB a run of it: half a kilobyte is usual, the rest is for what went wrong
 HEADER_BYTES = 2**24  # 16 MiB of pickle or JSON: some 200 bytes a tensor of a full pile
+JSON_BYTES = 2**26  # 64 MiB of record as JSON: three million numbers of 20 characters
 TOML_BYTES = 2**16  # 64 KiB of recipe or plan: the longest that ships has 2 KB
 FOOTER_BYTES = 2**22  # 4 MiB of Parquet footer: some 150 for each column of each row group
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from unshuffle.errors import FileError, MissingExtraError, RecordError
 from unshuffle.files import limits
-from unshuffle.files.opening import incomplete, read_bytes, shown
+from unshuffle.files.opening import incomplete, shown
 from unshuffle.files.table import Columns, check_cells, check_names, check_size, widened
 from unshuffle.files.thrift import Decoder, Struct, ThriftError
 
@@ -23,14 +23,13 @@ _PAGE_UNPACKED, _PAGE_PACKED = 2, 3  # PageHeader
 _CONTRADICTIONS = (AttributeError, LookupError, TypeError, ValueError)
 
 
-def open_parquet(path: Path) -> "ParquetTable":
-    """Read the schema of a Parquet file."""
+def open_parquet(content: bytes, path: Path) -> "ParquetTable":
+    """Read the schema of a Parquet file, which `path` names in messages."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet", f"reading {shown(path)}") from error
-    content = read_bytes(path)
     footer = _footer(content, path)
     try:
         file = parquet.ParquetFile(

@@ -107,7 +107,8 @@ def _layers_of(
     arrays: dict[str, Stored], where: str, stem: str, wanted: str | None = None
 ) -> list[Layer]:
     found = network_in(arrays, where, wanted)
-    tensors = computed(restore({name: array.read() for name, array in found.items()}, where))
+    tensors = restore({name: array.read() for name, array in found.items()}, where)
+    tensors = computed(tensors, where)
     layers = layers_of(tensors, where, stem)
     if not layers:
         raise FileError(f"{where}: holds no tensors; is it the right file?")

@@ -16,17 +16,22 @@ def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) ->
 
 def parse_json(text: str, what: str, advice: str) -> dict[str, Any]:
     """Parse a JSON object, whose values are unchecked; `what` names the text in messages."""
+    values = json_value(text, what, advice)
+    if not isinstance(values, dict):
+        raise FileError(f"{what}: is no JSON object; {advice}")
+    return values
+
+
+def json_value(text: str, what: str, advice: str) -> Any:
+    """Parse JSON of any kind, as `parse_json` does an object."""
     if text.count("[") + text.count("{") > limits.JSON_PARTS:
         raise FileError(f"{what}: has more than {limits.JSON_PARTS} lists and objects; {advice}")
     try:
-        values = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise FileError(f"{what}: is not JSON (line {error.lineno}); {advice}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
         raise FileError(f"{what}: is no JSON that can be read; {advice}") from error
-    if not isinstance(values, dict):
-        raise FileError(f"{what}: is no JSON object; {advice}")
-    return values
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -4,23 +4,22 @@ import os
 import re
 from collections.abc import Sequence
 from itertools import takewhile
-from pathlib import Path
 
 import numpy as np
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files.atomic import write_text
 from unshuffle.files.opening import as_path, listed, shown
-from unshuffle.files.table import Columns, Table
+from unshuffle.files.table import INDEX, Columns
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats, twice
 from unshuffle.pieces.records import Records
 
-_READABLE = ".csv, .csv.gz, .tsv, .tsv.gz, .parquet, .npz"
 _NAMED = ".safetensors", ".npz"  # of arrays by name; .npz is a table too
-_PREDICTION = re.compile(r"(y_?)?(pred|hat)(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
+_PREDICTION = re.compile(r"(y_?)?(preds?|hat)(_[0-9]+)?|prediction.*", re.IGNORECASE | re.DOTALL)
 _PERHAPS_PREDICTION = re.compile(r"(y|outputs?|logits?)(_[0-9]+)?", re.IGNORECASE)
 _TARGET = re.compile(r"(y_?)?true(_[0-9]+)?|target.*", re.IGNORECASE | re.DOTALL)
+_INDEX = re.compile(rf"{INDEX}|index|__index_level_[0-9]+__")  # as pandas numbers rows
 
 
 def read_records(
@@ -37,15 +36,16 @@ def read_records(
     Parameters
     ----------
     path
-        A .csv or .tsv file, either with .gz behind, a .parquet, .npz or .safetensors file. Commas,
-        tabs or semicolons separate the columns of a text. In .npz, a matrix stands for the columns
-        `<key>_0`, `<key>_1`, …
+        A text with commas, tabs, semicolons, bars or blanks between its columns; JSON; Parquet;
+        arrays of NumPy, torch or a pickle. It may be packed by gzip or zip: the content says what
+        it is. A matrix stands for the columns `<key>_0`, `<key>_1`, …
     inputs, predictions, targets
         Names of columns, in the sequence of the network. No column has two roles. By default, in
         any case of letters, predictions are `pred`, `pred_0`, …, `y_pred`, `y_hat` and all that
         begins with `prediction`. If there are none, they are `y`, `output` and `logit`, unless an
         input follows. Targets are `true`, `true_0`, …, `y_true` and all that begins with `target`.
-        Inputs are the others, in the sequence of the file.
+        Inputs are the others, in the sequence of the file, but for those with which pandas numbers
+        rows. Columns without names are called `0`, `1`, …, and the last one holds predictions.
     named
         Whether the arrays of an .npz file are called like the parameters of a module's `forward`.
         Those of a .safetensors file always are. They have any shape, rows on their first axis.
@@ -56,14 +56,13 @@ def read_records(
     Returns
     -------
     Records
-        float64. Predictions and targets are NaN where a cell is empty (null in .parquet, NaN in
-        .npz).
+        float64. Predictions and targets are NaN where a cell is empty, null or NaN.
         Without a column of predictions they have shape (rows, 0).
 
     Raises
     ------
     FileError
-        If the file cannot be read, is not what its suffix says, or exceeds a limit.
+        If the file cannot be read, has no known format, or exceeds a limit.
     RecordError
         If a named column does not exist or has two roles. If no inputs remain. If a cell is no
         finite number; the message names the row, counted from 1 after any header, and the column.
@@ -79,10 +78,14 @@ def read_records(
                 "parameters of forward, the output prediction"
             )
         return read_named(path)
-    table = _open(path, clock)
+    from unshuffle.files.record_formats import open_table
+
+    table = open_table(path, clock)
     roles = inputs, predictions, targets = _roles(
         table.names, shown(path), inputs, predictions, targets
     )
+    used = {*inputs, *predictions, *targets}
+    left_out = [name for name in table.names if name not in used]
     try:
         columns = table.columns([*inputs, *predictions, *targets], {*predictions, *targets})
     except OutOfTimeError as error:
@@ -95,28 +98,8 @@ def read_records(
         _matrix(predictions, columns),
         _matrix(targets, columns) if targets else None,
         name=shown(path),
-        columns=tuple(tuple(map(shown, names)) for names in roles),
+        columns=tuple(tuple(map(shown, names)) for names in (*roles, left_out)),
     )
-
-
-def _open(path: Path, clock: Clock) -> Table:
-    """Open a table as its suffix says; no record waits for the formats that it is not kept in."""
-    name = path.name.lower()
-    if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-        from unshuffle.files.csv_file import open_csv
-
-        return open_csv(path, clock)
-    if name.endswith(".parquet"):
-        from unshuffle.files.parquet_file import open_parquet
-
-        return open_parquet(path)
-    if name.endswith(".npz"):
-        from unshuffle.files.array_table import open_arrays
-
-        return open_arrays(path)
-    from unshuffle.files.conversion import not_read
-
-    raise not_read(path, _READABLE)
 
 
 def _roles(
@@ -145,6 +128,8 @@ def _roles(
 
 
 def _role(name: str) -> str:
+    if _INDEX.fullmatch(name):
+        return "index"
     if _PREDICTION.fullmatch(name):
         return "prediction"
     return "target" if _TARGET.fullmatch(name) else "input"
@@ -157,6 +142,8 @@ def _guess(role: str, names: Sequence[str], *taken: Sequence[str] | None) -> lis
     if found or role != "prediction":
         return found
     free = [name for name in names if _role(name) == "input" and name not in others]
+    if all(name.isdecimal() for name in names if _role(name) != "index"):
+        return free[-1:] if len(free) > 1 else []  # without names: a record ends with predictions
     last = [*takewhile(_PERHAPS_PREDICTION.fullmatch, reversed(free))][::-1]
     return last if len(last) < len(free) else []
 

@@ -5,11 +5,13 @@ being g v / |v|. Spectral normalisation (Miyato and others, 2018) divides a matr
 being the singular vectors that its last steps have found. Pruning keeps a mask beside a matrix.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.errors import FileError
+from unshuffle.files.opening import shown
 from unshuffle.files.tensors import Tensor
 
 Numbers = NDArray[np.float64]
@@ -50,8 +52,23 @@ _WAYS: tuple[tuple[tuple[str, ...], Callable[..., bool], Callable[..., Numbers]]
 )
 
 
-def computed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Replace the parts of weights in a file by the weights; other tensors stay."""
+_REMOVED = "torch.nn.utils.remove_weight_norm(layer)"
+_REMOVED_NEWER = "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+
+# The halves of a weight norm, by the ends of their names; what they are, and what joins them.
+_HALVES = (
+    ("_g", "_v", "lengths", _REMOVED),
+    ("_v", "_g", "directions", _REMOVED),
+    (".original0", ".original1", "lengths", _REMOVED_NEWER),
+    (".original1", ".original0", "directions", _REMOVED_NEWER),
+)
+
+
+def computed(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Replace the parts of weights in a file by the weights; other tensors stay.
+
+    A FileError says that one half of a weight norm is without the other.
+    """
     made: dict[str, tuple[str, Tensor]] = {}  # by the first part, in whose place it stands
     parts: set[str] = set()
     for ends, fit, make in _WAYS:
@@ -70,4 +87,18 @@ def computed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             made[first] = base.replace("parametrizations.", ""), tensor
             parts.update(names)
     kept = {name: (name, tensor) for name, tensor in tensors.items() if name not in parts}
+    _check_halves(kept, where)
     return dict((made | kept)[name] for name in tensors if name in made or name in kept)
+
+
+def _check_halves(names: Collection[str], where: str) -> None:
+    """Refuse one half of a weight norm, from which no weight can be computed."""
+    for name in names:
+        for end, other, what, removed in _HALVES:
+            base = name.removesuffix(end)
+            if base != name and base.endswith("weight") and base + other not in names:
+                raise FileError(
+                    f"{where}: holds {shown(name)}, the {what} of a weight norm, without "
+                    f"{shown(base + other)}; the weight is computed of both: put them in one file, "
+                    f"or call {removed} for each layer and save the state dict again"
+                )

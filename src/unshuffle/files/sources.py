@@ -158,10 +158,11 @@ def _names(folder: Path) -> list[str]:
         raise FileError(
             f"{shown(folder)}: holds more than {limits.MEMBERS} files; is it the right folder?"
         )
-    return sorted(name for name in names if _is_visible(name))
+    return sorted(name for name in names if is_visible(name))
 
 
-def _is_visible(name: str) -> bool:
+def is_visible(name: str) -> bool:
+    """Whether a file is one that its owner put there."""
     return not name.startswith((".", "__MACOSX"))
 
 
@@ -213,7 +214,7 @@ def _in_zip(archive: "Archive") -> list[Source]:
     sources = []
     for name in archive.members:
         path = PurePosixPath(name)
-        if name.endswith("/") or not all(map(_is_visible, path.parts)):
+        if name.endswith("/") or not all(map(is_visible, path.parts)):
             continue
         where = f"{archive.where}: {shown(name)}"
         known = path.suffix.lower() in _SUFFIXES

@@ -15,6 +15,9 @@ from unshuffle.pieces.pile import Floats
 # float64 vectors of one length by column name, NaN where a cell is empty.
 Columns = dict[str, Floats]
 
+# What a first column without a name is called, as pandas does: it numbers the rows.
+INDEX = "Unnamed: 0"
+
 
 class Table(Protocol):
     """A file whose column names are known and whose cells are not read yet."""

@@ -27,7 +27,7 @@ from unshuffle.files.pickle_machine import (
     read_pickle,
 )
 from unshuffle.files.plain import parse_json
-from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored, decode
+from unshuffle.files.tensors import Stored, decode
 from unshuffle.files.zip_file import Archive, open_zip
 
 _RESAVE = "save it again with torch.save(module.state_dict(), path) in torch 1.6 or later"
@@ -114,7 +114,7 @@ def _numbers(storage: Storage, archive: Archive, folder: str, byteorder: str) ->
     if member not in archive.members:
         raise FileError(f"{what} is missing; copy or download the file again")
     size = archive.members[member].file_size
-    expected = storage.count * (ITEM_BYTES | INTEGER_BYTES)[storage.stored_as]
+    expected = storage.count * bytes_of(storage.stored_as)
     if size != expected:
         raise FileError(
             f"{what} holds {size} bytes, but its {storage.count} numbers of {storage.stored_as} "

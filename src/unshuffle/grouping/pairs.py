@@ -14,7 +14,7 @@ from unshuffle.blocks.activations import RELU, Activation, find_activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.mlp import INP, OUT, MlpBank
 from unshuffle.errors import UsageError
-from unshuffle.files.given import as_pile, as_records
+from unshuffle.files.given import as_pile, as_records, check_sequence
 from unshuffle.files.schema import BESIDE, Key, OrInfinite, Word, encode
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.fusion import Fusion, fuse
@@ -186,6 +186,7 @@ def pair(
     pair: over the stream's units it is near 0. If the last layer has that shape too, it is the
     piece without a partner.
     """
+    check_sequence(pile, records)
     pile, records = as_pile(pile), None if records is None else as_records(records)
     if not isinstance(activation, Activation):
         activation = find_activation(activation)

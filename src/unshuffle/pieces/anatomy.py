@@ -198,18 +198,37 @@ def _check_record(anatomy: Anatomy, records: Records) -> None:
 
 def _mend(records: Records, anatomy: Anatomy) -> str:
     """Which columns are odd where there are too many or too few inputs, and the option for them."""
-    inputs, predictions, targets = records.columns
+    inputs, predictions, targets, left_out = records.columns
     extra = records.width - anatomy.width
-    if extra < 0 and (taken := [*predictions, *targets]):
+    if extra < 0 and (taken := [*predictions, *targets, *left_out]):
         return f"if {', '.join(taken)} are among them, name all with --inputs"
-    if extra == anatomy.outputs and not predictions and inputs:
-        return f"if the last hold the predictions: --predictions {','.join(inputs[-extra:])}"
     stems = Counter(re.sub("[0-9]+$", "", name) for name in inputs)
     odd = [name for name in inputs if stems[re.sub("[0-9]+$", "", name)] == 1]
+    if odd and not predictions and extra == len(odd) == anatomy.outputs:
+        return f"if {', '.join(odd)} holds the predictions: --predictions {','.join(odd)}"
+    if last := _last(records, anatomy):
+        return last
     if extra > 0 and extra == len(odd):
-        left_out = ",".join([*odd, *targets])
-        return f"if {', '.join(odd)} is no input, leave it out: --targets {left_out}"
+        no_inputs = ",".join([*odd, *targets])
+        return f"if {', '.join(odd)} is no input, leave it out: --targets {no_inputs}"
     return "name the input columns with --inputs if some of them are something else"
+
+
+def _last(records: Records, anatomy: Anatomy) -> str | None:
+    """The option for columns of which the last may be predictions, and targets behind them."""
+    inputs, predictions, *_ = records.columns
+    nameless = all(map(str.isdecimal, inputs + predictions))  # so that the role was only guessed
+    names = inputs + predictions if nameless else () if predictions else inputs
+    rest = names[anatomy.width :]
+    if len(rest) == anatomy.outputs:
+        return f"if the last hold the predictions: --predictions {','.join(rest)}"
+    if rest and len(rest) == 2 * anatomy.outputs:
+        made, wanted = rest[: anatomy.outputs], rest[anatomy.outputs :]
+        return (
+            "if the last hold predictions and targets: --predictions "
+            f"{','.join(made)} --targets {','.join(wanted)}"
+        )
+    return None
 
 
 def other_network(pile: Pile, records: Records | None = None) -> str | None:

@@ -12,7 +12,13 @@ from unshuffle.pieces.pile import Floats, PieceId, Pile, twice
 
 LOST = "?"  # stands in an answer for a piece that is lost
 
-KEYS = ("permutation", "answer", "order", "solution")  # under which JSON has an answer
+# Under which JSON has an answer, or the blocks of one; the last layer follows these.
+KEYS = ("permutation", "answer", "order", "solution", "blocks", "pairs")
+_LAST = re.compile("(last|final|head).*", re.IGNORECASE)
+_ROLES = tuple(  # what the two layers of a block are called
+    re.compile(rf"((w|layer)[_ -]?)?({names})([_ -].*)?", re.IGNORECASE | re.DOTALL)
+    for names in ("in|inp|input|up|a|1|first", "out|output|down|b|2|second")
+)
 
 _BETWEEN = r"[\s,;()\[\]{}]+|[-=]>|→"
 _LONGEST = 500  # characters of a name that are looked at
@@ -37,14 +43,17 @@ def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
     """Read an answer: text, or ids in sequences, such as pairs.
 
     Text is ids between commas or line breaks; or, if a piece is not called so, what other solvers
-    write: ids between blanks or brackets, names of files, JSON with a list or with one of `KEYS`.
+    write: ids between blanks, brackets or colons, names of files, JSON with a list or with one of
+    `KEYS`.
     """
     by_text = {str(name): name for name in (*pile.ids, *(bias.id for bias in pile.biases))}
     text = given if isinstance(given, str) else None
     names = _leaves(given) if text is None else re.split(r"[,\n]", text)
     names = [stripped for name in names if (stripped := name.strip())]
     if text is not None and not by_text.keys() >= {*names}:
-        names = [_called(name, by_text) for name in _loosely(text)]
+        words = [_called(name, by_text) for name in _loosely(text)]
+        parts = [[word] if word in by_text else word.split(":") for word in words]
+        names = [_called(part, by_text) for each in parts for part in each if part]
     unknown = [name for name in names if name not in by_text]
     if LOST in unknown:
         raise AnswerError(
@@ -64,10 +73,11 @@ def _loosely(text: str) -> list[str]:
     except (ValueError, RecursionError):
         value = text
     if isinstance(value, dict):
-        keys = [key for key in KEYS if key in value]
+        keys = [key for key in KEYS if isinstance(value.get(key), str | list)]
         if not keys:
             raise AnswerError(f"the answer's JSON has none of the keys {', '.join(KEYS)}; name one")
-        value = value[keys[0]]
+        last = [value[key] for key in value if _LAST.fullmatch(key)]
+        value = [value[keys[0]], *(last if keys[0] in KEYS[-2:] else ())]
     words = [word for leaf in _leaves(value) for word in re.split(_BETWEEN, leaf)]
     return [stripped for word in words if (stripped := word.strip("'\""))]
 
@@ -80,6 +90,8 @@ def _leaves(value: object) -> list[str]:
         one = rest.pop()
         if isinstance(one, str | Integral) and not isinstance(one, bool):
             found.append(str(one))
+        elif isinstance(one, dict) and (layers := _of_block(one)):
+            rest.extend(reversed(layers))
         elif isinstance(one, Iterable) and not isinstance(one, bytes | Mapping):
             rest.extend(reversed([*one]))
         else:
@@ -88,6 +100,15 @@ def _leaves(value: object) -> list[str]:
                 "the order in which they are applied"
             )
     return found
+
+
+def _of_block(block: dict[object, object]) -> list[object]:
+    """The two layers of a block in their sequence; nothing where keys do not tell."""
+    layers = [
+        [value for key, value in block.items() if isinstance(key, str) and role.fullmatch(key)]
+        for role in _ROLES
+    ]
+    return [each for (each,) in layers] if all(len(found) == 1 for found in layers) else []
 
 
 def _called(word: str, names: Container[str]) -> str:

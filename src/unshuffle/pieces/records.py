@@ -42,7 +42,8 @@ class Records:
     name
         What messages call it: the file it came from.
     columns
-        Names of the columns of inputs, predictions and targets, where messages may name them.
+        Names of the columns of inputs, predictions and targets, and of those that were left out,
+        where messages may name them.
     fields
         The arrays that a row of inputs holds, one behind the other; empty where it is one vector.
     output
@@ -54,7 +55,7 @@ class Records:
     predictions: Floats
     targets: Floats | None = None
     name: str = "the record"
-    columns: tuple[tuple[str, ...], ...] = ((), (), ())
+    columns: tuple[tuple[str, ...], ...] = ((), (), (), ())
     fields: tuple[Field, ...] = ()
     output: str = ""
 

@@ -32,6 +32,7 @@ POSSIBLE = (
     "a softmax or a sigmoid came behind the last layer",
     "blocks have norms, gates or scales, which --model serves",
     "what each block adds is multiplied by one factor",
+    "inputs and predictions are both in other units than those of the network",
     *OTHER_STREAMS,
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from unshuffle.files.opening import listed
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
@@ -47,6 +48,7 @@ def record_values(records: Records) -> dict[str, Any]:
         "rows_with_predictions": len(records.predicted()),
         "outputs": records.outputs,
         "targets": records.targets is not None,
+        "left_out": [*records.columns[-1]],
     }
 
 
@@ -84,3 +86,5 @@ def print_inspection(found: dict[str, Any]) -> None:
             f"{record['rows_with_predictions']} with {record['outputs']} prediction"
             f"{'s' if plural else ''}{', with targets' if targets else ''}"
         )
+        if left_out := record["left_out"]:
+            console.print(f"left out of the record: {listed(left_out)}")
