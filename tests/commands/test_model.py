@@ -430,6 +430,7 @@ def test_who_forgets_the_code_is_told_how_to_give_it(here, capsys):
     for level in ("blocks", "layers"):
         words = ("solve", here / level / "pieces", here / level / "record.npz", "--quiet")
         refused(run(capsys, *words), "give its code, by --model FILE.py:FUNCTION")
+    refused(run(capsys, *words, "--device", "cpu"), "--device says where the module of --model")
 
 
 def test_outputs_that_are_no_tensors_are_one_line(here, tmp_path, capsys):
@@ -451,6 +452,9 @@ def test_outputs_that_are_no_tensors_are_one_line(here, tmp_path, capsys):
         (["solve", "{p}", "{r}", "{r}"], "--model is of one record"),
         (["verify", "{p}", "{r}", "0 1", "--activation", "relu"], "--activation says something"),
         (["verify", "{p}", "{r}", "0,1,2"], "names 3 of 4 pieces"),
+        (["verify", "{p}", "{r}", "0,1,2", "--device", "cpu"], "names 3 of 4 pieces"),
+        (["solve", "{p}", "{r}", "--device", "cuda:99"], "on the device 'cuda:99' here; choose"),
+        (["pair", "{p}", "{r}", "--device", "gpu"], "on the device 'gpu' here; choose one of: cpu"),
         (["pair", "{p}"], "needs the record too"),
         (["assemble", "{p}", "0,1,2,3", "--to", "x.npz"], "needs --record"),
         (["solve", "{p}", "{r}", "--quiet", "--inputs", "rows"], "names of columns are for tables"),

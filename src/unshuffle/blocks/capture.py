@@ -260,3 +260,16 @@ def real_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
             "module.to_empty(device='cpu'), then load weights by load_state_dict"
         )
     return {name: one for name, one in tensors.items() if one.is_floating_point()}
+
+
+def check_device(name: str) -> None:
+    """Raise `UsageError` for a device on which this PyTorch cannot compute in double precision."""
+    try:
+        torch.ones((), dtype=torch.float64, device=name).item()
+    except (AssertionError, ImportError, RuntimeError, TypeError) as error:
+        # PyTorch's own words are of how it was built, on many lines.
+        there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise UsageError(
+            f"PyTorch cannot compute in double precision on the device {name!r} here; choose one "
+            f"of: {', '.join(there)}"
+        ) from error

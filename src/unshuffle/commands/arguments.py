@@ -225,6 +225,12 @@ MODEL = """
     because you name it: name none that you do not trust (default: none)
 """
 
+DEVICE = """
+# the network's code
+--device DEVICE
+    where the module of --model is run, by PyTorch's name, such as cuda (default: cpu)
+"""
+
 PAIRING = """
 # the search
 --signal NAME
@@ -254,7 +260,11 @@ QUIET = "# what is printed\n--quiet\n  show no progress"
 
 
 def pile_of(args: argparse.Namespace) -> "Pile":
-    """Read the pieces; a record in their place is noticed."""
+    """Read the pieces; a record in their place is noticed, and a device without a module."""
+    if args.model is None and getattr(args, "device", None) is not None:
+        raise UsageError(
+            "--device says where the module of --model runs; leave it out without that"
+        )
     records = getattr(args, "records", None)
     first = records[0] if isinstance(records, list) else records
     a_folder_for_a_record = first and os.path.isdir(first) and not os.path.isdir(args.pieces)
@@ -307,7 +317,7 @@ def named_blueprint(args: argparse.Namespace) -> "ModuleBlueprint":
             )
     from unshuffle.files.module_file import read_module
 
-    return unshuffle.blueprint(read_module(args.model))
+    return unshuffle.blueprint(read_module(args.model), getattr(args, "device", None) or "cpu")
 
 
 def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
