@@ -533,3 +533,19 @@ def test_the_commands_of_the_page_run(here, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for words in commands:
         assert main(words[1:]) == 0, (words, capsys.readouterr().err)
+
+
+def test_the_readme_puts_a_module_back_in_six_lines(here, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    commands, session = re.findall(r"^```(?:text|py)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert len([*filter(None, f"{commands}{session}".splitlines())]) == 6
+    for name in ("net.py", "inputs.npz"):
+        shutil.copy(here / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for line in commands.splitlines():
+        assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+    names = {}
+    exec(session, names)
+    right, found = code(here)["make"]().state_dict(), names["module"].state_dict()
+    assert all(torch.equal(values, found[name]) for name, values in right.items())
