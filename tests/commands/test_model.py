@@ -103,6 +103,23 @@ def needing(depth):
     return make()
 
 
+class Numbers(nn.Sequential):
+    def __init__(self, last):
+        super().__init__(*(nn.Linear(5, 5) for _ in range(3)))
+        self.last = last
+
+    def forward(self, rows):
+        return self.last(super().forward(rows))
+
+
+def counting():
+    return Numbers(lambda x: x.argmax(1)).eval()
+
+
+def summing():
+    return Numbers(lambda x: x.mean()).eval()
+
+
 size = 4
 '''
 
@@ -433,15 +450,28 @@ def test_who_forgets_the_code_is_told_how_to_give_it(here, capsys):
     refused(run(capsys, *words, "--device", "cpu"), "--device says where the module of --model")
 
 
-def test_outputs_that_are_no_tensors_are_one_line(here, tmp_path, capsys):
-    module, pieces = code(here)["silent"](), tmp_path / "pieces"
+@pytest.mark.parametrize(
+    ("model", "what", "dropped"),
+    [
+        ("silent", "gives a int without tensors, but its output must be a tensor of real", None),
+        ("counting", "gives torch.int64 alone, but its output must be a tensor of real", None),
+        ("summing", "1 numbers", "a tensor of shape () for 9 rows, but the first axis"),
+    ],
+)
+def test_outputs_that_cannot_be_compared_are_one_line(
+    here, tmp_path, capsys, *, model, what, dropped
+):
+    module, pieces = code(here)[model](), tmp_path / "pieces"
     pieces.mkdir()
-    for number, layer in enumerate(module):
+    for number, layer in enumerate([*module][:3]):
         tensors = {name: one.numpy() for name, one in layer.state_dict().items()}
         save_file(tensors, pieces / f"{number}.safetensors")
     np.savez(tmp_path / "record.npz", rows=np.ones((9, 5), np.float32), prediction=np.ones((9, 1)))
     words = ("solve", pieces, tmp_path / "record.npz", "--quiet")
-    refused(run(capsys, *words, "--model", f"{here}/net.py:silent"), "without tensors")
+    refused(run(capsys, *words, "--model", f"{here}/net.py:{model}"), what)
+    words = ("drop", "--inputs", tmp_path / "record.npz", "--records", 9, "--seed", 1)
+    words += ("--out", tmp_path / "out", "--model", f"{here}/net.py:{model}")
+    refused(run(capsys, *words), dropped or what)
 
 
 @pytest.mark.parametrize(

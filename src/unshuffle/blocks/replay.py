@@ -43,6 +43,7 @@ from unshuffle.blocks.capture import (
     calls_of,
     capture,
     is_state,
+    no_output,
     real_tensors,
 )
 from unshuffle.blocks.fitting import Layout, in_place, in_turn
@@ -264,11 +265,8 @@ class Replay:
                 flat = one.reshape(rows, -1)
                 if not outputs or flat.shape[1] == outputs:
                     return flat
-        if not tensors:
-            raise UsageError(
-                f"the module gives a {type(found).__name__} without tensors, but its output must "
-                "be a tensor, or hold one"
-            )
+        if not any(one.is_floating_point() for one in tensors):
+            raise no_output(found, tensors)
         shapes = ", ".join(str(tuple(one.shape)) for one in tensors)
         raise RecordError(
             f"{self.records.name} has {outputs} numbers of prediction a row, but for {rows} rows "

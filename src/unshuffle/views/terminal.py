@@ -135,7 +135,7 @@ def _certificate_facts(
             for group in certificate.interchangeable(blocks)
         )
     ]
-    same = f"{'; '.join(alike)}: exact up to their exchange" if alike else ""
+    same = f"{'; '.join(alike)}: the answer holds up to their exchange" if alike else ""
     if certificate.decided:
         contests = {"order": certificate.neighbours, "pairs": certificate.pairs}
         nearest = {
