@@ -5,6 +5,7 @@ run. Records are random tokens with the last hidden state. Seconds are those of 
 """
 
 import argparse
+import csv
 import json
 import resource
 import subprocess
@@ -26,7 +27,11 @@ from unshuffle.oracle.module_dropping import LEVELS, drop_module, emptied
 from unshuffle.pieces.clock import Clock
 
 FOLDER = PROJECT / "build" / "real"
+TABLE = PROJECT / "docs" / "data" / "real.csv"  # what docs/families.md shows
 TOKENS = 8  # in a sequence
+
+HEADER = ("network", "level", "sequences", "outcome", "in place", "error", "CPU s", "MiB at most")
+SHORT = dict(zip(LEVELS, ("T1", "T2", "T3", "T4"), strict=True))  # names of levels in the table
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 CODE = ("transformers", "msgpack")  # what has the modules' code, and what reads a file of weights
@@ -266,6 +271,17 @@ def tried(
     ]
 
 
+def keep(rows: list[list[str]]) -> None:
+    """Put rows into the table of the documents, each in place of what it says anew."""
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        kept = {tuple(row[:3]): row for row in [*csv.reader(file)][1:]}
+    kept |= {tuple(row[:3]): row for row in rows}
+    names = [*NETWORKS]
+    ordered = sorted(kept.values(), key=lambda row: (names.index(row[0]), row[1], int(row[2])))
+    with TABLE.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([HEADER, *ordered])
+
+
 def main() -> None:
     """Drop each network at each level, and say what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -273,6 +289,7 @@ def main() -> None:
     parser.add_argument("--levels", default=",".join(LEVELS), help="comma-separated")
     parser.add_argument("--sequences", type=int, help="in the record (default: see the source)")
     parser.add_argument("--limit", type=float, default=300, help="processor seconds of a solve")
+    parser.add_argument("--keep", action="store_true", help="put the rows into docs/data/real.csv")
     args = parser.parse_args()
     refuse_unknown("network ", args.networks, NETWORKS)
     refuse_unknown("level ", args.levels.split(","), LEVELS)
@@ -288,11 +305,12 @@ def main() -> None:
             ids = rng.integers(5, network.ids, size=(count, TOKENS, *network.token))
             for level in args.levels.split(","):
                 found = tried(module, {"input_ids": ids}, level, args.limit)
-                rows.append([name, level, str(count), *found])
+                rows.append([name, SHORT[level], str(count), *found])
                 print(*rows[-1], sep="  ", file=sys.stderr)
-    header = ("network", "level", "sequences", "outcome", "in place", "error", "CPU s", "MiB")
+                if args.keep:
+                    keep(rows[-1:])
     print(machine())
-    print_table(header, rows)
+    print_table(HEADER, rows)
     print(NOT_TRIED)
 
 

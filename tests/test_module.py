@@ -385,6 +385,16 @@ def test_what_only_a_later_row_shows_is_a_mistake_of_the_record_too(rng):
         solve(pile, Records.named({"ids": ids}, right.predictions), blueprint=blueprint(module))
 
 
+def test_many_states_are_run_a_part_at_a_time(gated, rng):
+    pile, _ = modules.dropped(gated, rng, whole=True)
+    records = modules.recorded(gated, 3, rng)
+    bank, ends = blueprint(gated).parts(pile, records)
+    states, first = ends.enter(records.inputs), np.zeros(1, np.intp)
+    many = bank.apply(first, np.tile(states, (8000, 1)))
+    expected = np.tile(bank.apply(first, states), (8000, 1))
+    np.testing.assert_allclose(many, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_modules_without_numbers_or_code_are_refused(gated):
     with pytest.raises(

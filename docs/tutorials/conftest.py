@@ -63,6 +63,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (folder / "examples").symlink_to(PROJECT / "examples")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.syspath_prepend(folder)  # as in a session that is begun there
         yield
     SIGNALS.clear()
     SIGNALS.update(registered)

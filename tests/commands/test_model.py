@@ -103,6 +103,23 @@ def needing(depth):
     return make()
 
 
+class Numbers(nn.Sequential):
+    def __init__(self, last):
+        super().__init__(*(nn.Linear(5, 5) for _ in range(3)))
+        self.last = last
+
+    def forward(self, rows):
+        return self.last(super().forward(rows))
+
+
+def counting():
+    return Numbers(lambda x: x.argmax(1)).eval()
+
+
+def summing():
+    return Numbers(lambda x: x.mean()).eval()
+
+
 size = 4
 '''
 
@@ -430,17 +447,31 @@ def test_who_forgets_the_code_is_told_how_to_give_it(here, capsys):
     for level in ("blocks", "layers"):
         words = ("solve", here / level / "pieces", here / level / "record.npz", "--quiet")
         refused(run(capsys, *words), "give its code, by --model FILE.py:FUNCTION")
+    refused(run(capsys, *words, "--device", "cpu"), "--device says where the module of --model")
 
 
-def test_outputs_that_are_no_tensors_are_one_line(here, tmp_path, capsys):
-    module, pieces = code(here)["silent"](), tmp_path / "pieces"
+@pytest.mark.parametrize(
+    ("model", "what", "dropped"),
+    [
+        ("silent", "gives a int without tensors, but its output must be a tensor of real", None),
+        ("counting", "gives torch.int64 alone, but its output must be a tensor of real", None),
+        ("summing", "1 numbers", "a tensor of shape () for 9 rows, but the first axis"),
+    ],
+)
+def test_outputs_that_cannot_be_compared_are_one_line(
+    here, tmp_path, capsys, *, model, what, dropped
+):
+    module, pieces = code(here)[model](), tmp_path / "pieces"
     pieces.mkdir()
-    for number, layer in enumerate(module):
+    for number, layer in enumerate([*module][:3]):
         tensors = {name: one.numpy() for name, one in layer.state_dict().items()}
         save_file(tensors, pieces / f"{number}.safetensors")
     np.savez(tmp_path / "record.npz", rows=np.ones((9, 5), np.float32), prediction=np.ones((9, 1)))
     words = ("solve", pieces, tmp_path / "record.npz", "--quiet")
-    refused(run(capsys, *words, "--model", f"{here}/net.py:silent"), "without tensors")
+    refused(run(capsys, *words, "--model", f"{here}/net.py:{model}"), what)
+    words = ("drop", "--inputs", tmp_path / "record.npz", "--records", 9, "--seed", 1)
+    words += ("--out", tmp_path / "out", "--model", f"{here}/net.py:{model}")
+    refused(run(capsys, *words), dropped or what)
 
 
 @pytest.mark.parametrize(
@@ -451,6 +482,9 @@ def test_outputs_that_are_no_tensors_are_one_line(here, tmp_path, capsys):
         (["solve", "{p}", "{r}", "{r}"], "--model is of one record"),
         (["verify", "{p}", "{r}", "0 1", "--activation", "relu"], "--activation says something"),
         (["verify", "{p}", "{r}", "0,1,2"], "names 3 of 4 pieces"),
+        (["verify", "{p}", "{r}", "0,1,2", "--device", "cpu"], "names 3 of 4 pieces"),
+        (["solve", "{p}", "{r}", "--device", "cuda:99"], "on the device 'cuda:99' here; choose"),
+        (["pair", "{p}", "{r}", "--device", "gpu"], "on the device 'gpu' here; choose one of: cpu"),
         (["pair", "{p}"], "needs the record too"),
         (["assemble", "{p}", "0,1,2,3", "--to", "x.npz"], "needs --record"),
         (["solve", "{p}", "{r}", "--quiet", "--inputs", "rows"], "names of columns are for tables"),
@@ -529,3 +563,19 @@ def test_the_commands_of_the_page_run(here, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for words in commands:
         assert main(words[1:]) == 0, (words, capsys.readouterr().err)
+
+
+def test_the_readme_puts_a_module_back_in_six_lines(here, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    commands, session = re.findall(r"^```(?:text|py)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert len([*filter(None, f"{commands}{session}".splitlines())]) == 6
+    for name in ("net.py", "inputs.npz"):
+        shutil.copy(here / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for line in commands.splitlines():
+        assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+    names = {}
+    exec(session, names)
+    right, found = code(here)["make"]().state_dict(), names["module"].state_dict()
+    assert all(torch.equal(values, found[name]) for name, values in right.items())

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from unshuffle.grouping.units import LinkParameters, faces, links, partners
+from unshuffle.grouping.units import (
+    Face,
+    LinkParameters,
+    faces,
+    gram_correlations,
+    links,
+    partners,
+)
 from unshuffle.pieces.blueprint import Kind, Role
 from unshuffle.pieces.clock import Clock
 
@@ -81,3 +88,16 @@ def test_no_link_is_looked_for_without_time(rng):
         for role, each in enumerate(tensors)
     }
     assert links(of_role, Clock(0.0), LinkParameters()) == []
+
+
+@pytest.mark.parametrize("held", [1, 3 * BLOCKS * WIDTH, 1 << 20])
+def test_gram_matrices_correlate_alike_however_few_are_held(held):
+    rng = np.random.default_rng(0)
+    shapes = ((BLOCKS, WIDTH, 5), (BLOCKS - 1, WIDTH, 7))
+    one, other = (Face(rng.normal(size=shape), 0) for shape in shapes)
+    across = ~np.eye(WIDTH, dtype=bool)
+    first, second = (np.einsum("ikd,ild->ikl", x.units, x.units)[:, across] for x in (one, other))
+    first, second = first - first.mean(0), second - second.mean(0)
+    sizes = np.outer(np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1))
+    found = gram_correlations(one, other, LinkParameters(held=held))
+    np.testing.assert_allclose(found, first @ second.T / sizes, rtol=1e-12)

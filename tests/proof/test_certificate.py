@@ -130,22 +130,6 @@ def test_statements_hold_as_often_as_they_say(make_dropped, share):
         assert abs(true[~sure].sum() - doubtful.sum()) < 3 * spread + 1
 
 
-def test_identical_blocks_cannot_be_told_apart(dropped):
-    case = dropped(rows=150, blocks=4, width=8, hidden=12)
-    blocks = case.network.blocks.take([0, 1, 1, 2])
-    network = MlpNetwork(blocks, case.network.last)
-    pieces = [Piece.linear(k, one.weight, one.bias) for k, one in enumerate(network.layers())]
-    records = Records(case.records.inputs, network.predict(case.records.inputs))
-    solution = solve(Pile(pieces), records, activation="relu")
-    assert solution.outcome is Outcome.AMBIGUOUS
-    assert not solution.exact
-    assert solution.mse < 1e-12
-    assert solution.certificate.groups == ((0,), (1, 2), (3,))
-    undecided = solution.certificate.neighbours[1]
-    assert 0.4 < undecided.confidence < 0.7
-    assert undecided.rows_needed is None  # no row can tell what is the same
-
-
 def test_an_exact_solve_is_certified(dropped):
     case = dropped(rows=300, blocks=4, width=12, hidden=20)
     certificate = solve(case.pile, case.records).certificate

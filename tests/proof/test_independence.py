@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unshuffle import MlpNetwork, Records
-from unshuffle.proof.independence import affine, alike_blocks, independent_rows
+from unshuffle.proof.independence import affine, independent_rows
 
 
 def test_rows_that_differ_are_all_kept(dropped):
@@ -39,20 +39,6 @@ def test_predictions_that_a_plane_through_them_reproduces_to_rounding(dropped):
     assert affine(case.network, case.records.first(9))
 
 
-@pytest.mark.parametrize("change", ["copy", "units", "scale"])
-def test_blocks_that_compute_the_same_are_found(dropped, rng, change):
-    case = dropped(rows=64, blocks=9)
-    blocks = case.network.blocks.copy()
-    blocks.overwrite(7, 2)
-    order = rng.permutation(blocks.hidden) if change == "units" else np.arange(blocks.hidden)
-    scale = np.exp(rng.normal(size=blocks.hidden)) if change == "scale" else np.ones(blocks.hidden)
-    blocks.inp_weight[7] = (blocks.inp_weight[2] * scale[:, None])[order]
-    blocks.inp_bias[7] = (blocks.inp_bias[2] * scale)[order]
-    blocks.out_weight[7] = (blocks.out_weight[2] / scale)[:, order]
-    assert alike_blocks(MlpNetwork(blocks, case.network.last), case.records) == ((2, 7),)
-    assert alike_blocks(case.network, case.records) == ()
-
-
 @pytest.mark.parametrize(("units", "kept"), [(8, 1), (32, 2)])
 def test_rows_are_the_same_within_sixteen_units_of_float32(dropped, units, kept):
     """Blocks that do nothing leave the inputs as they are."""
@@ -63,21 +49,3 @@ def test_rows_are_the_same_within_sixteen_units_of_float32(dropped, units, kept)
     inputs[1, 3] -= units * 2**-24
     records = Records(inputs, case.records.predictions)
     assert len(independent_rows(MlpNetwork(idle, case.network.last), records)) == kept
-
-
-def test_blocks_that_part_at_one_depth_alone_are_not_alike(dropped, rng):
-    """Two blocks of one unit each, which only states of one depth reach."""
-    case = dropped(rows=8, blocks=9, width=2, hidden=1, dtype=np.float64)
-    inp = np.zeros((9, 1, 2))
-    out = np.zeros((9, 2, 1))
-    inp[7:, 0, 0], out[7, 0, 0], out[8, 0, 0] = 1, 1, -1
-    bias, step = np.zeros((9, 1)), np.zeros((9, 2))
-    bias[7:] = -2.5
-    step[:, 0] = 3.0, -3.0, 0, 0, 0, 0, 0, 0, 0
-    step[:, 1] = np.arange(9)  # so that no other two are alike
-    step[8, 1] = step[7, 1]
-    blocks = replace(case.network.blocks, inp_weight=inp, inp_bias=bias, out_weight=out)
-    network = MlpNetwork(replace(blocks, out_bias=step), case.network.last)
-    inputs = np.zeros((8, 2))
-    inputs[:, 1] = rng.uniform(size=8)
-    assert alike_blocks(network, Records(inputs, inputs[:, :1])) == ()

@@ -260,3 +260,26 @@ def real_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
             "module.to_empty(device='cpu'), then load weights by load_state_dict"
         )
     return {name: one for name, one in tensors.items() if one.is_floating_point()}
+
+
+def no_output(found: object, tensors: Sequence[torch.Tensor]) -> UsageError:
+    """Says that what a module gives has no tensor of real numbers."""
+    kinds = ", ".join(dict.fromkeys(str(one.dtype) for one in tensors))
+    what = f"{kinds} alone" if kinds else f"a {type(found).__name__} without tensors"
+    return UsageError(
+        f"the module gives {what}, but its output must be a tensor of real numbers, or hold one; "
+        "let forward return such a tensor, as logits are"
+    )
+
+
+def check_device(name: str) -> None:
+    """Raise `UsageError` for a device on which this PyTorch cannot compute in double precision."""
+    try:
+        torch.ones((), dtype=torch.float64, device=name).item()
+    except (AssertionError, ImportError, RuntimeError, TypeError) as error:
+        # PyTorch's own words are of how it was built, on many lines.
+        there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise UsageError(
+            f"PyTorch cannot compute in double precision on the device {name!r} here; choose one "
+            f"of: {', '.join(there)}"
+        ) from error

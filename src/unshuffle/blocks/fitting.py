@@ -208,10 +208,13 @@ def _misfit(fit: Fit, pile: Pile) -> str:
             "leave it out, or name a module that has such a slot"
         )
     wrong = next(one for one, roles in slots.items() if found[one] != len(roles))
-    names = " or ".join(dict.fromkeys(slots[wrong]))
+    each = ("the block itself" if one == ITSELF else one for one in dict.fromkeys(slots[wrong]))
+    names = " or ".join(each)
+    more = found[wrong] - len(slots[wrong])
+    step = f"leave {more} out" if more > 0 else f"{-more} missing: add what lacks"
     return (
-        f"{found[wrong]} pieces fit {names}, but {blocks} "
-        f"have {len(slots[wrong])} such slots; each slot needs one piece"
+        f"{found[wrong]} pieces fit {names}, but {blocks} have {len(slots[wrong])} such slots; "
+        f"{step}, or name the module that they are of"
     )
 
 

@@ -166,7 +166,7 @@ def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
         hands one tensor to the next. The module must have the weights that the pile does not hold,
         such as those of embeddings and head. It is run in evaluation mode, and never changed.
     device
-        Where it is run: ``cpu``, or the device of an accelerator, such as ``cuda``.
+        Where it is run, by PyTorch's name: ``cpu``, or an accelerator such as ``cuda``.
 
     Returns
     -------
@@ -179,8 +179,8 @@ def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
     MissingExtraError
         If PyTorch is not installed.
     UsageError
-        If this is no module or a compiled one. If a tensor is on the device ``meta``, or no two
-        blocks are akin.
+        If this is no module or a compiled one. If a tensor is on the device ``meta``, no two
+        blocks are akin, or PyTorch cannot compute on the device.
 
     Examples
     --------
@@ -188,8 +188,9 @@ def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
     >>> records = Records.named({"input_ids": ids}, logits)
     >>> module = solve(pile, records, blueprint=blueprint(module)).to_torch()
     """
-    from unshuffle.blocks.capture import real_tensors
+    from unshuffle.blocks.capture import check_device, real_tensors
 
+    check_device(device)
     stacks = find_stacks({name: tuple(one.shape) for name, one in real_tensors(module).items()})
     if not stacks:
         raise UsageError(

@@ -43,6 +43,7 @@ from unshuffle.blocks.capture import (
     calls_of,
     capture,
     is_state,
+    no_output,
     real_tensors,
 )
 from unshuffle.blocks.fitting import Layout, in_place, in_turn
@@ -58,7 +59,9 @@ class ReplayParameters:
     sample: int = 3  # Rows that the replay is compared with the module on.
     agreement: float = 1e-3  # Largest difference from the module, over the size of the states.
     turned: float = 1.25  # Factor on the weights of blocks, to see what follows from them.
-    chunk: int = 1 << 20  # Numbers of states that derivatives are computed of at a time.
+    chunk: int = (
+        1 << 18
+    )  # Numbers of states that blocks are run on at a time, but one row at least.
 
 
 STANDARD = ReplayParameters()
@@ -264,11 +267,8 @@ class Replay:
                 flat = one.reshape(rows, -1)
                 if not outputs or flat.shape[1] == outputs:
                     return flat
-        if not tensors:
-            raise UsageError(
-                f"the module gives a {type(found).__name__} without tensors, but its output must "
-                "be a tensor, or hold one"
-            )
+        if not any(one.is_floating_point() for one in tensors):
+            raise no_output(found, tensors)
         shapes = ", ".join(str(tuple(one.shape)) for one in tensors)
         raise RecordError(
             f"{self.records.name} has {outputs} numbers of prediction a row, but for {rows} rows "
@@ -397,6 +397,10 @@ class Replay:
 
     def run(self, tensors: TorchTensors, x: Floats) -> Floats:
         """Run a block of given tensors on states (rows, width), each in the place it says."""
+        most = max(1, STANDARD.chunk // x.shape[1])
+        if len(x) > most:  # a block makes many more numbers of each state meanwhile
+            parts = (x[start : start + most] for start in range(0, len(x), most))
+            return np.concatenate([self.run(tensors, part) for part in parts])
         with torch.no_grad():
             after = x.copy()
             for place, rows in self._by_place(x):

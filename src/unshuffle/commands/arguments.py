@@ -227,6 +227,12 @@ MODEL = """
     because you name it: name none that you do not trust (default: none)
 """
 
+DEVICE = """
+# the network's code
+--device DEVICE
+    where the module of --model is run, by PyTorch's name, such as cuda (default: cpu)
+"""
+
 PAIRING = """
 # the search
 --signal NAME
@@ -256,9 +262,13 @@ QUIET = "# what is printed\n--quiet\n  show no progress"
 
 
 def pile_of(args: argparse.Namespace) -> "Pile":
-    """Read the pieces; a record in their place is noticed."""
+    """Read the pieces; a record in their place is noticed, and a device without a module."""
     from unshuffle.files.given import check_sequence
 
+    if args.model is None and getattr(args, "device", None) is not None:
+        raise UsageError(
+            "--device says where the module of --model runs; leave it out without that"
+        )
     records = getattr(args, "records", None)
     check_sequence(args.pieces, records[0] if isinstance(records, list) else records)
     return files.read_pile(args.pieces, linear=args.model is None)
@@ -300,7 +310,7 @@ def named_blueprint(args: argparse.Namespace) -> "ModuleBlueprint":
             )
     from unshuffle.files.module_file import read_module
 
-    return unshuffle.blueprint(read_module(args.model))
+    return unshuffle.blueprint(read_module(args.model), getattr(args, "device", None) or "cpu")
 
 
 def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":

@@ -12,6 +12,7 @@ from unshuffle import files
 from unshuffle.commands.arguments import (
     ACTIVATION,
     ANSWER,
+    DEVICE,
     FORCE,
     JSON,
     JUDGED,
@@ -96,6 +97,7 @@ def _inspected_module(args: argparse.Namespace) -> Inspected:
     PAIRING.format("fused"),
     ACTIVATION.format("here relu; for signals that use the record"),
     MODEL,
+    DEVICE,
     JSON,
     examples=(
         "pair pieces record.csv --signal trace --matching greedy",
@@ -148,6 +150,7 @@ def _group(args: argparse.Namespace) -> int:
     ANSWER,
     ACTIVATION.format("the one that fits best"),
     MODEL,
+    DEVICE,
     JSON,
     examples=(
         "verify pieces record.csv '2 0 1 3 4'",
@@ -197,6 +200,7 @@ def _kept(path: str, answer: "tuple[PieceId, ...]") -> "unshuffle.Solution | Non
     PIECES,
     ANSWER,
     MODEL,
+    DEVICE,
     """
     # the network's code
     --record FILE

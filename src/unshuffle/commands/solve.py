@@ -16,6 +16,7 @@ import unshuffle
 from unshuffle import files
 from unshuffle.commands.arguments import (
     ACTIVATION,
+    DEVICE,
     FORCE,
     JSON,
     MODEL,
@@ -42,6 +43,7 @@ ARGUMENTS = (
     PIECES,
     RECORD.format(", one or more", "; one for each network whose pieces lie in the pile"),
     MODEL,
+    DEVICE,
     """
     # the search
     --strategy NAME, default auto

@@ -120,27 +120,31 @@ def record_module(module: "nn.Module", inputs: Mapping[str, ArrayLike]) -> Recor
     try:
         with torch.no_grad():
             given = {name: torch.as_tensor(np.asarray(values)) for name, values in inputs.items()}
-            output = first_tensor(module(**given))
+            rows = len(next(iter(given.values())))
+            output = first_tensor(module(**given), rows)
     finally:
         module.train(was_training)
     return Records.named(inputs, output.numpy())
 
 
-def first_tensor(output: object) -> "torch.Tensor":
-    """The first tensor of real numbers among what a module gives; raises `UsageError`."""
+def first_tensor(output: object, rows: int) -> "torch.Tensor":
+    """The first tensor of real numbers among what a module gives for rows; raises `UsageError`."""
+    import torch
     from torch.utils._pytree import tree_flatten
 
-    found: Sequence[object] = tree_flatten(
-        [*output.values()] if isinstance(output, Mapping) else output
-    )[0]
-    for leaf in found:
-        if hasattr(leaf, "is_floating_point") and leaf.is_floating_point():
-            tensor: torch.Tensor = leaf
-            return tensor
-    raise UsageError(
-        f"the module gives a {type(output).__name__} without a tensor of real numbers; its "
-        "output must be such a tensor, or hold one"
-    )
+    from unshuffle.blocks.capture import no_output
+
+    leaves = tree_flatten([*output.values()] if isinstance(output, Mapping) else output)[0]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    real = next((one for one in tensors if one.is_floating_point()), None)
+    if real is None:
+        raise no_output(output, tensors)
+    if real.shape[:1] != (rows,):
+        raise UsageError(
+            f"the module gives a tensor of shape {tuple(real.shape)} for {rows} rows, but the "
+            "first axis of its output must be that of the rows; let forward return one output a row"
+        )
+    return real
 
 
 def emptied(module: "nn.Module", rng: np.random.Generator) -> "nn.Module":

@@ -100,10 +100,10 @@ class Moves:
             if self.first_role[move] == NO_ROLE:
                 made = shifted(made, a, b)
             else:
-                made = exchange(made, a, b, *self._slots(made, move))
+                made = exchange(made, a, b, *self.slots(made, move))
         return made
 
-    def _slots(self, arrangement: Arrangement, move: int) -> tuple[list[int], list[int]]:
+    def slots(self, arrangement: Arrangement, move: int) -> tuple[list[int], list[int]]:
         """The roles of the two blocks between which a swap exchanges pieces."""
         roles = arrangement.shape[1]
         one, other = int(self.first_role[move]), int(self.second_role[move])
@@ -116,7 +116,7 @@ class Moves:
         """The two blocks of each swap as they are after it, two arrays of shape (moves, roles)."""
         first, second = arrangement[self.first], arrangement[self.second]
         for move in range(len(self)):
-            one, other = self._slots(arrangement, move)
+            one, other = self.slots(arrangement, move)
             a, b = self.first[move], self.second[move]
             first[move, one], second[move, other] = arrangement[b, other], arrangement[a, one]
         return first, second

@@ -81,13 +81,15 @@ class Problem:
         outputs, rows, by, units = self.known.outputs, len(self.known), self.sketching, self._units
         if outputs <= by.most_outputs and (units == 1).all():
             return self
-        ends: Ends = in_units(self.ends, units)
-        predictions = (units * self.records.predictions).astype(self.records.predictions.dtype)
+        predictions = self.records.predictions
         if outputs > by.most_outputs:
             count = min(outputs, max(by.projections, -(-by.equations // max(rows, 1))))
             probes = np.random.default_rng(0).normal(size=(count, outputs)) / np.sqrt(outputs)
-            ends = Projected(ends, probes)
-            predictions = predictions.astype(np.float64) @ probes.T
+            ends: Ends = Projected(self.ends, units * probes)
+            predictions = predictions.astype(np.float64) @ (units * probes).T
+        else:
+            ends = in_units(self.ends, units)
+            predictions = (units * predictions).astype(predictions.dtype)
         records = replace(self.records, predictions=predictions, targets=None)
         return replace(self, ends=ends, records=records)
 
@@ -105,9 +107,8 @@ class Problem:
 
     def projected(self, rms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Root mean squares of independent errors of the outputs, as the sketch sees them."""
-        rms = rms * self._units
         if self.known.outputs <= self.sketching.most_outputs:
-            return rms
+            return rms * self._units
         ends = self.sketch.ends
         assert isinstance(ends, Projected)
         projected: NDArray[np.float64] = np.sqrt(np.square(ends.probes) @ np.square(rms))

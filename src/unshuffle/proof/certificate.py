@@ -13,6 +13,7 @@ residual that is a smooth function of the states, as weights that were stored co
 not independent from row to row: it counts as so many numbers as the states have features.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil, exp, inf, lgamma, log, sqrt
@@ -30,10 +31,11 @@ from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, 
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock, OutOfTimeError
-from unshuffle.pieces.pile import TINY, Floats
+from unshuffle.pieces.pile import TINY, Floats, PieceId
 from unshuffle.pieces.records import Records
 from unshuffle.proof.effort import EFFORT, Effort
-from unshuffle.proof.independence import alike_blocks, independent_rows
+from unshuffle.proof.independence import independent_rows
+from unshuffle.proof.interchange import Interchange, Part, find_interchange
 from unshuffle.proof.noise import find_pattern
 from unshuffle.proof.tolerance import Column
 
@@ -96,6 +98,8 @@ class Contest:
     rows_needed
         How many rows with predictions would decide it; None where it is decided, or where the
         rival changes nothing that rows could show.
+    same
+        Whether the two blocks compute the same, so that there is nothing to decide.
     """
 
     derived: ClassVar[Derived] = {"confidence": attrgetter("confidence")}
@@ -104,6 +108,7 @@ class Contest:
     mse: OrInfinite
     log_odds: OrInfinite
     rows_needed: int | None = None
+    same: bool = False
 
     @property
     def confidence(self) -> float:
@@ -138,7 +143,8 @@ class Certificate:
         Expected number of wrong arrangements that reproduce the record to rounding by chance: next
         to nothing unless independent predictions are few beside the blocks.
     alike
-        Places of blocks that compute the same: what is said of one of them holds for another.
+        What can change places, and the network computes the same. Groups of parts; a part is slots,
+        each by its place and its number among the slots of its block.
     """
 
     derived: ClassVar[Derived] = {
@@ -151,13 +157,13 @@ class Certificate:
     floor: float
     rows: int
     chance: float = 0.0
-    alike: tuple[tuple[int, ...], ...] = ()
+    alike: tuple[tuple[Part, ...], ...] = ()
 
     @property
     def decided(self) -> bool:
-        """Whether the record decides every sequence of neighbours and every pair."""
+        """Whether the record decides all neighbours and pairs, but for what computes the same."""
         contests = (*self.neighbours, *self.pairs)
-        return not self.accidental and all(contest.decided for contest in contests)
+        return not self.accidental and all(one.decided or one.same for one in contests)
 
     @property
     def refuted(self) -> bool:
@@ -182,6 +188,15 @@ class Certificate:
                 groups.append([])
             groups[-1].append(contest.places[1])
         return tuple(tuple(group) for group in groups)
+
+    def interchangeable(
+        self, blocks: Sequence[Sequence[PieceId]]
+    ) -> tuple[tuple[tuple[PieceId, ...], ...], ...]:
+        """Groups of what can change places, of blocks of pieces: each a piece, or several."""
+        return tuple(
+            tuple(tuple(blocks[place][number] for place, number in part) for part in group)
+            for group in self.alike
+        )
 
     @property
     def rows_needed(self) -> int | None:
@@ -239,7 +254,7 @@ def certify(
         if tested is not None:
             ways = _log_arrangements(problem.evidence, arrangement)
             chance = _chance_fits(tested, rivals, float(least.mean()), ways)
-        return replace(certificate.with_chance(chance), alike=alike_blocks(network, sample))
+        return certificate.with_chance(chance)
 
     sure = to_rounding(_spread(known, effort.first), Clock())
     if sure is not None and not sure.decided and len(known) > effort.first:
@@ -324,18 +339,26 @@ def _certificate(
     """Weigh all statements, with a variance of the noise and one that rounding explains."""
     moves, weighed = rivals.moves, _Weighed.of(rivals, variance, rounding, rows, by)
     neighbours, pairs = [], []
-    for place in range(rivals.length - 1):
+    for place in range(len(rivals.arrangement) - 1):
         exchange = ~moves.swap & (moves.first == place) & (moves.second == place + 1)
         places, rival = (place, place + 1), int(exchange.argmax())
-        neighbours.append(weighed.contest(places, moves.reverses(place), rival))
-    for place in range(rivals.length):
+        if rivals.same.of_blocks(rivals.arrangement, *places):
+            neighbours.append(Contest(places, float(rivals.mse.mean()), 0.0, same=True))
+        else:
+            neighbours.append(weighed.contest(places, moves.reverses(place), rival))
+    for place in range(len(rivals.arrangement)):
         breaking = moves.swap & ((moves.first == place) | (moves.second == place))
         if breaking.any():
             rival = weighed.nearest(breaking)
             other = int(moves.first[rival] + moves.second[rival]) - place
             pairs.append(weighed.contest((place, other), breaking, rival))
     return Certificate(
-        tuple(neighbours), tuple(pairs), float(rivals.mse.mean()), float(variance.mean()), rows
+        tuple(neighbours),
+        tuple(pairs),
+        float(rivals.mse.mean()),
+        float(variance.mean()),
+        rows,
+        alike=rivals.same.numbered(rivals.arrangement),
     )
 
 
@@ -394,13 +417,14 @@ class _Weighed:
 class _Rivals:
     """Moves away from an arrangement, and the sums over the equations that weigh them.
 
-    `length` counts the blocks. For each output, `gram` holds the inner products of the moves'
+    What changes nothing is no rival. For each output, `gram` holds the inner products of the moves'
     effects, `slopes` those with the residual, and `residual` that of the residual with itself.
     `spectrum` holds the variances of the effects' principal components over the equations of the
     first chunk, where an effect varies by 1 on average.
     """
 
-    length: int
+    arrangement: Arrangement
+    same: Interchange
     moves: Moves
     gram: NDArray[np.float64]
     slopes: NDArray[np.float64]
@@ -442,19 +466,14 @@ def _weigh(
     effort: Effort,
 ) -> _Rivals:
     """Sum up the effects of shifts, turns and the nearest swaps, chunk by chunk."""
-    evidence = problem.evidence
-    if any(not np.isfinite(edge.log_odds).all() for edge in evidence.edges):
-        evidence = Evidence(())  # only the blocks that were matched were ever considered
-    few = problem.judge(_spread(rows, effort.screened))
-    at = linearize(few, few.run(arrangement))
-    swaps = _nearest(all_swaps(few, at, evidence), at.residual, len(arrangement), nearest)
-
+    evidence, swaps, same = _screened(problem, arrangement, rows, nearest, effort)
     for start in range(0, len(rows), effort.chunk):
         chunk = rows.take(np.arange(start, min(start + effort.chunk, len(rows))))
         judge = problem.judge(chunk)
         at = linearize(judge, judge.run(arrangement))
         moves = shift_moves(judge, at, window) + with_swap_effects(judge, at, swaps)
         moves += turn_moves(judge, at, evidence)
+        moves = moves.take(np.flatnonzero(~same.idle(moves, arrangement)))
         outputs = chunk.outputs
         if not start:
             gram = np.zeros((outputs, len(moves), len(moves)))
@@ -468,7 +487,23 @@ def _weigh(
             slopes[output] += effects[:, output] @ left[output]
         residual += np.square(left).sum(axis=1)
     without = moves.with_effects(moves.effects[:, :0])
-    return _Rivals(len(arrangement), without, gram, slopes, residual, len(rows), spectrum)
+    return _Rivals(arrangement, same, without, gram, slopes, residual, len(rows), spectrum)
+
+
+def _screened(
+    problem: Problem, arrangement: Arrangement, rows: Records, nearest: int, effort: Effort
+) -> tuple[Evidence, Moves, Interchange]:
+    """The evidence that counts, the nearest swaps, and what can change places, by few rows."""
+    evidence = problem.evidence
+    if any(not np.isfinite(edge.log_odds).all() for edge in evidence.edges):
+        evidence = Evidence(())  # only the blocks that were matched were ever considered
+    few = problem.judge(_spread(rows, effort.screened))
+    at = linearize(few, few.run(arrangement))
+    swaps = all_swaps(few, at, evidence)
+    turns = turn_moves(few, at, evidence)
+    same = find_interchange(problem, arrangement, swaps + turns, rows)
+    swaps = swaps.take(np.flatnonzero(~same.idle(swaps, arrangement)))
+    return evidence, _nearest(swaps, at.residual, len(arrangement), nearest), same
 
 
 def _spectrum(effects: Floats, rounding: float) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What cannot be told apart: rows that say the same, and blocks that compute the same."""
+"""Rows that say the same count once, and what is affine in the inputs proves nothing."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ def independent_rows(
     starts = range(0, len(known), ROWS_AT_ONCE)
     with np.errstate(over="ignore", invalid="ignore"):
         last = [network.states(known.inputs[at : at + ROWS_AT_ONCE])[-1] for at in starts]
-    groups = _groups(np.concatenate(last), by)
+    groups = same_rows(np.concatenate(last), by)
     if len(groups) == len(known):
         return known
     return known.take(np.sort([group.min() for group in groups]))
@@ -57,40 +57,7 @@ def affine(network: Network, known: Records) -> bool:
     return rounding.admits(given @ np.linalg.lstsq(given, predictions, rcond=None)[0] - predictions)
 
 
-def alike_blocks(
-    network: Network, known: Records, by: IndependenceParameters = STANDARD
-) -> tuple[tuple[int, ...], ...]:
-    """Places of blocks that compute the same on the states that rows of a record pass through.
-
-    Units in another sequence, or scaled, make another block of the same function. Exchanging such
-    blocks changes nothing that any record could show. They are compared on states of every row and
-    every depth, once each.
-    """
-    many = max(len(known), len(network.blocks) + 1)
-    depths = np.linspace(0, len(network.blocks), many).round().astype(int)
-    with np.errstate(over="ignore", invalid="ignore"):
-        states = network.states(known.inputs)[depths, np.arange(many) % len(known)]
-        found: list[tuple[int, ...]] = []
-        for places in _of_one_form(network):
-            # A block cannot be run on the states of places of another form.
-            own = states[np.isin(np.minimum(depths, len(network.blocks) - 1), places)]
-            after = [network.blocks.apply(place, own) for place in places]
-            groups = _groups(np.stack(after).reshape(len(after), -1), by)
-            found += (tuple(sorted(places[k] for k in group)) for group in groups if len(group) > 1)
-    return tuple(sorted(found))
-
-
-def _of_one_form(network: Network) -> list[list[int]]:
-    """Places of blocks with the same tensors, form by form."""
-    forms: dict[object, list[int]] = {}
-    for place in range(len(network.blocks)):
-        weights = network.blocks.weights(place)
-        form = frozenset((r, n, t.shape) for r, each in weights.items() for n, t in each.items())
-        forms.setdefault(form, []).append(place)
-    return [*forms.values()]
-
-
-def _groups(features: Floats, by: IndependenceParameters) -> list[NDArray[np.intp]]:
+def same_rows(features: Floats, by: IndependenceParameters = STANDARD) -> list[NDArray[np.intp]]:
     """Rows of features that agree to within float32 rounding, group by group.
 
     Neighbours are found along a random direction (a projection as in Johnson & Lindenstrauss 1984),

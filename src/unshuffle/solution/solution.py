@@ -85,6 +85,7 @@ class Solution:
         "blocks": attrgetter("blocks"),
         "slots": attrgetter("slots"),
         "kept": attrgetter("kept"),
+        "interchangeable": attrgetter("interchangeable"),
         "signal": lambda solution: solution.pairing and solution.pairing.signal,
         "matching": lambda solution: solution.pairing and solution.pairing.matching,
         "margins": lambda solution: tuple(solution.margins.values()),
@@ -156,6 +157,15 @@ class Solution:
         placed = self.network.blocks.tensors()
         tensors = self.network.ends.tensors().items()
         return tuple(n for n, one in tensors if n not in placed and one.dtype.kind == "f")
+
+    @property
+    def interchangeable(self) -> tuple[tuple[tuple[PieceId, ...], ...], ...]:
+        """What can change places, and the network computes the same: groups of pieces.
+
+        A piece that can do so alone is ``(3,)``, and the pieces of a block that can ``(3, 4)``.
+        """
+        certificate = self.certificate
+        return () if certificate is None else certificate.interchangeable(self.blocks)
 
     @property
     def layers(self) -> tuple[PieceId, ...]:

@@ -125,19 +125,27 @@ def _certificate_facts(
     certificate: "Certificate | None", blocks: Sequence[Sequence["PieceId"]]
 ) -> dict[str, str]:
     """How far ahead of its nearest rivals the arrangement is, or what is undecided."""
-    if certificate is None or not certificate.pairs:
+    if certificate is None or not (certificate.pairs or certificate.alike):
         return {}
     names = ["+".join(map(str, block)) for block in blocks]
     alike = [
-        f"{', '.join(names[k] for k in first)} and {names[last]} compute the same"
-        for *first, last in certificate.alike
+        f"{', '.join(first)} and {last}"
+        for *first, last in (
+            ["+".join(map(str, part)) for part in group]
+            for group in certificate.interchangeable(blocks)
+        )
     ]
+    same = f"{'; '.join(alike)}: the answer holds up to their exchange" if alike else ""
     if certificate.decided:
         contests = {"order": certificate.neighbours, "pairs": certificate.pairs}
-        nearest = {name: min(one.mse for one in each) for name, each in contests.items() if each}
+        nearest = {
+            name: min(one.mse for one in each if not one.same)
+            for name, each in contests.items()
+            if not all(one.same for one in each)
+        }
         rivals = ", ".join(f"{name} {mse:.2g}" for name, mse in nearest.items())
-        facts = {"nearest rivals": f"mean squared error {rivals}"}
-        return facts | ({"interchangeable": "; ".join(alike)} if alike else {})
+        facts = {"nearest rivals": f"mean squared error {rivals}", "interchangeable": same}
+        return {name: text for name, text in facts.items() if text}
     groups = [group for group in certificate.groups if len(group) > 1]
     doubtful = [names[one.places[0]] for one in certificate.pairs if not one.decided]
     orders = [" → ".join(names[place] for place in group) for group in groups]
@@ -148,7 +156,7 @@ def _certificate_facts(
         "undecided order": "; ".join(orders),
         "undecided pairs": ", ".join(doubtful),
         "rows it would take": "" if needed is None else str(needed),
-        "interchangeable": "; ".join(alike),
+        "interchangeable": same,
     }
     return {name: text for name, text in facts.items() if text}
 
