@@ -175,7 +175,23 @@ def test_a_solution_is_kept_under_the_names_of_the_module(here, solved):
     for name, values in module.state_dict().items():
         np.testing.assert_array_equal(values.numpy(), tensors[name])
         assert torch.equal(values, found.state_dict()[name])
-    assert not (solved / "pairing.npz").exists()
+
+
+def test_a_solution_is_drawn_and_reported(here, capsys, solved, tmp_path):
+    record = here / "blocks" / "record.npz"
+    status, out, err = run(capsys, "report", solved, record, "--out", tmp_path / "page.html")
+    assert (status, err) == (0, "")
+    assert "exact, 4 blocks" in out
+    page = (tmp_path / "page.html").read_text()
+    assert "unshuffle: exact, 4 blocks" in page
+    pytest.importorskip("matplotlib")
+    for name in ("chain", "path", "search"):
+        status, _, err = run(capsys, "plot", name, solved, "--out", tmp_path / f"{name}.svg")
+        assert (status, err) == (0, "")
+    status, _, err = run(capsys, "plot", "scores", solved, "--out", tmp_path / "scores.svg")
+    assert status == 2
+    assert "weights say nothing" in err
+    assert err.count("\n") == 1
 
 
 def code(folder):

@@ -57,12 +57,14 @@ def test_plot_all_writes_every_figure(solved, tmp_path, capsys):
     assert status == 0
     assert sorted(path.stem for path in out.iterdir()) == [
         "certificate",
+        "chain",
         "contrast",
         "features",
         "inputs",
         "margins",
         "norms",
         "outputs",
+        "path",
         "products",
         "ranks",
         "rivals",
@@ -71,7 +73,7 @@ def test_plot_all_writes_every_figure(solved, tmp_path, capsys):
         "spectrum",
         "traces",
     ]
-    assert len(text.splitlines()) == 14
+    assert len(text.splitlines()) == 16
     assert {path.suffix for path in out.iterdir()} == {".svg"}
     assert_mistake(run(capsys, "plot", "all", *solved, "--out", out, "--format", "svg"), "--force")
 

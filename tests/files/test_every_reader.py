@@ -18,7 +18,7 @@ NAMES = [
     *(f"pile/{kind}" for kind in ("arrays", "script", "frozen", "exported", "normed", "zipped")),
     *(f"record{kind}" for kind in (".csv", ".csv.gz", ".tsv", ".npz", ".parquet")),
     *(f"solution/{name}" for name in ("solution.json", "network.safetensors")),
-    *(f"solution/{name}" for name in ("pairing.npz", "trace.npz")),
+    *(f"solution/{name}" for name in ("evidence.npz", "trace.npz")),
     *("answer", "checkpoint", "recipe", "story", "pickle", "training"),
     *("experiment", "ledger.jsonl", "ledger.sqlite"),
 ]

@@ -37,7 +37,7 @@ def report(args: argparse.Namespace) -> int:
     """
     figure FIGURE
         inputs, features, outputs, products, contrast, scores, rivals, traces, ranks, margins,
-        spectrum, norms, search, certificate, or all
+        path, chain, spectrum, norms, search, certificate, or all
     """,
     KEPT,
     OPTIONAL_RECORD,
