@@ -30,9 +30,7 @@ def solved_module():
     oracle, rng = train(find_recipe("module-tiny-gated")), np.random.default_rng(3)
     rows = {"rows": oracle.examples.inputs[:24]}
     dropped = drop_module(oracle.network, rows, level="layers", rng=rng)
-    return solve(
-        dropped.pile(), dropped.records, blueprint=blueprint(emptied(oracle.network, rng))
-    )
+    return solve(dropped.pile(), dropped.records, blueprint=blueprint(emptied(oracle.network, rng)))
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters)
         least = _least((len(roles[a][0].units), len(roles[b][0].units)), by.draws, by.surely)
         scored = []
         for first, second in product(roles[a], roles[b]):
-            for one, other in _aligned(first, second):
+            for one, other in aligned(first, second):
                 link = _link(a, b, one, other)
                 if link.strength >= (max(by.least, least) if one.hidden is None else by.least):
                     scored.append(link)
@@ -112,12 +112,12 @@ def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters)
 def _least(shape: tuple[int, int], draws: int, surely: float) -> float:
     """What the matched pairs of a link of so many pieces must be worth not to be chance."""
     rng = np.random.default_rng(0)
-    scores = (_standardised(rng.normal(size=shape)) for _ in range(draws))
-    chance = np.array([_measured(0, 0, each).strength for each in scores])
+    scores = (standardised(rng.normal(size=shape)) for _ in range(draws))
+    chance = np.array([measured(0, 0, each).strength for each in scores])
     return float(chance.mean() + surely * chance.std())
 
 
-def _aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
+def aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
     """Two faces of as many units each, if they may be the same.
 
     Where units of one are shared by several of the other, as keys are by queries, whole heads of
@@ -132,7 +132,7 @@ def _aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
     if one.hidden is None or rest:
         return
     if one.length > other.length:
-        yield from ((large, small) for small, large in _aligned(other, one))
+        yield from ((large, small) for small, large in aligned(other, one))
         return
     for heads in range(1, one.length + 1):
         if one.length % heads == 0:
@@ -146,19 +146,19 @@ def _link(first: int, second: int, one: Face, other: Face) -> Link:
 
     Of several signals, that one counts whose matched pairs lie farthest before their best rivals.
     """
-    signals = [_norms(one, other)]
+    signals = [norm_correlations(one, other)]
     if min(one.units.shape[2], other.units.shape[2]) > 1:
-        signals.append(_grams(one, other))
+        signals.append(gram_correlations(one, other))
         if one.units.shape[2] == other.units.shape[2]:
-            signals.append(_squared_cosines(one, other))
-    standard = [_standardised(scores) for scores in signals]
-    links = [_measured(first, second, scores) for scores in standard]
+            signals.append(squared_cosines(one, other))
+    standard = [standardised(scores) for scores in signals]
+    links = [measured(first, second, scores) for scores in standard]
     if len(standard) > 1:
-        links.append(_measured(first, second, sum(standard[1:], standard[0])))
+        links.append(measured(first, second, sum(standard[1:], standard[0])))
     return max(links, key=lambda link: link.gap)
 
 
-def _measured(first: int, second: int, scores: Scores) -> Link:
+def measured(first: int, second: int, scores: Scores) -> Link:
     """Scores in standard deviations of the pairs that are not matched."""
     matched = np.zeros(scores.shape, bool)
     matched[tuple(optimal_matching(scores).T)] = True
@@ -173,7 +173,7 @@ def _measured(first: int, second: int, scores: Scores) -> Link:
     return Link(first, second, scores, float(scores[matched].mean()), gap)
 
 
-def _standardised(scores: Scores) -> Scores:
+def standardised(scores: Scores) -> Scores:
     """Centre rows and columns and scale to unit variance; a constant signal becomes 0."""
     scores = scores - scores.mean(axis=0)
     scores -= scores.mean(axis=1, keepdims=True)
@@ -190,20 +190,20 @@ def _correlations(one: NDArray[np.float64], other: NDArray[np.float64]) -> Score
     return cosines
 
 
-def _norms(one: Face, other: Face) -> Scores:
+def norm_correlations(one: Face, other: Face) -> Scores:
     """Correlation of the logarithms of the units' norms."""
     logs = [np.log(np.linalg.norm(each.units, axis=2) + TINY) for each in (one, other)]
     return _correlations(*(each - each.mean(axis=1, keepdims=True) for each in logs))
 
 
-def _grams(one: Face, other: Face) -> Scores:
+def gram_correlations(one: Face, other: Face) -> Scores:
     """Correlation of the Gram matrices of units, off their diagonals."""
     across = ~np.eye(one.length, dtype=bool)
     grams = (each.units @ each.units.transpose(0, 2, 1) for each in (one, other))
     return _correlations(*(each[:, across] for each in grams))
 
 
-def _squared_cosines(one: Face, other: Face) -> Scores:
+def squared_cosines(one: Face, other: Face) -> Scores:
     """Sum over units of the squared cosine of what they read and write."""
     first, second = (
         each.units / np.maximum(np.linalg.norm(each.units, axis=2, keepdims=True), TINY)
@@ -259,9 +259,9 @@ def _standing_out(one: Face, other: Face) -> Scores:
     """How far pairs among pieces of one class stand out from the median pair, by two signals."""
     total = np.zeros((len(one.units), len(other.units)))
     across = ~np.eye(len(total), dtype=bool)
-    signals = [_grams(one, other)]
+    signals = [gram_correlations(one, other)]
     if one.units.shape[2] == other.units.shape[2]:
-        signals.append(_squared_cosines(one, other))
+        signals.append(squared_cosines(one, other))
     for scores in signals:
         median = np.median(scores[across])
         spread = np.median(np.abs(scores[across] - median))

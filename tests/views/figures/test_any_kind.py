@@ -1,7 +1,6 @@
 """Solutions of modules are drawn as those of the puzzle, with one matrix an edge."""
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest

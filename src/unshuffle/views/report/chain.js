@@ -192,7 +192,7 @@ function showKey(certificate) {
 }
 
 /** The certificate as a chart along the depth. */
-function showCertificate({ certificate, chain }) {
+function showCertificate({ certificate, blocks }) {
   if (certificate === null || certificate.pairs.length + certificate.neighbours.length === 0) {
     element("certificate-figure").hidden = true;
     return;
@@ -200,7 +200,7 @@ function showCertificate({ certificate, chain }) {
   element("certificate-caption").textContent =
     "What the record says against the best rivals: the mean squared error if two neighbours were exchanged, or a layer of " +
     `a block with that of another, on ${counted(certificate.rows, "row")}. All that lies clearly above the floor is decided.`;
-  const places = [...chain.keys()].flatMap((place) => [place + 1, place + 1.5]).slice(0, -1);
+  const places = [...blocks.keys()].flatMap((place) => [place + 1, place + 1.5]).slice(0, -1);
   const along = (contests, offset) => {
     const found = new Map(contests.map((contest) => [contest.first + offset, contest.mse]));
     return places.map((place) => found.get(place) ?? null);
@@ -209,7 +209,7 @@ function showCertificate({ certificate, chain }) {
     x: places,
     xLabel: "place in the network",
     yLabel: "mean squared error",
-    xRange: [0, chain.length + 1],
+    xRange: [0, blocks.length + 1],
     series: [
       dots("neighbours exchanged", "accent", 6),
       dots("layers exchanged", "doubt", 6),
