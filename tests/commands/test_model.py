@@ -213,7 +213,7 @@ def test_without_its_code_a_kept_network_says_so(solved):
 def test_parts_of_two_solutions_are_refused(here, solved, tmp_path):
     from unshuffle.errors import FileError
 
-    for name in ("solution.json", "trace.npz"):
+    for name in ("solution.json", "trace.npz", "evidence.npz"):
         (tmp_path / name).write_bytes((solved / name).read_bytes())
     save_file({"blocks.0.up.weight": np.ones((2, 2))}, tmp_path / "network.safetensors")
     with pytest.raises(FileError, match=r"holds no tensor of slot blocks\.1"):

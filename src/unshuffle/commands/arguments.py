@@ -271,14 +271,16 @@ def is_table(path: str) -> bool:
     return path.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".parquet"))
 
 
-def records_of(args: argparse.Namespace, path: str, clock: "Clock | None" = None) -> "Records":
-    """Read a record with the columns that were named."""
+def records_of(
+    args: argparse.Namespace, path: str, clock: "Clock | None" = None, *, named: bool = False
+) -> "Records":
+    """Read a record with the columns that were named; of a module, with arrays by their names."""
     return files.read_records(
         path,
         inputs=args.inputs,
         predictions=args.predictions,
         targets=args.targets,
-        named=getattr(args, "model", None) is not None,
+        named=named or getattr(args, "model", None) is not None,
         time_limit=clock,
     )
 
