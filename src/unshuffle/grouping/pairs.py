@@ -206,7 +206,7 @@ def _paired(clues: Clues, pile: Pile, anatomy: Anatomy, signal: str, matching: s
     rivals = np.maximum(scores, scores.T) if anatomy.interchangeable else scores
     used = {anatomy.inp[i] for i in pairs[:, 0]} | {anatomy.out[j] for j in pairs[:, 1]}
     last = next(position for position in anatomy.last if position not in used)
-    ids = tuple([pile[p].id for p in each] for each in (anatomy.inp, anatomy.out))
+    ids = [pile[p].id for p in anatomy.inp], [pile[p].id for p in anatomy.out]
     matches = matches_of(
         ids, pairs, rivals, square=anatomy.interchangeable, calibrated=fusion is not None
     )

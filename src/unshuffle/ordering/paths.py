@@ -60,8 +60,8 @@ def path_arrangements(
         for part in evidence.parts(grouped.shape[1]):
             roles = tuple(role for role in part if role in held)
             if roles and places.stop - places.start > 1 and not clock.out:
-                blocks = problem.bank.take(grouped[places])
-                path = best_path(path_similarity(blocks, roles), clock, by)
+                stack = problem.bank.take(grouped[places])
+                path = best_path(path_similarity(stack, roles), clock, by)
                 paths.append((places, roles, path))
     found = []
     for turned in product((False, True), repeat=min(len(paths), by.turned)):

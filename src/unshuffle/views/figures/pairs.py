@@ -261,7 +261,7 @@ def _placed(held: Sequence[Held]) -> Iterator[tuple[Scores, Scores, Scores]]:
     """The places of the pairs, with them and their rivals; a gap lies between two edges."""
     start = 1
     for own, others in held:
-        yield np.arange(start, start + len(own)), own, others
+        yield np.arange(start, start + len(own), dtype=np.float64), own, others
         start += len(own) + 1
 
 
