@@ -113,4 +113,9 @@ def test_the_report_has_every_edge(solved_module):
     last = made.arrays["frameBlocks"][made.arrays["frameStart"][-2] :]
     assert last.tolist() == values["blocks"]
     assert values["last"] is None
+    shades, own = made.arrays["similarity"], np.eye(4, dtype=bool)
+    assert (shades[own] == 127).all()
+    ranked = np.argsort(solved_module.similarity[~own], kind="stable")
+    assert (np.diff(shades[~own][ranked].astype(int)) >= 0).all()
+    assert (shades[~own].min(), shades[~own].max()) == (-127, 127)
     assert "weights" not in made.arrays

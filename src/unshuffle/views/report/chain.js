@@ -145,13 +145,10 @@ function weakestPlace({ blocks, edges }) {
 
 /** How alike blocks are in what they do with the stream, along their order. */
 function showPath({ blocks, similarity }) {
-  const count = blocks.length;
-  element("path-figure").hidden = count < 2;
-  if (count < 2) return;
-  const others = similarity.filter((_, k) => Math.floor(k / count) !== k % count);
-  const range = [Math.min(...others), Math.max(...others)];
+  element("path-figure").hidden = blocks.length < 2;
+  const count = Math.sqrt(similarity.length);
   redrawn(element("path"), () => {
-    const image = picture(count, count, (y, x) => (x === y ? range[1] : similarity[y * count + x]), range, CIVIDIS_TABLE);
+    const image = picture(count, count, (y, x) => similarity[y * count + x], [-127, 127], CIVIDIS_TABLE);
     const { context, width, height } = cleared(element("path"));
     context.imageSmoothingEnabled = false;
     context.drawImage(image, 0, 0, width, height);

@@ -22,6 +22,7 @@ from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.files.schema import encode
 from unshuffle.grouping.edges import EdgeScores
 from unshuffle.grouping.spectra import stream_norms
+from unshuffle.ordering.paths import Similarity
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement
 from unshuffle.pieces.pile import Floats, PieceId
@@ -34,6 +35,8 @@ from unshuffle.views.figures.search import standing
 WEIGHT_BYTES = 2**24
 # Of tested candidates that are drawn; of more, every n-th.
 DOTS = 50_000
+# Of the picture of likeness, that many blocks across. Of more, every n-th.
+SHADED = 128
 # Of the replay: a minute. Of more, every n-th, and the last.
 FRAMES = 2_000
 # Bytes: arrays begin where the browser can view them as numbers of any size.
@@ -94,7 +97,7 @@ def content_of(solution: Solution, records: Records | None = None) -> Content:
     }
     arrays = {
         **{f"scores{k}": edge.scores.astype(np.float32) for k, edge in enumerate(edges)},
-        "similarity": solution.similarity.astype(np.float32),
+        "similarity": _shades(solution.similarity),
         **_weights(solution, ids[: len({*scored})]),
         **_steps(trace, phases),
         **_frames(solution, numbers),
@@ -125,6 +128,18 @@ def _edge(
             for match in edge.matches
         ],
     }
+
+
+def _shades(similarity: Similarity) -> NDArray[np.int8]:
+    """Similarities from -127 to 127, the least to the most of two blocks; every so manyth block."""
+    step = -(-len(similarity) // SHADED)
+    some = similarity[::step, ::step]
+    own = np.eye(len(some), dtype=bool)
+    others = some[~own] if len(some) > 1 else np.zeros(1)
+    low, high = float(others.min()), float(others.max())
+    shades = np.rint((some - low) / ((high - low) or 1.0) * 254 - 127).astype(np.int8)
+    shades[own] = 127
+    return shades
 
 
 def _verdict(solution: Solution) -> dict[str, Any]:
