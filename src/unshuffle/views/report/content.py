@@ -95,7 +95,7 @@ def content_of(solution: Solution, records: Records | None = None) -> Content:
         "phases": phases,
         "every": every,
     }
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         **{f"scores{k}": edge.scores.astype(np.float32) for k, edge in enumerate(edges)},
         "similarity": _shades(solution.similarity),
         **_weights(solution, ids[: len({*scored})]),
