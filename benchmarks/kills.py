@@ -24,7 +24,7 @@ import numpy as np
 
 from common import add_puzzle, count, find_material, machine
 from unshuffle.solution.checkpointing import Checkpoint
-from unshuffle.solution.storage import ANSWER, NETWORK, PAIRING, SOLUTION, TRACE
+from unshuffle.solution.storage import ANSWER, EVIDENCE, NETWORK, SOLUTION, TRACE
 
 COSTS = ("seconds", "passes", "work")
 
@@ -49,7 +49,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """What two solutions' folders do not have in common, their costs apart."""
     differ = [
         name
-        for name in (ANSWER, NETWORK, PAIRING)
+        for name in (ANSWER, NETWORK, EVIDENCE)
         if (one / name).read_bytes() != (other / name).read_bytes()
     ]
     facts = [json.loads((folder / SOLUTION).read_text()) for folder in (one, other)]

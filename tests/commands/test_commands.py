@@ -115,7 +115,7 @@ def test_solve_keeps_its_results_and_overwrites_nothing(here, case, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == [
         "answer.txt",
         "network.safetensors",
-        "pairing.npz",
+        "evidence.npz",
         "solution.json",
         "trace.npz",
     ]

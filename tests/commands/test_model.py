@@ -192,7 +192,23 @@ def test_a_solution_is_kept_under_the_names_of_the_module(here, solved):
     for name, values in module.state_dict().items():
         np.testing.assert_array_equal(values.numpy(), tensors[name])
         assert torch.equal(values, found.state_dict()[name])
-    assert not (solved / "pairing.npz").exists()
+
+
+def test_a_solution_is_drawn_and_reported(here, capsys, solved, tmp_path):
+    record = here / "blocks" / "record.npz"
+    status, out, err = run(capsys, "report", solved, record, "--out", tmp_path / "page.html")
+    assert (status, err) == (0, "")
+    assert "exact, 4 blocks" in out
+    page = (tmp_path / "page.html").read_text()
+    assert "unshuffle: exact, 4 blocks" in page
+    pytest.importorskip("matplotlib")
+    for name in ("chain", "path", "search"):
+        status, _, err = run(capsys, "plot", name, solved, "--out", tmp_path / f"{name}.svg")
+        assert (status, err) == (0, "")
+    status, _, err = run(capsys, "plot", "scores", solved, "--out", tmp_path / "scores.svg")
+    assert status == 2
+    assert "weights say nothing" in err
+    assert err.count("\n") == 1
 
 
 def code(folder):
@@ -214,7 +230,7 @@ def test_without_its_code_a_kept_network_says_so(solved):
 def test_parts_of_two_solutions_are_refused(here, solved, tmp_path):
     from unshuffle.errors import FileError
 
-    for name in ("solution.json", "trace.npz"):
+    for name in ("solution.json", "trace.npz", "evidence.npz"):
         (tmp_path / name).write_bytes((solved / name).read_bytes())
     save_file({"blocks.0.up.weight": np.ones((2, 2))}, tmp_path / "network.safetensors")
     with pytest.raises(FileError, match=r"holds no tensor of slot blocks\.1"):

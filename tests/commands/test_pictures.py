@@ -57,12 +57,14 @@ def test_plot_all_writes_every_figure(solved, tmp_path, capsys):
     assert status == 0
     assert sorted(path.stem for path in out.iterdir()) == [
         "certificate",
+        "chain",
         "contrast",
         "features",
         "inputs",
         "margins",
         "norms",
         "outputs",
+        "path",
         "products",
         "ranks",
         "rivals",
@@ -71,7 +73,7 @@ def test_plot_all_writes_every_figure(solved, tmp_path, capsys):
         "spectrum",
         "traces",
     ]
-    assert len(text.splitlines()) == 14
+    assert len(text.splitlines()) == 16
     assert {path.suffix for path in out.iterdir()} == {".svg"}
     assert_mistake(run(capsys, "plot", "all", *solved, "--out", out, "--format", "svg"), "--force")
 
@@ -79,10 +81,10 @@ def test_plot_all_writes_every_figure(solved, tmp_path, capsys):
 def test_plot_all_leaves_out_what_needs_the_record_and_says_so(solved, tmp_path, capsys):
     status, out, err = run(capsys, "plot", "all", solved[0], "--out", tmp_path / "figures")
     assert status == 0
-    assert len(out.splitlines()) == 10
+    assert len(out.splitlines()) == 12
     left_out = [line.split(": left out: ")[0] for line in err.splitlines()]
     assert left_out == ["inputs", "features", "outputs", "norms"]
-    assert len(list((tmp_path / "figures").iterdir())) == 10
+    assert len(list((tmp_path / "figures").iterdir())) == 12
 
 
 def test_plot_explains_mistakes(solved, tmp_path, capsys):
@@ -137,8 +139,8 @@ def test_the_pictures_of_96_blocks(make_dropped, tmp_path, capsys):
     write_records(record, case.records)
     status, out, err = run(capsys, "plot", "all", folder, record, "--out", tmp_path / "figures")
     assert status == 0
-    assert len(out.splitlines()) + len(err.splitlines()) == 14
-    assert len(out.splitlines()) >= 13  # the certificate, where the record is not reproduced
+    assert len(out.splitlines()) + len(err.splitlines()) == 16
+    assert len(out.splitlines()) >= 15  # the certificate, where the record is not reproduced
     assert run(capsys, "animate", folder, "--out", tmp_path / "film.gif", "--quiet")[0] == 0
 
 

@@ -19,7 +19,7 @@ NAMES = [
     *(f"record{kind}" for kind in (".csv", ".csv.gz", ".tsv", ".npz", ".parquet")),
     *(f"record{kind}" for kind in (".txt", ".json", ".zip", ".pt", ".pkl")),
     *(f"solution/{name}" for name in ("solution.json", "network.safetensors")),
-    *(f"solution/{name}" for name in ("pairing.npz", "trace.npz")),
+    *(f"solution/{name}" for name in ("evidence.npz", "trace.npz")),
     *("answer", "checkpoint", "recipe", "story", "pickle", "training"),
     *("experiment", "ledger.jsonl", "ledger.sqlite"),
 ]

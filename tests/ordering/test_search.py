@@ -6,6 +6,7 @@ import pytest
 from unshuffle.errors import UsageError
 from unshuffle.ordering.search import Deadline, Ending, Steps, run_search, run_states
 from unshuffle.ordering.trace import Step, Trace
+from unshuffle.pieces.blueprint import NO_PIECE
 from unshuffle.pieces.clock import Clock
 
 IDS = tuple("abcdefgh")
@@ -158,6 +159,13 @@ def test_a_stored_trace_is_read_as_it_was():
         )
         np.testing.assert_array_equal(one.arrangement, other.arrangement)
         np.testing.assert_array_equal(one.tested, other.tested)
+
+
+def test_a_trace_of_blocks_of_several_forms_is_read():
+    trace = Trace(IDS)
+    trace.add(Step("try", np.ones(1), True, np.array([[0, NO_PIECE], [1, 2]]), 1.0, 5), 0.1)
+    again = Trace.from_arrays(trace.arrays(), IDS)
+    assert again.names(again.steps[0].arrangement) == ((IDS[0],), (IDS[1], IDS[2]))
 
 
 @pytest.mark.parametrize(

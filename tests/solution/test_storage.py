@@ -236,7 +236,7 @@ MATCH = {"inp": 0, "out": 1, "score": 1.0, "rival": None, "margin": None, "confi
         ({"weights": {"trace": "much"}}, "pairing.weights.trace is 'much', but a number is"),
         ({"pairs": [{}]}, "pairing.pairs[0] lacks the key inp"),
         ({"pairs": []}, "blocks"),
-        ({"anatomy": FEW}, "pairing.npz"),
+        ({"anatomy": FEW}, "evidence.npz"),
         ({"anatomy": FEW | {"inp": [99]}}, "its anatomy names positions that it lacks"),
         ({"pairs": [MATCH | {"inp": 99}]}, "its pairing names layers that it lacks"),
     ],
@@ -274,7 +274,7 @@ def test_a_key_that_is_missing_is_named(folder):
 def test_files_of_two_solutions_do_not_mix(dropped, folder, tmp_path):
     case = dropped(blocks=4, width=16, hidden=24)
     write_solution(solve(case.pile, case.records), tmp_path / "other")
-    for name in ("network.safetensors", "pairing.npz", "trace.npz"):
+    for name in ("network.safetensors", "evidence.npz", "trace.npz"):
         mine = (folder / name).read_bytes()
         (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())
         assert name in refusal(folder)
@@ -283,8 +283,36 @@ def test_files_of_two_solutions_do_not_mix(dropped, folder, tmp_path):
 
 def test_scores_that_are_not_finite_are_refused(solution, folder):
     scores = np.where(np.eye(5), np.nan, solution.pairing.scores)
-    write_npz(folder / "pairing.npz", {"scores": scores}, force=True)
-    assert "pairing.npz" in refusal(folder)
+    change_evidence(folder, "scores.0", lambda _: scores)
+    assert "evidence.npz" in refusal(folder)
+
+
+def change_evidence(folder, name, change):
+    path = folder / "evidence.npz"
+    with np.load(path) as held:
+        arrays = dict(held)
+    arrays[name] = change(arrays[name])
+    write_npz(path, arrays, force=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("similarity", lambda values: values[1:]),
+        ("similarity", lambda values: values * np.nan),
+        ("roles.0", lambda roles: roles + 1),
+        ("roles.0", lambda roles: roles[:1]),
+        ("rows.0", lambda rows: rows - 20),
+        ("rows.0", lambda rows: rows[[0, 0, 2, 3, 4]]),
+        ("columns.0", lambda columns: columns.astype(np.float32)),
+        ("columns.0", lambda columns: columns[::-1]),
+        ("scores.0", lambda scores: scores.astype(np.float32)),
+        ("scores.0", lambda scores: scores[:, 1:]),
+    ],
+)
+def test_evidence_of_no_pieces_is_refused(folder, name, change):
+    change_evidence(folder, name, change)
+    assert "evidence.npz" in refusal(folder)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,21 @@ def solved(make_dropped):
     return case, solve(case.pile, case.records)
 
 
+@pytest.fixture(scope="session")
+def solved_module():
+    """The solution of a dropped module: gated blocks, of which several roles share axes."""
+    pytest.importorskip("torch")
+    from unshuffle import blueprint
+    from unshuffle.oracle.module_dropping import drop_module, emptied
+    from unshuffle.oracle.recipe import find_recipe
+    from unshuffle.oracle.training import train
+
+    oracle, rng = train(find_recipe("module-tiny-gated")), np.random.default_rng(3)
+    rows = {"rows": oracle.examples.inputs[:24]}
+    dropped = drop_module(oracle.network, rows, level="layers", rng=rng)
+    return solve(dropped.pile(), dropped.records, blueprint=blueprint(emptied(oracle.network, rng)))
+
+
 @pytest.fixture
 def on_terminal():
     """Run the command line on a terminal of some width; returns the status and all it wrote."""

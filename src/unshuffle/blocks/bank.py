@@ -29,6 +29,10 @@ Mixtures = Mapping[int, tuple[NDArray[np.intp], NDArray[np.float64]]]
 class Stack(Protocol):
     """Blocks in a row. States have shape (rows, width), one for each of K blocks a first axis K."""
 
+    @property
+    def kind(self) -> Kind:
+        """The kind of the blocks."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, places: slice) -> Self:

@@ -72,6 +72,11 @@ class _Layers:
         return int(self.inp_weight.shape[1])
 
     @property
+    def kind(self) -> Kind:
+        """The kind of the blocks."""
+        return mlp_kind(self.width, self.hidden)
+
+    @property
     def inp(self) -> Affine:
         """Weights and biases of the inp layers."""
         return self.inp_weight, self.inp_bias
@@ -204,11 +209,6 @@ class MlpBank(_Layers):
         indices = np.full(size, -1, np.intp)
         indices[np.array(positions, np.intp)] = np.arange(len(positions))
         return indices
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of the blocks."""
-        return mlp_kind(self.width, self.hidden)
 
     def apply(self, parts: Parts, x: Floats) -> Floats:
         """Run the block of two layers on rows x of shape (n, width)."""

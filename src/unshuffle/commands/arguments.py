@@ -274,14 +274,16 @@ def pile_of(args: argparse.Namespace) -> "Pile":
     return files.read_pile(args.pieces, linear=args.model is None)
 
 
-def records_of(args: argparse.Namespace, path: str, clock: "Clock | None" = None) -> "Records":
-    """Read a record with the columns that were named."""
+def records_of(
+    args: argparse.Namespace, path: str, clock: "Clock | None" = None, *, named: bool = False
+) -> "Records":
+    """Read a record with the columns that were named; of a module, with arrays by their names."""
     return files.read_records(
         path,
         inputs=args.inputs,
         predictions=args.predictions,
         targets=args.targets,
-        named=getattr(args, "model", None) is not None,
+        named=named or getattr(args, "model", None) is not None,
         time_limit=clock,
     )
 

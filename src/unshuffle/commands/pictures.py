@@ -3,11 +3,15 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import unshuffle
 from unshuffle import files
 from unshuffle.commands.arguments import FORCE, KEPT, OPTIONAL_RECORD, QUIET, command, records_of
 from unshuffle.errors import UnshuffleError, UsageError
+
+if TYPE_CHECKING:
+    from unshuffle.pieces.records import Records
 
 ALL = "all"
 
@@ -27,7 +31,7 @@ def report(args: argparse.Namespace) -> int:
     files.check_folder(path.parent)
     files.check_free(path, force=args.force)
     solution = unshuffle.read_solution(args.folder)
-    records = records_of(args, args.records) if args.records else None
+    records = _record(args, solution)
     files.write_text(path, report_page(solution, records), force=args.force)
     print(f"{files.shown(path)}: {solution.outcome}, {len(solution.blocks)} blocks")
     return 0
@@ -37,7 +41,7 @@ def report(args: argparse.Namespace) -> int:
     """
     figure FIGURE
         inputs, features, outputs, products, contrast, scores, rivals, traces, ranks, margins,
-        spectrum, norms, search, certificate, or all
+        path, chain, spectrum, norms, search, certificate, or all
     """,
     KEPT,
     OPTIONAL_RECORD,
@@ -58,7 +62,7 @@ def plot(args: argparse.Namespace) -> int:
 
     places = _places(args)
     solution = unshuffle.read_solution(args.folder)
-    records = records_of(args, args.records) if args.records else None
+    records = _record(args, solution)
     for name, file in places.items():
         figure = find_figure(name)
         try:
@@ -71,6 +75,13 @@ def plot(args: argparse.Namespace) -> int:
         files.write_bytes(file, picture(ax, _kind(file)), force=args.force)
         print(f"{files.shown(file)}: {figure.shows}")
     return 0
+
+
+def _record(args: argparse.Namespace, solution: unshuffle.Solution) -> "Records | None":
+    """The record of a solution, if it was named."""
+    if not args.records:
+        return None
+    return records_of(args, args.records, named=solution.pairing is None)
 
 
 def _places(args: argparse.Namespace) -> dict[str, Path]:

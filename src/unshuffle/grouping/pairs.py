@@ -1,6 +1,5 @@
 """Pair the layers of a pile, by their weights or with the record, and say how sure each pair is."""
 
-import math
 import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -15,49 +14,18 @@ from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.mlp import INP, OUT, MlpBank
 from unshuffle.errors import UsageError
 from unshuffle.files.given import as_pile, as_records, check_sequence
-from unshuffle.files.schema import BESIDE, Key, OrInfinite, Word, encode
+from unshuffle.files.schema import BESIDE, Key, Word, encode
+from unshuffle.grouping.edges import FUSED, EdgeScores, Match, matches_of
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.fusion import Fusion, fuse
-from unshuffle.grouping.matching import Pairs, directed_couples, find_matching
+from unshuffle.grouping.matching import directed_couples, find_matching
 from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.grouping.signals import Clues, Scores, find_signal, log_norm_correlation
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import ROUNDING, PieceId, Pile
+from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
-
-FUSED = "fused"
-"""The name for all signals together, as log-odds."""
-
-
-@dataclass(frozen=True)
-class Match:
-    """An inp layer and an out layer that were matched.
-
-    Parameters
-    ----------
-    inp, out
-        Ids of the pieces.
-    score
-        What the signal says of them.
-    rival
-        Id of the piece that would replace one of them in the best other pair of either; None
-        where there is no other.
-    margin
-        Score minus the rival's score, in units of the spread of all scores of unmatched pairs.
-        Negative where one of the two would fit better elsewhere. Infinite without a rival.
-    confidence
-        Probability that the two belong together, from the log-odds of all pairs of either; None
-        where the score is no log-odds.
-    """
-
-    inp: PieceId
-    out: PieceId
-    score: float
-    rival: PieceId | None
-    margin: OrInfinite
-    confidence: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +60,13 @@ class Pairing:
     def pairs(self) -> tuple[tuple[PieceId, PieceId], ...]:
         """Ids of the inp and the out layer of each block."""
         return tuple((match.inp, match.out) for match in self.matches)
+
+    @property
+    def edge(self) -> EdgeScores:
+        """The one edge of the puzzle's blocks."""
+        anatomy = self.anatomy
+        rows, columns = anatomy.inp, anatomy.out
+        return EdgeScores(INP, OUT, rows, columns, self.scores, self.matches, self.signal)
 
     def grouped(self, pile: Pile) -> Arrangement:
         """The pairs as blocks in any order: shape (blocks, 2)."""
@@ -232,7 +207,10 @@ def _paired(clues: Clues, pile: Pile, anatomy: Anatomy, signal: str, matching: s
     rivals = np.maximum(scores, scores.T) if anatomy.interchangeable else scores
     used = {anatomy.inp[i] for i in pairs[:, 0]} | {anatomy.out[j] for j in pairs[:, 1]}
     last = next(position for position in anatomy.last if position not in used)
-    matches = _matches(pile, anatomy, pairs, rivals, calibrated=fusion is not None)
+    ids = [pile[p].id for p in anatomy.inp], [pile[p].id for p in anatomy.out]
+    matches = matches_of(
+        ids, pairs, rivals, square=anatomy.interchangeable, calibrated=fusion is not None
+    )
     return Pairing(anatomy, matches, pile[last].id, signal, matching, scores, fusion)
 
 
@@ -266,38 +244,3 @@ def _joined(pile: Pile, anatomy: Anatomy, parts: Sequence[Pairing]) -> Pairing:
     return replace(
         largest, anatomy=anatomy, matches=matches, last=last, scores=scores, fusion=fusion
     )
-
-
-def _matches(
-    pile: Pile, anatomy: Anatomy, pairs: Pairs, scores: Scores, *, calibrated: bool
-) -> tuple[Match, ...]:
-    """Describe each pair, with its best rival."""
-    unmatched = np.ones(scores.shape, bool)
-    unmatched[tuple(pairs.T)] = False
-    if anatomy.interchangeable:
-        unmatched[tuple(pairs.T[::-1])] = False
-        np.fill_diagonal(unmatched, False)
-    others = np.where(unmatched, scores, -np.inf)
-    spread = float(np.std(scores[unmatched])) if unmatched.any() else 0.0
-    if spread <= ROUNDING * float(np.abs(scores[unmatched]).max(initial=0.0)):
-        spread = 0.0  # what is left of two scores that are equal but for rounding
-    matches = []
-    for i, j in pairs.tolist():
-        # Rivals of (i, j): another out for inp i, or another inp for out j.
-        rivals = [(others[i, :], anatomy.out), (others[:, j], anatomy.inp)]
-        column, positions = max(rivals, key=lambda rival: float(rival[0].max()))
-        best = float(column.max())
-        against = np.concatenate([column for column, _ in rivals]) - scores[i, j]
-        matches.append(
-            Match(
-                inp=pile[anatomy.inp[i]].id,
-                out=pile[anatomy.out[j]].id,
-                score=float(scores[i, j]),
-                rival=None if best == -math.inf else pile[positions[int(column.argmax())]].id,
-                margin=float(scores[i, j] - best) / spread if spread > 0 else math.inf,
-                confidence=float(1 / (1 + np.exp(np.minimum(against, 50)).sum()))
-                if calibrated
-                else None,
-            )
-        )
-    return tuple(matches)

@@ -7,6 +7,7 @@ the true pairs. Neither is told anything else.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,20 @@ class Approach:
     hypothesis: str
     source: str
     measure: Callable[[Subject], Measurements]
+
+
+class Arranging(Protocol):
+    """Blocks of any kind to be put in order, on some record."""
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Draws whatever is drawn."""
+
+    def judge(self, rows: int) -> Judge:
+        """A judge of arrangements on the first rows."""
+
+    def arranged(self, order: Order) -> Arrangement:
+        """Orders, shape (…, blocks), as arrangements for the judge, shape (…, blocks, roles)."""
 
 
 @dataclass(frozen=True, eq=False)

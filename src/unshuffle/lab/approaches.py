@@ -10,7 +10,7 @@ from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import MATCHINGS
 from unshuffle.grouping.resemblance import template
 from unshuffle.grouping.signals import SIGNALS, Clues, Scores, Signal
-from unshuffle.lab import approach, searches
+from unshuffle.lab import approach, families, searches
 from unshuffle.lab.approach import Approach, ApproachKind, Order, Task
 from unshuffle.lab.metrics import Measurements
 from unshuffle.lab.parts import PARTS, measure_part
@@ -248,6 +248,35 @@ _ALL = (
         "the error falls towards the right order from everywhere",
         _DROPPED,
         lambda subject: searches.landscape(*approach.task_of(load(subject), subject.rng())),
+    ),
+    Approach(
+        "module-landscape",
+        ApproachKind.CAUSE,
+        "the error falls towards the right order of the blocks of a module, from everywhere",
+        "this project",
+        families.measure_landscape,
+    ),
+    Approach(
+        "module-path",
+        ApproachKind.LOOK,
+        "what blocks of a module do with the stream changes slowly with depth",
+        "this project",
+        families.measure_path,
+    ),
+    *(
+        Approach(
+            f"edges-{name}",
+            ApproachKind.LOOK,
+            f"of two roles that share hidden units, the {what} of true pairs stand out",
+            source,
+            partial(families.measure_edges, name),
+        )
+        for name, what, source in (
+            ("trace", "traces", _DROPPED),
+            ("cosines", "squared cosines", "this project"),
+            ("grams", "correlations of Gram matrices", "this project"),
+            ("norms", "correlations of norms", "this project"),
+        )
     ),
     Approach(
         "bits",

@@ -72,6 +72,13 @@ METRICS: dict[str, str] = {
     "exchange_optima": "distinct ends of those descents, relative to their number",
     "move_right": "share of descents by moves of one block that end in the truth",
     "move_optima": "distinct ends of those descents, relative to their number",
+    "edge_first": "share of the true pairs whose score ranks first among all that share a piece "
+    "with it, mean over the edges; chance is 1 / blocks",
+    "edge_first_least": "the same of the edge where it is least",
+    "edges": "two roles each that share hidden units, on which a signal has a say",
+    "edge_negative": "share of the true pairs with a negative trace, mean over the edges",
+    "path_depth": "magnitude of the rank correlation of depth with the order along which blocks "
+    "are most alike",
     "solved": "1 where all pairs and places are right, else 0",
     "passes": "work of a search, in forward passes of the record through the whole network",
 }

@@ -14,7 +14,7 @@ from unshuffle.blocks.mlp import INP, OUT
 from unshuffle.blocks.network import mean_square
 from unshuffle.grouping.matching import Pairs
 from unshuffle.grouping.signals import Clues
-from unshuffle.lab.approach import Order, Task
+from unshuffle.lab.approach import Arranging, Order, Task
 from unshuffle.lab.metrics import Measurements
 from unshuffle.oracle.evaluation import count_inversions
 from unshuffle.oracle.workers import stop_if_asked
@@ -215,7 +215,7 @@ def grow(judge: Judge, blocks: Arrangement, count: int, width: int) -> Run:
     return beam[0]
 
 
-def landscape(task: Task, depth: Order, by: SearchEffort = SEARCH_EFFORT) -> Measurements:
+def landscape(task: Arranging, depth: Order, by: SearchEffort = SEARCH_EFFORT) -> Measurements:
     """Error against distance from the truth, and where greedy search and descents end.
 
     `depth` is the place of each block in the truth. The distance is Kendall's (1938), the number of
@@ -234,8 +234,10 @@ def landscape(task: Task, depth: Order, by: SearchEffort = SEARCH_EFFORT) -> Mea
         "funnel": spearman(distances, errors),
         "funnel_near": spearman(distances[near], errors[near]),
     }
-    run = insertion(judge, task.arranged(np.arange(len(truth))))
-    places = depth[run.arrangement[:, INP]].tolist()
+    whole = task.arranged(np.arange(len(truth)))
+    run = insertion(judge, whole)
+    place = {block: int(depth[k]) for k, block in enumerate(whole[:, 0].tolist())}
+    places = [place[block] for block in run.arrangement[:, 0].tolist()]
     found["greedy_inversions"] = count_inversions(places) / max(most, 1)
     end = descend(judge, run, two_opt, or_opt)
     found["greedy_right"] = float(np.array_equal(end.arrangement, right))

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +13,15 @@ from unshuffle.errors import FileError, UsageError
 from unshuffle.files import read_pile, read_records, shown
 from unshuffle.files.opening import read_bytes
 from unshuffle.oracle.evaluation import DroppedOracle, make_case
-from unshuffle.oracle.recipe import Recipe
-from unshuffle.oracle.storage import is_oracle, read_oracle
+from unshuffle.oracle.recipe import FamilyPlan, Recipe
+from unshuffle.oracle.storage import is_oracle, read_module_oracle, read_oracle
 from unshuffle.oracle.zoo import TrainingJob, oracle_folder, train_job
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.solver import solve
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,19 @@ def _load_oracle(recipe: Recipe, zoo: Path | None, rows: int) -> DroppedOracle:
         nothing = np.empty((len(examples.inputs), 0), np.float32)
         data = Records(examples.inputs, nothing, examples.targets)
     return make_case(recipe, network, data, rows)
+
+
+def load_module(subject: Subject) -> "tuple[nn.Module, Records]":
+    """Read or train the oracle of a subject that is a module, with the first rows of its data."""
+    recipe, zoo = subject.recipe, subject.folder
+    if recipe is None or not isinstance(recipe.network, FamilyPlan):
+        raise UsageError(f"{subject.name}: is no oracle of a module; choose a recipe module-…")
+    if zoo is not None and is_oracle(oracle_folder(zoo, recipe)):
+        module, data = read_module_oracle(oracle_folder(zoo, recipe))
+        return module, data.first(subject.rows)
+    oracle = train_job(TrainingJob(recipe, None))
+    nothing = np.empty((len(oracle.examples.inputs), 0), np.float32)
+    return oracle.network, Records(oracle.examples.inputs, nothing).first(subject.rows)
 
 
 @lru_cache(2)

@@ -23,8 +23,8 @@ from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import encode
 from unshuffle.grouping import SIGNALS, pair
+from unshuffle.grouping.edges import FUSED
 from unshuffle.grouping.matching import MATCHINGS
-from unshuffle.grouping.pairs import FUSED
 from unshuffle.oracle.dropping import drop
 from unshuffle.oracle.recipe import Recipe
 from unshuffle.ordering.seeds import SEEDS

@@ -7,19 +7,20 @@ along which they are largest. Roles that nothing ties together have paths of the
 path either end may come first: the record has to tell.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.bank import Stack
 from unshuffle.grouping.units import Face, faces
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seriation import leading, likeness, off_diagonal
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, stretches
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def path_arrangements(
         for part in evidence.parts(grouped.shape[1]):
             roles = tuple(role for role in part if role in held)
             if roles and places.stop - places.start > 1 and not clock.out:
-                path = best_path(_similarity(problem, places, roles), clock, by)
+                stack = problem.bank.take(grouped[places])
+                path = best_path(path_similarity(stack, roles), clock, by)
                 paths.append((places, roles, path))
     found = []
     for turned in product((False, True), repeat=min(len(paths), by.turned)):
@@ -72,20 +74,28 @@ def path_arrangements(
     return found if paths else []
 
 
-def _similarity(problem: Problem, places: slice, part: tuple[int, ...]) -> Similarity:
-    """How alike the blocks of some places are in some roles, in what they do with the stream."""
-    kind = problem.bank.kind
-    blocks = problem.bank.take(problem.grouped[places])
-    weights = [blocks.weights(place) for place in range(len(blocks))]
-    total = np.zeros((len(blocks), len(blocks)))
-    for role in part:
-        tensors = [each[kind.roles[role].name] for each in weights]
-        for face in faces(tensors, kind, role):
+def path_similarity(blocks: Stack, roles: Iterable[int] | None = None) -> Similarity:
+    """How alike blocks are in what they do with the stream, in some roles or in all.
+
+    It is a sum over axes and vectors that face the stream, each in standard deviations of all
+    pairs of blocks that have it; with itself a block is compared nowhere.
+    """
+    kind, count = blocks.kind, len(blocks)
+    weights = [blocks.weights(place) for place in range(count)]
+    total = np.zeros((count, count))
+    for role in range(len(kind.roles)) if roles is None else roles:
+        name = kind.roles[role].name
+        held = [place for place, each in enumerate(weights) if name in each]
+        if len(held) < 2:
+            continue
+        for face in faces([weights[place][name] for place in held], kind, role):
             if face.hidden is None:
                 alike = likeness(_view(face))
                 others = alike[~np.eye(len(alike), dtype=bool)]
-                total += (alike - others.mean()) / max(float(others.std()), 1e-30)
-    return total
+                spread = max(float(others.std()), TINY)
+                total[np.ix_(held, held)] += (alike - others.mean()) / spread
+    np.fill_diagonal(total, 0.0)
+    return np.nan_to_num(total)  # weights may be so large that nothing can be said of them
 
 
 def _view(face: Face) -> Floats:

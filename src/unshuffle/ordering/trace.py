@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import OrInfinite
-from unshuffle.pieces.blueprint import Arrangement, names
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, names
 from unshuffle.pieces.pile import PieceId
 
 
@@ -181,7 +181,7 @@ def _check(arrays: Mapping[str, NDArray[Any]], pieces: int) -> None:
     )
     if not fits:
         raise UsageError("the arrays of this trace contradict each other in their lengths")
-    if blocks.min(initial=0) < 0 or blocks.max(initial=0) >= max(pieces, 1):
+    if blocks.min(initial=0) < NO_PIECE or blocks.max(initial=0) >= max(pieces, 1):
         raise UsageError(f"this trace has positions outside 0 … {pieces - 1}")
     rows = arrays["rows"]
     if arrays["work"].min(initial=0) < 0:

@@ -53,12 +53,20 @@ class Edge:
     first_tensor: str = "weight"
     second_tensor: str = "weight"
 
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """The axis in each of the two roles."""
+        return (
+            (self.first, self.first_tensor, self.first_axis),
+            (self.second, self.second_tensor, self.second_axis),
+        )
+
 
 @dataclass(frozen=True)
 class Kind:
     """What all blocks of one form share; its edges are where evidence on pairs comes from.
 
-    Where nobody has named edges, `hidden` has sets of axes that are the same hidden units. All
+    `hidden` has sets of axes that are the same hidden units, such as those that edges name. All
     other axes face the stream. Where the blocks have several forms, `forms` has the roles of the
     block in each place, and an arrangement holds `NO_PIECE` for all others.
     """
@@ -93,6 +101,8 @@ class Kind:
                     f"an edge of {self.name!r} shares one axis, but its roles have {first} and "
                     f"{second} units there; give the axis of each in {edge}"
                 )
+        if self.edges and not self.hidden:
+            object.__setattr__(self, "hidden", tuple(edge.axes for edge in self.edges))
 
     def _shared(self, role: int, tensor: str, axis: int) -> int:
         """Units on the shared axis of a role; raises `UsageError` where an edge names none."""

@@ -12,6 +12,7 @@ from unshuffle.blocks.forms import RESIDUAL, form_of
 from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.network import Network
 from unshuffle.blocks.threads import single_threaded_blas
+from unshuffle.grouping.edges import shown_edges
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
 from unshuffle.ordering.local_record import settled_arrangements
@@ -231,6 +232,7 @@ def conclude(
         outcome = _outcome(found, ending)
     last = alternatives.last_of(arrangement)
     applied = [name for block in trace.names(arrangement) for name in block]
+    edges = () if alternatives.pairing else fitting[0].evidence.edges
     mlp = network.blocks if isinstance(network.blocks, MlpStack) else None
     return Solution(
         outcome=outcome,
@@ -249,6 +251,8 @@ def conclude(
         seconds=clock.seconds,
         trace=trace,
         network=network,
+        roles=tuple(role.name for role in fitting[0].bank.kind.roles),
+        links=shown_edges(edges, arrangement, trace.ids),
         parameters=alternatives.options.numbers,
     )
 

@@ -9,7 +9,7 @@ from unshuffle.blocks.activations import ACTIVATIONS, RELU, Activation, find_act
 from unshuffle.blocks.forms import RESIDUAL, Form
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import encode
-from unshuffle.grouping.pairs import FUSED
+from unshuffle.grouping.edges import FUSED
 from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.search import Deadline, InVain, Stop

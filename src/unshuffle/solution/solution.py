@@ -13,6 +13,8 @@ from unshuffle.blocks.work import passes
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import BESIDE, Derived, Expected, OrNaN, Word, encode
 from unshuffle.grouping import Pairing
+from unshuffle.grouping.edges import EdgeScores, least_margins
+from unshuffle.ordering.paths import Similarity, path_similarity
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.answer import answer_text, with_biases
 from unshuffle.pieces.blueprint import Arrangement
@@ -49,7 +51,7 @@ class Solution:
     activation
         Name of the activation in the hidden layers; "" where blocks of that kind have none.
     pairing
-        The evidence for the pairs, with margins; None for another kind of block than the puzzle's.
+        The pairs by weights, with margins; None for another kind of block than the puzzle's.
     certificate
         How sure the arrangement is; None where it does not reproduce the record.
     seconds
@@ -58,6 +60,12 @@ class Solution:
         Every step of the search.
     network
         The assembled network, which predicts with NumPy.
+    roles
+        Names of the roles in a block.
+    links
+        Of blocks of another kind than the puzzle's, what weights say of each edge.
+    kinship
+        What `similarity` is, where the network does not know its roles.
     form
         What a block computes with its two layers; says nothing of blocks that a blueprint gave.
     biases
@@ -108,6 +116,9 @@ class Solution:
     seconds: Annotated[Mapping[Word, float], Expected("with total", lambda held: "total" in held)]
     trace: Annotated[Trace, BESIDE]
     network: Annotated[Network, BESIDE]
+    roles: tuple[Word, ...] = ("inp", "out")
+    links: Annotated[tuple[EdgeScores, ...], BESIDE] = ()
+    kinship: Annotated[Similarity | None, BESIDE] = None
     form: Annotated[str, Expected("one of " + ", ".join(FORMULAS), FORMULAS.__contains__)] = (
         RESIDUAL.formula
     )
@@ -185,33 +196,42 @@ class Solution:
         return answer_text(names if self.findings is None else self.findings.answer_names(names))
 
     @property
-    def evidence(self) -> Pairing:
-        """The evidence for the pairs.
+    def evidence(self) -> tuple[EdgeScores, ...]:
+        """What weights say of each two roles that share an axis: the scores of all pairs.
+
+        Blocks of the puzzle have one such edge. Of other kinds, the pairs are those of the blocks.
+        """
+        return self.links if self.pairing is None else (self.pairing.edge,)
+
+    @property
+    def similarity(self) -> Similarity:
+        """How alike blocks are in what they do with the stream, shape (blocks, blocks)."""
+        return path_similarity(self.network.blocks) if self.kinship is None else self.kinship
+
+    def edges(self) -> tuple[EdgeScores, ...]:
+        """The evidence, if there is any.
 
         Raises
         ------
         UsageError
-            If the blocks are of another kind than the puzzle's.
+            If weights say nothing of which pieces share a block.
         """
-        if self.pairing is None:
+        if not self.evidence:
             raise UsageError(
-                "this needs the evidence for blocks x + out(a(inp(x))), and these blocks are of "
-                "another kind: such a solution has no report and no figures of pairs; see "
-                "solution.slots, solution.certificate and solution.trace"
+                "weights say nothing here of which pieces share a block: no two roles of a block "
+                "share an axis along which its pieces stand out"
             )
-        return self.pairing
+        return self.evidence
 
     @property
     def margins(self) -> dict[tuple[PieceId, ...], float]:
         """By block: how far ahead of its best rival its pair is, in spreads of unmatched scores.
 
-        NaN for a pair that the search formed against the pairing by weights.
+        The least of several pairs. NaN where the search formed one against the pairing by weights,
+        or where weights say nothing.
         """
-        matches = () if self.pairing is None else self.pairing.matches
-        by_pair: dict[tuple[PieceId, ...], float] = {
-            (match.inp, match.out): match.margin for match in matches
-        }
-        return {block: by_pair.get(block, float("nan")) for block in self.blocks}
+        least = least_margins(self.evidence, self.arrangement, self.trace.ids)
+        return dict(zip(self.blocks, least.min(axis=1).tolist(), strict=True))
 
     def ended(self, outcome: Outcome, findings: Findings | None = None) -> "Solution":
         """The same solution with another outcome, and with these findings if there are any."""

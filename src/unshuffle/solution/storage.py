@@ -4,7 +4,7 @@ answer.txt            the answer, as it is published and hashed
 solution.json         how it ended, the order, the pairs and what they were found by
 network.safetensors   the assembled network
 trace.npz             every step of the search
-pairing.npz           the scores of all pairs, of the puzzle's blocks alone
+evidence.npz          the scores of all pairs, edge by edge, and how alike blocks are
 """
 
 import json
@@ -39,19 +39,21 @@ from unshuffle.files.plain import read_json
 from unshuffle.files.safetensors_file import FORMAT_NAMES, safetensors_arrays
 from unshuffle.files.schema import Expected, Word, encode, read_fields, read_value
 from unshuffle.grouping import Pairing
+from unshuffle.grouping.edges import EdgeScores
 from unshuffle.grouping.fusion import Fusion
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.blueprint import NO_PIECE
 from unshuffle.pieces.pile import PieceId
+from unshuffle.solution.evidence_file import evidence_arrays, read_evidence
 from unshuffle.solution.solution import Solution
 
-ANSWER, SOLUTION, NETWORK, TRACE, PAIRING = FILES = (
+ANSWER, SOLUTION, NETWORK, TRACE, EVIDENCE = FILES = (
     "answer.txt",
     "solution.json",
     "network.safetensors",
     "trace.npz",
-    "pairing.npz",
+    "evidence.npz",
 )
 
 ADVICE = "solve again with --out"
@@ -117,9 +119,8 @@ def write_solution(
         SOLUTION: f"{json.dumps(values, indent=1)}\n".encode(),
         NETWORK: pack_safetensors(solution.network.tensors(), _estimated(solution)),
         TRACE: pack_npz(trace.arrays()),
+        EVIDENCE: pack_npz(evidence_arrays(solution)),
     }
-    if pairing is not None:
-        contents[PAIRING] = pack_npz({"scores": pairing.scores})
     folder = as_path(folder)
     write_files({folder / name: content for name, content in contents.items()}, force=force)
 
@@ -161,18 +162,22 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     _check([_arranged(ids, blocks, puzzle=pairing is not None)], folder)
     trace = _read_trace(folder / TRACE, ids)
     _check([_slotted(trace.names(np.array(blocks, np.intp)), fields["last"], slots)], folder)
+    arrangement = np.array(blocks, np.intp)
+    edges, similarity = read_evidence(folder / EVIDENCE, arrangement, ids)
     if pairing is None:
+        fields["links"] = edges
         network = kept_network(_read_tensors(folder / NETWORK), _by_block(blocks, [*slots]))
     else:
-        pairing = _read_pairing(folder, pairing, ids)
+        pairing = _read_pairing(folder, pairing, ids, edges)
         network = read_network(folder / NETWORK, find_activation(fields["activation"]))
         network = formed(network, fields["form"])
     solution = Solution(
         **fields,
-        arrangement=np.array(blocks, np.intp),
+        arrangement=arrangement,
         network=network,
         pairing=pairing,
         trace=trace,
+        kinship=similarity,
     )
     _check(chain(_within(solution), _of_kind(solution)), folder)
     return solution
@@ -208,24 +213,25 @@ def _estimated(solution: Solution) -> dict[str, str]:
     return {"estimated": ",".join(estimated)} if estimated else {}
 
 
-def _read_pairing(folder: Path, fields: dict[str, Any], ids: Sequence[PieceId]) -> Pairing:
-    """The pairing that has these fields and the scores of its file."""
-    scores = read_arrays(folder / PAIRING).get("scores", np.empty(0))
+def _read_pairing(
+    folder: Path, fields: dict[str, Any], ids: Sequence[PieceId], edges: Sequence[EdgeScores]
+) -> Pairing:
+    """The pairing that has these fields and the scores of the one edge."""
     matches, weights = fields["matches"], fields.pop("weights")
     anatomy: Anatomy = fields["anatomy"]
     known = all(0 <= p < len(ids) for p in (*anatomy.inp, *anatomy.out, *anatomy.last))
     _check([(known, SOLUTION, "its anatomy names positions that it lacks")], folder)
     rows = {ids[p]: i for i, p in enumerate(anatomy.inp)}
     columns = {ids[p]: j for j, p in enumerate(anatomy.out)}
-    shape = len(rows), len(columns)
-    finite = scores.shape == shape and scores.dtype == np.float64 and np.isfinite(scores).all()
+    layers = (anatomy.inp, anatomy.out)
+    scored = [(edge.rows, edge.columns) for edge in edges] == [layers]
     named = all(match.inp in rows and match.out in columns for match in matches)
     claims = (
-        (finite, PAIRING, f"holds no finite scores of {shape[0]} × {shape[1]} layers in float64"),
+        (scored, EVIDENCE, f"holds no scores of {len(rows)} × {len(columns)} layers"),
         (named, SOLUTION, "its pairing names layers that it lacks"),
     )
     _check(claims, folder)
-    fusion = None
+    fusion, scores = None, edges[0].scores
     if weights is not None:
         pairs = [(rows[match.inp], columns[match.out]) for match in matches]
         fusion = Fusion(scores, np.array(pairs, np.intp).reshape(-1, 2), weights)

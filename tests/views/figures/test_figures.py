@@ -333,7 +333,7 @@ def test_what_a_figure_lacks_is_said(solution):
     with pytest.raises(UsageError, match="no certificate"):
         figures.find_figure("certificate").draw(without, None)
     for name in ("products", "scores", "rivals", "margins"):
-        with pytest.raises(UsageError, match="another kind"):
+        with pytest.raises(UsageError, match="weights say nothing"):
             figures.find_figure(name).draw(replace(solution, pairing=None), None)
 
 

@@ -42,7 +42,7 @@ def test_arrays_arrive_as_they_are(solution):
     assert arrays.keys() == made.arrays.keys()
     for name, values in made.arrays.items():
         np.testing.assert_array_equal(arrays[name], values)
-    np.testing.assert_array_equal(arrays["scores"], solution.pairing.scores.astype(np.float32))
+    np.testing.assert_array_equal(arrays["scores0"], solution.pairing.scores.astype(np.float32))
     assert len(arrays["tested"]) == solution.trace.tested
 
 
@@ -61,12 +61,7 @@ def test_the_last_frame_is_the_answer(solution):
     made = content_of(solution)
     values, arrays = made.values, made.arrays
     last = arrays["frameBlocks"][arrays["frameStart"][-2] : arrays["frameStart"][-1]]
-    rows, columns = np.divmod(last, len(values["columns"]))
-    ids = [
-        values["ids"][piece]
-        for row, column in zip(rows, columns, strict=True)
-        for piece in (values["rows"][row], values["columns"][column])
-    ]
+    ids = [values["ids"][piece] for piece in last.ravel()]
     assert (*ids, values["ids"][values["last"]]) == solution.permutation
     assert arrays["frameStart"][-1] == len(arrays["frameBlocks"])
 

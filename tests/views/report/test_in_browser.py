@@ -247,6 +247,36 @@ def test_the_brightest_pairs_lie_on_the_diagonal_after_matching(visit, page):
         assert diagonal == list(range(14))
 
 
+@pytest.mark.parametrize("device", ["desk", "phone"])
+def test_a_module_shows_each_of_its_edges(visit, solved_module, tmp_path, device):
+    solution = solved_module
+    with visit(write(solution, tmp_path), device=device) as browser:
+        tiles = browser.find_elements(By.CSS_SELECTOR, "#chain button")
+        shown = [[line.text for line in tile.find_elements(By.CLASS_NAME, "id")] for tile in tiles]
+        numbers = [[int(re.search(r"\d+$", line)[0]) for line in tile] for tile in shown]
+        assert numbers == [list(block) for block in solution.blocks]
+        assert shown[0][1].startswith("norm")
+        chooser = browser.find_element(By.ID, "edge")
+        options = chooser.find_elements(By.TAG_NAME, "option")
+        assert len(options) == len(solution.evidence)
+        for option, edge in zip(options, solution.evidence, strict=True):
+            option.click()
+            browser.find_element(By.ID, "scores").send_keys(Keys.HOME, *[Keys.ARROW_UP] * 4)
+            said = text(browser, "pair-detail")
+            names = option.text.split(" with ")
+            match = edge.matches[0]
+            assert said.startswith(f"{names[0]} {match.inp} with {names[1]} {match.out}: score")
+        assert browser.find_element(By.ID, "path").is_displayed()
+        assert "other blocks" in text(browser, "products-note")
+        tiles[2].click()
+        assert text(browser, "block-detail").startswith("Block 3: ")
+        assert tiles[2].get_attribute("aria-pressed") == "true"
+        browser.find_element(By.ID, "final").click()
+        assert text(browser, "standing") == solution.answer
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= browser.execute_script("return window.innerWidth")
+
+
 def test_products_are_those_of_the_weights(visit, page, solution):
     layers = as_mlp(solution.network).layers()
     with visit(page) as browser:
@@ -254,7 +284,8 @@ def test_products_are_those_of_the_weights(visit, page, solution):
             """
             const done = arguments[0];
             readContent().then((content) => {
-                const [{row}, {column}] = [content.chain[3], content.chain[8]];
+                const [{chain}] = content.edges;
+                const [{row}, {column}] = [chain[3], chain[8]];
                 done(Array.from(productOf(content, {row, column})));
             });
             """

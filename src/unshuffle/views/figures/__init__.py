@@ -12,6 +12,8 @@ from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import RecordError, UsageError
 from unshuffle.pieces.records import Records
 from unshuffle.solution.solution import Solution
+from unshuffle.views.figures.blocks import chain as chain
+from unshuffle.views.figures.blocks import path as path
 from unshuffle.views.figures.ledger import solved_within as solved_within
 from unshuffle.views.figures.pairs import contrast as contrast
 from unshuffle.views.figures.pairs import margins as margins
@@ -65,7 +67,7 @@ def _certificate(solution: Solution, _: Records | None) -> "Axes":
 
 
 def _margins(solution: Solution, _: Records | None) -> "Axes":
-    if all(math.isinf(match.margin) for match in solution.evidence.matches):
+    if all(math.isinf(match.margin) for edge in solution.edges() for match in edge.matches):
         raise UsageError("a single pair has no rival, so it has no margin")
     return margins(solution)
 
@@ -99,7 +101,9 @@ _KINDS = (
         lambda solution, _: contrast(solution),
     ),
     FigureKind(
-        "scores", "scores of all pairs, before and after matching", lambda one, _: scores(one)
+        "scores",
+        "scores of all pairs of each edge, before and after matching",
+        lambda one, _: scores(one),
     ),
     FigureKind(
         "rivals", "score of each pair against those of its rivals", lambda one, _: rivals(one)
@@ -115,6 +119,8 @@ _KINDS = (
         lambda solution, _: ranks(as_mlp(solution.network)),
     ),
     FigureKind("margins", "lead of each pair over its best rival", _margins),
+    FigureKind("path", "how alike blocks are, along their order", lambda one, _: path(one)),
+    FigureKind("chain", "the blocks with the piece in each role", lambda one, _: chain(one)),
     FigureKind(
         "spectrum",
         "eigenvalues of each block's W_out W_in, and where it contracts",

@@ -1,4 +1,4 @@
-"""The evidence for the pairs: products, scores, rivals, margins."""
+"""The evidence for the pairs of each edge: products, scores, rivals, margins."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,11 @@ import numpy as np
 
 from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, as_mlp
 from unshuffle.grouping import Match
+from unshuffle.grouping.edges import EdgeScores
 from unshuffle.grouping.rivals import rival_scores
 from unshuffle.grouping.signals import Scores
 from unshuffle.grouping.spectra import all_traces, product
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import Floats, PieceId
 from unshuffle.solution.solution import Solution
 from unshuffle.views.figures import style
 from unshuffle.views.figures.style import BLUE, GREY, INK, ORANGE, PALE, axis, count_across, legend
@@ -44,7 +45,8 @@ def products(
     """
     if matches is None:
         placed = {block[INP] for block in solution.blocks}
-        ranked = [match for match in solution.evidence.matches if match.inp in placed]
+        as_mlp(solution.network)
+        ranked = [match for match in solution.edges()[0].matches if match.inp in placed]
         ranked = sorted(ranked, key=lambda match: match.margin)
         matches = [ranked[k] for k in sorted({0, len(ranked) // 2, len(ranked) - 1})]
     ax = axis(ax, f"{PRODUCT} of pairs, and of their best rivals", 2.1 * len(matches) + 1, 5.2)
@@ -140,32 +142,66 @@ def _heat_map(
 
 
 def scores(solution: Solution, ax: "Axes | None" = None) -> "Axes":
-    """The scores of all pairs: in the pile's sequence, and with the network along the diagonal."""
-    ax = axis(ax, "Scores of all pairs of layers", 7.4, 3.8)
+    """The scores of all pairs of each edge: in the pile's sequence, and in that of the network.
+
+    In the sequence of the network the pairs of its blocks lie along the diagonal.
+    """
+    edges, gap = solution.edges(), 1.1
+    across = math.ceil(math.sqrt(len(edges) / 2))
+    wide, high = gap * across, math.ceil(len(edges) / across)
+    ax = axis(ax, "Scores of all pairs of pieces in two roles", 6.4 * across + 1, 3.3 * high + 0.5)
     from matplotlib.colors import Normalize
 
-    before = solution.evidence.scores
-    rows, columns = map(list, zip(*_positions(solution), strict=True))
-    rows += [i for i in range(before.shape[0]) if i not in set(rows)]
-    columns += [j for j in range(before.shape[1]) if j not in set(columns)]
-    after = before[np.ix_(rows, columns)]
-    norm, gap = Normalize(float(before.min()), float(before.max())), 1.1
-    for left, values, title in ((0.0, before, "before"), (gap, after, "after matching")):
-        image = _heat_map(ax, values, (left, 0), norm)
-        ax.text(left + 0.5, 1.03, title, ha="center")
-    ax.set(xlim=(-0.01, gap + 1.01), ylim=(-0.01, 1.12))
-    ax.set_xticks([0.5, gap + 0.5], [f"{before.shape[1]} out layers"] * 2)
-    ax.set_yticks([0.5], [f"{before.shape[0]} inp layers"], rotation=90, va="center")
-    ax.figure.colorbar(image, ax=ax, label=_unit(solution.evidence.signal), shrink=0.85)
+    low, most = (float(pick([pick(edge.scores) for edge in edges])) for pick in (np.min, np.max))
+    norm = Normalize(low, most)
+    for k, edge in enumerate(edges):
+        left, bottom = 2 * gap * (k % across), -1.35 * (k // across)
+        first, second = _roles(solution, edge)
+        for title, values in _before_and_after(solution, edge):
+            image = _heat_map(ax, values, (left, bottom), norm)
+            ax.text(left + 0.5, bottom + 1.03, title, ha="center")
+            below = f"{values.shape[1]} × {second}"
+            ax.text(left + 0.5, bottom - 0.04, below, ha="center", va="top", parse_math=False)
+            left += gap
+        side = {"rotation": 90, "ha": "right", "va": "center", "parse_math": False}
+        ax.text(left - 2 * gap - 0.03, bottom + 0.5, f"{values.shape[0]} × {first}", **side)
+    ax.set(xlim=(-0.1, 2 * wide), ylim=(-1.35 * (high - 1) - 0.15, 1.12), xticks=[], yticks=[])
+    ax.figure.colorbar(image, ax=ax, label=_unit(edges[0].signal), shrink=0.85)
     return ax
 
 
+def _before_and_after(solution: Solution, edge: EdgeScores) -> Iterator[tuple[str, Scores]]:
+    """The scores in the sequence of the pile, and with the network along the diagonal."""
+    yield "before", edge.scores
+    placed = zip(*edge.places(solution.arrangement).values(), strict=True)
+    sequences = [
+        [*used, *(k for k in range(size) if k not in {*used})]
+        for used, size in zip(placed, edge.scores.shape, strict=True)
+    ]
+    yield "after matching", edge.scores[np.ix_(*sequences)]
+
+
+def _roles(solution: Solution, edge: EdgeScores) -> tuple[str, str]:
+    """What the two roles of an edge are called."""
+    return style.role(solution.roles[edge.first]), style.role(solution.roles[edge.second])
+
+
 def rivals(solution: Solution, ax: "Axes | None" = None) -> "Axes":
-    """The score of each pair against those of all pairs that share a layer with it, sorted."""
-    at, pairing = _positions(solution), solution.evidence
-    square = pairing.anatomy.interchangeable
-    ax = axis(ax, "Score of each pair against those of its rivals")
-    return _against_rivals(ax, pairing.scores, at, _unit(pairing.signal), square)
+    """The score of each pair against those of all pairs that share a piece with it, sorted.
+
+    The pairs of one edge stand side by side.
+    """
+    edges = solution.edges()
+    ax = axis(ax, "Score of each pair against those of its rivals", 6.0 + len(edges))
+    at = [[*edge.places(solution.arrangement).values()] for edge in edges]
+    held = [_held(e.scores, own, square=e.square) for e, own in zip(edges, at, strict=True)]
+    _against_rivals(ax, held, _unit(edges[0].signal))
+    for (place, _, _), edge in zip(_placed(held), edges, strict=True):
+        if len(edges) > 1:
+            name, below = " with ".join(_roles(solution, edge)), ("data", "axes fraction")
+            options = {"rotation": 90, "ha": "center", "fontsize": "small", "parse_math": False}
+            ax.annotate(name, (place.mean(), 0.02), xycoords=below, **options)
+    return ax
 
 
 def traces(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
@@ -175,7 +211,7 @@ def traces(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
     """
     at = [(block, block) for block in range(len(network.blocks))]
     ax = axis(ax, "Trace of each block against those of wrong pairs")
-    return _against_rivals(ax, all_traces(network.blocks), at, TRACE)
+    return _against_rivals(ax, [_held(all_traces(network.blocks), at)], TRACE)
 
 
 def ranks(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
@@ -210,21 +246,41 @@ def ranks(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
     return ax
 
 
-def _against_rivals(
-    ax: "Axes", scores: Scores, pairs: Sequence[tuple[int, int]], unit: str, square: bool = False
-) -> "Axes":
+# Scores of pairs, the largest first, and those of their rivals: shapes (K,) and (K, rivals).
+Held = tuple[Scores, Scores]
+
+
+def _held(scores: Scores, pairs: Sequence[tuple[int, int]], *, square: bool = False) -> Held:
+    """Pairs against their rivals, by the magnitude of their scores."""
     own = np.array([scores[at] for at in pairs])
     ranked = np.argsort(-np.abs(own), kind="stable")
-    own, others = own[ranked], rival_scores(scores, pairs, square=square)[ranked]
-    place = np.arange(1, len(own) + 1)
+    return own[ranked], rival_scores(scores, pairs, square=square)[ranked]
+
+
+def _placed(held: Sequence[Held]) -> Iterator[tuple[Scores, Scores, Scores]]:
+    """The places of the pairs, with them and their rivals; a gap lies between two edges."""
+    start = 1
+    for own, others in held:
+        yield np.arange(start, start + len(own), dtype=np.float64), own, others
+        start += len(own) + 1
+
+
+def _against_rivals(ax: "Axes", held: Sequence[Held], unit: str) -> "Axes":
+    placed = [*_placed(held)]
+    place, own = (np.concatenate([each[k] for each in placed]) for k in (0, 1))
     ax.plot(place, own, "o", color=BLUE, markersize=4, zorder=3, label="the pair itself")
-    if not np.isnan(others).all():
-        low, high = np.nanmin(others, axis=1), np.nanmax(others, axis=1)
+    rivalled = [(at, others) for at, _, others in placed if not np.isnan(others).all()]
+    if rivalled:
+        place = np.concatenate([at for at, _ in rivalled])
+        low, high, mean, spread = (
+            np.concatenate([take(others, axis=1) for _, others in rivalled])
+            for take in (np.nanmin, np.nanmax, np.nanmean, np.nanstd)
+        )
         ax.vlines(place, low, high, GREY, lw=1, label="rivals: lowest to highest")
         ax.errorbar(
             place,
-            np.nanmean(others, axis=1),
-            2 * np.nanstd(others, axis=1),
+            mean,
+            2 * spread,
             fmt="_",
             color=INK,
             elinewidth=3,
@@ -239,12 +295,6 @@ def _against_rivals(
     return ax
 
 
-def _positions(solution: Solution) -> list[tuple[int, int]]:
-    """Row and column in the scores of each block, in the order in which they run."""
-    inps, outs = solution.evidence.anatomy.inp, solution.evidence.anatomy.out
-    return [(inps.index(inp), outs.index(out)) for inp, out in solution.arrangement.tolist()]
-
-
 def _unit(signal: str) -> str:
     return UNITS.get(signal, f"score by {signal}")
 
@@ -252,9 +302,10 @@ def _unit(signal: str) -> str:
 def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     """Lead of each pair over its best rival, the weakest first; at 0 if the search formed it."""
     ax = axis(ax, "Lead of each pair over its best rival", height=3.6)
-    formed = [pair for pair, margin in solution.margins.items() if math.isnan(margin)]
-    sure = {pair: margin for pair, margin in solution.margins.items() if math.isfinite(margin)}
-    ranked = sorted(sure.items(), key=lambda item: item[1])
+    margins = [one for edge in solution.edges() for one in _leads(solution, edge)]
+    formed = [pair for pair, margin in margins if math.isnan(margin)]
+    sure = [(pair, margin) for pair, margin in margins if math.isfinite(margin)]
+    ranked = sorted(sure, key=lambda item: item[1])
     place = np.arange(1, len(ranked) + 1) + len(formed)
     values = [margin for _, margin in ranked]
     ax.vlines(place, 0, values, PALE, lw=2)
@@ -280,3 +331,11 @@ def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
     unit = "margin (standard deviations\nof the unmatched scores)"
     ax.set(xlabel="pair, the weakest first", ylabel=unit)
     return ax
+
+
+def _leads(solution: Solution, edge: EdgeScores) -> Iterator[tuple[tuple[PieceId, PieceId], float]]:
+    """The pair of each block, and its margin; NaN where the search formed it."""
+    ids, margins = solution.trace.ids, {(m.inp, m.out): m.margin for m in edge.matches}
+    for row, column in edge.places(solution.arrangement).values():
+        pair = ids[edge.rows[row]], ids[edge.columns[column]]
+        yield pair, margins.get(pair, math.nan)

@@ -73,17 +73,23 @@ def picture(ax: "Axes", kind: str) -> bytes:
     return stream.getvalue()
 
 
-def count_across(ax: "Axes") -> None:
-    """Label the horizontal axis with whole numbers only: it counts places, pairs or candidates."""
+def count_across(ax: "Axes", *, both: bool = False) -> None:
+    """Label the horizontal axis, or both, with whole numbers only: places, pairs, candidates."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for each in (ax.xaxis, ax.yaxis)[: 2 if both else 1]:
+        each.set_major_locator(MaxNLocator(integer=True))
 
 
 def short(name: "PieceId") -> str:
     """A piece's name for a label, with `parse_math=False`: it may contain dollars."""
     text = shown(name)
     return text if len(text) <= NAME_CHARACTERS else f"{text[: NAME_CHARACTERS - 1]}…"
+
+
+def role(name: str) -> str:
+    """A role's name for a label; that of a whole block is a dot."""
+    return "block" if name == "." else name
 
 
 def legend(ax: "Axes", **options: object) -> None:

@@ -19,7 +19,7 @@ function contestText(certificate, contest) {
   return `error ${short(contest.mse)}, ${short(times)} × what noise or rounding explains (${chance(contest.confidence)} sure${rows})`;
 }
 
-function certificateText({ certificate, chain }) {
+function certificateText({ certificate, blocks }) {
   if (certificate === null) {
     return "There is no certificate: this arrangement does not reproduce the record, so nothing is proved of any block.";
   }
@@ -27,7 +27,7 @@ function certificateText({ certificate, chain }) {
   const open = groups.filter((group) => group.length > 1);
   const pairs = certificate.pairs.filter((contest) => !decided(contest)).length;
   if (certificate.decided) {
-    return `The record decides all of it: every two neighbours (${chain.length - 1}) and every pair (${chain.length}) against its best rival.`;
+    return `The record decides all of it: every two neighbours (${blocks.length - 1}) and every pair (${blocks.length}) against its best rival.`;
   }
   const parts = [];
   if (certificate.chance > 0.01) {
@@ -43,41 +43,44 @@ function certificateText({ certificate, chain }) {
 }
 
 function showChain(content, choose) {
-  const { certificate, chain, ids, last } = content;
+  const { blocks, certificate, ids, last, roles } = content;
   element("certificate").textContent = certificateText(content);
   const list = element("chain");
+  list.classList.toggle("wide", roles.some((name) => name.length > 3));
   const share = certificate && shareOf(certificate);
   const pairs = new Map(certificate?.pairs.map((contest) => [contest.first, contest]));
-  const tiles = chain.map((block, place) => {
-    const tile = blockTile(content, block, place);
+  const tiles = blocks.map((pieces, place) => {
+    const tile = blockTile(content, pieces, place);
     mark(tile, pairs.get(place), share);
     const item = make("li");
     item.append(tile, linkAfter(certificate?.neighbours[place], share));
     list.append(item);
-    tile.addEventListener("click", () => choose(block));
+    tile.addEventListener("click", () => choose(place));
     for (const event of ["focus", "pointerenter"]) {
       tile.addEventListener(event, () => { element("block-detail").textContent = blockText(content, place); });
     }
     return tile;
   });
-  list.append(lastTile(ids[last]));
+  if (last !== null) list.append(lastTile(ids[last]));
   element("block-detail").textContent = blockText(content, weakestPlace(content));
   showKey(certificate);
   showCertificate(content);
+  showPath(content);
   showNorms(content);
-  return (chosen) => tiles.forEach((tile, k) => tile.setAttribute("aria-pressed", String(chain[k] === chosen)));
+  return (place) => tiles.forEach((tile, k) => tile.setAttribute("aria-pressed", String(k === place)));
 }
 
-function blockTile({ ids, rows, columns }, { row, column }, place) {
+function blockTile(content, pieces, place) {
+  const { ids, roles } = content;
   const tile = make("button");
   tile.type = "button";
-  const names = [ids[rows[row]], ids[columns[column]]];
-  tile.title = `Block ${place + 1}: inp ${names[0]}, out ${names[1]}`;
+  tile.title = `Block ${place + 1}: ${blockName(content, pieces)}`;
   tile.setAttribute("aria-label", tile.title);
   tile.append(make("span", "place", String(place + 1)));
-  ["inp", "out"].forEach((role, k) => {
+  pieces.forEach((piece, role) => {
+    if (piece < 0) return;
     const line = make("span", "id");
-    line.append(make("span", "role", role), String(names[k]));
+    line.append(make("span", "role", roles[role]), String(ids[piece]));
     tile.append(line);
   });
   tile.append(make("span", "strength"));
@@ -110,28 +113,46 @@ function lastTile(name) {
   return item;
 }
 
-/** All that is known of a block, in sentences. */
+/** All that is known of a block, in sentences; of its pairs, of the weakest. */
 function blockText(content, place) {
-  const { certificate, chain, ids } = content;
-  const block = chain[place];
-  const said = [`Block ${place + 1}: ${pairName(content, block)}.`];
-  if (block.match === null) {
-    said.push("The search formed this pair against the scores.");
-  } else {
-    const { margin, rival } = block.match;
-    said.push(rival === null ? "It has no rival." : weightsText(ids[rival], margin));
+  const { blocks, certificate, edges, ids } = content;
+  const said = [`Block ${place + 1}: ${blockName(content, blocks[place])}.`];
+  const pairs = edges.flatMap((edge) => (edge.chain[place] ? [{ edge, pair: edge.chain[place] }] : []));
+  if (pairs.length > 0) {
+    const { edge, pair } = pairs.reduce((best, one) => (marginOf(one.pair) < marginOf(best.pair) ? one : best));
+    const which = edges.length > 1 ? `${pairName(edge, pair)}. ` : "";
+    if (pair.match === null) said.push(`${which}The search formed this pair against the scores.`);
+    else said.push(which + (pair.match.rival === null ? "It has no rival." : weightsText(ids[pair.match.rival], pair.match.margin)));
   }
-  const pair = certificate?.pairs.find((contest) => contest.first === place);
-  if (pair) said.push(`With a layer exchanged with block ${pair.second + 1}: ${contestText(certificate, pair)}.`);
+  const contest = certificate?.pairs.find(({ first }) => first === place);
+  if (contest) said.push(`With a layer exchanged with block ${contest.second + 1}: ${contestText(certificate, contest)}.`);
   const next = certificate?.neighbours[place];
   if (next) said.push(`Exchanged with block ${place + 2}: ${contestText(certificate, next)}.`);
   return said.join(" ");
 }
 
-/** The place of the block that is least sure by the scores; those that the search formed come first. */
-function weakestPlace({ chain }) {
-  const margins = chain.map(({ match }) => (match === null ? -Infinity : match.margin ?? Infinity));
+/** How sure a pair of the network is by the scores; those that the search formed are the least sure. */
+function marginOf(pair) {
+  if (pair === null) return Infinity;
+  return pair.match === null ? -Infinity : pair.match.margin ?? Infinity;
+}
+
+/** The place of the block with the pair that is least sure by the scores. */
+function weakestPlace({ blocks, edges }) {
+  const margins = blocks.map((_, place) => Math.min(Infinity, ...edges.map(({ chain }) => marginOf(chain[place]))));
   return margins.indexOf(Math.min(...margins));
+}
+
+/** How alike blocks are in what they do with the stream, along their order. */
+function showPath({ blocks, similarity }) {
+  element("path-figure").hidden = blocks.length < 2;
+  const count = Math.sqrt(similarity.length);
+  redrawn(element("path"), () => {
+    const image = picture(count, count, (y, x) => similarity[y * count + x], [-127, 127], CIVIDIS_TABLE);
+    const { context, width, height } = cleared(element("path"));
+    context.imageSmoothingEnabled = false;
+    context.drawImage(image, 0, 0, width, height);
+  });
 }
 
 /** Norms along the depth, where the record was given. */
@@ -168,7 +189,7 @@ function showKey(certificate) {
 }
 
 /** The certificate as a chart along the depth. */
-function showCertificate({ certificate, chain }) {
+function showCertificate({ certificate, blocks }) {
   if (certificate === null || certificate.pairs.length + certificate.neighbours.length === 0) {
     element("certificate-figure").hidden = true;
     return;
@@ -176,7 +197,7 @@ function showCertificate({ certificate, chain }) {
   element("certificate-caption").textContent =
     "What the record says against the best rivals: the mean squared error if two neighbours were exchanged, or a layer of " +
     `a block with that of another, on ${counted(certificate.rows, "row")}. All that lies clearly above the floor is decided.`;
-  const places = [...chain.keys()].flatMap((place) => [place + 1, place + 1.5]).slice(0, -1);
+  const places = [...blocks.keys()].flatMap((place) => [place + 1, place + 1.5]).slice(0, -1);
   const along = (contests, offset) => {
     const found = new Map(contests.map((contest) => [contest.first + offset, contest.mse]));
     return places.map((place) => found.get(place) ?? null);
@@ -185,7 +206,7 @@ function showCertificate({ certificate, chain }) {
     x: places,
     xLabel: "place in the network",
     yLabel: "mean squared error",
-    xRange: [0, chain.length + 1],
+    xRange: [0, blocks.length + 1],
     series: [
       dots("neighbours exchanged", "accent", 6),
       dots("layers exchanged", "doubt", 6),

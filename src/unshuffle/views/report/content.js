@@ -25,24 +25,43 @@ async function unpacked(text) {
   return new Response(stream).arrayBuffer();
 }
 
-/** The network block by block, and the place of each piece in it. */
-function placesOf({ blocks, columns, rows, matches }) {
-  const chain = blocks.map((block) => ({
-    row: Math.floor(block / columns.length),
-    column: block % columns.length,
-  }));
+/** The place of each piece; and each edge, with the pairs of the network: null where a block has none. */
+function placesOf(values) {
+  const { blocks, ids, last, roles } = values;
   const place = new Map();
-  chain.forEach(({ row, column }, k) => place.set(rows[row], k).set(columns[column], k));
-  const matchOf = new Map(matches.map((match) => [match.row * columns.length + match.column, match]));
-  chain.forEach((block, k) => { block.match = matchOf.get(blocks[k]) ?? null; });
-  return { chain, place };
+  blocks.forEach((pieces, k) => pieces.forEach((piece) => { if (piece >= 0) place.set(piece, k); }));
+  const edges = values.edges.map((edge, k) => {
+    const [rowOf, columnOf] = [edge.rows, edge.columns].map((pieces) => new Map(pieces.map((piece, at) => [piece, at])));
+    const matchOf = new Map(edge.matches.map((match) => [`${match.row},${match.column}`, match]));
+    const [first, second] = edge.roles;
+    const chain = blocks.map((pieces) => {
+      const [row, column] = [rowOf.get(pieces[first]), columnOf.get(pieces[second])];
+      if (row === undefined || column === undefined) return null;
+      return { row, column, match: matchOf.get(`${row},${column}`) ?? null };
+    });
+    return { ...edge, ids, last, place, chain, names: edge.roles.map((role) => roles[role]), scores: values[`scores${k}`] };
+  });
+  return { place, edges };
 }
 
-/** The block of the assembled network that the piece of a row is in; null for the last layer. */
-const blockOfRow = (content, row) => content.chain[content.place.get(content.rows[row])] ?? null;
+/** The block of the assembled network that the piece of a row is in; null for one in no such pair. */
+const blockOfRow = (edge, row) => edge.chain[edge.place.get(edge.rows[row])] ?? null;
 
-const scoreOf = (content, row, column) => content.scores[row * content.columns.length + column];
+const scoreOf = (edge, row, column) => edge.scores[row * edge.columns.length + column];
 
 /** "inp 3 with out 8". */
-const pairName = (content, { row, column }) =>
-  `inp ${content.ids[content.rows[row]]} with out ${content.ids[content.columns[column]]}`;
+const pairName = ({ ids, names, rows, columns }, { row, column }) =>
+  `${names[0]} ${ids[rows[row]]} with ${names[1]} ${ids[columns[column]]}`;
+
+/** The pieces of a block by their roles: "inp 3 with out 8", "norm 3, up 8, down 5". */
+function blockName({ ids, roles }, pieces) {
+  const named = pieces.flatMap((piece, role) => (piece < 0 ? [] : [`${roles[role]} ${ids[piece]}`]));
+  return named.join(named.length === 2 ? " with " : ", ");
+}
+
+/** The ids of an order, as in an answer; the last layer follows where all blocks stand. */
+function orderText({ ids, last, blocks }, order) {
+  const names = order.flatMap((pieces) => pieces.filter((piece) => piece >= 0).map((piece) => ids[piece]));
+  if (order.length === blocks.length && last !== null) names.push(ids[last]);
+  return names.join(",");
+}

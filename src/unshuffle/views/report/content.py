@@ -1,7 +1,7 @@
 """What the page is given: a solution as plain values, and as arrays that the browser computes with.
 
-Pieces are numbered here: rows and columns of the score matrix, and blocks, name them by number,
-and their ids appear once.
+Pieces are numbered here: rows and columns of the score matrices, and blocks, name them by number,
+and their ids appear once. Where a block has no slot of a role, its number is −1.
 """
 
 import base64
@@ -16,23 +16,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.mlp import INP, OUT, as_mlp
+from unshuffle.blocks.kept import KeptStack
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.files.schema import encode
+from unshuffle.grouping.edges import EdgeScores
 from unshuffle.grouping.spectra import stream_norms
+from unshuffle.ordering.paths import Similarity
 from unshuffle.ordering.trace import Trace
-from unshuffle.pieces.anatomy import Anatomy
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement
 from unshuffle.pieces.pile import Floats, PieceId
 from unshuffle.pieces.records import Records
 from unshuffle.solution.solution import Solution
-from unshuffle.views.figures import SENT_ROWS
+from unshuffle.views.figures import SENT_ROWS, style
 from unshuffle.views.figures.search import standing
 
 # Of weights, at one byte each, that a page may hold: 1,800 blocks 48 → 96 → 48.
 WEIGHT_BYTES = 2**24
 # Of tested candidates that are drawn; of more, every n-th.
 DOTS = 50_000
+# Of the picture of likeness, that many blocks across. Of more, every n-th.
+SHADED = 128
 # Of the replay: a minute. Of more, every n-th, and the last.
 FRAMES = 2_000
 # Bytes: arrays begin where the browser can view them as numbers of any size.
@@ -71,67 +75,101 @@ class Content:
 
 def content_of(solution: Solution, records: Records | None = None) -> Content:
     """Lay a solution out for the page, with its record if that is there."""
-    trace, pairing = solution.trace, solution.evidence
-    anatomy, last = pairing.anatomy, solution.layers[-1]
-    inp, out = ([trace.ids[position] for position in each] for each in (anatomy.inp, anatomy.out))
-    ids = tuple(dict.fromkeys((*inp, *out, last)))
+    trace, edges = solution.trace, solution.evidence
+    scored = [trace.ids[p] for edge in edges for p in (*edge.rows, *edge.columns)]
+    last = () if solution.last is None else (solution.last,)
+    ids = tuple(dict.fromkeys((*scored, *solution.layers, *last)))
     number = {name: piece for piece, name in enumerate(ids)}
-    row, column = ({name: i for i, name in enumerate(names)} for names in (inp, out))
     phases = list(dict.fromkeys(step.phase for step in trace.steps))
     every = -(-trace.tested // DOTS) or 1
+    numbers = np.array([number.get(name, NO_PIECE) for name in trace.ids] + [NO_PIECE], np.int32)
     values = {
         "verdict": _verdict(solution),
         "ids": ids,
-        "last": number[last],
-        "rows": [number[name] for name in inp],
-        "columns": [number[name] for name in out],
-        "blocks": _numbers(solution.arrangement, anatomy).tolist(),
-        "matches": [
-            {
-                "row": row[match.inp],
-                "column": column[match.out],
-                "rival": None if match.rival is None else number[match.rival],
-                "margin": _finite(match.margin),
-                "confidence": match.confidence,
-            }
-            for match in pairing.matches
-        ],
+        "last": None if solution.last is None else number[solution.last],
+        "roles": [style.role(name) for name in solution.roles],
+        "blocks": numbers[solution.arrangement].tolist(),
+        "edges": [_edge(edge, numbers, number) for edge in edges],
         "certificate": None if solution.certificate is None else encode(solution.certificate),
         "record": None if records is None else _record(records),
         "phases": phases,
         "every": every,
     }
-    arrays = {
-        "scores": pairing.scores.astype(np.float32),
-        **_weights(solution, ids[: len({*inp, *out})]),
+    arrays: dict[str, NDArray[Any]] = {
+        **{f"scores{k}": edge.scores.astype(np.float32) for k, edge in enumerate(edges)},
+        "similarity": _shades(solution.similarity),
+        **_weights(solution, ids[: len({*scored})]),
         **_steps(trace, phases),
-        **_frames(solution),
+        **_frames(solution, numbers),
         **_tested(trace, every),
         **({} if records is None else _norms(solution, records)),
     }
     return Content(values, arrays)
 
 
+def _edge(
+    edge: EdgeScores, numbers: NDArray[np.int32], number: Mapping[PieceId, int]
+) -> dict[str, Any]:
+    """An edge but for its scores."""
+    rows, columns = (numbers[[*each]].tolist() for each in (edge.rows, edge.columns))
+    return {
+        "roles": [edge.first, edge.second],
+        "signal": edge.signal,
+        "rows": rows,
+        "columns": columns,
+        "matches": [
+            {
+                "row": rows.index(number[match.inp]),
+                "column": columns.index(number[match.out]),
+                "rival": None if match.rival is None else number[match.rival],
+                "margin": _finite(match.margin),
+                "confidence": match.confidence,
+            }
+            for match in edge.matches
+        ],
+    }
+
+
+def _shades(similarity: Similarity) -> NDArray[np.int8]:
+    """Similarities from -127 to 127, the least to the most of two blocks; every so manyth block."""
+    step = -(-len(similarity) // SHADED)
+    some = similarity[::step, ::step]
+    own = np.eye(len(some), dtype=bool)
+    others = some[~own] if len(some) > 1 else np.zeros(1)
+    low, high = float(others.min()), float(others.max())
+    shades = np.rint((some - low) / ((high - low) or 1.0) * 254 - 127).astype(np.int8)
+    shades[own] = 127
+    return shades
+
+
 def _verdict(solution: Solution) -> dict[str, Any]:
     """How it ended, and the figures at the head of the page."""
-    pairing = solution.evidence
     return {
         "outcome": str(solution.outcome),
         "advice": solution.outcome.advice,
         "mse": _finite(solution.mse),
         "maxAbsError": _finite(solution.max_abs_error),
         "rows": solution.rows,
-        "width": pairing.anatomy.width,
-        "hidden": pairing.anatomy.hidden,
-        "outputs": pairing.anatomy.outputs,
-        "activation": solution.activation,
+        **_form(solution),
         "sha256": solution.sha256,
-        "signal": pairing.signal,
-        "matching": pairing.matching,
         "tested": solution.trace.tested,
         "kept": solution.trace.kept,
         "seconds": round(solution.seconds["total"], 6),
     }
+
+
+def _form(solution: Solution) -> dict[str, Any]:
+    """What a block is; of the puzzle's blocks also their shape, for products of their layers."""
+    pairing = solution.pairing
+    if pairing is None:
+        return {"facts": {"Roles in a block": ", ".join(map(style.role, solution.roles))}}
+    width, hidden = pairing.anatomy.width, pairing.anatomy.hidden
+    facts = {
+        "Block": f"{width} → {hidden} {solution.activation} → {width}",
+        "Last layer": f"{width} → {pairing.anatomy.outputs}",
+        "Pairs by": f"{pairing.signal}, {pairing.matching} matching",
+    }
+    return {"width": width, "hidden": hidden, "facts": facts}
 
 
 def _record(records: Records) -> dict[str, Any]:
@@ -147,23 +185,22 @@ def _record(records: Records) -> dict[str, Any]:
 
 
 def _norms(solution: Solution, records: Records) -> dict[str, NDArray[Any]]:
-    """Medians of the norms of states and of steps along the depth, of the first rows."""
+    """Medians of the norms of states and of steps along the depth, of the first rows.
+
+    Nothing where the code of the network's blocks was not kept.
+    """
+    if isinstance(solution.network.blocks, KeptStack):
+        return {}
     with single_threaded_blas():  # the same numbers whoever asks
         states, steps = stream_norms(solution.network, records.inputs[:SENT_ROWS])
     found = {"stateNorms": states, "stepNorms": steps}
     return {name: np.median(norms, axis=1).astype(np.float32) for name, norms in found.items()}
 
 
-def _numbers(arrangement: Arrangement, anatomy: Anatomy) -> NDArray[np.int32]:
-    """Numbers of blocks: row of the score matrix, times its columns, plus column."""
-    positions = max(*anatomy.inp, *anatomy.out) + 1
-    rows, columns = np.zeros((2, positions), np.int32)
-    rows[[*anatomy.inp]], columns[[*anatomy.out]] = range(len(anatomy.inp)), range(len(anatomy.out))
-    return rows[arrangement[:, INP]] * len(anatomy.out) + columns[arrangement[:, OUT]]
-
-
 def _weights(solution: Solution, ids: Sequence[PieceId]) -> dict[str, NDArray[Any]]:
     """Weights as 8 bits from -127 to 127 and a scale for each; nothing if too large for a page."""
+    if solution.pairing is None:
+        return {}
     layers = dict(zip(solution.layers, as_mlp(solution.network).layers(), strict=True))
     weights: list[Floats] = [layers[name].weight for name in ids]
     if sum(weight.size for weight in weights) > WEIGHT_BYTES:
@@ -189,12 +226,12 @@ def _steps(trace: Trace, phases: list[str]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _frames(solution: Solution) -> dict[str, NDArray[Any]]:
+def _frames(solution: Solution, numbers: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
     """The orders that stood, one after the other, each with the step that it came with.
 
     The last is the solution's own, which has the blocks too that a search cut short had not placed.
     """
-    trace, anatomy, final = solution.trace, solution.evidence.anatomy, solution.arrangement
+    trace, final = solution.trace, solution.arrangement
     orders: list[Arrangement] = []
     came: list[int] = []
     for k, step in enumerate(trace.steps):
@@ -210,7 +247,7 @@ def _frames(solution: Solution) -> dict[str, NDArray[Any]]:
     return {
         "frameStep": np.array(came, np.int32),
         "frameStart": starts.astype(np.int32),
-        "frameBlocks": _numbers(np.concatenate(orders), anatomy),
+        "frameBlocks": numbers[np.concatenate(orders)],
     }
 
 

@@ -1,7 +1,7 @@
 // W_out W_in of two pairs, side by side.
 
 /** The product of a pair's two matrices, row by row, from weights that were rounded to 8 bits. */
-function productOf({ rows, columns, weights, scales, verdict }, { row, column }) {
+function productOf({ edges: [{ rows, columns }], weights, scales, verdict }, { row, column }) {
   const { width, hidden } = verdict;
   const size = width * hidden;
   const inp = weights.subarray(rows[row] * size, (rows[row] + 1) * size); // hidden × width
@@ -25,10 +25,11 @@ function traceOf(product, width) {
 
 /** Compares a pair with the matched one of its inp layer, or that with its best rival. */
 function productsView(content) {
-  const { verdict, rows, columns } = content;
+  const { verdict, edges: [edge] } = content;
   if (!content.weights) {
-    element("products-note").textContent =
-      "The weights of this network are too large to be put into a page, so the products cannot be shown here.";
+    element("products-note").textContent = verdict.width
+      ? "The weights of this network are too large to be put into a page, so the products cannot be shown here."
+      : "Products are shown of blocks x + out(a(inp(x))) only, and this network has other blocks.";
     return () => {};
   }
   element("products-note").textContent =
@@ -55,9 +56,9 @@ function productsView(content) {
   redraws.push(draw);
 
   return (pair) => {
-    const matched = blockOfRow(content, pair.row);
+    const matched = blockOfRow(edge, pair.row);
     const isMatched = pair.row === matched?.row && pair.column === matched.column;
-    const other = isMatched ? bestRival(content, matched) : pair;
+    const other = isMatched ? bestRival(edge, matched) : pair;
     shown = [["Matched", matched], [isMatched ? "Best rival" : "Chosen", other]]
       .filter(([, one]) => one !== null)
       .map(([title, one]) => ({ title, pair: one, product: productOf(content, one) }));
@@ -65,7 +66,7 @@ function productsView(content) {
       canvas.parentElement.hidden = k >= shown.length;
       if (k >= shown.length) return;
       const { title, pair: one, product } = shown[k];
-      const text = `${pairName(content, one)}: score ${short(scoreOf(content, one.row, one.column))}, trace ${short(traceOf(product, verdict.width))}`;
+      const text = `${pairName(edge, one)}: score ${short(scoreOf(edge, one.row, one.column))}, trace ${short(traceOf(product, verdict.width))}`;
       caption.replaceChildren(make("strong", "", `${title}. `), text);
       canvas.setAttribute("aria-label", `W_out W_in of ${text}`);
     });
@@ -80,8 +81,8 @@ function largestBut(product, share) {
 }
 
 /** The pair with the best rival of a block; by its inp layer alone where the search formed it. */
-function bestRival(content, { row, column, match }) {
-  const { rows, columns } = content;
+function bestRival(edge, { row, column, match }) {
+  const { rows, columns } = edge;
   if (match) {
     if (match.rival === null) return null;
     const [asRow, asColumn] = [rows.indexOf(match.rival), columns.indexOf(match.rival)];
@@ -90,7 +91,7 @@ function bestRival(content, { row, column, match }) {
   let best = null;
   for (let other = 0; other < columns.length; other++) {
     if (other === column || columns[other] === rows[row]) continue;
-    if (best === null || scoreOf(content, row, other) > scoreOf(content, row, best)) best = other;
+    if (best === null || scoreOf(edge, row, other) > scoreOf(edge, row, best)) best = other;
   }
   return best === null ? null : { row, column: best };
 }

@@ -3,27 +3,24 @@
 const SECONDS_A_FRAME = 0.4;
 const SECONDS_AT_MOST = 20;
 
-/** Frame by frame: the blocks of the order that stood. */
-const orderAt = ({ frameStart, frameBlocks }, frame) => frameBlocks.subarray(frameStart[frame], frameStart[frame + 1]);
-
-/** For each row of the score matrix: where its block stands, where it ends, whether its pair is another in the end. */
-function standing(content, frame) {
-  const columns = content.columns.length;
-  const final = new Set(content.blocks);
-  const marks = new Map();
-  orderAt(content, frame).forEach((block, stands) => {
-    const row = Math.floor(block / columns);
-    marks.set(row, { stands, ends: content.place.get(content.rows[row]) ?? 0, changes: !final.has(block) });
-  });
-  return marks;
+/** Frame by frame: the pieces of each block of the order that stood. */
+function orderAt({ frameStart, frameBlocks, roles }, frame) {
+  const order = [];
+  for (let block = frameStart[frame]; block < frameStart[frame + 1]; block++) {
+    order.push([...frameBlocks.subarray(block * roles.length, (block + 1) * roles.length)]);
+  }
+  return order;
 }
 
-/** The ids of an order, as in an answer; the last layer follows where all blocks stand. */
-function orderText({ ids, rows, columns, last, blocks }, order) {
-  const names = [];
-  for (const block of order) names.push(ids[rows[Math.floor(block / columns.length)]], ids[columns[block % columns.length]]);
-  if (order.length === blocks.length) names.push(ids[last]);
-  return names.join(",");
+/** For the first piece of each block: where it stands, where it ends, whether its block is another in the end. */
+function standing(content, frame) {
+  const final = new Set(content.blocks.map(String));
+  const marks = new Map();
+  orderAt(content, frame).forEach((pieces, stands) => {
+    const first = pieces.find((piece) => piece >= 0);
+    marks.set(first, { stands, ends: content.place.get(first) ?? 0, changes: !final.has(String(pieces)) });
+  });
+  return marks;
 }
 
 /** Candidates that had been tested by the end of each step. */
@@ -95,7 +92,7 @@ function summaryText({ phases, frameStep, candidates, verdict, seconds }) {
 }
 
 function statusText(content, frame, total) {
-  const { frameStep, phases, phase, error, chain } = content;
+  const { frameStep, phases, phase, error, blocks } = content;
   const step = frameStep[frame];
   const marks = [...standing(content, frame).values()];
   const home = marks.filter((one) => one.stands === one.ends && !one.changes).length;
@@ -103,7 +100,7 @@ function statusText(content, frame, total) {
   if (step < phase.length) {
     said.push(`${phases[phase[step]]}`, `${counted(total[step], "candidate")} tested`, `error ${short(error[step])} on ${counted(content.stepRows[step], "row")}`);
   }
-  said.push(`${marks.length} of ${chain.length} blocks placed, ${home} in their final place`);
+  said.push(`${marks.length} of ${blocks.length} blocks placed, ${home} in their final place`);
   return `${said.join(" · ")}.`;
 }
 
@@ -112,7 +109,7 @@ function drawOrder(canvas, content, now, before, share) {
   const { context, width, height } = cleared(canvas);
   const margin = 26;
   const side = Math.min(width, height) - margin - 4;
-  const cell = side / content.chain.length;
+  const cell = side / content.blocks.length;
   const size = Math.min(Math.max(0.8 * cell, 2.5), 14);
   const eased = share * share * (3 - 2 * share);
   const at = (place) => (place + 0.5) * cell;
@@ -125,8 +122,8 @@ function drawOrder(canvas, content, now, before, share) {
   context.lineTo(side, 0);
   context.stroke();
   const [stays, changes] = [colour("accent"), colour("doubt")];
-  for (const [row, mark] of now) {
-    const from = before?.get(row);
+  for (const [piece, mark] of now) {
+    const from = before?.get(piece);
     const stands = from ? from.stands + eased * (mark.stands - from.stands) : mark.stands;
     context.globalAlpha = before && !from ? eased : 1;
     context.fillStyle = mark.changes ? changes : stays;

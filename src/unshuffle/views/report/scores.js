@@ -12,8 +12,8 @@ function networkSequence({ chain, rows, columns, place }) {
       (first.get(a) ?? far + (place.get(pieces[a]) ?? far)) - (first.get(b) ?? far + (place.get(pieces[b]) ?? far)));
   };
   return {
-    rows: rank(rows, chain.map((block) => block.row)),
-    columns: rank(columns, chain.map((block) => block.column)),
+    rows: rank(rows, chain.flatMap((block) => (block ? [block.row] : []))),
+    columns: rank(columns, chain.flatMap((block) => (block ? [block.column] : []))),
   };
 }
 
@@ -26,32 +26,40 @@ function scoreRange(scores) {
 }
 
 /** A pair's score, and how it stands to the matched pair. */
-function pairText(content, { row, column }) {
-  const { ids, rows, columns, chain } = content;
-  const score = scoreOf(content, row, column);
-  const matched = blockOfRow(content, row);
-  const said = [`${pairName(content, { row, column })}: score ${short(score)}.`];
+function pairText(edge, { row, column }) {
+  const { ids, rows, columns, chain } = edge;
+  const score = scoreOf(edge, row, column);
+  const matched = blockOfRow(edge, row);
+  const said = [`${pairName(edge, { row, column })}: score ${short(score)}.`];
   if (rows[row] === columns[column]) {
     said.push("One piece cannot be both layers of a block.");
   } else if (matched === null) {
-    said.push(`${ids[rows[row]]} is the last layer, in no block.`);
+    said.push(`${ids[rows[row]]} is ${rows[row] === edge.last ? "the last layer, in no block" : "in no such pair"}.`);
   } else if (matched.row === row && matched.column === column) {
     const margin = matched.match === null ? "formed by the search against the scores" : `margin ${short(matched.match.margin ?? Infinity)}`;
     const sure = matched.match?.confidence ?? null;
     said.push(`Matched, block ${chain.indexOf(matched) + 1}; ${margin}${sure === null ? "" : `, ${chance(sure)} sure by the scores`}.`);
   } else {
-    const behind = scoreOf(content, matched.row, matched.column) - score;
+    const behind = scoreOf(edge, matched.row, matched.column) - score;
     const margin = matched.match === null ? "" : `, margin ${short(matched.match.margin ?? Infinity)}`;
-    said.push(`${short(Math.abs(behind))} ${behind < 0 ? "above" : "below"} the matched pair of ${ids[rows[row]]}: ${pairName(content, matched)}${margin}.`);
+    said.push(`${short(Math.abs(behind))} ${behind < 0 ? "above" : "below"} the matched pair of ${ids[rows[row]]}: ${pairName(edge, matched)}${margin}.`);
   }
   return said.join(" ");
 }
 
+/** Shows the pairs of one edge at a time; gives back a function that shows the pair of a block. */
 function scoresView(content, choose) {
+  if (content.edges.length === 0) {
+    element("scores-figure").hidden = true;
+    element("pair-detail").textContent =
+      "Weights say nothing here of which pieces share a block: no two roles of a block share an axis along which its pieces stand out.";
+    return choose;
+  }
   const canvas = element("scores");
-  const range = scoreRange(content.scores);
-  const sequences = { network: networkSequence(content), pile: pileSequence(content) };
-  let sequence = sequences.network;
+  let edge = null;
+  let range = null;
+  let sequences = null;
+  let sequence = null;
   let cursor = { x: 0, y: 0 };
   let chosen = null;
   let image = null;
@@ -60,8 +68,8 @@ function scoresView(content, choose) {
   const cellOf = ({ row, column }) => ({ x: sequence.columns.indexOf(column), y: sequence.rows.indexOf(row) });
 
   const paint = () => {
-    image = picture(content.rows.length, content.columns.length,
-      (y, x) => scoreOf(content, sequence.rows[y], sequence.columns[x]), range, CIVIDIS_TABLE);
+    image = picture(edge.rows.length, edge.columns.length,
+      (y, x) => scoreOf(edge, sequence.rows[y], sequence.columns[x]), range, CIVIDIS_TABLE);
     const { context, width, height } = cleared(element("scores-map"));
     context.imageSmoothingEnabled = false;
     context.drawImage(image, 0, 0, width, height);
@@ -69,25 +77,42 @@ function scoresView(content, choose) {
   };
   const mark = () => {
     const { context, width, height } = cleared(canvas);
-    drawMarks(context, { width: width / content.columns.length, height: height / content.rows.length }, width, height, cursor, chosen && cellOf(chosen));
-    drawLens(image, cursor, width / content.columns.length);
+    drawMarks(context, { width: width / edge.columns.length, height: height / edge.rows.length }, width, height, cursor, chosen && cellOf(chosen));
+    drawLens(image, cursor, width / edge.columns.length);
   };
   const move = (x, y) => {
-    const last = { x: content.columns.length - 1, y: content.rows.length - 1 };
+    const last = { x: edge.columns.length - 1, y: edge.rows.length - 1 };
     cursor = { x: Math.min(Math.max(x, 0), last.x), y: Math.min(Math.max(y, 0), last.y) };
-    element("pair-detail").textContent = pairText(content, pairAt(cursor));
+    element("pair-detail").textContent = pairText(edge, pairAt(cursor));
     mark();
   };
   const select = (pair) => {
     chosen = pair;
     const { x, y } = cellOf(pair);
     move(x, y);
-    choose(pair);
+    choose(edge.chain.findIndex((block) => block?.row === pair.row && block.column === pair.column), edge, pair);
+  };
+  const show = (next) => {
+    edge = next;
+    range = scoreRange(edge.scores);
+    sequences = { network: networkSequence(edge), pile: pileSequence(edge) };
+    sequence = sequences[document.querySelector("input[name=sequence]:checked").value];
+    chosen = null;
+    element("scores-caption").textContent =
+      `Score of every ${edge.names[0]} (down) with every ${edge.names[1]} (across), by ${edge.signal === "fused" ? "log-odds" : edge.signal}. Point at a pair to read it` +
+      `${content.weights ? "; choose it to compare its product with that of the matched pair" : ""}. After matching, the blocks of the network lie on the diagonal.`;
+    element("scores-across").textContent = `${edge.names[1]} →`;
+    element("scores-down").textContent = `${edge.names[0]} →`;
+    element("scores-layers").style.aspectRatio = `${edge.columns.length} / ${edge.rows.length}`;
+    element("scale-low").textContent = short(range[0]);
+    element("scale-high").textContent = short(range[1]);
+    move(cursor.x, cursor.y);
+    paint();
   };
   const moveToPointer = (event) => {
     const box = canvas.getBoundingClientRect();
-    move(Math.floor(((event.clientX - box.left) / box.width) * content.columns.length),
-      Math.floor(((event.clientY - box.top) / box.height) * content.rows.length));
+    move(Math.floor(((event.clientX - box.left) / box.width) * edge.columns.length),
+      Math.floor(((event.clientY - box.top) / box.height) * edge.rows.length));
   };
 
   canvas.addEventListener("pointermove", moveToPointer);
@@ -115,18 +140,24 @@ function scoresView(content, choose) {
     });
   }
 
-  element("scores-caption").textContent =
-    `Score of every inp layer (down) with every out layer (across), by ${content.verdict.signal}. Point at a pair to read it; ` +
-    "choose it to compare its product with that of the matched pair. After matching, the blocks of the network lie on the diagonal.";
-  element("scale-low").textContent = short(range[0]);
-  element("scale-high").textContent = short(range[1]);
+  const chooser = element("edge");
+  for (const [k, { names }] of content.edges.entries()) {
+    const option = make("option", "", `${names[0]} with ${names[1]}`);
+    option.value = k;
+    chooser.append(option);
+  }
+  chooser.parentElement.hidden = content.edges.length === 1;
+  chooser.addEventListener("change", () => show(content.edges[chooser.value]));
+  show(content.edges[0]);
   redrawn(canvas, paint);
   redrawn(element("scale"), () => {
     const { context, width, height } = cleared(element("scale"));
     context.drawImage(picture(1, 256, (_, k) => k, [0, 255], CIVIDIS_TABLE), 0, 0, width, height);
   });
-  paint();
-  return select;
+  return (place) => {
+    if (edge.chain[place]) select(edge.chain[place]);
+    else choose(place);
+  };
 }
 
 /** Lines through the pair that is pointed at, and a frame around the one that was chosen. */

@@ -6,12 +6,12 @@ async function start() {
   showVerdict(content);
   const compare = productsView(content);
   let press = () => {};
-  const select = scoresView(content, (pair) => {
-    compare(pair);
-    press(content.chain.find(({ row, column }) => row === pair.row && column === pair.column));
+  const select = scoresView(content, (place, edge, pair) => {
+    if (pair) compare(pair);
+    press(place);
   });
   press = showChain(content, select);
-  select(content.chain[weakestPlace(content)]);
+  select(weakestPlace(content));
   replayView(content);
   document.documentElement.dataset.ready = "yes";
 }

@@ -2,20 +2,19 @@
 
 const BADGES = { exact: "good", approximate: "doubt", ambiguous: "doubt", estimate: "doubt" };
 
-function showVerdict({ verdict, record, ids, chain, rows, columns, last }) {
-  const { outcome, width, hidden, outputs } = verdict;
+function showVerdict(content) {
+  const { verdict, record, blocks } = content;
+  const { outcome } = verdict;
   element("outcome").textContent = outcome;
   if (BADGES[outcome]) element("outcome").classList.add(BADGES[outcome]);
-  element("shape").textContent = counted(chain.length, "block");
+  element("shape").textContent = counted(blocks.length, "block");
   element("advice").textContent = verdict.advice;
   const facts = {
     "Mean squared error": short(verdict.mse),
     "Maximum absolute error": short(verdict.maxAbsError),
     "Over": counted(verdict.rows, "row"),
     ...(record && { "Record": recordText(record) }),
-    "Block": `${width} → ${hidden} ${verdict.activation} → ${width}`,
-    "Last layer": `${width} → ${outputs}`,
-    "Pairs by": `${verdict.signal}, ${verdict.matching} matching`,
+    ...verdict.facts,
     "Search": `${counted(verdict.tested, "candidate")} tested, ${counted(verdict.kept, "move")} kept`,
     "Time": `${short(verdict.seconds)} s`,
     "SHA-256 of the answer": verdict.sha256,
@@ -25,8 +24,7 @@ function showVerdict({ verdict, record, ids, chain, rows, columns, last }) {
     fact.append(make("dt", "", name), make("dd", "", value));
     element("facts").append(fact);
   }
-  const order = chain.flatMap(({ row, column }) => [ids[rows[row]], ids[columns[column]]]);
-  element("permutation").value = [...order, ids[last]].join(",");
+  element("permutation").value = orderText(content, blocks);
   element("copy").addEventListener("click", copyPermutation);
 }
 

@@ -1,0 +1,146 @@
+"""What is asked of networks that are modules: their edges, their path, their landscape.
+
+The pieces are loose layers. All is measured on the true blocks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations, product
+
+import numpy as np
+
+from unshuffle.blocks.module_blueprint import blueprint
+from unshuffle.grouping.evidence import Evidence
+from unshuffle.grouping.signals import Scores
+from unshuffle.grouping.units import (
+    Face,
+    aligned,
+    faces,
+    gram_correlations,
+    measured,
+    norm_correlations,
+    squared_cosines,
+    standardised,
+)
+from unshuffle.lab.approach import Order
+from unshuffle.lab.metrics import Measurements
+from unshuffle.lab.searches import landscape, spearman
+from unshuffle.lab.subjects import Subject, load_module
+from unshuffle.oracle.module_dropping import drop_module, emptied
+from unshuffle.ordering.judge import Judge
+from unshuffle.ordering.paths import best_path, path_similarity
+from unshuffle.ordering.problem import Problem
+from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.clock import Clock
+
+Signal = Callable[[Face, Face], Scores]
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleTask:
+    """True blocks to be put in order, whose numbers are their places in the truth."""
+
+    problem: Problem
+    rng: np.random.Generator
+
+    def judge(self, rows: int) -> Judge:
+        """A judge of arrangements on the first rows."""
+        return self.problem.judge(self.problem.known.first(rows))
+
+    def arranged(self, order: Order) -> Arrangement:
+        """Orders, shape (…, blocks), as arrangements for the judge, shape (…, blocks, roles)."""
+        return self.problem.grouped[order]
+
+
+@lru_cache(2)
+def task_of_module(subject: Subject) -> ModuleTask:
+    """The true blocks of an oracle that is a module, dropped as loose layers."""
+    module, records = load_module(subject)
+    rng = subject.rng()
+    dropped = drop_module(module, {"rows": records.inputs}, level="layers", rng=rng)
+    given = blueprint(emptied(module, rng))
+    pile = given.fitted(dropped.pile())
+    bank, ends = given.parts(pile, dropped.records)
+    truth = np.array([[pile.index[name] for name in block] for block in dropped.answer], np.intp)
+    problem = Problem(bank, ends, truth, Evidence(()), dropped.records)
+    return ModuleTask(problem.sketch, rng)
+
+
+def traces(one: Face, other: Face) -> Scores:
+    """Trace of the product of two matrices along the axis that they share, of all pairs."""
+    return np.asarray(np.einsum("iud,jud->ij", one.units, other.units))
+
+
+# By name: what is compared, and whether both must have as many numbers for each unit.
+SIGNALS: dict[str, tuple[Signal, bool]] = {
+    "trace": (traces, True),
+    "cosines": (squared_cosines, True),
+    "grams": (gram_correlations, False),
+    "norms": (norm_correlations, False),
+}
+
+
+def measure_edges(signal: str, subject: Subject) -> Measurements:
+    """How often true pairs rank first, over all two roles that share hidden units.
+
+    Of several faces of two roles that one counts whose matched pairs lead their rivals the most; a
+    trace has the sign for which they do.
+    """
+    blocks = task_of_module(subject).problem
+    stack = blocks.bank.take(blocks.grouped)
+    kind, weights = stack.kind, [stack.weights(place) for place in range(len(stack))]
+    of_role = [
+        [*faces([each[role.name] for each in weights], kind, number)]
+        for number, role in enumerate(kind.roles)
+    ]
+    found = [best for a, b in combinations(of_role, 2) if (best := _best(signal, a, b))]
+    if not found:
+        return {}
+    firsts, negative = zip(*found, strict=True)
+    measurements = {
+        "edge_first": float(np.mean(firsts)),
+        "edge_first_least": min(firsts),
+        "edges": float(len(found)),
+    }
+    return measurements | ({"edge_negative": float(np.mean(negative))} if signal == "trace" else {})
+
+
+def _best(signal: str, a: list[Face], b: list[Face]) -> tuple[float, float] | None:
+    """Of two roles: the share of true pairs that rank first, and of those with negative scores."""
+    score, alike = SIGNALS[signal]
+    found = []
+    for first, second in product(a, b):
+        for one, other in aligned(first, second):
+            sizes = one.units.shape[2], other.units.shape[2]
+            if one.hidden is None or min(sizes) < 2 or (alike and sizes[0] != sizes[1]):
+                continue
+            scores = score(one, other)
+            for sign in (1, -1) if signal == "trace" else (1,):
+                gap = measured(0, 0, sign * standardised(scores)).gap
+                found.append((gap, sign, scores))
+    if not found:
+        return None
+    _, sign, scores = max(found, key=lambda one: one[0])
+    return _first(sign * standardised(scores)), float(np.mean(np.diag(scores) < 0))
+
+
+def _first(scores: Scores) -> float:
+    """Share of true pairs, on the diagonal, that rank first in their row or column, on average."""
+    places = np.arange(len(scores))
+    return float(np.mean([scores.argmax(axis=axis) == places for axis in (0, 1)]))
+
+
+def measure_path(subject: Subject) -> Measurements:
+    """How far the order along the path of similarity is that of depth, in either direction."""
+    blocks = task_of_module(subject).problem
+    drawn = subject.rng().permutation(len(blocks.grouped))
+    similarity = path_similarity(blocks.bank.take(blocks.grouped[drawn]))
+    path = drawn[best_path(similarity, Clock())]
+    return {"path_depth": abs(spearman(np.arange(len(path)), path))}
+
+
+def measure_landscape(subject: Subject) -> Measurements:
+    """The landscape of orders of whole blocks."""
+    task = task_of_module(subject)
+    return landscape(task, np.arange(len(task.problem.grouped)))
