@@ -42,6 +42,8 @@ class TurnParameters:
     near: float = 8.0  # How many times as much work one that is near may do.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
     rivals: int = 3  # Exchanges of neighbours to which numbers are fitted too.
+    # Work that a search of few blocks does before, where it can take rows enough to come from far.
+    few_blocks: int = 200_000
 
 
 STANDARD = TurnParameters()
@@ -180,7 +182,7 @@ def repair_by(
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
     It looks once at a search that is far from its record, after all work that a hard record takes:
-    what it tries may take longer than the search itself.
+    what it tries may take longer than the search itself, of few blocks too.
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
@@ -188,7 +190,7 @@ def repair_by(
         return next((found for found in tried if found is not None), None)
 
     def looks(case: Case, searching: Searching) -> Looks:
-        while searching.work < hard_work(searching) or not is_far(searching):
+        while searching.work < _due(searching) or not is_far(searching):
             yield None
         yield lambda: run(case, None)
 
@@ -196,3 +198,10 @@ def repair_by(
         return suspicion * (solution is not None and solution.outcome in UNSOLVED)
 
     return Repair(name, suspects, run, needs_predictions, looks)
+
+
+def _due(searching: Searching, by: TurnParameters = STANDARD) -> int:
+    """Work of a search after which it is looked at."""
+    equations = searching.alternatives.problems[0].known.predictions.size
+    many = equations >= searching.alternatives.options.parameters.many
+    return hard_work(searching) or by.few_blocks * many
