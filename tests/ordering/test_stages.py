@@ -185,14 +185,16 @@ def test_only_the_stages_that_are_given_take_turns(bench_of, wrong, fit):
 
 
 def test_seeds_are_descended_from_unless_distributions_have_been_drawn_in(bench_of, wrong, fit):
-    bench, start = bench_of(*rivals(wrong), by=replace(MEAN, many=40), goal=fit(0.0))
-    state = replace(start, ended=("quick", "polish"), best=replace(start.best, error=1e9))
+    by = replace(BY, many=40, mean_field=SOME)
+    bench, start = bench_of(*rivals(wrong), by=by, goal=fit(0.0))
+    best = replace(start.best, error=2 * bench.variance)
+    state = replace(start, ended=("quick", "polish"), best=best)
     assert bench.large(state.rows)
     assert next_stage(STAGES, state, bench).name == "first mean field"
     assert next_stage(FIRST_STAGES, state, bench).name == "seeds"
     near = replace(state, best=replace(start.best, error=0.0))
     assert next_stage(STAGES, near, bench).name == "seeds"
-    few, _ = bench_of(*rivals(wrong), by=MEAN, goal=fit(0.0))
+    few, _ = bench_of(*rivals(wrong), by=replace(by, many=10**6), goal=fit(0.0))
     assert next_stage(STAGES, state, few).name == "seeds"
     for name in ("seeds", "first mean field"):
         assert not SeedDescents().wanted(replace(near, ended=(name,)), bench)
