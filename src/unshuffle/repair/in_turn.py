@@ -20,9 +20,9 @@ from unshuffle.repair.repair import (
     Looks,
     Repair,
     far_from,
-    hard_work,
     is_far,
     needs_predictions,
+    patient_work,
 )
 from unshuffle.solution.arranging import Searching, Start, arrange, given
 from unshuffle.solution.options import Options
@@ -42,8 +42,6 @@ class TurnParameters:
     near: float = 8.0  # How many times as much work one that is near may do.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
     rivals: int = 3  # Exchanges of neighbours to which numbers are fitted too.
-    # Work that a search of few blocks does before, where it can take rows enough to come from far.
-    few_blocks: int = 200_000
 
 
 STANDARD = TurnParameters()
@@ -190,7 +188,7 @@ def repair_by(
         return next((found for found in tried if found is not None), None)
 
     def looks(case: Case, searching: Searching) -> Looks:
-        while searching.work < _due(searching) or not is_far(searching):
+        while searching.work < patient_work(searching) or not is_far(searching):
             yield None
         yield lambda: run(case, None)
 
@@ -198,10 +196,3 @@ def repair_by(
         return suspicion * (solution is not None and solution.outcome in UNSOLVED)
 
     return Repair(name, suspects, run, needs_predictions, looks)
-
-
-def _due(searching: Searching, by: TurnParameters = STANDARD) -> int:
-    """Work of a search after which it is looked at."""
-    equations = searching.alternatives.problems[0].known.predictions.size
-    many = equations >= searching.alternatives.options.parameters.many
-    return hard_work(searching) or by.few_blocks * many
