@@ -376,3 +376,13 @@ def test_far_from_the_answer_the_activation_least_alike_follows(bench_of, wrong,
     _, after = drawn_in(FIRST, bench, start)
     assert after.ended[-1] == FIRST.name
     assert not bench.__dict__["_made"][1:]  # what explodes asks for no other
+
+
+def test_only_what_makes_room_for_another_activation_is_given_up_half_way(bench_of, wrong, fit):
+    by = replace(MEAN, far=0.0, mean_field=replace(SOME, steps=4, searches=1))
+    bench, state = first_state(bench_of, *rivals(wrong), by=by, goal=fit(0.0))
+    steps = {}
+    while state.stage or not steps:
+        state = FIRST.advance(state, bench)
+        steps |= {each.alternative: each.generations for each in state.race.contenders}
+    assert [*steps.values()] == [2, 4]

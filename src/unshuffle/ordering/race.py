@@ -229,7 +229,8 @@ def _field_step(
     field = field.advance(problem, rng, by.mean_field)
     found = bench.judged(racer.alternative, state.rows, field.belief.centre)
     assert racer.best is not None
-    late = 2 * field.steps >= by.mean_field.steps
+    # What is far by then makes room for another problem. The last one may still come near.
+    late = 2 * field.steps >= by.mean_field.steps and state.race.turn + 1 < by.mean_field.problems
     hopeless = not field.error < by.mean_field.hopeless * bench.variance
     hopeless |= late and bench.far(min(found.error, racer.best.error))
     if bench.near(found.error) and found.error < racer.best.error:
