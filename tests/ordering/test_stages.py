@@ -21,7 +21,6 @@ from unshuffle.ordering.stages import (
     FIRST_STAGES,
     STAGES,
     SeedDescents,
-    ShortDescents,
 )
 from unshuffle.ordering.workbench import Workbench
 from unshuffle.pieces.blueprint import Kind, Role, key, same_pieces
@@ -38,7 +37,10 @@ FEW = PopulationParameters(
 )
 NONE = MeanFieldParameters(searches=0)
 BY = SearchParameters(quick=16, few_blocks=2, mean_field=NONE, population=FEW)
+SOME = MeanFieldParameters(equations=40, searches=2, steps=3, hopeless=1e9)
+MEAN = replace(BY, mean_field=SOME, near=0.0, far=1e9)
 POPULATIONS = next(stage for stage in STAGES if stage.name == "populations")
+FIRST = next(stage for stage in STAGES if stage.name == "first mean field")
 
 
 def rivals(net, made=None):
@@ -170,7 +172,7 @@ def test_the_stage_under_way_is_asked_first_and_then_the_first_that_is_wanted(be
 
 def test_names_of_stages_are_different():
     names = [stage.name for stage in STAGES]
-    assert len({*names}) == len(names) == 13
+    assert len({*names}) == len(names) == 11
     assert {stage.name for stage in FIRST_STAGES} < {*names}
 
 
@@ -182,18 +184,20 @@ def test_only_the_stages_that_are_given_take_turns(bench_of, wrong, fit):
     assert next_stage(STAGES, states[-1], bench) is not None
 
 
-def test_far_from_the_record_seeds_are_descended_from_only_where_that_is_asked_for(
-    bench_of, wrong, fit
-):
-    bench, start = bench_of(*rivals(wrong), by=BY, goal=fit(0.0))
-    state = replace(start, ended=("quick", "polish"), best=replace(start.best, error=1e9))
+def test_seeds_are_descended_from_unless_distributions_have_been_drawn_in(bench_of, wrong, fit):
+    by = replace(BY, many=40, mean_field=SOME)
+    bench, start = bench_of(*rivals(wrong), by=by, goal=fit(0.0))
+    best = replace(start.best, error=2 * bench.variance)
+    state = replace(start, ended=("quick", "polish"), best=best)
     assert bench.large(state.rows)
-    assert not SeedDescents().wanted(state, bench)
-    assert SeedDescents(always=True).wanted(state, bench)
+    assert next_stage(STAGES, state, bench).name == "first mean field"
+    assert next_stage(FIRST_STAGES, state, bench).name == "seeds"
     near = replace(state, best=replace(start.best, error=0.0))
-    assert SeedDescents().wanted(near, bench)
-    for done in (SeedDescents(), SeedDescents(always=True)):
-        assert not done.wanted(replace(near, ended=("seeds",)), bench)
+    assert next_stage(STAGES, near, bench).name == "seeds"
+    few, _ = bench_of(*rivals(wrong), by=replace(by, many=10**6), goal=fit(0.0))
+    assert next_stage(STAGES, state, few).name == "seeds"
+    for name in ("seeds", "first mean field"):
+        assert not SeedDescents().wanted(replace(near, ended=(name,)), bench)
 
 
 def test_far_from_the_record_the_likeliest_problem_goes_on_with_pieces_of_its_own(
@@ -207,7 +211,7 @@ def test_far_from_the_record_the_likeliest_problem_goes_on_with_pieces_of_its_ow
     bench, start = bench_of(likeliest, other, by=BY, goal=fit(0.0))
     best = bench.found(1, start.rows, bench.run(1, start.rows, other.grouped))
     state = replace(start, ended=("quick", "polish"), best=best)
-    after = ShortDescents().advance(state, bench)
+    after = FIRST.advance(state, bench)
     assert after.best.alternative == 0
     assert same_pieces(after.best.arrangement, likeliest.grouped, net.bank.kind)
 
@@ -308,10 +312,6 @@ def test_a_disturbance_of_one_block_is_none(loose, rng):
         np.testing.assert_array_equal(made, net.right)
 
 
-SOME = MeanFieldParameters(equations=40, searches=2, steps=3, hopeless=1e9)
-MEAN = replace(BY, mean_field=SOME, near=0.0, far=1e9)
-
-
 def drawn_in(stage, bench, state):
     """Phases of the steps by which a stage draws distributions in, and the state that it ends."""
     phases, told = [], 0
@@ -364,16 +364,25 @@ def test_a_rival_is_another_activation_that_fits_the_same_arrangement_better(ben
 
 
 def test_far_from_the_answer_the_activation_least_alike_follows(bench_of, wrong, fit):
-    stage = next(stage for stage in STAGES if stage.name == "first mean field")
     bench, start = first_state(bench_of, *rivals(wrong), by=MEAN, goal=fit(0.0))
     asked, state = [], start
     while state.stage or state is start:
-        state = stage.advance(state, bench)
+        state = FIRST.advance(state, bench)
         asked += [each.alternative for each in state.race.contenders]
     names = [bench.problem(number).bank.activation.name for number in dict.fromkeys(asked)]
     assert names == ["relu", "tanh"]
     alone = replace(MEAN, mean_field=replace(SOME, hopeless=0.0))
     bench, start = first_state(bench_of, *rivals(wrong), by=alone, goal=fit(0.0))
-    _, after = drawn_in(stage, bench, start)
-    assert after.ended[-1] == stage.name
+    _, after = drawn_in(FIRST, bench, start)
+    assert after.ended[-1] == FIRST.name
     assert not bench.__dict__["_made"][1:]  # what explodes asks for no other
+
+
+def test_only_what_makes_room_for_another_activation_is_given_up_half_way(bench_of, wrong, fit):
+    by = replace(MEAN, far=0.0, mean_field=replace(SOME, steps=4, searches=1))
+    bench, state = first_state(bench_of, *rivals(wrong), by=by, goal=fit(0.0))
+    steps = {}
+    while state.stage or not steps:
+        state = FIRST.advance(state, bench)
+        steps |= {each.alternative: each.generations for each in state.race.contenders}
+    assert [*steps.values()] == [2, 4]

@@ -2,12 +2,15 @@
 
 from itertools import islice, pairwise
 
+import numpy as np
 import pytest
 
 from unshuffle import Outcome, Records, solve
 from unshuffle.ordering.search import Steps
+from unshuffle.ordering.trace import Step
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.repair.case import Case
+from unshuffle.repair.in_turn import repair_by
 from unshuffle.repair.registry import REPAIRS, suspected
 from unshuffle.repair.repair import AskingParameters, Repair, hard_work, pauses
 from unshuffle.solution.arranging import arrange
@@ -99,3 +102,17 @@ def test_no_arrangement_is_said_to_fit_before_other_activations_were_tried(dropp
     assert _confirmed(refuted, given, {}).outcome is Outcome.NO_FIT
     settled = refuted.ended(Outcome.AMBIGUOUS)
     assert _confirmed(settled, whole, {}) is settled
+
+
+@pytest.mark.parametrize("rows", [200, 1024])
+def test_what_takes_long_waits_for_few_blocks_where_there_are_rows_enough(dropped, rows):
+    one, other = dropped(rows=rows, blocks=2), dropped(rows=rows, blocks=2)
+    wrong = Records(one.records.inputs, other.records.predictions)
+    case = Case(one.pile, wrong, Options(), None)
+    searching = case.searching()
+    looks = repair_by("this", 0.5, lambda _: ()).looks(case, searching)
+    step = Step("in vain", np.empty(0), True, np.empty((0, 2), np.intp), np.inf, 100_000)
+    waits = [False, False] if rows == 1024 else []
+    for due in (*waits, True):
+        assert (next(looks) is not None) is due
+        searching.trace.add(step, 0.0)

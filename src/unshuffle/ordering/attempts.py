@@ -77,17 +77,6 @@ def on_rows(state: State, bench: Workbench, rows: int) -> State:
     return replace(state, best=best, rows=rows)
 
 
-def far_on_many_rows(state: State, bench: Workbench) -> State:
-    """The state with many rows in use, for what is far from the record.
-
-    An early fit there says nothing of the problems, so the likeliest one stays.
-    """
-    state = on_rows(state, bench, max(state.rows, bench.rows_for(bench.by.many)))
-    if not state.best.alternative:
-        return state
-    return replace(state, best=bench.judged(0, state.rows, bench.problem(0).grouped))
-
-
 def better(found: Found, best: Found | None) -> Found:
     """The one with the lower error; the second where they tie."""
     return found if best is None or found.error < best.error else best
@@ -174,6 +163,4 @@ def _accepted(attempt: Attempt, found: Found, state: State, bench: Workbench) ->
         return found.error < state.best.error
     if bench.done(found, state.rows):
         return True
-    if attempt.accept == "near":
-        return bench.near(found.error)
     return convincing(found, state.best, state.rows, bench)

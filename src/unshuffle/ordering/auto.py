@@ -1,9 +1,9 @@
 """Strategy `auto`: named stages that take turns until the record is reproduced.
 
-Descents from the best seeds solve most networks within a few rounds. Where they stop short, more
-rows and short descents tell which activation is right. Far from the answer, populations are drawn
-in. Then a few random moves are followed by another descent, kept if it ends lower (iterated local
-search, Lourenço, Martin & Stützle 2003). When such restarts stop helping, rows are added.
+Descents from the best seeds solve most networks within a few rounds. Far from the answer,
+mean-field searches and populations are drawn in. Near it a few random moves are followed by another
+descent, kept if it ends lower (iterated local search, Lourenço, Martin & Stützle 2003). When such
+restarts stop helping, rows are added.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -60,7 +60,8 @@ class MeanFieldParameters:
     rare
         Variance of a piece in a slot that always stays, times the number of blocks.
     impossible
-        Probability of a piece in a slot up to which it is left out of the regression.
+        Probability of a piece in a slot, times the number of blocks, up to which it is left out of
+        the regression: columns cost most of a step, and unlikely pieces gain little.
     learning
         Part of the new probabilities of pieces.
     normalisations
@@ -83,7 +84,7 @@ class MeanFieldParameters:
     trust: float = 0.8
     least: float = 0.004
     rare: float = 0.02
-    impossible: float = 1e-3
+    impossible: float = 0.2
     learning: float = 0.7
     normalisations: int = 20
     ridge: RidgeParameters = field(default_factory=RidgeParameters)
@@ -220,7 +221,7 @@ def _lots(belief: Distribution, by: MeanFieldParameters) -> Iterator[_Lot]:
     for number, (roles, partners) in enumerate(zip(belief.sets, belief.partners, strict=True)):
         for (r, role), (s, source) in product(enumerate(roles), repeat=2):
             chances = partners[at[r], at[s]]
-            matters = chances > by.impossible
+            matters = chances > by.impossible / length
             pieces = belief.pieces[:, source]
             yield _Lot(number, role, pieces, (at[r], at[s]), chances[matters], matters)
 

@@ -11,7 +11,7 @@ from unshuffle.ordering.attempts import (
     better,
     convincing,
     descended,
-    far_on_many_rows,
+    on_rows,
     reported,
 )
 from unshuffle.ordering.mean_field import MeanField
@@ -154,7 +154,11 @@ class FirstMeanFields(MeanFields):
         return self.name not in state.ended and here and many and "polish" in state.ended
 
     def _prepared(self, state: State, bench: Workbench) -> State:
-        return far_on_many_rows(state, bench)
+        """Many rows; an early fit says nothing of the problems, so the likeliest one stays."""
+        state = on_rows(state, bench, max(state.rows, bench.rows_for(bench.by.many)))
+        if not state.best.alternative:
+            return state
+        return replace(state, best=bench.judged(0, state.rows, bench.problem(0).grouped))
 
     def _joining(self, contenders: tuple[Contender, ...], bench: Workbench) -> list[Contender]:
         by = bench.by.mean_field
@@ -225,7 +229,8 @@ def _field_step(
     field = field.advance(problem, rng, by.mean_field)
     found = bench.judged(racer.alternative, state.rows, field.belief.centre)
     assert racer.best is not None
-    late = 2 * field.steps >= by.mean_field.steps
+    # What is far by then makes room for another problem. The last one may still come near.
+    late = 2 * field.steps >= by.mean_field.steps and state.race.turn + 1 < by.mean_field.problems
     hopeless = not field.error < by.mean_field.hopeless * bench.variance
     hopeless |= late and bench.far(min(found.error, racer.best.error))
     if bench.near(found.error) and found.error < racer.best.error:

@@ -3,12 +3,12 @@
 A stage is wanted where its turn has come. Most stages make attempts, one after the other.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from unshuffle.ordering.attempts import Attempts, far_on_many_rows, on_rows
+from unshuffle.ordering.attempts import Attempts, on_rows
 from unshuffle.ordering.exact_moves import ExactMoves
 from unshuffle.ordering.race import FirstMeanFields, MeanFields, Populations
 from unshuffle.ordering.restarts import disturbed
@@ -46,18 +46,6 @@ def _from_seeds(state: State, starts: int) -> State:
     return replace(state, attempt=Attempt(state.best.alternative, seeds="all", starts=starts))
 
 
-def _from_problem(
-    state: State, bench: Workbench, seeds: str, *, short: bool, accept: str
-) -> State | None:
-    """Descend from the best seed of the next problem, unless one has led near the record."""
-    number = state.attempts
-    if (number and bench.near(state.best.error)) or not bench.has(number):
-        return None
-    accept = accept if number else "lower"
-    attempt = Attempt(number, seeds=seeds, starts=1, short=short, accept=accept)
-    return replace(state, attempt=attempt)
-
-
 class QuickDescents(Attempts):
     """Descend from the best quick seed of each problem until one leads near the record.
 
@@ -73,8 +61,13 @@ class QuickDescents(Attempts):
     def _begin(self, state: State, bench: Workbench) -> State | None:
         if state.attempts and bench.explodes(state.best.error):
             return None  # no activation can be told from another there
-        short, accept = bench.large(state.rows), "convincing"
-        return _from_problem(state, bench, "quick", short=short, accept=accept)
+        number = state.attempts
+        if (number and bench.near(state.best.error)) or not bench.has(number):
+            return None
+        short, accept = bench.large(state.rows), "convincing" if number else "lower"
+        return replace(
+            state, attempt=Attempt(number, seeds="quick", starts=1, short=short, accept=accept)
+        )
 
 
 class Polish(Attempts):
@@ -91,47 +84,20 @@ class Polish(Attempts):
         return None if state.attempts else _from_best(state)
 
 
-@dataclass(frozen=True)
 class SeedDescents(Attempts):
     """Descend from several seeds of the likeliest problem, on more rows."""
 
     name = "seeds"
-    always: bool = False  # far from the answer too: what lacks pieces may never come near
 
     def wanted(self, state: State, bench: Workbench) -> bool:
-        """Once, where the answer is near, or whole descents take no time."""
-        near = bench.asked_rows is not None or bench.near(state.best.error)
-        small = not bench.large(state.rows)
-        return self.name not in state.ended and (near or small or self.always)
+        """Once, unless the answer is so far that distributions have been drawn in."""
+        return not {self.name, "first mean field"} & {*state.ended}
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
         if state.attempts:
             return None
         rows = bench.rows_to_begin(bench.by.equations)
         return _from_seeds(on_rows(state, bench, rows), bench.by.starts)
-
-
-class ShortDescents(Attempts):
-    """Descend shortly with each problem, on many rows, until one leads near the record.
-
-    Far from it errors say little of the problems: the likeliest one stays.
-    """
-
-    name = "short"
-
-    def wanted(self, state: State, bench: Workbench) -> bool:
-        """Once, where the answer is far."""
-        return "seeds" not in state.ended
-
-    def advance(self, state: State, bench: Workbench) -> State:
-        """Take one round; nothing is left for `SeedDescents` to do."""
-        after = super().advance(state, bench)
-        return after if after.stage else replace(after, ended=(*after.ended, "seeds"))
-
-    def _begin(self, state: State, bench: Workbench) -> State | None:
-        if not state.attempts:
-            state = far_on_many_rows(state, bench)
-        return _from_problem(state, bench, "all", short=True, accept="near")
 
 
 class OtherProblems(Attempts):
@@ -141,7 +107,7 @@ class OtherProblems(Attempts):
 
     def wanted(self, state: State, bench: Workbench) -> bool:
         """After the descents from seeds, and after populations."""
-        first = not {self.name, "short", "rows"} & {*state.ended}
+        first = not {self.name, "first mean field", "rows"} & {*state.ended}
         again = state.ended[-1:] == ("populations",)
         return (first or again) and not bench.done(state.best, state.rows)
 
@@ -191,25 +157,6 @@ class Noise:
             rows = bench.judge(best.alternative, state.rows).records
             decided = bench.goal.decides(problem, best.arrangement, rows)
         return replace(state.after(self.name), noisy=noisy, decided=decided)
-
-
-class WholeDescents(Attempts):
-    """Descend wholly from the best, and from several seeds."""
-
-    name = "descents"
-
-    def wanted(self, state: State, bench: Workbench) -> bool:
-        """Once for these rows: where short descents have led near, or populations have not."""
-        if self.name in state.ended or not bench.goes_on(state):
-            return False
-        return ("short" if bench.near(state.best.error) else "populations") in state.ended
-
-    def _begin(self, state: State, bench: Workbench) -> State | None:
-        if not state.attempts:
-            return _from_best(state)
-        if state.attempts > 1 or bench.done(state.best, state.rows):
-            return None
-        return _from_seeds(state, bench.by.starts)
 
 
 class Restarts(Attempts):
@@ -281,13 +228,11 @@ STAGES: tuple[Stage, ...] = (
     QuickDescents(),
     ExactMoves(),
     Polish(),
-    SeedDescents(),
     FirstMeanFields(),
-    ShortDescents(),
+    SeedDescents(),
     OtherProblems(),
     Noise(),
     Populations(),
-    WholeDescents(),
     MeanFields(),
     Restarts(),
     MoreRows(),
@@ -295,4 +240,4 @@ STAGES: tuple[Stage, ...] = (
 
 # Enough to come near an arrangement that cannot reproduce the record, because pieces are missing
 # or do not belong.
-FIRST_STAGES = (QuickDescents(), Polish(), SeedDescents(always=True), OtherProblems())
+FIRST_STAGES = (QuickDescents(), Polish(), SeedDescents(), OtherProblems())

@@ -47,7 +47,7 @@ class Attempt:
     descent: Descent | None = None  # the one that is under way
     beam: Beam | None = None  # what is under way where there are few predictions
     best: Found | None = None  # of this attempt
-    # When it replaces the best of the search: if its error is "lower", "convincing" or "near".
+    # When it replaces the best of the search: if its error is "lower" or "convincing".
     accept: str = "lower"
 
 

@@ -21,9 +21,9 @@ from unshuffle.repair.repair import (
     Looks,
     Repair,
     far_from,
-    hard_work,
     is_far,
     needs_predictions,
+    patient_work,
 )
 from unshuffle.solution.arranging import Searching, Start, arrange, given
 from unshuffle.solution.options import Options
@@ -184,7 +184,7 @@ def repair_by(
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
     It looks once at a search that is far from its record, after all work that a hard record takes:
-    what it tries may take longer than the search itself.
+    what it tries may take longer than the search itself, of few blocks too.
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
@@ -192,7 +192,7 @@ def repair_by(
         return next((found for found in tried if found is not None), None)
 
     def looks(case: Case, searching: Searching) -> Looks:
-        while searching.work < hard_work(searching) or not is_far(searching):
+        while searching.work < patient_work(searching) or not is_far(searching):
             yield None
         yield lambda: run(case, None)
 

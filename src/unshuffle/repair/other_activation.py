@@ -17,9 +17,9 @@ from unshuffle.repair.repair import (
     UNSOLVED,
     Looks,
     Repair,
-    hard_work,
     is_far,
     needs_known_blocks,
+    patient_work,
     was_tried,
 )
 from unshuffle.repair.wrong_record import UNRELATED
@@ -105,7 +105,7 @@ def _looks(case: Case, searching: Searching) -> Looks:
     while True:
         if not is_far(searching):
             yield partial(_fitted, case, searching)
-        elif searching.work >= hard_work(searching):
+        elif searching.work >= patient_work(searching):
             yield partial(race.go_on, by.share * searching.work / len(by.raced))
         else:
             yield None

@@ -117,6 +117,13 @@ def hard_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
     return 0 if blocks <= few else min(by.hard * blocks, by.hardest)
 
 
+def patient_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
+    """Work before what takes long itself: few blocks too may need rows enough to come from far."""
+    equations = searching.alternatives.problems[0].known.predictions.size
+    many = equations >= searching.alternatives.options.parameters.many
+    return hard_work(searching, by) or by.hardest * many
+
+
 def pauses(
     searching: Searching, on_state: OnState | None = None, by: AskingParameters = STANDARD
 ) -> Iterator[bool]:
