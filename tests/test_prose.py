@@ -15,7 +15,6 @@ DOCUMENTS = [
     path.relative_to(PROJECT).as_posix()
     for pattern in ("*.md", "docs/*.md", "docs/tutorials/*.md", "*/README.md")
     for path in sorted(PROJECT.glob(pattern))
-    if path.name != "CHANGELOG.md"
 ]
 MOST_WORDS = 28
 NOT_PROSE = re.compile(r"```.*?```|\$\$.*?\$\$|^\s*(\||#|!\[|<|>>>).*$", re.DOTALL | re.MULTILINE)
