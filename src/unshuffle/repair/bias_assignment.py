@@ -1,17 +1,15 @@
 """Which bias belongs to which weight: by the numbers alone, and by the record.
 
-Training moves the bias of a hidden unit along with its weights, so it is a little predictable from
-norms and averages of these. How, differs from run to run, so the regression is learned from the
-pile itself: match by the regression so far, regress anew, repeat (self-training, Scudder 1965; for
-shuffled labels Pananjady, Wainwright & Courtade 2018, arXiv:1608.02902). It is started from every
-feature in both directions, and the start that explains most wins: only a right one finds more than
-chance.
+Training moves the bias of a hidden unit along with its weights. So norms and averages of the
+weights predict it a little. The regression is learned from the pile itself: match, regress, repeat
+(self-training, Scudder 1965; for shuffled labels Pananjady, Wainwright & Courtade 2018,
+arXiv:1608.02902). It starts from every feature in both directions. The start that explains most
+wins: only a right one finds more than chance.
 
-The prediction is linear in the biases of out layers and of the last layer but for what later blocks
-make of it, and nearly so in those of inp layers. So the effect of each bias in each place follows
-from one forward and one backward pass, as in `unshuffle.ordering.reassignment`. One ridge
-regression of the residual on all these effects, and a linear assignment (Kuhn 1955), place most
-biases; exchanges of two, chosen together by matching pursuit, place the rest.
+The prediction is nearly linear in the biases. So one forward and one backward pass give the effect
+of each bias in each place, as in `unshuffle.ordering.reassignment`. One ridge regression of the
+residual on all effects, and a linear assignment (Kuhn 1955), place most biases. Matching pursuit
+chooses exchanges of two for the rest.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,9 +1,9 @@
 """Detached tensors: weights and biases as separate pieces.
 
-Pairs and order hardly depend on the biases, and which bias fits where depends on the order, so the
-two are found in turn: from the best seed, with the mean bias everywhere, a round on the biases,
-then a few rounds on the order, and so on until the record is reproduced. The order must not be
-polished before the biases are about right: it would make up for them, and move away from the truth.
+Pairs and order hardly depend on the biases, and the places of the biases depend on the order. So
+the two are found in turn. From the best seed with mean biases, a round on the biases is followed by
+a few rounds on the order. The order is not polished before the biases are about right. It would
+make up for them, and move away from the truth.
 """
 
 from collections.abc import Generator, Iterator

@@ -1,12 +1,11 @@
 """Two networks in one pile: which blocks are of the network that a last layer belongs to.
 
-Training writes into W_out what the last layer reads: so the share of W_out that lies in the space
-of the last layer's rows is larger for its own blocks. And the steps that they make from the inputs
-follow what the last layer alone leaves of the predictions. Either tells most blocks of two networks
-apart. But blocks of one network are alike in many views of their weights
-(`unshuffle.ordering.seriation`), so the others foretell of each block where it belongs: by
-self-training (Scudder 1965), in which every view counts as far as it predicts the sides so far. How
-many blocks the network has is left to the record.
+Training writes into W_out what the last layer reads. So the share of W_out in the space of the last
+layer's rows is larger for its own blocks. Their steps from the inputs follow what the last layer
+alone leaves of the predictions. Either tells most blocks of two networks apart. Blocks of one
+network are also alike in many views of their weights (`unshuffle.ordering.seriation`).
+Self-training (Scudder 1965) predicts each block's network from the others. Every view counts as far
+as it predicts the sides so far. The record tells how many blocks the network has.
 """
 
 from collections.abc import Iterator, Sequence

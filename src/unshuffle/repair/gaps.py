@@ -1,16 +1,16 @@
 """Where in an arrangement a block is missing, and how the others are ordered around the gap.
 
 A block that is missing at a gap adds ``g · f(x)`` to the predictions, with the states x and the
-adjoints g at that gap. Under a Gaussian prior on f this is a Gaussian process over the rows,
-whose kernel is an elementwise product: of the Gram matrix of the adjoints with that of the
-hidden units, or without an inp layer with the arc-cosine kernel of the states, to which infinitely
-many random ReLU units converge (Cho & Saul 2009). How much a block in some gap could explain is
-told by how well one half of the rows foretells the other; where it ran, by the marginal likelihood
-of the residual, with priors as wide as the layers at hand (MacKay 1992).
+adjoints g at that gap. A Gaussian prior on f makes this a Gaussian process over the rows. Its
+kernel is the elementwise product of two Gram matrices: that of the adjoints and that of the hidden
+units. Without an inp layer the second is the arc-cosine kernel of the states (Cho & Saul 2009).
+Cross-prediction of two halves of the rows tells how much a block in a gap could explain. The
+marginal likelihood of the residual tells where it ran, with priors as wide as the layers at hand
+(MacKay 1992).
 
-A search that only lowers the error puts blocks where they make up for missing ones. So to order
-blocks around gaps, residuals and effects of moves are whitened by the covariance of the missing
-effects: the regression on adjacent swaps is then generalised least squares (Aitken 1936).
+A search that only lowers the error puts blocks where they make up for missing ones. So residuals
+and effects of moves are whitened by the covariance of the missing effects. The regression on
+adjacent swaps is then generalised least squares (Aitken 1936).
 """
 
 from collections.abc import Iterator, Sequence
@@ -209,7 +209,7 @@ def order_around(
 ) -> Iterator[tuple[Run, list[int]]]:
     """Locate the gaps and order the blocks around them, in turn, while there is time.
 
-    After each round it yields what stands and the gap of each layer; the last is the result, with
+    After each round it yields what stands and the gap of each layer. The last is the result, with
     more rows for the gaps. It raises `OutOfTimeError` where no time is left.
     """
 

@@ -179,8 +179,8 @@ def repair_by(
 ) -> Repair:
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
-    It looks once at a search that is far from its record, after all work that a hard record takes:
-    what it tries may take longer than the search itself.
+    It looks once at a search that is far from its record, after all work that a hard record takes.
+    What it tries may take longer than the search itself.
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:

@@ -1,8 +1,8 @@
 """Which blocks belong: take out those that do harm, put in those that help, exchange layers.
 
-A piece of another network does harm wherever it stands, and a missing one would help. To first
-order one forward and one backward pass score every block that could be put in at every place, and
-every layer that could replace another; what is proposed is judged exactly.
+A piece of another network does harm wherever it stands, and a missing one would help. One forward
+and one backward pass score, to first order, every block at every place and every layer that could
+replace another. Proposals are judged exactly.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ def settle_membership(
 def grow(judge: Judge, blocks: Arrangement) -> DescentSteps:
     """Build an arrangement from nothing, out of given blocks, as long as some block helps.
 
-    Where many blocks are of another network, taking them out one by one does not help: each does
+    Where many blocks are of another network, taking them out one by one does not help. Each does
     little harm beside the others.
     """
     run = judge.run(blocks[:0])

@@ -1,8 +1,8 @@
 """Blocks that do something else with their layers than ``x + out(a(inp(x)))``.
 
-They may have an activation or a norm elsewhere, or no skip connection; or what each adds to the
-stream is multiplied by one factor that no piece holds, such as 0.5. Each form gets a short search
-of its own. A factor is fitted to what searches with others near it have found.
+They may have an activation or a norm elsewhere, or no skip connection. Or one factor that no piece
+holds, such as 0.5, multiplies what each adds. Each form gets a short search of its own. A factor is
+fitted to what searches with others near it have found.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Records in other units than those of the network.
 
-The inputs may be raw while the network read them standardised, or scaled to the range from 0 to 1;
-the predictions may have been scaled back to the units of a target, or be those of a sigmoid behind
-the last layer. It is undone as well as the record alone tells, and fitted to what searches find.
+The inputs may be raw while the network read them standardised, or scaled to the range from 0 to 1.
+The predictions may be in the units of a target, or those of a sigmoid behind the last layer. The
+record tells a first guess, and the fit to what searches find improves it.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Rebuild what can be rebuilt: which pieces belong, in which order, and what is missing where.
 
-First the pairs of which the weights are sure are ordered. Then blocks are taken out and put in on
-the record's word. Where a misfit remains, the pieces that found no partner are tried in every gap,
-the partner of the best is estimated by least squares, and the order is searched again with it.
+First the sure pairs are ordered. Then blocks are taken out and put in by the record. Where a misfit
+remains, the pieces without a partner are tried in every gap. The partner of the best one is
+estimated by least squares, and the order is searched again.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence

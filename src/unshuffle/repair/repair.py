@@ -1,4 +1,4 @@
-"""What a repair is: it mends one kind of damage to a pile or a record, or says what is wrong."""
+"""A repair mends one kind of damage to a pile or a record, or says what is wrong."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -63,8 +63,7 @@ class Repair:
     name
         What results call it.
     suspects
-        How likely this is what is wrong, from 0 to 1, by what a search came to; that is None before
-        there was one.
+        How likely this is what is wrong, from 0 to 1, after a search; None before one.
     run
         Mends it; None where nothing came of it.
     requires

@@ -1,9 +1,8 @@
 """Inputs that were scaled and shifted column by column after the network had read them.
 
-Where an arrangement is near the truth, the scale and shift of every column that take its misfit
-away are a nonlinear least-squares problem of two unknowns a column, with derivatives from one
-backward pass: the prediction changes by g x' with the scale of a column of x' and by g with its
-shift, g being its adjoint.
+Scale and shift of every column are a nonlinear least-squares problem of two unknowns a column. One
+backward pass gives the derivatives. With the adjoint g and a column x' of a state, the prediction
+changes by g x' with the column's scale, and by g with its shift.
 """
 
 from dataclasses import dataclass
