@@ -1,9 +1,9 @@
 """Strategy `auto`: named stages that take turns until the record is reproduced.
 
-Descents from the best seeds solve most networks within a few rounds. Where they stop short, more
-rows and short descents tell which activation is right. Far from the answer, populations are drawn
-in. Then a few random moves are followed by another descent, kept if it ends lower (iterated local
-search, Lourenço, Martin & Stützle 2003). When such restarts stop helping, rows are added.
+Descents from the best seeds solve most networks within a few rounds. Then more rows and short
+descents tell the activation. Far from the answer, populations are drawn in. Then random moves and
+descents alternate, and lower ends are kept (iterated local search, Lourenço, Martin & Stützle
+2003). When that stops helping, rows are added.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,10 +39,10 @@ def advance(
     stages: Sequence[Stage] = STAGES,
     met: Callable[[State], bool] | None = None,
 ) -> Iterator[State]:
-    """Yield the state after each round, until the goal is met or no stage is wanted any more.
+    """Yield the state after each round, until the goal is met or no stage is wanted.
 
-    The search begins with the state of `begin`, or with any that was yielded. Unless `met` says
-    otherwise, the goal is met where the best reproduces rows that the search has not seen.
+    The search begins with the state of `begin`, or with any that was yielded. By default the goal
+    is met where the best reproduces rows that the search has not seen.
     """
     met = met or bench.confirmed
     before = state.work - bench.work
