@@ -270,8 +270,24 @@ def test_what_holds_with_99_percent_is_stated(log_odds, probability):
     assert contest.decided == (probability > 0.99)
     against = Certificate((Contest((0, 1), 1.0, -log_odds),), (), 0.0, 0.0, 1)
     assert against.refuted == contest.decided
-    by_chance = Certificate((), (), 0.0, 0.0, 1, chance=1 - probability)
+    by_chance = Certificate((), (), 0.0, 0.0, 1, chance=np.exp(-log_odds))
     assert by_chance.accidental != contest.decided
+    sure = Certificate((Contest((0, 1), 1.0, np.inf),), (), 0.0, 0.0, 1)
+    assert sure.with_chance(np.exp(-log_odds)).neighbours == (contest,)
+
+
+@pytest.mark.parametrize("chance", [0.02, 15.0, 1e300])
+def test_answers_that_fit_by_chance_speak_against_every_statement(chance):
+    """Of one right answer and so many others, all that contradict it, one holds."""
+    contests = tuple(Contest((at, at + 1), 1.0, odds) for at, odds in enumerate([1e4, 1.0, -1.0]))
+    certificate = Certificate(contests, contests, 0.0, 0.0, 1).with_chance(chance)
+    against = np.exp([-1e4, -1.0, 1.0]) + chance
+    found = [one.log_odds for one in certificate.neighbours]
+    np.testing.assert_allclose(found, np.maximum(-np.log(against), [0, 0, -1]), rtol=1e-12)
+    assert found == [one.log_odds for one in certificate.pairs]
+    assert certificate.groups == ((0, 1, 2, 3),)
+    assert not certificate.decided
+    assert not certificate.refuted
 
 
 def affine_blocks(rng, blocks, width):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unshuffle import MlpNetwork, Records
-from unshuffle.proof.independence import alike_blocks, independent_rows
+from unshuffle.proof.independence import affine, alike_blocks, independent_rows
 
 
 def test_rows_that_differ_are_all_kept(dropped):
@@ -28,6 +28,15 @@ def test_inputs_that_vanish_beside_the_biases_are_one_row(dropped):
     for scale, rows in ((1, 300), (1e-9, 1)):
         faint = replace(case.records, inputs=scale * case.records.inputs)
         assert len(independent_rows(case.network, faint)) == rows
+
+
+def test_predictions_that_a_plane_through_them_reproduces_to_rounding(dropped):
+    """So do those of so few rows as a plane goes through."""
+    case = dropped(rows=300, width=8, outputs=2)
+    faint = 1e-7 * case.records.inputs
+    assert affine(case.network, Records(faint, case.network.predict(faint)))
+    assert not affine(case.network, case.records)
+    assert affine(case.network, case.records.first(9))
 
 
 @pytest.mark.parametrize("change", ["copy", "units", "scale"])

@@ -5,7 +5,7 @@ import pytest
 
 from unshuffle import Outcome, Records, read_solution, solve, verify, write_solution
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import solved_without
+from unshuffle.repair.in_turn import believed, solved_without
 from unshuffle.repair.other_units import OTHER_UNITS, ScaledPredictions
 from unshuffle.solution.options import Options
 
@@ -82,3 +82,24 @@ def test_numbers_that_make_any_order_fit_prove_none(dropped):
     asked = Case(case.pile, constant, Options(), solve=None)
     with np.errstate(all="ignore"):  # as in `solve`
         assert OTHER_UNITS.run(asked, None) is None
+
+
+class Fixed(ScaledPredictions):
+    """Units to which no other order can be fitted."""
+
+    def fitted(self, network, case):
+        return None
+
+
+@pytest.mark.parametrize(("reach", "told"), [(1.0, True), (1e-7, False)])
+def test_predictions_that_are_affine_in_the_inputs_prove_no_fitted_number(dropped, reach, told):
+    """Inputs that vanish beside the biases fit by any order once their columns may be scaled."""
+    case = dropped(blocks=3, rows=200)
+    inputs = (reach * case.records.inputs).astype(np.float32)
+    records = Records(inputs, case.network.predict(inputs))
+    solution = solve(case.pile, records)
+    spread = np.full(1, 2.0)
+    other = Records(inputs, 2 * records.predictions.astype(np.float64))
+    asked = Case(case.pile, other, Options(), solve=None)
+    found = believed(asked, Fixed(spread, np.zeros(1)), solution)
+    assert (found is not None) == told

@@ -167,17 +167,15 @@ class Certificate:
     @property
     def accidental(self) -> bool:
         """Whether the record may be reproduced by chance."""
-        return self.chance > STANDARD.doubt
+        return self.chance > exp(-STANDARD.decided)
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """The partial order that the record supports.
 
         Groups of places: whatever lies in different groups runs in this sequence; within a group
-        the record does not decide it. Nothing is decided where the record may be fitted by chance.
+        the record does not decide it.
         """
-        if self.accidental:
-            return (tuple(range(len(self.neighbours) + 1)),)
         groups: list[list[int]] = [[0]]
         for contest in self.neighbours:
             if contest.decided:
@@ -190,6 +188,21 @@ class Certificate:
         """Rows that would decide all that rows can decide; None where nothing is missing."""
         missing = [c.rows_needed for c in (*self.neighbours, *self.pairs) if c.rows_needed]
         return max(missing, default=None)
+
+    def with_chance(self, chance: float) -> "Certificate":
+        """With so many wrong arrangements expected to fit, which speak against every statement."""
+        neighbours, pairs = (
+            tuple(replace(one, log_odds=_less_sure(one.log_odds, chance)) for one in contests)
+            for contests in (self.neighbours, self.pairs)
+        )
+        return replace(self, neighbours=neighbours, pairs=pairs, chance=chance)
+
+
+def _less_sure(log_odds: float, chance: float) -> float:
+    """The log-odds against `chance` further answers too; those do not speak for a rival."""
+    if not chance:
+        return log_odds
+    return max(min(log_odds, 0.0), -float(np.logaddexp(-log_odds, log(chance))))
 
 
 def certify(
@@ -221,7 +234,7 @@ def certify(
             return None
         certificate = _certificate(rivals, len(sample), least, least, by)
         chance = 0.0 if tested is None else _chance_fits(tested, rivals, float(least.mean()))
-        return replace(certificate, chance=chance, alike=alike_blocks(network, sample))
+        return replace(certificate.with_chance(chance), alike=alike_blocks(network, sample))
 
     sure = to_rounding(_spread(known, effort.first), Clock())
     if sure is not None and not sure.decided and len(known) > effort.first:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.network import ROWS_AT_ONCE, Network
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
-from unshuffle.proof.tolerance import UNIT
+from unshuffle.proof.tolerance import UNIT, arithmetic_of, rounding_tolerance
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,19 @@ def independent_rows(
     if len(groups) == len(known):
         return known
     return known.take(np.sort([group.min() for group in groups]))
+
+
+def affine(network: Network, known: Records) -> bool:
+    """Whether an affine function of the inputs reproduces a record to the rounding of a network.
+
+    Scales and shifts of the inputs make any order of the blocks such a function.
+    """
+    arithmetic = arithmetic_of(network.ends.dtype, known.predictions)
+    rounding = rounding_tolerance(network, known.inputs, known.predictions, arithmetic)
+    inputs = known.inputs.astype(np.float64)
+    given = np.column_stack([inputs / np.maximum(np.abs(inputs).max(0), TINY), np.ones(len(known))])
+    predictions = known.predictions.astype(np.float64)
+    return rounding.admits(given @ np.linalg.lstsq(given, predictions, rcond=None)[0] - predictions)
 
 
 def alike_blocks(

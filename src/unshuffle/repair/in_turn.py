@@ -12,6 +12,7 @@ from unshuffle.ordering.search import InVain, Steps
 from unshuffle.ordering.seeds import Ranking
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
+from unshuffle.proof.independence import affine
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.proof.verification import Explanation, judge_network
 from unshuffle.repair.case import Case
@@ -143,9 +144,12 @@ def believed(case: Case, distortion: Distortion, solution: Solution) -> Solution
 def _tells(case: Case, distortion: Distortion, solution: Solution) -> bool:
     """Whether the record speaks for an order once numbers are fitted: not if others fit too.
 
-    Constant predictions fit any order, and so do those of inputs that vanish beside the biases.
+    Predictions that are an affine function of the inputs to rounding, constant ones among them, fit
+    any order: so do those of inputs that vanish beside the biases.
     """
     network, clock = as_mlp(solution.network), case.options.clock
+    if affine(network, distortion.undone(case)[0].predicted()):
+        return False
     for order in _other_orders(solution):
         rival = replace(network, blocks=network.blocks.take(order))
         fitted = distortion.fitted(rival, case)
