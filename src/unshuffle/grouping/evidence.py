@@ -43,8 +43,8 @@ class EdgeOdds:
 class Evidence:
     """Log-odds of pieces sharing a block, edge by edge; what has no edge is never in doubt.
 
-    `units` are roles, two or more each, whose pieces the edges tie together beyond doubt, but not
-    to all others: a search exchanges them together.
+    `units` are roles, two or more each, that a search exchanges together. The edges tie their
+    pieces together beyond doubt, but not to all others.
     """
 
     edges: tuple[EdgeOdds, ...]

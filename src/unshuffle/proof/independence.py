@@ -1,4 +1,4 @@
-"""What cannot be told apart: rows that say the same, and blocks that compute the same."""
+"""What cannot be told apart: rows that say the same, blocks that compute the same."""
 
 from dataclasses import dataclass
 
@@ -60,7 +60,7 @@ def affine(network: Network, known: Records) -> bool:
 def alike_blocks(
     network: Network, known: Records, by: IndependenceParameters = STANDARD
 ) -> tuple[tuple[int, ...], ...]:
-    """Places of blocks that compute the same on the states that rows of a record pass through.
+    """Places of blocks that compute the same on the states of a record's rows.
 
     Units in another sequence, or scaled, make another block of the same function. Exchanging such
     blocks changes nothing that any record could show. They are compared on states of every row and
