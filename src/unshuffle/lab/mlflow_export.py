@@ -1,4 +1,4 @@
-"""Runs of the ledger as runs of MLflow, for those who keep theirs there; needs `mlflow`."""
+"""Runs of the ledger as runs of MLflow; needs `mlflow`."""
 
 import os
 from collections.abc import Iterable

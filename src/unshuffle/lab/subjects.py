@@ -24,8 +24,8 @@ from unshuffle.solver import solve
 class Subject:
     """A network to experiment on, before it is read; `content` is a hash of what it consists of.
 
-    The seed trains and drops an oracle, draws so many rows of the record, all if there are fewer,
-    and is every method's own. The folder is that of pieces and record, or the zoo of an oracle.
+    The seed trains and drops an oracle, draws so many rows of the record, all of fewer, and is
+    every method's own. The folder is that of pieces and record, or the zoo of an oracle.
     """
 
     name: str

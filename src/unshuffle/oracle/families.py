@@ -1,7 +1,7 @@
 """Small networks of several families, as their users would write them; needs the extra `torch`.
 
-Each reads rows of numbers, so that any table can be their record: ids of tokens, the pixels of a
-square image, or columns. What makes a family differ from others stands in its class.
+Each reads rows of numbers, so any table can be their record: ids of tokens, pixels of a square
+image, or columns. The peculiarities of a family stand in its class.
 """
 
 # What a forward is stands in PyTorch.
@@ -264,7 +264,7 @@ class TokenEmbedding(nn.Module):
 
 
 class Patches(nn.Module):
-    """The patches of an image as vectors with learned positions, behind a class token if wanted."""
+    """The patches of an image as vectors with learned positions, behind any class token."""
 
     def __init__(self, plan: FamilyPlan, *, class_token: bool) -> None:
         super().__init__()
