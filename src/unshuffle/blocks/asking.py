@@ -1,8 +1,8 @@
-"""Which axes of a block's tensors are the same hidden units: found by asking the block itself.
+"""Which axes of a block's tensors are the same hidden units: the block itself tells.
 
-With random weights, two axes are changed together: two of their units change places, or a part of
-them changes sign. Where the block still computes the same, nothing else sees these units. So no
-list of architectures is needed.
+With random weights, two axes are changed together. Two of their units change places, or some change
+sign. Where the block computes the same after that, nothing else sees these units. So no list of
+architectures is needed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Axi
     size = float(np.abs(right).max())
 
     def same(change: Change, axes: Sequence[Axis]) -> bool:
-        """Whether a change of axes leaves the output as it is, with some of their vectors."""
+        """Whether a change of axes keeps the output, with some of their vectors."""
         for beside in _choices(axes, tensors):
             changed = dict(tensors)
             for name, axis in (*axes, *beside):

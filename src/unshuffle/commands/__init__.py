@@ -1,7 +1,7 @@
 """The command line: it translates arguments into calls, and results into text and exit statuses.
 
-A module with commands is imported only where one of them is called; whatever takes long to import
-is imported inside the functions. Exit statuses stand in `arguments.py`.
+A command's module is imported only where it is called. Slow imports stand inside the functions.
+Exit statuses stand in `arguments.py`.
 """
 
 import argparse

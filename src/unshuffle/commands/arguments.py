@@ -39,7 +39,7 @@ SOLVED = (
 def number(
     kind: Number, minimum: float, maximum: float = inf, *, exclusive: bool = False
 ) -> Number:
-    """An argument type: a number that is at least, or more than, a minimum, and not too large."""
+    """An argument type: a number at least, or above, a minimum, and not too large."""
 
     def parse(text: str) -> float:
         value = kind(text)
@@ -67,7 +67,7 @@ def folder(text: str) -> "Path":
 
 
 def duration(text: str) -> float:
-    """An argument type: seconds, minutes or hours, such as 10, 10s, 1.5m or 2h; more than none."""
+    """An argument type: seconds, minutes or hours above none, such as 10, 10s, 1.5m or 2h."""
     units = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
     value, unit = re.fullmatch(r"(.*?)\s*(min|[smh]|)", text.strip().lower(), re.DOTALL).groups()  # type: ignore[union-attr]
     return units[unit] * number(float, 0, exclusive=True)(value)
@@ -326,6 +326,6 @@ def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
 
 
 def interrupted(what_now: str) -> int:
-    """Say that Ctrl-C ended the work, and what is left of it; returns the exit status."""
+    """Say that Ctrl-C ended the work, and what is left of it. It returns the exit status."""
     print(f"unshuffle: interrupted{what_now}", file=sys.stderr)
     return 130

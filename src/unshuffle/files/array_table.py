@@ -1,4 +1,4 @@
-"""Tables as .npz archives: a vector is a column, and a matrix is as many as it has."""
+"""Tables as .npz archives: a vector is a column, a matrix is several."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

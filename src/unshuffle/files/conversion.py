@@ -1,7 +1,7 @@
 """Files of records that are not read, and for each the line that converts it.
 
-The libraries that read them run programs that they hold, or do not check what hostile ones declare.
-Whoever has such a file has the library that wrote it, and knows whether to trust the file.
+The libraries that read them run programs inside, or do not check what hostile ones declare. Whoever
+has such a file has the library that wrote it, and knows whether to trust the file.
 """
 
 import json
@@ -45,7 +45,7 @@ _PROGRAMS = {
 
 
 def not_read(path: Path, readable: str) -> FileError:
-    """The error for a file that is no record by its name, with the line that converts it."""
+    """The error for a file that is no record by its name, with a line that converts it."""
     program, note = _PROGRAMS.get(path.suffix.lower(), ("", ""))
     # A name that is not shown as it is would not be meant as it reads in a line to copy.
     if not program or shown(path) != str(path):

@@ -160,7 +160,7 @@ class LooseBiases:
 
 
 def unit_features(network: MlpNetwork, inputs: Floats) -> NDArray[np.float64]:
-    """What may tell the bias of a hidden unit, in a network whose inp biases are not known.
+    """What may tell a hidden unit's bias, in a network whose inp biases are unknown.
 
     The result has shape (blocks, hidden, features), each standardised over the hidden units.
     """

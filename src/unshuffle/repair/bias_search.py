@@ -1,7 +1,7 @@
 """Detached tensors: weights and biases as separate pieces.
 
-Pairs and order hardly depend on the biases, and the places of the biases depend on the order. So
-the two are found in turn. From the best seed with mean biases, a round on the biases is followed by
+The places of the biases depend on the order, and pairs and order hardly on the biases. So the two
+are found in turn. First comes the best seed with mean biases. A round on the biases is followed by
 a few rounds on the order. The order is not polished before the biases are about right. It would
 make up for them, and move away from the truth.
 """

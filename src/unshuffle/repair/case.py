@@ -50,7 +50,7 @@ class Case:
 
     @cached_property
     def whole(self) -> Anatomy | PileError:
-        """The roles of the pieces if they are as many as a network has; else what is wrong."""
+        """The roles of the pieces if there are as many as a network has; else what is wrong."""
         try:
             return read_anatomy(self.pile, self.records)
         except PileError as error:

@@ -1,15 +1,14 @@
 """Simulated controls: records that the pieces make themselves, each searched for as the given one.
 
 A search in vain may have failed, or the record may be of another network. So the pieces are put
-together as they might have been, and the network's own predictions are solved as a record. Are all
-such controls solved with half of the work of the record? Then a record of these pieces would have
-been solved too.
+together as they might have been. The network's own predictions are solved as a record. Are all such
+controls solved with half of the work of the record? Then a record of these pieces would have been
+solved too.
 
 A control is no easier than a true record. Its pairs are drawn by the evidence (perturb and MAP,
-Papandreou & Yuille 2011). Its order is twice as far from a seed as the two seeds that agree most
-are from one another. Were their errors independent, the better of the two would be half as far from
-the truth. The factor allows for their dependence. Where seeds disagree, controls are not solved,
-and nothing is said.
+Papandreou & Yuille 2011). Take the distance of the two seeds that agree most. A control's order is
+twice as far from a seed. Were the errors of seeds independent, half of it would do. The factor
+allows for their dependence. Where seeds disagree, controls are not solved, and nothing is said.
 """
 
 from collections.abc import Iterator

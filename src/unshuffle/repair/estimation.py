@@ -65,7 +65,7 @@ class Estimate(NamedTuple):
     `unseen` is the mean squared error on rows that the layers were not fitted to, NaN without any.
     The fit takes up rounding errors of the predictions. `inflation` is the factor by which `unseen`
     then exceeds rounding. It is n / (n - p) for p unknowns and n equations (least squares with
-    Gaussian inputs), and infinite where the layers are not determined.
+    Gaussian inputs). It is infinite where the layers are not determined.
     """
 
     network: MlpNetwork
@@ -78,8 +78,8 @@ def estimate_layers(
 ) -> Estimate:
     """Fit missing layers of a network to rows, from a first guess in their places.
 
-    Some rows are kept apart for a check, and more where there are more rows than it takes. A
-    rough estimate takes few rows and steps. Where no time is left, the best so far stands.
+    Some rows are kept apart for a check, and more of many rows. A rough estimate takes few rows and
+    steps. Without time, the best so far stands.
     """
     fitting, by = _Fitting.of(network, unknowns, records, clock, rough), STANDARD
     at = best = fitting.judged(network.astype(np.float64))
@@ -102,7 +102,7 @@ def estimate_layers(
 def fit_all_rows(
     network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock
 ) -> MlpNetwork:
-    """Take one more step, to least squares on all rows, from an estimate that is right to rounding.
+    """From an estimate that is right to rounding, take one more step, to least squares on all rows.
 
     With few equations, the fit carries rounding errors over to other rows, where they are larger.
     The variance of a prediction is 1 + leverage times that of the noise (Seber & Lee, Linear

@@ -80,7 +80,7 @@ def arrange_on(
 ) -> Solution:
     """Search a few steps, from where an earlier search ended unless that was of other pieces.
 
-    It is left where it has done so much work and is still far, or a few times as much.
+    It is left if it is far after so much work, or after a few times as much.
     """
     start = None
     if before and before.trace.ids == pile.ids and 2 * len(before.arrangement) + 1 == len(pile):
@@ -106,8 +106,8 @@ def solved_without(
 ) -> Solution | None:
     """A solution of what is left once a distortion is undone, which is fitted in turn.
 
-    None where the record is not reproduced so. What was left is noted in the case. Where the answer
-    reproduces the record as it is, nothing had to be undone, and nothing is said of it.
+    None where the record is not reproduced so. The case notes what was left. Where the answer
+    reproduces the record without the change, nothing is said of it.
     """
     solution, error = None, np.inf
     work = distortion.patience * max(by.least_work, by.work * (len(case.pile) // 2))

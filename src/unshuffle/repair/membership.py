@@ -1,8 +1,8 @@
 """Which blocks belong: take out those that do harm, put in those that help, exchange layers.
 
 A piece of another network does harm wherever it stands, and a missing one would help. One forward
-and one backward pass score, to first order, every block at every place and every layer that could
-replace another. Proposals are judged exactly.
+and one backward pass score moves to first order. They put any block at any place, and replace any
+layer by another. Proposals are judged exactly.
 """
 
 from collections.abc import Callable, Sequence

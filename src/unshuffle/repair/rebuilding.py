@@ -178,10 +178,10 @@ Rebuilt = Generator[Step, None, Reconstruction]
 
 @dataclass(eq=False)
 class Rebuilding:
-    """A search on loose layers, which can be cut off at any time: what stands is always whole.
+    """A search on loose layers, which can be cut off at any time, and has a whole result.
 
-    There is a problem for each activation and last layer that may be the network's. If the pile was
-    divided, blocks seem to be of one of two networks; then it is only settled which belong.
+    There is a problem for each possible activation and last layer. If the pile was divided, blocks
+    seem to be of one of two networks. Then only their membership is settled.
     """
 
     problems: Iterator[Problem]

@@ -107,7 +107,7 @@ def was_tried(name: str, solution: Solution) -> bool:
 
 
 def hard_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
-    """Work up to which a right record may still be hard to reproduce; 0 where blocks are few."""
+    """Work up to which a right record may be hard to reproduce; 0 for few blocks."""
     blocks = len(searching.alternatives.problems[0].grouped)
     few = searching.alternatives.options.parameters.few_blocks
     return 0 if blocks <= few else min(by.hard * blocks, by.hardest)
@@ -116,7 +116,7 @@ def hard_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
 def pauses(
     searching: Searching, on_state: OnState | None = None, by: AskingParameters = STANDARD
 ) -> Iterator[bool]:
-    """Go on with a search; pause each time it has done much more work, early where it is far.
+    """Go on with a search. Pause each time it has done much more work, early where it is far.
 
     Yields whether it is near its record.
     """

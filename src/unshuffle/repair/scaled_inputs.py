@@ -1,8 +1,8 @@
 """Inputs that were scaled and shifted column by column after the network had read them.
 
-Scale and shift of every column are a nonlinear least-squares problem of two unknowns a column. One
-backward pass gives the derivatives. With the adjoint g and a column x' of a state, the prediction
-changes by g x' with the column's scale, and by g with its shift.
+Scale and shift of every column are a nonlinear least-squares problem, with two unknowns a column.
+One backward pass gives the derivatives. Let g be the adjoint and x' a column of a state. The
+prediction changes by g x' with the column's scale, and by g with its shift.
 """
 
 from dataclasses import dataclass

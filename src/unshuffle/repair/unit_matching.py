@@ -1,15 +1,15 @@
 """Which hidden unit is which, by weights, where inp and out list them in other sequences.
 
-For every candidate pair the best permutation is a linear assignment of inner products. They compare
-what a unit reads with and what it writes with (weight matching, Ainsworth, Hayase & Srinivasa 2023,
-"Git Re-Basin", arXiv:2209.04836). Training moves both along one line, so true pairs gain more than
-wrong ones. Sorted norms and spectra, which no permutation changes, give other matchings.
+For every candidate pair the best permutation is a linear assignment. It compares what a unit reads
+with and what it writes with, by inner products (weight matching, Ainsworth, Hayase & Srinivasa
+2023, "Git Re-Basin", arXiv:2209.04836). Training moves both along one line, so true pairs gain more
+than wrong ones. Sorted norms and spectra, which no permutation changes, give other matchings.
 
-Once pairs are known, a regression over all blocks predicts what a unit writes with from what it
-reads with and its bias. Units are assigned by its likelihood, in turn (self-training, Scudder
-1965). The first regressions are linear. Then kernel ridge regression (Saunders, Gammerman & Vovk
-1998) predicts each half of the blocks from the other one. It serves where units of different blocks
-resemble each other.
+Once pairs are known, a regression over all blocks predicts what a unit writes with. Its features
+are what the unit reads with and its bias. Units are assigned by its likelihood, in turn
+(self-training, Scudder 1965). The first regressions are linear. Then kernel ridge regression
+(Saunders, Gammerman & Vovk 1998) predicts each half of the blocks from the other one. It serves
+where units of different blocks resemble each other.
 """
 
 from contextlib import suppress
@@ -158,9 +158,9 @@ def _margins(scores: Scores, pairs: Pairs) -> Values:
 
 
 def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
-    """Log-likelihoods, but for a constant, that a unit of inp is a column of out, in each block.
+    """Log-likelihoods, up to a constant, that a unit of inp is a column of out, by block.
 
-    The result has shape (blocks, hidden, hidden): entry (b, k, l) is about row k of inp and column
+    The result has shape (blocks, hidden, hidden). Entry (b, k, l) is about row k of inp and column
     l of out. Time may end it with the regressions so far.
     """
     inp, out = _units(blocks)

@@ -1,11 +1,11 @@
 """Which hidden unit is which, by the record and what weights say of units.
 
 The prediction is linear in an out layer. A change of column k moves it by a_k (g · change), with
-the unit's activation a and the adjoints g. All units of a block are assigned anew by least squares.
-The changes have a Gaussian prior with the covariance of the block's own columns, as in
-`unshuffle.repair.gaps`. Each unit then gets the column that is closest to what it should have.
+the unit's activation a and the adjoints g. Least squares assign all units of a block anew. The
+changes have a Gaussian prior with the covariance of the block's own columns, as in
+`unshuffle.repair.gaps`. Each unit then gets the column that is closest to its wanted one.
 
-Exchanging the columns of two units k and l has the effect −(a_k − a_l) (c_k − c_l), where c is what
+Exchanging the columns of two units k and l has the effect −(a_k − a_l) (c_k − c_l). Here c is what
 the adjoints read from a column. Matching pursuit chooses exchanges, which are judged exactly. The
 objective is ``strength / 2 · log(error)`` minus the log-likelihoods of the columns by weights.
 Without these, wrong exchanges would explain a few thousand predictions.
@@ -63,9 +63,9 @@ STANDARD = UnitParameters()
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Blocks in a row whose columns of out are to be put in the sequence of the rows of inp.
+    """Blocks in a row whose columns of out are permuted against the rows of inp.
 
-    `scores` are log-likelihoods by weights: entry (b, k, l) is about row k of inp and column l of
+    `scores` are log-likelihoods by weights. Entry (b, k, l) is about row k of inp and column l of
     out. The rows have the dtype of the weights. Each output is in units of its own spread.
     """
 
@@ -114,8 +114,8 @@ class Units:
     ) -> tuple[MlpStack, Iterator[tuple[Floats, Floats]], Floats]:
         """What changes of columns do to first order; equations are outputs times rows.
 
-        It returns all blocks with these columns, then activations (equations, hidden) and adjoints
-        (equations, width) of each chosen block, and the residual (equations,).
+        It returns all blocks with these columns. Each chosen block comes with activations
+        (equations, hidden) and adjoints (equations, width). The residual (equations,) is last.
         """
         network = self.permuted(columns)
         states = network.states(self.inputs)

@@ -3,7 +3,7 @@
 Pairs come from what no permutation changes, and a first guess at the units from weights. Units and
 order are then mended in turn. Least squares give the blocks in most doubt other columns, and
 exchanges of columns follow. Where the guess is too far off, gradient descent on soft permutations
-goes before, in turn with rounds on the order.
+goes before. It takes turns with rounds on the order.
 """
 
 from collections.abc import Iterator
@@ -122,7 +122,7 @@ class UnitSearch:
     """A search for the units and the order together, the pairs given by the evidence.
 
     After it, `order` is the last order, and `hard` the column of each unit in the blocks as
-    grouped. `error` is theirs, and `solved` whether they reproduce the rows that orders are
+    grouped. `error` is theirs. `solved` says whether they reproduce the rows that orders are
     compared on.
     """
 

@@ -1,4 +1,4 @@
-"""A record that is of no arrangement of the pieces: a search in vain is asked whether it is.
+"""A record that is of no arrangement of the pieces: whether a search in vain shows one.
 
 Two questions are asked while such a search pauses. Do the predictions follow from the inputs at
 all? Are records that the pieces make themselves easier? Where the answers say nothing, the search

@@ -36,7 +36,7 @@ class GoalParameters:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The goal of a search: to reproduce the record to rounding, or as well as noise allows."""
+    """The goal of a search: to reproduce the record to rounding, or up to its noise."""
 
     arithmetic: str  # the dtype that the record was computed in
     blocks: int  # of a complete arrangement, at least
