@@ -96,7 +96,7 @@ def may_hold_arrays(head: bytes) -> bool:
 
 
 def holds_arrays(content: bytes, where: str) -> bool:
-    """Whether a file is in a format that is read, and no zip of other files."""
+    """Whether a file is in a readable format, and no zip of other files."""
     return may_hold_arrays(content) and files_in(content, where) is None
 
 

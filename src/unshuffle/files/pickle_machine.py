@@ -2,9 +2,9 @@
 
 A pickle is a program. Python's own reader of it calls whatever the program names, so opening a file
 means trusting it. This machine treats every name as a symbol. The few of `_CALLS` stand for arrays
-of torch and NumPy, which are described and not made. Any other call only becomes a note of what it
-was given, where more arrays may lie: those of a whole module, or of a checkpoint of a training. A
-pickle that names what could act on the machine that loads it is refused.
+of torch and NumPy, which are described and not made. Any other call becomes a note of its
+arguments. They may hold more arrays: those of a whole module, or of a checkpoint. A pickle is
+refused if it names what could act on the machine.
 
 The opcodes are those of pickle protocols 2 to 5, described in Python's `pickletools`.
 """
@@ -61,10 +61,10 @@ _HOLDERS = ("_parameters", "_buffers", "_modules")
 
 
 def read_pickle(program: bytes, source: str) -> dict[str, "StoredTensor"]:
-    """Work through a pickle without running anything that it names, and find the arrays in it.
+    """Work through a pickle without running anything, and find the arrays in it.
 
-    They come by the keys and attributes that lead to them, with dots between, in the sequence of
-    the file; an array that is all there is has the name "". `source` names the file in messages.
+    Their names are the keys and attributes that lead to them, with dots between, in the sequence of
+    the file. An array that is all there is has the name "". `source` names the file in messages.
     """
     describe = _described if len(program) <= _SHORT else _described.__wrapped__
     try:
@@ -79,7 +79,7 @@ def is_legacy(content: bytes) -> bool:
 
 
 def read_legacy(content: bytes, source: str) -> dict[str, "StoredTensor"]:
-    """Find the arrays in a file of torch before 1.6: pickles in sequence, then the numbers."""
+    """Find the arrays in a file of torch before 1.6: pickles in a row, then the numbers."""
     try:
         root, raw = _legacy(content)
         found = arrays_in(root)

@@ -27,7 +27,7 @@ ID_DIGITS = 18  # of a number that is an id: so many fit into 64 bits
 
 
 def may_be_id(name: str) -> bool:
-    """Whether a text can stand in an answer: on one line, between commas, seen as what it is."""
+    """Whether a text can stand in an answer: one line, no commas, only visible characters."""
     return bool(name) and name.isprintable() and name == name.strip() and "," not in name
 
 
@@ -168,7 +168,7 @@ class Piece:
 
     @property
     def bias(self) -> Floats:
-        """The bias of a linear layer; zeros where it has none, or that is a piece of its own."""
+        """The bias of a linear layer. It is zeros if it has none, or that is a piece of its own."""
         bias = self.tensors.get("bias")
         return np.zeros(len(self.weight), self.weight.dtype) if bias is None else bias
 
@@ -195,7 +195,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """A bias that was torn off its weight: a piece of its own, with values of shape (rows,)."""
+    """A bias that was torn off its weight: a piece with values of shape (rows,)."""
 
     id: PieceId
     values: Floats
@@ -267,7 +267,7 @@ class Pile:
 
     @property
     def detached(self) -> bool:
-        """Whether any weight's bias is a piece of its own; where none is, layers have no others."""
+        """Whether any weight's bias is a piece of its own. If none is, layers have no others."""
         return bool(self.biases)
 
     @cached_property
@@ -300,7 +300,7 @@ class Pile:
         return pile
 
     def in_sequence(self, pieces: Iterable[Piece]) -> "Pile":
-        """The same pile with pieces of the same ids in the same sequence, whatever they hold."""
+        """The same pile with other contents under the same ids, in the same sequence."""
         pile = copy(self)
         pile.pieces = tuple(pieces)
         pile.__dict__.pop("dtype", None)  # what the pieces hold may be of another one

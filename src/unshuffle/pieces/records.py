@@ -13,7 +13,7 @@ from unshuffle.pieces.pile import Floats, as_floats
 
 @dataclass(frozen=True)
 class Field:
-    """One of the arrays that rows of inputs are made of: its shape without rows, and its dtype."""
+    """One of the arrays of a row of inputs: its shape without rows, and its dtype."""
 
     name: str
     shape: tuple[int, ...]
@@ -44,10 +44,10 @@ class Records:
     columns
         Names of the columns of inputs, predictions and targets, where messages may name them.
     fields
-        The arrays that a row of inputs holds, one behind the other; empty where it is one vector.
+        The arrays of a row of inputs, one behind the other; empty for one vector.
     output
-        Which part of what the network gives was predicted: a key, an attribute, or the number of an
-        element. Empty for the first tensor that has as many numbers.
+        Which part of the output was predicted: a key, an attribute, or the number of an element. It
+        is empty for the first tensor that has as many numbers.
     """
 
     inputs: Floats
@@ -71,8 +71,8 @@ class Records:
         Parameters
         ----------
         inputs
-            Arrays or tensors by parameter of the module's `forward`. They have shape (rows, …) and
-            hold numbers, such as ids of tokens, or truth values.
+            Arrays or tensors by parameter of the module's `forward`, of shape (rows, …). They hold
+            numbers, such as ids of tokens, or truth values.
         prediction
             What the network gave: shape (rows, …); None where it is not known.
         name
@@ -162,7 +162,7 @@ class Records:
 
     @property
     def variances(self) -> NDArray[np.float64]:
-        """Of each column of predictions, over the rows that have them; 0 where none has any.
+        """Of each column of predictions, over its known rows; 0 without any.
 
         The shape is (outputs,).
         """
