@@ -63,5 +63,5 @@ class MissingExtraError(UnshuffleError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another code's error; its type if it says nothing."""
+    """The first line of another code's error. Its type if it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -82,9 +82,9 @@ def solve(
     placement
         Where the greedy insertion of "classic" may put a block: "ends" or "anywhere".
     rows
-        How many rows with predictions the search uses, drawn at random; all of fewer. "auto" begins
-        with 256 predictions and takes more where it needs them. "classic" uses 500 rows. The final
-        error is always over all rows.
+        How many rows with predictions the search uses, drawn at random; all of fewer. The strategy
+        "auto" begins with 256 predictions and takes more where it needs them. The strategy
+        "classic" uses 500 rows. The final error is always over all rows.
     seed
         Seed of the one random generator.
     permuted_units
@@ -96,7 +96,7 @@ def solve(
         `matching`, `activation` and `permuted_units` serve these blocks only.
     time_limit
         Seconds after which the whole solve stops and reports its best. Seconds before an
-        interruption count. A `Clock` counts from when it was made, so one limit may include
+        interruption count. A `Clock` counts from when it was made. So one limit may include
         `read_records`.
     on_step
         Called with the trace after every step of the search.

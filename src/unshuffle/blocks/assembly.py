@@ -47,7 +47,7 @@ def build_network(
 ) -> MlpNetwork:
     """The network of layers in the given sequence: inp, out, inp, out, …, last.
 
-    The permutation is taken as it is; `check_answer` makes sure that it fits the pile.
+    The permutation is taken as it is. `check_answer` makes sure that it fits the pile.
     """
     pairs = zip(permutation[:-1:2], permutation[1::2], strict=True)
     return MlpNetwork(stack_blocks(pile, pairs, activation), last_layer(pile, permutation[-1]))

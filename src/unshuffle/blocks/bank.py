@@ -41,7 +41,7 @@ class Stack(Protocol):
         """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
 
     def apply_each(self, x: Floats) -> Floats:
-        """Run each block on rows of its own; x and the result have shape (K, n, width)."""
+        """Run each block on rows of its own. `x` and the result have shape (K, n, width)."""
 
     def pullback_each(self, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
@@ -66,7 +66,7 @@ class Stack(Protocol):
         """The same blocks in memory of their own."""
 
     def overwrite(self, place: int, other: int) -> None:
-        """Put another of the blocks in a place; the one that was there is gone."""
+        """Put another of the blocks in a place. The one that was there is gone."""
 
     def astype(self, dtype: np.typing.DTypeLike) -> Self:
         """The same blocks with their numbers in another dtype."""
@@ -200,7 +200,7 @@ class LoopStack:
         return replace(self, blocks=[*self.blocks])
 
     def overwrite(self, place: int, other: int) -> None:
-        """Put another of the blocks in a place; the one that was there is gone."""
+        """Put another of the blocks in a place. The one that was there is gone."""
         self.blocks[place] = self.blocks[other]
 
     def astype(self, dtype: np.typing.DTypeLike) -> Self:

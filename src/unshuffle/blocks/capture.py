@@ -1,4 +1,4 @@
-"""What the blocks of a PyTorch module are called with; needs the extra `torch`.
+"""What the blocks of a PyTorch module are called with. Needs the extra `torch`.
 
 Hooks see each block once in a forward pass. A block is given a state, arguments that are the same
 for all rows, and arguments that depend on the row, such as masks.
@@ -56,7 +56,7 @@ class Segment:
         return int(np.prod(self.shape, dtype=int))
 
     def packed(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """A tensor as rows of finite numbers; masks may hold an infinity."""
+        """A tensor as rows of finite numbers. Masks may hold an infinity."""
         return torch.nan_to_num(values.reshape(len(values), -1).to(dtype))
 
     def unpacked(self, rows: torch.Tensor) -> torch.Tensor:
@@ -242,7 +242,7 @@ def same(one: object, other: object) -> bool:
 
 
 def real_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and persistent buffers of real numbers, by name; `UsageError` for no module."""
+    """Parameters and persistent buffers of real numbers, by name. `UsageError` for no module."""
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"a blueprint is made from a torch.nn.Module, but this is a {type(module).__name__}"

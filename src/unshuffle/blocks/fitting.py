@@ -63,7 +63,7 @@ class Partition:
     naming: Naming
 
     def keys(self, shapes: Shapes) -> Keys:
-        """Names of a block's tensors by role and by name there; {} if names clash."""
+        """Names of a block's tensors by role and by name there. {} if names clash."""
         members: dict[str, dict[str, Shape]] = defaultdict(dict)
         for key, shape in shapes.items():
             owner = key.split(".")[:-1][: self.depth]
@@ -75,7 +75,7 @@ class Partition:
         return keys if sum(map(len, keys.values())) == len(shapes) else {}
 
     def told(self, shapes: Shapes) -> dict[str, str]:
-        """Names here of a piece's tensors, by their own names; {} if names clash."""
+        """Names here of a piece's tensors, by their own names. {} if names clash."""
         found = self.naming(ITSELF, shapes)
         return found if len({*found.values()}) == len(found) else {}
 

@@ -1,7 +1,7 @@
 """Blocks of two layers of other forms than ``x + out(a(inp(x)))``.
 
 They are what a search tries whose record no arrangement of that block reproduces. Weights lie as
-they do there, so all that reads weights serves them too.
+they do there. So all that reads weights serves them too.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ class Form:
     formula
         What it computes, as text.
     before, behind, after
-        What is done to the state that it reads, to what it writes, and to their sum. "a" is the
-        activation, "norm" a norm of each row without weights, "" nothing.
+        What is done to the state that it reads, to what it writes, and to their sum. The activation
+        is "a", a norm of each row without weights is "norm", and nothing is "".
     skip
         Whether it adds what it reads.
     factor
@@ -162,7 +162,7 @@ class FormStack(MlpStack):
         return self._block(place).pullback(x, g)
 
     def apply_each(self, x: Floats) -> Floats:
-        """Run each block on rows of its own; x and the result have shape (K, n, width)."""
+        """Run each block on rows of its own. `x` and the result have shape (K, n, width)."""
         self.work.forward(x.size // self.width)
         return self._block(slice(None)).apply(x)
 

@@ -126,7 +126,7 @@ class MlpStack(_Layers):
         return _pullback(inp, self.out_weight[place], self.activation, x, g)
 
     def apply_each(self, x: Floats) -> Floats:
-        """Run each block on rows of its own; x and the result have shape (K, n, width)."""
+        """Run each block on rows of its own. `x` and the result have shape (K, n, width)."""
         self.work.forward(x.size // self.width)
         return _apply(self.inp, self.out, self.activation, x)
 
@@ -171,7 +171,7 @@ class MlpStack(_Layers):
         return numbered(self)
 
     def overwrite(self, place: int, other: int) -> None:
-        """Put another of the blocks in a place; the one that was there is gone."""
+        """Put another of the blocks in a place. The one that was there is gone."""
         for values in (*self.inp, *self.out):
             values[place] = values[other]
 

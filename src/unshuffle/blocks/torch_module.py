@@ -1,4 +1,4 @@
-"""The assembled network as a PyTorch module; needs the extra `torch`."""
+"""The assembled network as a PyTorch module. Needs the extra `torch`."""
 
 from collections.abc import Callable
 from functools import partial

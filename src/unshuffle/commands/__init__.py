@@ -113,7 +113,7 @@ def _options(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 def build_parser(words: Collection[str] | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands; only those among the words, if given, know their arguments."""
+    """The parser of all commands. Only those among the words, if given, know their arguments."""
     parser = _Parser(
         prog="unshuffle",
         description="Puts a dropped neural network back together.",

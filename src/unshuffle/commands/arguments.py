@@ -74,7 +74,7 @@ def duration(text: str) -> float:
 
 
 def activation(text: str) -> str | None:
-    """An argument type: a name in any case; `auto` is what happens without it."""
+    """An argument type: a name in any case. `auto` is what happens without it."""
     return None if text.lower() == "auto" else text.lower()
 
 
@@ -164,9 +164,9 @@ def help_below(first: str, second: str, exits: str = DONE) -> str:
 def command(
     *declarations: str | Declare, examples: tuple[str, str], exits: str = DONE
 ) -> Callable[[Command], Declare]:
-    """Declare what the function below reads; the parsed arguments have the function as `run`.
+    """Declare what the function below reads. The parsed arguments have the function as `run`.
 
-    `examples` are two calls without the program's name; `exits` says what exit statuses mean.
+    `examples` are two calls without the program's name. `exits` says what exit statuses mean.
     """
 
     def declare(run: Command, parser: argparse.ArgumentParser) -> None:
@@ -293,7 +293,7 @@ _OF_THE_PUZZLE = {
 
 
 def blueprint_of(args: argparse.Namespace) -> "ModuleBlueprint | None":
-    """The blueprint of the module that `--model` names; None where it names none."""
+    """The blueprint of the module that `--model` names. None where it names none."""
     return None if args.model is None else named_blueprint(args)
 
 

@@ -1,4 +1,4 @@
-"""Which arrays in a file are those of the network; a checkpoint holds others too."""
+"""Which arrays in a file are those of the network. A checkpoint holds others too."""
 
 import re
 from collections.abc import Mapping

@@ -72,7 +72,7 @@ _OTHERS = (
 
 
 def arrays_of(content: bytes, where: str) -> dict[str, Stored]:
-    """The arrays that a file declares, by name; `where` names it in messages.
+    """The arrays that a file declares, by name. `where` names it in messages.
 
     They come in the sequence of the file where its format has one. What they take in memory is
     checked here, and none of their numbers is read.

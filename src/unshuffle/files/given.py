@@ -40,7 +40,7 @@ def read_for(
     pile: Pile | str | os.PathLike[str],
     records: Records | str | os.PathLike[str],
 ) -> tuple[Pile, Records]:
-    """Pile and record, read as a blueprint needs them if they are paths; None is the puzzle's kind.
+    """Pile and record, read as a blueprint needs them if they are paths. None is the puzzle's kind.
 
     The tensors of the pile get the blueprint's names. It raises if they fit none.
     """

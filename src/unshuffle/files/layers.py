@@ -37,7 +37,7 @@ _WITHIN = re.compile(r"[./]?[^./]*\Z")  # the last part of a name, with its sepa
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A weight and a bias, or one of them; `where` names their file in messages."""
+    """A weight and a bias, or one of them. `where` names their file in messages."""
 
     name: str
     where: str

@@ -51,7 +51,7 @@ def check_growth(out: int, source: int, what: str) -> None:
 
 
 def check_count(count: int, most: int, what: str, advice: str = "is it the right file?") -> None:
-    """Refuse more of something than a limit allows; `what` names the file and the count."""
+    """Refuse more of something than a limit allows. `what` names the file and the count."""
     if count > most:
         raise FileError(f"{what}, but at most {most} are accepted; {advice}")
 

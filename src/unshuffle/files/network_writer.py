@@ -34,8 +34,9 @@ def write_network(
 
     The suffix is .safetensors, which does not keep the sequence of the tensors, .npz, .pt or .pth.
     The tensors are float64 or float32, of any shape. `stored_as` is the number format in the file:
-    "float64", "float32", "float16" or "bfloat16", the last not in .npz. "int8" gives each tensor a
-    `<name>_scale`, of one number for each row of a matrix. By default each array keeps its format.
+    "float64", "float32", "float16" or "bfloat16", the last not in .npz. With "int8" each tensor
+    has a `<name>_scale`, of one number for each row of a matrix. By default each array keeps its
+    format.
     A MissingExtraError says that torch is lacking, which .pt and .pth need.
     """
     path = Path(path)

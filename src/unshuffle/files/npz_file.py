@@ -51,7 +51,7 @@ def npz_arrays(archive: Archive) -> dict[str, Stored]:
 
 
 def npy_arrays(content: bytes, where: str) -> dict[str, Stored]:
-    """The arrays of a file of .npy ones; one alone has the name "".
+    """The arrays of a file of .npy ones. One alone has the name "".
 
     Equinox writes them one behind the other, and may begin with a line of its own.
     """
@@ -167,7 +167,7 @@ class StoredArray:
             )
 
     def read(self) -> NDArray[Any]:
-        """Read the numbers, of `shape` and `dtype`; the array cannot be written to."""
+        """Read the numbers, of `shape` and `dtype`. The array cannot be written to."""
         content, count = self.content(), math.prod(self.shape)
         flat = np.frombuffer(content, self.dtype, count, self.start)
         if self.dtype.kind == "U":  # NumPy would make strings that Python does not have

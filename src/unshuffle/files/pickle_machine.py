@@ -1,6 +1,6 @@
-"""A stack machine for pickles that hold arrays; it runs nothing and imports nothing.
+"""A stack machine for pickles that hold arrays. It runs nothing and imports nothing.
 
-A pickle is a program. Python's own reader of it calls whatever the program names, so opening a file
+A pickle is a program. Python's own reader of it calls whatever the program names. So opening a file
 means trusting it. This machine treats every name as a symbol. The few of `_CALLS` stand for arrays
 of torch and NumPy, which are described and not made. Any other call becomes a note of its
 arguments. They may hold more arrays: those of a whole module, or of a checkpoint. A pickle is
@@ -121,7 +121,7 @@ def _legacy(content: bytes, *, nested: bool = False) -> tuple[object, dict[str, 
 
 
 def bytes_of(stored_as: str) -> int:
-    """Bytes of a number; 1 where such numbers are refused."""
+    """Bytes of a number. 1 where such numbers are refused."""
     return (ITEM_BYTES | INTEGER_BYTES | _REFUSED_BYTES).get(stored_as, 1)
 
 
@@ -134,7 +134,7 @@ def _held(storage: "Storage", raw: dict[str, bytes]) -> "Storage":
 
 
 def arrays_in(root: object) -> dict[str, "StoredTensor"]:
-    """All arrays below a value, by what leads to them; each container is entered once."""
+    """All arrays below a value, by what leads to them. Each container is entered once."""
     for _ in range(limits.PICKLE_DEPTH):  # what only wraps another one has no say in names
         inside = root.entries if isinstance(root, _Object) else root
         if not isinstance(inside, dict) or len(inside) != 1:

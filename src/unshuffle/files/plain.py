@@ -1,4 +1,4 @@
-"""Plain values from JSON and TOML files; `schema` makes objects out of them."""
+"""Plain values from JSON and TOML files. `schema` makes objects out of them."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,12 @@ from unshuffle.files.opening import read_text, shown
 
 
 def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) -> dict[str, Any]:
-    """Read a JSON object, whose values are unchecked; the errors end with the advice."""
+    """Read a JSON object, whose values are unchecked. The errors end with the advice."""
     return parse_json(read_text(path, max_bytes=max_bytes), shown(path), advice)
 
 
 def parse_json(text: str, what: str, advice: str) -> dict[str, Any]:
-    """Parse a JSON object, whose values are unchecked; `what` names the text in messages."""
+    """Parse a JSON object, whose values are unchecked. `what` names the text in messages."""
     if text.count("[") + text.count("{") > limits.JSON_PARTS:
         raise FileError(f"{what}: has more than {limits.JSON_PARTS} lists and objects; {advice}")
     try:

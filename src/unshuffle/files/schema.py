@@ -5,9 +5,9 @@ its value must be. `Annotated[…, mark]` says more: see `Expected`, `Null`, `Ke
 An unknown, lacking or impossible value is one line: the place, what was found, what was expected.
 
 A class may have a `derived` of type `Derived`. These values are written for readers. They may stand
-in a table that is read, but nothing is made of them.
+in a table that is read. But nothing is made of them.
 
-These types have a form in plain values. Numbers, texts and `PieceId` are themselves, but a number
+These types have a form in plain values. Numbers, texts and `PieceId` are themselves. But a number
 that is not finite is null. A tuple is a list, an enum is the `str` of its member, and a dataclass
 is a table. A `Mapping` is a table if its keys are texts, else a list of pairs. `dict[str, Any]` is
 a table that somebody else checks. `X | None` is null or the form of X. An array is itself and holds
@@ -46,7 +46,7 @@ BESIDE = "beside"
 
 @dataclass(frozen=True)
 class Expected:
-    """What a value must be beyond its type; the text completes "but … is expected"."""
+    """What a value must be beyond its type. The text completes "but … is expected"."""
 
     text: str
     admits: Callable[[Any], bool] = field(repr=False)
@@ -68,7 +68,7 @@ class Key:
 
 @dataclass(frozen=True, eq=False)
 class Kinds:
-    """Dataclasses by their names; the key `kind` of a table chooses one.
+    """Dataclasses by their names. The key `kind` of a table chooses one.
 
     A table without that key is one of the kind `otherwise`, if there is such a kind.
     """

@@ -31,7 +31,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """An array as a file declares it, and what reads its numbers; `what` names it in messages."""
+    """An array as a file declares it, and what reads its numbers. `what` names it in messages."""
 
     shape: tuple[int, ...]
     stored_as: str

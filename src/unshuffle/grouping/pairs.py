@@ -47,7 +47,7 @@ class Match:
         Lead over the rival's score, in spreads of the scores of unmatched pairs. It is negative
         where one of the two would fit better elsewhere, and infinite without a rival.
     confidence
-        Probability that the two belong together, from the log-odds of all pairs of either; None
+        Probability that the two belong together, from the log-odds of all pairs of either. None
         where the score is no log-odds.
     """
 
@@ -123,7 +123,7 @@ class Pairing:
         return Evidence((EdgeOdds(INP, OUT, log_odds, bank.rows, bank.columns),))
 
     def summary(self) -> dict[str, Any]:
-        """The pairing as plain values, ready for JSON; an infinite margin is None."""
+        """The pairing as plain values, ready for JSON. An infinite margin is None."""
         return encode(self)
 
     def __repr__(self) -> str:

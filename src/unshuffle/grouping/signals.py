@@ -36,7 +36,7 @@ class Clues:
     records
         Rows with predictions, where there are any.
     clock
-        The time that there is; a signal that takes long ends with it.
+        The time that there is. A signal that takes long ends with it.
     by
         What steers signals and their fusion.
     of_weights
@@ -181,7 +181,7 @@ def product_norms(layers: MlpBank) -> Scores:
 def trace(clues: Clues) -> Scores:
     """Signed trace of W_out W_in, turned so that the pile's outliers are positive.
 
-    The training run decides the sign of true pairs, so it is read off the pile. The few true pairs
+    The training run decides the sign of true pairs. So it is read off the pile. The few true pairs
     are outliers among many wrong ones. They skew the distribution their way.
     """
     values = traces(clues.layers)
@@ -252,7 +252,7 @@ def first_order_slope(clues: Clues) -> Scores:
 def first_order_regression(clues: Clues) -> Scores:
     """Coefficients of the blocks' first-order effects in one ridge regression of that residual.
 
-    All I·J effects explain the residual together, so each may correlate with the others. There are
+    All I·J effects explain the residual together. So each may correlate with the others. There are
     more effects than equations. So the regression is solved for the equations (its dual form;
     Saunders, Gammerman & Vovk 1998). The kernel sums over all pairs, and only that sum is kept. It
     depends on the reads of the out layers by their Gram matrix alone. So their QR factor stands for

@@ -134,7 +134,7 @@ class Condition:
 
 
 def read_condition(text: str, where: str) -> Condition:
-    """Read a condition of a file and key; `UsageError` if it is none or names what is not there."""
+    """Read a condition of a file and key. `UsageError` if it is none or names what is not there."""
     found = _CONDITION.fullmatch(text.strip())
     left = _read_side(found["left"], where) if found else None
     if found is None or not isinstance(left, Term):

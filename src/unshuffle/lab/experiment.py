@@ -63,7 +63,7 @@ class Experiment:
 
     @cached_property
     def conditions(self) -> dict[str, list[Condition]]:
-        """What must hold, under `confirmed_if` and `refuted_if`; impossible ones are refused."""
+        """What must hold, under `confirmed_if` and `refuted_if`. Impossible ones are refused."""
         return {
             key: [read_condition(text, f"{shown(self.path)}: {key}") for text in texts]
             for key, texts in (("confirmed_if", self.confirmed_if), ("refuted_if", self.refuted_if))

@@ -1,7 +1,7 @@
 """The ledger: every run ever made, in an SQLite database or as lines of text.
 
 The key of a run is the hash of its configuration and of the code that measured it. Rows are only
-added, each in a transaction of its own, so several processes may write at once. The text holds the
+added, each in a transaction of its own. So several processes may write at once. The text holds the
 same rows as sorted lines of JSON, which a repository can compare.
 """
 
@@ -84,7 +84,7 @@ def code_version() -> str:
 
 
 def begin_ledger(path: Path) -> None:
-    """Make a database ready for runs; `FileError`, before they are made, if it cannot take any."""
+    """Make a database ready for runs. `FileError`, before they are made, if it cannot take any."""
     make_folder(path.parent)
     with _database(path) as database, database:
         database.execute("BEGIN IMMEDIATE")  # the table may be there, but not be writable
@@ -110,7 +110,7 @@ def add_runs(path: Path, runs: Iterable[LedgerRun]) -> int:
 
 
 def read_runs(path: Path) -> list[LedgerRun]:
-    """All runs of a ledger, in a database or as text; `FileError` if it is missing or damaged."""
+    """All runs of a ledger, in a database or as text. `FileError` if it is missing or damaged."""
     if path.suffix == TEXT:
         return [*_runs_of_text(path)]
     if not path.exists():

@@ -77,7 +77,7 @@ class TransposedWeights:
 
 
 def weights_of(network: MlpNetwork) -> TransposedWeights:
-    """Transpose the weights of a network; `UsageError` if it has several outputs."""
+    """Transpose the weights of a network. `UsageError` if it has several outputs."""
     blocks, last = network.blocks.astype(np.float32), network.last
     if len(last.bias) != 1:
         raise UsageError(
@@ -124,7 +124,7 @@ class RowSample:
         self.adjoint = adjoint
 
     def apply(self, block: int, x: Floats, out: Floats) -> Floats:
-        """Run a block on rows; its activations are left in `hidden`."""
+        """Run a block on rows. Its activations are left in `hidden`."""
         z = np.matmul(x, self.blocks.inp[block], out=self.hidden)
         z += self.blocks.inp_bias[block]
         np.maximum(z, 0, out=z)
@@ -334,7 +334,7 @@ class BaselineResult:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A published method, which orders the blocks of a search; `slow` if one run is enough.
+    """A published method, which orders the blocks of a search. `slow` if one run is enough.
 
     It uses the first so many rows, or all for None. It uses sensitivities if it is `adjoint`.
     """

@@ -72,7 +72,7 @@ def run_trials(
 
 
 def run_trial(trial: Trial) -> LedgerRun:
-    """Try a method on a subject; what it raises is a result like any other.
+    """Try a method on a subject. What it raises is a result like any other.
 
     But what this machine lacks says nothing about the method: `FileError`, `MemoryError` and
     `MissingExtraError` are raised.

@@ -299,7 +299,7 @@ def order_at_distance(truth: Order, distance: int, rng: np.random.Generator) -> 
 
 
 def spearman(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
-    """Rank correlation (Spearman 1904), ties by their mean rank; 0 where one is constant."""
+    """Rank correlation (Spearman 1904), ties by their mean rank. 0 where one is constant."""
     ranks = []
     for values in (a, b):
         _, which, counts = np.unique(values, return_inverse=True, return_counts=True)

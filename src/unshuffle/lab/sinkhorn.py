@@ -84,7 +84,7 @@ def soft_error_gradient(
 ) -> tuple[float, Matrix]:
     """Error of the softly ordered network, and its gradient by the scores.
 
-    Scores and gradient have the shape (places, blocks); the scores are divided by the temperature.
+    Scores and gradient have the shape (places, blocks). The scores are divided by the temperature.
     """
     trail = normalised(scores / temperature, by.normalisations)
     weights = np.exp(trail[-1])

@@ -48,7 +48,7 @@ class Bits:
     """Noisy readings of bits, and targets on noisy levels that depend on sums of bits.
 
     It imitates the published puzzle: inputs with two modes each, targets with about ten. The level
-    is |a − b| + |c − d|, at most `levels` − 1. a, b, c, d count the set bits in the four quarters
+    is |a − b| + |c − d|, at most `levels` − 1. Here a, b, c, d count the set bits in the four quarters
     of the columns. No linear layer could learn it. Further outputs take their quarters from
     shuffled columns.
 
@@ -151,7 +151,7 @@ class Classes:
     clouds
         How many clouds make a class.
     spread
-        Standard deviation around a cloud's centre; the centres are standard normal.
+        Standard deviation around a cloud's centre. The centres are standard normal.
     """
 
     kind: ClassVar[str] = "classes"
@@ -235,7 +235,7 @@ class Images:
     smoothness
         Pixels over which a pattern changes, about.
     noise
-        Standard deviation of what is added to each pixel; a pattern has one of 1.
+        Standard deviation of what is added to each pixel. A pattern has one of 1.
     """
 
     kind: ClassVar[str] = "images"
@@ -273,7 +273,7 @@ class OwnTable:
     Parameters
     ----------
     file
-        A .csv, .csv.gz, .parquet or .npz file; a relative path starts at the recipe's folder.
+        A .csv, .csv.gz, .parquet or .npz file. A relative path starts at the recipe's folder.
     inputs, targets
         Names of columns. By default columns called `true…` or `target…` are targets, `pred…` are
         left out, and the others are inputs.

@@ -9,7 +9,7 @@
 
 A second network in the pile adds record_2.csv, answer_2.sha256 and sealed/answer_2.txt. Of a module
 the record is record.npz, and rest.safetensors has stem and head. Pieces are written in the sequence
-of their numbers, so their times tell nothing.
+of their numbers. So their times tell nothing.
 """
 
 import json

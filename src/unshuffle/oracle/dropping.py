@@ -82,7 +82,7 @@ def answer_text(answer: Sequence[int | None]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Second:
-    """The second network of a pile; its record and answer are as those of the first one."""
+    """The second network of a pile. Its record and answer are as those of the first one."""
 
     records: Records
     answer: tuple[int | None, ...]
@@ -137,7 +137,7 @@ def drop(
     The data has inputs, and targets if they are to stand in the record. So many rows of it are
     drawn, by default all in their sequence. Rows do not depend on how the network is hardened. Nor
     does the answer, unless pieces are lost or added. Decoys are layers of another network that are
-    mixed in. A whole second network, with its data, is hardened alike, but loses nothing and has no
+    mixed in. A whole second network, with its data, is hardened alike. It loses nothing and has no
     copies.
 
     Raises `UsageError` if there are fewer rows or pieces than asked for. Raises it too if a weight

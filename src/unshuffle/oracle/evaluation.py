@@ -112,7 +112,7 @@ class Method:
 class Score:
     """A line of the table: one method on one oracle of so many blocks, and its wall time.
 
-    The rest is as in `MethodResult`; where the method failed, the remark says why.
+    The rest is as in `MethodResult`. Where the method failed, the remark says why.
     """
 
     recipe: str
@@ -148,7 +148,7 @@ def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> 
 
 
 def methods(time_limit: float | None) -> list[Method]:
-    """Everything that is registered; the limit is of the seconds that a strategy may search."""
+    """Everything that is registered. The limit is of the seconds that a strategy may search."""
     pairings = [
         Method("pairing", f"{signal}, {matching}", partial(_pair, signal, matching))
         for signal in (FUSED, *SIGNALS)
@@ -318,7 +318,7 @@ def _summary(scores: Sequence[Score]) -> Summary:
 
 
 def scores_csv(scores: Iterable[Score]) -> str:
-    """The scores as CSV with a header; an empty cell stands for None."""
+    """The scores as CSV with a header. An empty cell stands for None."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Score)], lineterminator="\n")
     writer.writeheader()
@@ -327,7 +327,7 @@ def scores_csv(scores: Iterable[Score]) -> str:
 
 
 def scores_json(scores: Sequence[Score], conditions: dict[str, Any]) -> dict[str, Any]:
-    """Conditions, summaries and scores, ready for JSON; an infinite error becomes None."""
+    """Conditions, summaries and scores, ready for JSON. An infinite error becomes None."""
     return {
         "conditions": conditions,
         "summaries": [encode(summary) for summary in summarise(scores)],

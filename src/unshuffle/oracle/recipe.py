@@ -182,7 +182,7 @@ class FamilyPlan:
         return isqrt(self.inputs)
 
     def misfit(self) -> str | None:
-        """What about the numbers makes no network, and what would; None where they do."""
+        """What about the numbers makes no network, and what would. None where they do."""
         each, rest = divmod(self.width, self.heads)
         if self.family in ATTENTIVE and rest:
             return f"width is {self.width}, but heads is {self.heads}; it must divide the width"
@@ -206,7 +206,7 @@ class TrainingPlan:
     Parameters
     ----------
     optimiser
-        "adam", "adamw", "sgd" or "nesterov", each as in PyTorch; momentum is for the last two.
+        "adam", "adamw", "sgd" or "nesterov", each as in PyTorch. Momentum is for the last two.
     learning_rate
         At its highest.
     epochs, batch_rows

@@ -84,7 +84,7 @@ def train(
     after the end.
 
     `on_epoch` is called after every epoch, `on_network` before the first one and after each.
-    `prepare` is called with the module before it is trained, so an experiment may change what it
+    `prepare` is called with the module before it is trained. So an experiment may change what it
     computes. The resulting network has its weights, and not its function.
 
     Raises `FileError` if the checkpoint cannot be read or written, or belongs to another recipe.
@@ -211,7 +211,7 @@ class TrainingState:
     """Where a training stands at the end of an epoch.
 
     The weights are the module's state dict. The moments are what the optimiser remembers, as
-    `<parameter>.<name>`. Each epoch has its mean loss; the seconds are the wall time of them all.
+    `<parameter>.<name>`. Each epoch has its mean loss. The seconds are the wall time of them all.
     """
 
     weights: dict[str, Tensor]

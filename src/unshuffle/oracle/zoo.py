@@ -26,7 +26,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """An oracle to train; its checkpoint lies where worker and parent share one."""
+    """An oracle to train. Its checkpoint lies where worker and parent share one."""
 
     recipe: Recipe
     checkpoint: Path | None

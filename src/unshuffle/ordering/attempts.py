@@ -68,7 +68,7 @@ def descended(
 
 
 def on_rows(state: State, bench: Workbench, rows: int) -> State:
-    """The state with other rows in use; the best is judged anew."""
+    """The state with other rows in use. The best is judged anew."""
     best = state.best
     if rows == state.rows:
         return state
@@ -80,7 +80,7 @@ def on_rows(state: State, bench: Workbench, rows: int) -> State:
 def far_on_many_rows(state: State, bench: Workbench) -> State:
     """The state with many rows in use, for what is far from the record.
 
-    An early fit there says nothing of the problems, so the likeliest one stays.
+    An early fit there says nothing of the problems. So the likeliest one stays.
     """
     state = on_rows(state, bench, max(state.rows, bench.rows_for(bench.by.many)))
     if not state.best.alternative:

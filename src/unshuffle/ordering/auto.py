@@ -27,7 +27,7 @@ def begin(bench: Workbench, rng: np.random.Generator) -> State:
 
 
 def next_stage(stages: Sequence[Stage], state: State, bench: Workbench) -> Stage | None:
-    """The stage that is under way, else the first that is wanted; None where none is."""
+    """The stage that is under way, else the first that is wanted. None where none is."""
     under_way = (stage for stage in stages if stage.name == state.stage)
     wanted = (stage for stage in stages if stage.wanted(state, bench))
     return next(under_way if state.stage else wanted, None)

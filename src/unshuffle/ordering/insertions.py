@@ -28,7 +28,7 @@ class InsertionParameters:
     finalists
         Orders of a round that are judged on the second number of predictions.
     most
-        Moves of a round; where there are more, some are drawn.
+        Moves of a round. Where there are more, some are drawn.
     starts
         Orders that a problem's searches begin with; groupings share them.
     turn, turns

@@ -91,7 +91,7 @@ class MeanFieldParameters:
 
 @dataclass(frozen=True, eq=False)
 class MeanField:
-    """A mean-field search between two steps; all blocks have the same spread."""
+    """A mean-field search between two steps. All blocks have the same spread."""
 
     belief: Distribution
     steps: int = 0  # how many there have been

@@ -33,7 +33,7 @@ _ARRAYS = ("first", "second", "first_role", "second_role", "effects", "gains")
 
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """Candidate moves, with what each is expected to do; arrays have a first axis of moves."""
+    """Candidate moves, with what each is expected to do. Arrays have a first axis of moves."""
 
     first: Indices  # the places that they act on: a shift goes from the first
     second: Indices  # to the second
@@ -167,7 +167,7 @@ def neighbours(
 
 
 def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
-    """Move each block by up to `window` places; adjacent swaps of blocks come first."""
+    """Move each block by up to `window` places. Adjacent swaps of blocks come first."""
     moves = _no_moves(len(at.residual), at.residual.dtype)
     for part in stretches(at.run.arrangement):
         first, second = shifts(part.stop - part.start, window).T + part.start
@@ -182,7 +182,7 @@ def all_swaps(
 ) -> Moves:
     """Exchange the pieces of each two slots of one class or unit, for each two blocks.
 
-    All are run as steps of their own, so this is for few rows. Only swaps that gain more log-odds
+    All are run as steps of their own. So this is for few rows. Only swaps that gain more log-odds
     than the least gain are considered.
     """
     arrangement = at.run.arrangement

@@ -28,7 +28,7 @@ class PathParameters:
     Parameters
     ----------
     turned
-        Paths of which all directions are tried; all others run in the direction of the last.
+        Paths of which all directions are tried. All others run in the direction of the last.
     moved
         Blocks that are moved together, at most.
     least_gain

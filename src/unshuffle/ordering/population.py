@@ -9,7 +9,7 @@ Papandreou & Yuille 2011). The best count more by the log-ranks of evolution str
 Ostermeier 2001).
 
 Each generation is judged on a few rows of its own. What fits some rows by accident does not fit the
-next ones, so the distribution does not overfit.
+next ones. So the distribution does not overfit.
 """
 
 from dataclasses import dataclass, field, replace
@@ -53,7 +53,7 @@ class PopulationParameters:
     wide
         Spread of places to begin with, as a part of the number of blocks.
     narrow, settled
-        The least spread, in places; the mean spread at which the order counts as decided.
+        The least spread, in places. The mean spread at which the order counts as decided.
     rare
         Probability that always stays for all other partners of a piece together.
     doubt
@@ -210,7 +210,7 @@ class Population:
     ) -> "Population":
         """A wide population around orders of the same blocks.
 
-        Errors of seeds say little far from the answer, so the first generation lies around all of
+        Errors of seeds say little far from the answer. So the first generation lies around all of
         them. Pieces that could be a block by themselves stay in place.
         """
         pieces = seeds[0]

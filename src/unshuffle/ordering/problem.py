@@ -22,7 +22,7 @@ class SketchParameters:
     Parameters
     ----------
     most_outputs
-        Outputs of a row up to which each is an equation; of more, random projections are.
+        Outputs of a row up to which each is an equation. Of more, random projections are.
     projections
         Projections of a row, at least.
     equations

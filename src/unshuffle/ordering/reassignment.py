@@ -98,7 +98,7 @@ def ridge_regressions(
     """Coefficients of all effects in one ridge regression, for each of several ridges.
 
     Arrays of shape (effects, equations) together explain what is wanted, shape (equations,). There
-    are more effects than equations, so the regression is solved for the equations. Ridges are
+    are more effects than equations. So the regression is solved for the equations. Ridges are
     relative to the mean squared norm of an effect. Without any effect there is no result.
     """
     kernel = sum((each.T @ each).astype(np.float64) for each in effects)

@@ -16,7 +16,7 @@ class RestartParameters:
     Parameters
     ----------
     patience, patience_before
-        Restarts in a row without success at the end; the second while there are more rows.
+        Restarts in a row without success at the end. The second while there are more rows.
     trust
         Factors on the evidence, in turn.
     moves

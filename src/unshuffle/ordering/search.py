@@ -82,7 +82,7 @@ def run_states(
 ) -> tuple[State, Ending]:
     """Take all rounds of a search. Return the last state, and why it stopped.
 
-    The states are those of `unshuffle.ordering.auto.advance`; steps are taken as by `run_search`.
+    The states are those of `unshuffle.ordering.auto.advance`. Steps are taken as by `run_search`.
     """
     last = [start]
 

@@ -1,6 +1,6 @@
 """Choose moves that fit together, from their first-order effects.
 
-Effects add up to first order, so their Gram matrix tells the error after any set of moves. A joint
+Effects add up to first order. So their Gram matrix tells the error after any set of moves. A joint
 regression sees how overlapping swaps explain the residual together. Matching pursuit takes the best
 move, subtracts what it explains, and goes on.
 """

@@ -130,7 +130,7 @@ class Workbench:
         return self._judges[name]
 
     def run(self, alternative: int, rows: int, arrangement: Arrangement) -> Run:
-        """The run of an arrangement on the first rows; the last few are remembered."""
+        """The run of an arrangement on the first rows. The last few are remembered."""
         name = alternative, rows, key(arrangement)
         if name not in self._runs:
             self.found(alternative, rows, self.judge(alternative, rows).run(arrangement))

@@ -36,8 +36,8 @@ def answer_hash(permutation: Sequence[PieceId]) -> str:
 def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
     """Read an answer: text, or ids in sequences, such as pairs.
 
-    Text is ids between commas or line breaks. If no piece is called so, it is what other solvers
-    write: ids between blanks or brackets, names of files, JSON with a list or with one of `KEYS`.
+    Text is ids between commas or line breaks. If no piece is called so, other forms are
+    read: ids between blanks or brackets, names of files, JSON with a list or with one of `KEYS`.
     """
     by_text = {str(name): name for name in (*pile.ids, *(bias.id for bias in pile.biases))}
     text = given if isinstance(given, str) else None

@@ -70,7 +70,7 @@ class Kind:
     forms: tuple[tuple[int, ...], ...] = ()
 
     def units(self, role: int, tensor: str, axis: int) -> int | None:
-        """The number of the hidden units that an axis is; None where it faces the stream.
+        """The number of the hidden units that an axis is. None where it faces the stream.
 
         A vector goes with the first axis of its length, among the matrices of its role, if any.
         """
@@ -128,7 +128,7 @@ class Kind:
         return sum(role in (edge.first, edge.second) for edge in self.edges)
 
     def turns(self) -> list[tuple[int, int]]:
-        """Each two roles of one class; a block's pieces in them may change places."""
+        """Each two roles of one class. A block's pieces in them may change places."""
         return [(a, b) for each in self.classes for a in each for b in each if a < b]
 
 

@@ -87,7 +87,7 @@ class Piece:
     id
         The piece's number or name.
     tensors
-        float32 or float64, by name; PyTorch's tensors and lists are made arrays. A linear layer
+        float32 or float64, by name. PyTorch's tensors and lists are made arrays. A linear layer
         has a `weight` of shape (outputs, inputs) and a `bias`.
     stored_as
         The dtype of the weight in the file: "float64", "float32", "float16", "bfloat16", "int8" or
@@ -124,7 +124,7 @@ class Piece:
     def linear(
         cls, name: PieceId, weight: ArrayLike, bias: ArrayLike | None, stored_as: str = "float32"
     ) -> "Piece":
-        """A linear layer: weight (rows, columns), bias (rows,); None where it was torn off.
+        """A linear layer: weight (rows, columns), bias (rows,). None where it was torn off.
 
         Arrays, PyTorch's tensors and lists are taken.
 
@@ -154,7 +154,7 @@ class Piece:
 
     @property
     def weight(self) -> Floats:
-        """The weight of a linear layer; a PileError says that the piece is none."""
+        """The weight of a linear layer. A PileError says that the piece is none."""
         weight = self.tensors.get("weight")
         if weight is None or weight.ndim != 2 or not self.tensors.keys() <= {"weight", "bias"}:
             found = [f"{name} {one.shape}" for name, one in self.tensors.items()] or ["no tensor"]
@@ -185,7 +185,7 @@ class Piece:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all tensors of real numbers by name; what counts batches serves training."""
+        """Shapes of all tensors of real numbers by name. What counts batches serves training."""
         return {n: values.shape for n, values in self.tensors.items() if values.dtype.kind == "f"}
 
     def __repr__(self) -> str:
@@ -307,7 +307,7 @@ class Pile:
         return pile
 
     def turned(self) -> "Pile | None":
-        """The same sequence with weights turned; None where lengths tell which way they lie."""
+        """The same sequence with weights turned. None where lengths tell which way they lie."""
         if self.detached or any(len({*piece.tensors["weight"].shape}) > 1 for piece in self.pieces):
             return None
 

@@ -38,7 +38,7 @@ class Records:
     predictions
         Shape (rows, outputs); NaN where an input has no prediction. `outputs` may be 0.
     targets
-        Shape (rows, outputs) or None: what the network was trained towards; never used to solve.
+        Shape (rows, outputs) or None: the aims of the training. They are never used to solve.
     name
         What messages call it: the file it came from.
     columns
@@ -192,14 +192,14 @@ class Records:
         return self.take(np.arange(0, len(self), max(1, -(-len(self) // most))))
 
     def predicted(self) -> "Records":
-        """Only the rows that have all their predictions; the record itself where all have."""
+        """Only the rows that have all their predictions. The record itself where all have."""
         has_all = ~np.isnan(self.predictions).any(axis=1) & (self.outputs > 0)
         return self if has_all.all() else self.take(np.flatnonzero(has_all))
 
     def distinct(self) -> "Records":
         """The record without rows that repeat an earlier one; itself where none does.
 
-        A repeated row says nothing new, so it must not count as evidence twice.
+        A repeated row says nothing new. So it must not count as evidence twice.
         """
         # Rows are compared whole only where the sums of their inputs are equal.
         sums = self.inputs.sum(axis=1, dtype=np.float64)

@@ -93,7 +93,7 @@ class Contest:
     log_odds
         Natural log-odds of the statement against everything that contradicts it.
     rows_needed
-        How many rows with predictions would decide it; None where it is decided, or where the
+        How many rows with predictions would decide it. None where it is decided, or where the
         rival changes nothing that rows could show.
     """
 
@@ -184,7 +184,7 @@ class Certificate:
 
     @property
     def rows_needed(self) -> int | None:
-        """Rows that would decide all that rows can decide; None where nothing is missing."""
+        """Rows that would decide all that rows can decide. None where nothing is missing."""
         missing = [c.rows_needed for c in (*self.neighbours, *self.pairs) if c.rows_needed]
         return max(missing, default=None)
 

@@ -179,10 +179,10 @@ def coarse_tolerance(
     by: CoarsenessParameters = STANDARD,
     effort: Effort = EFFORT,
 ) -> Tolerance | None:
-    """Measure the errors that coarsely kept weights explain; None where none were kept so.
+    """Measure the errors that coarsely kept weights explain. None where none were kept so.
 
     Networks are drawn whose weights may be those of the lost one, uniformly. `network` is any
-    arrangement of the layers as they were kept; the closer to the truth, the better. `quantised`
+    arrangement of the layers as they were kept. The closer to the truth, the better. `quantised`
     says that all weights were integers with scales. Then they lie on levels even where they are too
     few to show it.
     """

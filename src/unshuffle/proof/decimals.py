@@ -62,7 +62,7 @@ class Cut(Enum):
 
 
 def decimals(predictions: Floats, by: DecimalsParameters = STANDARD) -> int | None:
-    """Decimal places to which predictions were cut; None if to none that float32 resolves."""
+    """Decimal places to which predictions were cut. None if to none that float32 resolves."""
     largest = float(np.abs(predictions).max(initial=0.0))
     resolution = by.resolution * UNIT["float32"] * largest
     for places in count():
@@ -77,7 +77,7 @@ def decimals(predictions: Floats, by: DecimalsParameters = STANDARD) -> int | No
 
 
 def steps(predictions: Floats) -> Column:
-    """Distance of the decimals that each column was cut to; 0 where it was not."""
+    """Distance of the decimals that each column was cut to. 0 where it was not."""
     places = [decimals(column) for column in predictions.T]
     return np.array([0.0 if each is None else 10.0**-each for each in places])
 

@@ -1,6 +1,6 @@
 """Whether the residual of a record is noise, or a sign that the network is wrong.
 
-A wrong arrangement errs by a function of the input, so rows that are alike err alike. Noise does
+A wrong arrangement errs by a function of the input. So rows that are alike err alike. Noise does
 not. The kernel score test (Liu, Lin & Ghosh 2007) asks whether rows with like states have residuals
 of one sign. Its spread under noise is that of independent random signs.
 
@@ -299,7 +299,7 @@ def noise_at_most(
 ) -> float:
     """Share of the predictions' variance that can be noise: what a kernel regression leaves.
 
-    Shapes are those of `foretold`; of a few ridges the best counts.
+    Shapes are those of `foretold`. Of a few ridges the best counts.
     """
     left = []
     for ridge in by.kernel_ridges:

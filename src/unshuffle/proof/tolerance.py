@@ -1,7 +1,7 @@
 """What counts as exact: the only place where that line is drawn.
 
 Two correct evaluations of one network differ by rounding. Depth, weights and inputs decide by how
-much, so the level is measured. The network is evaluated in float32 and in float64, and the
+much. So the level is measured. The network is evaluated in float32 and in float64, and the
 difference is a sample of float32 rounding. Rounding errors are proportional to the unit roundoff
 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1). That carries the sample
 over to float64 arithmetic.

@@ -109,7 +109,7 @@ class LooseBiases:
         return found
 
     def named(self, pile: Pile, held: HeldBiases) -> dict[PieceId, PieceId]:
-        """Ids of biases by those of their weights; what is not held is handed out in sequence."""
+        """Ids of biases by those of their weights. What is not held is handed out in sequence."""
         bias_of = {}
         for group, holds in zip(self.groups, held, strict=True):
             free = iter(sorted({*range(len(group.ids))} - {*holds.tolist()}))
@@ -118,7 +118,7 @@ class LooseBiases:
         return bias_of
 
     def problem(self, problem: Problem, held: HeldBiases) -> Problem:
-        """The same problem with the biases that weights hold; what theirs were does not matter."""
+        """The same problem with the biases that weights hold. What theirs were does not matter."""
         bank, ends, bias = as_mlp_bank(problem.bank), _linear(problem.ends), self.values(held)
         inp = [bias.get(at, one) for at, one in zip(bank.inp_positions, bank.inp_bias, strict=True)]
         out = [bias.get(at, one) for at, one in zip(bank.out_positions, bank.out_bias, strict=True)]

@@ -77,7 +77,7 @@ Rounds = Generator[Step, None, Joint]
 
 
 def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
-    """Put together a network whose biases are pieces of their own; errors are those of `solve`."""
+    """Put together a network whose biases are pieces of their own. Errors are those of `solve`."""
     check_biases(pile)
     if read_anatomy(pile, records).widths:
         raise PileError(

@@ -68,7 +68,7 @@ class Controls:
         return self.solved == self.by.needed
 
     def advance(self, best: Arrangement, budget: int) -> None:
-        """Go on while all work is below a budget; the best arrangement tells the activation.
+        """Go on while all work is below a budget. The best arrangement tells the activation.
 
         Each look begins one control, and another whenever none is under way. To begin one costs
         seconds, and where the first are hard nothing will be said.

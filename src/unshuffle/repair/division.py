@@ -61,7 +61,7 @@ def likely_networks(
 ) -> Iterator[Problem]:
     """The blocks that seem to be of one network, with its last layer and activation.
 
-    Weights rank blocks for each last layer; the record decides how many, and everything else.
+    Weights rank blocks for each last layer. The record decides how many, and everything else.
     """
     activations, clock, by = options.activations, options.clock, STANDARD
     ranked: list[tuple[Problem, Ranking]] = []

@@ -28,7 +28,7 @@ from unshuffle.repair.triangular import solve_positive
 
 @dataclass(frozen=True)
 class EstimationParameters:
-    """Numbers that steer estimates; a pair is of thorough ones and of rough ones."""
+    """Numbers that steer estimates. A pair is of thorough ones and of rough ones."""
 
     iterations: tuple[int, int] = (25, 6)  # Steps at most.
     equations: tuple[int, int] = (3000, 1200)  # Equations of the dual form.

@@ -129,7 +129,7 @@ def missing_effect(traces: Traces, gap: int, lone: Unmatched) -> Doubles:
 
 
 def unexplained(traces: Traces, lone: Unmatched | None = None) -> Doubles:
-    """Part of the residual that a block in each gap leaves; a layer of it may be at hand."""
+    """Part of the residual that a block in each gap leaves. A layer of it may be at hand."""
     before = max(mean_square(traces.residual[:, 1::2]), np.finfo(float).tiny)
     return np.array([_left(traces, gap, lone) for gap in traces.gaps()]) / before
 

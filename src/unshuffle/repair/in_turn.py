@@ -63,7 +63,7 @@ class Distortion(Protocol):
         """The record, and how it is searched, without it."""
 
     def fitted(self, network: MlpNetwork, case: Case) -> "Distortion | None":
-        """The same, fitted to what a search has found; None where there is nothing to fit."""
+        """The same, fitted to what a search has found. None where there is nothing to fit."""
 
     def told(self, solution: Solution) -> Solution:
         """A solution that reproduces what was undone, with what that was."""
@@ -131,7 +131,7 @@ def solved_without(
 
 
 def believed(case: Case, distortion: Distortion, solution: Solution) -> Solution | None:
-    """What is said of a solution that reproduces what was undone; None where others do so too.
+    """What is said of a solution that reproduces what was undone. None where others do so too.
 
     Where its answer reproduces the record as it is, nothing had to be undone.
     """

@@ -40,7 +40,7 @@ STANDARD = MembershipParameters()
 def settle_membership(
     judge: Judge, run: Run, evidence: Evidence, *, done: Callable[[Run], bool]
 ) -> DescentSteps:
-    """Change which blocks stand until no change helps; the evidence may rule out blocks."""
+    """Change which blocks stand until no change helps. The evidence may rule out blocks."""
     run = yield from descend(judge, run, evidence, done=done)
     while not done(run):
         changes = _changes(judge, run, evidence)

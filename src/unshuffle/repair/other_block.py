@@ -82,7 +82,7 @@ class Factor:
         return Factor(_rounded(self.value * float(change[0])))
 
     def told(self, solution: Solution) -> Solution:
-        """The solution with its factor; a number that is fitted leaves it approximate."""
+        """The solution with its factor. A number that is fitted leaves it approximate."""
         note = (
             f"what each block adds is multiplied by {self.value:.7g}, which no piece holds: with "
             "this factor, fitted to the record, all rows are reproduced to rounding; the network "

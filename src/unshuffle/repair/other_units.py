@@ -62,7 +62,7 @@ class ScaledPredictions:
         return ScaledPredictions(np.where(scale == 0, 1.0, scale), shift)
 
     def told(self, solution: Solution) -> Solution:
-        """The solution with its scales; fitted numbers leave it approximate."""
+        """The solution with its scales. Fitted numbers leave it approximate."""
         return solution.ended(Outcome.APPROXIMATE, self.findings)
 
     @property

@@ -150,7 +150,7 @@ class Reconstruction:
 
     @property
     def free(self) -> int | None:
-        """A position that no stand-in in the arrangement has; None where all are taken."""
+        """A position that no stand-in in the arrangement has. None where all are taken."""
         return next((slot for slot in self.slots if slot not in self.arrangement), None)
 
     def with_block(self, gap: int, one: StandIn) -> "Reconstruction":

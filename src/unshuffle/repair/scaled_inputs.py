@@ -79,7 +79,7 @@ class Scaling:
         return fit_scaling(network, known, clock, begun=self)
 
     def told(self, solution: Solution) -> Solution:
-        """The solution with its scales; fitted numbers leave it approximate."""
+        """The solution with its scales. Fitted numbers leave it approximate."""
         return solution.ended(Outcome.APPROXIMATE, self.findings)
 
 

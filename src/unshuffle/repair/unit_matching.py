@@ -2,7 +2,7 @@
 
 For every candidate pair the best permutation is a linear assignment. It compares what a unit reads
 with and what it writes with, by inner products (weight matching, Ainsworth, Hayase & Srinivasa
-2023, "Git Re-Basin", arXiv:2209.04836). Training moves both along one line, so true pairs gain more
+2023, "Git Re-Basin", arXiv:2209.04836). Training moves both along one line. So true pairs gain more
 than wrong ones. Sorted norms and spectra, which no permutation changes, give other matchings.
 
 Once pairs are known, a regression over all blocks predicts what a unit writes with. Its features

@@ -112,7 +112,7 @@ class Units:
     def linearized(
         self, columns: UnitColumns, blocks: NDArray[np.intp]
     ) -> tuple[MlpStack, Iterator[tuple[Floats, Floats]], Floats]:
-        """What changes of columns do to first order; equations are outputs times rows.
+        """What changes of columns do to first order. Equations are outputs times rows.
 
         It returns all blocks with these columns. Each chosen block comes with activations
         (equations, hidden) and adjoints (equations, width). The residual (equations,) is last.

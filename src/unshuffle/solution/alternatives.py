@@ -63,7 +63,7 @@ class Problems:
         return any(at == number for at, _ in enumerate(self))
 
     def last_of(self, arrangement: Arrangement) -> PieceId | None:
-        """Id of the piece that is the last layer; None where that is no piece of the pile."""
+        """Id of the piece that is the last layer. None where that is no piece of the pile."""
         placed = {*arrangement.ravel().tolist()}
         left = (self.pile[p].id for p in range(len(self.pile)) if p not in placed)
         return None if self.anatomy is None else next(left)

@@ -65,7 +65,7 @@ def arrange(
 ) -> Solution:
     """Group the pieces of a whole pile into blocks, order these, and verify the result.
 
-    Each piece has its place. `alternatives` are given where they have been made already; `stops`
+    Each piece has its place. `alternatives` are given where they have been made already. `stops`
     are what stops the search beside the time limit.
     """
     search = Searching.of(pile, records, options, alternatives=alternatives, start=start)
@@ -96,7 +96,7 @@ class Searching:
         blueprint: Blueprint | None = None,
         start: Start | None = None,
     ) -> "Searching":
-        """A search that has not begun; parameters are those of `arrange` and `Problems`."""
+        """A search that has not begun. Parameters are those of `arrange` and `Problems`."""
         with single_threaded_blas():
             if alternatives is None:
                 first = None if start is None else start.arrangement

@@ -25,7 +25,7 @@ class GoalParameters:
     Parameters
     ----------
     tolerance_rows
-        Rows on which it measures rounding; the final word takes more.
+        Rows on which it measures rounding. The final word takes more.
     promising
         Part of the predictions' scale below which errors may be rounding.
     """

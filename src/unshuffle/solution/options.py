@@ -23,7 +23,7 @@ _MAY_LACK = ("signal", "activation")  # what has a default that depends on the s
 
 @dataclass(frozen=True)
 class Options:
-    """How an arrangement is searched for; what each option means stands at `unshuffle.solve`.
+    """How an arrangement is searched for. What each option means stands at `unshuffle.solve`.
 
     Repairs set the last one, the form of the blocks. A UsageError refuses values that cannot work.
     """

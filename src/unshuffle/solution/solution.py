@@ -39,7 +39,7 @@ class Solution:
         Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks are in
         the order in which they run. `trace.ids` names the positions.
     last
-        Id of the last layer; None where what stands behind the blocks is no piece of the pile.
+        Id of the last layer. None where what stands behind the blocks is no piece of the pile.
     mse, max_abs_error
         Mean squared and maximum absolute error over all rows with predictions.
     rows
@@ -49,9 +49,9 @@ class Solution:
     activation
         Name of the activation in the hidden layers; "" for kinds of blocks without one.
     pairing
-        The evidence for the pairs, with margins; None for another kind of block than the puzzle's.
+        The evidence for the pairs, with margins. None for another kind of block than the puzzle's.
     certificate
-        How sure the arrangement is; None where it does not reproduce the record.
+        How sure the arrangement is. None where it does not reproduce the record.
     seconds
         Wall time by phase, such as `pair`, `order` and `verify`. The phases add up to `total`.
     trace
@@ -63,7 +63,7 @@ class Solution:
     biases
         The id of the bias of each detached weight, by the weight's id.
     explanation
-        What explains the errors, such as noise; None where nothing does.
+        What explains the errors, such as noise. None where nothing does.
     cut
         How predictions were cut to decimals, where that explains the errors.
     findings

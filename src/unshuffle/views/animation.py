@@ -50,7 +50,7 @@ def encode(film: "Film", kind: str, on_frame: Callable[[int], None] | None = Non
 
 
 def encoder(kind: str) -> Encoder:
-    """What makes the bytes of a format; refuses one that is unknown or lacks ffmpeg."""
+    """What makes the bytes of a format. It refuses one that is unknown or lacks ffmpeg."""
     if kind not in ENCODERS:
         raise UsageError(
             f"a film cannot be written as {kind!r}; its name ends in "

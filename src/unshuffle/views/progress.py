@@ -121,7 +121,7 @@ class Display:
         self.trace = Trace()
 
     def show(self, trace: Trace) -> None:
-        """Take note of where the trace is; it is drawn at the next refresh."""
+        """Take note of where the trace is. It is drawn at the next refresh."""
         self.trace = trace
 
     def lines(self, width: int) -> list[str]:

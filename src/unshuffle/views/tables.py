@@ -11,7 +11,7 @@ ROOMY = 10_000
 
 
 def print_table(rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """Print rows, the first of which is the head; what cannot be printed is escaped."""
+    """Print rows, the first of which is the head. What cannot be printed is escaped."""
     head, *body = rows
     table = empty_table(head)
     table.title, table.title_justify = title, "left"

@@ -1,4 +1,4 @@
-"""Tables for the terminal; plain text where there is none."""
+"""Tables for the terminal. Plain text where there is none."""
 
 import math
 from collections.abc import Sequence

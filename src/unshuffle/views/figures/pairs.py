@@ -250,7 +250,7 @@ def _unit(signal: str) -> str:
 
 
 def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
-    """Lead of each pair over its best rival, the weakest first; 0 if the search formed it."""
+    """Lead of each pair over its best rival, the weakest first. 0 if the search formed it."""
     ax = axis(ax, "Lead of each pair over its best rival", height=3.6)
     formed = [pair for pair, margin in solution.margins.items() if math.isnan(margin)]
     sure = {pair: margin for pair, margin in solution.margins.items() if math.isfinite(margin)}

@@ -58,7 +58,7 @@ def features(records: Records, ax: "Axes | None" = None) -> "Axes":
 
 
 def outputs(records: Records, ax: "Axes | None" = None) -> "Axes":
-    """Distributions of the predictions and any targets; several outputs are counted together."""
+    """Distributions of the predictions and any targets. Several outputs are counted together."""
     ax = axis(ax, "Distributions of predictions and targets", height=3.4)
     known = {"predictions": records.predictions, "targets": records.targets}
     values = {name: v[np.isfinite(v)] for name, v in known.items() if v is not None}

@@ -63,7 +63,7 @@ class Content:
         return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
     def packed(self) -> str:
-        """The arrays in a row, gzipped, in base 64; the same numbers give the same text."""
+        """The arrays in a row, gzipped, in base 64. The same numbers give the same text."""
         parts = [values.tobytes() for values in self.arrays.values()]
         padded = b"".join(part + bytes(-len(part) % _ALIGNMENT) for part in parts)
         return base64.b64encode(gzip.compress(padded, 6, mtime=0)).decode()
