@@ -48,9 +48,9 @@ class Bits:
     """Noisy readings of bits, and targets on noisy levels that depend on sums of bits.
 
     It imitates the published puzzle: inputs with two modes each, targets with about ten. The level
-    is |a − b| + |c − d|, at most `levels` − 1. Here a, b, c, d count the set bits in the four quarters
-    of the columns. No linear layer could learn it. Further outputs take their quarters from
-    shuffled columns.
+    is |a − b| + |c − d|, at most `levels` − 1. Here a, b, c, d count the set bits in the four
+    quarters of the columns. No linear layer could learn it. Further outputs take their quarters
+    from shuffled columns.
 
     Parameters
     ----------
