@@ -136,24 +136,30 @@ def solve(
     if checkpoint is not None:
         clock.used = checkpoint.seconds
         checkpoint.claim(pile, records, options, blueprint, permuted_units=permuted_units)
-    given, records = len(records), records.distinct()
-    usable = without_clipped(records)
 
     def put_together(case: Case) -> Solution:
         asked: Asked = {}
         return replace(_put_together(case, checkpoint, asked), repairs=asked)
 
-    case = Case(pile, usable, options, put_together, blueprint, permuted_units)
+    given, records = len(records), records.distinct()
+    case = Case(pile, records, options, put_together, blueprint, permuted_units)
     with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         # Hostile numbers overflow; whatever is not finite is judged infinitely wrong.
-        solution = put_together(case)
-        if usable is not records and solution.rows and not _fits_clipped(solution, records):
-            case = replace(case, records=records)
-            solution = put_together(case)
-        solution = _annotated(solution, pile, records, case.records, clock)
-        if solution.outcome in FAILED:
-            solution = solution.noted(*_remarks(solution, case))
+        solution = _solved(case)
     return _closed(solution, case, repeated=given - len(records))
+
+
+def _solved(case: Case) -> Solution:
+    """Put a case together without clipped rows, or with them where those speak against that."""
+    records = case.records
+    usable = without_clipped(records)
+    case = replace(case, records=usable)
+    solution = case.solve(case)
+    if usable is not records and solution.rows and not _fits_clipped(solution, records):
+        case = replace(case, records=records)
+        solution = case.solve(case)
+    solution = _annotated(solution, case.pile, records, case.records, case.options.clock)
+    return solution.noted(*_remarks(solution, case)) if solution.outcome in FAILED else solution
 
 
 def _check_kinds(blueprint: object, checkpoint: object, of_puzzle: Mapping[str, object]) -> None:

@@ -6,6 +6,7 @@ architectures is needed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
@@ -33,48 +34,76 @@ def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Axi
     """
     rng = np.random.default_rng(0)
     tensors = {name: _drawn(values, rng) for name, values in sorted(own.items())}
-    right = run(tensors)
-    size = float(np.abs(right).max())
+    block = _Asked(run, tensors, run(tensors))
+    found: list[frozenset[Axis]] = []
+    for one, other in combinations(block.axes, 2):
+        if block.length(one) == block.length(other) and not any({one, other} <= s for s in found):
+            found = _joined(found, block.shared(one, other))
+    found = _with_gates(block, found)
+    lone = [one for one in block.axes if not any(one in each for each in found)]
+    for one, other in combinations(lone, 2):
+        found = _joined(found, block.repeated(one, other))
+    return sorted(sorted(each) for each in found)
 
-    def same(change: Change, axes: Sequence[Axis]) -> bool:
-        """Whether a change of axes keeps the output, with some of their vectors."""
-        for beside in _choices(axes, tensors):
-            changed = dict(tensors)
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A block with random weights, and what it makes of some states."""
+
+    run: Callable[[Tensors], Floats]
+    tensors: Tensors
+    right: Floats
+
+    @property
+    def axes(self) -> list[Axis]:
+        """The first two axes of every tensor that is no vector."""
+        return [(n, axis) for n, t in self.tensors.items() if t.ndim > 1 for axis in (0, 1)]
+
+    def length(self, axis: Axis) -> int:
+        """How many units an axis has."""
+        return int(self.tensors[axis[0]].shape[axis[1]])
+
+    def same(self, change: Change, axes: Sequence[Axis]) -> bool:
+        """Whether a change of axes leaves the output as it is, with some of their vectors."""
+        for beside in _choices(axes, self.tensors):
+            changed = dict(self.tensors)
             for name, axis in (*axes, *beside):
                 changed[name] = change(changed[name], axis)
-            if float(np.abs(run(changed) - right).max()) <= AGREEMENT * size:
+            apart = float(np.abs(self.run(changed) - self.right).max())
+            if apart <= AGREEMENT * float(np.abs(self.right).max()):
                 return True
         return False
 
-    axes = [(n, axis) for n, t in tensors.items() if t.ndim > 1 for axis in (0, 1)]
-    vectors = _vectors(tensors)
-    length = {each: tensors[each[0]].shape[each[1]] for each in (*axes, *(v[0] for v in vectors))}
-    found: list[frozenset[Axis]] = []
-    for one, other in combinations(axes, 2):
-        if length[one] != length[other] or any({one, other} <= each for each in found):
-            continue
-        between = [each for each in vectors if length[each[0]] == length[one]]
-        if any(same(change, (one, other)) for change in _CHANGES):
-            found = _joined(found, {one, other})
-            continue
-        normed = (each for each in between if same(_exchanged, (one, other, *each)))
-        if (norm := next(normed, None)) is not None:
-            found = _joined(found, {one, other, *norm})
-    for one in axes:  # what is multiplied with such units, as a gate is
+    def shared(self, one: Axis, other: Axis) -> set[Axis]:
+        """Two axes of one length, and a norm between them, if they are the same units."""
+        if any(self.same(change, (one, other)) for change in _CHANGES):
+            return {one, other}
+        norms = [
+            each for each in _vectors(self.tensors) if self.length(each[0]) == self.length(one)
+        ]
+        normed = (each for each in norms if self.same(_exchanged, (one, other, *each)))
+        norm = next(normed, None)
+        return set() if norm is None else {one, other, *norm}
+
+    def repeated(self, one: Axis, other: Axis) -> set[Axis]:
+        """Two axes if the units of one are repeated along the other, as heads that others share."""
+        shorter, longer = sorted((self.length(one), self.length(other)))
+        if shorter == longer or longer % shorter:
+            return set()
+        same = any(self.same(change, (one, other)) for change in _CHANGES[1:])
+        return {one, other} if same else set()
+
+
+def _with_gates(block: _Asked, found: list[frozenset[Axis]]) -> list[frozenset[Axis]]:
+    """The sets with the axes of what is multiplied with their units, as a gate is."""
+    for one in block.axes:
         for each in found:
             units = {one, *each}
-            equal = len({tensors[name].shape[axis] for name, axis in units}) == 1
-            if one not in each and equal and same(_exchanged, sorted(units)):
+            equal = len({block.length(axis) for axis in units}) == 1
+            if one not in each and equal and block.same(_exchanged, sorted(units)):
                 found = _joined(found, units)
                 break
-    # Heads that several others share: units of one axis are repeated along the other.
-    lone = [one for one in axes if not any(one in each for each in found)]
-    for one, other in combinations(lone, 2):
-        shorter, longer = sorted((length[one], length[other]))
-        repeated = shorter < longer and longer % shorter == 0
-        if repeated and any(same(change, (one, other)) for change in _CHANGES[1:]):
-            found = _joined(found, {one, other})
-    return sorted(sorted(each) for each in found)
+    return found
 
 
 def _drawn(values: Floats, rng: np.random.Generator) -> Floats:
@@ -104,7 +133,9 @@ _CHANGES: tuple[Change, ...] = (_exchanged, *(partial(_negated, part) for part i
 
 
 def _joined(found: list[frozenset[Axis]], units: set[Axis]) -> list[frozenset[Axis]]:
-    """The sets with one more, united with those that it meets."""
+    """The sets with one more, united with those that it meets; as they are where it is empty."""
+    if not units:
+        return found
     apart = [each for each in found if not units & each]
     met = [each for each in found if units & each]
     return [*apart, frozenset(units).union(*met)]
