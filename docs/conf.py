@@ -1,7 +1,7 @@
 """How the site of the documents is built: `make docs`.
 
-The sources are the Markdown files as they lie in the repository, so the source directory is its
-root, and one link serves the site and whoever reads the files. Nothing is loaded from elsewhere:
+The sources are the Markdown files of the repository, so the source directory is its root. One link
+serves the site and whoever reads the files. Nothing is loaded from elsewhere:
 the theme brings its own styles and scripts, and formulas are MathML. The README alone has absolute
 links, since package indexes show it. On the site they are links to its own pages.
 """

@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; Ctrl-C ends it in one line, imports included."""
+    """Run the command line. Ctrl-C ends it in one line, imports included."""
     try:
         from unshuffle.commands import main as run
 

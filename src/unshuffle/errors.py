@@ -8,15 +8,15 @@
     ├── AnswerError          an answer does not name each piece once, or puts one where it cannot go
     └── MissingExtraError    an optional dependency is not installed
 
-Every message names the file or piece, says what was found and what was expected, and ends with
-what to try next. The command line prints it on one line and exits with status 2.
+Every message names the file or piece, what was found, what was expected, and what to try next. The
+command line prints it on one line and exits with status 2.
 """
 
 from collections.abc import Iterable
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """What a misspelt name may have meant, to be put behind it; nothing if none is near."""
+    """What a misspelt name may have meant; nothing if no name is near."""
     from difflib import get_close_matches  # only a mistake waits for it
 
     near = get_close_matches(str(name).lower(), known, 1)
@@ -32,7 +32,7 @@ class UsageError(UnshuffleError):
 
     @classmethod
     def unknown(cls, what: str, name: str, known: Iterable[str]) -> "UsageError":
-        """There is nothing of that name; the nearest is named, and what there is, is listed."""
+        """Nothing has that name. The nearest name, and all names, are listed."""
         known = [*known]
         return cls(f"there is no {what} {name!r}{hint(name, known)}; there are: {', '.join(known)}")
 
@@ -63,5 +63,5 @@ class MissingExtraError(UnshuffleError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error of other code says; its type if it says nothing."""
+    """The first line of another code's error. Its type if it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

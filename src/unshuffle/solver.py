@@ -70,9 +70,9 @@ def solve(
     records
         Inputs and predictions, or their path; see `read_records`.
     strategy
-        How the order is found. "auto": several seeds, then many first-order moves at once, which
-        may also correct the pairs. "classic": greedy insertion, 2-opt and or-opt, each candidate
-        judged by an exact forward pass.
+        How the order is found. "auto" tries several seeds, then many first-order moves at once.
+        These may also correct the pairs. "classic" is greedy insertion, 2-opt and or-opt. Exact
+        forward passes judge its candidates.
     signal, matching
         How the pairs are found; see `pair`. The default signal is "fused", for "classic" it is
         "trace".
@@ -83,9 +83,9 @@ def solve(
     placement
         Where the greedy insertion of "classic" may put a block: "ends" or "anywhere".
     rows
-        How many rows with predictions the search uses, drawn at random; all rows if there are
-        fewer. "auto" begins with as many as make 256 predictions and takes more where it needs
-        them; "classic" uses 500. The final error is always over all rows.
+        How many rows with predictions the search uses, drawn at random; all of fewer. The strategy
+        "auto" begins with 256 predictions and takes more where it needs them. The strategy
+        "classic" uses 500 rows. The final error is always over all rows.
     seed
         Seed of the one random generator.
     permuted_units
@@ -93,24 +93,24 @@ def solve(
         unit is which as well.
     blueprint
         What the network is made of, such as an `unshuffle.blocks.blueprints.LoopBlueprint`. By
-        default the blocks are ``x + out(a(inp(x)))``, and the shapes of the pieces tell the rest.
-        `signal`, `matching`, `activation` and `permuted_units` serve these blocks only.
+        default the blocks are ``x + out(a(inp(x)))``, and shapes tell the rest. `signal`,
+        `matching`, `activation` and `permuted_units` serve these blocks only.
     time_limit
-        Seconds after which the whole solve stops and reports its best. The seconds of a search
-        that is resumed count. A `Clock` counts from when it was made, so that one limit may hold
-        for `read_records` too.
+        Seconds after which the whole solve stops and reports its best. Seconds before an
+        interruption count. A `Clock` counts from when it was made. So one limit may include
+        `read_records`.
     on_step
         Called with the trace after every step of the search.
     checkpoint
         A file that keeps the search while it runs, as from `checkpoint`. A search that was cut off
-        goes on from it, and comes to the same solution.
+        continues from it, with the same solution.
 
     Returns
     -------
     Solution
-        With the outcome `EXACT` only if all rows are reproduced to rounding. A
-        `KeyboardInterrupt` during the search ends it with the best order so far and the outcome
-        `INTERRUPTED`. Without any predictions the outcome is `ESTIMATE` and the errors are NaN.
+        With the outcome `EXACT` only if all rows are reproduced to rounding. A `KeyboardInterrupt`
+        during the search ends it with the best order so far. The outcome is then `INTERRUPTED`.
+        Without any predictions the outcome is `ESTIMATE` and the errors are NaN.
 
     Raises
     ------

@@ -18,8 +18,8 @@ LEAKY_SLOPE = 0.01  # of PyTorch's leaky ReLU, unless its name says another, as 
 class Activation:
     """An elementwise function and its derivative, by its name in `torch.nn.functional`.
 
-    Both map an array to one of the same shape; `apply` may overwrite its argument. The name of a
-    leaky ReLU with a slope of its own ends with it; "gelu_tanh" is GELU in its tanh form.
+    Both map an array to one of the same shape, and `apply` may overwrite its argument. The name of
+    a leaky ReLU ends with its slope. "gelu_tanh" is GELU in its tanh form.
     """
 
     name: str

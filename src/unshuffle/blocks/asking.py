@@ -1,8 +1,8 @@
-"""Which axes of a block's tensors are the same hidden units: found by asking the block itself.
+"""Which axes of a block's tensors are the same hidden units: the block itself tells.
 
-With random weights, two axes are changed together: two of their units change places, or a part of
-them changes sign. Where the block still computes the same, nothing else sees these units. So no
-list of architectures is needed.
+With random weights, two axes are changed together. Two of their units change places, or some change
+sign. Where the block computes the same after that, nothing else sees these units. So no list of
+architectures is needed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from unshuffle.pieces.pile import PieceId, Pile
 def mlp_bank(
     pile: Pile, anatomy: Anatomy, activation: Activation = RELU, form: Form = RESIDUAL
 ) -> MlpBank:
-    """Stack the pieces that can be inp and those that can be out, by the sequence in `anatomy`."""
+    """Stack the pieces that can be inp and those that can be out, in the sequence of `anatomy`."""
     inp, out = (stacked((pile[i] for i in role), pile.dtype) for role in (anatomy.inp, anatomy.out))
     if form.factor != 1:
         factor = pile.dtype.type(form.factor)
@@ -45,9 +45,9 @@ def last_layer(pile: Pile, name: PieceId) -> Linear:
 def build_network(
     pile: Pile, permutation: Sequence[PieceId], activation: Activation = RELU
 ) -> MlpNetwork:
-    """The network whose layers are applied in the given sequence: inp, out, inp, out, …, last.
+    """The network of layers in the given sequence: inp, out, inp, out, …, last.
 
-    The permutation is taken as it is; `check_answer` makes sure that it fits the pile.
+    The permutation is taken as it is. `check_answer` makes sure that it fits the pile.
     """
     pairs = zip(permutation[:-1:2], permutation[1::2], strict=True)
     return MlpNetwork(stack_blocks(pile, pairs, activation), last_layer(pile, permutation[-1]))

@@ -1,7 +1,7 @@
-"""Banks run any pieces as a block; stacks are blocks that a bank has put in a row.
+"""Banks run any pieces as a block. Stacks are blocks in a row.
 
-A search asks a bank for nothing but the methods of these two protocols. A kind of block that is
-only known by two functions on its tensors gets them all from `LoopBank`, one block at a time.
+A search uses only the methods of these two protocols. `LoopBank` gives them to any kind of block
+that is known by two functions on its tensors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,22 +39,22 @@ class Stack(Protocol):
         """Consecutive blocks."""
 
     def apply(self, place: int, x: Floats) -> Floats:
-        """Run one block on rows x of shape (n, width); returns a new array of that shape."""
+        """Run one block on rows x of shape (n, width). It returns a new array of that shape."""
 
     def pullback(self, place: int, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian product of one block at x, shape (n, width), for g (…, n, width)."""
 
     def apply_each(self, x: Floats) -> Floats:
-        """Run each block on rows of its own: x and the result have shape (K, n, width)."""
+        """Run each block on rows of its own. `x` and the result have shape (K, n, width)."""
 
     def pullback_each(self, x: Floats, g: Floats) -> Floats:
         """Vector-Jacobian products of each block: x (K, n, width), g (K, outputs, n, width)."""
 
     def replaced(self, place: int, role: int, others: Self, x: Floats, g: Floats) -> Floats:
-        """Projected steps of one block with the piece that each of K other blocks has in a role.
+        """Projected steps of one block with the piece that each of K blocks has in a role.
 
         They are ``g · (block(x) − x)`` for each piece: shape (n, K, outputs). The states x before
-        the block have shape (n, width), the adjoints g behind it (outputs, n, width).
+        the block have shape (n, width). The adjoints g behind it have shape (outputs, n, width).
         """
 
     def weights(self, place: int) -> Weights:
@@ -70,7 +70,7 @@ class Stack(Protocol):
         """The same blocks in memory of their own."""
 
     def overwrite(self, place: int, other: int) -> None:
-        """Put another of the blocks in a place; the one that was there is gone."""
+        """Put another of the blocks in a place. The one that was there is gone."""
 
     def astype(self, dtype: np.typing.DTypeLike) -> Self:
         """The same blocks with their numbers in another dtype."""
@@ -130,10 +130,10 @@ class Settling(Bank, Protocol):
         """The roles whose pieces keep any."""
 
     def kept(self, role: int, position: int) -> Mapping[str, Floats]:
-        """The statistics that a piece of such a role holds, by the name of their tensor."""
+        """The statistics that a piece of this role holds, by the name of their tensor."""
 
     def settled(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
-        """What the statistics of the block of these pieces would be for rows x, by role."""
+        """The statistics that the block of these pieces has for rows x, by role."""
 
 
 # Runs a block of given tensors on rows of shape (n, width).
@@ -144,7 +144,7 @@ Pullback = Callable[[Weights, Floats, Floats], Floats]
 
 @dataclass(frozen=True, eq=False)
 class LoopStack:
-    """Blocks in a row that are run one by one, by the two functions of a `LoopBank`."""
+    """Blocks in a row, run one by one by the two functions of a `LoopBank`."""
 
     kind: Kind
     run: Apply
@@ -180,7 +180,7 @@ class LoopStack:
         return np.stack([self.pullback(k, x[k], g[k]) for k in range(len(x))]) if len(x) else g
 
     def replaced(self, place: int, role: int, others: "LoopStack", x: Floats, g: Floats) -> Floats:
-        """Projected steps of one block with the piece that each other block has in a role."""
+        """Projected steps of one block with the piece that each block has in a role."""
         self.work.forward(len(x) * len(others))
         own, name = self.blocks[place], self.kind.roles[role].name
         steps = [self.run({**own, name: other[name]}, x) - x for other in others.blocks]
@@ -204,7 +204,7 @@ class LoopStack:
         return replace(self, blocks=[*self.blocks])
 
     def overwrite(self, place: int, other: int) -> None:
-        """Put another of the blocks in a place; the one that was there is gone."""
+        """Put another of the blocks in a place. The one that was there is gone."""
         self.blocks[place] = self.blocks[other]
 
     def astype(self, dtype: np.typing.DTypeLike) -> Self:

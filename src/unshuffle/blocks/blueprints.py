@@ -1,4 +1,4 @@
-"""Blueprints with what their blocks compute: from the pieces of a pile to a bank and its ends."""
+"""Blueprints that compute: from the pieces of a pile to a bank and its ends."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,7 +20,7 @@ class Blueprint(Protocol):
         """The same pieces in the same sequence, with tensors of the names that roles have."""
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
-        """The blocks that the pieces of a fitted pile can make, and what stands around them."""
+        """The blocks that the pieces of a fitted pile can make, and their ends."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ class LoopBlueprint:
     kind
         The roles of a block, with the names and shapes of their tensors.
     apply
-        Runs a block: its tensors by role and name, and rows of shape (n, width), give rows of that
-        shape.
+        Runs a block: its tensors by role and name, and rows (n, width), give rows (n, width).
     pullback
-        Its vector-Jacobian product: tensors, rows, and adjoints (outputs, n, width) behind the
+        Its vector-Jacobian product. Tensors, rows, and adjoints (outputs, n, width) behind the
         block give adjoints before it.
     given_ends
         What stands before and behind the blocks, with its own weights.
@@ -55,13 +54,13 @@ class LoopBlueprint:
         return pile
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
-        """The blocks that the pieces of a pile can make, and the ends in the dtype of the pile."""
+        """The blocks that the pieces of a pile can make, and ends in the pile's dtype."""
         return self.bank(pile), self.ends(pile)
 
     def bank(self, pile: Pile) -> Bank:
         """The blocks that the pieces of a pile can make.
 
-        Raises `PileError` if a piece fits no role, or a class has not as many pieces as slots.
+        Raises `PileError` if a piece fits no role, or a class has more or fewer pieces than slots.
         """
         kind, dtype = self.kind, pile.dtype
         fitting = {

@@ -1,7 +1,7 @@
-"""What the blocks of a PyTorch module are called with; needs the extra `torch`.
+"""What the blocks of a PyTorch module are called with. Needs the extra `torch`.
 
-Hooks see each block once in a forward pass. What a block is given is the state, arguments that are
-the same for all rows, and arguments that depend on the row, such as masks.
+Hooks see each block once in a forward pass. A block is given a state, arguments that are the same
+for all rows, and arguments that depend on the row, such as masks.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,13 +39,13 @@ class Call:
 
 
 def is_state(leaf: object) -> bool:
-    """Whether a value can be a state: real numbers with an axis of rows and another one."""
+    """Whether a value can be a state: real numbers, with rows and another axis."""
     return isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.ndim > 1
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Numbers of a state that stand for a tensor: its shape without rows, and its dtype."""
+    """Numbers of a state that are a tensor: its shape without rows, and its dtype."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -56,7 +56,7 @@ class Segment:
         return int(np.prod(self.shape, dtype=int))
 
     def packed(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """A tensor as rows of finite numbers; masks may hold an infinity."""
+        """A tensor as rows of finite numbers. Masks may hold an infinity."""
         return torch.nan_to_num(values.reshape(len(values), -1).to(dtype))
 
     def unpacked(self, rows: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class BlockCall:
-    """How one block of a module is called beside the state, and where its state comes from."""
+    """How a module's block is called beside the state, and the source of its state."""
 
     name: str
     template: Leaves  # arguments that are the same for all rows
@@ -93,9 +93,9 @@ class Beside:
 def capture(
     names: Sequence[str], calls: Sequence[Call], fewer: Sequence[Call], turned: Sequence[Call]
 ) -> tuple[list[BlockCall], list[Beside]]:
-    """Tell arguments apart, by calls on rows, on all but the first of them, and with other weights.
+    """Tell arguments apart, by calls on rows, without the first row, and with other weights.
 
-    With other weights of the blocks only the state may differ, and what is made behind blocks.
+    With other weights of the blocks only the state, and what is made behind blocks, may differ.
     """
     steps: list[BlockCall] = []
     beside: list[Beside] = []
@@ -183,7 +183,7 @@ def _state_of(calls: Sequence[Call], number: int) -> tuple[int, bool]:
 def calls_of(
     module: nn.Module, blocks: Sequence[str], forward: Callable[[], torch.Tensor]
 ) -> tuple[tuple[str, ...], list[Call], torch.Tensor]:
-    """The blocks in the order in which they run, how each is called, and the output."""
+    """The blocks in the order in which they run, their calls, and the output."""
     calls: list[Call] = []
     names: list[str] = []
 
@@ -242,7 +242,7 @@ def same(one: object, other: object) -> bool:
 
 
 def real_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and persistent buffers of real numbers, by name; `UsageError` for no module."""
+    """Parameters and persistent buffers of real numbers, by name. `UsageError` for no module."""
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"a blueprint is made from a torch.nn.Module, but this is a {type(module).__name__}"

@@ -1,4 +1,4 @@
-"""What stands before and behind the blocks: how inputs become a state, and a state predictions."""
+"""What stands before and behind the blocks: from inputs to states, and to predictions."""
 
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -25,8 +25,8 @@ class Ends(Protocol):
     def pull(self, state: Floats, probes: Floats | None = None) -> Floats:
         """Derivatives of each output by the last state: shape (outputs, rows, width).
 
-        With probes, shape (directions, outputs), those of the outputs along these directions:
-        shape (directions, rows, width).
+        With probes, shape (directions, outputs), those of the outputs along these directions. They
+        have shape (directions, rows, width).
         """
 
     def tensors(self) -> dict[str, Floats]:
@@ -40,7 +40,7 @@ class Ends(Protocol):
 class Linear:
     """An affine map ``x ↦ x Wᵀ + b`` of rows: weight (rows, columns), bias (rows,).
 
-    As the ends of a network it is the last layer, behind blocks that read the inputs themselves.
+    As the ends of a network it is the last layer. The blocks read the inputs themselves.
     """
 
     weight: Floats
@@ -93,7 +93,7 @@ class Projected:
     """Ends whose outputs are random projections of those of others: few equations for many outputs.
 
     The probes have shape (directions, outputs) and independent entries of variance 1 / outputs. So
-    mean squared errors of projections are on average those of the outputs (Johnson & Lindenstrauss
+    mean squared errors of projections are those of the outputs, on average (Johnson & Lindenstrauss
     1984).
     """
 

@@ -1,7 +1,7 @@
-"""Which slots of a block the pieces of a pile fit: whole blocks, layers, or single tensors.
+"""Which slots the pieces of a pile fit: whole blocks, layers, or single tensors.
 
 A block is cut into roles at some depth of its modules. Names of tensors in pieces count where they
-are those of the roles: as in the block, as in the role, or in their last part. Else shapes do.
+match the roles: as in the block, as in the role, or in their last part. Else shapes do.
 """
 
 from collections import Counter, defaultdict
@@ -55,15 +55,15 @@ NAMINGS: tuple[Naming, ...] = (_as_in_block, _as_in_role, _last_part, _shape)
 class Partition:
     """A way to cut blocks into roles, with names for their tensors.
 
-    Roles are modules of one depth, or above it where they own tensors; or single tensors, where
-    the depth is None.
+    Roles are modules of one depth, or above it where they own tensors. If the depth is None they
+    are single tensors.
     """
 
     depth: int | None
     naming: Naming
 
     def keys(self, shapes: Shapes) -> Keys:
-        """Names of the tensors of a block by role and by name there; {} if names clash."""
+        """Names of a block's tensors by role and by name there. {} if names clash."""
         members: dict[str, dict[str, Shape]] = defaultdict(dict)
         for key, shape in shapes.items():
             owner = key.split(".")[:-1][: self.depth]
@@ -75,7 +75,7 @@ class Partition:
         return keys if sum(map(len, keys.values())) == len(shapes) else {}
 
     def told(self, shapes: Shapes) -> dict[str, str]:
-        """What the tensors of a piece are called here, by their own names; {} if names clash."""
+        """Names here of a piece's tensors, by their own names. {} if names clash."""
         found = self.naming(ITSELF, shapes)
         return found if len({*found.values()}) == len(found) else {}
 
@@ -107,11 +107,11 @@ class Fit:
 
     @property
     def kind(self) -> Kind:
-        """The kind of the blocks, as far as it can be told before any of them is run."""
+        """The kind of the blocks, as far as it is known before any of them runs."""
         return self.made([[name] for name in self.forms])[0]
 
     def made(self, places: Sequence[Sequence[str]]) -> tuple[Kind, Keys]:
-        """The kind of places of one block or several, and the names of its tensors in a place.
+        """The kind of places of one or several blocks, and the names of a place's tensors.
 
         Roles of the same name and shapes are one role, whichever blocks have them.
         """
@@ -147,9 +147,10 @@ def cuts(deepest: int) -> Iterator[Partition]:
 
 
 def fitting(stacks: Sequence[Mapping[str, Layout]], pile: Pile) -> Fit:
-    """The blocks of stacks whose slots the pieces of a pile fill exactly, and how they are cut.
+    """The blocks whose slots the pieces of a pile fill exactly, and how they are cut.
 
-    A PileError names the pieces that fit no slot, or says of which there are too few or too many.
+    A PileError names the pieces that fit no slot, or the kind of which there are too few or too
+    many.
     """
     keys = [name for forms in stacks for _, one in forms.values() for name, _ in one]
     closest: tuple[int, Fit] | None = None
@@ -226,7 +227,7 @@ def frozen(shapes: Shapes) -> Held:
 def in_turn(forms: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
     """Steps of places: one each, or several forms that follow each other again and again.
 
-    From the front on, whichever period repeats over the most steps is taken, the shortest first.
+    From the front on, the period that repeats over the most steps is taken, the shortest first.
     """
     places: list[tuple[int, ...]] = []
     at = 0

@@ -1,7 +1,7 @@
-"""Blocks of two layers that are not ``x + out(a(inp(x)))``: what else such layers can make.
+"""Blocks of two layers of other forms than ``x + out(a(inp(x)))``.
 
 They are what a search tries whose record no arrangement of that block reproduces. Weights lie as
-they do there, so all that reads weights serves them too.
+they do there. So all that reads weights serves them too.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ class Form:
     formula
         What it computes, as text.
     before, behind, after
-        What is done to the state that it reads, to what it writes, and to their sum. It is "a" for
-        the activation, "norm" for a norm of each row without weights, or "" for nothing.
+        What is done to the state that it reads, to what it writes, and to their sum. The activation
+        is "a", a norm of each row without weights is "norm", and nothing is "".
     skip
         Whether it adds what it reads.
     factor
@@ -152,7 +152,7 @@ class FormStack(MlpStack):
         )
 
     def apply(self, place: int, x: Floats) -> Floats:
-        """Run one block on rows x of shape (n, width); returns a new array of that shape."""
+        """Run one block on rows x of shape (n, width). It returns a new array of that shape."""
         self.work.forward(len(x))
         return self._block(place).apply(x)
 
@@ -162,7 +162,7 @@ class FormStack(MlpStack):
         return self._block(place).pullback(x, g)
 
     def apply_each(self, x: Floats) -> Floats:
-        """Run each block on rows of its own: x and the result have shape (K, n, width)."""
+        """Run each block on rows of its own. `x` and the result have shape (K, n, width)."""
         self.work.forward(x.size // self.width)
         return self._block(slice(None)).apply(x)
 
@@ -183,7 +183,7 @@ class FormStack(MlpStack):
 
 @dataclass(frozen=True, eq=False)
 class FormBank(MlpBank):
-    """The inp and out layers of a pile, any two of which make a block of some form."""
+    """The inp and out layers of a pile, any two of which make a block of this form."""
 
     form: Form = RESIDUAL
 

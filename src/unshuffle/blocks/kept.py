@@ -1,4 +1,4 @@
-"""Networks whose code is not at hand: tensors under the names of their slots, read from a file."""
+"""Networks without code: tensors under the names of their slots, read from a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class KeptEnds:
 
 
 def kept_network(tensors: Mapping[str, Floats], slots: Slots) -> Network:
-    """A network of tensors by name, in slots by name, that is not known to compute anything."""
+    """A network of tensors by name, in slots by name, that computes nothing."""
 
     def apply(_: Weights, __: Floats) -> Floats:
         raise without_code()

@@ -1,4 +1,4 @@
-"""The block of the puzzle, ``x + out(a(inp(x)))``: its kernels, and the bank of its layers.
+"""The block of the puzzle, ``x + out(a(inp(x)))``: its kernels, and its bank.
 
 Products of many blocks are stacked, and all layers are tried in one place at once.
 """
@@ -28,7 +28,7 @@ Affine = tuple[Floats, Floats]
 
 
 def mlp_kind(width: int, hidden: int) -> Kind:
-    """The kind of blocks that read a stream of some width into so many hidden units."""
+    """The kind of blocks that read a stream of this width into so many hidden units."""
     inp = Role("inp", {"weight": (hidden, width), "bias": (hidden,)})
     out = Role("out", {"weight": (width, hidden), "bias": (width,)})
     return Kind("mlp", (inp, out), (Edge(INP, OUT, 0, 1),))
@@ -119,7 +119,7 @@ class MlpStack(_Layers):
         return replace(self, inp_weight=inp, inp_bias=inp_bias, out_weight=out, out_bias=out_bias)
 
     def apply(self, place: int, x: Floats) -> Floats:
-        """Run one block on rows x of shape (n, width); returns a new array of that shape."""
+        """Run one block on rows x of shape (n, width). It returns a new array of that shape."""
         self.work.forward(len(x))
         inp = self.inp_weight[place], self.inp_bias[place]
         return _apply(inp, (self.out_weight[place], self.out_bias[place]), self.activation, x)
@@ -131,7 +131,7 @@ class MlpStack(_Layers):
         return _pullback(inp, self.out_weight[place], self.activation, x, g)
 
     def apply_each(self, x: Floats) -> Floats:
-        """Run each block on rows of its own: x and the result have shape (K, n, width)."""
+        """Run each block on rows of its own. `x` and the result have shape (K, n, width)."""
         self.work.forward(x.size // self.width)
         return _apply(self.inp, self.out, self.activation, x)
 
@@ -176,7 +176,7 @@ class MlpStack(_Layers):
         return numbered(self)
 
     def overwrite(self, place: int, other: int) -> None:
-        """Put another of the blocks in a place; the one that was there is gone."""
+        """Put another of the blocks in a place. The one that was there is gone."""
         for values in (*self.inp, *self.out):
             values[place] = values[other]
 
@@ -196,12 +196,12 @@ class MlpBank(_Layers):
 
     @cached_property
     def rows(self) -> NDArray[np.intp]:
-        """The index of the inp layer at each position of the pile; −1 where there is none."""
+        """The index of the inp layer at each position of the pile; −1 elsewhere."""
         return self._indices(self.inp_positions)
 
     @cached_property
     def columns(self) -> NDArray[np.intp]:
-        """The index of the out layer at each position of the pile; −1 where there is none."""
+        """The index of the out layer at each position of the pile; −1 elsewhere."""
         return self._indices(self.out_positions)
 
     def _indices(self, positions: Sequence[int]) -> NDArray[np.intp]:
@@ -223,7 +223,7 @@ class MlpBank(_Layers):
         return _pullback(inp, out[0], self.activation, x, g)
 
     def hidden_units(self, index: int, x: Floats) -> Floats:
-        """Hidden units of the inp layer of an index on rows x of shape (n, width): (n, hidden)."""
+        """Hidden units of an inp layer, by index, on rows x of shape (n, width): (n, hidden)."""
         self.work.add(len(x))
         return self.activation.apply(affine((self.inp_weight[index], self.inp_bias[index]), x))
 
@@ -280,7 +280,7 @@ class MlpNetwork(Network):
 
     @staticmethod
     def from_layers(layers: Sequence[Linear], activation: Activation = RELU) -> "MlpNetwork":
-        """The network whose layers are applied in the given sequence: inp, out, inp, out, …, last.
+        """The network of layers in the given sequence: inp, out, inp, out, …, last.
 
         All inp layers must be of one shape, and all out layers.
         """
@@ -294,7 +294,7 @@ class MlpNetwork(Network):
         return self.ends
 
     def layers(self) -> list[Linear]:
-        """The layers in the order in which they are applied: inp, out, inp, out, …, last."""
+        """The layers in the order of their application: inp, out, inp, out, …, last."""
         tensors = list(self.tensors().values())
         return [
             Linear(weight, bias) for weight, bias in zip(tensors[::2], tensors[1::2], strict=True)

@@ -1,4 +1,4 @@
-"""The pieces of a pile as blocks of a PyTorch module, and what stands before and behind them."""
+"""The pieces of a pile as blocks of a PyTorch module, and its ends."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class ModuleBank(LoopBank):
         return {n: self.tensors[position][n] for n, key in keys.items() if key in self._moving}
 
     def settled(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
-        """What the statistics of the block of these pieces would be for rows x, by role."""
+        """The statistics that the block of these pieces has for rows x, by role."""
         in_block = _in_block(self.keys, self.replay.device, self._weights(parts))
         found = self.replay.settled(in_block, x)
         keys = [self.keys[role.name].items() for role in self.kind.roles]

@@ -1,8 +1,8 @@
-"""A blueprint from any PyTorch module: its stacks of blocks, and the roles in a block.
+"""A blueprint from any PyTorch module: its stacks of blocks, and their roles.
 
 Names in the state dict that differ in one integer alone make a stack, as ``encoder.layer.{i}.``.
 The modules of a block that own tensors are its roles, or modules that hold these, up to the block
-itself: the pieces of a pile say which. They also say which blocks are in the pile.
+itself. The pieces of a pile say which. They also say which blocks are in the pile.
 """
 
 from collections import defaultdict
@@ -37,8 +37,8 @@ class BlockStack:
     prefix
         What the names of the blocks begin with, as ``encoder.layer.``.
     blocks
-        By the integer, in rising sequence, the shapes of the tensors of a block by their names in
-        it: parameters and persistent buffers of real numbers.
+        By the integer, in rising sequence, the shapes of a block's tensors by their names in it.
+        They are parameters and persistent buffers of real numbers.
     """
 
     prefix: str
@@ -101,11 +101,11 @@ class ModuleBlueprint:
 
     @property
     def forms(self) -> dict[str, Layout]:
-        """What the blocks of one form have in common, by the names of the blocks of all stacks."""
+        """What the blocks of one form share, by the names of the blocks of all stacks."""
         return {name: form for stack in self.stacks for name, form in stack.forms.items()}
 
     def fit(self, pile: Pile) -> Fit:
-        """The blocks that the pieces of a pile make, and how these are cut into roles.
+        """The blocks that the pieces of a pile make, and how these have roles.
 
         Raises `PileError` if they make no whole blocks, whatever their level.
         """
@@ -116,10 +116,10 @@ class ModuleBlueprint:
         return renamed(self.fit(pile).cut, pile)
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
-        """The blocks that the pieces of a fitted pile can make, and what stands around them.
+        """The blocks that the pieces of a fitted pile can make, and their ends.
 
-        Raises `PileError` if the pieces make no whole blocks, `UsageError` if the blocks of the
-        module cannot be run one by one, and `RecordError` if the module cannot read the record.
+        Raises `PileError` if the pieces make no whole blocks. Raises `UsageError` if the blocks
+        cannot be run one by one, and `RecordError` if the module cannot read the record.
         """
         import torch
 
@@ -162,9 +162,9 @@ def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
     Parameters
     ----------
     module
-        Any module with stacks of residual blocks. Their names differ in one integer, and each
-        hands one tensor to the next. The module must have the weights that the pile does not hold,
-        such as those of embeddings and head. It is run in evaluation mode, and never changed.
+        Any module with stacks of residual blocks. Their names differ in one integer, and each hands
+        one tensor to the next. Weights that the pile does not hold, such as those of embeddings and
+        head, must be right in the module. It is run in evaluation mode, and never changed.
     device
         Where it is run, by PyTorch's name: ``cpu``, or an accelerator such as ``cuda``.
 

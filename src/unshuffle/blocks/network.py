@@ -40,7 +40,7 @@ def pull_back(
     states: Sequence[Floats] | Floats,
     last: Floats,
 ) -> Iterator[Floats]:
-    """Yield the derivatives of each output by each state, from the given last to the first.
+    """Yield the derivatives of each output by each state, from the last to the first.
 
     Each is of shape (outputs, rows, width), for places + 1 states of shape (rows, width).
     """
@@ -52,7 +52,7 @@ def pull_back(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Network:
-    """Residual blocks in the order in which they run, and what stands before and behind them.
+    """Residual blocks in the order in which they run, and their ends.
 
     Examples
     --------
@@ -102,7 +102,7 @@ class Network:
         return mean_square(self.predict(inputs) - predictions)
 
     def states(self, inputs: Floats) -> Floats:
-        """The K + 1 states of the stream, shape (K + 1, rows, width), from the first one on."""
+        """The K + 1 states of the stream, shape (K + 1, rows, width), from the first on."""
         first = self.ends.enter(inputs)
         states = np.empty((len(self.blocks) + 1, *first.shape), first.dtype)
         states[0] = first

@@ -32,7 +32,7 @@ SPREAD = 1.4826
 
 
 def normal_cdf(z: Floats) -> Floats:
-    """Of the shape and dtype of its argument, off by at most two units of rounding at 1."""
+    """Of the shape and dtype of its argument, off by two units of rounding at 1 at most."""
     x = np.minimum(np.abs(z), FAR)
     x *= np.sqrt(0.5).item()
     square = np.square(x)

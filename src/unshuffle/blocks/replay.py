@@ -1,16 +1,16 @@
-"""Runs the blocks of a PyTorch module one by one, with any weights; needs the extra `torch`.
+"""Runs the blocks of a PyTorch module one by one, with any weights. It needs the extra `torch`.
 
-The module is run once on a few rows of the record, and hooks capture what each of its blocks is
-given. A block is replayed by `torch.func.functional_call` with the module that stands in its place,
-the captured arguments, and the weights of any pieces. Derivatives come from autograd.
+The module is run once on a few rows of the record. Hooks capture what each of its blocks is given.
+`torch.func.functional_call` replays a block: the module of its place with the captured arguments,
+and the weights of any pieces. Derivatives come from autograd.
 
-A state of the engine is one row of numbers. It holds what goes from block to block, then what
-blocks or head must know of the row beside it (masks, or the inputs), and last the number of the
-place. So the module of a place runs with its own attributes and arguments, and blocks stay
-functions of a state.
+A state of the engine is one row of numbers. First is what goes from block to block. Then comes what
+blocks or head must know of the row, such as masks or inputs. Last is the number of the place. So
+the module of a place runs with its own attributes and arguments, and blocks stay functions of a
+state.
 
-A place is one block, or several that follow each other in turn. The module may do something
-between two blocks, such as to leave an encoder for a decoder. The block before runs that too: the
+A place is one block, or several that follow each other in turn. The module may do something between
+two blocks, such as leaving an encoder for a decoder. The block before runs that too. Then the
 module is called with all blocks skipped, up to the next one.
 """
 
@@ -75,8 +75,8 @@ class CapturedError(Exception):
 class Replay:
     """A module whose blocks run by themselves, in the dtype of the module.
 
-    The module is in evaluation mode and is never changed; each thread has a copy of its structure
-    that shares the tensors.
+    The module is in evaluation mode and never changed. Each thread has a copy of its structure that
+    shares the tensors.
     """
 
     module: nn.Module
@@ -137,7 +137,7 @@ class Replay:
         return self._other[wanted]
 
     def filled(self, tensors: Mapping[str, Floats]) -> nn.Module:
-        """A copy of the module that was given, in its dtypes, with other tensors of its names."""
+        """A copy of the given module, in its dtypes, with other tensors of its names."""
         module = copy.deepcopy(self.given).eval().requires_grad_(False)
         module.load_state_dict({name: torch.tensor(values) for name, values in tensors.items()})
         return module
@@ -324,7 +324,7 @@ class Replay:
         }
 
     def names(self, place: int) -> dict[str, str]:
-        """The names of a place's tensors in the module, by those that they have in the place."""
+        """The names of a place's tensors in the module, by their names in the place."""
         steps = self.places[place]
         return {
             in_place(turn, len(steps), name): f"{self.steps[step].name}.{name}"
@@ -352,10 +352,10 @@ class Replay:
         return hidden_axes(run, {name: one.cpu().numpy() for name, one in own.items()})
 
     def settled(self, tensors: TorchTensors, x: Floats) -> dict[str, Floats]:
-        """What a block's buffers would come to for states of one place; only those that move.
+        """The limits of a block's buffers for states of one place. Only those that move.
 
-        Modules that own persistent buffers are run as in training. A buffer that is moved a part of
-        the way towards a statistic, from any value, would come to rest at it.
+        Modules that own persistent buffers are run as in training. A buffer that moves a part of
+        the way towards a statistic comes to rest at it.
         """
         place, rows = next(self._by_place(x))
         states, steps = self._tensor(x[rows]), self.places[place]

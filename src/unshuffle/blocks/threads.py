@@ -38,9 +38,9 @@ def _libraries(loaded: tuple[bool, ...]) -> ThreadpoolController:
 def single_threaded_blas() -> Iterator[None]:
     """Run the BLAS, and PyTorch if it is loaded, in one thread meanwhile.
 
-    Many small products are faster with whole batches in parallel than with a parallel BLAS, and
-    their rounding then does not depend on the number of cores. A library that is loaded meanwhile
-    is not limited: SciPy has a BLAS of its own.
+    For many small products, whole batches in parallel are faster than a parallel BLAS. Their
+    rounding does not depend on the number of cores. A library that is loaded meanwhile is not
+    limited: SciPy has a BLAS of its own.
     """
     loaded = tuple(name in sys.modules for name in ("numpy", "scipy.linalg", "torch"))
     torch: Any = sys.modules.get("torch")

@@ -1,4 +1,4 @@
-"""The assembled network as a PyTorch module; needs the extra `torch`."""
+"""The assembled network as a PyTorch module. Needs the extra `torch`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -72,7 +72,7 @@ def tensors_of(network: Network) -> dict[str, torch.Tensor]:
 
 
 def to_torch(network: Network) -> nn.Module:
-    """Copy a network into a module of the same dtype on the CPU, in evaluation mode."""
+    """Copy a network into a module of its dtype on the CPU, in evaluation mode."""
     if isinstance(network.blocks, ModuleStack):
         return network.blocks.replay.filled(network.tensors())
     if isinstance(network.blocks, KeptStack):

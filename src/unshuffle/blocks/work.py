@@ -1,4 +1,4 @@
-"""Work: what passed through blocks, so that searches of any kind are compared by what they cost."""
+"""Work: what passed through blocks, so that searches are compared by their cost."""
 
 from dataclasses import dataclass, field
 from threading import Lock
@@ -8,7 +8,7 @@ from threading import Lock
 class Work:
     """Counts the rows that pass through blocks, in any thread, in halves of a block.
 
-    To run a block on a row is two halves, a matrix product each in ``x + out(a(inp(x)))``. A
+    Running a block on a row is two halves, a matrix product each in ``x + out(a(inp(x)))``. A
     backward pass counts as many as it costs.
     """
 
@@ -30,5 +30,5 @@ class Work:
 
 
 def passes(halves: int, blocks: int, rows: int) -> float:
-    """Work in forward passes of so many rows through so many blocks; 0 where there are none."""
+    """Work in forward passes of so many rows through so many blocks; 0 without any."""
     return halves / (2 * blocks * rows) if blocks and rows else 0.0

@@ -1,7 +1,7 @@
 """The command line: it translates arguments into calls, and results into text and exit statuses.
 
-A module with commands is imported only where one of them is called; whatever takes long to import
-is imported inside the functions. Exit statuses stand in `arguments.py`.
+A command's module is imported only where it is called. Slow imports stand inside the functions.
+Exit statuses stand in `arguments.py`.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def _options(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 def build_parser(words: Collection[str] | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands; only those among the words, if given, know their arguments."""
+    """The parser of all commands. Only those among the words, if given, know their arguments."""
     parser = _Parser(
         prog="unshuffle",
         description="Puts a dropped neural network back together.",

@@ -39,7 +39,7 @@ SOLVED = (
 def number(
     kind: Number, minimum: float, maximum: float = inf, *, exclusive: bool = False
 ) -> Number:
-    """An argument type: a number that is at least, or more than, a minimum, and not too large."""
+    """An argument type: a number at least, or above, a minimum, and not too large."""
 
     def parse(text: str) -> float:
         value = kind(text)
@@ -67,14 +67,14 @@ def folder(text: str) -> "Path":
 
 
 def duration(text: str) -> float:
-    """An argument type: seconds, minutes or hours, such as 10, 10s, 1.5m or 2h; more than none."""
+    """An argument type: seconds, minutes or hours above none, such as 10, 10s, 1.5m or 2h."""
     units = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
     value, unit = re.fullmatch(r"(.*?)\s*(min|[smh]|)", text.strip().lower(), re.DOTALL).groups()  # type: ignore[union-attr]
     return units[unit] * number(float, 0, exclusive=True)(value)
 
 
 def activation(text: str) -> str | None:
-    """An argument type: a name in any case; `auto` is what happens without it."""
+    """An argument type: a name in any case. `auto` is what happens without it."""
     return None if text.lower() == "auto" else text.lower()
 
 
@@ -164,9 +164,9 @@ def help_below(first: str, second: str, exits: str = DONE) -> str:
 def command(
     *declarations: str | Declare, examples: tuple[str, str], exits: str = DONE
 ) -> Callable[[Command], Declare]:
-    """Declare what the function below reads; the parsed arguments have the function as `run`.
+    """Declare what the function below reads. The parsed arguments have the function as `run`.
 
-    `examples` are two calls without the program's name; `exits` says what exit statuses mean.
+    `examples` are two calls without the program's name. `exits` says what exit statuses mean.
     """
 
     def declare(run: Command, parser: argparse.ArgumentParser) -> None:
@@ -298,7 +298,7 @@ _OF_THE_PUZZLE = {
 
 
 def blueprint_of(args: argparse.Namespace) -> "ModuleBlueprint | None":
-    """The blueprint of the module that `--model` names; None where it names none."""
+    """The blueprint of the module that `--model` names. None where it names none."""
     return None if args.model is None else named_blueprint(args)
 
 
@@ -334,6 +334,6 @@ def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
 
 
 def interrupted(what_now: str) -> int:
-    """Say that Ctrl-C ended the work, and what is left of it; returns the exit status."""
+    """Say that Ctrl-C ended the work, and what is left of it. It returns the exit status."""
     print(f"unshuffle: interrupted{what_now}", file=sys.stderr)
     return 130

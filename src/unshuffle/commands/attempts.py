@@ -1,9 +1,8 @@
 """Independent attempts at one network, one after another or side by side.
 
-A search that ends in vain may succeed with another seed. Attempts have nothing in common but the
-pieces and the record, so that processes, or the workers of a Dask cluster, can make them side by
-side. The answer is that of the first attempt in sequence that reproduces the record, as it is where
-they are made one after another.
+A search that ends in vain may succeed with another seed. Attempts share only the pieces and the
+record. So processes, or the workers of a Dask cluster, can make them side by side. The answer is
+that of the first attempt in sequence that reproduces the record.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,8 +58,8 @@ def solve_attempts(
     Returns
     -------
     Solution
-        Of the first attempt in sequence that reproduces the record; where none does, of the one
-        with the lowest error. Its seconds and its work are those of that attempt alone.
+        Of the first attempt in sequence that reproduces the record; else of the one with the lowest
+        error. Its seconds and its work are those of that attempt alone.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`demo`: the small example that ships with the package is solved and left to play with."""
+"""`demo`: the small example in the package is solved and left to play with."""
 
 import argparse
 from importlib import resources
@@ -26,7 +26,7 @@ Open {0}/report.html in a browser, or try next:
     exits=SOLVED,
 )
 def demo(args: argparse.Namespace) -> int:
-    """Lay the example out, solve it, keep what was found, and say what to try next."""
+    """Lay the example out, solve it, keep the result, and say what to try next."""
     from unshuffle.pieces.clock import Clock
     from unshuffle.views.progress import show_progress
     from unshuffle.views.report import report_page

@@ -86,7 +86,7 @@ def list_approaches(args: argparse.Namespace) -> int:
     ),
 )
 def try_approaches(args: argparse.Namespace) -> int:
-    """Try approaches on subjects and print what comes out; no ledger keeps it."""
+    """Try approaches on subjects and print what comes out. No ledger keeps it."""
     from unshuffle.lab.approaches import find_approach
     from unshuffle.lab.running import Trial, run_trial
     from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject

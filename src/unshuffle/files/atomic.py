@@ -18,10 +18,10 @@ def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = F
 def write_files(contents: Mapping[Path, bytes], *, force: bool = False) -> None:
     """Write files that belong together: all of them or, unless moving fails, none.
 
-    Each goes to a hidden file in the same folder, which is made if it is not there, and is forced
-    to the disk. Only when all are there they are moved into place one after the other, which takes
-    no room. Whatever goes wrong, hidden files and new folders are removed. `force` lets regular
-    files be replaced. A FileError says what exists already or cannot be written.
+    Each goes to a hidden file in the same folder, which is made if missing, and is forced to the
+    disk. When all are there they are moved into place, which takes no room. Whatever goes wrong,
+    hidden files and new folders are removed. `force` replaces regular files. A FileError says what
+    exists already or cannot be written.
     """
     hidden: dict[Path, Path] = {}
     made: list[Path] = []
@@ -51,14 +51,14 @@ def write_files(contents: Mapping[Path, bytes], *, force: bool = False) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) -> None:
-    """Write text as UTF-8, with the guarantees of `write_bytes`; line ends are kept as they are."""
+    """Write text as UTF-8, with the guarantees of `write_bytes`. Line ends stay."""
     write_bytes(path, text.encode(), force=force)
 
 
 def make_folder(path: str | os.PathLike[str]) -> list[Path]:
-    """Make a folder, and those that it lies in; returns those that were not there, outermost first.
+    """Make a folder, and those that it lies in. It returns the new ones, outermost first.
 
-    A FileError says which is a file, or cannot be made; then none of them stays.
+    A FileError says which is a file, or cannot be made. Then none of them stays.
     """
     path = Path(path)
     lacking = [*takewhile(lambda each: not os.path.lexists(each), (path, *path.parents))][::-1]
@@ -78,7 +78,7 @@ def make_folder(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that cannot be made or written into, by doing so; nothing of it stays."""
+    """Refuse a folder that cannot be made or written into. A trial tells, and leaves nothing."""
     made = make_folder(path)
     probe = _hidden(path)
     try:

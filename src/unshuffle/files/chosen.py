@@ -1,4 +1,4 @@
-"""Which of the arrays in a file are those of the network: a checkpoint holds others too."""
+"""Which arrays in a file are those of the network. A checkpoint holds others too."""
 
 import re
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ def network_in(
 ) -> dict[str, Stored]:
     """The arrays of the network, without the state of its training.
 
-    Where those below one name make a whole network, and all together do not, it is those. `wanted`
-    is such a name, where there are several. What the names begin with in common is left out where
-    other arrays are.
+    If those below one name make a whole network, and all together do not, it is those. `wanted`
+    chooses among several such names. The common beginning of the names is left out where other
+    arrays are.
     """
     kept = {name: array for name, array in arrays.items() if _may_be_of_network(name, array)}
     if not holds_weights(kept) and any(map(_of_training, arrays)):

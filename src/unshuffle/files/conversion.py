@@ -1,7 +1,7 @@
 """Files of records that are not read, and for each the line that converts it.
 
-The libraries that read them run programs that they hold, or do not check what hostile ones declare.
-Whoever has such a file has the library that wrote it, and knows whether to trust the file.
+The libraries that read them run programs inside, or do not check what hostile ones declare. Whoever
+has such a file has the library that wrote it, and knows whether to trust the file.
 """
 
 import json

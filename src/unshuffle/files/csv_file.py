@@ -1,8 +1,8 @@
 """Tables as text with a separator.
 
 They are read in parts of whole lines. NumPy reads a part at some 40 MB/s but says little about what
-is wrong. So a part that it refuses, or in which it meets something else than finite numbers, is
-read a second time by Python's csv module, which is slow and can name the first bad cell.
+is wrong. A part that it refuses, or that holds something else than finite numbers, is read again by
+Python's csv module. That is slow, and names the first bad cell.
 """
 
 import csv
@@ -147,7 +147,7 @@ class CsvTable:
     clock: Clock
 
     def columns(self, wanted: Sequence[str], gaps: Collection[str]) -> Columns:
-        """Read columns; errors name the row, from 1 after the header, its line and the column."""
+        """Read columns. Errors name the row, from 1 after the header, its line and the column."""
         lines = max(self.content.count(b"\n"), self.content.count(b"\r"))
         check_size(lines + 1, len(self.names), self.path)
         rows, parts = 0, list[Floats]()

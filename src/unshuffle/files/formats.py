@@ -90,7 +90,7 @@ _OTHERS = (
 
 
 def arrays_of(content: bytes, where: str) -> dict[str, Stored]:
-    """The arrays that a file declares, by name; `where` names it in messages.
+    """The arrays that a file declares, by name. `where` names it in messages.
 
     They come in the sequence of the file where its format has one. What they take in memory is
     checked here, and none of their numbers is read.
@@ -114,7 +114,7 @@ def may_hold_arrays(head: bytes) -> bool:
 
 
 def holds_arrays(content: bytes, where: str) -> bool:
-    """Whether a file is in a format that is read, and no zip of other files."""
+    """Whether a file is in a readable format, and no zip of other files."""
     return may_hold_arrays(content) and files_in(content, where) is None
 
 

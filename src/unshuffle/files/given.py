@@ -1,4 +1,4 @@
-"""What the library's functions are given as pile or record: the thing itself, or its path."""
+"""What the library's functions take as pile or record: the thing itself, or its path."""
 
 import os
 
@@ -63,9 +63,9 @@ def read_for(
     pile: Pile | str | os.PathLike[str],
     records: Records | str | os.PathLike[str],
 ) -> tuple[Pile, Records]:
-    """Pile and record, read as a blueprint needs them if they are paths; None is the puzzle's kind.
+    """Pile and record, read as a blueprint needs them if they are paths. None is the puzzle's kind.
 
-    The tensors of the pile are called as the blueprint calls them, which raises if they fit none.
+    The tensors of the pile get the blueprint's names. It raises if they fit none.
     """
     check_sequence(pile, records)
     pile = as_pile(pile, linear=blueprint is None)

@@ -1,11 +1,11 @@
-"""How arrays become layers: by rank and shape, and by the ends of their names where those tell.
+"""How arrays become layers: by rank, by shape, and by the ends of their names.
 
-A matrix is a weight and a vector a bias. The two belong together whose names differ only in what
-says so: `0.weight` and `0.bias`, `Dense_0/kernel` and `Dense_0/bias`, `w1` and `b1`; or that stand
-alone below one name, such as `vars/0` and `vars/1`. Arrays that no name joins are pieces each of
-its own. An array of three axes is a stack of matrices. Frameworks differ in whether a matrix maps
-its columns to its rows or its rows to its columns: the lengths of the biases tell, else the shapes
-of all, else the names.
+A matrix is a weight and a vector a bias. Two belong together if their names differ only in that
+word: `0.weight` and `0.bias`, `Dense_0/kernel` and `Dense_0/bias`, `w1` and `b1`. So do two that
+stand alone below one name, such as `vars/0` and `vars/1`. Each array that no name joins is a piece
+of its own. An array of three axes is a stack of matrices. Frameworks differ in whether a matrix
+maps its columns to its rows. The lengths of the biases tell, else the shapes of all, else the
+names.
 """
 
 import re
@@ -37,7 +37,7 @@ _WITHIN = re.compile(r"[./]?[^./]*\Z")  # the last part of a name, with its sepa
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A weight and a bias, or one of them; `where` names their file in messages."""
+    """A weight and a bias, or one of them. `where` names their file in messages."""
 
     name: str
     where: str
@@ -119,7 +119,7 @@ def _is_factor(name: str) -> bool:
 
 
 def place_of(name: str) -> tuple[tuple[str, str], str, str] | None:
-    """What an array's name says: its layer, its part of that, and the word for it."""
+    """What an array's name says: its layer, its part of that, and the part's word."""
     matched = _ENDS.fullmatch(name) or _BEGINS.fullmatch(name)
     if not matched:
         return None
@@ -186,7 +186,7 @@ def _cut(layer: Layer) -> list[Layer]:
 
 
 def upright(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers with weights that map their columns to their rows: all are turned, or none."""
+    """The layers with weights that map their columns to their rows: all or none are turned."""
     if not _are_turned(layers):
         return [*layers]
 
@@ -261,7 +261,7 @@ def _words(layers: Sequence[Layer]) -> Counts:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key under which layer 10 comes after layer 9, however many digits a name has."""
+    """Sort key under which layer 10 comes after layer 9, for any number of digits."""
     parts = [
         part.lstrip("0") if place % 2 else part
         for place, part in enumerate(re.split("([0-9]+)", name))

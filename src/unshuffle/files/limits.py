@@ -1,7 +1,7 @@
-"""How much a file may ask for; every limit of the readers stands here with its reason.
+"""How much a file may ask for: every limit of the readers, with its reason.
 
-The limits are far above any honest dropped network and far below what would bring a machine down.
-They are checked against what a file declares, before memory is taken.
+The limits are far above any honest dropped network, and far below what a machine can hold. They are
+checked against what a file declares, before memory is taken.
 """
 
 from unshuffle.errors import FileError
@@ -42,7 +42,7 @@ LINE_CHARACTERS = 2**22  # 4 MiB for a row of text: as many cells as `COLUMNS` w
 
 
 def check_growth(out: int, source: int, what: str) -> None:
-    """Refuse to take far more memory than a file of `source` bytes, or more than a pile may."""
+    """Refuse far more memory than a file of `source` bytes has, or more than a pile may take."""
     allowed = min(TOTAL_BYTES, max(FREE_BYTES, GROWTH * source))
     if out > allowed:
         raise FileError(
@@ -52,7 +52,7 @@ def check_growth(out: int, source: int, what: str) -> None:
 
 
 def check_count(count: int, most: int, what: str, advice: str = "is it the right file?") -> None:
-    """Refuse more of something than a limit allows; `what` names the file and the count."""
+    """Refuse more of something than a limit allows. `what` names the file and the count."""
     if count > most:
         raise FileError(f"{what}, but at most {most} are accepted; {advice}")
 

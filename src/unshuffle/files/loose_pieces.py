@@ -1,4 +1,4 @@
-"""Pieces of any kind of network: tensors of any names and shapes, each piece a file or a name."""
+"""Pieces of any kind of network: tensors of any names and shapes, by file or by name."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ _NO_WEIGHT = re.compile("bool|u?int[0-9]+")  # counts, indices and masks
 def read_loose(path: Path) -> Pile:
     """Read pieces as they are, for a blueprint that says which tensors belong where.
 
-    Each of several files is a piece. In one file a piece is called by the first part of the names
-    in which they differ, as in `<piece>.<tensor>`; beside others, `norms.0` is one of the list
+    Each of several files is a piece. In one file, a piece is called by the first part of the names
+    in which they differ, as in `<piece>.<tensor>`. Beside others, `norms.0` is one of the list
     `norms`. The errors are those of `read_pile`.
     """
     found = sources_of(path)
@@ -47,7 +47,7 @@ def read_loose(path: Path) -> Pile:
 
 
 def read_tensors(path: Path) -> dict[str, Floats]:
-    """The tensors of real numbers of a network in one file, by name, as of a state dict."""
+    """The real tensors of a network in one file, by name, as of a state dict."""
     found = sources_of(path)
     if not isinstance(found, Source):
         raise FileError(f"{shown(path)}: is no file of one network; give its state dict")

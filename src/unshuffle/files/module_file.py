@@ -1,7 +1,7 @@
-"""A network's code: a Python file and a function in it, which returns a PyTorch module.
+"""A network's code: a Python file and its function, which returns a PyTorch module.
 
-The file is run, as `python FILE.py` would run it. It is named by the user for that, and nothing in
-pieces or records ever leads to one.
+The file is run, as `python FILE.py` would run it, because the user names it. Nothing in pieces or
+records ever leads to one.
 """
 
 import inspect
@@ -24,7 +24,7 @@ _NAME = "unshuffle_model"  # of the module that the file becomes
 
 
 def read_module(given: str) -> "nn.Module":
-    """Run a Python file and one of its functions, and return the PyTorch module that it gives.
+    """Run a Python file and one of its functions, and return its PyTorch module.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def read_module(given: str) -> "nn.Module":
     MissingExtraError
         If PyTorch is not installed.
     UsageError
-        If there is no such function, it or the file fails, or it returns anything but a module in
-        evaluation mode.
+        If there is no such function, it or the file fails, or it returns no module in evaluation
+        mode.
     """
     path, _, name = given.rpartition(":")
     if not path or not name.isidentifier():

@@ -18,7 +18,7 @@ PREDICTION = "prediction"  # the name of the output, or what its name begins wit
 def read_named(path: Path) -> Records:
     """Read arrays that are called like the parameters of a module's `forward`, and its output.
 
-    Rows are the first axis of each. `prediction` is the output, and `prediction.FIELD` a field of
+    Rows are the first axis of each. `prediction` is the output. `prediction.FIELD` is a field of
     it: a key, an attribute, or the number of an element. A FileError says that the file cannot be
     read, and a RecordError that it is no record.
     """

@@ -15,13 +15,13 @@ from unshuffle.files.pile_reader import read_layers
 
 
 def read_network(path: str | os.PathLike[str], activation: Activation = RELU) -> MlpNetwork:
-    """Read a network whose layers lie in the file in the order in which they are applied.
+    """Read a network whose layers lie in the file in the order of their application.
 
     The file is a .pth, .pt, .safetensors or .npz of tensors called `<layer>.weight` and
-    `<layer>.bias`. safetensors keeps no sequence, so there the names decide, numbers in them
-    counted as numbers. Of what a module's author may have registered otherwise, two things are
-    put right where the shapes show it: a last layer that comes first, and out before inp. The
-    network is float64 if any layer is, else float32. No file of weights states its activation.
+    `<layer>.bias`. In safetensors, which keeps no sequence, the names decide, with numbers in them
+    as numbers. Two other sequences are put right where the shapes show them: a last layer that
+    comes first, and out before inp. The network is float64 if any layer is, else float32. No file
+    of weights states its activation.
     """
     path = Path(path)
     layers = [

@@ -33,10 +33,11 @@ def write_network(
     """Write named tensors in the format that the path's suffix says; see `write_bytes` for `force`.
 
     The suffix is .safetensors, which does not keep the sequence of the tensors, .npz, .pt or .pth.
-    The tensors are float64 or float32, of any shape. `stored_as` is the number format in the file,
-    by default that of each array: "float64", "float32", "float16" or "bfloat16", the last not in
-    .npz; or "int8", which gives each tensor a `<name>_scale`, of one number for each row of a
-    matrix. A MissingExtraError says that torch is lacking, which .pt and .pth need.
+    The tensors are float64 or float32, of any shape. `stored_as` is the number format in the file:
+    "float64", "float32", "float16" or "bfloat16", the last not in .npz. With "int8" each tensor
+    has a `<name>_scale`, of one number for each row of a matrix. By default each array keeps its
+    format.
+    A MissingExtraError says that torch is lacking, which .pt and .pth need.
     """
     path = Path(path)
     _packer_of(path)  # what can never be written is said before what is in the way
@@ -62,7 +63,7 @@ def write_npz(
 
 
 def pack_safetensors(tensors: Mapping[str, Floats], metadata: Mapping[str, str]) -> bytes:
-    """The bytes of a safetensors file of arrays, each in its own dtype, and words about them."""
+    """The bytes of a safetensors file of arrays, each in its dtype, and words about them."""
     return _pack_safetensors(_as_stored(tensors, None), metadata)
 
 

@@ -1,9 +1,8 @@
-"""NumPy's arrays, one a file (.npy), several in a zip (.npz), or one behind the other.
+"""NumPy's arrays: one a file (.npy), several in a zip (.npz), or one behind the other.
 
-Each has a short header, a Python literal. It is matched against the one form that NumPy writes for
-plain arrays instead of being evaluated, so that a hostile one costs nothing; the format is
-described in the documentation of `numpy.lib.format`. An array of objects is a pickle, in which
-arrays are looked for and nothing is run.
+Each has a short header, a Python literal. The reader matches it against the one form that NumPy
+writes for plain arrays, and evaluates nothing. The documentation of `numpy.lib.format` has the
+format. An array of objects is a pickle. Arrays are looked for in it, and nothing is run.
 """
 
 import math
@@ -52,7 +51,7 @@ def npz_arrays(archive: Archive) -> dict[str, Stored]:
 
 
 def npy_arrays(content: bytes, where: str) -> dict[str, Stored]:
-    """The arrays of a file of .npy ones; one alone has the name "".
+    """The arrays of a file of .npy ones. One alone has the name "".
 
     Equinox writes them one behind the other, and may begin with a line of its own.
     """
@@ -159,7 +158,7 @@ class StoredArray:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def check_size(self, size: int) -> None:
-        """Refuse a file of so many bytes if the array fills it not, or has axes beyond memory."""
+        """Refuse a file of so many bytes that the array does not fill, or axes beyond memory."""
         extent = math.prod(max(n, 1) for n in self.shape) * self.dtype.itemsize
         if self.nbytes != size - self.start or extent > 2**62:
             raise FileError(
@@ -168,7 +167,7 @@ class StoredArray:
             )
 
     def read(self) -> NDArray[Any]:
-        """Read the numbers, of `shape` and `dtype`; the array cannot be written to."""
+        """Read the numbers, of `shape` and `dtype`. The array cannot be written to."""
         content, count = self.content(), math.prod(self.shape)
         flat = np.frombuffer(content, self.dtype, count, self.start)
         if self.dtype.kind == "U":  # NumPy would make strings that Python does not have

@@ -41,7 +41,7 @@ def check_printable(names: Iterable[str], where: str) -> None:
 
 
 def read_bytes(path: Path, max_bytes: int = limits.FILE_BYTES) -> bytes:
-    """Read a regular file, or a link to one; its size is checked before memory is taken."""
+    """Read a regular file, or a link to one, after a check of its size."""
     try:
         with open(path, "rb", opener=_open_without_waiting) as stream:
             status = os.fstat(stream.fileno())
@@ -62,7 +62,7 @@ def read_bytes(path: Path, max_bytes: int = limits.FILE_BYTES) -> bytes:
 
 
 def read_text(path: str | os.PathLike[str], *, max_bytes: int = limits.TEXT_BYTES) -> str:
-    """Read a small UTF-8 text file; a byte order mark at its start is dropped."""
+    """Read a small UTF-8 text file. A byte order mark at its start is dropped."""
     content = read_bytes(Path(path), max_bytes)
     try:
         return content.decode("utf-8-sig")

@@ -1,10 +1,10 @@
-"""A stack machine for pickles that hold arrays; it runs nothing and imports nothing.
+"""A stack machine for pickles that hold arrays. It runs nothing and imports nothing.
 
-A pickle is a program. Python's own reader of it calls whatever the program names, so opening a file
+A pickle is a program. Python's own reader of it calls whatever the program names. So opening a file
 means trusting it. This machine treats every name as a symbol. The few of `_CALLS` stand for arrays
-of torch and NumPy, which are described and not made. Any other call only becomes a note of what it
-was given, where more arrays may lie: those of a whole module, or of a checkpoint of a training. A
-pickle that names what could act on the machine that loads it is refused.
+of torch and NumPy, which are described and not made. Any other call becomes a note of its
+arguments. They may hold more arrays: those of a whole module, or of a checkpoint. A pickle is
+refused if it names what could act on the machine.
 
 The opcodes are those of pickle protocols 2 to 5, described in Python's `pickletools`.
 """
@@ -61,10 +61,10 @@ _HOLDERS = ("_parameters", "_buffers", "_modules")
 
 
 def read_pickle(program: bytes, source: str) -> dict[str, "StoredTensor"]:
-    """Work through a pickle without running anything that it names, and find the arrays in it.
+    """Work through a pickle without running anything, and find the arrays in it.
 
-    They come by the keys and attributes that lead to them, with dots between, in the sequence of
-    the file; an array that is all there is has the name "". `source` names the file in messages.
+    Their names are the keys and attributes that lead to them, with dots between, in the sequence of
+    the file. An array that is all there is has the name "". `source` names the file in messages.
     """
     describe = _described if len(program) <= _SHORT else _described.__wrapped__
     try:
@@ -79,7 +79,7 @@ def is_legacy(content: bytes) -> bool:
 
 
 def read_legacy(content: bytes, source: str) -> dict[str, "StoredTensor"]:
-    """Find the arrays in a file of torch before 1.6: pickles in sequence, then the numbers."""
+    """Find the arrays in a file of torch before 1.6: pickles in a row, then the numbers."""
     try:
         root, raw = _legacy(content)
         found = arrays_in(root)
@@ -121,7 +121,7 @@ def _legacy(content: bytes, *, nested: bool = False) -> tuple[object, dict[str, 
 
 
 def bytes_of(stored_as: str) -> int:
-    """Bytes of a number; 1 where such numbers are refused."""
+    """Bytes of a number. 1 where such numbers are refused."""
     return (ITEM_BYTES | INTEGER_BYTES | _REFUSED_BYTES).get(stored_as, 1)
 
 
@@ -134,7 +134,7 @@ def _held(storage: "Storage", raw: dict[str, bytes]) -> "Storage":
 
 
 def arrays_in(root: object) -> dict[str, "StoredTensor"]:
-    """All arrays below a value, by what leads to them; each container is entered once."""
+    """All arrays below a value, by what leads to them. Each container is entered once."""
     for _ in range(limits.PICKLE_DEPTH):  # what only wraps another one has no say in names
         inside = root.entries if isinstance(root, _Object) else root
         if not isinstance(inside, dict) or len(inside) != 1:

@@ -30,20 +30,20 @@ def read_pile(path: str | os.PathLike[str], *, linear: bool = True) -> Pile:
     Parameters
     ----------
     path
-        A folder or zip of files, or one file: of torch, safetensors, NumPy, pickle or Equinox, as
-        its content says. `docs/files.md` says which arrays become which layers. Behind two colons,
-        as in `last.ckpt::ema`, the name of one of several networks in a file.
+        A folder or zip of files, or one file: of torch, safetensors, NumPy, pickle or Equinox. Its
+        content tells. `docs/files.md` says which arrays become which layers. Behind two colons
+        stands the name of one of several networks in a file, as in `last.ckpt::ema`.
     linear
         Whether pieces are linear layers, as those of the puzzle are. If not, a piece is any tensors
-        that are a file, or whose names in one file begin alike, as in `<piece>.<tensor>`: what
-        `solve` needs beside `blueprint`.
+        in a file. In one file, their names begin alike, as in `<piece>.<tensor>`. `solve` needs
+        that beside `blueprint`.
 
     Returns
     -------
     Pile
-        A piece is called by the last number in the name of its file or tensors, if all have one
-        and all differ. Else it is called by that name. float16, bfloat16, and int8 and uint8 with
-        their scales come as float32.
+        The last number in the name of its file or tensors names a piece, if all have one and all
+        differ. Else that whole name does. float16, bfloat16, and int8 and uint8 with their scales
+        come as float32.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Plain values from JSON and TOML files; `schema` makes objects out of them."""
+"""Plain values from JSON and TOML files. `schema` makes objects out of them."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from unshuffle.files.opening import read_text, shown
 
 
 def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) -> dict[str, Any]:
-    """Read a JSON object, whose values are unchecked; the errors end with the advice."""
+    """Read a JSON object, whose values are unchecked. The errors end with the advice."""
     return parse_json(read_text(path, max_bytes=max_bytes), shown(path), advice)
 
 

@@ -1,8 +1,8 @@
 """Numbers kept as int8 or uint8 with scales: number = scale * (level - zero point).
 
-The scheme is that of Jacob et al., Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference (CVPR 2018, section 2.1), with one scale for each tensor or each
-row of it.
+The scheme is that of Jacob et al., CVPR 2018, section 2.1 ("Quantization and Training of Neural
+Networks for Efficient Integer-Arithmetic-Only Inference"). Each tensor, or each row of it, has one
+scale.
 """
 
 from collections.abc import Mapping
@@ -51,8 +51,8 @@ def restored(
 def restore(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """Replace the quantised tensors of a file, and what belongs to them, by float32 ones.
 
-    The scale of `<name>` is called `<name>_scale` or `<name>.scale`, that of a weight also `scale`
-    in its place, and a zero point likewise. Integers that are no weight or bias stay as they are.
+    The scale of `<name>` is called `<name>_scale` or `<name>.scale`. That of a weight may also be
+    `scale` in its place. A zero point is named likewise. Integers that are no weight or bias stay.
     """
     quantised = [
         name

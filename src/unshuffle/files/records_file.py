@@ -48,10 +48,10 @@ def read_records(
         rows. Columns without names are called `0`, `1`, …, and the last one holds predictions.
     named
         Whether the arrays of an .npz file are called like the parameters of a module's `forward`.
-        Those of a .safetensors file always are. They have any shape, rows on their first axis.
-        `prediction` is what the network gave, or `prediction.FIELD` is that field of it.
+        Those of a .safetensors file always are. They have any shape, with rows on their first axis.
+        `prediction` is the output, or `prediction.FIELD` that field of it.
     time_limit
-        Seconds after which reading a text ends by a FileError, or the `Clock` that counts them.
+        Seconds after which reading a text ends with a FileError, or a `Clock`.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def read_records(
         If the file cannot be read, has no known format, or exceeds a limit.
     RecordError
         If a named column does not exist or has two roles. If no inputs remain. If a cell is no
-        finite number; the message names the row, counted from 1 after any header, and the column.
+        finite number. The message names the column and the row, counted from 1 after any header.
     """
     path = as_path(path)
     clock = Clock.of(time_limit)
@@ -164,8 +164,8 @@ def write_records(path: str | os.PathLike[str], records: Records, *, force: bool
 def records_text(records: Records) -> str:
     """A record as CSV, each number in its shortest exact decimals.
 
-    The columns are `measurement_0`, …, then `pred` and `true`, or `pred_0`, … and `true_0`, … where
-    there are several. A missing prediction is an empty cell.
+    The columns are `measurement_0`, …, then `pred` and `true`. Of several, `pred_0`, … and
+    `true_0`, …. A missing prediction is an empty cell.
     """
     names = [f"measurement_{i}" for i in range(records.width)]
     columns = [_cells(records.inputs)]

@@ -1,8 +1,8 @@
 """Weights that a training keeps as parts of which they are computed.
 
-Weight normalisation (Salimans and Kingma, 2016) keeps a length g and a direction v, the weight
-being g v / |v|. Spectral normalisation (Miyato and others, 2018) divides a matrix by u·W·v, u and v
-being the singular vectors that its last steps have found. Pruning keeps a mask beside a matrix.
+Weight normalisation (Salimans and Kingma, 2016) keeps a length g and a direction v. The weight is g
+v / |v|. Spectral normalisation (Miyato and others, 2018) divides a matrix by u·W·v, with the
+singular vectors u and v of its last steps. Pruning keeps a mask beside a matrix.
 """
 
 from collections.abc import Callable, Collection, Mapping

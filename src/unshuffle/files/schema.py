@@ -2,17 +2,16 @@
 
 A dataclass is its own schema. Its fields are the keys of a table, and the type of a field says what
 its value must be. `Annotated[…, mark]` says more: see `Expected`, `Null`, `Key`, `Kinds`, `BESIDE`.
-Whatever is unknown, lacking or impossible is one line with the place, what was found and what was
-expected.
+An unknown, lacking or impossible value is one line: the place, what was found, what was expected.
 
 A class may have a `derived` of type `Derived`. These values are written for readers. They may stand
-in a table that is read, but nothing is made of them.
+in a table that is read. But nothing is made of them.
 
-The types that have a form in plain values are these. Numbers, texts and `PieceId` are themselves,
-but a number that is not finite is null. A tuple is a list, an enum is the `str` of its member, and
-a dataclass is a table. A `Mapping` is a table where its keys are texts, else a list of pairs.
-`dict[str, Any]` is a table that somebody else checks. `X | None` is null or the form of X. An array
-is itself, so who writes it keeps it beside the plain values; it holds no NaN.
+These types have a form in plain values. Numbers, texts and `PieceId` are themselves. But a number
+that is not finite is null. A tuple is a list, an enum is the `str` of its member, and a dataclass
+is a table. A `Mapping` is a table if its keys are texts, else a list of pairs. `dict[str, Any]` is
+a table that somebody else checks. `X | None` is null or the form of X. An array is itself and holds
+no NaN. Whoever writes it keeps it beside the plain values.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -47,7 +46,7 @@ BESIDE = "beside"
 
 @dataclass(frozen=True)
 class Expected:
-    """What a value must be beyond its type; the text completes "but … is expected"."""
+    """What a value must be beyond its type. The text completes "but … is expected"."""
 
     text: str
     admits: Callable[[Any], bool] = field(repr=False)
@@ -69,7 +68,7 @@ class Key:
 
 @dataclass(frozen=True, eq=False)
 class Kinds:
-    """Dataclasses by their names; the key `kind` of a table chooses one.
+    """Dataclasses by their names. The key `kind` of a table chooses one.
 
     A table without that key is one of the kind `otherwise`, if there is such a kind.
     """
@@ -119,7 +118,7 @@ def read_value(hint: Any, value: object, where: str) -> Any:
     """Make an object of a type that has a form out of plain values.
 
     `where` is the file and a colon, or the file and the key of the value. A UsageError names the
-    key that is unknown or lacking, or the value that is impossible.
+    key that is unknown or lacking, or the impossible value.
     """
     noun, expected, null, make = _form(hint)
     if value is None and null is not None:
@@ -132,7 +131,7 @@ def read_value(hint: Any, value: object, where: str) -> Any:
 
 
 def read_fields(table: object, where: str, *kinds: type) -> dict[str, Any]:
-    """Read a table with the keys of one or several dataclasses, by the names of their fields.
+    """Read a table with the fields of one or several dataclasses as keys.
 
     Fields that are marked `BESIDE` are left out. The errors are those of `read_value`.
     """

@@ -1,4 +1,4 @@
-"""The files of arrays that a path stands for: one file, those in a folder or zip, parts of one."""
+"""The files of arrays of a path: one file, those in a folder or zip, parts of one."""
 
 import os
 import re
@@ -34,7 +34,7 @@ _COPY = re.compile(r"( \([0-9]+\)| ?- ?Copy( \([0-9]+\))?| copy( [0-9]+)?| [0-9]
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A file of arrays, in a folder or zip: its path there, its name in messages, its bytes."""
+    """A file of arrays in a folder or zip: its path there, its name in messages, its bytes."""
 
     path: PurePosixPath
     where: str
@@ -51,7 +51,7 @@ class File:
 
 
 def sources_of(path: Path) -> "Source | list[Source]":
-    """The files in a folder or zip, or all parts of a network of which one is given; else the file.
+    """The files in a folder or zip, all parts of a network by one of them, or else the file.
 
     A FileError says that there is none, that parts are missing, or what cannot be read.
     """
@@ -67,10 +67,10 @@ def sources_of(path: Path) -> "Source | list[Source]":
 
 
 def gathered(sources: Sequence[Source], path: Path) -> tuple[list[File], dict[str, Stored]]:
-    """What files declare, parts of one network as one; and by their files, arrays without a name.
+    """What files declare, with parts of one network as one. Arrays without a name are by file.
 
-    A file is called by its name, and by the folders that lead to it where others have that name.
-    Copies are left out. What all of them take in memory is checked; `path` names them.
+    A file is called by its name, and by its folders if others have that name. Copies are left out.
+    The memory of all is checked; `path` names them.
     """
     sources = _without_copies(sources)
     parts = _check_parts(sources)
@@ -232,10 +232,10 @@ def _in_zip(archive: "Archive") -> list[Source]:
 def ids_of(
     names: Sequence[str], places: Sequence[str], path: Path, *, numbered: bool = True
 ) -> list[PieceId]:
-    """What pieces are called: by the last number in a name where all have one and all differ.
+    """Names of pieces: the last number in a name, if all have one and all differ.
 
-    `places` are what messages call the files of the pieces. Where not all names are numbered by
-    somebody, those that end in more than a number are kept whole.
+    `places` are what messages call the files of the pieces. If some names are not numbered, names
+    that end in more than a number stay whole.
     """
     runs = [_NUMBER.findall(name) for name in names]
     if all(found and len(found[-1]) <= ID_DIGITS for found in runs):

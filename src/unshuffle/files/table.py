@@ -1,4 +1,4 @@
-"""What the readers of records share: named columns, and the cells that no record can use."""
+"""What the readers of records share: named columns, and cells that no record can use."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -41,8 +41,8 @@ class Table(Protocol):
         FileError
             If the file is damaged or there are more cells than the limit allows.
         RecordError
-            If there are no rows, or a cell is no finite number or, outside `gaps`, empty. Names the
-            row, counted from 1, and the column.
+            If there are no rows, or a cell is no finite number or, outside `gaps`, empty. It names
+            the row, counted from 1, and the column.
         """
 
 
@@ -79,7 +79,7 @@ def check_size(rows: int, columns: int, path: Path) -> None:
 
 
 def widened(values: NDArray[Any]) -> Floats:
-    """Numbers as float64; a signalling NaN among them becomes a NaN, and NumPy does not warn."""
+    """Numbers as float64. A signalling NaN becomes a NaN without a warning of NumPy."""
     with np.errstate(invalid="ignore"):
         return values.astype(np.float64, copy=False)
 

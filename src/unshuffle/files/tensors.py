@@ -20,7 +20,7 @@ INTEGER_BYTES = {"int8": 1, "uint8": 1, "int32": 4, "int64": 8}
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """Numbers of any shape, in the machine's byte order, and how they are stored in a file.
+    """Numbers of any shape, in the machine's byte order, and their form in a file.
 
     The values are float64 or float32, or integers of one of `INTEGER_BYTES`.
     """
@@ -31,7 +31,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """An array as a file declares it, and what reads its numbers; `what` names it in messages."""
+    """An array as a file declares it, and what reads its numbers. `what` names it in messages."""
 
     shape: tuple[int, ...]
     stored_as: str
@@ -51,7 +51,7 @@ class Stored:
 
 
 def check_dtype(stored_as: str, what: str) -> None:
-    """Refuse a number format in which nothing of a linear layer of this kind is stored."""
+    """Refuse a number format that no linear layer of this kind is stored in."""
     if stored_as not in ITEM_BYTES | INTEGER_BYTES:
         raise FileError(
             f"{what} is stored as {shown(stored_as)}, but only {', '.join(ITEM_BYTES)}, and int8 "
@@ -74,9 +74,9 @@ def decode(raw: bytes, stored_as: str, byteorder: str = "little") -> NDArray[Any
 
 
 def encode(values: NDArray[Any], stored_as: str) -> bytes:
-    """Turn an array of any shape into the bytes of its numbers, little end first, in C order.
+    """The bytes of an array's numbers, little end first, in C order.
 
-    Numbers are rounded to the nearest of the format, ties to even: the inverse of `decode`.
+    Numbers are rounded to the nearest of the format, ties to even. This is the inverse of `decode`.
     """
     if stored_as != "bfloat16":
         with np.errstate(over="ignore"):

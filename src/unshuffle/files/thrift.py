@@ -1,7 +1,7 @@
 """Structures in Thrift's compact protocol, which describe the parts of a Parquet file.
 
-They are read here only to know what they declare before the library that decodes Parquet takes
-memory for it. The protocol is described in Thrift's `thrift-compact-protocol.md`.
+They are read to know what they declare, before the library that decodes Parquet takes memory. The
+protocol is described in Thrift's `thrift-compact-protocol.md`.
 """
 
 import struct

@@ -1,10 +1,10 @@
 """Zips that torch writes, read without torch and without running their pickles.
 
-A file of `torch.save` has `<name>/data.pkl`, which describes the arrays, `<name>/data/<key>`, the
-storages that hold their numbers, and `<name>/byteorder`. TorchScript adds a program, and
-`<name>/constants.pkl` with `<name>/constants/<key>`, where a frozen module keeps all it has. An
-exported program lists its weights as JSON. The formats are described in torch's notes on
-serialization semantics and in `torch.export`.
+In a file of `torch.save`, `<name>/data.pkl` describes the arrays. `<name>/data/<key>` are the
+storages of their numbers, and there is `<name>/byteorder`. TorchScript adds a program. There
+`<name>/constants.pkl`, with `<name>/constants/<key>`, has all of a frozen module. An exported
+program lists its weights as JSON. Torch's notes on serialization semantics and `torch.export`
+describe the formats.
 """
 
 from collections.abc import Callable

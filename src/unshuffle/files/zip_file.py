@@ -27,7 +27,7 @@ _DAMAGE = (
 
 
 def open_zip(where: str, content: bytes) -> "Archive":
-    """Read a zip's directory and check what its members declare; none of them is read yet.
+    """Read a zip's directory and check what its members declare, before reading any.
 
     `where` names the file in messages.
     """

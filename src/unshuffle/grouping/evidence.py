@@ -21,7 +21,7 @@ class EdgeOdds:
     first, second
         Numbers of the roles.
     log_odds
-        Shape (I, J): natural log-odds that two pieces share a block; −∞ where they cannot.
+        Shape (I, J): natural log-odds that two pieces share a block. −∞ where they cannot.
     rows, columns
         Shape (positions,): the row, or the column, of the piece at each position of the pile.
     """
@@ -41,10 +41,10 @@ class EdgeOdds:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Log-odds of pieces sharing a block, edge by edge; what has no edge is never in doubt.
+    """Log-odds of pieces sharing a block, edge by edge. What has no edge is never in doubt.
 
-    `units` are roles, two or more each, whose pieces the edges tie together beyond doubt, but not
-    to all others: a search exchanges them together.
+    `units` are roles, two or more each, that a search exchanges together. The edges tie their
+    pieces together beyond doubt, but not to all others.
     """
 
     edges: tuple[EdgeOdds, ...]
@@ -97,7 +97,7 @@ class Evidence:
         )
 
     def trusted(self, factor: float) -> "Evidence":
-        """The same with the log-odds multiplied by a factor; what is ruled out stays so."""
+        """The same with the log-odds multiplied by a factor. What is ruled out stays so."""
 
         def multiplied(odds: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.multiply(odds, factor, where=np.isfinite(odds), out=odds.copy())

@@ -1,17 +1,16 @@
 """Fused evidence: every signal in one log-odds for each pair, with weights that the pile teaches.
 
-Signals differ in what they see, and which of them sees anything depends on how the network was
-trained. So their weights are learned from the pile itself, by self-training (Scudder 1965): match
-by the evidence so far, measure how far each signal sets the matched pairs apart, weigh it by that,
-repeat. The fusion is Fisher's linear discriminant (1936): the signals are made uncorrelated over
-the pairs, almost all of which are wrong, and each is weighed by its separation.
+The training decides which signals see anything. So the pile itself teaches their weights, by
+self-training (Scudder 1965): match, measure how far each signal sets the matched pairs apart, weigh
+it by that, repeat. The fusion is Fisher's linear discriminant (1936). The signals are made
+uncorrelated over the pairs, almost all of which are wrong. Each is weighed by its separation.
 
-A matching confirms the signals that it was made from, so each signal's separation is measured on
-the matching of all the others (co-training, Blum & Mitchell 1998), and the estimates are drawn
-towards a prior, what the signals were worth on networks with known answers.
+A matching confirms the signals that it was made from. So each signal's separation is measured on
+the matching of all the others (co-training, Blum & Mitchell 1998). The estimates are drawn towards
+a prior: what the signals were worth on networks with known answers.
 
-Where several signals that see different things match all pairs alike, each by itself, there is
-nothing to be learned: by accident only one matching in K! is another one's.
+Several signals that see different things may match all pairs alike. Then nothing has to be learned:
+by accident only one matching in K! is another one's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,8 +40,8 @@ class Fusion:
     weights
         How much each signal counts, by name, in standard deviations of separation.
     rivals
-        How single signals match the layers otherwise, what most of them agree on first; none
-        where no doubt is left.
+        How single signals match the layers, the most frequent matching first; none where no doubt
+        is left.
     """
 
     log_odds: Scores
@@ -62,12 +61,12 @@ def fuse(
     Parameters
     ----------
     clues
-        The layers, the last layer and record if there are any, and the time: signals and rounds
-        that there is no time for are left out.
+        The layers, the last layer and record if there are any, and the time. Signals and rounds
+        without time are left out.
     match
         Finds the best matching of scores.
     square
-        Whether inp and out layers are the same pieces, so that no layer pairs with itself.
+        Whether inp and out layers are the same pieces. Then no layer pairs with itself.
     """
     by = clues.by
     itself = np.eye(*_shape(clues.layers), dtype=bool) if square else None

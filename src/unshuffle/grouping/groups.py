@@ -26,7 +26,7 @@ def group(
 ) -> tuple[Arrangement, Evidence]:
     """Group the pieces of a whole pile into blocks, by what the weights of two roles share.
 
-    Which axes that are is said by the edges of the kind; where it has none, they are found.
+    The edges of the kind name these axes. Where it has none, they are found.
 
     Parameters
     ----------
@@ -42,8 +42,9 @@ def group(
     Returns
     -------
     tuple
-        The blocks in any order, and the evidence on them. A role without an edge to a role whose
-        pieces are known by their shapes has pieces in any sequence: the record has to tell.
+        The blocks in any order, and the evidence on them. A role may have no edge to a role whose
+        pieces are known by their shapes. Then its pieces lie in any sequence, and the record has to
+        tell.
     """
     if not kind.edges:
         return group_by_links(pile, kind, clock or Clock())

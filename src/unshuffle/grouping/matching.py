@@ -10,7 +10,7 @@ from unshuffle.errors import UsageError
 from unshuffle.grouping.signals import Scores
 
 Pairs = NDArray[np.intp]
-"""Shape (pairs, 2): an inp layer and an out layer each, sorted by the inp layer."""
+"""Shape (pairs, 2): an inp layer and an out layer, sorted by the inp layer."""
 
 
 def optimal_matching(scores: Scores) -> Pairs:
@@ -23,8 +23,8 @@ def optimal_matching(scores: Scores) -> Pairs:
 
     Notes
     -----
-    The linear assignment problem of Kuhn (1955), solved by the algorithm of Jonker & Volgenant
-    (1987) in the library `lap`.
+    The linear assignment problem of Kuhn (1955) is solved by the algorithm of Jonker & Volgenant
+    (1987), from the library `lap`.
     """
     _, partner, _ = lap.lapjv(np.ascontiguousarray(-scores, dtype=np.float64), extend_cost=True)
     inp = np.flatnonzero(partner >= 0)
@@ -56,7 +56,7 @@ def normalised(logs: Scores, normalisations: int) -> list[Scores]:
 
 
 def greedy_matching(scores: Scores) -> Pairs:
-    """Match the best pair, then the best of what is left, and so on; ties go by index."""
+    """Match the best pair, then the best of what is left. Ties go by index."""
     matched: list[tuple[int, int]] = []
     inp_free, out_free = np.ones(scores.shape[0], bool), np.ones(scores.shape[1], bool)
     for flat in np.argsort(-scores, axis=None, kind="stable"):
@@ -84,8 +84,8 @@ def optimal_couples(scores: Scores) -> Pairs:
 
     Notes
     -----
-    A linear assignment with a forbidden diagonal is tried first. If it pairs mutually, no matching
-    scores higher; otherwise Edmonds' algorithm (1965) in the library `networkx` decides.
+    A linear assignment with a forbidden diagonal comes first. If it pairs mutually, no matching
+    scores higher. Else Edmonds' algorithm (1965) of the library `networkx` decides.
     """
     n = len(scores)
     forbidden = 1.0 + n * float(np.ptp(scores))
@@ -105,7 +105,7 @@ def optimal_couples(scores: Scores) -> Pairs:
 
 
 def greedy_couples(scores: Scores) -> Pairs:
-    """Couple the two that fit best, then the best of what is left; ties go by index."""
+    """Couple the two that fit best, then the best of what is left. Ties go by index."""
     couples: list[tuple[int, int]] = []
     free = np.ones(len(scores), bool)
     for flat in np.argsort(-scores, axis=None, kind="stable"):

@@ -99,7 +99,7 @@ class Pairing:
         return Evidence((EdgeOdds(INP, OUT, log_odds, bank.rows, bank.columns),))
 
     def summary(self) -> dict[str, Any]:
-        """The pairing as plain values, ready for JSON; an infinite margin is None."""
+        """The pairing as plain values, ready for JSON. An infinite margin is None."""
         return encode(self)
 
     def __repr__(self) -> str:
@@ -138,25 +138,25 @@ def pair(
     anatomy
         The pile's anatomy, if it is known already.
     activation
-        What the hidden layers apply, or its name; only signals that need the record use it.
+        What the hidden layers apply, or its name. Only signals that need the record use it.
     clock
         Ends the fusion with the signals that there was time for.
     by
         What steers signals and their fusion.
     of_weights
-        Scores that follow from the weights alone, from earlier pairings of the same layers with
-        other activations; what is worked out is added to them.
+        Scores by the weights alone, from earlier pairings of these layers with other activations.
+        New ones are added.
 
     Raises
     ------
     PileError
         If the pieces cannot be one residual network.
     UsageError
-        If there is no signal or matching of that name, or the signal needs a record and has none.
+        If there is no such signal or matching, or the signal needs a record and has none.
 
     Notes
     -----
-    Where inp and out layers have one shape (h = d), pairs are found among all square pieces. The
+    If inp and out layers have one shape (h = d), pairs are found among all square pieces. The
     signal in its better direction scores them. The log-norm correlation tells the roles within a
     pair: over the stream's units it is near 0. If the last layer has that shape too, it is the
     piece without a partner.
@@ -215,7 +215,7 @@ def _paired(clues: Clues, pile: Pile, anatomy: Anatomy, signal: str, matching: s
 
 
 def of_one_width(pile: Pile, anatomy: Anatomy) -> NDArray[np.bool_]:
-    """Which inp and out layers have as many hidden units as each other: shape (I, J)."""
+    """Which inp and out layers have equally many hidden units: shape (I, J)."""
     reads = np.array([pile[p].shape[0] for p in anatomy.inp])
     writes = np.array([pile[p].shape[1] for p in anatomy.out])
     alike: NDArray[np.bool_] = np.equal(reads[:, None], writes)

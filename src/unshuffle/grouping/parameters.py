@@ -41,17 +41,17 @@ class GroupingParameters:
     rounds
         Rounds of self-training, at most.
     resemblance_blocks
-        Blocks beyond which only the template speaks for the matched pairs: resemblance takes time
-        that grows with their cube.
+        Number of blocks above which only the template speaks for matched pairs. Resemblance takes
+        time that grows with its cube.
     witnesses
         Signals each of which sees something of its own.
     agreeing
-        Of these, how many must match all pairs alike for that matching to be beyond doubt.
+        Number of these that must match all pairs alike to leave no doubt.
     least_agreed
         Pairs from which on such an agreement is no accident.
     decisive
-        Spreads of the wrong pairs' ratios between the best of them and the worst true one, from
-        which on no other evidence is gathered: wrong ratios do not reach so far in the zoo.
+        Spreads between the best wrong ratio and the worst true one that make other evidence
+        needless. Wrong ratios of the zoo do not reach so far.
     """
 
     sample_rows: int = 1000

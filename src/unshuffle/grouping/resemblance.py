@@ -1,10 +1,10 @@
 """Resemblance: true block products resemble each other across the blocks of a network.
 
-What training leaves in the product W_out W_in is alike in all blocks, and absent from products of
-layers that do not belong together. So a matching that is right in part tells the rest: each pair is
-scored by how its product, minus the mean products of its two layers, resembles the products of the
-pairs that are matched. Pairs that share a layer with the scored one are left out, or else the
-matching would confirm itself.
+Training leaves something in W_out W_in that is alike in all blocks. Products of layers that do not
+belong together lack it. So a matching that is right in part tells the rest. The mean products of
+its two layers are taken off a pair's product. The rest is compared with the products of the matched
+pairs. Pairs that share a layer with the scored one are left out, since else the matching would
+confirm itself.
 """
 
 import numpy as np
@@ -18,8 +18,8 @@ from unshuffle.pieces.pile import TINY, Floats
 def template(layers: MlpBank, pairs: Pairs) -> Scores:
     """Cosine of each pair's product with the sum of the other matched ones, shape (I, J).
 
-    A learned coupling template S, scored as ⟨S, W_out W_in⟩ for all pairs in a few matrix products;
-    the trace is the template −I. Memory is linear in the layers.
+    A coupling template S is learned. ⟨S, W_out W_in⟩ scores all pairs in a few matrix products. The
+    trace is the template −I. Memory is linear in the layers.
     """
     inp, out = _centred(layers)
     i, j = pairs.T
@@ -46,7 +46,7 @@ def template(layers: MlpBank, pairs: Pairs) -> Scores:
 def resemblance(layers: MlpBank, pairs: Pairs) -> Scores:
     """Sum of signed squared cosines of each pair's product with the other matched ones, (I, J).
 
-    Sharper than `template` where blocks fall into kinds, for time that grows with the cube of the
+    It is sharper than `template` where blocks fall into kinds. Its time grows with the cube of the
     number of blocks.
     """
     inp, out = _centred(layers)
@@ -66,7 +66,7 @@ def resemblance(layers: MlpBank, pairs: Pairs) -> Scores:
 
 
 _SAME = 1e-6
-"""Relative difference from the mean of all layers up to which a layer says nothing of its own."""
+"""Relative difference from the mean of all layers up to which a layer counts as that mean."""
 
 
 def _centred(layers: MlpBank) -> tuple[Floats, Floats]:

@@ -22,8 +22,8 @@ def rival_scores(scores: Scores, pairs: Sequence[tuple[int, int]], *, square: bo
     Returns
     -------
     Scores
-        Shape (K, I + J): the pair's row, then its column. NaN where a score is no rival's: that of
-        the pair itself or, in the square case, of a piece with itself.
+        Shape (K, I + J): the pair's row, then its column. NaN where a score is no rival's, such as
+        that of the pair itself, or of a piece with itself.
     """
     others = scores.copy()
     if square:

@@ -1,8 +1,8 @@
 """Pairing signals: how strongly two layers look like the halves of one block.
 
-A signal maps clues to a matrix of scores, shape (I, J): the higher entry (i, j), the likelier that
-inp layer i and out layer j belong together. Most see the weights only; some need the record too.
-Each names its source and says what it sees; all pairs are scored at once by matrix products.
+A signal maps clues to a matrix of scores, shape (I, J). The higher entry (i, j), the likelier inp
+layer i and out layer j belong together. Most see the weights only; some need the record too. Each
+names its source and says what it sees. Matrix products score all pairs at once.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -36,7 +36,7 @@ class Clues:
     records
         Rows with predictions, where there are any.
     clock
-        The time that there is; a signal that takes long ends with it.
+        The time that there is. A signal that takes long ends with it.
     by
         What steers signals and their fusion.
     of_weights
@@ -159,8 +159,8 @@ class Signal:
 def traces(layers: MlpBank) -> Scores:
     """trace(W_out W_in) of every pair, shape (I, J).
 
-    The trace is the inner product of W_in with the transpose of W_out, so all of them are one
-    matrix product of the flattened weights.
+    The trace is the inner product of W_in with the transpose of W_out. So one product of the
+    flattened weights gives all.
     """
     inp = layers.inp_weight.reshape(len(layers.inp_weight), -1)
     out = layers.out_weight.transpose(0, 2, 1).reshape(len(layers.out_weight), -1)
@@ -181,8 +181,8 @@ def product_norms(layers: MlpBank) -> Scores:
 def trace(clues: Clues) -> Scores:
     """Signed trace of W_out W_in, turned so that the pile's outliers are positive.
 
-    Which sign true pairs have is a property of the training run, so it is read off the pile: the
-    few true pairs are outliers among many wrong ones, and skew the distribution their way.
+    The training run decides the sign of true pairs. So it is read off the pile. The few true pairs
+    are outliers among many wrong ones. They skew the distribution their way.
     """
     values = traces(clues.layers)
     skew = np.mean((values - values.mean()) ** 3)
@@ -190,7 +190,7 @@ def trace(clues: Clues) -> Scores:
 
 
 def ratio(clues: Clues) -> Scores:
-    """Magnitude of the trace relative to the Frobenius norm of the product, from 0 to √d."""
+    """Magnitude of the trace over the Frobenius norm of the product, from 0 to √d."""
     magnitudes = np.abs(traces(clues.layers))
     return _divide(magnitudes, product_norms(clues.layers)).astype(np.float64, copy=False)
 
@@ -252,11 +252,11 @@ def first_order_slope(clues: Clues) -> Scores:
 def first_order_regression(clues: Clues) -> Scores:
     """Coefficients of the blocks' first-order effects in one ridge regression of that residual.
 
-    All I·J effects explain the residual together, so that each need not be uncorrelated with what
-    the others do. There are more effects than equations, so the regression is solved for the
-    equations (its dual form; Saunders, Gammerman & Vovk 1998): the kernel sums over all pairs, and
-    only that sum is kept. It sees the reads of the out layers by their Gram matrix alone, so their
-    QR factor, of at most as many rows as there are hidden units and outputs, stands for them.
+    All I·J effects explain the residual together. So each may correlate with the others. There are
+    more effects than equations. So the regression is solved for the equations (its dual form;
+    Saunders, Gammerman & Vovk 1998). The kernel sums over all pairs, and only that sum is kept. It
+    depends on the reads of the out layers by their Gram matrix alone. So their QR factor stands for
+    them, with few rows.
     """
     assert clues.records is not None
     reads, count = clues.reads, len(clues.layers.inp_weight)

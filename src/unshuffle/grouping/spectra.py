@@ -1,8 +1,8 @@
 """What blocks do to the stream, in numbers to look at: products, eigenvalues, norms.
 
 Where all hidden units are open, a block without its biases is the linear map I + W_out W_in. It
-contracts along an eigenvector of W_out W_in whose eigenvalue λ has ``|1 + λ| < 1``, that is, lies
-in the disc of radius 1 around −1.
+contracts along an eigenvector of W_out W_in whose eigenvalue λ has ``|1 + λ| < 1``. These lie in
+the disc of radius 1 around −1.
 """
 
 import numpy as np

@@ -1,14 +1,16 @@
 """Which pieces share a block, for roles with tensors of any shape: links between two roles.
 
 A face is an axis of a tensor: the hidden units of a layer, or the stream that it reads or writes.
-Two pieces of one block that share an axis treat its units alike. Units that one piece writes and
-the other reads point the same way (sum of squared cosines), units that are alike in one are alike
-in the other (their Gram matrices correlate), and units that are large in one are large in the other
-(their norms correlate). The same holds, more weakly, of the stream: what neighbouring layers do
-with its directions is alike.
+Two pieces of one block that share an axis treat its units alike.
 
-Which axes are the same hidden units is known from the kind; all others face the stream. A link
-counts where its best matching stands out from all other pairs.
+- What one piece writes and the other reads points the same way (sum of squared cosines).
+- Units that are alike in one are alike in the other (their Gram matrices correlate).
+- Units that are large in one are large in the other (their norms correlate).
+
+The same holds, more weakly, of the stream's directions in neighbouring layers.
+
+The kind says which axes are the same hidden units. All others face the stream. A link counts if its
+best matching stands out from all other pairs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,11 +36,10 @@ class LinkParameters:
     Parameters
     ----------
     least
-        Standard deviations of all other pairs by which the matched pairs of a link must stand out
-        on average.
+        Lead that the matched pairs of a link must have on average, in standard deviations of all
+        other pairs.
     surely
-        Standard deviations by which those of a link by the stream must stand out more than those
-        of random scores do.
+        By how many standard deviations links by the stream must exceed the lead of random scores.
     draws
         Matchings of random scores that this is told from.
     rounds
@@ -126,8 +127,8 @@ def _least(shape: tuple[int, int], draws: int, surely: float) -> float:
 def aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
     """Two faces of as many units each, if they may be the same.
 
-    Where units of one are shared by several of the other, as keys are by queries, whole heads of
-    them are repeated; how many heads there are is not known.
+    Units of one may be shared by several of the other, as keys are by queries. Then whole heads of
+    them are repeated. How many heads there are is not known.
     """
     if one.hidden != other.hidden:
         return
@@ -245,9 +246,9 @@ def partners(
 ) -> dict[int, NDArray[np.intp]]:
     """Pieces of one class for those of its roles that share hidden units with another of them.
 
-    Which two roles a pair of pieces is in, and which piece is in which, is told by the axes that
-    fit each other best. The best pairs of all come first, until the slots of two roles are full.
-    Where an exchange of the two axes fits as well, which is which is left to the record.
+    The axes that fit each other best tell which two roles a pair of pieces is in, and which piece
+    is in which. The best pairs come first, until the slots of two roles are full. Where an exchange
+    of the two axes fits as well, the record decides.
     """
     scored = []
     for a, b in combinations(alike, 2):
@@ -299,7 +300,7 @@ def linked(
 ) -> tuple[Arrangement, Evidence]:
     """Blocks that links speak for, in any order, and the evidence on them.
 
-    `held` says which places have slots of which roles, shape (places, roles), and `members` has the
+    `held` says which places have slots of which roles, shape (places, roles). `members` has the
     positions in the pile of the pieces of each role, one for each of these places.
     """
     roles = len(members)
@@ -388,8 +389,8 @@ def group_by_links(
 ) -> tuple[Arrangement, Evidence]:
     """Group the pieces of a whole pile into blocks of a kind that names no edges.
 
-    Pieces of roles that share a class lie there in any sequence: the record has to tell. So do all
-    pieces of roles that were not compared before time ran out.
+    Pieces of roles that share a class lie there in any sequence, and the record has to tell. So do
+    all pieces of roles that were not compared before time ran out.
     """
     by = by or STANDARD
     fitting = {

@@ -43,7 +43,7 @@ class ApproachKind(StrEnum):
 
 @dataclass(frozen=True)
 class Approach:
-    """What can be tried by a name such as `out-norm`: its bet, its source, and its measurements."""
+    """What a name such as `out-norm` tries: its bet, its source, and its measurements."""
 
     name: str
     kind: ApproachKind
@@ -68,7 +68,7 @@ class Arranging(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The true blocks in the sequence of their inp layers in the pile, to be put in order."""
+    """The true blocks, to be put in order, in the sequence of their inp layers in the pile."""
 
     network: MlpNetwork
     records: Records
@@ -104,7 +104,7 @@ def measure_scores(
 def measure_order(
     rank: Callable[[Task], Order], reversible: bool, subject: Subject
 ) -> Measurements:
-    """Measure an order of the true pairs; the record chooses the direction of a reversible one."""
+    """Measure an order of the true pairs. The record chooses the direction of a reversible one."""
     task, depth = task_of(load(subject), subject.rng())
     order = rank(task)
     orders = [order, order[::-1]] if reversible else [order]
@@ -113,7 +113,7 @@ def measure_order(
 
 
 def clues_of(case: DroppedOracle) -> tuple[Clues, Pairs]:
-    """What pairing looks at, inp and out layers each in the pile's sequence, and the true pairs."""
+    """What pairing looks at, inp and out layers in the pile's sequence, and the true pairs."""
     inps = sorted((inp for inp, _ in case.pairs), key=case.pile.index.__getitem__)
     outs = sorted((out for _, out in case.pairs), key=case.pile.index.__getitem__)
     blocks = stack_blocks(case.pile, zip(inps, outs, strict=True), case.activation)

@@ -6,8 +6,8 @@ For example::
     min(pairs_right of trace on tiny-*) > max(pairs_right of log-norm on tiny-*)
     mean(funnel where greedy_right >= 1) > mean(funnel where greedy_right < 1)
 
-A statistic of a metric is taken over methods and subjects, all of them or those of a pattern, and
-over runs that measured something themselves. Nothing is evaluated as code.
+A statistic of a metric is taken over all methods and subjects, or those of a pattern, and over
+chosen runs. Nothing is evaluated as code.
 """
 
 import operator
@@ -93,7 +93,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Condition:
-    """A comparison of two terms, or of a term with a number, and the text that says it."""
+    """A comparison of two terms, or of a term with a number, and its text."""
 
     text: str
     left: Term
@@ -134,7 +134,7 @@ class Condition:
 
 
 def read_condition(text: str, where: str) -> Condition:
-    """Read a condition of a file and key; `UsageError` if it is none or names what is not there."""
+    """Read a condition of a file and key. `UsageError` if it is none or names what is not there."""
     found = _CONDITION.fullmatch(text.strip())
     left = _read_side(found["left"], where) if found else None
     if found is None or not isinstance(left, Term):

@@ -1,4 +1,4 @@
-"""Experiments as data: a TOML file states a hypothesis, what is run, and when the claim falls."""
+"""Experiments as data: a TOML file states a hypothesis, its runs and its criteria."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Experiment:
-    """A hypothesis, how it is tested, and when it holds: the keys of a file, which gives the name.
+    """A hypothesis, its test and its criteria: the keys of a file, which gives the name.
 
     Subjects are "puzzle", "example", names of shipped recipes, or recipe files from the
     experiment's folder on. Methods are names of approaches. Each seed trains another oracle, draws
-    other rows, and seeds the method. Metrics are what tables show, rows those of each subject's
-    record. All of a list of conditions must hold. The interpretation is what the authors make of
-    the results, never part of the verdict; `next` is what to try where it is open or undecided;
-    `if_confirmed` and `if_refuted` are the decision that follows.
+    other rows, and seeds the method. Tables show the metrics. Rows are those of each subject's
+    record. All of a list of conditions must hold. The interpretation is the authors', and never
+    part of the verdict. `next` says what to try where it is open or undecided. `if_confirmed` and
+    `if_refuted` are the decision that follows.
     """
 
     name: Annotated[str, BESIDE]
@@ -63,7 +63,7 @@ class Experiment:
 
     @cached_property
     def conditions(self) -> dict[str, list[Condition]]:
-        """What must hold, under `confirmed_if` and `refuted_if`; impossible ones are refused."""
+        """What must hold, under `confirmed_if` and `refuted_if`. Impossible ones are refused."""
         return {
             key: [read_condition(text, f"{shown(self.path)}: {key}") for text in texts]
             for key, texts in (("confirmed_if", self.confirmed_if), ("refuted_if", self.refuted_if))
@@ -75,7 +75,7 @@ class Experiment:
         return tuple(Path(name).stem if name.endswith(".toml") else name for name in self.subjects)
 
     def of(self, runs: Sequence[LedgerRun]) -> list[LedgerRun]:
-        """The last runs of its subjects, methods and seeds, on recipes that are still the same."""
+        """The last runs of its subjects, methods and seeds, on unchanged recipes."""
         keys = {
             (recipe.name, seed): recipe.with_seed(seed).key()
             for recipe in map(_recipe, self.recipes())
@@ -147,7 +147,7 @@ def read_experiment(path: Path) -> Experiment:
 def read_experiments(paths: Sequence[Path]) -> list[Experiment]:
     """Read experiments from files, and from all files of folders, sorted by name.
 
-    `FileError` or `UsageError` says that one is impossible, two share a name, or a folder has none.
+    `FileError` or `UsageError` says that one is impossible, two share a name, or none is there.
     """
     files: list[Path] = []
     for path in paths:
@@ -166,9 +166,9 @@ def read_experiments(paths: Sequence[Path]) -> list[Experiment]:
 def subjects_of(
     experiment: Experiment, folders: Mapping[str, Path | None], zoo: Path | None
 ) -> list[Subject]:
-    """The subjects of an experiment, with each of its seeds; oracles are looked up in a zoo.
+    """The subjects of an experiment, with each of its seeds. A zoo has the oracles.
 
-    `folders` says where each of `FOLDERS` lies; its subject is left out where that is None.
+    `folders` says where each of `FOLDERS` lies. Its subject is left out where that is None.
     """
     found: list[Subject] = []
     rows, recipes = experiment.rows, [_recipe(name) for name in experiment.recipes()]

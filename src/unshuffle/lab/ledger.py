@@ -1,8 +1,8 @@
-"""The ledger: every run that was ever made, in an SQLite database, or as lines of text.
+"""The ledger: every run ever made, in an SQLite database or as lines of text.
 
-A run is known by its key, the hash of its configuration and of the code that measured it. Rows are
-only ever added, each in a transaction of its own, so several processes may write at once. The text
-holds the same rows as JSON, one a line, sorted: a repository can keep it, and show what changed.
+The key of a run is the hash of its configuration and of the code that measured it. Rows are only
+added, each in a transaction of its own. So several processes may write at once. The text holds the
+same rows as sorted lines of JSON, which a repository can compare.
 """
 
 import hashlib
@@ -84,7 +84,7 @@ def code_version() -> str:
 
 
 def begin_ledger(path: Path) -> None:
-    """Make a database ready for runs; `FileError`, before they are made, if it cannot take any."""
+    """Make a database ready for runs. `FileError`, before they are made, if it cannot take any."""
     make_folder(path.parent)
     with _database(path) as database, database:
         database.execute("BEGIN IMMEDIATE")  # the table may be there, but not be writable
@@ -110,7 +110,7 @@ def add_runs(path: Path, runs: Iterable[LedgerRun]) -> int:
 
 
 def read_runs(path: Path) -> list[LedgerRun]:
-    """All runs of a ledger, in a database or as text; `FileError` if it is missing or damaged."""
+    """All runs of a ledger, in a database or as text. `FileError` if it is missing or damaged."""
     if path.suffix == TEXT:
         return [*_runs_of_text(path)]
     if not path.exists():
@@ -123,13 +123,13 @@ def read_runs(path: Path) -> list[LedgerRun]:
 
 
 def ledger_text(runs: Iterable[LedgerRun]) -> str:
-    """Runs as lines of JSON, sorted, so that the same runs are always the same text."""
+    """Runs as sorted lines of JSON: the same runs are always the same text."""
     ordered = sorted(runs, key=lambda run: (run.subject, run.method, run.seed, run.rows, run.key))
     return "".join(f"{json.dumps(asdict(run))}\n" for run in ordered)
 
 
 def newest(runs: Iterable[LedgerRun]) -> list[LedgerRun]:
-    """The last run of each method on each subject with a seed, whatever code made it."""
+    """The last run of each method on each subject with a seed, by any code."""
     ordered = sorted(runs, key=lambda run: run.started)
     return list({(run.subject, run.method, run.seed, run.rows): run for run in ordered}.values())
 

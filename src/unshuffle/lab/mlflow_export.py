@@ -1,4 +1,4 @@
-"""Runs of the ledger as runs of MLflow, for those who keep theirs there; needs `mlflow`."""
+"""Runs of the ledger as runs of MLflow; needs `mlflow`."""
 
 import os
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ RUNS_AT_ONCE = 1000  # that are asked for together
 def export_runs(runs: Iterable[LedgerRun], uri: str) -> int:
     """Log the runs that an MLflow store lacks; returns how many those were.
 
-    The tracking URI is such as `http://localhost:5000` or that of a folder; `sqlite:///mlflow.db`
+    The tracking URI is such as `http://localhost:5000` or that of a folder. `sqlite:///mlflow.db`
     needs the whole package `mlflow`, not only the client that the extra installs.
     `MissingExtraError` or `UsageError` says that MLflow is not there, or the store of no use.
     """

@@ -14,7 +14,8 @@ from unshuffle.lab.metrics import METRICS
 def use(path: Path) -> None:
     """Run a Python file, and add its `APPROACHES` and `METRICS` to those that ship.
 
-    `UsageError` says that it cannot be run, or defines what is none or is there already.
+    `UsageError` says that it cannot be run, defines nothing valid, or defines what is there
+    already.
     """
     path = path.resolve()
     if path in OWN:

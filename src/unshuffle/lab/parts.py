@@ -1,7 +1,7 @@
 """Parts of the strategy `auto` alone: descents, populations and mean-field searches.
 
-Each is the whole strategy but for the stages of the others. All are told the activation, and end
-after equal work, so that a run repeats to the last bit on any machine.
+Each is the strategy without the stages of the others. All know the activation, and end after equal
+work. So a run repeats to the last bit on any machine.
 """
 
 from collections.abc import Sequence

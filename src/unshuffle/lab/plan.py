@@ -31,7 +31,7 @@ class ExperimentRuns:
 
     @property
     def reason(self) -> str:
-        """What the verdict rests on, in words: the conditions that hold, or else all of them."""
+        """What the verdict rests on: the conditions that hold, or else all of them."""
         if not self.runs:
             return "–"
         conditions = self.experiment.conditions

@@ -1,7 +1,7 @@
 """Probes of a network whose answer is known: what lies there, and why signals work.
 
-`bits` looks at the record. The others ask what true blocks have that wrong pairs have not, and
-measure both: what holds for both explains nothing. `growth` watches an oracle while it is trained.
+`bits` looks at the record. The others measure true blocks and wrong pairs, since what holds for
+both explains nothing. `growth` watches an oracle during its training.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ PEAK = 0.05  # a mode is higher than both of its sides by this fraction of the h
 def bits(case: DroppedOracle) -> Measurements:
     """Modes of all columns, and how far the bits of the inputs explain the predictions.
 
-    A feature's bit is whether it lies above the middle between its two highest modes, or above its
-    mean where it has one mode.
+    A feature's bit says whether it lies above the middle of its two highest modes. With one mode,
+    it says whether it lies above the mean.
     """
     inputs = case.records.inputs.astype(np.float64)
     predictions = case.records.predictions.astype(np.float64)
@@ -60,8 +60,8 @@ def bits(case: DroppedOracle) -> Measurements:
 def modes(values: NDArray[np.float64]) -> list[float]:
     """Modes of a density, the highest first.
 
-    A Gaussian kernel smooths it, half as wide as Silverman's rule (1986) has it, which is made for
-    one mode and would merge two.
+    A Gaussian kernel smooths it. It is half as wide as by Silverman's rule (1986), which is made
+    for one mode and would merge two.
     """
     spread = float(min(values.std(), np.subtract(*np.quantile(values, [0.75, 0.25])) / 1.34))
     width = 0.45 * (spread or float(values.std())) * len(values) ** -0.2
@@ -105,10 +105,10 @@ def network_of(case: DroppedOracle) -> MlpNetwork:
 def spectrum(case: DroppedOracle) -> Measurements:
     """Eigenvalues of W_out W_in, and of W_out G W_in with the average gate G of each hidden unit.
 
-    Where all gates are open a block is I + W_out W_in, which contracts along eigenvectors whose
+    Where all gates are open a block is I + W_out W_in. It contracts along eigenvectors whose
     eigenvalue lies in the disc of radius 1 around −1. A gate is the activation's derivative at the
-    states that the block really sees. How far the averaged block is from an isometry (Saxe et al.
-    2014, Pennington et al. 2017) is the mean |log σ| of its singular values σ.
+    states that the block really sees. The mean |log σ| of its singular values σ tells how far the
+    averaged block is from an isometry (Saxe et al. 2014, Pennington et al. 2017).
     """
     network = network_of(case)
     blocks = network.blocks.astype(np.float64)
@@ -134,8 +134,8 @@ def spectrum(case: DroppedOracle) -> Measurements:
 def signs(case: DroppedOracle) -> Measurements:
     """Signs of the h·d products W_in[k, c] W_out[c, k] that add up to a trace.
 
-    A trace can be large because the products lean to one side in sign, because they are large, or
-    because the large ones lean more. The coherence |Σ p| / Σ |p| has all three.
+    A trace can be large for three reasons. The products lean to one sign, they are large, or the
+    large ones lean more. The coherence |Σ p| / Σ |p| has all three.
     """
     blocks = network_of(case).blocks.astype(np.float64)
     count = len(blocks)
@@ -190,8 +190,8 @@ def relative_traces(blocks: MlpStack) -> NDArray[np.float64]:
 def invariants(blocks: MlpStack) -> NDArray[np.float64]:
     """‖W_in[k, :]‖² + b_in[k]² − ‖W_out[:, k]‖² of each hidden unit: shape (blocks, hidden).
 
-    Gradient flow conserves it where the activation is positively homogeneous, as ReLU is (Du, Hu &
-    Lee 2018): scaling a unit's input up and its output down changes nothing.
+    Gradient flow conserves it for positively homogeneous activations such as ReLU (Du, Hu & Lee
+    2018). Scaling a unit's input up and its output down changes nothing.
     """
     inp, out = squares(blocks)
     return inp - out
@@ -288,8 +288,8 @@ def drift(before: MlpStack, after: MlpStack) -> float:
     """How much the invariants of gradient flow moved, relative to how much the weights did.
 
     Σ |ΔD_k| / Σ (‖ΔW_in[k, :]‖² + Δb_in[k]² + ‖ΔW_out[:, k]‖²)^½ (‖W_in[k, :]‖² + b_in[k]² +
-    ‖W_out[:, k]‖²)^½ over all hidden units: 0 where they are conserved; at most about 2, where
-    weights move along themselves on one side only.
+    ‖W_out[:, k]‖²)^½. The sums are over all hidden units. It is 0 where they are conserved. It is
+    at most about 2, where weights move along themselves on one side only.
     """
     moved = replace(
         after,

@@ -1,23 +1,23 @@
 """The published methods, written anew in NumPy and as fast as we could make them.
 
-All pair by the trace and linear assignment, take one output and ReLU, and judge on the first 1,000
-rows. `BASELINES` says where each was published. They differ in the seed and in how they repair it:
+All pair by the trace and linear assignment. They take one output and ReLU, and judge on the first
+1,000 rows. `BASELINES` says where each was published. They differ in seed and repair:
 
-- `frobenius-bubble`: blocks sorted by the Frobenius norm of W_out; sweeps of adjacent swaps there
-  and back, then swaps at distances of 2 to 5, each kept if an exact forward pass says so.
+- `frobenius-bubble`: blocks sorted by the Frobenius norm of W_out. Sweeps of adjacent swaps follow,
+  then swaps at distances of 2 to 5. Exact forward passes judge each.
 - `l1-bubble`: the same from the L1 norm of W_out, which starts closer.
-- `adjoint-rounds`: from the L1 seed; one forward and one backward pass predict the effect of every
-  adjacent swap, from its finite local change projected through the adjoint; all confident swaps
-  that do not overlap are made at once, unchecked, until none is left.
-- `adjoint-single`: the same predictions; only the best predicted swap is tried, by an exact forward
-  pass, and kept if the error falls; then everything is predicted anew.
+- `adjoint-rounds`: from the L1 seed. One forward and one backward pass predict the effect of every
+  adjacent swap. Its finite local change is projected through the adjoint. All confident swaps that
+  do not overlap are made at once, unchecked, until none is left.
+- `adjoint-single`: the same predictions. Only the best swap is tried, by an exact forward pass, and
+  kept if the error falls. Then everything is predicted anew.
 - `step-bubble`: greedily the block that moves the states least, then sweeps of adjacent swaps,
-  judged exactly; as published, `step-bubble-all` takes all rows for both.
+  judged exactly. `step-bubble-all`, as published, takes all rows for both.
 
-What a good engineer would add is added: states of the part of the network before a swap are
-reused, and those of a kept trial too; rows are split into parts that stay in cache and run in
-parallel threads; gates of the forward pass are kept for the backward pass; local changes that a
-kept swap does not touch are kept; every search stops once the error is rounding.
+Some engineering is added. States before a swap are reused, and those of a kept trial. Rows are
+split into parts that stay in cache and run in parallel threads. The backward pass reuses the gates
+of the forward pass. Local changes are kept unless a kept swap touches them. Every search stops once
+the error is rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ class TransposedWeights:
 
 
 def weights_of(network: MlpNetwork) -> TransposedWeights:
-    """Transpose the weights of a network; `UsageError` if it has several outputs."""
+    """Transpose the weights of a network. `UsageError` if it has several outputs."""
     blocks, last = network.blocks.astype(np.float32), network.last
     if len(last.bias) != 1:
         raise UsageError(
@@ -92,7 +92,7 @@ def weights_of(network: MlpNetwork) -> TransposedWeights:
 
 
 def pair_by_trace(pile: Pile, records: Records) -> tuple[list[tuple[PieceId, PieceId]], PieceId]:
-    """Ids of the pairs with the least sum of the traces of W_out W_in, and of the last layer.
+    """Ids of the pairs with the least sum of traces of W_out W_in, and of the last layer.
 
     `PileError` or `RecordError` says that the pieces, or the record, fit no residual network.
     """
@@ -124,7 +124,7 @@ class RowSample:
         self.adjoint = adjoint
 
     def apply(self, block: int, x: Floats, out: Floats) -> Floats:
-        """Run a block on rows; its activations are left in `hidden`."""
+        """Run a block on rows. Its activations are left in `hidden`."""
         z = np.matmul(x, self.blocks.inp[block], out=self.hidden)
         z += self.blocks.inp_bias[block]
         np.maximum(z, 0, out=z)
@@ -334,9 +334,9 @@ class BaselineResult:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A published method, which orders the blocks of a search; `slow` if one run is enough.
+    """A published method, which orders the blocks of a search. `slow` if one run is enough.
 
-    It uses the first so many rows, or all if that is None, and sensitivities if it is `adjoint`.
+    It uses the first so many rows, or all for None. It uses sensitivities if it is `adjoint`.
     """
 
     name: str

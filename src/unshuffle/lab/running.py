@@ -53,9 +53,9 @@ def run_trials(
     """Measure, and add each run to the ledger as soon as it is there.
 
     So many processes work, or the Dask cluster of a scheduler's address. `on_end` is called with
-    each run, or with what kept it from being made, such as a worker that died; it is made next
-    time. `FileError` says, before anything is measured, that the ledger cannot be written;
-    `MissingExtraError` or `UsageError` that Dask is not installed or nobody answers.
+    each run, or with what prevented it, such as a worker that died. It is made next time.
+    `FileError` says, before anything is measured, that the ledger cannot be written.
+    `MissingExtraError` or `UsageError` says that Dask is not installed or nobody answers.
     """
     if not trials:
         return
@@ -72,7 +72,7 @@ def run_trials(
 
 
 def run_trial(trial: Trial) -> LedgerRun:
-    """Try a method on a subject; what it raises is a result like any other.
+    """Try a method on a subject. What it raises is a result like any other.
 
     But what this machine lacks says nothing about the method: `FileError`, `MemoryError` and
     `MissingExtraError` are raised.

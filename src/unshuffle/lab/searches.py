@@ -1,7 +1,7 @@
-"""Searches for the order that `solve` does not use, and the landscape in which they move.
+"""Searches for the order that `solve` does not use, and their landscape.
 
-Each search is given the true blocks (`joint_growth`: loose layers) and a budget of candidates that
-are judged exactly. They are written to show what an idea can do, not to be fast.
+Each search is given the true blocks (`joint_growth`: loose layers) and a budget of exactly judged
+candidates. They show what an idea can do, and are not made to be fast.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class SearchEffort:
     contexts
         Random orders in which each two blocks are compared.
     prior
-        Wins that each of two blocks is given over the other, so that strengths stay finite (Hunter
+        Wins that each of two blocks is given over the other, to keep strengths finite (Hunter
         2004).
     rounds
         Rounds of the iteration for the strengths.
@@ -102,9 +102,9 @@ def frobenius(task: Task) -> Order:
 def bradley_terry(task: Task, by: SearchEffort = SEARCH_EFFORT) -> Order:
     """Rank blocks by the strengths that explain which of two should run first.
 
-    In random orders, two blocks are exchanged: the one that ran first in the better order wins.
-    The strengths are the maximum likelihood of Bradley & Terry (1952), found by the iteration of
-    Hunter (2004).
+    In random orders, two blocks are exchanged. The one that ran first in the better order wins. The
+    strengths are the maximum likelihood of Bradley & Terry (1952), by the iteration of Hunter
+    (2004).
     """
     judge = task.judge(by.rows)
     count = len(task.network.blocks)
@@ -174,14 +174,14 @@ def annealing(task: Task, start: Order, by: SearchEffort = SEARCH_EFFORT) -> Ord
 
 
 def beam_from_scratch(task: Task, by: SearchEffort = SEARCH_EFFORT) -> Order:
-    """Append blocks to partial orders, of which the best few survive; all true pairs are given."""
+    """Append blocks to the best few partial orders. All true pairs are given."""
     blocks = task.arranged(np.arange(len(task.network.blocks)))
     run = grow(task.judge(by.rows), blocks, len(blocks), by.beam)
     return run.arrangement[:, INP]
 
 
 def joint_growth(clues: Clues, by: SearchEffort = SEARCH_EFFORT) -> Pairs:
-    """Numbers of inp and out layers in order, by appending loose pairs to a partial network."""
+    """Numbers of inp and out layers in order, from appending loose pairs to a partial network."""
     layers, last, records = clues.layers, clues.last, clues.records
     assert last is not None
     assert records is not None
@@ -193,7 +193,7 @@ def joint_growth(clues: Clues, by: SearchEffort = SEARCH_EFFORT) -> Pairs:
 
 
 def grow(judge: Judge, blocks: Arrangement, count: int, width: int) -> Run:
-    """Append `count` blocks one by one to the best `width` partial orders; no layer is used twice.
+    """Append `count` blocks to the best `width` partial orders. No layer is used twice.
 
     The judge takes the error of the network that has only the blocks appended so far.
     """
@@ -219,9 +219,9 @@ def landscape(task: Arranging, depth: Order, by: SearchEffort = SEARCH_EFFORT) -
     """Error against distance from the truth, and where greedy search and descents end.
 
     `depth` is the place of each block in the truth. The distance is Kendall's (1938), the number of
-    couples in the wrong order; orders are sampled at distances spread evenly over all there are.
-    2-opt exchanges any two blocks, or-opt moves one anywhere; a descent tries them until none
-    helps. Greedy search is the published recipe: greedy insertion, then both in turn.
+    couples in the wrong order. Orders are sampled at evenly spread distances. 2-opt exchanges any
+    two blocks, or-opt moves one anywhere. A descent tries them until none helps. Greedy search is
+    the published recipe: greedy insertion, then both in turn.
     """
     judge, rng, truth = task.judge(by.rows), task.rng, np.argsort(depth)
     most = len(truth) * (len(truth) - 1) // 2
@@ -301,7 +301,7 @@ def order_at_distance(truth: Order, distance: int, rng: np.random.Generator) -> 
 
 
 def spearman(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
-    """Rank correlation (Spearman 1904), ties by their mean rank; 0 where one is constant."""
+    """Rank correlation (Spearman 1904), ties by their mean rank. 0 where one is constant."""
     ranks = []
     for values in (a, b):
         _, which, counts = np.unique(values, return_inverse=True, return_counts=True)

@@ -1,8 +1,8 @@
 """Pairing by signals that `solve` does not use: most of them fail.
 
 Some are statistics of the weights. Others compare what hidden units do with how out layers weigh
-them, on inputs of the record, which only the first block saw in truth, or noise, which none did.
-The write-up "dropped" tried such profiles of activity before it found the trace.
+them. Their inputs are those of the record, which only the first block saw, or noise, which none
+did. The write-up "dropped" tried such profiles of activity before it found the trace.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,15 +38,15 @@ def spectrum_likeness(clues: Clues) -> Scores:
 def stream_overlap(clues: Clues) -> Scores:
     """Overlap of what W_in reads most from the stream with what W_out writes most to it.
 
-    ‖V_rᵀ U_r‖²_F / r of the leading r right singular vectors of W_in and left ones of W_out: the
-    mean squared cosine of the principal angles (Björck & Golub 1973).
+    ‖V_rᵀ U_r‖²_F / r of the leading r right singular vectors of W_in and left ones of W_out. It is
+    the mean squared cosine of the principal angles (Björck & Golub 1973).
     """
     inp, out = _weights(clues.layers)
     return _overlap(_leading(inp.transpose(0, 2, 1)), _leading(out))
 
 
 def hidden_overlap(clues: Clues) -> Scores:
-    """The same in the hidden space: what W_in drives most, and what W_out listens to most."""
+    """The same in the hidden space: what W_in drives most and W_out listens to most."""
     inp, out = _weights(clues.layers)
     return _overlap(_leading(inp), _leading(out.transpose(0, 2, 1)))
 
@@ -132,7 +132,7 @@ def _magnitude(activations: Floats) -> NDArray[np.float64]:
 def profile_match(profile: Profile, noise: bool, clues: Clues) -> Scores:
     """Correlation over hidden units of an activity profile with the norms of W_out's columns.
 
-    Either sign counts: whether out layers weigh busy units more or less is not known beforehand.
+    Either sign counts, since out layers may weigh busy units more or less.
     """
     profiles = np.stack([profile(a) for a in _activations(clues, noise=noise)])
     norms = np.linalg.norm(clues.layers.out_weight.astype(np.float64), axis=1)
@@ -154,7 +154,7 @@ def active_columns(clues: Clues) -> Scores:
 
 
 def step_against_input(clues: Clues) -> Scores:
-    """Minus the mean cosine between inputs and what a block, as a black box, adds to them."""
+    """Minus the mean cosine between inputs and what a black-box block adds to them."""
     x = _inputs(clues, noise=False)
     norms = np.linalg.norm(x, axis=1)
     scores = []

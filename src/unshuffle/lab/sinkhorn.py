@@ -1,8 +1,8 @@
 """Learning the order by gradients: a soft permutation, sharpened (Mena et al. 2018).
 
-Place t runs a mixture of all blocks, weighed by row t of a doubly stochastic matrix, which is what
-Sinkhorn's iteration (1967) makes of free scores. The error's gradient by the scores comes from the
-adjoint of the mixed network and of the iteration; Adam (Kingma & Ba 2015) follows it.
+Place t runs a mixture of all blocks, weighed by row t of a doubly stochastic matrix. Sinkhorn's
+iteration (1967) makes that of free scores. The adjoints of the mixed network and of the iteration
+give the error's gradient by the scores. Adam (Kingma & Ba 2015) follows it.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def soft_error_gradient(
 ) -> tuple[float, Matrix]:
     """Error of the softly ordered network, and its gradient by the scores.
 
-    Scores and gradient have the shape (places, blocks); the scores are divided by the temperature.
+    Scores and gradient have the shape (places, blocks). The scores are divided by the temperature.
     """
     trail = normalised(scores / temperature, by.normalisations)
     weights = np.exp(trail[-1])

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """A network to experiment on, before it is read; `content` is a hash of what it consists of.
+    """A network to experiment on, before it is read. `content` is a hash of what it consists of.
 
-    The seed trains and drops an oracle, draws so many rows of the record, all if there are fewer,
-    and is every method's own. The folder is that of pieces and record, or the zoo of an oracle.
+    The seed trains and drops an oracle, draws so many rows of the record, all of fewer, and is
+    every method's own. The folder is that of pieces and record, or the zoo of an oracle.
     """
 
     name: str
@@ -50,13 +50,13 @@ def oracle_subject(recipe: Recipe, rows: int, zoo: Path | None) -> Subject:
 
 
 def folder_subject(name: str, folder: Path, seed: int, rows: int) -> Subject:
-    """A folder with `pieces/` and one record; `FileError` if it is not there or has not these."""
+    """A folder with `pieces/` and one record. `FileError` if it is not there or has not these."""
     return Subject(name, _content(folder), seed, rows, folder=folder)
 
 
 @lru_cache(4)
 def load(subject: Subject) -> DroppedOracle:
-    """Read or train a subject; `UnshuffleError` if a file is damaged or nobody knows the answer."""
+    """Read or train a subject. `UnshuffleError` if a file is damaged or nobody knows the answer."""
     if subject.recipe is not None:
         return _load_oracle(subject.recipe, subject.folder, subject.rows)
     assert subject.folder is not None

@@ -25,8 +25,8 @@ Share = Annotated[float, share()]
 class Examples:
     """Rows to learn from, float32.
 
-    Inputs have the shape (rows, width). Targets have the shape (rows, outputs), or (rows, 1) where
-    they are the number of the row's class, or (rows, width) where they are the ids of tokens.
+    Inputs have the shape (rows, width). Targets have the shape (rows, outputs). They have shape
+    (rows, 1) for the number of the row's class, and (rows, width) for ids of tokens.
     """
 
     inputs: Floats
@@ -47,10 +47,10 @@ class Data(Protocol):
 class Bits:
     """Noisy readings of bits, and targets on noisy levels that depend on sums of bits.
 
-    Imitates the look of the published puzzle: inputs with two modes each, targets with about ten.
-    The level is |a − b| + |c − d|, where a, b, c, d count the set bits in the four quarters of
-    the columns, and at most `levels` − 1: nothing that one linear layer could learn. Further
-    outputs take their quarters from shuffled columns.
+    It imitates the published puzzle: inputs with two modes each, targets with about ten. The level
+    is |a − b| + |c − d|, at most `levels` − 1. Here a, b, c, d count the set bits in the four
+    quarters of the columns. No linear layer could learn it. Further outputs take their quarters
+    from shuffled columns.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Smooth:
     rows
         How many.
     waves
-        How many waves add up in an output; their sum has a variance of about one.
+        How many waves add up in an output, with a variance of about one.
     frequency
         Standard deviation of a wave's phase over the inputs, in radians: above 1 it bends.
     noise
@@ -151,7 +151,7 @@ class Classes:
     clouds
         How many clouds make a class.
     spread
-        Standard deviation around a cloud's centre; the centres are standard normal.
+        Standard deviation around a cloud's centre. The centres are standard normal.
     """
 
     kind: ClassVar[str] = "classes"
@@ -190,7 +190,7 @@ class Tokens:
     distance
         In places.
     masked
-        Share of the tokens that are masked and have to be told; 0: each next token has to be told.
+        Share of masked tokens, which have to be told. 0: each next token has to be told.
     """
 
     kind: ClassVar[str] = "tokens"
@@ -224,7 +224,7 @@ class Tokens:
 class Images:
     """Square images of as many classes as the network has outputs.
 
-    Each class is a smooth random pattern; an image is a part of it at a random place, with noise.
+    Each class is a smooth random pattern. An image is a part of it at a random place, with noise.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ class Images:
     smoothness
         Pixels over which a pattern changes, about.
     noise
-        Standard deviation of what is added to each pixel; a pattern has one of 1.
+        Standard deviation of what is added to each pixel. A pattern has one of 1.
     """
 
     kind: ClassVar[str] = "images"
@@ -273,10 +273,10 @@ class OwnTable:
     Parameters
     ----------
     file
-        A .csv, .csv.gz, .parquet or .npz file; a relative path starts at the recipe's folder.
+        A .csv, .csv.gz, .parquet or .npz file. A relative path starts at the recipe's folder.
     inputs, targets
-        Names of columns; by default, columns called `true…` or `target…` are targets, columns
-        called `pred…` are left out, and the others are inputs.
+        Names of columns. By default columns called `true…` or `target…` are targets, `pred…` are
+        left out, and the others are inputs.
     """
 
     kind: ClassVar[str] = "table"
@@ -289,8 +289,8 @@ class OwnTable:
     def draw(self, width: int, outputs: int, rng: np.random.Generator) -> Examples:
         """Read the table; nothing is drawn.
 
-        Raises `FileError` or `RecordError` if the table cannot be read or has no such columns, and
-        `UsageError` if it does not fit the network or has an empty target.
+        Raises `FileError` or `RecordError` if the table cannot be read or has no such columns.
+        Raises `UsageError` if it does not fit the network or has an empty target.
         """
         table = read_records(
             Path(self.file), inputs=self.inputs or None, targets=self.targets or None

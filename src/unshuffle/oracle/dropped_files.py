@@ -1,4 +1,4 @@
-"""A dropped network on disk: what is handed out, and apart from it what gives the answer away.
+"""A dropped network on disk: what is handed out, and what gives the answer away.
 
     pieces/piece_0.pth …   the pieces
     record.csv             inputs, predictions, targets
@@ -7,9 +7,9 @@
     sealed/answer.txt      the answer
     sealed/drop.json       what betrays it or the anatomy: seed, activation, decoys
 
-Of a second network in the pile there are record_2.csv, answer_2.sha256 and sealed/answer_2.txt.
-Of a module the record is record.npz, and rest.safetensors has what is no piece, as stem and head.
-Pieces are written in the sequence of their numbers, so that their times tell nothing either.
+A second network in the pile adds record_2.csv, answer_2.sha256 and sealed/answer_2.txt. Of a module
+the record is record.npz, and rest.safetensors has stem and head. Pieces are written in the sequence
+of their numbers. So their times tell nothing.
 """
 
 import json
@@ -46,10 +46,10 @@ def write_dropped(
 ) -> None:
     """Write pieces, record, manifest and the answer's hash, and seal the answer.
 
-    The format is "pth" or "safetensors". The secrets are sealed beside the answer; None keeps no
-    answer, only its hash. Raises `FileError` if a file is there already or cannot be written, or
-    if files of another drop would remain among those of this one, and `MissingExtraError` if the
-    format is "pth" and torch is not installed.
+    The format is "pth" or "safetensors". The secrets are sealed beside the answer. None keeps only
+    the answer's hash. Raises `FileError` if a file exists already or cannot be written. Raises it
+    too if files of another drop would remain beside these. Raises `MissingExtraError` if the format
+    is "pth" and torch is not installed.
     """
     sealed = {"drop.json", "answer.txt"} | ({"answer_2.txt"} if dropped.second else set())
     contents = _pieces(folder, dropped.pieces, file_format, dropped.stored_as, force=force)
@@ -81,7 +81,7 @@ def write_dropped_module(
 ) -> None:
     """Write the pieces of a module, its record, and the tensors that are no piece.
 
-    `done` is what may be known beside the pieces, for the manifest; the rest is as of
+    `done` is for the manifest: what may be known beside the pieces. The rest is as of
     `write_dropped`.
     """
     contents = _pieces(folder, dropped.pieces, file_format, stored_as, force=force)

@@ -1,4 +1,4 @@
-"""Dropping a network: from layers in their order to numbered pieces, a record, and the answer."""
+"""Dropping a network: from ordered layers to numbered pieces, a record, and the answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,16 +23,15 @@ Tensors = Mapping[str, Floats]  # what a piece's file holds: "weight" and "bias"
 class Hardening:
     """What makes a dropped network harder to put back together; by default, nothing.
 
-    Predictions are always those of the network as it was: rounding weights, losing pieces and
-    adding decoys happens to what is left of it.
+    Predictions are those of the undamaged network. Rounding weights, losing pieces and adding
+    decoys come after.
 
     Parameters
     ----------
     weights
         "float16" and "bfloat16" are stored as such. "int8" rounds each weight and each bias to 255
-        equally spaced levels, of which its largest magnitude is the outermost, and stores them as
-        plain numbers. "int8-scales" does so with each bias and each row of a weight, and stores
-        the numbers of levels, and scales.
+        equally spaced levels, up to its largest magnitude. It stores them as plain numbers.
+        "int8-scales" does so with each bias and each row of a weight, and stores levels and scales.
     noise
         Standard deviation of independent normal noise on every prediction, in its unit.
     decimals
@@ -44,20 +43,20 @@ class Hardening:
     duplicate_noise
         Standard deviation of normal noise on the copies, relative to the spread of each tensor.
     prune
-        Part of the numbers of each weight, those of least magnitude, that are set to 0.
+        Part of the numbers of each weight, the smallest in magnitude, that are set to 0.
     clip
         Predictions are limited to so many standard deviations from their mean.
     shuffle_columns
         Whether the record's input columns stand in another sequence than the network reads them.
     standardise
-        Whether each input column of the record is shifted and scaled to mean 0 and variance 1.
+        Whether each input column of the record is standardised to mean 0 and variance 1.
     detach_biases
         Whether every weight and every bias becomes a piece of its own.
     permute_hidden
-        Whether the hidden units of each block are shuffled, in inp and out alike: neither the
-        function nor how well any two layers fit changes, but the sequence of training is gone.
+        Whether the hidden units of each block are shuffled, in inp and out alike. The function, and
+        the fit of any two layers, stay. The sequence of training is gone.
     scramble_hidden
-        Whether the columns of each out layer are shuffled against the rows of its inp layer.
+        Whether each out layer's columns are shuffled against the rows of its inp layer.
     """
 
     weights: str | None = None
@@ -77,13 +76,13 @@ class Hardening:
 
 
 def answer_text(answer: Sequence[int | None]) -> str:
-    """An answer as it is sealed and hashed: numbers joined by commas, `?` for a lost piece."""
+    """An answer as it is sealed and hashed: numbers with commas, `?` for a lost piece."""
     return ",".join(LOST if number is None else str(number) for number in answer)
 
 
 @dataclass(frozen=True, eq=False)
 class Second:
-    """The second network of a pile; its record and answer are as those of the first one."""
+    """The second network of a pile. Its record and answer are as those of the first one."""
 
     records: Records
     answer: tuple[int | None, ...]
@@ -93,10 +92,10 @@ class Second:
 class Dropped:
     """A dropped network.
 
-    The number of a piece is its position among `pieces`; `stored_as` is the number format of their
+    The number of a piece is its position among `pieces`. `stored_as` is the number format of their
     files. The answer has the numbers in the order in which the pieces are applied, None for a lost
-    one; where biases are detached, each weight is followed by its bias. Decoys belong to another
-    network, as all pieces of a second one do; copies are those of other pieces.
+    one. Where biases are detached, its bias follows each weight. Decoys, and all pieces of a second
+    network, belong elsewhere. Copies are those of other pieces.
     """
 
     pieces: tuple[Tensors, ...]
@@ -135,14 +134,14 @@ def drop(
 ) -> Dropped:
     """Break a network into shuffled numbered pieces, and record what it predicts.
 
-    The data has inputs, and targets if they are to stand in the record; so many rows of it are
-    drawn, by default all in their sequence. The rows, and the answer too unless pieces are lost or
-    added, do not depend on how the network is hardened. Decoys are layers of another network that
-    are mixed in. So is a whole second network with its data: it is hardened as the first one is,
-    but loses nothing and has no copies.
+    The data has inputs, and targets if they are to stand in the record. So many rows of it are
+    drawn, by default all in their sequence. Rows do not depend on how the network is hardened. Nor
+    does the answer, unless pieces are lost or added. Decoys are layers of another network that are
+    mixed in. A whole second network, with its data, is hardened alike. It loses nothing and has no
+    copies.
 
-    Raises `UsageError` if there are fewer rows or pieces than asked for, a weight exceeds the
-    number format, or the second network has other dimensions.
+    Raises `UsageError` if there are fewer rows or pieces than asked for. Raises it too if a weight
+    exceeds the number format, or the second network has other dimensions.
     """
     row_rng, number_rng, noise_rng, hidden_rng, lost_rng, copy_rng, column_rng = rng.spawn(7)
 
@@ -220,8 +219,8 @@ def shuffle_hidden_units(
 ) -> MlpNetwork:
     """Shuffle the hidden units of every block: rows of inp and columns of out alike.
 
-    With `only_out` the inp layer is left as it is. Two independent shuffles would differ from this
-    one only by a consistent one of both layers.
+    With `only_out` the inp layer is left as it is. Two independent shuffles differ from this one
+    only by a consistent one of both layers.
     """
     layers = network.layers()
     for inp in range(0, len(layers) - 1, 2):

@@ -1,7 +1,7 @@
 """Every registered method on the same dropped oracles, scored the same way.
 
-What is scored is read from the registries `SIGNALS`, `MATCHINGS`, `SEEDS` and `STRATEGIES`: whoever
-adds to one of them finds it in the table.
+The registries `SIGNALS`, `MATCHINGS`, `SEEDS` and `STRATEGIES` say what is scored. Whoever adds to
+one of them finds it in the table.
 """
 
 import csv
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 class DroppedOracle:
     """A dropped oracle with its answer: ids of the pieces in the order in which they are applied.
 
-    The seed is that which it was trained and dropped with. The activation of the hidden layers is
-    told to signals and seeds, which are one step of a search; strategies have to find it out.
+    The seed is that with which it was trained and dropped. Signals and seeds are steps of a search,
+    and know the activation. Strategies have to find it out.
     """
 
     name: str
@@ -83,11 +83,11 @@ Task = DroppedOracle | WholeModule
 class MethodResult:
     """What a method made of a case.
 
-    `exact` is whether it found all that was asked of it: every pair, the order, or a network that
-    reproduces the record to rounding. `pairs` counts the true pairs that it has; a seed is given
-    them and has None. `inversions` counts couples of blocks in the wrong order; it is None where
-    pairs are wrong or are all that was asked for. The mean squared error over the record is None
-    for a method that predicts nothing. `rows` is how many rows of the record it used.
+    `exact` says whether it found all that was asked of it: every pair, the order, or a network that
+    reproduces the record to rounding. `pairs` counts its true pairs. A seed is given them and has
+    None. `inversions` counts couples of blocks in the wrong order. It is None where pairs are wrong
+    or are all that was asked for. The mean squared error over the record is None for a method that
+    predicts nothing. `rows` is how many rows of the record it used.
     """
 
     exact: bool
@@ -100,7 +100,7 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class Method:
-    """A pairing, a seed or a strategy that is registered, and how to try it on cases of a type."""
+    """A registered pairing, seed or strategy, and how to try it on cases of a type."""
 
     kind: str
     name: str
@@ -112,7 +112,7 @@ class Method:
 class Score:
     """A line of the table: one method on one oracle of so many blocks, and its wall time.
 
-    The rest is as in `MethodResult`; where the method failed, the remark says why.
+    The rest is as in `MethodResult`. Where the method failed, the remark says why.
     """
 
     recipe: str
@@ -132,8 +132,8 @@ class Score:
 def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> DroppedOracle:
     """Drop an oracle, with all its layers and predictions as they are.
 
-    Network and data are as from `read_oracle`; the record has so many rows, or all if there are
-    fewer. The recipe's seed also drops. Raises `UsageError` for a module.
+    Network and data are as from `read_oracle`. The record has so many rows, or all of fewer. The
+    recipe's seed also drops. Raises `UsageError` for a module.
     """
     if not isinstance(network, MlpNetwork):
         raise UsageError(
@@ -148,7 +148,7 @@ def make_case(recipe: Recipe, network: MlpNetwork, data: Records, rows: int) -> 
 
 
 def methods(time_limit: float | None) -> list[Method]:
-    """Everything that is registered; the limit is of the seconds that a strategy may search."""
+    """Everything that is registered. The limit is of the seconds that a strategy may search."""
     pairings = [
         Method("pairing", f"{signal}, {matching}", partial(_pair, signal, matching))
         for signal in (FUSED, *SIGNALS)
@@ -254,9 +254,9 @@ def count_inversions(places: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class Summary:
-    """One method on all seeds of a recipe: pairs recovered, couples of blocks in the wrong order.
+    """One method on all seeds of a recipe: recovered pairs, couples in the wrong order.
 
-    A mean or median is None where `Score` has nothing but None. `exact` counts the seeds on which
+    A mean or median is None where every `Score` has None. `exact` counts the seeds on which
     everything was found. The remarks are the distinct ends, the most frequent first, then in the
     sequence of the seeds.
     """
@@ -282,7 +282,7 @@ class Summary:
 
 
 def summarise(scores: Sequence[Score]) -> list[Summary]:
-    """Gather the scores of each recipe and method, in the sequence in which they first appear."""
+    """Gather the scores of each recipe and method, in the sequence of their first appearance."""
 
     def place(score: Score) -> tuple[str, str, str]:
         return score.recipe, score.kind, score.method
@@ -318,7 +318,7 @@ def _summary(scores: Sequence[Score]) -> Summary:
 
 
 def scores_csv(scores: Iterable[Score]) -> str:
-    """The scores as CSV with a header; an empty cell stands for None."""
+    """The scores as CSV with a header. An empty cell stands for None."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(Score)], lineterminator="\n")
     writer.writeheader()
@@ -327,7 +327,7 @@ def scores_csv(scores: Iterable[Score]) -> str:
 
 
 def scores_json(scores: Sequence[Score], conditions: dict[str, Any]) -> dict[str, Any]:
-    """Conditions, summaries and scores, ready for JSON; an infinite error becomes None."""
+    """Conditions, summaries and scores, ready for JSON. An infinite error becomes None."""
     return {
         "conditions": conditions,
         "summaries": [encode(summary) for summary in summarise(scores)],

@@ -1,7 +1,7 @@
-"""Small networks of several families, as their users would write them; needs the extra `torch`.
+"""Small networks of several families, as their users would write them. Needs the extra `torch`.
 
-Each reads rows of numbers, so that any table can be their record: ids of tokens, the pixels of a
-square image, or columns. What makes a family differ from others stands in its class.
+Each reads rows of numbers. So any table can be their record: ids of tokens, pixels of a square
+image, or columns. The peculiarities of a family stand in its class.
 """
 
 # What a forward is stands in PyTorch.
@@ -249,7 +249,7 @@ class Chain(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
-    """Ids of tokens as vectors; positions are learned, unless attention knows them itself."""
+    """Ids of tokens as vectors. Positions are learned, unless attention knows them itself."""
 
     def __init__(self, plan: FamilyPlan, *, positions: bool = True) -> None:
         super().__init__()
@@ -264,7 +264,7 @@ class TokenEmbedding(nn.Module):
 
 
 class Patches(nn.Module):
-    """The patches of an image as vectors with learned positions, behind a class token if wanted."""
+    """The patches of an image as vectors with learned positions, behind any class token."""
 
     def __init__(self, plan: FamilyPlan, *, class_token: bool) -> None:
         super().__init__()
@@ -365,7 +365,7 @@ BUILDERS: dict[str, Callable[[FamilyPlan], nn.Module]] = {
 
 
 def build(plan: FamilyPlan, seed: int) -> nn.Module:
-    """A module with initial weights; the same with the same seed and version of PyTorch."""
+    """A module with initial weights. Seed and version of PyTorch decide them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BUILDERS[plan.family](plan)

@@ -1,4 +1,4 @@
-"""Dropping a network that is a PyTorch module: from its stack of blocks to loose pieces."""
+"""Dropping a PyTorch module: from its stack of blocks to loose pieces."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class DroppedModule:
     records
         Inputs by the parameters of forward, and what the module gave.
     answer
-        The numbers of the pieces of each block, the blocks in the order in which they run.
+        The numbers of the pieces of each block, blocks in the order in which they run.
     """
 
     pieces: tuple[Mapping[str, Floats], ...]
@@ -148,9 +148,9 @@ def first_tensor(output: object, rows: int) -> "torch.Tensor":
 
 
 def emptied(module: "nn.Module", rng: np.random.Generator) -> "nn.Module":
-    """A copy of a module whose stack has random weights, as whoever lost the pieces has it.
+    """A copy of a module with random weights in its stack, as whoever lost the pieces has it.
 
-    Positive tensors, such as gains and variances, are set to one; others are drawn with the
+    Positive tensors, such as gains and variances, are set to one. Others are drawn with the
     standard deviation 0.02.
     """
     import copy

@@ -182,7 +182,7 @@ class FamilyPlan:
         return isqrt(self.inputs)
 
     def misfit(self) -> str | None:
-        """What about the numbers makes no network, and what would; None where they do."""
+        """What about the numbers makes no network, and what would. None where they do."""
         each, rest = divmod(self.width, self.heads)
         if self.family in ATTENTIVE and rest:
             return f"width is {self.width}, but heads is {self.heads}; it must divide the width"
@@ -206,11 +206,11 @@ class TrainingPlan:
     Parameters
     ----------
     optimiser
-        "adam", "adamw", "sgd" or "nesterov", each as in PyTorch; momentum is for the last two.
+        "adam", "adamw", "sgd" or "nesterov", each as in PyTorch. Momentum is for the last two.
     learning_rate
         At its highest.
     epochs, batch_rows
-        Passes over all rows, and rows in a batch; the last batch of a pass may be smaller.
+        Passes over all rows, and rows in a batch. The last batch of a pass may be smaller.
     schedule
         A name in `SCHEDULES`.
     weight_decay
@@ -274,7 +274,7 @@ def shipped_names() -> list[str]:
 
 
 def find_recipe(name: str) -> Recipe:
-    """Read a recipe by the name of a shipped one, or from a file; raises as `read_recipe` does."""
+    """Read a recipe by the name of a shipped one, or from a file. Raises as `read_recipe` does."""
     names = shipped_names()
     if name in names:
         return read_recipe(SHIPPED / f"{name}.toml")
@@ -297,8 +297,8 @@ def find_recipes(patterns: list[str]) -> list[Recipe]:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe from a TOML file.
 
-    Raises `FileError` if the file cannot be read, is not TOML, or names a table that is not there.
-    Raises `UsageError` if a key is unknown or lacking or has an impossible value.
+    Raises `FileError` if the file cannot be read, is not TOML, or names a missing table. Raises
+    `UsageError` if a key is unknown or lacking or has an impossible value.
     """
     file = shown(path)
     fields = read_fields(read_toml(path), f"{file}:", Recipe)

@@ -32,8 +32,8 @@ class Oracle:
     """A trained network, and all that is known of it.
 
     The network is float32, and a module where it is of a family. The examples are what it learned
-    from. Each epoch has its mean loss; the seconds are the wall time of all of them, those before
-    an interruption included. The versions of the libraries that trained it are `made_with`.
+    from. Each epoch has its mean loss. The seconds are the wall time of all epochs, with those
+    before an interruption. The versions of the libraries that trained it are `made_with`.
     """
 
     recipe: Recipe
@@ -100,9 +100,9 @@ def clear(folder: Path) -> None:
 
 
 def read_oracle(folder: Path) -> tuple[MlpNetwork, Records]:
-    """Read a network, and its data as a record with inputs and targets but no predictions.
+    """Read a network, and its data as a record with inputs and targets, without predictions.
 
-    Raises `FileError` if a file is missing or damaged, or the files do not belong together.
+    Raises `FileError` if a file is missing or damaged, or files do not belong together.
     """
     activation = read_story(folder).get("activation")
     if activation is None and is_module_oracle(folder):
@@ -141,7 +141,7 @@ def is_module_oracle(folder: Path) -> bool:
 def read_module_oracle(folder: Path) -> "tuple[nn.Module, Records]":
     """Read a network of a family as a module, and its data as `read_oracle` does.
 
-    Raises `FileError` if a file is missing or damaged, or the files do not belong together, and
+    Raises `FileError` if a file is missing or damaged, or files do not belong together. Raises
     `MissingExtraError` if PyTorch is not installed.
     """
     from safetensors import SafetensorError
@@ -173,5 +173,5 @@ def read_module_oracle(folder: Path) -> "tuple[nn.Module, Records]":
 
 
 def read_story(folder: Path) -> dict[str, Any]:
-    """Read how an oracle came about; raises `FileError` if that is missing or no JSON object."""
+    """Read how an oracle was made. Raises `FileError` if that is missing or no JSON object."""
     return read_json(folder / STORY, "train the oracle again")

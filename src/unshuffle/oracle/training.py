@@ -1,11 +1,11 @@
 """Training an oracle network; needs the extra `torch`.
 
-The same recipe gives the same network, bit for bit, on one machine with one PyTorch: NumPy draws
-all that is random, and PyTorch runs in one thread, so that sums keep their sequence. Layers this
-small gain nothing from more threads.
+The same recipe gives the same network, bit for bit, on one machine with one PyTorch. NumPy draws
+all random numbers. PyTorch runs in one thread, so sums keep their sequence. Layers this small gain
+nothing from more threads.
 
-The state of a training is kept in one safetensors file, written as a whole or not at all. All in it
-is a tensor, so reading executes nothing.
+One safetensors file keeps the state of a training. It is written as a whole or not at all. All in
+it is a tensor, so reading executes nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -79,13 +79,13 @@ def train(
 ) -> Oracle:
     """Train a network from a recipe.
 
-    The checkpoint is a file that keeps the state of the training. It is read if it is there, and
-    written after the first epoch and then every few seconds. It stays when the training is
-    interrupted, and also when it ends.
+    The checkpoint is a file that keeps the state of the training. It is read if it exists. It is
+    written after the first epoch and then every few seconds. It stays after an interruption, and
+    after the end.
 
     `on_epoch` is called after every epoch, `on_network` before the first one and after each.
-    `prepare` is called with the module before it is trained: an experiment may change what it
-    computes. The network that comes out then has its weights, and not its function.
+    `prepare` is called with the module before it is trained. So an experiment may change what it
+    computes. The resulting network has its weights, and not its function.
 
     Raises `FileError` if the checkpoint cannot be read or written, or belongs to another recipe.
     Raises `UsageError` if the loss is no longer a finite number.
@@ -135,7 +135,7 @@ def _optimiser(plan: TrainingPlan, module: Module) -> Optimizer:
 
 
 def rate_factor(schedule: str, done: float) -> float:
-    """What a schedule multiplies the learning rate with when a share of all steps was taken.
+    """Factor of the learning rate after a share of all steps.
 
     The cosine is from Loshchilov & Hutter 2017, one cycle from Smith & Topin 2018.
     """
@@ -211,7 +211,7 @@ class TrainingState:
     """Where a training stands at the end of an epoch.
 
     The weights are the module's state dict. The moments are what the optimiser remembers, as
-    `<parameter>.<name>`. Each epoch has its mean loss; the seconds are the wall time of them all.
+    `<parameter>.<name>`. Each epoch has its mean loss. The seconds are the wall time of them all.
     """
 
     weights: dict[str, Tensor]

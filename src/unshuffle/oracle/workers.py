@@ -1,7 +1,7 @@
-"""One function over many items: in parallel processes on this machine, or on a Dask cluster.
+"""One function over many items: in parallel processes here, or on a Dask cluster.
 
-Both yield the position of an item, and its result or the exception that it raised, as soon as that
-is there. One failure costs one item, and an interruption costs only what was under way.
+Both yield the position of an item, with its result or its exception, as soon as that is there. One
+failure costs one item. An interruption costs only what was under way.
 """
 
 import signal
@@ -48,8 +48,7 @@ def on_cluster(
 ) -> Results[Result]:
     """Apply a function on an existing Dask cluster, whose workers have this package installed.
 
-    Raises `MissingExtraError` if Dask is not installed, and `UsageError` if no scheduler answers at
-    the address.
+    Raises `MissingExtraError` if Dask is not installed, and `UsageError` if no scheduler answers.
     """
     try:
         from distributed import Client

@@ -1,7 +1,7 @@
 """The zoo: oracles of many recipes and seeds, trained once and kept.
 
-An oracle lies in a folder that is named by the content of its recipe, its seed and the version of
-the trainer: whatever asks for the same again finds it, and a changed recipe is another oracle.
+The content of its recipe, its seed and the version of the trainer name an oracle's folder. Whatever
+asks for the same again finds it. A changed recipe is another oracle.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from unshuffle.oracle.workers import in_processes, on_cluster, stop_if_asked
 
 @dataclass(frozen=True)
 class Arrival:
-    """An oracle that is in the zoo now, or could not be trained, and why or how."""
+    """An oracle of the zoo with how it was trained, or the reason why it could not be."""
 
     recipe: Recipe
     remark: str
@@ -26,7 +26,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """An oracle to train, with a place for its checkpoint where worker and parent share one."""
+    """An oracle to train. Its checkpoint lies where worker and parent share one."""
 
     recipe: Recipe
     checkpoint: Path | None
@@ -50,11 +50,11 @@ def train_zoo(
     scheduler: str | None = None,
     on_arrival: Callable[[Arrival], None],
 ) -> None:
-    """Train the oracles that a zoo lacks, in processes of this machine or on a Dask cluster.
+    """Train the oracles that a zoo lacks, in local processes or on a Dask cluster.
 
-    `on_arrival` is called for each recipe, those that are there already first. An interruption
-    loses nothing that is finished, and in processes of this machine no more than a few seconds of
-    each training that was under way: the next call goes on from there.
+    `on_arrival` is called for each recipe, first for those that are there already. An interruption
+    loses nothing that is finished. In local processes it loses a few seconds of each training that
+    was under way. The next call goes on from there.
 
     Raises `FileError` if the zoo cannot be written, and what `on_cluster` raises.
     """

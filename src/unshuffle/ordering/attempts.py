@@ -47,7 +47,7 @@ def _advanced(attempt: Attempt, state: State, bench: Workbench) -> State:
 def descended(
     descent: Descent, alternative: int, rows: int, bench: Workbench
 ) -> tuple[Descent | None, Found, Step]:
-    """Take one round of a descent: it after that, None if it has ended; what stands; the step.
+    """Take one round of a descent. Return the descent or None if it ended, what stands, the step.
 
     Where a kind names no edges, its evidence rests on links that may be wrong. So a descent that is
     stuck goes on without trust in them: the record decides alone.
@@ -68,7 +68,7 @@ def descended(
 
 
 def on_rows(state: State, bench: Workbench, rows: int) -> State:
-    """The state with other rows in use; the best is judged anew."""
+    """The state with other rows in use. The best is judged anew."""
     best = state.best
     if rows == state.rows:
         return state
@@ -92,7 +92,7 @@ def convincing(found: Found, best: Found, rows: int, bench: Workbench) -> bool:
 
 
 def reported(state: State, step: Step, found: Found | None) -> State:
-    """The state after a step, with what may have become its best; that stands in every step."""
+    """The state after a step, with its possible best, which stands in every step."""
     best = state.best if found is None else better(found, state.best)
     kept = best is not state.best
     step = replace(step, kept=kept, arrangement=best.arrangement, error=best.error)

@@ -27,7 +27,7 @@ def begin(bench: Workbench, rng: np.random.Generator) -> State:
 
 
 def next_stage(stages: Sequence[Stage], state: State, bench: Workbench) -> Stage | None:
-    """The stage that is under way, else the first that is wanted; None where none is."""
+    """The stage that is under way, else the first that is wanted. None where none is."""
     under_way = (stage for stage in stages if stage.name == state.stage)
     wanted = (stage for stage in stages if stage.wanted(state, bench))
     return next(under_way if state.stage else wanted, None)
@@ -39,10 +39,10 @@ def advance(
     stages: Sequence[Stage] = STAGES,
     met: Callable[[State], bool] | None = None,
 ) -> Iterator[State]:
-    """Yield the state after each round, until the goal is met or no stage is wanted any more.
+    """Yield the state after each round, until the goal is met or no stage is wanted.
 
-    The search begins with the state of `begin`, or with any that was yielded. Unless `met` says
-    otherwise, the goal is met where the best reproduces rows that the search has not seen.
+    The search begins with the state of `begin`, or with any that was yielded. By default the goal
+    is met where the best reproduces rows that the search has not seen.
     """
     met = met or bench.confirmed
     before = state.work - bench.work

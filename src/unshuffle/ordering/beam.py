@@ -1,12 +1,12 @@
 """Beam search over moves, for records with so few predictions that descent goes astray.
 
-With few predictions the error has many low places near the answer, and a descent ends in the first.
-A beam keeps the likeliest orders met so far, by the error and by the steps of the blocks, and moves
-on from each once. Moves are chosen by their first-order effects and judged exactly.
+With few predictions the error has many low places near the answer. A descent ends in the first. A
+beam keeps the likeliest orders so far, by the error and by the steps of the blocks. It moves on
+from each once. First-order effects choose moves, which are judged exactly.
 
-The neighbours of one wrong order that fits by accident can fill a beam. Only the right order should
-fit better than a typical wrong swap would spoil it, so a second, wider beam counts all smaller
-errors alike. Only an exact fit tells the answer for certain.
+The neighbours of one wrong order that fits by accident can fill a beam. So a second, wider beam
+counts all errors alike that are smaller than a typical wrong swap would make. Only an exact fit
+tells the answer for certain.
 """
 
 from dataclasses import dataclass, replace
@@ -49,8 +49,8 @@ class BeamParameters:
 class Beam:
     """A beam search between two rounds: all M orders met so far.
 
-    An order costs ``E / 2 * log(mean squared error)``, where E is the number of predictions, or of
-    blocks if that is smaller, plus the log-odds that moves have lost from the start to it.
+    An order costs ``E / 2 * log(mean squared error)`` plus the log-odds that its moves have lost. E
+    is the number of predictions, or of blocks if that is smaller.
     """
 
     met: Indices  # shape (M, blocks, roles)
@@ -86,7 +86,7 @@ class Beam:
         return int(self.errors.argmin())
 
     def ahead(self, judge: Judge, by: BeamParameters) -> "Beam | None":
-        """The same, or its second beam, where there is an order to move on from; else None."""
+        """The same, or its second beam, if there is an order to move on from; else None."""
         if len(self._front(judge, by)):
             return self
         return None if self.wide else replace(self, wide=1).ahead(judge, by)

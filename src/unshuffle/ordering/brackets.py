@@ -1,9 +1,9 @@
 """Effects of running one block before another, for all pairs of blocks at once.
 
-Where block x runs before block y, let f be what each adds to the state, and v what each does to the
-adjoints that pass back through it. To first order, running y before x changes the prediction
-by ``v_x · f_y − v_y · f_x``: x then sees what y adds, and y no longer sees what x adds. This is the
-commutator, or Lie bracket, of two small steps.
+Let f be what a block adds to the state, and v what it does to the adjoints. Let block x run before
+block y. To first order, running y before x changes the prediction by ``v_x · f_y − v_y · f_x``.
+Then x sees what y adds, and y does not see what x adds. This is the commutator, or Lie bracket, of
+two small steps.
 """
 
 import numpy as np
@@ -28,8 +28,8 @@ def sides(places: Indices) -> Doubles:
 def bracket_effects(states: Floats, adjoints: Floats, places: Indices) -> Floats:
     """Effects of putting the first block of each of the `pairs` before its second.
 
-    With states (K + 1, rows, width), adjoints (K + 1, outputs, rows, width) and the place of
-    each block, shape (K,), the effects have shape (outputs, rows, pairs).
+    The states have shape (K + 1, rows, width), the adjoints (K + 1, outputs, rows, width). The
+    place of each block has shape (K,). The effects have shape (outputs, rows, pairs).
     """
     steps = np.diff(states, axis=0).transpose(1, 2, 0)  # (rows, width, K)
     pulled = -np.diff(adjoints, axis=0).transpose(1, 2, 0, 3)  # (outputs, rows, K, width)

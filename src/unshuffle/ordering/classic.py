@@ -1,8 +1,8 @@
 """Strategy `classic`: greedy insertion, then 2-opt and or-opt, each candidate judged exactly.
 
-The recipe of the puzzle's write-up ("dropped", gardberg.xyz). 2-opt is due to Croes (1958),
-or-opt to Or (1976); on an order of blocks, where direction matters, the write-up's 2-opt exchanges
-two blocks instead of reversing what lies between them.
+The recipe of the puzzle's write-up ("dropped", gardberg.xyz). 2-opt is due to Croes (1958), or-opt
+to Or (1976). On an order of blocks direction matters. So 2-opt exchanges two blocks, and reverses
+nothing between them.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Descent: rounds of many moves at once, each proposed to first order and judged exactly.
 
-What descends is ``K / 2 * log(mean squared error) − Σ log-odds of the blocks``: the record and the
-evidence on which pieces share a block. Far from the answer a change of blocks against the evidence
-must explain a large part of the error; close to it the error decides alone.
+A descent lowers ``K / 2 * log(mean squared error) − Σ log-odds of the blocks``. It weighs the
+record and the evidence on shared blocks. Far from the answer a change against the evidence must
+explain much of the error. Close to it the error decides alone.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -38,21 +38,20 @@ class DescentParameters:
     Parameters
     ----------
     efforts
-        Efforts of a whole descent and of a short one: adjacent swaps of blocks, then wider shifts
-        too, then swaps of pieces too.
+        Efforts of a whole and of a short descent: adjacent swaps; wider shifts; swaps of pieces.
     window
         Places by which a block is moved where adjacent swaps no longer help.
     screened_rows
-        Rows on which all swaps of pieces are scored, to find those worth scoring on all rows.
+        Rows on which all swaps of pieces are scored first.
     swaps
         Swaps of pieces that are scored on all rows.
     singles
         Single moves that are judged where no set of moves helps.
     neighbours
-        Single moves up to which all are judged, where a kind has no edges that say more of them:
-        far from the answer first-order effects say little of such blocks.
+        Single moves up to which all are judged, where a kind has no edges. Far from the answer,
+        first-order effects say little of such blocks.
     slow
-        A round that lowers the error by a smaller part than this is followed by a wider one.
+        After a round that lowers the error by a smaller part, a wider one follows.
     selection, reassignment
         What steers the choice of moves, and reassignments.
     """
@@ -89,8 +88,8 @@ def descent_round(
 ) -> Round:
     """Linearize an arrangement once, propose sets of moves, and keep the best on the judge's word.
 
-    A set that fails is halved. The effort is 0 for adjacent swaps of blocks, 1 for wider shifts
-    too, 2 for swaps of pieces too.
+    A set that fails is halved. The effort is 0 for adjacent swaps of blocks, 1 with wider shifts, 2
+    with swaps of pieces.
     """
     best, tested = run, list[float]()
     if effort == 1 and not judge.bank.kind.edges:
@@ -125,8 +124,8 @@ def descend(
 ) -> DescentSteps:
     """Move blocks, and swap pieces where the evidence admits it, until nothing improves.
 
-    It ends early with a run that is done; with a limit of rounds, after so many or the first that
-    keeps nothing; if short, where adjacent swaps no longer help.
+    It ends with a run that is done. With a limit of rounds it ends after so many, or the first that
+    keeps nothing. A short one ends where adjacent swaps do not help.
     """
     effort, count, by = 0, 0, by or DescentParameters()
     while effort < by.efforts[short] and not done(run):

@@ -15,7 +15,7 @@ from unshuffle.ordering.workbench import Workbench
 class ExactMoves(Attempts):
     """Search best first from several seeds in turn, and descend from what is no longer far.
 
-    The seed of the lowest error is not the nearest where wrong orders explode, so all take turns.
+    Where wrong orders explode, the seed of lowest error is not the nearest. So all take turns.
     """
 
     name = "insertions"

@@ -1,10 +1,9 @@
 """Insertions: exact moves of whole blocks on few rows, the best order that was met first.
 
-Where wrong orders explode, first-order effects say nothing. The errors of a few rows still do: they
-tell a better order from a worse one by orders of magnitude. All orders that one shift or exchange
-of blocks makes are judged on a few rows that are drawn for it, and the best of these on more rows.
-The search goes on from the best order that it has met and not gone on from (best-first search;
-Pearl 1984). So no order is tried twice, and a move that has misled is taken back.
+Where wrong orders explode, first-order effects say nothing. Errors on a few rows still tell better
+orders from worse ones by orders of magnitude. All orders at one shift or exchange are judged on a
+few new rows, and the best on more. The search continues from the best order that it has met and not
+used (best-first search; Pearl 1984). So no order is tried twice, and a bad move is taken back.
 """
 
 from dataclasses import dataclass, replace
@@ -27,9 +26,9 @@ class InsertionParameters:
     screened, judged
         Predictions (rows times outputs) on which all orders, and the best of these, are judged.
     finalists
-        Orders of a round that are judged on the second number of predictions, and met by that.
+        Orders of a round that are judged on the second number of predictions.
     most
-        Moves of a round; where there are more, some are drawn.
+        Moves of a round. Where there are more, some are drawn.
     starts
         Orders that a problem's searches begin with; groupings share them.
     turn, turns
@@ -93,7 +92,7 @@ class Insertions:
     def advance(
         self, problem: Problem, rng: np.random.Generator, by: InsertionParameters
     ) -> tuple["Insertions", Doubles]:
-        """Go on from the best order that is left; and the errors of all orders that were judged."""
+        """Go on from the best order that is left. Return the errors of all judged orders too."""
         waiting = np.flatnonzero(~self.left)
         at = int(waiting[self.errors[waiting].argmin()])
         known, order = {key(each) for each in self.met}, self.met[at]

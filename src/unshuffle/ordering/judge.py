@@ -1,8 +1,8 @@
 """The judge: the exact error of an arrangement, for many arrangements at a time.
 
-Candidates start from the states of the arrangement that stands, at the first place of difference.
-Most of them then run the same block at the same depth, so their rows pass through it in one matrix
-product. Batches are judged in parallel threads.
+Candidates start from the states of the arrangement that stands, at the first difference. Most of
+them then run the same block at the same depth. Their rows pass through it in one matrix product.
+Batches are judged in parallel threads.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -95,10 +95,10 @@ class Judge:
         return list(each(lambda arrangement: self.run(arrangement, after), arrangements))
 
     def by_rows(self, work: Callable[[slice], None], *, few: int = 0) -> None:
-        """Do work on the two halves of the rows in parallel; on all at once if there are so few.
+        """Do work on the two halves of the rows in parallel, or on all of few rows at once.
 
-        There are two halves on any machine, since the rounding of a matrix product may depend on
-        how many rows it has.
+        There are two halves on any machine. The rounding of a matrix product may depend on its
+        number of rows.
         """
 
         def quietly(part: slice) -> None:
@@ -117,8 +117,8 @@ class Judge:
     def errors(self, base: Run, candidates: Indices) -> Doubles:
         """Mean squared errors of candidates, which have shape (candidates, blocks, roles).
 
-        The states of the base are reused. An error is infinite where an arrangement overflows. The
-        more the candidates differ, the more rows must pass at once for them to share a block.
+        The states of the base are reused. An error is infinite where an arrangement overflows.
+        Candidates that differ more share a block only if more rows pass at once.
         """
         start = _departures(base.arrangement, candidates)
         sequence = np.argsort(start, kind="stable")

@@ -1,9 +1,9 @@
 """First-order effects of moves, from one forward and one backward pass.
 
-With the states x_t of an arrangement and the adjoints g_t = ∂ŷ/∂x_t, replacing the state after
-some place by x_t + δ moves the prediction by about g_t · δ. The change δ is computed exactly, by
-running the few blocks that a move touches; only what lies behind them is linearized. Scoring
-adjacent swaps in this way is the idea of cezarc1/droppedaneuralnet-puzzle.
+Let an arrangement have states x_t and adjoints g_t = ∂ŷ/∂x_t. Replacing the state after some place
+by x_t + δ moves the prediction by about g_t · δ. The few blocks that a move touches give δ exactly.
+Only what lies behind them is linearized. Scoring adjacent swaps in this way is the idea of
+cezarc1/droppedaneuralnet-puzzle.
 
 Effects are vectors of one number for each output and row, outputs first.
 """
@@ -62,10 +62,9 @@ def linearize(judge: Judge, run: Run) -> Linearization:
 
 
 def shifts(length: int, window: int) -> Indices:
-    """All moves of a block by up to `window` places, as (from, to); adjacent swaps come first.
+    """All moves of a block by up to `window` places, as (from, to), adjacent swaps first.
 
-    Moving a block one place back is the swap that moves its neighbour one place forward, and is
-    left out.
+    Moving a block one place back equals moving its neighbour one place forward, and is left out.
     """
     window = min(window, length - 1)
     forward = [(s, s + by) for by in range(1, window + 1) for s in range(length - by)]
@@ -76,8 +75,8 @@ def shifts(length: int, window: int) -> Indices:
 def shift_effects(judge: Judge, at: Linearization, window: int) -> Floats:
     """Effects of `shifts`, shape (shifts, outputs * rows).
 
-    Moves forward are run exactly. Moves back would have to be run from every start anew, so there
-    the blocks that are passed are linearized too. All moves by one distance are run together.
+    Moves forward are run exactly. Moves back would have to be run anew from every start. So the
+    blocks that they pass are linearized too. All moves by one distance are run together.
     """
     blocks = judge.bank.take(at.run.arrangement)
     length = len(blocks)
@@ -136,8 +135,8 @@ def exchange_effects(
 ) -> Floats:
     """Effects of giving each place, in some roles, the pieces of each place in source roles.
 
-    Entry (t, u), of shape (places, places, outputs * rows), puts the pieces of place u in place t;
-    it is 0 where one of them has no such slots.
+    Entry (t, u), of shape (places, places, outputs * rows), puts the pieces of place u in place t.
+    It is 0 where one of them has no such slots.
     """
     arrangement = at.run.arrangement
     here, there = places_with(arrangement, roles), places_with(arrangement, sources)

@@ -1,8 +1,8 @@
 """The local record: what blocks have kept of the states at their depth.
 
-Some modules keep statistics of the states that they are given, such as running means, in buffers.
-A piece with such buffers says at which depth it ran, without any predictions: where the states
-give the statistics that it holds. So blocks are chosen from the front, one depth after the other.
+Some modules keep statistics of their states, such as running means, in buffers. These tell at which
+depth a piece ran, without predictions: the states there give the same statistics. So blocks are
+chosen from the front, one depth after the other.
 
 Nothing here knows what the statistics are. The bank says what the rows would make of them, and
 which of them are compared.

@@ -1,13 +1,13 @@
 """Mean-field search: a soft arrangement that regressions on all moves at once make sharp.
 
-Each block has a mean place, and each slot a probability for each piece. Two antithetic orders are
-drawn around the places and run with mixed pieces. One regression of their residual on the effects
-of all exchanges of two blocks, and of all pieces in all slots, says how likely each is. The spread
-of the places falls from step to step.
+Each block has a mean place, and each slot a probability for each piece. Two antithetic orders
+around the places are run with mixed pieces. One regression of their residual uses the effects of
+all exchanges of blocks, and of all pieces in all slots. It tells how likely each is. The spread of
+the places falls from step to step.
 
-Pieces are updated by extrinsic messages, as in turbo decoding (Berrou, Glavieux & Thitimajshima
-1993): what the regression says without its prior. Places are Borda's scores (1781) of the pairwise
-probabilities.
+Extrinsic messages update the pieces, as in turbo decoding (Berrou, Glavieux & Thitimajshima 1993).
+They are what the regression says without its prior. Places are Borda's scores (1781) of the
+pairwise probabilities.
 """
 
 from collections.abc import Iterator
@@ -36,15 +36,15 @@ class MeanFieldParameters:
     Parameters
     ----------
     equations, each
-        Predictions (rows times outputs) of a step at least, and for each piece in a slot whose
-        effect it explains. They are drawn anew for each step.
+        Predictions (rows times outputs) of a step at least, and for each piece in a slot. Each step
+        draws new ones.
     wide, narrow
-        First spread of the places as a part of the number of blocks, and the last, in places.
+        First spread of the places, as a part of the number of blocks; last one, in places.
     narrowing
         Factor on the spread from step to step.
     cycle, tempering
-        Steps after which the spread is wide again, since by then more of the pieces are right.
-        Probabilities of pieces are then raised to this power, so that wrong ones are doubted.
+        Steps after which the spread is wide again. Probabilities of pieces are then raised to this
+        power, so that wrong ones are doubted.
     problems
         Problems that are searched far from the answer before anything long.
     searches
@@ -52,7 +52,7 @@ class MeanFieldParameters:
     steps
         Steps of one search.
     hopeless
-        Error of a step's networks, as a part of the variance, above which no search gets anywhere.
+        Error of a step's networks, in variances, above which the search is given up.
     trust
         Factor on the spreads that the pairwise probabilities give the coefficients.
     least
@@ -61,7 +61,7 @@ class MeanFieldParameters:
         Variance of a piece in a slot that always stays, times the number of blocks.
     impossible
         Probability of a piece in a slot, times the number of blocks, up to which it is left out of
-        the regression: columns cost most of a step, and unlikely pieces gain little.
+        the regression. Columns cost most of a step, and unlikely pieces gain little.
     learning
         Part of the new probabilities of pieces.
     normalisations
@@ -92,7 +92,7 @@ class MeanFieldParameters:
 
 @dataclass(frozen=True, eq=False)
 class MeanField:
-    """A mean-field search between two steps; all blocks have the same spread."""
+    """A mean-field search between two steps. All blocks have the same spread."""
 
     belief: Distribution
     steps: int = 0  # how many there have been

@@ -1,8 +1,8 @@
 """Moves: what a search can do to an arrangement, many at a time.
 
-A shift takes the block of one place to another. A swap exchanges the pieces of any two slots of
-one class: of one role or of two, in two blocks or in one. Roles that the evidence ties together, a
-unit, are swapped between two blocks together too.
+A shift takes the block of one place to another. A swap exchanges the pieces of any two slots of one
+class, within or between roles and blocks. Roles that the evidence ties together, a unit, are
+swapped together too.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ _ARRAYS = ("first", "second", "first_role", "second_role", "effects", "gains")
 
 @dataclass(frozen=True, eq=False)
 class Moves:
-    """Candidate moves, with what each is expected to do; arrays have a first axis of moves."""
+    """Candidate moves, with what each is expected to do. Arrays have a first axis of moves."""
 
     first: Indices  # the places that they act on: a shift goes from the first
     second: Indices  # to the second
@@ -113,7 +113,7 @@ class Moves:
         return unit, unit
 
     def swapped(self, arrangement: Arrangement) -> tuple[Arrangement, Arrangement]:
-        """The two blocks of each swap as they are after it, two arrays of shape (moves, roles)."""
+        """The two blocks after each swap, two arrays of shape (moves, roles)."""
         first, second = arrangement[self.first], arrangement[self.second]
         for move in range(len(self)):
             one, other = self.slots(arrangement, move)
@@ -167,7 +167,7 @@ def neighbours(
 
 
 def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
-    """Move each block by up to `window` places; adjacent swaps of blocks come first."""
+    """Move each block by up to `window` places. Adjacent swaps of blocks come first."""
     moves = _no_moves(len(at.residual), at.residual.dtype)
     for part in stretches(at.run.arrangement):
         first, second = shifts(part.stop - part.start, window).T + part.start
@@ -180,10 +180,10 @@ def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
 def all_swaps(
     judge: Judge, at: Linearization, evidence: Evidence, least_gain: float = -np.inf
 ) -> Moves:
-    """Exchange the pieces of each two slots of one class, or of a unit, for each two blocks.
+    """Exchange the pieces of each two slots of one class or unit, for each two blocks.
 
-    All are run as steps of their own, so this is for few rows. Only swaps that change the sum of
-    the log-odds by more than the least gain are considered.
+    All are run as steps of their own. So this is for few rows. Only swaps that gain more log-odds
+    than the least gain are considered.
     """
     arrangement = at.run.arrangement
     length, roles = arrangement.shape

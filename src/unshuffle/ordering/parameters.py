@@ -34,8 +34,8 @@ class SearchParameters:
     convincing
         Part of the error from which on another problem is believed in.
     near, far
-        Shares of the predictions' variance: a lower error than the first is small, a higher one
-        than the second is large.
+        Shares of the predictions' variance, below the first of which an error is small, and large
+        above the second.
     judge, seeds, descent, beam, insertions, responses, mean_field, population, restarts
         What steers these.
     """

@@ -1,10 +1,9 @@
 """Paths: orders in which what neighbouring blocks do with the stream changes least.
 
-What reads the stream and what writes to it changes slowly with depth, in every role alike. So the
-Gram matrices of all axes that face the stream, and the vectors that do, are compared between
-blocks, and the similarities of all roles that are tied together are added. The order is the path
-along which they are largest. Roles that nothing ties together have paths of their own, and of each
-path either end may come first: the record has to tell.
+What reads the stream and what writes to it changes slowly with depth. So Gram matrices of the axes
+that face the stream, and vectors that do, are compared between blocks. Similarities of roles that
+are tied together are added. The order is the path of largest similarity. Roles that nothing ties
+together have paths of their own. The record tells which end of a path comes first.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +29,7 @@ class PathParameters:
     Parameters
     ----------
     turned
-        Paths of which all directions are tried; all others run in the direction of the last.
+        Paths of which all directions are tried. All others run in the direction of the last.
     moved
         Blocks that are moved together, at most.
     least_gain
@@ -77,8 +76,8 @@ def path_arrangements(
 def path_similarity(blocks: Stack, roles: Iterable[int] | None = None) -> Similarity:
     """How alike blocks are in what they do with the stream, in some roles or in all.
 
-    It is a sum over axes and vectors that face the stream, each in standard deviations of all
-    pairs of blocks that have it; with itself a block is compared nowhere.
+    It is a sum over axes and vectors that face the stream. Each is in standard deviations of all
+    pairs of blocks that have it. No block is compared with itself.
     """
     kind, count = blocks.kind, len(blocks)
     weights = [blocks.weights(place) for place in range(count)]
@@ -110,8 +109,8 @@ def best_path(
 ) -> NDArray[np.intp]:
     """A path through all blocks of large similarity of neighbours.
 
-    From the order of the leading eigenvector (Atkins, Boman & Hendrickson 1998), parts are reversed
-    (2-opt, Croes 1958) or moved (or-opt, Or 1976) as long as that helps.
+    The path starts as the order of the leading eigenvector (Atkins, Boman & Hendrickson 1998).
+    Parts are reversed (2-opt, Croes 1958) or moved (or-opt, Or 1976) as long as that helps.
     """
     path = np.argsort(leading(similarity), kind="stable")
     while not clock.out:

@@ -1,15 +1,15 @@
 """Population: a distribution over arrangements, drawn in towards the best of its samples.
 
-Far from the answer the error is a rugged function of the arrangement, and descent ends early; its
+Far from the answer the error is a rugged function of the arrangement, and descent ends early. Its
 mean over many arrangements still falls towards the answer. The cross-entropy method (Rubinstein
 1999; de Boer, Kroese, Mannor & Rubinstein 2005) samples arrangements, fits the distribution to the
-best tenth, and repeats. An arrangement sorts the blocks by places with Gaussian noise (Thurstone
-1927). The pieces in each further role are the best assignment of log-probabilities with Gumbel
-noise (perturb-and-MAP, Papandreou & Yuille 2011). The best count more by the log-ranks of evolution
-strategies (Hansen & Ostermeier 2001).
+best tenth, and repeats. Places with Gaussian noise sort the blocks (Thurstone 1927). An assignment
+of log-probabilities with Gumbel noise places the pieces of each further role (perturb-and-MAP,
+Papandreou & Yuille 2011). The best count more by the log-ranks of evolution strategies (Hansen &
+Ostermeier 2001).
 
-Each generation is judged on a few rows that it alone draws. What fits some rows by accident does
-not fit the next ones, so the distribution does not overfit.
+Each generation is judged on a few rows of its own. What fits some rows by accident does not fit the
+next ones. So the distribution does not overfit.
 """
 
 from dataclasses import dataclass, field, replace
@@ -42,11 +42,10 @@ class PopulationParameters:
     predictions
         Predictions (rows times outputs) that a generation is judged on.
     samples, samples_of_orders
-        Arrangements in a generation, for each block; the second where there are hardly any doubts
-        about which pieces share a block.
+        Arrangements in a generation, for each block; the second where shared blocks are hardly in
+        doubt.
     elite, least_elite
-        Share of a generation that the next distribution is fitted to, and arrangements in it at
-        least.
+        Share, and least number, of arrangements that the next distribution is fitted to.
     learning
         Part of the new frequencies in the probabilities of partners.
     narrowing
@@ -54,7 +53,7 @@ class PopulationParameters:
     wide
         Spread of places to begin with, as a part of the number of blocks.
     narrow, settled
-        The spread, in places, that always stays; the mean at which the order is as good as decided.
+        The least spread, in places. The mean spread at which the order counts as decided.
     rare
         Probability that always stays for all other partners of a piece together.
     doubt
@@ -64,7 +63,7 @@ class PopulationParameters:
     generations
         Generations after which it is better to begin anew.
     judge
-        How its judge divides the work: samples have little in common, so more rows pass at once.
+        How its judge divides the work: samples share little, so more rows pass at once.
     """
 
     populations: int = 2
@@ -211,8 +210,8 @@ class Population:
     ) -> "Population":
         """A wide population around orders of the same blocks.
 
-        Far from the answer the errors of seeds say little, so the first generation lies around all
-        of them. Pieces that could stand for a block themselves stay where they are.
+        Errors of seeds say little far from the answer. So the first generation lies around all of
+        them. Pieces that could be a block by themselves stay in place.
         """
         pieces = seeds[0]
         length, roles = pieces.shape
@@ -280,7 +279,7 @@ def _chances(
 
 
 def slot_odds(pieces: Arrangement, roles: tuple[int, ...], evidence: Evidence) -> Doubles:
-    """Log-odds of all pieces of a set of roles in all of its slots, role by role."""
+    """Log-odds of all pieces of a set of roles in all its slots, role by role."""
     members = pieces[:, list(roles)].T.ravel()
     blocks = np.repeat(pieces[:, None], len(members), axis=1)
     odds = []

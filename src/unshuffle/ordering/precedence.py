@@ -1,7 +1,7 @@
 """Which block ran before which, by the sizes of their steps: evidence that needs no predictions.
 
-Along most networks the steps grow, or shrink, with the depth, with exceptions. How much that says
-in a network is told by the ratios of steps of neighbours in an order that is mostly right.
+In most networks the steps grow, or shrink, with the depth, with exceptions. The ratios of
+neighbours' steps, in an order that is mostly right, tell how much that says.
 """
 
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ class Precedence:
 
 
 def precedence(bank: Bank, arrangement: Arrangement, first: Floats) -> Precedence:
-    """What the steps of blocks from the first states say for an order that is about right.
+    """What the blocks' first steps say for an order that is about right.
 
-    The log ratio of the steps of two blocks, from the state at which the first runs, is taken for
-    Gaussian: with mean m and variance s² in the right order, with mean −m otherwise. The log-odds
-    are 2 m / s² times the log ratio (the linear discriminant of Fisher 1936). Mean and variance are
-    those of neighbours, by medians, since some of them are wrong.
+    The log ratio of the steps of two blocks is taken from the state at which the first runs. It
+    counts as Gaussian, with mean m and variance s² in the right order, with mean −m otherwise. The
+    log-odds are 2 m / s² times the log ratio (the linear discriminant of Fisher 1936). Medians over
+    neighbours give mean and variance, since some neighbours are wrong.
     """
     ratios = _step_ratios(bank, arrangement, first)
     neighbours = np.diagonal(ratios, 1)

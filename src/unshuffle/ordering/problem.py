@@ -1,4 +1,4 @@
-"""What is to be ordered: the pieces of a pile as a bank, evidence on them, and the record."""
+"""What is to be ordered: the pieces as a bank, evidence on them, and the record."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +22,7 @@ class SketchParameters:
     Parameters
     ----------
     most_outputs
-        Outputs of a row up to which each is an equation; of more, random projections are.
+        Outputs of a row up to which each is an equation. Of more, random projections are.
     projections
         Projections of a row, at least.
     equations
@@ -74,9 +74,8 @@ class Problem:
     def sketch(self) -> "Problem":
         """The same problem with few equations a row, and outputs of about one spread.
 
-        It is the problem itself where rows have few outputs and their spreads are alike. A search
-        works on the sketch, and so does what weighs its rivals; the final word is had by all
-        outputs.
+        It is the problem itself where rows have few outputs of like spreads. A search works on the
+        sketch, and so does what weighs its rivals. The final verdict uses all outputs.
         """
         outputs, rows, by, units = self.known.outputs, len(self.known), self.sketching, self._units
         if outputs <= by.most_outputs and (units == 1).all():

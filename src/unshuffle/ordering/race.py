@@ -103,9 +103,9 @@ class Distributions(ABC):
 class Populations(Distributions):
     """Draw populations in far from the answer, for each problem, after mean-field searches.
 
-    Before those of the right problem have been drawn in, a wrong activation may well fit better.
-    Each problem but the likeliest begins when those before it have had their chance. So the others
-    cost nothing where the likeliest soon succeeds.
+    A wrong activation may fit better before a population of the right problem has begun. Each
+    problem but the likeliest waits until those before it have had their chance. So the others cost
+    nothing if the likeliest soon succeeds.
     """
 
     name = "populations"
@@ -142,7 +142,7 @@ class FirstMeanFields(MeanFields):
     """Mean-field searches far from the answer, before anything long.
 
     The likeliest problem comes first. Activations that are alike lead near with each other's
-    blocks, so those that follow it are the least alike.
+    blocks. So the least alike follow it.
     """
 
     name = "first mean field"

@@ -1,10 +1,10 @@
 """Reassignment: give many places other pieces in one role, all at once.
 
-Swaps two at a time cannot mend a grouping of which a third is wrong: each must help by itself. To
-first order the prediction is linear in which piece stands in which place. One ridge regression of
-the residual on the effects of all pieces in all places gives each a coefficient, near 1 for a piece
-that the place lacks. The assignment with the largest sum of coefficients and log-odds (Kuhn 1955)
-is proposed, for several ridges and degrees of trust in the pieces that stand.
+Swaps two at a time cannot mend a grouping of which a third is wrong. To first order the prediction
+is linear in which piece stands in which place. One ridge regression of the residual on the effects
+of all pieces in all places gives each a coefficient. It is near 1 for a piece that the place lacks.
+The assignment with the largest sum of coefficients and log-odds (Kuhn 1955) is proposed. Several
+ridges, and degrees of trust in the pieces that stand, are tried.
 """
 
 from collections.abc import Iterator, Sequence
@@ -98,8 +98,8 @@ def ridge_regressions(
     """Coefficients of all effects in one ridge regression, for each of several ridges.
 
     Arrays of shape (effects, equations) together explain what is wanted, shape (equations,). There
-    are more effects than equations, so the regression is solved for the equations. Ridges are
-    relative to the mean squared norm of an effect; nothing comes where no effect does anything.
+    are more effects than equations. So the regression is solved for the equations. Ridges are
+    relative to the mean squared norm of an effect. Without any effect there is no result.
     """
     kernel = sum((each.T @ each).astype(np.float64) for each in effects)
     scale = np.trace(kernel) / sum(map(len, effects))

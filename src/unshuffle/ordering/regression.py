@@ -15,7 +15,7 @@ class RidgeParameters:
     Parameters
     ----------
     least, most
-        Lowest and highest ridge, as a part of the mean square that the effects give an equation.
+        Lowest and highest ridge, over the mean square of the effects in an equation.
     steps
         Ridges that are compared, evenly spaced in their logarithms.
     """
@@ -43,9 +43,9 @@ class Regression:
 def fit(effects: Floats, wanted: Floats, by: RidgeParameters) -> Regression:
     """Explain what is wanted, shape (E,), by a sum of effects, shape (E, P).
 
-    Coefficients have a Gaussian prior of mean 0 and equal spreads. Ridge regression is then the
-    posterior mean, and the marginal likelihood, with the overall scale at its best, chooses the
-    ridge (MacKay 1992). The smaller of the two Gram matrices is decomposed once for all ridges.
+    Coefficients have a Gaussian prior of mean 0 and equal spreads. Ridge regression gives the
+    posterior mean. The marginal likelihood at its best overall scale chooses the ridge (MacKay
+    1992). The smaller of the two Gram matrices is decomposed once for all ridges.
     """
     equations, count = effects.shape
     dual = equations <= count

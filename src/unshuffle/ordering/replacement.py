@@ -1,8 +1,8 @@
-"""Replacement: all pieces of a class find their slots at once, by what each does alone in each.
+"""Replacement: all pieces of a class find their slots at once, by single replacements.
 
-The error is judged exactly with one piece replaced, for each piece in each slot of a class. The
-assignment of least total log error (Kuhn 1955) is proposed. Pieces that are small, such as norms,
-hardly change what others do, so all of them are put right together.
+The error is judged exactly for each piece in each slot of a class. The assignment of least total
+log error (Kuhn 1955) is proposed. Small pieces, such as norms, hardly change what others do. So all
+of them are put right together.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind
 def reassigned(judge: Judge, run: Run, most: int) -> list[Arrangement]:
     """Arrangements with the pieces of one class reassigned, where it takes few judgements.
 
-    Only classes of several roles, and roles whose tensors are all vectors: of other pieces the
-    shifts and swaps say more.
+    Only classes of several roles, and roles whose tensors are all vectors. Shifts and swaps say
+    more of other pieces.
     """
     made = []
     for slots in _pools(judge.bank.kind, run.arrangement):

@@ -1,8 +1,8 @@
 """Orders from responses: which block undoes what another one does. No predictions are needed.
 
-A block's response to another one is how its own step changes when it runs behind it. Where steps
-are large, a block has learned to undo part of what the blocks before it write, and knows nothing of
-those that run later: so of two blocks, the one that undoes more of the other's step runs later.
+A block's response to another one is the change of its own step when it runs behind it. Where steps
+are large, a block has learned to undo part of what earlier blocks write. It knows nothing of later
+blocks. So of two blocks, the one that undoes more of the other's step runs later.
 """
 
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ class ResponseParameters:
 def response_rankings(network: Network, inputs: Floats, by: ResponseParameters) -> list[Ranking]:
     """Orders by responses to each other, at the first states and behind each likely first block.
 
-    Where steps are as large as the states, blocks have learned to respond to each other behind the
-    first block alone. The likeliest first blocks are those that move the states least.
+    Where steps are as large as the states, blocks respond to each other behind the first block
+    alone. The likeliest first blocks move the states least.
 
     Parameters
     ----------
@@ -72,10 +72,11 @@ def response_rankings(network: Network, inputs: Floats, by: ResponseParameters) 
 
 
 def undone(network: Network, state: Floats) -> NDArray[np.float64]:
-    """How much more of the first one's step the second one undoes than the other way round.
+    """How much more the second block undoes of the first one's step than the other way round.
 
-    From states of shape (rows, width), differences of negative cosines between the step of one
-    block and the response of another: antisymmetric, shape (blocks, blocks).
+    They are differences of negative cosines between the step of one block and the response of
+    another. States have shape (rows, width). The result is antisymmetric, of shape (blocks,
+    blocks).
     """
     blocks, count = network.blocks, len(network.blocks)
     moved = blocks.apply_each(np.broadcast_to(state, (count, *state.shape)))
@@ -92,8 +93,8 @@ def undone(network: Network, state: Floats) -> NDArray[np.float64]:
 def best_precedence(odds: NDArray[np.float64], by: ResponseParameters) -> Ranking:
     """An order of large sum of the odds over all couples, the first before the second.
 
-    The odds are antisymmetric. From the order of each one's sum (Borda 1781), one at a time is
-    moved to where it adds most, as long as that adds anything (after Kemeny 1959).
+    The odds are antisymmetric. The order begins with each one's sum (Borda 1781). One block at a
+    time is moved to where it adds most, as long as that adds anything (after Kemeny 1959).
     """
     order = np.argsort(-odds.sum(axis=1), kind="stable")
     behind = np.tri(len(order), k=-1, dtype=bool)

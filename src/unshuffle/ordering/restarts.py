@@ -16,8 +16,7 @@ class RestartParameters:
     Parameters
     ----------
     patience, patience_before
-        Restarts in a row without success after which they end; the second while there are more
-        rows.
+        Restarts in a row without success at the end. The second while there are more rows.
     trust
         Factors on the evidence, in turn.
     moves
@@ -48,7 +47,7 @@ def disturbed(
 ) -> Arrangement:
     """A few random moves: blocks shifted, pieces swapped, and roles within a block exchanged.
 
-    A swap is made only where the log-odds that it costs do not exceed the number of blocks.
+    A swap is made only if it costs at most as many log-odds as there are blocks.
     """
     made, turns = arrangement.copy(), kind.turns()
     length, roles = made.shape

@@ -80,9 +80,9 @@ def run_states(
     on_step: OnStep | None = None,
     on_state: OnState | None = None,
 ) -> tuple[State, Ending]:
-    """Take the rounds of a search from a start on: the last state, and why it stopped.
+    """Take all rounds of a search. Return the last state, and why it stopped.
 
-    The states are those of `unshuffle.ordering.auto.advance`; steps are taken as by `run_search`.
+    The states are those of `unshuffle.ordering.auto.advance`. Steps are taken as by `run_search`.
     """
     last = [start]
 

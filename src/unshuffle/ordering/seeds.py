@@ -1,7 +1,7 @@
 """Seeds: orders to start a search from, each from another trace that depth leaves.
 
-A seed ranks blocks by their weights, or by what they do to the inputs; no predictions are needed.
-Where it cannot know which end comes first, the record decides: every seed is also tried backwards.
+A seed ranks blocks by their weights, or by what they do to the inputs, without predictions. Every
+seed is also tried backwards, and the record decides.
 """
 
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class SeedParameters:
     quick_ranked_rows, ranked_rows
         Rows on which seeds are compared, for a quick descent and for the search proper.
     rows, many_rows
-        Inputs that seeds look at, and how many where there are too few predictions to correct them.
+        Inputs that seeds look at; their number where there are too few predictions to correct them.
     most_steps
         Blocks squared times rows that are looked at for the smallest steps.
     at_a_time
@@ -85,8 +85,8 @@ class Seed:
 def smallest_step(network: Network, inputs: Floats, by: SeedParameters = STANDARD) -> Ranking:
     """From the inputs on, run whichever remaining block moves the states least.
 
-    The time grows with the square of the number of blocks, so many blocks are shown fewer rows,
-    and of twice `at_a_time` blocks two are taken before the others are looked at again.
+    The time grows with the square of the number of blocks. So many blocks are shown fewer rows. Of
+    twice `at_a_time` blocks two are taken at a time.
     """
     state = network.ends.enter(inputs[: max(1, by.most_steps // len(network.blocks) ** 2)])
     # The blocks that remain lie at the front, so that none need be copied at each step.

@@ -1,7 +1,7 @@
 """Choose moves that fit together, from their first-order effects.
 
-Effects add up to first order, so their Gram matrix tells the error after any set of moves. A joint
-regression sees how overlapping swaps explain the residual together; matching pursuit takes the best
+Effects add up to first order. So their Gram matrix tells the error after any set of moves. A joint
+regression sees how overlapping swaps explain the residual together. Matching pursuit takes the best
 move, subtracts what it explains, and goes on.
 """
 
@@ -39,9 +39,9 @@ STANDARD = SelectionParameters()
 def regression(moves: Moves, residual: Floats, by: SelectionParameters = STANDARD) -> Indices:
     """Choose adjacent swaps by how much of each the residual asks for.
 
-    Damped Gauss-Newton on the permutation: the ridge regression of the residual on the effects of
-    all adjacent swaps gives each a coefficient, 1 for a swap that is needed and 0 for one that is
-    not. Those needed are chosen from the largest down, as far as they do not overlap.
+    It is damped Gauss-Newton on the permutation. Ridge regression of the residual on the effects of
+    all adjacent swaps gives each a coefficient. It is 1 for a swap that is needed, and 0 for
+    others. Swaps are chosen from the largest down, if they do not overlap.
     """
     swaps = np.flatnonzero(~moves.swap & (moves.second == moves.first + 1))
     effects = moves.effects[swaps]

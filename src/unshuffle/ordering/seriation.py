@@ -1,11 +1,11 @@
 """Seriation: the depth of blocks from how alike they are, in many views at once.
 
-What neighbouring blocks learn is alike; in which part of the weights that shows depends on how the
-network was trained. A view is one such part, a vector for each block. Each is seriated by the
-leading eigenvector of its likeness (Atkins, Boman & Hendrickson 1998). Views that see the depth
-agree, so the leading singular vector of all rankings is near it. Self-training (Scudder 1965)
-refines it: each view predicts it for every block from the others, by kernel ridge regression with
-Allen's formula for what is left out (1974), and predictions are weighed by how well they do.
+What neighbouring blocks learn is alike. The training decides in which part of the weights that
+shows. A view is one such part, a vector for each block. The leading eigenvector of its likeness
+seriates each view (Atkins, Boman & Hendrickson 1998). Views that see the depth agree. So the
+leading singular vector of all rankings is near it. Self-training (Scudder 1965) refines it. Each
+view predicts every block from the others, by kernel ridge regression with Allen's leave-one-out
+formula (1974). Predictions are weighed by their accuracy.
 """
 
 from collections.abc import Iterable
@@ -29,8 +29,8 @@ class SeriationParameters:
     ridge
         Of the kernel ridge regression, relative to the mean eigenvalue of the kernel.
     least_agreement, most_agreement
-        Correlation with the depth below which a view is not listened to, and above which it counts
-        no more.
+        Correlation with the depth below which a view is left out, and above which its weight is
+        constant.
     rounds
         Refinements of the depth.
     """
@@ -54,7 +54,7 @@ def likeness(vectors: Floats) -> NDArray[np.float64]:
 
 
 def leading(alike: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Leading eigenvector of a likeness, of which rows and columns are centred; its sign is free.
+    """Leading eigenvector of a likeness, of which rows and columns are centred. Its sign is free.
 
     Along a chain of which neighbours are alike it is nearly monotone.
     """
@@ -162,7 +162,7 @@ def leave_one_out(
 ) -> NDArray[np.float64]:
     """The matrix that predicts each block's value from those of the others.
 
-    By kernel ridge regression, with Allen's formula (1974); the kernel has shape (blocks, blocks).
+    By kernel ridge regression, with Allen's formula (1974). The kernel has shape (blocks, blocks).
     """
     centre = np.eye(len(kernel)) - 1 / len(kernel)
     kernel = centre @ kernel @ centre

@@ -162,8 +162,8 @@ class Noise:
 class Restarts(Attempts):
     """Disturb the best and descend again, until many restarts in a row have not helped.
 
-    The trust in the evidence varies from restart to restart, so that a wrong block in which the
-    weights believe is not fatal.
+    The trust in the evidence varies from restart to restart. So a wrong block that the weights
+    favour is not fatal.
     """
 
     name = "restarts"

@@ -1,4 +1,4 @@
-"""The state of a search: a value that is complete, so that it can be kept, compared and resumed."""
+"""The state of a search: a complete value that can be kept, compared and resumed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -22,8 +22,8 @@ class ClassicParameters:
     rows
         Rows that candidates are judged on: enough for the puzzle, few enough for minutes.
     batch
-        Candidates in the first batch of exchanges; the next ones grow, since an early success
-        wastes the rest of a batch.
+        Candidates in the first batch of exchanges. Later batches grow, since an early success
+        wastes the rest.
     """
 
     rows: int = 500
@@ -50,9 +50,9 @@ def inserted(
 def exchanged(
     judge: Judge, run: Run, at: int, start: int, by: ClassicParameters = STANDARD
 ) -> tuple[Run, Doubles, int]:
-    """Exchange the block of a place with later ones, from a start on, until that lowers the error.
+    """Exchange the block of a place with later ones until that lowers the error.
 
-    With the run that stands come the errors of what was judged, and the index of the last of these.
+    The errors of what was judged come with the run, and the index of the last.
     """
     others = np.arange(start, len(run))
     candidates = np.tile(run.arrangement, (len(others), 1, 1))
@@ -62,7 +62,7 @@ def exchanged(
 
 
 def moved(judge: Judge, run: Run, block: Indices) -> tuple[Run, Doubles]:
-    """Take a block out and put it where the error is lowest, if that is lower than it was."""
+    """Take a block out and put it where the error is lowest, if that lowers it."""
     at = int(np.flatnonzero((run.arrangement == block).all(axis=1))[0])
     places = [place for place in range(len(run)) if place != at]
     candidates = np.stack([shifted(run.arrangement, at, place) for place in places])

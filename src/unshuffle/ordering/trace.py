@@ -110,8 +110,8 @@ class Trace:
 
         Per step: `phase`, `seconds`, `kept`, `error`, `candidates` (how many were tested), `blocks`
         (how many are in the arrangement), `rows` and `work`. Concatenated over the steps: `tested`
-        (errors, float32), and `arrangement`, shape (blocks of all steps that kept a move, roles):
-        positions in the list of ids `ids`.
+        (errors, float32) and `arrangement`. The latter has shape (blocks of all steps that kept a
+        move, roles), and holds positions in the list `ids`.
         """
         kept = [step.arrangement for step in self.steps if step.kept]
         roles = kept[0].shape[1] if kept else 0
@@ -133,8 +133,8 @@ class Trace:
     def from_arrays(arrays: Mapping[str, NDArray[Any]], ids: Sequence[PieceId]) -> "Trace":
         """Make a trace out of what `arrays` laid out; the errors of candidates stay rounded.
 
-        The ids in the arrays are not used: an array that has both numbers and names makes text of
-        all of them. Raises `UsageError` if the arrays make no trace of arrangements of the pieces.
+        The ids in the arrays are not used, since an array of numbers and names makes text of all.
+        Raises `UsageError` if the arrays make no trace of arrangements of the pieces.
         """
         _check(arrays, len(ids))
         trace = Trace(ids)

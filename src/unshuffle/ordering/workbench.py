@@ -33,11 +33,11 @@ class Goal(Protocol):
 
 
 class Workbench:
-    """The problems of which one is the right one, and the record in the sequence of its use.
+    """The problems, one of which is right, and the record in the sequence of its use.
 
-    The likeliest problem comes first; each is made only when it is needed. A generator shuffles the
-    rows; without a number of rows to begin with, the search takes as many as it needs. Nothing in
-    the workbench decides anything: what it remembers could be worked out anew.
+    The likeliest problem comes first, and each is made only when it is needed. A generator shuffles
+    the rows. Without a first number of rows, the search takes as many as it needs. The workbench
+    decides nothing: what it remembers could be worked out anew.
     """
 
     def __init__(
@@ -130,14 +130,14 @@ class Workbench:
         return self._judges[name]
 
     def run(self, alternative: int, rows: int, arrangement: Arrangement) -> Run:
-        """The run of an arrangement on the first rows; the last few are remembered."""
+        """The run of an arrangement on the first rows. The last few are remembered."""
         name = alternative, rows, key(arrangement)
         if name not in self._runs:
             self.found(alternative, rows, self.judge(alternative, rows).run(arrangement))
         return self._runs[name]
 
     def found(self, alternative: int, rows: int, run: Run) -> Found:
-        """A run as something that was found; it is kept, since its states are asked for again."""
+        """A run as something that was found. It is kept, since its states are asked for again."""
         _remember(self._runs, (alternative, rows, key(run.arrangement)), run, most=2)
         return Found(alternative, run.arrangement, run.error)
 
@@ -221,8 +221,7 @@ def rank_seeds(
     """All seeds of a problem, or the quick ones, forwards and backwards, the lowest error first.
 
     Seeds look at the inputs, and are compared on so many of the judge's first rows. The start of
-    the problem is a seed too. Without time on the clock seeds are left out, and the blocks stand as
-    they were grouped.
+    the problem is a seed too. Without time on the clock, the blocks stay as they were grouped.
     """
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]

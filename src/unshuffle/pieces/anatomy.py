@@ -31,7 +31,7 @@ class Anatomy:
         Positions in the pile of the pieces whose shape fits the role. Pieces of a shape that two
         roles share (h = d, o = h or o = d = h) are in both.
     widths
-        The hidden width of each block, the narrowest first, where they differ; h is the largest.
+        The hidden width of each block where they differ, rising. `h` is the largest.
     """
 
     width: int
@@ -49,7 +49,7 @@ class Anatomy:
 
     @property
     def interchangeable(self) -> bool:
-        """Whether inp and out layers have the same shape, so that shapes cannot tell them apart."""
+        """Whether inp and out layers have one shape, so that shapes cannot tell them apart."""
         return self.hidden == self.width
 
     def by_width(self, pile: Pile) -> "list[Anatomy]":
@@ -232,7 +232,7 @@ def _last(records: Records, anatomy: Anatomy) -> str | None:
 
 
 def other_network(pile: Pile, records: Records | None = None) -> str | None:
-    """What network of another kind the shapes make, and how to go on; None where they make none.
+    """What network of another kind the shapes make, and how to go on. None where they make none.
 
     It has layers before the blocks, several behind them, or gates.
     """

@@ -1,4 +1,4 @@
-"""Answers: ids in the order in which layers are applied, as text, checked against a pile."""
+"""Answers: ids in the order of application, as text, checked against a pile."""
 
 import json
 import re
@@ -42,8 +42,8 @@ def answer_hash(permutation: Sequence[PieceId]) -> str:
 def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
     """Read an answer: text, or ids in sequences, such as pairs.
 
-    Text is ids between commas or line breaks; or, if a piece is not called so, what other solvers
-    write: ids between blanks, brackets or colons, names of files, JSON with a list or with one of
+    Text is ids between commas or line breaks. If no piece is called so, what other solvers write is
+    read: ids between blanks, brackets or colons, names of files, or JSON. JSON has a list or one of
     `KEYS`.
     """
     by_text = {str(name): name for name in (*pile.ids, *(bias.id for bias in pile.biases))}
@@ -130,7 +130,7 @@ def _no_such_piece(name: PieceId, pile: Pile) -> str:
 def with_biases(
     permutation: Sequence[PieceId], bias_of: Mapping[PieceId, PieceId]
 ) -> tuple[PieceId, ...]:
-    """The answer of detached pieces: each weight, followed by its bias where it has a loose one."""
+    """The answer of detached pieces: each weight, followed by its loose bias, if any."""
     return tuple(
         part
         for name in permutation
@@ -139,7 +139,7 @@ def with_biases(
 
 
 def join_answer(pile: Pile, answer: Sequence[PieceId]) -> tuple[Pile, tuple[PieceId, ...]]:
-    """Give each weight the bias that follows it in an answer, where loose ones have its length.
+    """Give each weight the bias that follows it in an answer, for lengths with loose ones.
 
     The pile of whole pieces and their part of the answer are returned. Both stay as they are where
     no piece is detached.

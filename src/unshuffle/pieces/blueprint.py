@@ -29,7 +29,7 @@ Axis = tuple[int, str, int]  # of a tensor: the number of a role, the tensor's n
 
 @dataclass(frozen=True)
 class Role:
-    """What all pieces in one kind of slot have in common: the shapes of their tensors by name."""
+    """What all pieces in one kind of slot share: the shapes of their tensors by name."""
 
     name: str
     tensors: Mapping[str, tuple[int, ...]]
@@ -64,7 +64,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Kind:
-    """What all blocks of one form share; its edges are where evidence on pairs comes from.
+    """What all blocks of one form share. Its edges are where evidence on pairs comes from.
 
     `hidden` has sets of axes that are the same hidden units, such as those that edges name. All
     other axes face the stream. Where the blocks have several forms, `forms` has the roles of the
@@ -78,9 +78,9 @@ class Kind:
     forms: tuple[tuple[int, ...], ...] = ()
 
     def units(self, role: int, tensor: str, axis: int) -> int | None:
-        """The number of the hidden units that an axis is; None where it faces the stream.
+        """The number of the hidden units that an axis is. None where it faces the stream.
 
-        A vector goes with the axis of a matrix of its role that has its length, the first if any.
+        A vector goes with the first axis of its length, among the matrices of its role, if any.
         """
         shapes = self.roles[role].tensors
         if len(shapes[tensor]) == 1:
@@ -138,7 +138,7 @@ class Kind:
         return sum(role in (edge.first, edge.second) for edge in self.edges)
 
     def turns(self) -> list[tuple[int, int]]:
-        """Each two roles of one class: a block's pieces in them may have to change places."""
+        """Each two roles of one class. A block's pieces in them may change places."""
         return [(a, b) for each in self.classes for a in each for b in each if a < b]
 
 
@@ -170,7 +170,7 @@ def same_slots(one: Arrangement, other: Arrangement) -> bool:
 
 
 def same_pieces(one: Arrangement, other: Arrangement, kind: Kind) -> bool:
-    """Whether two arrangements use the same pieces in each class of roles, as moves leave them."""
+    """Whether two arrangements use the same pieces in each class of roles, as moves do."""
     return one.shape == other.shape and all(
         np.array_equal(np.sort(one[:, list(each)], axis=None), np.sort(other[:, list(each)], None))
         for each in kind.classes

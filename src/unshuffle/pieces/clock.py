@@ -10,7 +10,7 @@ OTHER = "other"  # the phase of whatever has no name of its own
 
 
 class OutOfTimeError(Exception):
-    """The time limit was reached inside a long step; whoever has a result so far catches it."""
+    """The time limit was reached inside a long step. Whoever has a result so far catches it."""
 
 
 @dataclass(eq=False)
@@ -18,7 +18,7 @@ class Clock:
     """Counts the seconds of a solve from the moment it is made.
 
     No further step is begun after `limit` seconds. `used` counts those of a search that was cut off
-    and goes on. `now` reads the time; it is that of the wall where nothing else is given.
+    and goes on. `now` reads the time. It is that of the wall where nothing else is given.
     """
 
     limit: float | None = None

@@ -27,7 +27,7 @@ ID_DIGITS = 18  # of a number that is an id: so many fit into 64 bits
 
 
 def may_be_id(name: str) -> bool:
-    """Whether a text can stand in an answer: on one line, between commas, seen as what it is."""
+    """Whether a text can stand in an answer: one line, no commas, only visible characters."""
     return bool(name) and name.isprintable() and name == name.strip() and "," not in name
 
 
@@ -87,7 +87,7 @@ class Piece:
     id
         The piece's number or name.
     tensors
-        float32 or float64, by name; PyTorch's tensors and lists are made arrays. A linear layer
+        float32 or float64, by name. PyTorch's tensors and lists are made arrays. A linear layer
         has a `weight` of shape (outputs, inputs) and a `bias`.
     stored_as
         The dtype of the weight in the file: "float64", "float32", "float16", "bfloat16", "int8" or
@@ -124,7 +124,7 @@ class Piece:
     def linear(
         cls, name: PieceId, weight: ArrayLike, bias: ArrayLike | None, stored_as: str = "float32"
     ) -> "Piece":
-        """A linear layer: weight (rows, columns), bias (rows,); None where it was torn off.
+        """A linear layer: weight (rows, columns), bias (rows,). None where it was torn off.
 
         Arrays, PyTorch's tensors and lists are taken.
 
@@ -154,7 +154,7 @@ class Piece:
 
     @property
     def weight(self) -> Floats:
-        """The weight of a linear layer; a PileError says that the piece is none."""
+        """The weight of a linear layer. A PileError says that the piece is none."""
         weight = self.tensors.get("weight")
         if weight is None or weight.ndim != 2 or not self.tensors.keys() <= {"weight", "bias"}:
             found = [f"{name} {one.shape}" for name, one in self.tensors.items()] or ["no tensor"]
@@ -168,7 +168,7 @@ class Piece:
 
     @property
     def bias(self) -> Floats:
-        """The bias of a linear layer; zeros where it has none, or that is a piece of its own."""
+        """The bias of a linear layer. It is zeros if it has none, or that is a piece of its own."""
         bias = self.tensors.get("bias")
         return np.zeros(len(self.weight), self.weight.dtype) if bias is None else bias
 
@@ -185,7 +185,7 @@ class Piece:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all tensors of real numbers by name; what counts batches serves training."""
+        """Shapes of all tensors of real numbers by name. What counts batches serves training."""
         return {n: values.shape for n, values in self.tensors.items() if values.dtype.kind == "f"}
 
     def __repr__(self) -> str:
@@ -195,7 +195,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """A bias that was torn off its weight: a piece of its own, with values of shape (rows,)."""
+    """A bias that was torn off its weight: a piece with values of shape (rows,)."""
 
     id: PieceId
     values: Floats
@@ -267,7 +267,7 @@ class Pile:
 
     @property
     def detached(self) -> bool:
-        """Whether any weight's bias is a piece of its own; where none is, layers have no others."""
+        """Whether any weight's bias is a piece of its own. If none is, layers have no others."""
         return bool(self.biases)
 
     @cached_property
@@ -300,14 +300,14 @@ class Pile:
         return pile
 
     def in_sequence(self, pieces: Iterable[Piece]) -> "Pile":
-        """The same pile with pieces of the same ids in the same sequence, whatever they hold."""
+        """The same pile with other contents under the same ids, in the same sequence."""
         pile = copy(self)
         pile.pieces = tuple(pieces)
         pile.__dict__.pop("dtype", None)  # what the pieces hold may be of another one
         return pile
 
     def turned(self) -> "Pile | None":
-        """The same sequence with weights turned; None where lengths tell which way they lie."""
+        """The same sequence with weights turned. None where lengths tell which way they lie."""
         if self.detached or any(len({*piece.tensors["weight"].shape}) > 1 for piece in self.pieces):
             return None
 

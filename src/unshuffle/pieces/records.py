@@ -13,7 +13,7 @@ from unshuffle.pieces.pile import Floats, as_floats
 
 @dataclass(frozen=True)
 class Field:
-    """One of the arrays that rows of inputs are made of: its shape without rows, and its dtype."""
+    """One of the arrays of a row of inputs: its shape without rows, and its dtype."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,17 +38,17 @@ class Records:
     predictions
         Shape (rows, outputs); NaN where an input has no prediction. `outputs` may be 0.
     targets
-        Shape (rows, outputs) or None: what the network was trained towards; never used to solve.
+        Shape (rows, outputs) or None: the aims of the training. They are never used to solve.
     name
         What messages call it: the file it came from.
     columns
         Names of the columns of inputs, predictions and targets, and of those that were left out,
         where messages may name them.
     fields
-        The arrays that a row of inputs holds, one behind the other; empty where it is one vector.
+        The arrays of a row of inputs, one behind the other; empty for one vector.
     output
-        Which part of what the network gives was predicted: a key, an attribute, or the number of an
-        element. Empty for the first tensor that has as many numbers.
+        Which part of the output was predicted: a key, an attribute, or the number of an element. It
+        is empty for the first tensor that has as many numbers.
     """
 
     inputs: Floats
@@ -72,8 +72,8 @@ class Records:
         Parameters
         ----------
         inputs
-            Arrays or tensors by parameter of the module's `forward`. They have shape (rows, …) and
-            hold numbers, such as ids of tokens, or truth values.
+            Arrays or tensors by parameter of the module's `forward`, of shape (rows, …). They hold
+            numbers, such as ids of tokens, or truth values.
         prediction
             What the network gave: shape (rows, …); None where it is not known.
         name
@@ -163,7 +163,7 @@ class Records:
 
     @property
     def variances(self) -> NDArray[np.float64]:
-        """Of each column of predictions, over the rows that have them; 0 where none has any.
+        """Of each column of predictions, over its known rows; 0 without any.
 
         The shape is (outputs,).
         """
@@ -193,14 +193,14 @@ class Records:
         return self.take(np.arange(0, len(self), max(1, -(-len(self) // most))))
 
     def predicted(self) -> "Records":
-        """Only the rows that have all their predictions; the record itself where all have."""
+        """Only the rows that have all their predictions. The record itself where all have."""
         has_all = ~np.isnan(self.predictions).any(axis=1) & (self.outputs > 0)
         return self if has_all.all() else self.take(np.flatnonzero(has_all))
 
     def distinct(self) -> "Records":
         """The record without rows that repeat an earlier one; itself where none does.
 
-        A repeated row says nothing new, so it must not count as evidence twice.
+        A repeated row says nothing new. So it must not count as evidence twice.
         """
         # Rows are compared whole only where the sums of their inputs are equal.
         sums = self.inputs.sum(axis=1, dtype=np.float64)

@@ -18,8 +18,8 @@ class ActivationParameters:
     decimals
         Decimal places to which the slope of a leaky ReLU is fitted.
     clearly
-        Part of the mean squared error up to which an activation that no search begins with is
-        believed: a slope bends to noise.
+        Part of the mean squared error up to which a further activation is believed, since a slope
+        bends to noise.
     """
 
     decimals: int = 3

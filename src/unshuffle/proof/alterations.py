@@ -18,19 +18,17 @@ class AlterationParameters:
     Parameters
     ----------
     clipped
-        Part of the predictions of a column at its largest, or smallest, value from which on they
-        were clipped there.
+        Part of a column's predictions at its largest, or smallest, value that shows clipping.
     fewest
         Predictions that must be there at least.
     shared
-        Part of that number from which on a value inside the column is shared as well, so that
-        shared values tell of rounding, or of few distinct inputs.
+        Part of that number from which on a value inside the column counts as shared too. Then
+        rounding or few distinct inputs explain shared values.
     slack
-        Largest errors of the other rows by which a network may fall short of a limit.
+        Number of the other rows' largest errors by which a network may fall short of a limit.
     standardised
-        Largest mean, and distance of the standard deviation from 1, of columns that were
-        standardised on the rows of the record. Those of other rows are off by more, unless there
-        are millions.
+        Largest mean, and distance of the standard deviation from 1, of standardised columns.
+        Columns that were standardised on other rows are off by more, unless there are millions.
     """
 
     clipped: float = 0.005
@@ -90,7 +88,7 @@ def standardised(records: Records, by: AlterationParameters = STANDARD) -> bool:
 def clipped_predictions(
     predictions: Floats, by: AlterationParameters = STANDARD
 ) -> NDArray[np.bool_]:
-    """Which predictions, shape (rows, outputs), are at the ends of their column, if many share one.
+    """Which predictions, shape (rows, outputs), lie at the ends of their column, if many share one.
 
     There is no NaN among them.
     """

@@ -1,16 +1,15 @@
-"""How sure an arrangement is: how much worse the record fits whatever else it could be.
+"""How sure an arrangement is: how much worse its rivals fit the record.
 
 Rivals of an arrangement are blocks moved by a few places, and layers exchanged between two blocks.
-What a rival changes in the predictions is known to first order from one forward and one backward
-pass, with the local change exact, so all rivals are weighed at once. If the record errs by
-independent normal noise of variance σ², and nothing else tells the rivals apart, the logarithm of
-the odds against one of them is the difference of the squared errors over 2 σ². A statement such as
-"this block runs before that one" is weighed against everything that contradicts it: single moves,
-and pairs of moves that can be made together.
+One forward and one backward pass give, to first order, what each changes in the predictions. The
+local change is exact. Let the record err by independent normal noise of variance σ², and let
+nothing else tell the rivals apart. Then the log-odds against a rival are the difference of the
+squared errors over 2 σ². A statement such as "this block runs before that one" is weighed against
+everything that contradicts it: single moves, and couples of moves.
 
-σ² is what the arrangement itself leaves unexplained, and at least what rounding explains. A
-residual that is a smooth function of the states, as weights that were stored coarsely leave, is
-not independent from row to row: it counts as so many numbers as the states have features.
+σ² is what the arrangement leaves unexplained, and at least what rounding explains. Coarse weights
+leave a residual that is a smooth function of the states. Its rows are not independent: it counts as
+so many numbers as the states have features.
 """
 
 from collections.abc import Sequence
@@ -72,7 +71,7 @@ class CertificateParameters:
     def information(self) -> float:
         """Squared change of the predictions over the noise variance, summed over all rows.
 
-        With so much, the log-odds against a rival reach `decided` with the same confidence: if the
+        With so much, the log-odds against a rival reach `decided` with the same confidence. If the
         sum is s, they are normal with mean s / 2 and variance s.
         """
         deviate = NormalDist().inv_cdf(self.confidence)
@@ -91,12 +90,12 @@ class Contest:
     places
         Of the two blocks that it is about, counted from 0.
     mse
-        Mean squared error, to first order, with the two blocks exchanged, or with the exchange of
-        layers that fits best.
+        Mean squared error to first order after exchanging two blocks, or after the best exchange of
+        layers.
     log_odds
         Natural log-odds of the statement against everything that contradicts it.
     rows_needed
-        How many rows with predictions would decide it; None where it is decided, or where the
+        How many rows with predictions would decide it. None where it is decided, or where the
         rival changes nothing that rows could show.
     same
         Whether the two blocks compute the same, so that there is nothing to decide.
@@ -130,7 +129,7 @@ class Certificate:
     neighbours
         For each two neighbouring places, that their blocks run in this sequence.
     pairs
-        For each place, that its two layers belong together; the second place is that of the block
+        For each place, that its two layers belong together. The second place is that of the block
         with which the best rival exchanges a layer.
     mse
         Mean squared error of the arrangement on the rows that were looked at.
@@ -200,7 +199,7 @@ class Certificate:
 
     @property
     def rows_needed(self) -> int | None:
-        """Rows that would decide all that rows can decide; None where nothing is missing."""
+        """Rows that would decide all that rows can decide. None where nothing is missing."""
         missing = [c.rows_needed for c in (*self.neighbours, *self.pairs) if c.rows_needed]
         return max(missing, default=None)
 
@@ -234,9 +233,9 @@ def certify(
 
     `rounding` is the root mean squared error that rounding explains: shape (outputs,), or one for
     all columns. `tested` are the mean squared errors of all arrangements that were tested before.
-    Where rounding explains what is left, no moves but exchanges of neighbours are looked at:
-    whatever shows at all decides. All rows are looked at if some do not decide everything and time
-    is left. Where noise is left and no time for it, an `OutOfTimeError` is raised.
+    Where rounding explains what is left, only exchanges of neighbours are looked at. All rows are
+    used if some do not decide everything and time is left. An `OutOfTimeError` is raised where
+    noise is left and no time for it.
     """
     network, known = problem.network(arrangement), problem.known
     least, clock = np.broadcast_to(np.square(rounding), known.outputs), clock or Clock()

@@ -1,10 +1,10 @@
-"""What weights betray of how coarsely they were kept, and how much of an error that explains.
+"""What weights tell of coarse storage, and how much of an error that explains.
 
-Numbers that were rounded lie on a grid although they are stored as float32: on that of a half
-precision, or on at most 256 equally spaced levels with one scale for each tensor or row (as int8
-weights are kept). Pruned weights are exactly zero more often than any training leaves them. The
-weights that were lost are then known to lie within half a step of those that are there, or below
-the smallest that was kept, so drawing them anew shows by how much the predictions can be off.
+Numbers that were rounded lie on a grid although they are stored as float32. It is that of a half
+precision, or at most 256 equal levels with one scale for each tensor or row (as int8 weights are
+kept). Pruned weights are exactly zero more often than training leaves them. The lost weights lie
+within half a step of the stored ones, or below the smallest that was kept. Drawing them anew shows
+by how much the predictions can be off.
 """
 
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class CoarsenessParameters:
     Parameters
     ----------
     levels
-        Steps that the largest magnitude is at most: int8 with a zero point at one end.
+        Largest magnitude in steps: int8 with a zero point at one end.
     integral
-        Numbers of steps are whole to within this: float32 rounds 255 of them by a hundredth of it.
+        How far numbers of steps may be from whole. float32 rounds 255 of them by a hundredth of it.
     fewest
         With fewer numbers a grid may be an accident.
     widest
@@ -48,8 +48,8 @@ class CoarsenessParameters:
     peak_margin
         The same of the worst row: there are more rows than are compared.
     share
-        Of the predictions' variance: no error above this is explained. Unlike noise, what coarse
-        weights leave follows from the inputs, as the error of a wrong arrangement does.
+        No error above this part of the predictions' variance is explained. What coarse weights
+        leave follows from the inputs, as the error of a wrong arrangement does.
     """
 
     levels: int = 255
@@ -98,7 +98,7 @@ class Coarseness:
         return bool(self.kind) or self.pruned > 0
 
     def drawn(self, values: Floats, rng: np.random.Generator) -> Floats:
-        """Numbers that may have been lost, as likely anywhere, of a tensor that was kept so."""
+        """Possible lost numbers, uniformly drawn, of a tensor that was kept so."""
         offset = rng.uniform(-1, 1, values.shape) * self.half_step
         another: Floats = (values + offset).astype(values.dtype)
         return another
@@ -109,8 +109,8 @@ def coarseness(
 ) -> Coarseness:
     """Find the grid that a tensor lies on, and whether it was pruned.
 
-    A weight has shape (rows, columns), a bias (rows,). If it is known that a weight lies on levels,
-    and none are found, those are assumed on which each row's largest magnitude is the 127th.
+    A weight has shape (rows, columns), a bias (rows,). A weight that is known to lie on levels may
+    show none. Then each row's largest magnitude counts as the 127th level.
     """
     zero = values == 0
     share = float(zero.mean())
@@ -179,12 +179,12 @@ def coarse_tolerance(
     by: CoarsenessParameters = STANDARD,
     effort: Effort = EFFORT,
 ) -> Tolerance | None:
-    """Measure the errors that coarsely kept weights explain; None where none were kept so.
+    """Measure the errors that coarsely kept weights explain. None where none were kept so.
 
-    Networks are drawn whose weights are what those of the lost one can have been, as likely
-    anywhere. `network` is any arrangement of the layers as they were kept; the closer to the truth,
-    the better. `quantised` tells that all weights were integers with scales, so that they lie on
-    levels even where they are too few to show it.
+    Networks are drawn whose weights may be those of the lost one, uniformly. `network` is any
+    arrangement of the layers as they were kept. The closer to the truth, the better. `quantised`
+    says that all weights were integers with scales. Then they lie on levels even where they are too
+    few to show it.
     """
     if not isinstance(network.blocks, MlpStack):
         return None
@@ -236,9 +236,8 @@ def storage_tolerance(
 ) -> Tolerance:
     """Errors that the dtypes of the pieces in their files explain, beyond the arithmetic.
 
-    Where halves stand for the weights of a network that computed in float32, every weight is off by
-    half a unit in its last place. Integers with scales have no such unit; their levels are measured
-    as those of plain numbers are.
+    Where halves stand for float32 weights, every weight is off by half a unit in its last place.
+    Integers with scales have no such unit. Their levels are measured as those of plain numbers are.
     """
     coarsest = max((UNIT[name] for name in stored_as if name in UNIT), default=0.0)
     return rounding.scaled(max(1.0, coarsest / UNIT[arithmetic] / tolerance.STANDARD.margin))

@@ -1,8 +1,8 @@
 """Predictions that were kept to a few decimals, and how they were cut to them.
 
-That they stand on a grid of decimals shows in the predictions alone. Whether they were rounded to
-it, toward zero or down, shows only beside a network. What it predicts itself lies within half a
-step of rounded predictions, and within a step on one side of the others.
+The predictions alone show that they stand on a grid of decimals. A network shows whether they were
+rounded to the nearest, toward zero or down. Its own predictions lie within half a step of rounded
+ones. They lie within a step on one side of the others.
 """
 
 from dataclasses import dataclass, replace
@@ -25,12 +25,12 @@ class DecimalsParameters:
     accident
         Probability up to which numbers are not taken to stand on a grid by chance.
     resolution
-        Units of roundoff of float32, of the largest number, within which a number is on a grid.
+        Roundoffs of float32, of the largest number, within which a number is on a grid.
     finest
         Multiple of that distance which the step of a grid must be at least.
     sampling
         Of n numbers the root mean squared error may exceed the expected one by so many parts in √n.
-        It varies by 0.45 parts in √n where errors are spread evenly over a step.
+        It varies by 0.45 parts in √n where errors spread evenly over a step.
     """
 
     accident: float = 1e-3
@@ -62,7 +62,7 @@ class Cut(Enum):
 
 
 def decimals(predictions: Floats, by: DecimalsParameters = STANDARD) -> int | None:
-    """Decimal places to which predictions were cut; None if to none that float32 resolves."""
+    """Decimal places to which predictions were cut. None if to none that float32 resolves."""
     largest = float(np.abs(predictions).max(initial=0.0))
     resolution = by.resolution * UNIT["float32"] * largest
     for places in count():
@@ -77,7 +77,7 @@ def decimals(predictions: Floats, by: DecimalsParameters = STANDARD) -> int | No
 
 
 def steps(predictions: Floats) -> Column:
-    """Distance of the decimals that each column was cut to; 0 where it was not."""
+    """Distance of the decimals that each column was cut to. 0 where it was not."""
     places = [decimals(column) for column in predictions.T]
     return np.array([0.0 if each is None else 10.0**-each for each in places])
 
@@ -112,7 +112,7 @@ def cut_of(
 
 
 def uncut(records: Records, cut: Cut | None) -> Records:
-    """The record with the middle of what each prediction can have been; itself if none was cut."""
+    """The record with the middle of each prediction's interval; itself if none was cut."""
     if cut is None or cut is Cut.ROUNDED:
         return records
     step = steps(records.predicted().predictions)

@@ -1,7 +1,7 @@
 """How much work proof takes: numbers that steer cost.
 
-More of any of them takes more time or memory, measures the same more precisely, and changes no
-claim. Far fewer rows or draws leave open what these decide.
+More of any of them takes time or memory, measures more precisely, and changes no claim. Far fewer
+rows or draws leave open what these decide.
 """
 
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ class Effort:
     tested
         Rows, spread over the record, that the test for noise compares with each other.
     width
-        Numbers of a state that the test for noise looks at; of wider ones, so many projections.
+        Numbers of a state that the test for noise looks at, or projections of wider ones.
     kernel
-        Rows, spread over the record, of a kernel regression, half of which it is fitted to.
+        Rows of a kernel regression, spread over the record. It is fitted to half of them.
     first
-        Rows on which rivals are weighed at first, where only rounding separates the arrangement
-        from the record; all rows where these leave anything undecided.
+        Rows on which rivals are weighed first, where only rounding is left. All rows follow if
+        these leave anything undecided.
     first_noisy
         The same where noise is left.
     screened
-        Rows on which all exchanges of layers are weighed to find the best of each block.
+        Rows on which all exchanges of layers are weighed, to find the best of each block.
     chunk
         Rows that are weighed at once.
     """

@@ -1,8 +1,8 @@
 """What can change places, and the network still computes the same.
 
-Such are equal pieces, whole blocks whose hidden units stand in another sequence, and the bias of a
-key without rotary positions, which adds the same to all scores of a query. No record tells which of
-them is where. So they are no rivals of each other, and an answer holds up to their exchange.
+Such are equal pieces, and whole blocks whose hidden units stand in another sequence. Such is the
+bias of a key without rotary positions, which adds the same to all scores of a query. No record
+tells which of them is where. So they are no rivals, and an answer holds up to their exchange.
 """
 
 from collections.abc import Sequence
@@ -84,9 +84,9 @@ def find_interchange(
 ) -> Interchange:
     """The parts of an arrangement that can change places, among those that moves exchange.
 
-    The blocks must make the same of states of every row and every depth with either part, and the
+    The blocks must make the same of states of every row and every depth with either part. The
     outputs must stay as they are when all parts of a group change places. Some rows say which
-    blocks may be alike; all rows of the record have the last word.
+    blocks may be alike, and all rows of the record have the last word.
     """
     known, network = problem.known, problem.network(arrangement)
     whole = alike_blocks(network, rows) and alike_blocks(network, known)

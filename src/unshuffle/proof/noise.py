@@ -1,12 +1,12 @@
-"""Whether what a network leaves of a record is noise, or a sign that the network is wrong.
+"""Whether the residual of a record is noise, or a sign that the network is wrong.
 
-A wrong arrangement errs by a function of the input, so rows that are alike err alike; noise in the
-record does not. The test is a kernel score test (Liu, Lin & Ghosh 2007): do rows whose states are
-alike have residuals of one sign? Its spread under noise is that of independent random signs.
+A wrong arrangement errs by a function of the input. So rows that are alike err alike. Noise does
+not. The kernel score test (Liu, Lin & Ghosh 2007) asks whether rows with like states have residuals
+of one sign. Its spread under noise is that of independent random signs.
 
-That no pattern is found says nothing where the test could not find one. So the same test is put to
-misfits of the same size and on the same rows, made by wrong arrangements of the network itself:
-noise is believed only where it finds all of these.
+Finding no pattern says nothing where the test could not find one. So the same test is put to
+misfits of the same size on the same rows, made by wrong arrangements of the network. Noise is
+believed only where it finds all of these.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class NoiseParameters:
     depths
         States that rows are compared by, spread over the depth, inputs and end included.
     each
-        Rows that the regression on the states is fitted to, for each of its features at least; of
+        Rows that the regression on the states is fitted to, for each of its features at least. Of
         wider states it sees projections.
     ridge
         Of the regression on the states, relative to their mean square.
@@ -91,8 +91,7 @@ class Pattern:
     Parameters
     ----------
     share
-        Part of its mean square, on rows that the regression has not seen, that the regression
-        explains: from 0 to 1.
+        Share of the mean square on unseen rows that the regression explains: from 0 to 1.
     features
         Number of features of the states.
     significant
@@ -159,9 +158,9 @@ def looks_like_noise(
 ) -> bool | None:
     """Whether the residual of a network on rows that all have predictions is noise.
 
-    It is False where the residual is large or has a pattern. It is None where it shows none, and
-    these rows would not show one of a wrong arrangement either. Many blocks take long: where the
-    clock has no time left an `OutOfTimeError` is raised.
+    It is False where the residual is large or has a pattern. It is None where it has none, and
+    these rows would not show one of a wrong arrangement either. Many blocks take long: without time
+    on the clock an `OutOfTimeError` is raised.
     """
     clock = clock or Clock()
     clock.check()
@@ -296,8 +295,8 @@ def foretold(
 ) -> float:
     """How clearly predictions follow from inputs: about normal with variance 1 where they do not.
 
-    With shapes (rows, width) and (rows, outputs), it is how well a kernel regression agrees with
-    rows that it has not seen, in standard deviations of what chance would make of it.
+    It tells how well a kernel regression agrees with rows that it has not seen, in standard
+    deviations of chance. Shapes are (rows, width) and (rows, outputs).
     """
     expected, found = _kernel_regression(inputs, predictions, by.kernel_ridges[-1], effort)
     return standard_score((expected * found).sum(axis=1))
@@ -311,7 +310,7 @@ def noise_at_most(
 ) -> float:
     """Share of the predictions' variance that can be noise: what a kernel regression leaves.
 
-    Shapes are those of `foretold`; of a few ridges the best counts.
+    Shapes are those of `foretold`. Of a few ridges the best counts.
     """
     left = []
     for ridge in by.kernel_ridges:

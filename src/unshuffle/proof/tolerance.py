@@ -1,10 +1,10 @@
 """What counts as exact: the only place where that line is drawn.
 
-Two correct evaluations of one network differ by rounding, and by how much depends on its depth,
-its weights and its inputs. So the rounding level is measured, not assumed: the network is
-evaluated in float32 and in float64, and the difference is a sample of float32 rounding. Rounding
-errors are proportional to the unit roundoff (Higham, Accuracy and Stability of Numerical
-Algorithms, 2002, section 3.1), which carries the sample over to float64 arithmetic.
+Two correct evaluations of one network differ by rounding. Depth, weights and inputs decide by how
+much. So the level is measured. The network is evaluated in float32 and in float64, and the
+difference is a sample of float32 rounding. Rounding errors are proportional to the unit roundoff
+(Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1). That carries the sample
+over to float64 arithmetic.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class ToleranceParameters:
     Parameters
     ----------
     margin
-        An error counts as rounding up to this multiple of the measured level: the lost network was
+        An error counts as rounding up to this multiple of the measured level. The lost network was
         summed in another sequence, perhaps on another machine. Largest errors grow with the rows.
     """
 
@@ -52,8 +52,8 @@ class Tolerance:
     Parameters
     ----------
     rms, peak
-        Shape (outputs,): bounds on the root mean squared and on the maximum absolute error, in the
-        unit of each column of predictions.
+        Shape (outputs,): bounds on the root mean squared and the maximum absolute error, in the
+        unit of each column.
     """
 
     derived: ClassVar[Derived] = {name: attrgetter(name) for name in ("mse", "max_abs_error")}
@@ -132,9 +132,8 @@ def relative_error(network: Network, known: Records) -> float:
 def arithmetic_of(weights: np.dtype[np.floating], predictions: Floats) -> str:
     """The coarser of the weights' dtype and the precision that the predictions carry.
 
-    A network in float64 whose predictions were written with float32 digits can only be compared
-    to float32 rounding. That is the case where every prediction is the shortest decimal of some
-    float32.
+    Predictions of a float64 network that were written with float32 digits are compared to float32
+    rounding. Then every prediction is the shortest decimal of some float32.
     """
     if np.float32 in (weights, predictions.dtype):
         return "float32"

@@ -80,10 +80,10 @@ class Verification:
     sha256
         Of the answer text; empty where a network was judged by itself.
     certificate
-        How sure the arrangement is; None where the record is not reproduced, or none was asked for.
+        How sure the arrangement is. None where the record is not reproduced, or none was asked for.
     blocks
-        Ids of the pieces of each block, in the order in which they run; empty where no answer was
-        judged.
+        Ids of the pieces of each block, in the order in which they run. It is empty where no answer
+        was judged.
     """
 
     derived: ClassVar[Derived] = {"exact": lambda found: found.outcome is Outcome.EXACT}
@@ -122,7 +122,7 @@ UNVERIFIED = Verification(
 
 
 def best_fitting(networks: Sequence[Network], known: Records, effort: Effort = EFFORT) -> Network:
-    """The network with the lowest error on the first rows; the first one where they tie."""
+    """The network with the lowest error on the first rows. The first one of equals."""
     if len(networks) == 1 or not len(known):
         return networks[0]
     some = known.take(np.arange(min(len(known), effort.compared)))
@@ -175,7 +175,7 @@ def judge_network(
 ) -> Verification:
     """Judge an assembled network on rows that all have predictions; without any, it cannot be.
 
-    Whether noise explains what is left is not judged where no time is left for it.
+    Whether noise explains what is left is not judged without time for it.
     """
     if not len(known):
         return replace(UNVERIFIED, outcome=Outcome.ESTIMATE)

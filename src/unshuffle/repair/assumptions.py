@@ -40,7 +40,7 @@ POSSIBLE = (
 def may_be_wrong(case: Case, solution: Solution) -> str | None:
     """What may be otherwise, in a sentence: what searches have shown first, then the likeliest.
 
-    None where the time ended early or near the record, or there was no search of this kind.
+    None where time ended early or near the record, or there was no such search.
     """
     near = solution.mse <= far_from(case.records)
     early = solution.trace.row_steps < STANDARD.least

@@ -1,17 +1,15 @@
 """Which bias belongs to which weight: by the numbers alone, and by the record.
 
-Training moves the bias of a hidden unit along with its weights, so it is a little predictable from
-norms and averages of these. How, differs from run to run, so the regression is learned from the
-pile itself: match by the regression so far, regress anew, repeat (self-training, Scudder 1965; for
-shuffled labels Pananjady, Wainwright & Courtade 2018, arXiv:1608.02902). It is started from every
-feature in both directions, and the start that explains most wins: only a right one finds more than
-chance.
+Training moves the bias of a hidden unit along with its weights. So norms and averages of the
+weights predict it a little. The regression is learned from the pile itself: match, regress, repeat
+(self-training, Scudder 1965; for shuffled labels Pananjady, Wainwright & Courtade 2018,
+arXiv:1608.02902). It starts from every feature in both directions. The start that explains most
+wins: only a right one finds more than chance.
 
-The prediction is linear in the biases of out layers and of the last layer but for what later blocks
-make of it, and nearly so in those of inp layers. So the effect of each bias in each place follows
-from one forward and one backward pass, as in `unshuffle.ordering.reassignment`. One ridge
-regression of the residual on all these effects, and a linear assignment (Kuhn 1955), place most
-biases; exchanges of two, chosen together by matching pursuit, place the rest.
+The prediction is nearly linear in the biases. So one forward and one backward pass give the effect
+of each bias in each place, as in `unshuffle.ordering.reassignment`. One ridge regression of the
+residual on all effects, and a linear assignment (Kuhn 1955), place most biases. Matching pursuit
+chooses exchanges of two for the rest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -111,7 +109,7 @@ class LooseBiases:
         return found
 
     def named(self, pile: Pile, held: HeldBiases) -> dict[PieceId, PieceId]:
-        """Ids of biases by those of their weights; what is not held is handed out in sequence."""
+        """Ids of biases by those of their weights. What is not held is handed out in sequence."""
         bias_of = {}
         for group, holds in zip(self.groups, held, strict=True):
             free = iter(sorted({*range(len(group.ids))} - {*holds.tolist()}))
@@ -120,7 +118,7 @@ class LooseBiases:
         return bias_of
 
     def problem(self, problem: Problem, held: HeldBiases) -> Problem:
-        """The same problem with the biases that weights hold; what theirs were does not matter."""
+        """The same problem with the biases that weights hold. What theirs were does not matter."""
         bank, ends, bias = as_mlp_bank(problem.bank), _linear(problem.ends), self.values(held)
         inp = [bias.get(at, one) for at, one in zip(bank.inp_positions, bank.inp_bias, strict=True)]
         out = [bias.get(at, one) for at, one in zip(bank.out_positions, bank.out_bias, strict=True)]
@@ -162,7 +160,7 @@ class LooseBiases:
 
 
 def unit_features(network: MlpNetwork, inputs: Floats) -> NDArray[np.float64]:
-    """What may tell the bias of a hidden unit, in a network whose inp biases are not known.
+    """What may tell a hidden unit's bias, in a network whose inp biases are unknown.
 
     The result has shape (blocks, hidden, features), each standardised over the hidden units.
     """

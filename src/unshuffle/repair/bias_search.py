@@ -1,9 +1,9 @@
 """Detached tensors: weights and biases as separate pieces.
 
-Pairs and order hardly depend on the biases, and which bias fits where depends on the order, so the
-two are found in turn: from the best seed, with the mean bias everywhere, a round on the biases,
-then a few rounds on the order, and so on until the record is reproduced. The order must not be
-polished before the biases are about right: it would make up for them, and move away from the truth.
+The places of the biases depend on the order, and pairs and order hardly on the biases. So the two
+are found in turn. First comes the best seed with mean biases. A round on the biases is followed by
+a few rounds on the order. The order is not polished before the biases are about right. It would
+make up for them, and move away from the truth.
 """
 
 from collections.abc import Generator, Iterator
@@ -77,7 +77,7 @@ Rounds = Generator[Step, None, Joint]
 
 
 def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
-    """Put together a network whose biases are pieces of their own; errors are those of `solve`."""
+    """Put together a network whose biases are pieces of their own. Errors are those of `solve`."""
     check_biases(pile)
     if read_anatomy(pile, records).widths:
         raise PileError(

@@ -50,7 +50,7 @@ class Case:
 
     @cached_property
     def whole(self) -> Anatomy | PileError:
-        """The roles of the pieces if they are as many as a network has; else what is wrong."""
+        """The roles of the pieces if there are as many as a network has; else what is wrong."""
         try:
             return read_anatomy(self.pile, self.records)
         except PileError as error:
@@ -134,8 +134,8 @@ def near_copies(pile: Pile) -> list[tuple[int, int, float]]:
 def partial_anatomy(pile: Pile, records: Records) -> Anatomy | None:
     """The likeliest dimensions of a network of which pieces are missing or to which some are added.
 
-    Among the shapes of the record's width, the one that the most pieces have or mirror is that of
-    inp. None where shapes do not tell the roles apart, or no two pieces can form a block.
+    The inp shape has the record's width, and most pieces have or mirror it. None where shapes do
+    not tell the roles apart, or no two pieces can form a block.
     """
     width, outputs = records.width, records.outputs
     counts = Counter(piece.shape for piece in pile)

@@ -1,16 +1,14 @@
 """Simulated controls: records that the pieces make themselves, each searched for as the given one.
 
-A search that does not come to a record may have failed, or the record may be of another network. To
-tell, the pieces are put together as they might have been, and the same search is set on what that
-network predicts for the record's inputs. If all such controls are solved with half of the work that
-the record itself has taken in vain, then a record of these pieces, for which seeds are better,
-would have been solved too.
+A search in vain may have failed, or the record may be of another network. So the pieces are put
+together as they might have been. The network's own predictions are solved as a record. Are all such
+controls solved with half of the work of the record? Then a record of these pieces would have been
+solved too.
 
-A control is no easier than a true record, as far as that can be told without an answer: its pairs
-are drawn by the evidence (perturb and MAP, Papandreou & Yuille 2011), and its order is twice as far
-from what a seed says as the two seeds that agree most are from one another. Were their errors
-independent, the better of the two would be half as far from the truth; the factor allows for their
-dependence. Where seeds disagree, controls are hard, are not solved, and nothing is said.
+A control is no easier than a true record. Its pairs are drawn by the evidence (perturb and MAP,
+Papandreou & Yuille 2011). Take the distance of the two seeds that agree most. A control's order is
+twice as far from a seed. Were the errors of seeds independent, half of it would do. The factor
+allows for their dependence. Where seeds disagree, controls are not solved, and nothing is said.
 """
 
 from collections.abc import Iterator
@@ -70,7 +68,7 @@ class Controls:
         return self.solved == self.by.needed
 
     def advance(self, best: Arrangement, budget: int) -> None:
-        """Go on while all work is below a budget; the best arrangement tells the activation.
+        """Go on while all work is below a budget. The best arrangement tells the activation.
 
         Each look begins one control, and another whenever none is under way. To begin one costs
         seconds, and where the first are hard nothing will be said.

@@ -1,12 +1,11 @@
 """Two networks in one pile: which blocks are of the network that a last layer belongs to.
 
-Training writes into W_out what the last layer reads: so the share of W_out that lies in the space
-of the last layer's rows is larger for its own blocks. And the steps that they make from the inputs
-follow what the last layer alone leaves of the predictions. Either tells most blocks of two networks
-apart. But blocks of one network are alike in many views of their weights
-(`unshuffle.ordering.seriation`), so the others foretell of each block where it belongs: by
-self-training (Scudder 1965), in which every view counts as far as it predicts the sides so far. How
-many blocks the network has is left to the record.
+Training writes into W_out what the last layer reads. So the rows of the last layer explain more of
+W_out in its own blocks. Their steps from the inputs follow what the last layer alone leaves of the
+predictions. Either tells most blocks of two networks apart. Blocks of one network are also alike in
+many views of their weights (`unshuffle.ordering.seriation`). Self-training (Scudder 1965) predicts
+each block's network from the others. Every view counts as far as it predicts the sides. The record
+tells how many blocks the network has.
 """
 
 from collections.abc import Iterator, Sequence
@@ -62,7 +61,7 @@ def likely_networks(
 ) -> Iterator[Problem]:
     """The blocks that seem to be of one network, with its last layer and activation.
 
-    Weights rank blocks for each last layer; the record decides how many, and everything else.
+    Weights rank blocks for each last layer. The record decides how many, and everything else.
     """
     activations, clock, by = options.activations, options.clock, STANDARD
     ranked: list[tuple[Problem, Ranking]] = []
@@ -102,7 +101,7 @@ def _with(problem: Problem, activation: Activation) -> Problem:
 
 
 def divide(network: MlpNetwork, rivals: Sequence[Linear], known: Records) -> Ranking:
-    """Rank blocks by how likely they are of the network of the last layer, not of its rivals."""
+    """Rank blocks by how likely they are of the last layer's network, not of its rivals."""
     blocks, last, by = network.blocks, network.last, STANDARD
     written = _written_for(blocks, last)
     if rivals:
@@ -125,10 +124,10 @@ def divide(network: MlpNetwork, rivals: Sequence[Linear], known: Records) -> Ran
 def likeliest_counts(
     problem: Problem, ranking: Ranking, clock: Clock
 ) -> list[tuple[float, Problem]]:
-    """For each number of first blocks in a ranking, the error of the best quick seed of these.
+    """The error of the best quick seed, for each number of first blocks in a ranking.
 
-    Depths of one network may lie further apart than two networks do, so weights do not tell where
-    the one ends. The best seed is nearest where all blocks are of one network.
+    Weights do not tell where one network ends, since its depths may differ as much as two networks.
+    The best seed is nearest where all blocks are of one network.
     """
     by, rows = STANDARD, min(STANDARD.judged_rows, len(problem.known))
     judge = problem.judge(problem.known.first(rows))

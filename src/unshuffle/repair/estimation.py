@@ -1,11 +1,11 @@
 """Estimate layers that are missing from an arrangement, by least squares on the record.
 
-With everything else in place, a small change of a layer moves the predictions by an outer product.
-Of an out layer ``[W | b]`` at place t it is ``g ⊗ [hidden, 1]``, with g the adjoints after the
-block; of an inp layer it is ``(g W_out ∘ a'(z)) ⊗ [x, 1]``. Gauss-Newton steps with
-Levenberg-Marquardt damping (Levenberg 1944, Marquardt 1963) solve for all missing layers at once.
-With fewer equations than unknowns the step is solved for in its dual form, whose kernel is an
-elementwise product of Gram matrices; the result is then the smallest layer that fits.
+A small change of a layer moves the predictions by an outer product. For an out layer ``[W | b]`` at
+place t it is ``g ⊗ [hidden, 1]``, with g the adjoints after the block. For an inp layer it is ``(g
+W_out ∘ a'(z)) ⊗ [x, 1]``. Gauss-Newton steps with Levenberg-Marquardt damping (Levenberg 1944,
+Marquardt 1963) solve for all missing layers at once. With fewer equations than unknowns the dual
+form is solved. Its kernel is an elementwise product of Gram matrices, and the result is the
+smallest layer that fits.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from unshuffle.repair.triangular import solve_positive
 
 @dataclass(frozen=True)
 class EstimationParameters:
-    """Numbers that steer estimates; a pair is of thorough ones and of rough ones."""
+    """Numbers that steer estimates. A pair is of thorough ones and of rough ones."""
 
     iterations: tuple[int, int] = (25, 6)  # Steps at most.
     equations: tuple[int, int] = (3000, 1200)  # Equations of the dual form.
@@ -63,9 +63,9 @@ class Estimate(NamedTuple):
     """A network with estimated layers, in float64.
 
     `unseen` is the mean squared error on rows that the layers were not fitted to, NaN without any.
-    Rounding errors of the predictions, which the fit takes up, make that `inflation` times as large
-    as rounding alone does: n / (n - p) for p unknowns and n equations (least squares with Gaussian
-    inputs), infinite where the layers are not determined.
+    The fit takes up rounding errors of the predictions. `inflation` is the factor by which `unseen`
+    then exceeds rounding. It is n / (n - p) for p unknowns and n equations (least squares with
+    Gaussian inputs). It is infinite where the layers are not determined.
     """
 
     network: MlpNetwork
@@ -78,8 +78,8 @@ def estimate_layers(
 ) -> Estimate:
     """Fit missing layers of a network to rows, from a first guess in their places.
 
-    Some rows are kept apart for a check, and more where there are more rows than it takes. A
-    rough estimate takes few rows and steps. Where no time is left, the best so far stands.
+    Some rows are kept apart for a check, and more of many rows. A rough estimate takes few rows and
+    steps. Without time, the best so far stands.
     """
     fitting, by = _Fitting.of(network, unknowns, records, clock, rough), STANDARD
     at = best = fitting.judged(network.astype(np.float64))
@@ -102,12 +102,11 @@ def estimate_layers(
 def fit_all_rows(
     network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock
 ) -> MlpNetwork:
-    """Take one more step, to least squares on all rows, from an estimate that is right to rounding.
+    """From an estimate that is right to rounding, take one more step, to least squares on all rows.
 
-    With hardly more equations than unknowns, what rounded the predictions is carried over to rows
-    that the layers were not fitted to and is larger there (the variance of a prediction is 1 +
-    leverage times that of the noise; Seber & Lee, Linear Regression Analysis, 2003, section 5.3).
-    The network stands where the step does not help.
+    With few equations, the fit carries rounding errors over to other rows, where they are larger.
+    The variance of a prediction is 1 + leverage times that of the noise (Seber & Lee, Linear
+    Regression Analysis, 2003, section 5.3). The network stands where the step does not help.
     """
     x, y = records.inputs.astype(np.float64), records.predictions.astype(np.float64)
     fitting = _Fitting(unknowns, x, y, x[:0], y[:0], 1.0, clock)

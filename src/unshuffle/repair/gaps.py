@@ -1,16 +1,16 @@
 """Where in an arrangement a block is missing, and how the others are ordered around the gap.
 
-A block that is missing at a gap adds ``g · f(x)`` to the predictions, with the states x and the
-adjoints g at that gap. Under a Gaussian prior on f this is a Gaussian process over the rows,
-whose kernel is an elementwise product: of the Gram matrix of the adjoints with that of the
-hidden units, or without an inp layer with the arc-cosine kernel of the states, to which infinitely
-many random ReLU units converge (Cho & Saul 2009). How much a block in some gap could explain is
-told by how well one half of the rows foretells the other; where it ran, by the marginal likelihood
-of the residual, with priors as wide as the layers at hand (MacKay 1992).
+A block that is missing at a gap adds ``g · f(x)`` to the predictions. Here x are the states and g
+the adjoints at that gap. A Gaussian prior on f makes this a Gaussian process over the rows. Its
+kernel is the elementwise product of two Gram matrices. One is that of the adjoints, the other that
+of the hidden units. Without an inp layer the other is the arc-cosine kernel of the states (Cho &
+Saul 2009). Cross-prediction of two halves of the rows tells how much a block in a gap could
+explain. The marginal likelihood of the residual tells where it ran (MacKay 1992). Priors are as
+wide as the layers at hand.
 
-A search that only lowers the error puts blocks where they make up for missing ones. So to order
-blocks around gaps, residuals and effects of moves are whitened by the covariance of the missing
-effects: the regression on adjacent swaps is then generalised least squares (Aitken 1936).
+A search that only lowers the error puts blocks where they make up for missing ones. So residuals
+and effects of moves are whitened by the covariance of the missing effects. The regression on
+adjacent swaps is then generalised least squares (Aitken 1936).
 """
 
 from collections.abc import Iterator, Sequence
@@ -55,7 +55,7 @@ class Traces:
     """What an arrangement leaves of some rows, with the states and adjoints at each gap.
 
     The network is in float64. States have shape (gaps, rows, width), `pulled` (gaps, outputs, rows,
-    width), and the residual, the record minus what is predicted, (outputs, rows).
+    width). The residual, record minus predictions, has shape (outputs, rows).
     """
 
     network: MlpNetwork
@@ -129,13 +129,13 @@ def missing_effect(traces: Traces, gap: int, lone: Unmatched) -> Doubles:
 
 
 def unexplained(traces: Traces, lone: Unmatched | None = None) -> Doubles:
-    """Part of the residual that a block in each gap would leave; a layer of it may be at hand."""
+    """Part of the residual that a block in each gap leaves. A layer of it may be at hand."""
     before = max(mean_square(traces.residual[:, 1::2]), np.finfo(float).tiny)
     return np.array([_left(traces, gap, lone) for gap in traces.gaps()]) / before
 
 
 def fill(traces: Traces, gap: int, inp: Linear) -> Linear:
-    """A first guess of the out layer that is missing at a gap: the smallest that explains most."""
+    """A first guess of an out layer that is missing at a gap: the smallest that explains most."""
     left = traces.pulled[gap]
     right = with_ones(traces.network.blocks.activation.apply(inp(traces.states[gap])))
     outputs, rows, width = left.shape
@@ -209,7 +209,7 @@ def order_around(
 ) -> Iterator[tuple[Run, list[int]]]:
     """Locate the gaps and order the blocks around them, in turn, while there is time.
 
-    After each round it yields what stands and the gap of each layer; the last is the result, with
+    After each round it yields what stands and the gap of each layer. The last is the result, with
     more rows for the gaps. It raises `OutOfTimeError` where no time is left.
     """
 

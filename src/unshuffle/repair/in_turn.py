@@ -63,7 +63,7 @@ class Distortion(Protocol):
         """The record, and how it is searched, without it."""
 
     def fitted(self, network: MlpNetwork, case: Case) -> "Distortion | None":
-        """The same, fitted to what a search has found; None where there is nothing to fit."""
+        """The same, fitted to what a search has found. None where there is nothing to fit."""
 
     def told(self, solution: Solution) -> Solution:
         """A solution that reproduces what was undone, with what that was."""
@@ -80,7 +80,7 @@ def arrange_on(
 ) -> Solution:
     """Search a few steps, from where an earlier search ended unless that was of other pieces.
 
-    It is left where it has done so much work and is still far, or a few times as much.
+    It is left if it is far after so much work, or after a few times as much.
     """
     start = None
     if before and before.trace.ids == pile.ids and 2 * len(before.arrangement) + 1 == len(pile):
@@ -106,8 +106,8 @@ def solved_without(
 ) -> Solution | None:
     """A solution of what is left once a distortion is undone, which is fitted in turn.
 
-    None where the record is not reproduced so. What was left is noted in the case. Where the answer
-    reproduces the record as it is, nothing had to be undone, and nothing is said of it.
+    None where the record is not reproduced so. The case notes what was left. Where the answer
+    reproduces the record without the change, nothing is said of it.
     """
     solution, error = None, np.inf
     work = distortion.patience * max(by.least_work, by.work * (len(case.pile) // 2))
@@ -131,7 +131,7 @@ def solved_without(
 
 
 def believed(case: Case, distortion: Distortion, solution: Solution) -> Solution | None:
-    """What is said of a solution that reproduces what was undone; None where others do so too.
+    """What is said of a solution that reproduces what was undone. None where others do so too.
 
     Where its answer reproduces the record as it is, nothing had to be undone.
     """
@@ -183,8 +183,8 @@ def repair_by(
 ) -> Repair:
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
-    It looks once at a search that is far from its record, after all work that a hard record takes:
-    what it tries may take longer than the search itself, of few blocks too.
+    It looks once at a search that is far from its record, after all work that a hard record takes.
+    What it tries may take longer than the search itself, of few blocks too.
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:

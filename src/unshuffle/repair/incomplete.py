@@ -51,9 +51,9 @@ STANDARD = IncompleteParameters()
 def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
     """Rebuild with each piece that can be the last layer in turn, until one reproduces the record.
 
-    Where there are several, the pile may hold two networks; that is tried first. Where pieces are
-    missing or too many, an activation may fit better by accident; then the first is tried by itself
-    too. Else the solution with the lowest error is returned.
+    Where there are several, two networks in the pile are tried first. Where pieces are missing or
+    too many, a wrong activation may fit better by accident. Then the first is tried by itself too.
+    Else the solution with the lowest error is returned.
     """
     found: list[Solution] = []
     if len(anatomy.last) > 1 and min(len(anatomy.inp), len(anatomy.out)) > 1:
@@ -78,7 +78,7 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
 def solve_loose(
     pile: Pile, records: Records, options: Options, anatomy: Anatomy, start: Solution | None = None
 ) -> Solution:
-    """Rebuild with layers that may be left out or estimated; a solution of all may be the start."""
+    """Rebuild with layers that may be left out or estimated. A solution of all may be the start."""
     return _PartialSearch(pile, records, options, anatomy, start).solution()
 
 

@@ -40,7 +40,7 @@ def fit(
     iterations: int | None = None,
     by: FitParameters = STANDARD,
 ) -> Floats:
-    """The numbers with the least squared residual near given ones; time may end it earlier."""
+    """The numbers with the least squared residual near given ones. Time may end it earlier."""
     residual, jacobian = linearized(numbers)
     damping = by.damping
     for _ in range(by.iterations if iterations is None else iterations):

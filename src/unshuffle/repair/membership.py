@@ -1,8 +1,8 @@
 """Which blocks belong: take out those that do harm, put in those that help, exchange layers.
 
-A piece of another network does harm wherever it stands, and a missing one would help. To first
-order one forward and one backward pass score every block that could be put in at every place, and
-every layer that could replace another; what is proposed is judged exactly.
+A piece of another network does harm wherever it stands, and a missing one would help. One forward
+and one backward pass score moves to first order. They put any block at any place, and replace any
+layer by another. Proposals are judged exactly.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ STANDARD = MembershipParameters()
 def settle_membership(
     judge: Judge, run: Run, evidence: Evidence, *, done: Callable[[Run], bool]
 ) -> DescentSteps:
-    """Change which blocks stand until no change helps; the evidence may rule out blocks."""
+    """Change which blocks stand until no change helps. The evidence may rule out blocks."""
     run = yield from descend(judge, run, evidence, done=done)
     while not done(run):
         changes = _changes(judge, run, evidence)
@@ -55,7 +55,7 @@ def settle_membership(
 def grow(judge: Judge, blocks: Arrangement) -> DescentSteps:
     """Build an arrangement from nothing, out of given blocks, as long as some block helps.
 
-    Where many blocks are of another network, taking them out one by one does not help: each does
+    Where many blocks are of another network, taking them out one by one does not help. Each does
     little harm beside the others.
     """
     run = judge.run(blocks[:0])

@@ -56,7 +56,7 @@ def _run(case: Case, solution: Solution | None) -> Solution:
 
 
 def looks(case: Case, searching: Searching, by: MissingParameters = STANDARD) -> Looks:
-    """Leave pieces out where weights call some pairs impossible; the whole pile comes first.
+    """Leave pieces out where weights call some pairs impossible. The whole pile comes first.
 
     What weights call impossible may be two wrong pairs. So either search has as much work as the
     other, until that is as much as hard records take.

@@ -1,8 +1,8 @@
 """Blocks that do something else with their layers than ``x + out(a(inp(x)))``.
 
-They may have an activation or a norm elsewhere, or no skip connection; or what each adds to the
-stream is multiplied by one factor that no piece holds, such as 0.5. Each form gets a short search
-of its own. A factor is fitted to what searches with others near it have found.
+They may have an activation or a norm elsewhere, or no skip connection. Or one factor that no piece
+holds, such as 0.5, multiplies what each adds. Each form gets a short search of its own. A factor is
+fitted to what searches with others near it have found.
 """
 
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ class Factor:
         return Factor(_rounded(self.value * float(change[0])))
 
     def told(self, solution: Solution) -> Solution:
-        """The solution with its factor; a number that is fitted leaves it approximate."""
+        """The solution with its factor. A number that is fitted leaves it approximate."""
         note = (
             f"what each block adds is multiplied by {self.value:.7g}, which no piece holds: with "
             "this factor, fitted to the record, all rows are reproduced to rounding; the network "

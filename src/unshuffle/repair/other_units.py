@@ -1,8 +1,8 @@
 """Records in other units than those of the network.
 
-The inputs may be raw while the network read them standardised, or scaled to the range from 0 to 1;
-the predictions may have been scaled back to the units of a target, or be those of a sigmoid behind
-the last layer. It is undone as well as the record alone tells, and fitted to what searches find.
+The inputs may be raw while the network read them standardised, or scaled to the range from 0 to 1.
+The predictions may be in the units of a target, or behind a sigmoid. The record gives a first
+guess, and fits to what searches find improve it.
 """
 
 from collections.abc import Iterator
@@ -29,8 +29,7 @@ class OtherUnitParameters:
     Parameters
     ----------
     alike
-        Part of their spread by which inputs may miss being standardised, or from 0 to 1, and are
-        taken to be so.
+        Part of their spread by which inputs may miss being standardised, or from 0 to 1.
     """
 
     alike: float = 0.05
@@ -63,7 +62,7 @@ class ScaledPredictions:
         return ScaledPredictions(np.where(scale == 0, 1.0, scale), shift)
 
     def told(self, solution: Solution) -> Solution:
-        """The solution with its scales; fitted numbers leave it approximate."""
+        """The solution with its scales. Fitted numbers leave it approximate."""
         return solution.ended(Outcome.APPROXIMATE, self.findings)
 
     @property

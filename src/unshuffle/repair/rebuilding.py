@@ -1,8 +1,8 @@
 """Rebuild what can be rebuilt: which pieces belong, in which order, and what is missing where.
 
-First the pairs of which the weights are sure are ordered. Then blocks are taken out and put in on
-the record's word. Where a misfit remains, the pieces that found no partner are tried in every gap,
-the partner of the best is estimated by least squares, and the order is searched again with it.
+First the sure pairs are ordered. Then blocks are taken out and put in by the record. Where a misfit
+remains, the pieces without a partner are tried in every gap. The partner of the best one is
+estimated by least squares, and the order is searched again.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -150,7 +150,7 @@ class Reconstruction:
 
     @property
     def free(self) -> int | None:
-        """A position that no stand-in in the arrangement has; None where all are taken."""
+        """A position that no stand-in in the arrangement has. None where all are taken."""
         return next((slot for slot in self.slots if slot not in self.arrangement), None)
 
     def with_block(self, gap: int, one: StandIn) -> "Reconstruction":
@@ -178,10 +178,10 @@ Rebuilt = Generator[Step, None, Reconstruction]
 
 @dataclass(eq=False)
 class Rebuilding:
-    """A search on loose layers, which can be cut off at any time: what stands is always whole.
+    """A search on loose layers, which can be cut off at any time, and has a whole result.
 
-    There is a problem for each activation and last layer that may be the network's. If the pile was
-    divided, blocks seem to be of one of two networks; then it is only settled which belong.
+    There is a problem for each possible activation and last layer. If the pile was divided, blocks
+    seem to be of one of two networks. Then only their membership is settled.
     """
 
     problems: Iterator[Problem]

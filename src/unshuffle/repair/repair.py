@@ -1,4 +1,4 @@
-"""What a repair is: it mends one kind of damage to a pile or a record, or says what is wrong."""
+"""A repair mends one kind of damage to a pile or a record, or says what is wrong."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ STANDARD = AskingParameters()
 
 
 def needs_known_blocks(case: Case) -> str | None:
-    """Why a repair that reads weights cannot serve a case; None where it can."""
+    """Why a repair that reads weights cannot serve a case. None where it can."""
     return None if case.blueprint is None else "it serves blocks x + out(a(inp(x))) alone"
 
 
@@ -63,12 +63,11 @@ class Repair:
     name
         What results call it.
     suspects
-        How likely this is what is wrong, from 0 to 1, by what a search came to; that is None before
-        there was one.
+        How likely this is what is wrong, from 0 to 1, after a search; None before one.
     run
         Mends it; None where nothing came of it.
     requires
-        Why it cannot serve a case, in a sentence; None where it can.
+        Why it cannot serve a case, in a sentence. None where it can.
     looks
         Looks at a search in vain each time it pauses; by default it waits for the end.
     near
@@ -95,7 +94,7 @@ def leaving_out(case: Case, solution: Solution | None) -> bool:
 
 
 def looks_once(suspected: bool, run: Callable[[], Solution | None]) -> Looks:
-    """Leave pieces out at the first pause; what only comes near so is no reason to stop."""
+    """Leave pieces out at the first pause. What only comes near so is no reason to stop."""
 
     def settled() -> Solution | None:
         found = run()
@@ -111,7 +110,7 @@ def was_tried(name: str, solution: Solution) -> bool:
 
 
 def hard_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
-    """Work up to which a right record may still be hard to reproduce; 0 where blocks are few."""
+    """Work up to which a right record may be hard to reproduce. 0 for few blocks."""
     blocks = len(searching.alternatives.problems[0].grouped)
     few = searching.alternatives.options.parameters.few_blocks
     return 0 if blocks <= few else min(by.hard * blocks, by.hardest)
@@ -127,7 +126,7 @@ def patient_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
 def pauses(
     searching: Searching, on_state: OnState | None = None, by: AskingParameters = STANDARD
 ) -> Iterator[bool]:
-    """Go on with a search; pause each time it has done much more work, early where it is far.
+    """Go on with a search. Pause each time it has done much more work, early where it is far.
 
     Yields whether it is near its record.
     """
@@ -148,6 +147,6 @@ def is_far(searching: Searching, by: AskingParameters = STANDARD) -> bool:
 
 
 def needs_one_width(case: Case) -> str | None:
-    """Why a repair whose blocks all have one form cannot serve a case; None where it can."""
+    """Why a repair whose blocks all have one form cannot serve a case. None where it can."""
     uneven = isinstance(case.whole, Anatomy) and case.whole.widths
     return needs_known_blocks(case) or ("blocks differ in hidden width" if uneven else None)

@@ -1,9 +1,8 @@
 """Inputs that were scaled and shifted column by column after the network had read them.
 
-Where an arrangement is near the truth, the scale and shift of every column that take its misfit
-away are a nonlinear least-squares problem of two unknowns a column, with derivatives from one
-backward pass: the prediction changes by g x' with the scale of a column of x' and by g with its
-shift, g being its adjoint.
+Scale and shift of every column are a nonlinear least-squares problem, with two unknowns a column.
+One backward pass gives the derivatives. Let g be the adjoint and x' a column of a state. The
+prediction changes by g x' with the column's scale, and by g with its shift.
 """
 
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ class Scaling:
         return fit_scaling(network, known, clock, begun=self)
 
     def told(self, solution: Solution) -> Solution:
-        """The solution with its scales; fitted numbers leave it approximate."""
+        """The solution with its scales. Fitted numbers leave it approximate."""
         return solution.ended(Outcome.APPROXIMATE, self.findings)
 
 

@@ -1,9 +1,9 @@
 """Several networks in one pile: for each record the network that it is of.
 
-The pieces of a network that reproduces its record are taken out before the others are looked for,
-and a record that could not be solved among all pieces is tried again once there are fewer. Only
-where the rest does not reproduce a record are the pieces of the other networks tried for it too: if
-it is reproduced then, pieces are claimed twice, which cannot be, and is said.
+The pieces of a solved network are taken out before the others are looked for. A record that could
+not be solved among all pieces is tried again once there are fewer. Pieces of other networks are
+tried only where the rest does not reproduce a record. If they do, two networks claim the pieces,
+and both say so.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,8 +39,8 @@ def separate(
     """Find a network for each record of one pile; fewer if the search was interrupted.
 
     Each record has an equal part of the seconds left. Leftovers that stand in another network are
-    said to be of that one; networks that reproduce their records and share pieces say so in their
-    notes. Errors are those of `solve`.
+    said to be of that one. Networks that share pieces say so in their notes. Errors are those of
+    `solve`.
     """
     clock, found = Clock.of(time_limit), dict[int, Solution]()
     for number, part in _attempts(pile, len(records), found):

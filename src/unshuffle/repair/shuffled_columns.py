@@ -1,12 +1,12 @@
 """Input columns that stand in another sequence than the network reads them.
 
-Which column is which input, the moments of the predictions tell: their covariances with each
-column, with its square and with the product of each two columns. Those of a network's own
-predictions for the record's inputs are the same but for the sequence, even if the blocks are only
-about in order. So the sequence is a matching of two graphs, which the Frank-Wolfe algorithm solves
-on doubly stochastic matrices (Vogelstein et al., "Fast approximate quadratic programming for graph
-matching", 2015). What is wrong in it is mended by exchanges of two columns, scored to first order
-from one backward pass, the best judged exactly; and the order of the blocks is searched in turn.
+Moments of the predictions tell the columns apart. They are covariances with each column, its square
+and the product of each two columns. The network's own predictions for the inputs have the same
+ones, in another sequence. That holds even if the order is only about right. So the sequence is a
+matching of two graphs. The Frank-Wolfe algorithm solves it on doubly stochastic matrices
+(Vogelstein et al., "Fast approximate quadratic programming for graph matching", 2015). Exchanges of
+two columns mend the rest. One backward pass scores them, and the best are judged exactly. Columns
+and order are searched in turn.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Systems of equations with a positive definite matrix, by its Cholesky factor.
 
-NumPy has the factor, but no solver that knows a triangle. A blocked one of LAPACK's kind needs n²
+NumPy has the factor. But no solver that knows a triangle. A blocked one of LAPACK's kind needs n²
 steps, most of them in products of matrices.
 """
 
@@ -12,7 +12,7 @@ BLOCK = 64  # equations that are solved together: the triangles of which take n 
 
 
 def solve_positive(matrix: Floats, values: Floats) -> Floats:
-    """Solve for values of shape (n,) or (n, k); a `LinAlgError` where it is not positive."""
+    """Solve for values of shape (n,) or (n, k). A `LinAlgError` where it is not positive."""
     factor = np.linalg.cholesky(matrix)
     if not np.isfinite(factor.diagonal()).all():  # NaN is no less than 0, but no more either
         raise np.linalg.LinAlgError

@@ -1,15 +1,15 @@
 """Which hidden unit is which, by weights, where inp and out list them in other sequences.
 
-For every candidate pair the best permutation is a linear assignment (weight matching, Ainsworth,
-Hayase & Srinivasa 2023, "Git Re-Basin", arXiv:2209.04836), here of the inner products of what a
-unit reads with and what it writes with: training moves both along one line. True pairs gain more by
-it than wrong ones. Sorted norms and spectra, which no permutation changes, give other matchings.
+For every candidate pair the best permutation is a linear assignment. It compares what a unit reads
+with and what it writes with, by inner products (weight matching, Ainsworth, Hayase & Srinivasa
+2023, "Git Re-Basin", arXiv:2209.04836). Training moves both along one line. So true pairs gain more
+than wrong ones. Sorted norms and spectra, which no permutation changes, give other matchings.
 
-Once pairs are known, a sharper score is learned: what a unit writes with is regressed on what it
-reads with and on its bias, over all blocks, and the units are assigned by the likelihood under that
-regression, in turn (self-training, Scudder 1965). The first regressions are linear. Then kernel
-ridge regression (Saunders, Gammerman & Vovk 1998) foretells each half of the blocks from the other
-one: where units of different blocks resemble each other, those that read alike write alike.
+Once pairs are known, a regression over all blocks predicts what a unit writes with. Its features
+are what the unit reads with and its bias. Units are assigned by its likelihood, in turn
+(self-training, Scudder 1965). The first regressions are linear. Then kernel ridge regression
+(Saunders, Gammerman & Vovk 1998) predicts each half of the blocks from the other one. It serves
+where units of different blocks resemble each other.
 """
 
 from contextlib import suppress
@@ -89,8 +89,8 @@ def match_units(bank: MlpBank | MlpStack, clock: Clock) -> UnitMatch:
 def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
     """Matchings by three signals that no sequence of the hidden units changes, as they differ.
 
-    Inner products, if there is time for them, speak where training moved both layers along one
-    line; sorted norms or spectra (singular values) where it changed sizes or directions of units.
+    Inner products serve where training moved both layers along one line. Sorted norms or spectra
+    (singular values) serve where it changed sizes or directions of units.
     """
     found = []
     with suppress(OutOfTimeError):
@@ -158,9 +158,9 @@ def _margins(scores: Scores, pairs: Pairs) -> Values:
 
 
 def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
-    """Log-likelihoods, but for a constant, that a unit of inp is a column of out, in each block.
+    """Log-likelihoods, up to a constant, that a unit of inp is a column of out, by block.
 
-    The result has shape (blocks, hidden, hidden): entry (b, k, l) is about row k of inp and column
+    The result has shape (blocks, hidden, hidden). Entry (b, k, l) is about row k of inp and column
     l of out. Time may end it with the regressions so far.
     """
     inp, out = _units(blocks)

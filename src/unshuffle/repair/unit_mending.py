@@ -1,21 +1,19 @@
 """Which hidden unit is which, by the record and what weights say of units.
 
-With everything else in place the prediction is linear in an out layer: a change of column k moves
-it by a_k (g · change), with the unit's activation a and the adjoints g. All units of a block
-are assigned anew by least squares: under a Gaussian prior with the covariance of the block's own
-columns, the changes that explain the residual best are those of a Gaussian process, as in
-`unshuffle.repair.gaps`. Each unit then gets the column that is closest to what it should have.
+The prediction is linear in an out layer. A change of column k moves it by a_k (g · change), with
+the unit's activation a and the adjoints g. Least squares assign all units of a block anew. The
+changes have a Gaussian prior with the covariance of the block's own columns, as in
+`unshuffle.repair.gaps`. Each unit then gets the column that is closest to its wanted one.
 
-Two units k and l that are given each other's columns have the effect −(a_k − a_l) (c_k − c_l),
-where c is what the adjoints read from a column. The most promising exchanges are chosen
-together by matching pursuit and judged exactly. What is lowered is ``strength / 2 · log(error)``
-minus the log-likelihoods of the columns by weights: without these a few thousand predictions would
-be explained by wrong exchanges.
+Exchanging the columns of two units k and l has the effect −(a_k − a_l) (c_k − c_l). Here c is what
+the adjoints read from a column. Matching pursuit chooses exchanges, which are judged exactly. The
+objective is ``strength / 2 · log(error)`` minus the log-likelihoods of the columns by weights.
+Without these, wrong exchanges would explain a few thousand predictions.
 
-Where a first guess is too far off for either, gradient descent on soft permutations goes before.
-These are Sinkhorn-normalised exponentials of free logits (Sinkhorn 1964; for learning permutations
-Mena, Belanger, Linderman & Snoek 2018, arXiv:1802.08665), of which Adam (Kingma & Ba 2015) lowers
-the error on batches of rows. They become permutations by themselves.
+Where a first guess is too far off, gradient descent on soft permutations goes before. These are
+Sinkhorn-normalised exponentials of free logits (Sinkhorn 1964; Mena, Belanger, Linderman & Snoek
+2018, arXiv:1802.08665). Adam (Kingma & Ba 2015) lowers the error on batches of rows. They become
+permutations by themselves.
 """
 
 from collections.abc import Iterator
@@ -65,10 +63,10 @@ STANDARD = UnitParameters()
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """Blocks in a row whose columns of out are to be put in the sequence of the rows of inp.
+    """Blocks in a row whose columns of out are permuted against the rows of inp.
 
-    `scores` are log-likelihoods by weights: entry (b, k, l) is about row k of inp and column l of
-    out. The rows have the dtype of the weights, and each output is in units of its own spread.
+    `scores` are log-likelihoods by weights. Entry (b, k, l) is about row k of inp and column l of
+    out. The rows have the dtype of the weights. Each output is in units of its own spread.
     """
 
     blocks: MlpStack
@@ -114,10 +112,10 @@ class Units:
     def linearized(
         self, columns: UnitColumns, blocks: NDArray[np.intp]
     ) -> tuple[MlpStack, Iterator[tuple[Floats, Floats]], Floats]:
-        """What changes of columns do to first order; equations are outputs times rows.
+        """What changes of columns do to first order. Equations are outputs times rows.
 
-        It returns all blocks with these columns; of each chosen one activations (equations, hidden)
-        and adjoints to what it writes (equations, width); and the residual (equations,).
+        It returns all blocks with these columns. Each chosen block comes with activations
+        (equations, hidden) and adjoints (equations, width). The residual (equations,) is last.
         """
         network = self.permuted(columns)
         states = network.states(self.inputs)

@@ -1,10 +1,9 @@
 """Permuted hidden units: inp and out of a block list its units in different sequences.
 
-Pairs come from what no permutation changes, and a first guess at the units from what weights tell
-of them. Units and order are then mended in turn: some rounds on the order, other columns for the
-blocks in most doubt by least squares, and exchanges of columns. Where the guess is too far off for
-that, gradient descent on soft permutations, and rounds on the order of the blocks that they make on
-average, go before.
+Pairs come from what no permutation changes, and a first guess at the units from weights. Units and
+order are then mended in turn. Least squares give the blocks in most doubt other columns, and
+exchanges of columns follow. Where the guess is too far off, gradient descent on soft permutations
+goes before. It takes turns with rounds on the order.
 """
 
 from collections.abc import Iterator
@@ -73,7 +72,7 @@ def solve_permuted(
     """Put together a network whose inp and out layers list hidden units in other sequences.
 
     The activation is ReLU unless it is named. It raises `PileError` if pieces are detached, or
-    shapes do not tell inp, out and last layers apart; other errors are those of `solve`.
+    shapes do not tell the roles apart. Other errors are those of `solve`.
     """
     anatomy = read_anatomy(pile, records)
     if pile.detached or anatomy.interchangeable or len(anatomy.last) > 1 or anatomy.widths:
@@ -123,7 +122,7 @@ class UnitSearch:
     """A search for the units and the order together, the pairs given by the evidence.
 
     After it, `order` is the last order, and `hard` the column of each unit in the blocks as
-    grouped. `error` is theirs, and `solved` whether they reproduce the rows that orders are
+    grouped. `error` is theirs. `solved` says whether they reproduce the rows that orders are
     compared on.
     """
 

@@ -1,8 +1,8 @@
 """Several versions of one layer, nearly equal, of which one belongs: find the order, then which.
 
-A network in which some layers are a little off errs a little, so its order comes out about right
-with any of the versions. With the order known the versions are judged in their places; with better
-ones the order is searched again, and so on in turn.
+A network in which some layers are a little off errs a little. So its order comes out about right
+with any of the versions. With the order known the versions are judged in their places. With better
+ones the order is searched again, in turn.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

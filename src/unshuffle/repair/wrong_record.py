@@ -1,8 +1,8 @@
-"""A record that is of no arrangement of the pieces: a search in vain is asked whether it is.
+"""A record that is of no arrangement of the pieces: whether a search in vain shows one.
 
-Two questions are asked while such a search pauses: whether the predictions follow from the inputs
-at all, and whether records that the pieces make themselves are easier. Where nothing comes of them
-the search goes on.
+Two questions are asked while such a search pauses. Do the predictions follow from the inputs at
+all? Are records that the pieces make themselves easier? Where the answers say nothing, the search
+goes on.
 """
 
 from collections.abc import Iterator

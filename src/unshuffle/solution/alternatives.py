@@ -1,4 +1,4 @@
-"""Alternatives: the blueprints of which one is the right one, and the problem that each makes."""
+"""Alternatives: the blueprints, one of which is right, and the problem of each."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
@@ -26,9 +26,8 @@ class Problems:
     """What there is to order: a problem for each blueprint, the likeliest first.
 
     Each is made only when the search asks for it, and remembered. Without a blueprint they are the
-    activations, and, where shapes leave a choice, the pieces that could be the last layer and
-    whether weights map columns to rows. `start` is
-    an arrangement to try before any other, from an earlier search.
+    activations. Where shapes leave a choice, they are also the possible last layers, and whether
+    weights map columns to rows. `start` is an arrangement to try first, from an earlier search.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class Problems:
         return any(at == number for at, _ in enumerate(self))
 
     def last_of(self, arrangement: Arrangement) -> PieceId | None:
-        """Id of the piece that is the last layer; None where that is no piece of the pile."""
+        """Id of the piece that is the last layer. None where that is no piece of the pile."""
         placed = {*arrangement.ravel().tolist()}
         left = (self.pile[p].id for p in range(len(self.pile)) if p not in placed)
         return None if self.anatomy is None else next(left)
@@ -146,7 +145,7 @@ def problem_of(
     """What is to be ordered, in terms of all pieces that can be inp or out layers.
 
     The pairing may be of an anatomy whose last layer is decided. What it leaves out belongs to no
-    block, and without fused log-odds no pair but the matched ones is considered.
+    block. Without fused log-odds only the matched pairs are considered.
     """
     bank = mlp_bank(pile, anatomy, activation, form)
     grouped, evidence = pairing.grouped(pile), pairing.evidence(pile, bank)

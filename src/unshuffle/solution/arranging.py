@@ -48,7 +48,7 @@ from unshuffle.solution.solution import Solution
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """What an earlier search over the same pieces came to; its steps precede those of the next."""
+    """The result of an earlier search over the same pieces. Its steps precede those of the next."""
 
     arrangement: Arrangement
     trace: Trace
@@ -64,9 +64,9 @@ def arrange(
     start: Start | None = None,
     stops: Sequence[Stop] = (),
 ) -> Solution:
-    """Group the pieces of a whole pile into blocks, order the blocks, and verify the result.
+    """Group the pieces of a whole pile into blocks, order these, and verify the result.
 
-    Each piece has its place. `alternatives` are given where they have been made already; `stops`
+    Each piece has its place. `alternatives` are given where they have been made already. `stops`
     are what stops the search beside the time limit.
     """
     search = Searching.of(pile, records, options, alternatives=alternatives, start=start)
@@ -76,7 +76,7 @@ def arrange(
 
 @dataclass(eq=False)
 class Searching:
-    """A search that can go on: what there is to order, what was done, and where it stands."""
+    """A search that can go on: what there is to order, what was done, and its state."""
 
     alternatives: Problems
     trace: Trace
@@ -97,7 +97,7 @@ class Searching:
         blueprint: Blueprint | None = None,
         start: Start | None = None,
     ) -> "Searching":
-        """A search that has not begun; parameters are those of `arrange` and `Problems`."""
+        """A search that has not begun. Parameters are those of `arrange` and `Problems`."""
         with single_threaded_blas():
             if alternatives is None:
                 first = None if start is None else start.arrangement
@@ -165,7 +165,7 @@ def given(
 ) -> Solution:
     """An arrangement that another search has found, verified and certified as it is.
 
-    `blocks` are the ids of the pieces of each block, in the order in which the blocks run.
+    `blocks` are the ids of the pieces of each block, in the order in which they run.
     """
     with single_threaded_blas():
         alternatives = Problems(pile, records, options)
@@ -189,9 +189,9 @@ def certified(
 ) -> Verification:
     """Judge a complete arrangement, and weigh it against its rivals where it is reproduced.
 
-    Of what a search has not finished only an exact reproduction is believed: what else it leaves
-    unexplained might be what it would still have mended. Where the record speaks for a rival the
-    arrangement is a misfit. Of noise nothing is said for which no time was left.
+    Of an unfinished search only an exact reproduction is believed. The search might still mend what
+    else is unexplained. Where the record speaks for a rival the arrangement is a misfit. Nothing is
+    said of noise without time for it.
     """
     found = judge_network(problem.network(arrangement), problem.known, stored_as, clock)
     if found.outcome not in (Outcome.EXACT, Outcome.APPROXIMATE):

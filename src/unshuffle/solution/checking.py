@@ -57,20 +57,20 @@ def verify(
     pile, records
         The pieces and the record, or their paths.
     answer
-        Piece ids in the order in which they are applied; a block may be a sequence of its own. Or
-        text or JSON that lists them. A detached weight is followed by its bias. A solution has also
+        Piece ids in the order in which they are applied. A block may be a sequence of its own. Or
+        text or JSON that lists them. A detached weight is followed by its bias. A solution also has
         what was fitted to its record, which leaves it approximate.
     activation
         Name of the hidden layers' activation; by default the known one that fits best.
     blueprint
-        What the network is made of, where it is of another kind than the puzzle's; as for `solve`.
+        What a network of another kind than the puzzle's is made of; as for `solve`.
 
     Raises
     ------
     AnswerError
         If the answer does not arrange the pieces of the pile.
     PileError, RecordError
-        If the pile cannot be a network, or the record does not fit it or has no predictions.
+        If the pile cannot be a network. If the record does not fit it or has no predictions.
     UsageError
         If there is no activation of that name.
     """
@@ -159,7 +159,7 @@ def assembled(
     records: Records | str | os.PathLike[str],
     answer: str | Sequence[PieceId | Sequence[PieceId]],
 ) -> Network:
-    """The network that an answer makes of the pieces of a pile; the errors are those of `verify`.
+    """The network of an answer over the pieces of a pile. The errors are those of `verify`.
 
     The record shows in which order the blocks of the blueprint run.
     """
@@ -172,7 +172,7 @@ def assembled(
 def arranged(pile: Pile, kind: Kind, like: Arrangement, named: Sequence[PieceId]) -> Arrangement:
     """The arrangement that an answer is, with slots where an arrangement like it has them.
 
-    Raises `AnswerError` if it does not name each piece once, or puts one where it does not fit.
+    Raises `AnswerError` if it does not name each piece once, or puts one in a wrong place.
     """
     check_pieces(pile, named)
     places = np.argwhere(like != NO_PIECE)

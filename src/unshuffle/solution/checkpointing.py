@@ -1,7 +1,7 @@
 """A search on disk: the file that `unshuffle solve --checkpoint` goes on from.
 
-The state of a search is complete, so the file holds the state, the steps so far, and what they are
-of. It is written as a whole or not at all, so whatever ends the program leaves a complete file.
+The file holds the complete state of the search, the steps so far, and what they are of. It is
+written as a whole or not at all. So it is complete, whatever ends the program.
 """
 
 import json
@@ -55,11 +55,11 @@ class _KeptSearch:
 
 
 class Checkpoint:
-    """What a search has come to, in memory and in a file, which need not exist.
+    """The state of a search, in memory and in a file, which need not exist.
 
-    A solve may begin several searches of whole piles, one after the other. The file holds the last
-    of them; those before it are begun anew and come to the same end. At least `pause` seconds lie
-    between two writings. A FileError says that the file is damaged or is no checkpoint.
+    A solve may begin several searches of whole piles. The file holds the last of them. Earlier ones
+    begin anew and come to the same end. At least `pause` seconds lie between two writings. A
+    FileError says that the file is damaged or is no checkpoint.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, pause: float | None = None) -> None:
@@ -80,7 +80,7 @@ class Checkpoint:
         *,
         permuted_units: bool,
     ) -> None:
-        """Say what the search is of that begins now; a file of another search is refused."""
+        """Say what the new search is of. A file of another search is refused."""
         key = _key(pile, records, options) | {"kind of pile": str(permuted_units)}
         if blueprint is not None:
             key["kind of block"] = _named(blueprint, pile, records)
@@ -93,7 +93,7 @@ class Checkpoint:
         self._key, self._begun = key, 0
 
     def resumed(self, searching: Searching) -> OnState:
-        """Bring a search to where it was cut off; what is returned keeps it from there on."""
+        """Bring a search to where it was cut off. What is returned keeps it from there on."""
         self._begun += 1
         number, kept = self._begun, self._kept
         if kept is not None and kept.number == number:
@@ -168,9 +168,9 @@ def _read(path: Path) -> _KeptSearch:
 def checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
     """Keep a search in a file while it runs, and go on from what the file holds.
 
-    What it yields is for `solve`. The file is written every second or more rarely, and at the end,
-    however that comes about. The search must be begun with the same pieces, record and options each
-    time, but for the time limit.
+    What it yields is for `solve`. The file is written every second or more rarely, and at any end.
+    The search must begin with the same pieces, record and options each time. The time limit may
+    differ.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What was found to be wrong with a pile or a record: pieces that do not belong, gaps, traces."""
+"""What is wrong with a pile or a record: foreign pieces, gaps, traces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was wrong with a pile or a record, and how much of it is explained nevertheless."""
+    """What is wrong with a pile or a record, and how much of it is explained."""
 
     leftovers: tuple[Leftover, ...] = ()  # pieces that were set aside
     gaps: tuple[Gap, ...] = ()

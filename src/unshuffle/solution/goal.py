@@ -25,7 +25,7 @@ class GoalParameters:
     Parameters
     ----------
     tolerance_rows
-        Rows on which it measures rounding; the final word takes more.
+        Rows on which it measures rounding. The final word takes more.
     promising
         Part of the predictions' scale below which errors may be rounding.
     """
@@ -36,7 +36,7 @@ class GoalParameters:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The goal of a search: to reproduce the record to rounding, or as well as noise allows."""
+    """The goal of a search: to reproduce the record to rounding, or up to its noise."""
 
     arithmetic: str  # the dtype that the record was computed in
     blocks: int  # of a complete arrangement, at least

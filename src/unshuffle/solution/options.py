@@ -24,7 +24,7 @@ _MAY_LACK = ("signal", "activation")  # what has a default that depends on the s
 
 @dataclass(frozen=True)
 class Options:
-    """How an arrangement is searched for; what each option means stands at `unshuffle.solve`.
+    """How an arrangement is searched for. What each option means stands at `unshuffle.solve`.
 
     Repairs set the last two: the form of the blocks, and the work after which a search ends. Work
     is counted in rows of all its steps. A UsageError refuses values that cannot work.

@@ -41,7 +41,7 @@ class Solution:
         Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks are in
         the order in which they run. `trace.ids` names the positions.
     last
-        Id of the last layer; None where what stands behind the blocks is no piece of the pile.
+        Id of the last layer. None where what stands behind the blocks is no piece of the pile.
     mse, max_abs_error
         Mean squared and maximum absolute error over all rows with predictions.
     rows
@@ -49,13 +49,13 @@ class Solution:
     sha256
         SHA-256 of `answer`, in hexadecimal.
     activation
-        Name of the activation in the hidden layers; "" where blocks of that kind have none.
+        Name of the activation in the hidden layers; "" for kinds of blocks without one.
     pairing
         The pairs by weights, with margins; None for another kind of block than the puzzle's.
     certificate
-        How sure the arrangement is; None where it does not reproduce the record.
+        How sure the arrangement is. None where it does not reproduce the record.
     seconds
-        Wall time by phase, such as `pair`, `order` and `verify`; the phases add up to `total`.
+        Wall time by phase, such as `pair`, `order` and `verify`. The phases add up to `total`.
     trace
         Every step of the search.
     network
@@ -67,22 +67,22 @@ class Solution:
     kinship
         What `similarity` is, where the network does not know its roles.
     form
-        What a block computes with its two layers; says nothing of blocks that a blueprint gave.
+        What a block computes with its two layers. It says nothing of a blueprint's blocks.
     biases
-        Of each weight whose bias was a piece of its own, by id, the id of that bias.
+        The id of the bias of each detached weight, by the weight's id.
     explanation
-        What explains the errors, such as noise; None where nothing does.
+        What explains the errors, such as noise. None where nothing does.
     cut
         How predictions were cut to decimals, where that explains the errors.
     findings
         What was wrong with the pile: pieces left over, layers missing; None where nothing was.
     units
-        By id of each out layer whose columns were in another sequence than the rows of its inp
-        layer: the column of each row. In `network` they are in the sequence of the rows.
+        By id of each out layer with permuted units, the column of each row of its inp layer. In
+        `network` they are in the sequence of the rows.
     repairs
-        What came of each repair that was asked, by its name, and why others were not tried.
+        What came of each repair, by name, and why others were not tried.
     parameters
-        The numbers that steered pairing, search and goal, as plain values: the fields of their
+        The numbers that steered pairing, search and goal, as plain values: fields of their
         parameter dataclasses.
     """
 
@@ -149,7 +149,7 @@ class Solution:
     def slots(self) -> dict[str, PieceId]:
         """The piece in each slot, by the name of the slot, in the order in which blocks run.
 
-        A slot of a module is called by the path that the names of its tensors begin with; other
+        A slot of a module is called by the path that the names of its tensors begin with. Other
         slots are `blocks.0.inp`, `blocks.0.out`, … and `last`.
         """
         names = [[name for name in block if name] for block in self.network.blocks.slots()]
@@ -186,7 +186,7 @@ class Solution:
 
     @property
     def permutation(self) -> tuple[PieceId, ...]:
-        """Ids of all pieces: the layers, each followed by its bias where that is one of its own."""
+        """Ids of all pieces: the layers, each followed by its detached bias."""
         return with_biases(self.layers, self.biases)
 
     @property
@@ -225,7 +225,7 @@ class Solution:
 
     @property
     def margins(self) -> dict[tuple[PieceId, ...], float]:
-        """By block: how far ahead of its best rival its pair is, in spreads of unmatched scores.
+        """Each block's lead over its best rival, in spreads of unmatched scores.
 
         The least of several pairs. NaN where the search formed one against the pairing by weights,
         or where weights say nothing.
@@ -245,7 +245,7 @@ class Solution:
         return replace(self, findings=replace(findings, notes=(*findings.notes, *notes)))
 
     def state_dict(self) -> "dict[str, torch.Tensor]":
-        """Every tensor of the network by name: a module's own names where it was given one.
+        """Every tensor of the network by name. A module keeps its own names.
 
         Raises
         ------
@@ -257,7 +257,7 @@ class Solution:
         return tensors_of(self.network)
 
     def to_torch(self) -> "torch.nn.Module":
-        """The network as a PyTorch module: built like the lost one, or a copy of the one given.
+        """The network as a PyTorch module: like the lost one, or a copy of the given one.
 
         Raises
         ------

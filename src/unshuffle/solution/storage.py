@@ -96,7 +96,7 @@ def write_solution(
     FileError
         If a file is there already or cannot be written; then none of them is.
     UsageError
-        If an answer cannot hold the name of a piece; files have no such names.
+        If an answer cannot hold the name of a piece. Files have no such names.
     """
     if not isinstance(solution, Solution):
         raise UsageError(f"what is to be kept is {solution!r}; give what solve returns")

@@ -1,4 +1,4 @@
-"""The search as an animation: errors on the left, the order that stands on the right.
+"""The search as an animation: errors on the left, the current order on the right.
 
 After the animations of the write-up "dropped" (gardberg.xyz). Needs the extra `pictures`.
 """
@@ -34,7 +34,7 @@ PIXELS_PER_INCH = 100
 
 
 def encode(film: "Film", kind: str, on_frame: Callable[[int], None] | None = None) -> bytes:
-    """Render a film as the bytes of a "gif", or of an "mp4", for which ffmpeg must be there.
+    """Render a film as the bytes of a "gif", or of an "mp4", which needs ffmpeg.
 
     `on_frame` is called with the number of frames done. `UsageError` says that the format is
     unknown, or that ffmpeg is missing or fails.
@@ -50,7 +50,7 @@ def encode(film: "Film", kind: str, on_frame: Callable[[int], None] | None = Non
 
 
 def encoder(kind: str) -> Encoder:
-    """What turns images into the bytes of a format; refuses one that is unknown or lacks ffmpeg."""
+    """What makes the bytes of a format. It refuses one that is unknown or lacks ffmpeg."""
     if kind not in ENCODERS:
         raise UsageError(
             f"a film cannot be written as {kind!r}; its name ends in "
@@ -109,7 +109,7 @@ ENCODERS: dict[str, Encoder] = {"gif": _gif, "mp4": _mp4}
 
 
 def key_steps(kept: Sequence[bool], most: int) -> list[int]:
-    """Which steps of a search to show: those that changed the order, thinned out, and the last."""
+    """Steps of a search to show: some of those that changed the order, and the last."""
     changes = [at for at, changed in enumerate(kept) if changed]
     if len(changes) > most - 1:
         spread = np.linspace(0, len(changes) - 1, most - 1).round().astype(np.intp)
@@ -128,7 +128,7 @@ def _set_up(ax: "Axes", blocks: int) -> None:
 
 
 class Film:
-    """The two axes and what moves in them, of a search that tested at least one candidate."""
+    """The two axes and what moves in them, for a search with at least one candidate."""
 
     def __init__(self, trace: Trace) -> None:
         need_matplotlib()
@@ -171,7 +171,7 @@ class Film:
         self.still = self.canvas.copy_from_bbox(figure.bbox)
 
     def show(self, key: int, share: float) -> None:
-        """Put everything where it is when a share of the way to the step `keys[key]` is done."""
+        """Put everything where it is at a share of the way to the step `keys[key]`."""
         at = self.keys[key]
         earlier = self.keys[key - 1] if key else None
         begin, end = 0 if earlier is None else int(self.ends[earlier]), int(self.ends[at])

@@ -19,7 +19,7 @@ IDS_SHOWN = 6
 def inspection(
     pile: Pile, records: Records | None, anatomy: Anatomy | None, notes: Iterable[str]
 ) -> dict[str, Any]:
-    """Shapes with their roles and ids, the network they can be, the record, what was noticed."""
+    """Shapes with roles and ids, the possible network, the record, what was noticed."""
     weights = Counter(piece.shape for piece in pile)
     shapes: list[dict[str, Any]] = []
     for shape, count in sorted(weights.items(), key=lambda item: (-item[1], item[0])):

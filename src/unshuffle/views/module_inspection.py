@@ -1,4 +1,4 @@
-"""The pieces of a network that is a module, and their slots: as plain values, and as tables."""
+"""The pieces of a module, and their slots: as plain values, and as tables."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def module_inspection(
     blueprint: "ModuleBlueprint", fit: Fit | None, pile: Pile, records: Records | None
 ) -> dict[str, Any]:
-    """The stacks, the classes of their slots, and the pieces that fit; no fit where none does."""
+    """The stacks, the classes of their slots, and the pieces that fit, if any do."""
     from unshuffle.blocks.capture import real_tensors
 
     held = blueprint.forms if fit is None else fit.forms
@@ -91,7 +91,7 @@ def print_module_inspection(found: Mapping[str, Any]) -> None:
 
 
 def grouping(problem: Problem, pile: Pile) -> dict[str, Any]:
-    """Blocks in any order that weights speak for, and the links between roles that they rest on."""
+    """Blocks in any order that weights support, and the links between their roles."""
     kind, evidence = problem.bank.kind, problem.evidence
     odds = evidence.of(problem.grouped).tolist()
     return {

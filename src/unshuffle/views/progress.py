@@ -23,7 +23,7 @@ Report = Callable[[int, str], None]  # called with how much is done and a remark
 
 @contextmanager
 def show_progress(*, quiet: bool, clock: Clock) -> Iterator[OnStep | None]:
-    """Show a search on stderr while it runs; yields what is to be called after each step.
+    """Show a search on stderr while it runs. It yields what is called after each step.
 
     The seconds shown are those of the clock, which counts the whole command.
     """
@@ -43,7 +43,7 @@ def show_progress(*, quiet: bool, clock: Clock) -> Iterator[OnStep | None]:
 
 @contextmanager
 def show_work(*, quiet: bool, unit: str, total: int) -> Iterator[Report]:
-    """Show so many units of work on stderr; yields what is to be called when more are done."""
+    """Show so many units of work on stderr. It yields what is called when more are done."""
 
     def text(done: int, remark: str) -> str:
         return f"{unit} {done} of {total}: {remark}"
@@ -121,7 +121,7 @@ class Display:
         self.trace = Trace()
 
     def show(self, trace: Trace) -> None:
-        """Take note of where the trace is; it is drawn at the next refresh."""
+        """Take note of where the trace is. It is drawn at the next refresh."""
         self.trace = trace
 
     def lines(self, width: int) -> list[str]:

@@ -7,9 +7,9 @@ LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def log_sparkline(values: Sequence[float], width: int) -> str:
-    """A character a value, on a logarithmic scale; what has no logarithm is left out.
+    """A character a value, on a logarithmic scale. What has no logarithm is left out.
 
-    Of more values than the width, those at even distances are shown, the last one among them.
+    Of more values than the width, those at even distances and the last are shown.
     """
     logs = [math.log(value) for value in values if 0 < value < math.inf]
     shown = min(len(logs), max(width, 0))

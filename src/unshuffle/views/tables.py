@@ -11,7 +11,7 @@ ROOMY = 10_000
 
 
 def print_table(rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """Print rows, the first of which is the head; what cannot be printed is escaped."""
+    """Print rows, the first of which is the head. What cannot be printed is escaped."""
     head, *body = rows
     table = empty_table(head)
     table.title, table.title_justify = title, "left"
@@ -21,7 +21,7 @@ def print_table(rows: Sequence[Sequence[str]], title: str | None = None) -> None
 
 
 def empty_table(head: Sequence[str], words: Container[str] | None = None) -> Table:
-    """A table without lines; all columns but those of words, if these are named, stand right."""
+    """A table without lines. All columns but the named ones of words stand right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in head:
         left = words is None or column in words
@@ -30,9 +30,9 @@ def empty_table(head: Sequence[str], words: Container[str] | None = None) -> Tab
 
 
 def show_table(table: Table, console: Console | None = None, *, whole: bool = False) -> None:
-    """Print a table; in a file or pipe as wide as it is, since no window bounds it there.
+    """Print a table. In a file or pipe it is as wide as it needs.
 
-    A whole one is so wide on a terminal too: a long line is better than a cell cut in pieces.
+    A whole one is so wide on a terminal too, since a long line is better than cut cells.
     """
     console = console or Console(highlight=False)
     if whole or not console.is_terminal:

@@ -1,4 +1,4 @@
-"""Tables for the terminal; plain text where there is none."""
+"""Tables for the terminal. Plain text where there is none."""
 
 import math
 from collections.abc import Sequence
@@ -59,8 +59,8 @@ def print_solution(
 ) -> None:
     """Print how it ended, the errors, the hash and the answer.
 
-    The answer comes last, but for a terminal that cannot show it all at once: there it comes
-    first, so that the rest stays in sight.
+    The answer comes last. If the terminal cannot show it all, it comes first, so that the rest
+    stays in sight.
     """
     console = Console(highlight=False)
     facts = _facts(solution, console)

@@ -1,4 +1,4 @@
-"""Figures: a function a figure, which takes a result and optionally an axis, and returns the axis.
+"""Figures: functions that take a result and optionally an axis, and return the axis.
 
 They need the extra `pictures` (matplotlib), which is imported only when one is drawn.
 """
@@ -42,7 +42,7 @@ SENT_ROWS = 1000
 
 @dataclass(frozen=True)
 class FigureKind:
-    """A figure that can be asked for by name, what it shows in a line, and what draws it.
+    """A figure by name, with what it shows in a line, and what draws it.
 
     Where a solution, with or without the record, cannot be drawn, `UnshuffleError` says why.
     """

@@ -20,7 +20,7 @@ DASHES = ("-", "--", ":", "-.")  # which tell them apart where colours do not
 def solved_within(
     runs: Sequence[LedgerRun], approaches: Sequence[str], metric: str, ax: "Axes | None" = None
 ) -> "Axes":
-    """Share of the runs of each approach that solve their network with no more of a metric.
+    """Share of each approach's runs that solve their network with no more of a metric.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ def products(
 
 
 def contrast(solution: Solution, ax: "Axes | None" = None) -> "Axes":
-    """W_out W_in of the block with the largest trace, beside its inp with the likeliest other out.
+    """W_out W_in of the block with the largest trace, beside its inp with its best wrong out.
 
     The trace is taken by its magnitude, here as for the other out layer.
     """
@@ -215,10 +215,10 @@ def traces(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
 
 
 def ranks(network: MlpNetwork, ax: "Axes | None" = None) -> "Axes":
-    """The mean trace of W_out W_in at each rank over all inp layers, the true pairs far right.
+    """The mean trace of W_out W_in at each rank over all inp layers, true pairs on the right.
 
-    Each inp layer ranks the out layers of other blocks by the trace, the largest first. After the
-    chart of the write-up "dropped" (gardberg.xyz).
+    Each inp layer ranks the out layers of other blocks by the trace, the largest first. The chart
+    follows the write-up "dropped" (gardberg.xyz).
     """
     ax = axis(ax, "Mean trace at each rank, over all inp layers")
     traces = all_traces(network.blocks)
@@ -300,7 +300,7 @@ def _unit(signal: str) -> str:
 
 
 def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
-    """Lead of each pair over its best rival, the weakest first; at 0 if the search formed it."""
+    """Lead of each pair over its best rival, the weakest first. 0 if the search formed it."""
     ax = axis(ax, "Lead of each pair over its best rival", height=3.6)
     margins = [one for edge in solution.edges() for one in _leads(solution, edge)]
     formed = [pair for pair, margin in margins if math.isnan(margin)]

@@ -1,4 +1,4 @@
-"""The search and its certificate: errors of what was tried, of what stood, of the rivals."""
+"""The search and its certificate: errors of candidates, of kept orders, of rivals."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ FEW = 100  # up to so few candidates all dots are large
 
 
 def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
-    """Error over the search: every candidate as a dot, the order that stands as a line.
+    """Error over the search: candidates as dots, the kept order as a line.
 
     The line begins at the first order that stood, where that was tested.
     """
@@ -60,7 +60,7 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
 
 
 def standing(trace: Trace) -> NDArray[np.float64]:
-    """Where in the search each order that stood was tested, and its error: shape (2, orders + 1).
+    """When each kept order was tested, and its error: shape (2, orders + 1).
 
     The last column is the end of the search.
     """
@@ -81,7 +81,7 @@ def standing(trace: Trace) -> NDArray[np.float64]:
 def broken_log(ax: "Axes", errors: NDArray[np.floating]) -> None:
     """A logarithmic axis; where decades of it would be empty, a break takes their place.
 
-    So the fall of the errors is seen all along, and not only the last step to rounding.
+    So the fall of the errors is visible all along.
     """
     values = positive(errors)
     logs = np.unique(np.log10(values[~np.isnan(values)]))
@@ -122,7 +122,7 @@ def positive(errors: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def mark_phases(ax: "Axes", steps: Sequence[Step]) -> None:
-    """Write the phases above the axis, as far as there is room, with lines where they change."""
+    """Write the phases above the axis where there is room, with lines where they change."""
     tested = sum(len(step.tested) for step in steps)
     room = 0.016 * max(tested, 1)  # that a letter takes
     right = 0

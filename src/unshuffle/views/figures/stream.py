@@ -1,4 +1,4 @@
-"""What a network is given and does to its stream: columns of a record, eigenvalues, norms."""
+"""What a network reads and does to its stream: columns of a record, eigenvalues, norms."""
 
 import math
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ def inputs(records: Records, ax: "Axes | None" = None) -> "Axes":
 
 
 def features(records: Records, ax: "Axes | None" = None) -> "Axes":
-    """A histogram of each input column, in a grid: each on its own range, as high as its mode."""
+    """A histogram of each input column, in a grid, each on its own range."""
     across = math.ceil(math.sqrt(1.6 * records.width))
     down = -(-records.width // across)
     ax = axis(ax, "Histogram of each input column", 7.0, 0.7 * down + 0.8)
@@ -58,7 +58,7 @@ def features(records: Records, ax: "Axes | None" = None) -> "Axes":
 
 
 def outputs(records: Records, ax: "Axes | None" = None) -> "Axes":
-    """Distributions of the predictions and any targets; several outputs are counted together."""
+    """Distributions of the predictions and any targets. Several outputs are counted together."""
     ax = axis(ax, "Distributions of predictions and targets", height=3.4)
     known = {"predictions": records.predictions, "targets": records.targets}
     values = {name: v[np.isfinite(v)] for name, v in known.items() if v is not None}

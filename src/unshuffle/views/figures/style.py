@@ -43,7 +43,7 @@ def need_matplotlib() -> None:
 
 
 def axis(ax: "Axes | None", title: str, width: float = 7.0, height: float = 4.0) -> "Axes":
-    """The axis given, or that of a new figure with a title, of a size in inches.
+    """The axis given, or that of a new titled figure, of a size in inches.
 
     May lack matplotlib. An axis that is given belongs to whoever titles it.
     """

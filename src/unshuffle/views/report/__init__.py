@@ -1,7 +1,7 @@
 """A solution as one page for a browser: self-contained, interactive, without any network access.
 
-A policy in the page forbids every request, and every script and style but its own, which it knows
-by their hashes (Content Security Policy Level 3, W3C).
+A policy in the page forbids every request. It also forbids every script and style but its own,
+known by their hashes (Content Security Policy Level 3, W3C).
 """
 
 import base64

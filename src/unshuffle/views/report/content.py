@@ -1,4 +1,4 @@
-"""What the page is given: a solution as plain values, and as arrays that the browser computes with.
+"""What the page is given: a solution as plain values, and arrays for the browser.
 
 Pieces are numbered here: rows and columns of the score matrices, and blocks, name them by number,
 and their ids appear once. Where a block has no slot of a role, its number is −1.
@@ -67,7 +67,7 @@ class Content:
         return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
     def packed(self) -> str:
-        """The arrays one after the other, gzipped, in base 64: the same numbers, the same text."""
+        """The arrays in a row, gzipped, in base 64. The same numbers give the same text."""
         parts = [values.tobytes() for values in self.arrays.values()]
         padded = b"".join(part + bytes(-len(part) % _ALIGNMENT) for part in parts)
         return base64.b64encode(gzip.compress(padded, 6, mtime=0)).decode()
