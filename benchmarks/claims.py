@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from claim_families import FAMILIES, Rng, Trial
-from common import ProcessorClock, count, machine, print_table, refuse_unknown
+from common import ProcessorClock, count, machine, print_markdown, refuse_unknown
 from unshuffle import MlpNetwork, Records, solve, verify
 from unshuffle.blocks.activations import is_activation
 from unshuffle.blocks.network import Network
@@ -35,6 +35,20 @@ TIME_LIMIT = 3.0  # processor seconds of a solve
 
 FRESH_ROWS = 256  # inputs on which two networks are compared
 
+HEAD = (
+    "family",
+    "solves",
+    "called exact or approximate",
+    "limit came first",
+    "wrong claims",
+    "neighbours stated that hold",
+    "pairs stated that hold",
+    "pairs by weights that hold",
+    "true neighbours stated",
+    "true pairs stated",
+    "processor seconds a solve",
+)
+
 ALIKE = 1e-3  # of the spread: networks that differ by less on fresh inputs are the same
 
 
@@ -42,8 +56,8 @@ ALIKE = 1e-3  # of the spread: networks that differ by less on fresh inputs are 
 class Tally:
     """Statements of one sort: how many are made, and how many of these are false.
 
-    Of `possible` true ones about networks that a finished search has reproduced without noise,
-    `stated` are made.
+    Of `possible` true ones about networks that a finished search has found, from a record without
+    noise, `stated` are made.
     """
 
     made: int = 0
@@ -133,7 +147,8 @@ def judge(family: str, seed: int, trial: Trial, rng: Rng) -> Held:
     held.outcome, held.confident = str(result.outcome), result.outcome in SETTLED[:2]
     right = layers == trial.ids or same(trial.truth, found, rng, trial.records)
     held.wrong = [*false_claims(trial, result.outcome, right, solution)]
-    count_statements(held, trial, layers, result, twin_blocks(trial.truth, rng))
+    found_out = right and trial.clean and trial.finishes and result.outcome in SETTLED
+    count_statements(held, trial, layers, result, twin_blocks(trial.truth, rng), finished=found_out)
     return held
 
 
@@ -167,10 +182,15 @@ def false_claims(
 
 
 def count_statements(
-    held: Held, trial: Trial, layers: tuple[int, ...], result: Any, twin: dict[int, int]
+    held: Held,
+    trial: Trial,
+    layers: tuple[int, ...],
+    result: Any,
+    twin: dict[int, int],
+    *,
+    finished: bool,
 ) -> None:
     """Count what is stated of neighbours and pairs, by the record and by the weights."""
-    finished = trial.clean and trial.finishes and result.outcome in SETTLED
     depth = {name: k // 2 for k, name in enumerate(trial.ids)}
     here = {piece.id for piece in trial.pile}
     # What stands in for a lost layer is meant to be that layer.
@@ -256,16 +276,14 @@ def report(solves: list[Held]) -> None:
     rows = []
     for name in [*dict.fromkeys(one.family for one in solves), "all"]:
         some = [one for one in solves if name in (one.family, "all")]
-        made = sum(tally.made for one in some for tally in one.tallies)
-        false = sum(tally.false for one in some for tally in one.tallies)
         rows.append(
             (
                 name,
                 str(len(some)),
                 str(sum(one.confident for one in some)),
+                str(sum(one.outcome == str(Outcome.BUDGET_SPENT) for one in some)),
                 str(sum(len(one.wrong) for one in some)),
-                str(made),
-                f"{1 - false / made:.2%}" if made else "–",
+                *(holding(sort) for sort in zip(*(one.tallies for one in some), strict=True)),
                 share(one.neighbours for one in some),
                 share(one.pairs for one in some),
                 f"{sum(one.seconds for one in some) / len(some):.2f}",
@@ -273,15 +291,21 @@ def report(solves: list[Held]) -> None:
         )
         outcomes = Counter(one.outcome for one in some).most_common()
         print(f"{name}: {dict(outcomes)}", file=sys.stderr)
-    head = ("family", "solves", "confident", "wrong claims", "statements", "hold")
-    print_table((*head, "true neighbours stated", "true pairs stated", "s a solve"), rows)
+    print_markdown(HEAD, rows)
+
+
+def holding(tallies: Iterable[Tally]) -> str:
+    """How many of the statements of one sort hold."""
+    each = [*tallies]
+    made, false = sum(one.made for one in each), sum(one.false for one in each)
+    return f"{made - false:,} of {made:,}" if made else "–"
 
 
 def share(tallies: Iterable[Tally]) -> str:
-    """How many of the true statements are made, of searches that have finished without noise."""
+    """How many of the true statements are made, of networks that were found without noise."""
     each = [*tallies]
     stated, possible = sum(one.stated for one in each), sum(one.possible for one in each)
-    return f"{stated} of {possible}, {stated / possible:.1%}" if possible else "–"
+    return f"{stated:,} of {possible:,}" if possible else "–"
 
 
 if __name__ == "__main__":
