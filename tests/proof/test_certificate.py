@@ -184,8 +184,9 @@ def test_one_prediction_can_be_hit_by_chance(case):
         assert expected * (1 - 1e-6) <= certificate.chance <= max(10 * expected, 1e-25)
         assert certificate.decided == (rows > 1)
     matched = problem_of(case.network, case.records.first(1), log_odds=np.log(np.eye(5) + 1e-30))
-    certificate = certify(matched, order, 1e-6, tested)
-    assert certificate.chance == pytest.approx((1000 + 120) * 1e-4)
+    mixed = np.repeat([0.001**2, 0.01**2], 500)
+    certificate = certify(matched, order, 1e-6, mixed)
+    assert certificate.chance == pytest.approx(500 * 1e-3 + (500 + 120) * 1e-4)
 
 
 def test_rounding_is_no_independent_row(rng):

@@ -51,11 +51,14 @@ class CertificateParameters:
         Places by which blocks are moved in rivals, where noise is left.
     rivals
         Exchanges of layers of each block that are weighed, where noise is left.
+    typical
+        Quantile of the errors of tested arrangements that all others are taken to have.
     """
 
     doubt: float = 0.01
     window: int = 3
     rivals: int = 2
+    typical: float = 0.75
 
     @property
     def confidence(self) -> float:
@@ -252,7 +255,7 @@ def certify(
         chance = 0.0
         if tested is not None:
             ways = _log_arrangements(problem.evidence, arrangement)
-            chance = _chance_fits(tested, rivals, float(least.mean()), ways)
+            chance = _chance_fits(tested, rivals, float(least.mean()), ways, by)
         return certificate.with_chance(chance)
 
     sure = to_rounding(_spread(known, effort.first), Clock())
@@ -299,7 +302,11 @@ def _to_noise(
 
 
 def _chance_fits(
-    tested: NDArray[np.float64], rivals: "_Rivals", rounding: float, log_arrangements: float
+    tested: NDArray[np.float64],
+    rivals: "_Rivals",
+    rounding: float,
+    log_arrangements: float,
+    by: CertificateParameters,
 ) -> float:
     """Expected number of wrong arrangements whose errors all lie within rounding by chance.
 
@@ -312,7 +319,7 @@ def _chance_fits(
     wrong = tested[(tested > rounding) & np.isfinite(tested)]
     if not len(wrong):
         return 0.0
-    errors = np.append(wrong, np.quantile(wrong, 0.75))
+    errors = np.append(wrong, np.quantile(wrong, by.typical))
     scales = np.sqrt(rivals.spectrum[:, None] * errors / rounding)
     logarithms = -np.log(np.maximum(scales, 1.0)).sum(axis=0)
     logarithms[-1] += log_arrangements
