@@ -131,8 +131,9 @@ def solve(
     """
     own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
     _check_kinds(blueprint, checkpoint, own | {"matching": matching != "optimal"})
-    pile, records = read_for(blueprint, pile, records)
     clock = Clock.of(time_limit)
+    with clock.phase("read"):
+        pile, records = read_for(blueprint, pile, records, clock)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:
         clock.used = checkpoint.seconds

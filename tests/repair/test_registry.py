@@ -1,6 +1,6 @@
 """When repairs are asked, and what is said of those that were."""
 
-from itertools import islice, pairwise
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -72,17 +72,22 @@ def test_without_time_nothing_is_asked(case, failed):
 def test_a_search_in_vain_pauses_more_and_more_rarely_and_where_hard_records_are_solved(dropped):
     one, other = (dropped(rows=60, blocks=9, width=4, hidden=6) for _ in range(2))
     wrong = Records(one.records.inputs, other.records.predictions)
-    searching = Case(one.pile, wrong, Options(), None).searching()
-    by = AskingParameters(vain=300, hard=200)
+    case, by = Case(one.pile, wrong, Options(), None), AskingParameters(vain=300, hard=200)
+    searching = case.searching()
     hard = hard_work(searching, by)
     assert hard == 1800
     works = [searching.work for _ in islice(pauses(searching, by=by), 7)]
     most = max(step.rows for step in searching.trace.steps)
-    for before, after in pairwise([by.vain / by.pause, *works]):
-        due = by.pause * before
-        due = min(due, hard) if before < hard else due
-        assert due <= after < due + most
-    assert min(works) < hard < max(works)
+    due = sorted({hard, *(by.vain * by.pause**power for power in range(12))})
+    passed = [max(one for one in due if one <= work) for work in works]
+    assert passed == sorted({*passed})
+    assert all(work < at + most for work, at in zip(works, passed, strict=True))
+    assert hard in passed
+    # A search that goes on after an interruption pauses where it would have paused.
+    resumed = case.searching()
+    next(islice(pauses(resumed, by=by), 2, None))
+    again = [resumed.work for _ in islice(pauses(resumed, by=by), 5)]
+    assert again[1:] == works[3:7]
 
 
 @pytest.mark.parametrize(

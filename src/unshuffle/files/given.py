@@ -6,6 +6,7 @@ from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
 from unshuffle.errors import UsageError
 from unshuffle.files.opening import shown
 from unshuffle.files.pile_reader import read_pile
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
 
@@ -44,14 +45,16 @@ def as_pile(given: Pile | str | os.PathLike[str], *, linear: bool = True) -> Pil
     )
 
 
-def as_records(given: Records | str | os.PathLike[str], *, named: bool = False) -> Records:
+def as_records(
+    given: Records | str | os.PathLike[str], *, named: bool = False, clock: Clock | None = None
+) -> Records:
     """The record, read if it is given by its path; raises as `read_records` does."""
     if isinstance(given, Records):
         return given
     if isinstance(given, str | os.PathLike):
         from unshuffle.files.records_file import read_records
 
-        return read_records(given, named=named)
+        return read_records(given, named=named, time_limit=clock)
     raise UsageError(
         f"the record is given as {type(given).__name__}; give its path or Records(inputs, "
         "predictions)"
@@ -62,6 +65,7 @@ def read_for(
     blueprint: Blueprint | None,
     pile: Pile | str | os.PathLike[str],
     records: Records | str | os.PathLike[str],
+    clock: Clock | None = None,
 ) -> tuple[Pile, Records]:
     """Pile and record, read as a blueprint needs them if they are paths. None is the puzzle's kind.
 
@@ -70,5 +74,5 @@ def read_for(
     check_sequence(pile, records)
     pile = as_pile(pile, linear=blueprint is None)
     tables = blueprint is None or isinstance(blueprint, LoopBlueprint)
-    records = as_records(records, named=not tables)
+    records = as_records(records, named=not tables, clock=clock)
     return (pile if blueprint is None else blueprint.fitted(pile)), records

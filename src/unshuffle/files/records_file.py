@@ -4,13 +4,14 @@ import os
 import re
 from collections.abc import Sequence
 from itertools import takewhile
+from pathlib import Path
 
 import numpy as np
 
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files.atomic import write_text
 from unshuffle.files.opening import as_path, listed, shown
-from unshuffle.files.table import INDEX, Columns
+from unshuffle.files.table import INDEX, Columns, Table
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats, twice
 from unshuffle.pieces.records import Records
@@ -86,13 +87,7 @@ def read_records(
     )
     used = {*inputs, *predictions, *targets}
     left_out = [name for name in table.names if name not in used]
-    try:
-        columns = table.columns([*inputs, *predictions, *targets], {*predictions, *targets})
-    except OutOfTimeError as error:
-        raise FileError(
-            f"{shown(path)}: the time limit of {clock.limit:g} s was over before all rows were "
-            "read; give it more time, or keep fewer rows"
-        ) from error
+    columns = _in_time(table, path, clock, roles)
     return Records(
         _matrix(inputs, columns),
         _matrix(predictions, columns),
@@ -100,6 +95,20 @@ def read_records(
         name=shown(path),
         columns=tuple(tuple(map(shown, names)) for names in (*roles, left_out)),
     )
+
+
+def _in_time(
+    table: Table, path: Path, clock: Clock, roles: tuple[Sequence[str], ...]
+) -> Columns:
+    """The columns of inputs, predictions and targets, read before the clock runs out."""
+    inputs, predictions, targets = roles
+    try:
+        return table.columns([*inputs, *predictions, *targets], {*predictions, *targets})
+    except OutOfTimeError as error:
+        raise FileError(
+            f"{shown(path)}: the time limit of {clock.limit:g} s was over before all rows were "
+            "read; give it more time, or keep fewer rows"
+        ) from error
 
 
 def _roles(

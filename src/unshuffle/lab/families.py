@@ -34,7 +34,7 @@ from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
 
-Signal = Callable[[Face, Face], Scores]
+EdgeSignal = Callable[[Face, Face], Scores]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def traces(one: Face, other: Face) -> Scores:
 
 
 # By name: what is compared, and whether both must have as many numbers for each unit.
-SIGNALS: dict[str, tuple[Signal, bool]] = {
+EDGE_SIGNALS: dict[str, tuple[EdgeSignal, bool]] = {
     "trace": (traces, True),
     "cosines": (squared_cosines, True),
     "grams": (gram_correlations, False),
@@ -108,7 +108,7 @@ def measure_edges(signal: str, subject: Subject) -> Measurements:
 
 def _best(signal: str, a: list[Face], b: list[Face]) -> tuple[float, float] | None:
     """Of two roles: the share of true pairs that rank first, and of those with negative scores."""
-    score, alike = SIGNALS[signal]
+    score, alike = EDGE_SIGNALS[signal]
     found = []
     for first, second in product(a, b):
         for one, other in aligned(first, second):

@@ -22,7 +22,7 @@ from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.effort import EFFORT, Effort
 
-TINY: Final = float(np.finfo(float).tiny)
+LEAST: Final = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ STANDARD = NoiseParameters()
 def standard_score(terms: Floats) -> float:
     """A sum of independent terms that are 0 on average, in its standard deviations."""
     with np.errstate(over="ignore"):
-        return float(terms.sum() / (np.sqrt(np.square(terms).sum()) + TINY))
+        return float(terms.sum() / (np.sqrt(np.square(terms).sum()) + LEAST))
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _states_and_residual(
 
 def _regress(states: list[Floats], residual: Floats, by: NoiseParameters) -> Pattern:
     features = np.concatenate([*states, np.ones((len(residual), 1))], axis=1).astype(np.float64)
-    features /= np.sqrt(mean_squares(features)) + TINY
+    features /= np.sqrt(mean_squares(features)) + LEAST
     fit, check = slice(0, None, 2), slice(1, None, 2)
     gram = features[fit].T @ features[fit]
     np.fill_diagonal(gram, gram.diagonal() * (1 + by.ridge))
@@ -141,7 +141,7 @@ def _regress(states: list[Floats], residual: Floats, by: NoiseParameters) -> Pat
     found = residual[check]
     agreements = expected * found
     explained = 2 * float(np.sum(agreements)) - float(np.sum(np.square(expected)))
-    total = max(float(np.sum(np.square(found))), TINY)
+    total = max(float(np.sum(np.square(found))), LEAST)
     return Pattern(
         share=float(np.clip(explained / total, 0.0, 1.0)),
         features=features.shape[1],
@@ -189,11 +189,11 @@ def _kernels(states: list[Floats]) -> list[NDArray[np.float64]]:
     """How alike the rows are, by their states: a linear and a Gaussian kernel, centred."""
     features = np.concatenate(states, axis=1).astype(np.float64)
     features -= features.mean(axis=0)
-    features /= np.sqrt(mean_squares(features) * features.shape[1]) + TINY
+    features /= np.sqrt(mean_squares(features) * features.shape[1]) + LEAST
     linear = features @ features.T
     squares = linear.diagonal()
     apart = np.maximum(squares[:, None] + squares - 2 * linear, 0.0)
-    return [_centred(linear), _centred(np.exp(-apart / max(float(np.median(apart)), TINY)))]
+    return [_centred(linear), _centred(np.exp(-apart / max(float(np.median(apart)), LEAST)))]
 
 
 def _centred(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -214,7 +214,7 @@ def _score(kernels: list[NDArray[np.float64]], residual: Floats) -> float:
         agreement = np.einsum("no,no->o", centred, kernel @ centred)
         squares = np.square(centred)
         chance = 2 * np.einsum("no,no->o", squares, np.square(kernel) @ squares)
-        scores += (agreement / np.sqrt(np.maximum(chance, TINY))).tolist()
+        scores += (agreement / np.sqrt(np.maximum(chance, LEAST))).tolist()
     return max(scores)
 
 
@@ -252,7 +252,7 @@ def _misfits(
         size = np.sqrt(mean_squares(misfit))
         if np.isfinite(size).all() and (size > 0).all():
             misfits.append(misfit)
-            distances.append(float(np.abs(np.log(size / np.maximum(sizes, TINY))).mean()))
+            distances.append(float(np.abs(np.log(size / np.maximum(sizes, LEAST))).mean()))
     closest = np.argsort(distances, kind="stable")[: by.misfits]
     return [misfits[k] for k in closest]
 
@@ -329,12 +329,12 @@ def _kernel_regression(
     """
     chosen = np.arange(0, len(inputs), -(-len(inputs) // effort.kernel))
     x, y = inputs[chosen].astype(np.float64), predictions[chosen].astype(np.float64)
-    x = (x - x.mean(axis=0)) / (x.std(axis=0) + TINY)
-    y = (y - y.mean(axis=0)) / (y.std(axis=0) + TINY)
+    x = (x - x.mean(axis=0)) / (x.std(axis=0) + LEAST)
+    y = (y - y.mean(axis=0)) / (y.std(axis=0) + LEAST)
     fit, check = slice(0, None, 2), slice(1, None, 2)
     squares = np.square(x).sum(axis=1)
     apart = np.maximum(squares[:, None] + squares[fit] - 2 * x @ x[fit].T, 0.0)
-    kernel = np.exp(-apart / max(float(np.median(apart)), TINY))
+    kernel = np.exp(-apart / max(float(np.median(apart)), LEAST))
     damped = kernel[fit] + ridge * np.eye(len(x[fit]))
     expected: NDArray[np.float64] = kernel[check] @ np.linalg.solve(damped, y[fit])
     return expected, y[check]

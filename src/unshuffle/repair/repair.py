@@ -128,16 +128,18 @@ def pauses(
 ) -> Iterator[bool]:
     """Go on with a search. Pause each time it has done much more work, early where it is far.
 
-    Yields whether it is near its record.
+    Yields whether it is near its record. A search that is resumed pauses at the same works.
     """
     stop = InVain(by.vain, far_from(searching.alternatives.records, by))
     later = InVain(by.near, 0.0)
-    hard = hard_work(searching, by)
+    hard, longer = hard_work(searching, by), float(by.vain)
     while searching.go_on((stop, later), on_state) is Ending.STOPPED:
         yield not is_far(searching, by)
-        longer = by.pause * stop.done
+        while longer <= stop.done:
+            longer *= by.pause
         stop.work = min(longer, hard) if stop.done < hard else longer
-        later.work = max(later.work, by.pause * later.done)
+        while later.work <= later.done:
+            later.work *= by.pause
 
 
 def is_far(searching: Searching, by: AskingParameters = STANDARD) -> bool:
