@@ -376,6 +376,14 @@ def noisy_checked(rng: Rng) -> Trial:
     return replace(trial, claimed=exchanged(rng, trial))
 
 
+def few_rounded(rng: Rng) -> Trial:
+    """A few predictions, rounded to decimals, of networks to be solved or orders to be checked."""
+    trial = one_prediction(rng)
+    y = np.round(trial.records.predictions.astype(np.float64), int(rng.integers(1, 4)))
+    trial = replace(trial, records=Records(trial.records.inputs, y), clean=False)
+    return trial if rng.random() < 0.5 else replace(trial, claimed=exchanged(rng, trial))
+
+
 FAMILIES: dict[str, Callable[[Rng], Trial]] = {
     "plain": plain,
     "cut off": cut_off,
@@ -400,4 +408,5 @@ FAMILIES: dict[str, Callable[[Rng], Trial]] = {
     "coarse": coarse,
     "clipped": clipped,
     "verify, noise": noisy_checked,
+    "few rounded predictions": few_rounded,
 }

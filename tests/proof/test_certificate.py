@@ -189,6 +189,17 @@ def test_one_prediction_can_be_hit_by_chance(case):
     assert certificate.chance == pytest.approx(500 * 1e-3 + (500 + 120) * 1e-4)
 
 
+@pytest.mark.parametrize(("rows", "accidental"), [(2, True), (100, False)])
+def test_few_noisy_predictions_fit_many_arrangements_by_chance(case, rng, rows, accidental):
+    """What a search has led to, or somebody has given, may be one of these."""
+    noisy = with_noise(case.records.first(rows), rng, 0.03)
+    problem = problem_of(case.network, noisy)
+    for tested in (np.empty(0), np.full(10, float(case.records.predictions.var()))):
+        certificate = certify(problem, arranged(range(5)), ROUNDING, tested)
+        assert certificate.mse > ROUNDING**2
+        assert certificate.accidental == accidental
+
+
 def test_rounding_is_no_independent_row(rng):
     """Effects that all rows share make one component, however rounding differs among rows."""
     effects = np.outer(np.exp(rng.normal(size=60)), np.ones(40))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unshuffle import MlpNetwork, Records
-from unshuffle.proof.independence import affine, independent_rows
+from unshuffle.proof.independence import affine, design_effect, independent_rows
 
 
 def test_rows_that_differ_are_all_kept(dropped):
@@ -28,6 +28,18 @@ def test_inputs_that_vanish_beside_the_biases_are_one_row(dropped):
     for scale, rows in ((1, 300), (1e-9, 1)):
         faint = replace(case.records, inputs=scale * case.records.inputs)
         assert len(independent_rows(case.network, faint)) == rows
+
+
+@pytest.mark.parametrize("copies", [1, 5])
+def test_residuals_that_copies_share_count_once(dropped, rng, copies):
+    """Of five copies with one residual each row says a fifth; with residuals of their own, all."""
+    case = dropped(rows=60, outputs=2)
+    each = np.repeat(np.arange(60), 5)
+    inputs = case.records.inputs[each] * (1 + 1e-5 * rng.normal(size=(300, 1)))
+    spread = 0.05 * case.records.predictions.std(axis=0)
+    noise = spread * rng.normal(size=(300 // copies, 2))
+    noisy = case.network.predict(inputs) + np.repeat(noise, copies, axis=0)
+    assert design_effect(case.network, Records(inputs, noisy)) == pytest.approx(copies, rel=0.4)
 
 
 def test_predictions_that_a_plane_through_them_reproduces_to_rounding(dropped):

@@ -97,9 +97,7 @@ def read_records(
     )
 
 
-def _in_time(
-    table: Table, path: Path, clock: Clock, roles: tuple[Sequence[str], ...]
-) -> Columns:
+def _in_time(table: Table, path: Path, clock: Clock, roles: tuple[Sequence[str], ...]) -> Columns:
     """The columns of inputs, predictions and targets, read before the clock runs out."""
     inputs, predictions, targets = roles
     try:

@@ -33,7 +33,7 @@ from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import TINY, Floats, PieceId
 from unshuffle.pieces.records import Records
 from unshuffle.proof.effort import EFFORT, Effort
-from unshuffle.proof.independence import independent_rows
+from unshuffle.proof.independence import design_effect, independent_rows
 from unshuffle.proof.interchange import Interchange, Part, find_interchange
 from unshuffle.proof.noise import find_pattern
 from unshuffle.proof.tolerance import Column
@@ -235,13 +235,15 @@ def certify(
     """Weigh an arrangement, one that no move improves, against its rivals.
 
     `rounding` is the root mean squared error that rounding explains: shape (outputs,), or one for
-    all columns. `tested` are the mean squared errors of all arrangements that were tested before.
+    all columns. `tested` are the mean squared errors of all arrangements that were tested before;
+    empty of an answer from elsewhere, and None where nothing is to be said of chance.
     Where rounding explains what is left, only exchanges of neighbours are looked at. All rows are
     used if some do not decide everything and time is left. An `OutOfTimeError` is raised where
     noise is left and no time for it.
     """
     network, known = problem.network(arrangement), problem.known
     least, clock = np.broadcast_to(np.square(rounding), known.outputs), clock or Clock()
+    ways = _log_arrangements(problem.evidence, arrangement)
 
     def to_rounding(some: Records, clock: Clock) -> Certificate | None:
         """Weigh it on some rows, where rounding explains all that is left of them."""
@@ -252,11 +254,10 @@ def certify(
         if not (rivals.mse <= least).all():
             return None
         certificate = _certificate(rivals, len(sample), least, least, by)
-        chance = 0.0
-        if tested is not None:
-            ways = _log_arrangements(problem.evidence, arrangement)
-            chance = _chance_fits(tested, rivals, float(least.mean()), ways, by)
-        return certificate.with_chance(chance)
+        if tested is None:
+            return certificate
+        wrong = tested if len(tested) else rivals.errors
+        return certificate.with_chance(_chance_fits(wrong, rivals, least, ways, by))
 
     sure = to_rounding(_spread(known, effort.first), Clock())
     if sure is not None and not sure.decided and len(known) > effort.first:
@@ -264,13 +265,14 @@ def certify(
             sure = to_rounding(known, clock)
     if sure is not None:
         return sure
-    return _to_noise(problem, arrangement, least, clock, by=by, effort=effort)
+    return _to_noise(problem, arrangement, least, tested, clock, by=by, effort=effort)
 
 
 def _to_noise(
     problem: Problem,
     arrangement: Arrangement,
     least: Column,
+    tested: NDArray[np.float64] | None,
     clock: Clock,
     *,
     by: CertificateParameters,
@@ -294,33 +296,44 @@ def _to_noise(
         )
         # Dependent rows say as much as a smaller number of independent ones.
         dependent = 1 + pattern.share / pattern.features * len(sample)
+        dependent *= design_effect(network, sample)
         variance = np.maximum(rivals.mse * dependent, least)
         certificate = _certificate(rivals, len(sample), variance, least, by)
         if certificate.decided:
             break
-    return certificate
+    if tested is None:
+        return certificate
+    # Those that err by little more than noise are rivals, weighed above; all others count.
+    others = np.full(1, _typical(tested if len(tested) else rivals.errors, variance, by))
+    ways = _log_arrangements(problem.evidence, arrangement)
+    return certificate.with_chance(_chance_fits(others, rivals, variance, ways, by))
+
+
+def _typical(errors: NDArray[np.float64], least: Column, by: CertificateParameters) -> float:
+    """The error that an arrangement is taken to have of which nothing else is known."""
+    wrong = errors[(errors > least.mean()) & np.isfinite(errors)]
+    return float(np.quantile(wrong, by.typical)) if len(wrong) else 0.0
 
 
 def _chance_fits(
     tested: NDArray[np.float64],
     rivals: "_Rivals",
-    rounding: float,
+    least: Column,
     log_arrangements: float,
     by: CertificateParameters,
 ) -> float:
-    """Expected number of wrong arrangements whose errors all lie within rounding by chance.
+    """Expected number of wrong arrangements that fit by chance, with errors of `least` at most.
 
-    An arrangement with errors of scale s fits one prediction with probability rounding / s, where
-    the predictions are independent. Their errors are as dependent as the effects of the rivals, so
-    the same is said of the principal components of those. Those that were tested count with their
-    own errors. All others, to which a search may be led, count with the upper quartile of these,
-    since it has lowered most.
+    An arrangement with errors of scale s fits one prediction with probability √least / s, where the
+    predictions are independent. Their errors are as dependent as the effects of the rivals, so the
+    same is said of the principal components of those. Those that were tested count with their own
+    errors. All others, to which a search may be led, count with the upper quartile of these, since
+    it has lowered most.
     """
-    wrong = tested[(tested > rounding) & np.isfinite(tested)]
-    if not len(wrong):
-        return 0.0
-    errors = np.append(wrong, np.quantile(wrong, by.typical))
-    scales = np.sqrt(rivals.spectrum[:, None] * errors / rounding)
+    floor = float(least.mean())
+    wrong = tested[(tested > floor) & np.isfinite(tested)]
+    errors = np.append(wrong, _typical(tested, least, by))
+    scales = np.sqrt(rivals.spectrum[:, None] * errors / floor)
     logarithms = -np.log(np.maximum(scales, 1.0)).sum(axis=0)
     logarithms[-1] += log_arrangements
     return float(np.exp(min(np.logaddexp.reduce(logarithms), 700.0)))
@@ -447,6 +460,12 @@ class _Rivals:
     def mse(self) -> Column:
         """Mean squared error of the arrangement, by output."""
         return self.residual / self.rows
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Mean squared error of each rival, to first order, where the arrangement has none."""
+        squares: NDArray[np.float64] = np.diagonal(self.gram, axis1=1, axis2=2).sum(axis=0)
+        return squares / self.equations
 
     def weighed(self, variance: Column) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Slopes and Gram matrix over all outputs, each in units of its variance."""

@@ -44,6 +44,27 @@ def independent_rows(
     return known.take(np.sort([group.min() for group in groups]))
 
 
+def design_effect(network: Network, known: Records) -> float:
+    """How many rows say as much as one independent row, by their residuals (Kish 1965).
+
+    Rows are alike if their last states differ by no more than noise, in parts of the largest. It
+    is 1 where the residuals of such rows are no more alike than others.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        last = network.states(known.inputs)[-1]
+        residual = network.ends.leave(last).astype(np.float64) - known.predictions
+    squares = np.square(residual).mean(axis=0)
+    share = float(np.sqrt(np.mean(squares / np.maximum(known.variances, TINY))))
+    alike = same_rows(last, IndependenceParameters(max(share, TINY) / UNIT["float32"]))
+    sizes = np.array([len(group) for group in alike])
+    couples = float(np.sum(sizes * (sizes - 1)))
+    sums = np.stack([residual[group].sum(axis=0) for group in alike])
+    products = np.square(sums).sum(axis=0) - np.square(residual).sum(axis=0)
+    correlations = products / np.maximum(couples * squares, TINY)
+    correlation = float(np.clip(correlations.max(initial=0.0), 0.0, 1.0))
+    return 1 + correlation * couples / len(known)
+
+
 def affine(network: Network, known: Records) -> bool:
     """Whether an affine function of the inputs reproduces a record to the rounding of a network.
 

@@ -129,7 +129,7 @@ def _verified(
         positions = [pile.index[name] for name in order[:-1]]
         arrangement = np.array(positions, np.intp).reshape(-1, 2)
         problem, clock = alternatives.problems[0], options.clock
-        found = certified(problem, arrangement, pile.stored_as, clock=clock)
+        found = certified(problem, arrangement, pile.stored_as, np.empty(0), clock=clock)
     pieces = 4 if detached else 2  # of a block, with the biases
     whole = range(0, len(named) // pieces * pieces, pieces)
     blocks = tuple(tuple(named[k : k + pieces]) for k in whole)
@@ -143,7 +143,7 @@ def _verified_as(
     problem, clock = problem_for(blueprint, pile, require_predictions(records).distinct()), Clock()
     with single_threaded_blas():
         arrangement = arranged(pile, problem.bank.kind, problem.grouped, named)
-        found = certified(problem, arrangement, pile.stored_as, clock=clock)
+        found = certified(problem, arrangement, pile.stored_as, np.empty(0), clock=clock)
     return replace(found, sha256=answer_hash(named), blocks=names(arrangement, pile.ids))
 
 
