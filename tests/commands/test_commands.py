@@ -114,8 +114,8 @@ def test_solve_keeps_its_results_and_overwrites_nothing(here, case, tmp_path):
     assert (first.returncode, first.stderr) == (0, "")
     assert sorted(path.name for path in out.iterdir()) == [
         "answer.txt",
-        "network.safetensors",
         "evidence.npz",
+        "network.safetensors",
         "solution.json",
         "trace.npz",
     ]
