@@ -208,17 +208,18 @@ class Certificate:
 
     def with_chance(self, chance: float) -> "Certificate":
         """With so many wrong arrangements expected to fit, which speak against every statement."""
+        found = replace(self, chance=chance)
+        if not found.accidental:
+            return found
         neighbours, pairs = (
             tuple(replace(one, log_odds=_less_sure(one.log_odds, chance)) for one in contests)
             for contests in (self.neighbours, self.pairs)
         )
-        return replace(self, neighbours=neighbours, pairs=pairs, chance=chance)
+        return replace(found, neighbours=neighbours, pairs=pairs)
 
 
 def _less_sure(log_odds: float, chance: float) -> float:
     """The log-odds against `chance` further answers too; those do not speak for a rival."""
-    if not chance:
-        return log_odds
     return max(min(log_odds, 0.0), -float(np.logaddexp(-log_odds, log(chance))))
 
 
@@ -243,7 +244,6 @@ def certify(
     """
     network, known = problem.network(arrangement), problem.known
     least, clock = np.broadcast_to(np.square(rounding), known.outputs), clock or Clock()
-    ways = _log_arrangements(problem.evidence, arrangement)
 
     def to_rounding(some: Records, clock: Clock) -> Certificate | None:
         """Weigh it on some rows, where rounding explains all that is left of them."""
@@ -256,8 +256,8 @@ def certify(
         certificate = _certificate(rivals, len(sample), least, least, by)
         if tested is None:
             return certificate
-        wrong = tested if len(tested) else rivals.errors
-        return certificate.with_chance(_chance_fits(wrong, rivals, least, ways, by))
+        others = _log_others(problem.evidence, arrangement, tested)
+        return certificate.with_chance(_chance_fits(tested, rivals, least, others, by))
 
     sure = to_rounding(_spread(known, effort.first), Clock())
     if sure is not None and not sure.decided and len(known) > effort.first:
@@ -304,22 +304,34 @@ def _to_noise(
     if tested is None:
         return certificate
     # Those that err by little more than noise are rivals, weighed above; all others count.
-    others = np.full(1, _typical(tested if len(tested) else rivals.errors, variance, by))
-    ways = _log_arrangements(problem.evidence, arrangement)
-    return certificate.with_chance(_chance_fits(others, rivals, variance, ways, by))
+    typical = np.full(1, _typical(tested, rivals, variance, by))
+    others = _log_others(problem.evidence, arrangement, tested)
+    return certificate.with_chance(_chance_fits(typical, rivals, variance, others, by))
 
 
-def _typical(errors: NDArray[np.float64], least: Column, by: CertificateParameters) -> float:
-    """The error that an arrangement is taken to have of which nothing else is known."""
-    wrong = errors[(errors > least.mean()) & np.isfinite(errors)]
-    return float(np.quantile(wrong, by.typical)) if len(wrong) else 0.0
+def _wrong(errors: NDArray[np.float64], least: Column) -> NDArray[np.float64]:
+    """Errors that are more than noise or rounding explains."""
+    found: NDArray[np.float64] = errors[(errors > least.mean()) & np.isfinite(errors)]
+    return found
+
+
+def _typical(
+    tested: NDArray[np.float64], rivals: "_Rivals", least: Column, by: CertificateParameters
+) -> float:
+    """The error that an arrangement is taken to have of which nothing else is known.
+
+    Where none that was tested is wrong, rivals tell.
+    """
+    tested, told = _wrong(tested, least), _wrong(rivals.errors, least)
+    known = tested if len(tested) else told
+    return float(np.quantile(known, by.typical)) if len(known) else 0.0
 
 
 def _chance_fits(
     tested: NDArray[np.float64],
     rivals: "_Rivals",
     least: Column,
-    log_arrangements: float,
+    log_others: float,
     by: CertificateParameters,
 ) -> float:
     """Expected number of wrong arrangements that fit by chance, with errors of `least` at most.
@@ -330,26 +342,26 @@ def _chance_fits(
     errors. All others, to which a search may be led, count with the upper quartile of these, since
     it has lowered most.
     """
-    floor = float(least.mean())
-    wrong = tested[(tested > floor) & np.isfinite(tested)]
-    errors = np.append(wrong, _typical(tested, least, by))
-    scales = np.sqrt(rivals.spectrum[:, None] * errors / floor)
+    errors = np.append(_wrong(tested, least), _typical(tested, rivals, least, by))
+    scales = np.sqrt(rivals.spectrum[:, None] * errors / float(least.mean()))
     logarithms = -np.log(np.maximum(scales, 1.0)).sum(axis=0)
-    logarithms[-1] += log_arrangements
+    logarithms[-1] += log_others
     return float(np.exp(min(np.logaddexp.reduce(logarithms), 700.0)))
 
 
-def _log_arrangements(evidence: Evidence, arrangement: Arrangement) -> float:
-    """Logarithm of the number of arrangements, each as likely by the evidence as it is.
+def _log_others(evidence: Evidence, arrangement: Arrangement, tested: NDArray[np.float64]) -> float:
+    """Logarithm of the number of arrangements that might have been found instead.
 
-    Every piece of a first role may be with any of the second; the permanent of their odds is at
-    most the product of its row sums (as 1 for the pairs at hand).
+    Each that was tested was the best of many moves, at least one for each block. An answer from
+    elsewhere may be any, each as likely by the evidence: every piece of a first role may be with
+    any of the second, and the permanent of their odds is at most the product of its row sums.
     """
-    total = lgamma(len(arrangement) + 1)
+    every = lgamma(len(arrangement) + 1)
     for edge in evidence.edges:
         rows = edge.log_odds[edge.rows[arrangement[:, edge.first]]]
-        total += float((np.logaddexp.reduce(rows, axis=1) - edge.of(arrangement)).sum())
-    return total
+        every += float((np.logaddexp.reduce(rows, axis=1) - edge.of(arrangement)).sum())
+    all_but_this = log(max(exp(min(every, 700.0)) - 1, TINY))
+    return min(all_but_this, log(len(tested) * len(arrangement))) if len(tested) else all_but_this
 
 
 def _certificate(
