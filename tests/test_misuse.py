@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +56,20 @@ def test_lists_are_taken(case):
     assert solve(pile, records).permutation == case.permutation
 
 
+@pytest.mark.parametrize("form", ["pairs", "mappings", "modules"])
+def test_lists_of_layers_and_pairs_of_arrays_are_taken(case, form):
+    def layer(piece):
+        held = {"weight": piece.weight, "bias": piece.bias}
+        made = {"pairs": (piece.weight, piece.bias), "mappings": held}
+        return made.get(form) or SimpleNamespace(state_dict=lambda: held)
+
+    pieces = [layer(case.pile[str(name)]) for name in range(len(case.pile))]
+    record = case.records.inputs, case.records.predictions[:, 0].tolist()
+    assert solve(pieces, record).permutation == case.permutation
+    assert verify(pieces, record, case.permutation).outcome is Outcome.EXACT
+    assert {*pair(pieces, record, activation="relu").pairs} == case.pairs
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_tensors_are_taken(case, half):
     torch = pytest.importorskip("torch")
@@ -83,14 +98,17 @@ def test_numbers_become_floats_of_a_size_that_holds_them(values, dtype):
 def test_a_piece_is_found_by_its_id_as_text(case):
     assert case.pile["0"].id == 0
     assert case.pile[0] is case.pile.pieces[0]
-    with pytest.raises(UnshuffleError, match=r"no piece '77'"):
-        case.pile["77"]
+    with pytest.raises(UnshuffleError, match=r"no piece '3.pth'; .* are 0, 1, 2, 3, 4, 5, 6$"):
+        case.pile["3.pth"]
     with pytest.raises(UnshuffleError, match=r"no piece at position 99; positions go from 0 to 6"):
         case.pile[99]
 
 
 MISUSES = {
     "no pile": lambda pile, records: solve(None, records),
+    "pieces that are numbers": lambda pile, records: solve([1, 2], records),
+    "pieces of three": lambda pile, records: solve([(1, 2, 3)], records),
+    "predictions without rows": lambda pile, records: solve(pile, ([[1.0]], 3)),
     "no record": lambda pile, records: solve(pile, [1, 2]),
     "a number as pieces": lambda pile, records: solve(3, records),
     "a number as strategy": lambda pile, records: solve(pile, records, strategy=3),
@@ -100,6 +118,7 @@ MISUSES = {
     "text as rows": lambda pile, records: solve(pile, records, rows="many"),
     "a fraction as seed": lambda pile, records: solve(pile, records, seed=0.5),
     "text as time limit": lambda pile, records: solve(pile, records, time_limit="10s"),
+    "text as time limit of reading": lambda pile, records: solve("p", "r", time_limit="1m"),
     "no time": lambda pile, records: solve(pile, records, time_limit=float("nan")),
     "a number to be called": lambda pile, records: solve(pile, records, on_step=1),
     "a path as checkpoint": lambda pile, records: solve(pile, records, checkpoint="c.npz"),

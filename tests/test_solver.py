@@ -323,7 +323,7 @@ def test_to_torch(dropped):
         ({"matching": "magic"}, "no matching 'magic'"),
         ({"placement": "magic"}, "no placement 'magic'; there are: ends, anywhere"),
         ({"rows": 0}, "cannot use 0 rows"),
-        ({"time_limit": 0}, "the time limit cannot be 0; give seconds, more than 0"),
+        ({"time_limit": 0}, "the time limit cannot be 0; give seconds, as a number above 0"),
     ],
 )
 def test_options_that_cannot_work_are_refused(dropped, options, message):

@@ -19,7 +19,9 @@ def hint(name: str, known: Iterable[str]) -> str:
     """What a misspelt name may have meant; nothing if no name is near."""
     from difflib import get_close_matches  # only a mistake waits for it
 
-    near = get_close_matches(str(name).lower(), known, 1)
+    known, small = [*known], str(name).lower()
+    near = get_close_matches(small, known, 1)
+    near = near or [one for one in known if small and one.lower().startswith(small)]
     return f" (did you mean {near[0]}?)" if near else ""
 
 

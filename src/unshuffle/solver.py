@@ -1,6 +1,5 @@
 """The front door of the library: `solve`."""
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +10,7 @@ import numpy as np
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
-from unshuffle.files.given import read_for
+from unshuffle.files.given import GivenPile, GivenRecords, read_for
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Pile
@@ -45,8 +44,8 @@ Asked = dict[str, str]
 
 
 def solve(
-    pile: Pile | str | os.PathLike[str],
-    records: Records | str | os.PathLike[str],
+    pile: GivenPile,
+    records: GivenRecords,
     *,
     strategy: str = "auto",
     signal: str | None = None,
@@ -66,9 +65,10 @@ def solve(
     Parameters
     ----------
     pile
-        The pieces, or their path; see `read_pile`.
+        The pieces, or their path; see `read_pile`. Also a list of pairs (weight, bias) or of state
+        dicts, which get the ids 0, 1, …
     records
-        Inputs and predictions, or their path; see `read_records`.
+        Inputs and predictions, as `Records` or a pair, or their path; see `read_records`.
     strategy
         How the order is found. "auto" tries several seeds, then many first-order moves at once.
         These may also correct the pairs. "classic" is greedy insertion, 2-opt and or-opt. Exact

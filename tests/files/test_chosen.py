@@ -76,6 +76,8 @@ def test_several_networks_are_named_and_one_can_be_chosen(tmp_path: Path, refuse
         assert {float(value) for piece in pile for value in piece.weight.ravel()} == {number}
     with refused(FileError, path, "holds nothing called swa", "state_dict.ema"):
         read(both, tmp_path, "::swa")
+    with refused(FileError, path, "holds nothing called swa; none has a name: leave out ::swa"):
+        read(network("", 1), tmp_path, "::swa")
 
 
 def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:

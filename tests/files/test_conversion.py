@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,17 @@ def save_arrow(path: Path) -> None:
         sink.write_table(table)
 
 
+def save_old_feather(path: Path) -> None:
+    feather = pytest.importorskip("pyarrow.feather")
+    columns = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the first version is no longer advised
+        feather.write_feather(feather.Table.from_pydict(columns), str(path), version=1)
+
+
 def save_arrays(path: Path) -> None:
     np.save(path, [[row["a b"]] for row in ROWS])
+    np.save(path.with_name("a.npy"), [1])
     np.save(path.with_name("y.npy"), [[row["pred"]] for row in ROWS])
 
 
@@ -49,7 +59,8 @@ def save_frame(path: Path) -> None:
 
 
 SAVE = {
-    "record.feather": save_arrow,
+    "TO.feather": save_arrow,
+    "old.feather": save_old_feather,
     "data's 00.arrow": save_arrow,
     'X "1".npy': save_arrays,
     "record.pt": save_lists,

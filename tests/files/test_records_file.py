@@ -110,6 +110,8 @@ def test_options_must_fit(suffix: str, tmp_path: Path, refused) -> None:
     for role in ("inputs", "predictions", "targets"):
         with refused(RecordError, path, "has no column z", "its columns are a, b, pred"):
             read_records(path, **{role: ["z"]})
+    with refused(RecordError, path, "has no column pre (did you mean pred?)"):
+        read_records(path, predictions=["pre"])
     with refused(RecordError, path, "column a is named twice"):
         read_records(path, inputs=["a", "a"])
     with refused(RecordError, path, "column a is named twice"):

@@ -182,7 +182,15 @@ def record_of(names, predictions=("pred",), targets=()):
             record_of(["score", "x0", "x1", "x2"], predictions=()),
             "if score holds the predictions: --predictions score",
         ),
-        (record_of(["x", "z"]), "if pred, Unnamed: 0 are among them, name all with --inputs"),
+        (
+            record_of(["x0", "x1", "x2", "score"], predictions=["y"]),
+            "leave it out: --targets score; if it holds the predictions: "
+            "--predictions score --targets y$",
+        ),
+        (
+            record_of(["x", "z"]),
+            "1 missing: give a record that has all, or if Unnamed: 0 are among them, name all",
+        ),
         (record_of(["x0", "x1", "x2", "x3"]), "name the input columns with --inputs"),
     ],
 )

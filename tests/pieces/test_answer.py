@@ -54,6 +54,7 @@ def test_an_answer_with_unknown_pieces_is_refused(case, text):
         "[ 0  1  2\n  3  4 ]",
         "0:1 2:3 4",
         "0:1, 2:3, 4",
+        "inp,out\n0,1\n2,3\n4,\n",
         "piece_0.pth: 1\npiece_2.pth: 3\n4",
         '{"blocks": [{"inp": 0, "out": 1}, {"out": 3, "inp": 2}], "last": 4}',
         '{"last_layer": "4", "mse": 0.0, "pairs": [[0, 1], ["2", 3]], "blocks": 2}',

@@ -70,7 +70,12 @@ def duration(text: str) -> float:
     """An argument type: seconds, minutes or hours above none, such as 10, 10s, 1.5m or 2h."""
     units = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
     value, unit = re.fullmatch(r"(.*?)\s*(min|[smh]|)", text.strip().lower(), re.DOTALL).groups()  # type: ignore[union-attr]
-    return units[unit] * number(float, 0, exclusive=True)(value)
+    try:
+        return units[unit] * number(float, 0, exclusive=True)(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no duration; give one such as 10, 10s, 1.5m or 2h"
+        ) from None
 
 
 def activation(text: str) -> str | None:

@@ -207,7 +207,7 @@ def _kept(path: str, answer: "tuple[PieceId, ...]") -> "unshuffle.Solution | Non
         with --model: a record, whose inputs show in which order the blocks run (default: none)
     # what is kept
     --to FILE, required
-        a .safetensors, .npz, .pt or .pth file
+        a .safetensors, .npz, .pt or .pth file (--out is called --to here)
     """,
     FORCE,
     examples=(

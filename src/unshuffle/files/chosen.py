@@ -46,7 +46,9 @@ def network_in(
     name = wanted or next(iter(networks), "")
     kept = {each: array for each, array in kept.items() if _below(each, name)}
     if not kept and wanted:
-        raise FileError(f"{where}: holds nothing called {wanted}; there is {listed(networks)}")
+        names = [*filter(None, networks)]
+        there = f"there is {listed(names)}" if names else f"none has a name: leave out ::{wanted}"
+        raise FileError(f"{where}: holds nothing called {wanted}; {there}")
     if len(kept) == len(arrays):
         return kept
     heads = zip(*(_parts(each)[:-1] for each in kept), strict=False)

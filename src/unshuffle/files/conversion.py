@@ -5,6 +5,7 @@ has such a file has the library that wrote it, and knows whether to trust the fi
 """
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _ARROW = (
     'o = a.ipc.open_file if f[:6] == b"ARROW1" else a.ipc.open_stream; '
     "c.write_csv(o(f).read_all(), TO)"
 )
+_FEATHER = "import pyarrow.feather as f, pyarrow.csv as c; c.write_csv(f.read_table(FROM), TO)"
 _ARRAYS = "import numpy as n; n.savez(TO, x=n.load(FROM), pred=n.load(OTHER))"
 _TRUST = "; a pickle runs programs, so trust it first"
 _PICKLE = _FRAME.format(read="p.read_pickle(FROM)"), _TRUST
@@ -26,7 +28,7 @@ _TORCH = f"import torch; {_FRAME.format(read='torch.load(FROM, weights_only=True
 # By suffix, what makes a .csv or .npz of a file, and what has to be known of it.
 _PROGRAMS = {
     ".arrow": (_ARROW, ""),
-    ".feather": (_ARROW, ""),
+    ".feather": (_FEATHER, ""),
     ".npy": (_ARRAYS, ""),
     ".pickle": _PICKLE,
     ".pkl": _PICKLE,
@@ -45,13 +47,14 @@ def not_read(path: Path) -> FileError:
         return FileError(f"{shown(path)}: is no record that is read; save it as a .csv file")
     kept = path.with_suffix(".npz" if "savez" in program else ".csv")
     names = {"FROM": path, "TO": kept, "OTHER": _beside(path)}
-    for word, name in names.items():
-        program = program.replace(word, json.dumps(str(name)), 1)
+    program = re.sub("|".join(names), lambda word: json.dumps(str(names[word[0]])), program)
     line = shlex.join(["python", "-c", program])
     return FileError(f"{path}: a {path.suffix} is not read; convert it{note}: {line}")
 
 
 def _beside(path: Path) -> Path:
-    """The one other array in the folder, else the name of one."""
+    """The one other array in the folder, or the one called like predictions; else a name of one."""
     others = [each for each in path.parent.glob("*.npy") if each.name != path.name]
+    named = [each for each in others if re.match("p|y|out|logit", each.name, re.IGNORECASE)]
+    others = named or others
     return others[0] if len(others) == 1 else path.with_name("predictions.npy")

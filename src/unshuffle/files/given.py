@@ -1,14 +1,21 @@
 """What the library's functions take as pile or record: the thing itself, or its path."""
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
-from unshuffle.errors import UsageError
+from unshuffle.errors import RecordError, UsageError
 from unshuffle.files.opening import shown
 from unshuffle.files.pile_reader import read_pile
 from unshuffle.pieces.clock import Clock
-from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.pile import Piece, Pile, as_floats
 from unshuffle.pieces.records import Records
+
+# What stands for a pile: itself, its path, or its pieces as pairs (weight, bias) or state dicts.
+GivenPile = Pile | str | os.PathLike[str] | Sequence[Any]
+# What stands for a record: itself, its path, or a pair of arrays or tensors.
+GivenRecords = Records | str | os.PathLike[str] | Sequence[Any]
 
 
 def check_sequence(pieces: object, record: object) -> None:
@@ -33,21 +40,39 @@ def is_table(given: object) -> bool:
     return name.endswith((".csv", ".tsv", ".parquet", ".jsonl"))
 
 
-def as_pile(given: Pile | str | os.PathLike[str], *, linear: bool = True) -> Pile:
-    """The pile, read if it is given by its path; raises as `read_pile` does."""
+def _piece(name: int, given: Any) -> Piece:
+    """A piece given as one, as weight and bias, as tensors by name, or as a PyTorch module."""
+    if isinstance(given, Piece):
+        return given
+    tensors = given.state_dict() if hasattr(given, "state_dict") else given
+    if isinstance(tensors, Mapping):
+        return Piece(name, tensors)
+    if isinstance(tensors, list | tuple) and len(tensors) == 2:
+        return Piece.linear(name, *tensors)
+    raise UsageError(
+        f"entry {name} of the pieces is a {type(given).__name__}; give each as a pair (weight, "
+        "bias), a state dict or a Piece"
+    )
+
+
+def as_pile(given: GivenPile, *, linear: bool = True) -> Pile:
+    """The pile, read if it is given by its path; raises as `read_pile` does.
+
+    The pieces of a list are called 0, 1, …
+    """
     if isinstance(given, Pile):
         return given
     if isinstance(given, str | os.PathLike):
         return read_pile(given, linear=linear)
+    if isinstance(given, list | tuple):
+        return Pile(_piece(name, each) for name, each in enumerate(given))
     raise UsageError(
-        f"the pieces are given as {type(given).__name__}; give their path or a Pile, such as "
-        "Pile([Piece.linear(0, weight, bias), …])"
+        f"the pieces are given as {type(given).__name__}; give their path, a Pile, or a list of "
+        "pairs (weight, bias) or state dicts"
     )
 
 
-def as_records(
-    given: Records | str | os.PathLike[str], *, named: bool = False, clock: Clock | None = None
-) -> Records:
+def as_records(given: GivenRecords, *, named: bool = False, clock: Clock | None = None) -> Records:
     """The record, read if it is given by its path; raises as `read_records` does."""
     if isinstance(given, Records):
         return given
@@ -55,16 +80,19 @@ def as_records(
         from unshuffle.files.records_file import read_records
 
         return read_records(given, named=named, time_limit=clock)
+    if isinstance(given, list | tuple) and len(given) == 2:
+        predictions = as_floats(given[1], "what is given as predictions", RecordError)
+        return Records(given[0], predictions[:, None] if predictions.ndim == 1 else predictions)
     raise UsageError(
-        f"the record is given as {type(given).__name__}; give its path or Records(inputs, "
-        "predictions)"
+        f"the record is given as {type(given).__name__}; give its path, a pair (inputs, "
+        "predictions), or Records(inputs, predictions)"
     )
 
 
 def read_for(
     blueprint: Blueprint | None,
-    pile: Pile | str | os.PathLike[str],
-    records: Records | str | os.PathLike[str],
+    pile: GivenPile,
+    records: GivenRecords,
     clock: Clock | None = None,
 ) -> tuple[Pile, Records]:
     """Pile and record, read as a blueprint needs them if they are paths. None is the puzzle's kind.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unshuffle.errors import FileError, RecordError
+from unshuffle.errors import FileError, RecordError, hint
 from unshuffle.files.atomic import write_text
 from unshuffle.files.opening import as_path, listed, shown
 from unshuffle.files.table import INDEX, Columns, Table
@@ -126,7 +126,8 @@ def _roles(
     wanted = [*inputs, *predictions, *targets]
     known, there = {*names}, f"its columns are {listed(names)}"
     if unknown := [name for name in wanted if name not in known]:
-        raise RecordError(f"{where}: has no column {shown(unknown[0])}; {there}")
+        near = hint(unknown[0], filter(str.isprintable, names))
+        raise RecordError(f"{where}: has no column {shown(unknown[0])}{near}; {there}")
     if doubled := twice(wanted):
         raise RecordError(f"{where}: column {shown(doubled[0])} is named twice, but has one role")
     if not inputs:

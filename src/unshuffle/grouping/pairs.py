@@ -1,6 +1,5 @@
 """Pair the layers of a pile, by their weights or with the record, and say how sure each pair is."""
 
-import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ from unshuffle.blocks.activations import RELU, Activation, find_activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.mlp import INP, OUT, MlpBank
 from unshuffle.errors import UsageError
-from unshuffle.files.given import as_pile, as_records, check_sequence
+from unshuffle.files.given import GivenPile, GivenRecords, as_pile, as_records, check_sequence
 from unshuffle.files.schema import BESIDE, Key, Word, encode
 from unshuffle.grouping.edges import FUSED, EdgeScores, Match, matches_of
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
@@ -25,7 +24,6 @@ from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
-from unshuffle.pieces.records import Records
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +109,8 @@ class Pairing:
 
 
 def pair(
-    pile: Pile | str | os.PathLike[str],
-    records: Records | str | os.PathLike[str] | None = None,
+    pile: GivenPile,
+    records: GivenRecords | None = None,
     *,
     signal: str = FUSED,
     matching: str = "optimal",

@@ -200,8 +200,10 @@ def _mend(records: Records, anatomy: Anatomy) -> str:
     """Which columns are odd where there are too many or too few inputs, and the option for them."""
     inputs, predictions, targets, left_out = records.columns
     extra = records.width - anatomy.width
-    if extra < 0 and (taken := [*predictions, *targets, *left_out]):
-        return f"if {', '.join(taken)} are among them, name all with --inputs"
+    if extra < 0:
+        taken = ", ".join([*targets, *left_out])
+        or_named = f", or if {taken} are among them, name all with --inputs" if taken else ""
+        return f"{-extra} missing: give a record that has all{or_named}"
     stems = Counter(re.sub("[0-9]+$", "", name) for name in inputs)
     odd = [name for name in inputs if stems[re.sub("[0-9]+$", "", name)] == 1]
     if odd and not predictions and extra == len(odd) == anatomy.outputs:
@@ -210,7 +212,12 @@ def _mend(records: Records, anatomy: Anatomy) -> str:
         return last
     if extra > 0 and extra == len(odd):
         no_inputs = ",".join([*odd, *targets])
-        return f"if {', '.join(odd)} is no input, leave it out: --targets {no_inputs}"
+        left = f"if {', '.join(odd)} is no input, leave it out: --targets {no_inputs}"
+        sure = targets or any(re.search("pred|hat", name, re.IGNORECASE) for name in predictions)
+        if sure or extra != anatomy.outputs or odd != [*inputs[-extra:]]:
+            return left
+        made, wanted = ",".join(odd), ",".join(predictions)
+        return f"{left}; if it holds the predictions: --predictions {made} --targets {wanted}"
     return "name the input columns with --inputs if some of them are something else"
 
 

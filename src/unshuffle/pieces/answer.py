@@ -21,6 +21,7 @@ _ROLES = tuple(  # what the two layers of a block are called
 )
 
 _BETWEEN = r"[\s,;()\[\]{}]+|[-=]>|→"
+_HEADER = re.compile(r"\A\s*inp?(ut)?[\s,;]+out(put)?[ \t]*[\r\n]", re.IGNORECASE)
 _LONGEST = 500  # characters of a name that are looked at
 _FILE = re.compile(
     r"(.*[/\\])?(?P<stem>([^0-9.+-](.*[^0-9])?)?0*(?P<number>[0-9]+)|.*?)"
@@ -51,7 +52,7 @@ def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
     names = _leaves(given) if text is None else re.split(r"[,\n]", text)
     names = [stripped for name in names if (stripped := name.strip())]
     if text is not None and not by_text.keys() >= {*names}:
-        words = [_called(name, by_text) for name in _loosely(text)]
+        words = [_called(name, by_text) for name in _loosely(_HEADER.sub("", text, 1))]
         parts = [[word] if word in by_text else word.split(":") for word in words]
         names = [_called(part, by_text) for each in parts for part in each if part]
     unknown = [name for name in names if name not in by_text]

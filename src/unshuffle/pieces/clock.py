@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
+from numbers import Real
 from time import perf_counter
+
+from unshuffle.errors import UsageError
 
 OTHER = "other"  # the phase of whatever has no name of its own
 
@@ -34,8 +37,17 @@ class Clock:
 
     @classmethod
     def of(cls, limit: "float | Clock | None") -> "Clock":
-        """A clock with a limit from now on, or the one that runs already."""
-        return limit if isinstance(limit, Clock) else cls(limit)
+        """A clock with a limit from now on, or the one that runs already.
+
+        It raises a `UsageError` for a limit that is no number of seconds above 0.
+        """
+        if isinstance(limit, Clock):
+            return limit
+        if limit is not None and not (isinstance(limit, Real) and limit > 0):
+            raise UsageError(
+                f"the time limit cannot be {limit!r}; give seconds, as a number above 0 such as 60"
+            )
+        return cls(limit)
 
     @property
     def total(self) -> float:

@@ -348,9 +348,11 @@ class Pile:
         for piece in self.pieces:
             if str(piece.id) == which:
                 return piece
-        names = [*map(str, self.ids)]
+        names = sorted(map(str, self.ids), key=lambda name: (len(name), name))
+        more = ", …" if len(names) > 8 else ""
         raise PileError(
-            f"there is no piece {which!r}{hint(which, names)}; the ids are those in pile.ids"
+            f"there is no piece {which!r}{hint(which, names)}; the ids, pile.ids, are "
+            f"{', '.join(names[:8])}{more}"
         )
 
     def __repr__(self) -> str:

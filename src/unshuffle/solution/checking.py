@@ -1,6 +1,5 @@
 """Checking an arrangement that somebody names, with the evidence and the words of `solve`."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.network import Network
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import AnswerError, UsageError
-from unshuffle.files.given import read_for
+from unshuffle.files.given import GivenPile, GivenRecords, read_for
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.answer import (
@@ -43,8 +42,8 @@ NEAR = 0.01
 
 
 def verify(
-    pile: Pile | str | os.PathLike[str],
-    records: Records | str | os.PathLike[str],
+    pile: GivenPile,
+    records: GivenRecords,
     answer: str | Sequence[PieceId | Sequence[PieceId]] | Solution,
     *,
     activation: str | None = None,
@@ -55,7 +54,7 @@ def verify(
     Parameters
     ----------
     pile, records
-        The pieces and the record, or their paths.
+        The pieces and the record, or their paths; as for `solve`.
     answer
         Piece ids in the order in which they are applied. A block may be a sequence of its own. Or
         text or JSON that lists them. A detached weight is followed by its bias. A solution also has
@@ -155,8 +154,8 @@ def problem_for(blueprint: Blueprint, pile: Pile, records: Records) -> Problem:
 
 def assembled(
     blueprint: Blueprint,
-    pile: Pile | str | os.PathLike[str],
-    records: Records | str | os.PathLike[str],
+    pile: GivenPile,
+    records: GivenRecords,
     answer: str | Sequence[PieceId | Sequence[PieceId]],
 ) -> Network:
     """The network of an answer over the pieces of a pile. The errors are those of `verify`.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import inf
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 from unshuffle.blocks.activations import ACTIVATIONS, RELU, Activation, find_activation
@@ -57,13 +57,11 @@ class Options:
             raise UsageError.unknown("strategy", self.strategy, STRATEGIES)
         if self.placement not in PLACEMENTS:
             raise UsageError.unknown("placement", self.placement, PLACEMENTS)
-        rows, seed, limit = self.rows, self.seed, self.clock.limit
+        rows, seed = self.rows, self.seed
         if rows is not None and not (isinstance(rows, Integral) and rows >= 1):
             raise UsageError(f"the search cannot use {rows} rows; give it a whole number from 1 on")
         if not (isinstance(seed, Integral) and seed >= 0):
             raise UsageError(f"the seed cannot be {seed}; give it a whole number from 0 on")
-        if limit is not None and not (isinstance(limit, Real) and limit > 0):
-            raise UsageError(f"the time limit cannot be {limit!r}; give seconds, more than 0")
 
     @property
     def activations(self) -> list[Activation]:

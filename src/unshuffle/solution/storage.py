@@ -147,6 +147,11 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     """
     folder = as_path(folder)
     path = folder / SOLUTION
+    if folder.exists() and not os.path.lexists(path):
+        raise FileError(
+            f"{shown(folder)}: is not a folder that solve --out kept, for it holds no {SOLUTION}; "
+            "check the path"
+        )
     where = f"{shown(path)}:"
     values = read_json(path, ADVICE, max_bytes=limits.HEADER_BYTES)
     try:
