@@ -26,7 +26,6 @@ from unshuffle.files import write_network, write_records
 from unshuffle.grouping import SIGNALS
 from unshuffle.grouping.signals import Signal
 from unshuffle.pieces.pile import as_floats
-from unshuffle.views.report import report_page
 
 
 @pytest.fixture(scope="module")
@@ -217,9 +216,3 @@ def test_a_forgotten_blueprint_is_said(case, tensors, with_biases):
     ):
         with pytest.raises(PileError, match=r"piece 99 \(.*weight \(.*, by --model FILE\.py:"):
             ask()
-
-
-def test_a_solution_of_other_blocks_says_what_it_can_give(solution):
-    other = replace(solution, pairing=None)
-    with pytest.raises(UsageError, match=r"another kind.*see solution\.slots"):
-        report_page(other)

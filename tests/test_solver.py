@@ -283,7 +283,7 @@ def test_the_solution_reads_well(dropped):
     assert repr(solution).startswith("Solution(exact: 2 blocks, mse ")
     assert f"answer  {solution.answer}" in repr(solution)
     assert f"sha256  {solution.sha256}" in repr(solution)
-    assert set(solution.seconds) == {"pair", "order", "verify", "other", "total"}
+    assert set(solution.seconds) == {"read", "pair", "order", "verify", "other", "total"}
     total = solution.seconds["total"]
     assert total == pytest.approx(sum(solution.seconds.values()) - total)
     blocks = zip(case.permutation[:-1:2], case.permutation[1::2], strict=True)

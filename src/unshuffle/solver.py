@@ -66,7 +66,7 @@ def solve(
     ----------
     pile
         The pieces, or their path; see `read_pile`. Also a list of pairs (weight, bias) or of state
-        dicts, which get the ids 0, 1, …
+        dicts, which get the ids 0, 1 and so on.
     records
         Inputs and predictions, as `Records` or a pair, or their path; see `read_records`.
     strategy

@@ -381,7 +381,7 @@ def test_a_narrow_terminal_breaks_nothing(here, case):
         (("report", "PIECES"), ["pieces: is not a folder that solve --out kept"]),
         (("solve", "PIECES", "RECORD", "--time-limit", "10x"), ["'10x'", "10s, 1.5m or 2h"]),
         ((), ["COMMAND", "unshuffle --help"]),
-        (("solve",), ["PIECES, RECORDS", "unshuffle solve --help"]),
+        (("solve",), ["PIECES and RECORDS", "unshuffle solve --help"]),
         (("ponder",), ["'ponder'", "inspect", "solve"]),
         (("solve", "PIECES", "RECORD", "--\x1b[31m\n"), [r"--\x1b[31m\n"]),
     ],

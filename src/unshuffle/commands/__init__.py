@@ -88,7 +88,9 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
-        wrong = re.search(r"(?:invalid choice: '|unrecognized arguments: )([\w-]+)'?", message)
+        wrong = re.search(
+            r"(?:invalid choice: '|unrecognized arguments: )([\w-]+)'?(?=\s|$)", message
+        )
         if wrong is not None:
             listed = re.findall(r"'([\w-]+)'", message[wrong.end() :])
             options = _options(self)

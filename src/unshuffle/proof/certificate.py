@@ -236,8 +236,8 @@ def certify(
     """Weigh an arrangement, one that no move improves, against its rivals.
 
     `rounding` is the root mean squared error that rounding explains: shape (outputs,), or one for
-    all columns. `tested` are the mean squared errors of all arrangements that were tested before;
-    empty of an answer from elsewhere, and None where nothing is to be said of chance.
+    all columns. `tested` are the mean squared errors of all arrangements that were tested before.
+    It is empty of an answer from elsewhere, and None where nothing is to be said of chance.
     Where rounding explains what is left, only exchanges of neighbours are looked at. All rows are
     used if some do not decide everything and time is left. An `OutOfTimeError` is raised where
     noise is left and no time for it.
