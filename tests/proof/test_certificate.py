@@ -173,10 +173,10 @@ def test_a_residual_that_follows_the_states_counts_less(case):
 
 
 def test_one_prediction_can_be_hit_by_chance(case):
-    """Each of the thousand that were tested, and five times as many that were weighed."""
+    """Each of the thousand that were tested, and the moves of five blocks that were weighed."""
     order = arranged(range(5))
     tested = np.full(1000, 0.01**2)
-    count = 1000 + 5 * 1000
+    count = 1000 + 25 * 1000
     for rows, expected in ((1, count * 1e-4), (2, count * 1e-8), (100, 0.0)):
         problem = problem_of(case.network, case.records.take(np.arange(rows)))
         certificate = certify(problem, order, 1e-6, tested)

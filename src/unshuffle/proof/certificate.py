@@ -352,7 +352,7 @@ def _chance_fits(
 def _log_others(evidence: Evidence, arrangement: Arrangement, tested: NDArray[np.float64]) -> float:
     """Logarithm of the number of arrangements that might have been found instead.
 
-    Each that was tested was the best of many moves, at least one for each block. An answer from
+    Each that was tested was the best of many moves, of each block to each place. An answer from
     elsewhere may be any, each as likely by the evidence: every piece of a first role may be with
     any of the second, and the permanent of their odds is at most the product of its row sums.
     """
@@ -361,7 +361,8 @@ def _log_others(evidence: Evidence, arrangement: Arrangement, tested: NDArray[np
         rows = edge.log_odds[edge.rows[arrangement[:, edge.first]]]
         every += float((np.logaddexp.reduce(rows, axis=1) - edge.of(arrangement)).sum())
     all_but_this = log(max(exp(min(every, 700.0)) - 1, TINY))
-    return min(all_but_this, log(len(tested) * len(arrangement))) if len(tested) else all_but_this
+    weighed = log(max(len(tested), 1) * len(arrangement) ** 2)
+    return min(all_but_this, weighed) if len(tested) else all_but_this
 
 
 def _certificate(
@@ -559,6 +560,8 @@ def _spectrum(effects: Floats, rounding: float) -> NDArray[np.float64]:
     spectrum = np.square(np.linalg.svd(wide, compute_uv=False)) / len(wide)
     noise = rounding / typical * (1 + sqrt(effects.shape[1] / len(wide))) ** 2
     spectrum = np.maximum(spectrum - noise, 0)
+    # Fewer effects than equations show no further components: these are as the last one.
+    spectrum = np.pad(spectrum, (0, effects.shape[1] - len(spectrum)), mode="edge")
     scaled: NDArray[np.float64] = spectrum * (effects.shape[1] / max(spectrum.sum(), TINY))
     return scaled
 
