@@ -79,7 +79,16 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+STUDIES = {"standardised"}  # what is searched on for a minute
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow, pytest.mark.study] * (name in STUDIES))
+        for name in CASES
+    ],
+)
 def whole(request, make_dropped):
     """What is solved, and the solution of a search that nothing cut off."""
     make, phases = CASES[request.param]
