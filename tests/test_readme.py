@@ -103,7 +103,11 @@ def test_addresses_in_the_readme_lead_into_the_repository():
     for address in [*addresses, ADDRESSES["Documentation"], ADDRESSES["Changelog"]]:
         path = re.sub(f"^({bases})", "", address)
         assert path != address, address
+        path, _, anchor = path.partition("#")
         assert (PROJECT / path).exists(), address
+        if anchor:
+            heads = re.findall("^#+ (.*)", (PROJECT / path).read_text("utf-8"), re.MULTILINE)
+            assert anchor in {head.lower().replace(" ", "-") for head in heads}, address
 
 
 def test_every_table_is_that_of_its_data_file(monkeypatch):
