@@ -126,7 +126,9 @@ def test_animate_writes_a_film(solved, tmp_path, capsys):
 
 def test_animate_explains_mistakes(solved, tmp_path, capsys, monkeypatch):
     assert_mistake(run(capsys, "animate", solved[0], "--out", tmp_path / "x.avi"), "avi", ".gif")
-    assert_mistake(run(capsys, "animate", tmp_path, "--out", tmp_path / "x.gif"), "no such file")
+    assert_mistake(
+        run(capsys, "animate", tmp_path, "--out", tmp_path / "x.gif"), "solve --out kept"
+    )
     monkeypatch.setenv("PATH", "")
     assert_mistake(run(capsys, "animate", solved[0], "--out", tmp_path / "x.mp4"), "ffmpeg", ".gif")
 
