@@ -87,6 +87,6 @@ def test_its_pictures_are_drawn(puzzle, tmp_path):
     assert run("solve", puzzle / "pieces", record, "--quiet", "--out", kept).returncode == 0
     result = run("plot", "all", kept, record, "--out", tmp_path / "figures")
     assert (result.returncode, result.stderr) == (0, "")
-    assert len(list((tmp_path / "figures").iterdir())) == 14
+    assert len(list((tmp_path / "figures").iterdir())) == 16
     result = run("animate", kept, "--quiet", "--out", tmp_path / "search.gif")
     assert (result.returncode, result.stderr) == (0, "")
