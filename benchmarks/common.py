@@ -111,9 +111,9 @@ def one_blas_thread() -> Iterator[None]:
 class ProcessorClock(Clock):
     """A clock that counts processor seconds, or how often it is looked at."""
 
-    def __init__(self, limit: float, looks: int | None = None) -> None:
-        self._begun, self._looks = process_time(), looks
-        super().__init__(limit)
+    def __init__(self, limit: float | None, looks: int | None = None) -> None:
+        self._looks = looks
+        super().__init__(limit, now=process_time)
 
     @property
     def total(self) -> float:
@@ -121,7 +121,7 @@ class ProcessorClock(Clock):
         if self._looks is not None:
             self._looks -= 1
             return 0.0 if self._looks > 0 else self.limit or 0.0
-        return process_time() - self._begun
+        return super().total
 
 
 class Stopwatch:

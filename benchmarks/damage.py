@@ -5,13 +5,15 @@
 
 Limits are processor seconds, so that other work on the machine changes nothing.
 
-A MODEL is the folder of an oracle, the file of a network's state dict, or a folder with pieces/ and
-one CSV file, like that of the puzzle, whose network is had by solving it. Each is dropped with each
-damage and solved. Lines are added to the CSV file as they come, and what is in it already is not
-done again unless --again is said; the last line of a case counts. At the end the table of the file
-is printed as Markdown. "Wrong and confident" counts answers that are called exact or approximate
-and are not the network that was dropped, and records that no arrangement of all pieces is said to
-fit though one does; any makes the exit status 1.
+A MODEL is the folder of an oracle, or the file of a network's state dict. It may be a folder with
+pieces/ and one CSV file, like that of the puzzle, whose network is had by solving it. Each is
+dropped with each damage and solved. Lines are added to the CSV file as they come. What is in it is
+not done again unless --again is said. The last line of a case counts. At the end the table of the
+file is printed as Markdown.
+
+"Wrong and confident" counts answers that are called exact or approximate and are another network.
+It counts records that no arrangement of all pieces is said to fit though one does. Any makes the
+exit status 1.
 """
 
 import argparse
@@ -26,13 +28,12 @@ from time import process_time
 import numpy as np
 from numpy.typing import NDArray
 
-from common import count, find_material, print_markdown, refuse_unknown
+from common import ProcessorClock, count, find_material, print_markdown, refuse_unknown
 from unshuffle import Outcome, Pile, Records, Solution, UnshuffleError, solve
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.files import read_network
 from unshuffle.oracle.dropping import Dropped, Hardening, Second, draw_decoys, drop
 from unshuffle.oracle.storage import read_oracle, read_story
-from unshuffle.pieces.clock import Clock
 from unshuffle.repair.separation import separate
 
 DECOYS, BLOCKS, BOTH, RECORD = "decoys", "decoy network", "two records", "wrong record"
@@ -165,7 +166,7 @@ def verdict(dropped: Dropped, case: str, time_limit: float) -> tuple[str, str, f
             dropped.pile(),
             dropped.records,
             permuted_units=case == "units permuted",
-            time_limit=Clock(time_limit, now=process_time),
+            time_limit=ProcessorClock(time_limit),
         )
     except UnshuffleError as error:
         return REFUSED, type(error).__name__, float("nan")
@@ -193,13 +194,11 @@ def verdict_of_both(dropped: Dropped, second: Second, time_limit: float) -> tupl
     """The same of two networks with a record each."""
 
     def solve_one(pile: Pile, records: Records, seconds: float | None) -> Solution:
-        limit = None if seconds is None else Clock(seconds, now=process_time)
-        return solve(pile, records, time_limit=limit)
+        return solve(pile, records, time_limit=ProcessorClock(seconds))
 
     records = (dropped.records, second.records)
-    found = separate(
-        dropped.pile(), records, solve_one, time_limit=Clock(time_limit, now=process_time)
-    )
+    clock = ProcessorClock(time_limit)
+    found = separate(dropped.pile(), records, solve_one, time_limit=clock)
     judged = []
     for solution, answer in zip(found, (dropped.answer, second.answer), strict=True):
         right = solution.permutation == answer

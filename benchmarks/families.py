@@ -20,7 +20,7 @@ from time import process_time
 import numpy as np
 import torch
 
-from common import machine, print_markdown, print_table, refuse_unknown
+from common import ProcessorClock, machine, print_markdown, print_table, refuse_unknown
 from unshuffle import Records, Solution, blueprint, solve
 from unshuffle.blocks.network import Network
 from unshuffle.blocks.replay import Replay
@@ -29,7 +29,6 @@ from unshuffle.oracle.recipe import FAMILIES, FamilyPlan, find_recipes
 from unshuffle.oracle.storage import read_module_oracle
 from unshuffle.oracle.zoo import oracle_folder, train_zoo
 from unshuffle.pieces.blueprint import Arrangement
-from unshuffle.pieces.clock import Clock
 
 LEVELS = {"T1": "blocks", "T2": "layers"}
 ROWS = (1, 2, 4, 8, 16)  # of the curve
@@ -98,7 +97,7 @@ def solved(
             dropped.pile(),
             records,
             blueprint=blueprint(given),
-            time_limit=Clock(limit, now=process_time),
+            time_limit=ProcessorClock(limit),
         )
     seconds, pieces = process_time() - started, len(dropped.pieces)
     right = in_place(solution.blocks, dropped)

@@ -2,9 +2,9 @@
 
     python benchmarks/kills.py [PUZZLE] [--kills N] [--seed S] [--solve "OPTIONS"]
 
-One solve is left alone and timed. Another keeps a checkpoint; it gets SIGKILL at a moment drawn
-from the time that the first one took, and is begun again, until so many have been killed. Whenever
-one comes to its end, what it keeps must be what the first one keeps, but for its cost: seconds, and
+One solve is left alone and timed. Another keeps a checkpoint. It gets SIGKILL at a moment drawn
+from the time that the first one took, and is begun again, until so many have been killed. What one
+keeps that comes to its end must be what the first one keeps, but for its cost. That is seconds, and
 passes, since what lay in memory is worked out again. The next one begins without a checkpoint.
 """
 

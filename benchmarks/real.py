@@ -20,11 +20,10 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
-from common import PROJECT, machine, print_table, refuse_unknown
+from common import PROJECT, ProcessorClock, machine, print_table, refuse_unknown
 from unshuffle import blueprint, solve
 from unshuffle.errors import UnshuffleError
 from unshuffle.oracle.module_dropping import LEVELS, drop_module, emptied
-from unshuffle.pieces.clock import Clock
 
 FOLDER = PROJECT / "build" / "real"
 TABLE = PROJECT / "docs" / "data" / "real.csv"  # what docs/families.md shows
@@ -248,7 +247,7 @@ def tried(
     rng = np.random.default_rng(0)
     dropped = drop_module(module, inputs, level=level, rng=rng)
     given, started = emptied(module, rng), process_time()
-    clock = Clock(limit, now=process_time)
+    clock = ProcessorClock(limit)
     try:
         solution = solve(
             dropped.pile(), dropped.records, blueprint=blueprint(given), time_limit=clock

@@ -7,7 +7,7 @@ architectures is needed.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import combinations
 
 import numpy as np
@@ -54,7 +54,17 @@ class _Asked:
     tensors: Tensors
     right: Floats
 
-    @property
+    @cached_property
+    def size(self) -> float:
+        """The largest number that the block makes of the states."""
+        return float(np.abs(self.right).max())
+
+    @cached_property
+    def norms(self) -> list[tuple[Axis, ...]]:
+        """Modules that own vectors of one length alone, by their tensors."""
+        return _vectors(self.tensors)
+
+    @cached_property
     def axes(self) -> list[Axis]:
         """The first two axes of every tensor that is no vector."""
         return [(n, axis) for n, t in self.tensors.items() if t.ndim > 1 for axis in (0, 1)]
@@ -69,8 +79,7 @@ class _Asked:
             changed = dict(self.tensors)
             for name, axis in (*axes, *beside):
                 changed[name] = change(changed[name], axis)
-            apart = float(np.abs(self.run(changed) - self.right).max())
-            if apart <= AGREEMENT * float(np.abs(self.right).max()):
+            if float(np.abs(self.run(changed) - self.right).max()) <= AGREEMENT * self.size:
                 return True
         return False
 
@@ -78,9 +87,7 @@ class _Asked:
         """Two axes of one length, and a norm between them, if they are the same units."""
         if any(self.same(change, (one, other)) for change in _CHANGES):
             return {one, other}
-        norms = [
-            each for each in _vectors(self.tensors) if self.length(each[0]) == self.length(one)
-        ]
+        norms = [each for each in self.norms if self.length(each[0]) == self.length(one)]
         normed = (each for each in norms if self.same(_exchanged, (one, other, *each)))
         norm = next(normed, None)
         return set() if norm is None else {one, other, *norm}

@@ -30,8 +30,8 @@ class Form:
     formula
         What it computes, as text.
     before, behind, after
-        What is done to the state that it reads, to what it writes, and to their sum. The activation
-        is "a", a norm of each row without weights is "norm", and nothing is "".
+        What is done to the state that it reads, to what it writes, and to their sum: "a" for the
+        activation, "norm" for a norm of each row without weights, "" for nothing.
     skip
         Whether it adds what it reads.
     factor

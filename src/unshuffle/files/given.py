@@ -8,6 +8,7 @@ from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
 from unshuffle.errors import RecordError, UsageError
 from unshuffle.files.opening import shown
 from unshuffle.files.pile_reader import read_pile
+from unshuffle.files.table import is_called_table
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Piece, Pile, as_floats
 from unshuffle.pieces.records import Records
@@ -34,10 +35,7 @@ def check_sequence(pieces: object, record: object) -> None:
 
 def is_table(given: object) -> bool:
     """Whether a path looks like a record's."""
-    if not isinstance(given, str | os.PathLike):
-        return False
-    name = str(given).lower().removesuffix(".gz")
-    return name.endswith((".csv", ".tsv", ".parquet", ".jsonl"))
+    return isinstance(given, str | os.PathLike) and is_called_table(str(given))
 
 
 def _piece(name: int, given: Any) -> Piece:

@@ -10,7 +10,7 @@ from unshuffle.files import limits
 from unshuffle.files.formats import HEAD_BYTES, check_known, files_in, may_hold_arrays
 from unshuffle.files.opening import incomplete, listed, read_bytes, shown
 from unshuffle.files.sources import is_visible
-from unshuffle.files.table import Table
+from unshuffle.files.table import Table, is_called_table
 from unshuffle.pieces.clock import Clock
 
 # How a file begins.
@@ -22,7 +22,6 @@ _EXCEL = b"\xd0\xcf\x11\xe0"
 _WORKBOOK = "xl/workbook.xml"  # in a zip that newer Excel writes
 
 _WRAPPINGS = 2  # a zip of a .csv.gz is the most that anybody makes
-_TABLES = re.compile(r".*\.(csv|tsv|parquet|jsonl)(\.gz)?", re.IGNORECASE | re.DOTALL)
 
 
 def open_table(path: Path, clock: Clock) -> Table:
@@ -80,7 +79,7 @@ def _unwrapped(content: bytes, path: Path, size: int) -> tuple[bytes, Path]:
         return content, path
     names = [name for name in archive.members if all(map(is_visible, Path(name).parts))]
     names = [name for name in names if not name.endswith("/")]
-    tables = [name for name in names if _TABLES.fullmatch(name)] or names
+    tables = [name for name in names if is_called_table(name)] or names
     if _WORKBOOK in archive.members:
         return content, path
     if len(tables) != 1:

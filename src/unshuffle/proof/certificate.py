@@ -254,10 +254,7 @@ def certify(
         if not (rivals.mse <= least).all():
             return None
         certificate = _certificate(rivals, len(sample), least, least, by)
-        if tested is None:
-            return certificate
-        others = _log_others(problem.evidence, arrangement, tested)
-        return certificate.with_chance(_chance_fits(tested, rivals, least, others, by))
+        return _weakened(certificate, rivals, least, tested, evidence=problem.evidence, by=by)
 
     sure = to_rounding(_spread(known, effort.first), Clock())
     if sure is not None and not sure.decided and len(known) > effort.first:
@@ -301,12 +298,30 @@ def _to_noise(
         certificate = _certificate(rivals, len(sample), variance, least, by)
         if certificate.decided:
             break
+    return _weakened(
+        certificate, rivals, variance, tested, evidence=problem.evidence, by=by, noisy=True
+    )
+
+
+def _weakened(
+    certificate: Certificate,
+    rivals: "_Rivals",
+    least: Column,
+    tested: NDArray[np.float64] | None,
+    *,
+    evidence: Evidence,
+    by: CertificateParameters,
+    noisy: bool = False,
+) -> Certificate:
+    """A certificate with the wrong arrangements that fit by chance, with errors of `least` at most.
+
+    Under noise, what was tested and errs by little more is among the rivals. So it counts as one.
+    """
     if tested is None:
         return certificate
-    # Those that err by little more than noise are rivals, weighed above; all others count.
-    typical = np.full(1, _typical(tested, rivals, variance, by))
-    others = _log_others(problem.evidence, arrangement, tested)
-    return certificate.with_chance(_chance_fits(typical, rivals, variance, others, by))
+    others = _log_others(evidence, rivals.arrangement, tested)
+    counted = np.full(1, _typical(tested, rivals, least, by)) if noisy else tested
+    return certificate.with_chance(_chance_fits(counted, rivals, least, others, by))
 
 
 def _wrong(errors: NDArray[np.float64], least: Column) -> NDArray[np.float64]:
@@ -361,8 +376,9 @@ def _log_others(evidence: Evidence, arrangement: Arrangement, tested: NDArray[np
         rows = edge.log_odds[edge.rows[arrangement[:, edge.first]]]
         every += float((np.logaddexp.reduce(rows, axis=1) - edge.of(arrangement)).sum())
     all_but_this = log(max(exp(min(every, 700.0)) - 1, TINY))
-    weighed = log(max(len(tested), 1) * len(arrangement) ** 2)
-    return min(all_but_this, weighed) if len(tested) else all_but_this
+    if not len(tested):
+        return all_but_this
+    return min(all_but_this, log(len(tested) * len(arrangement) ** 2))
 
 
 def _certificate(

@@ -35,13 +35,18 @@ def independent_rows(
     Copies of a row with another last digit repeat one equation, so they count once. So do inputs
     that vanish beside the biases, and rows that a contracting network forgets.
     """
-    starts = range(0, len(known), ROWS_AT_ONCE)
-    with np.errstate(over="ignore", invalid="ignore"):
-        last = [network.states(known.inputs[at : at + ROWS_AT_ONCE])[-1] for at in starts]
-    groups = same_rows(np.concatenate(last), by)
+    groups = same_rows(_last_states(network, known), by)
     if len(groups) == len(known):
         return known
     return known.take(np.sort([group.min() for group in groups]))
+
+
+def _last_states(network: Network, known: Records) -> Floats:
+    """The states that the head reads, shape (rows, width)."""
+    starts = range(0, len(known), ROWS_AT_ONCE)
+    with np.errstate(over="ignore", invalid="ignore"):
+        last = [network.states(known.inputs[at : at + ROWS_AT_ONCE])[-1] for at in starts]
+    return np.concatenate(last)
 
 
 def design_effect(network: Network, known: Records) -> float:
@@ -50,8 +55,8 @@ def design_effect(network: Network, known: Records) -> float:
     Rows are alike if their last states differ by no more than noise, in parts of the largest. It
     is 1 where the residuals of such rows are no more alike than others.
     """
+    last = _last_states(network, known)
     with np.errstate(over="ignore", invalid="ignore"):
-        last = network.states(known.inputs)[-1]
         residual = network.ends.leave(last).astype(np.float64) - known.predictions
     squares = np.square(residual).mean(axis=0)
     share = float(np.sqrt(np.mean(squares / np.maximum(known.variances, TINY))))

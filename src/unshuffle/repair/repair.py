@@ -135,11 +135,16 @@ def pauses(
     hard, longer = hard_work(searching, by), float(by.vain)
     while searching.go_on((stop, later), on_state) is Ending.STOPPED:
         yield not is_far(searching, by)
-        while longer <= stop.done:
-            longer *= by.pause
+        longer = _beyond(stop.done, longer, by.pause)
         stop.work = min(longer, hard) if stop.done < hard else longer
-        while later.work <= later.done:
-            later.work *= by.pause
+        later.work = _beyond(later.done, later.work, by.pause)
+
+
+def _beyond(done: float, work: float, factor: float) -> float:
+    """The first work beyond what is done, of those that grow by a factor."""
+    while work <= done:
+        work *= factor
+    return work
 
 
 def is_far(searching: Searching, by: AskingParameters = STANDARD) -> bool:

@@ -146,14 +146,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
         If a file is missing or damaged, or the files do not belong together.
     """
     folder = as_path(folder)
-    path = folder / SOLUTION
-    if folder.exists() and not os.path.lexists(path):
-        raise FileError(
-            f"{shown(folder)}: is not a folder that solve --out kept, for it holds no {SOLUTION}; "
-            "check the path"
-        )
-    where = f"{shown(path)}:"
-    values = read_json(path, ADVICE, max_bytes=limits.HEADER_BYTES)
+    values, where = _read_values(folder), f"{shown(folder / SOLUTION)}:"
     try:
         fields = read_fields(values, where, Solution, _Context)
         pairing = fields.pop("pairing")
@@ -165,9 +158,8 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     except UsageError as error:
         raise FileError(f"{error}; {ADVICE}") from error
     _check([_arranged(ids, blocks, puzzle=pairing is not None)], folder)
-    trace = _read_trace(folder / TRACE, ids)
-    _check([_slotted(trace.names(np.array(blocks, np.intp)), fields["last"], slots)], folder)
-    arrangement = np.array(blocks, np.intp)
+    trace, arrangement = _read_trace(folder / TRACE, ids), np.array(blocks, np.intp)
+    _check([_slotted(trace.names(arrangement), fields["last"], slots)], folder)
     edges, similarity = read_evidence(folder / EVIDENCE, arrangement, ids)
     if pairing is None:
         fields["links"] = edges
@@ -186,6 +178,17 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     )
     _check(chain(_within(solution), _of_kind(solution)), folder)
     return solution
+
+
+def _read_values(folder: Path) -> dict[str, Any]:
+    """What the description of a solution holds, unchecked."""
+    path = folder / SOLUTION
+    if folder.exists() and not os.path.lexists(path):
+        raise FileError(
+            f"{shown(folder)}: is not a folder that solve --out kept, for it holds no {SOLUTION}; "
+            "check the path"
+        )
+    return read_json(path, ADVICE, max_bytes=limits.HEADER_BYTES)
 
 
 def _read_tensors(path: Path) -> dict[str, NDArray[Any]]:
