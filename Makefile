@@ -1,16 +1,15 @@
 # Needs GNU make and Python 3.11 or later; everything else goes into .venv.
 
 PYTHON ?= python3
-SEEDS ?= 0,1
-EXAMPLE := examples/dropped/pieces examples/dropped/record.csv
+PUZZLE := $(if $(wildcard ../shared/puzzle/pieces),--puzzle ../shared/puzzle)
 BIN := .venv/bin
 # A file of tests stays in one process, which makes what its tests share once.
 ON_ALL_CORES := -n auto --maxprocesses 4 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick studies programs check format package docs tables fuzz picture zoo bench real \
-	lab plan notebook clean
+.PHONY: help demo test quick studies programs check format package docs tables fuzz picture zoo real lab \
+	plan notebook clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -21,9 +20,7 @@ help: ## List what can be made
 # Each target below is one command, which make prints: it works by itself too.
 
 demo: .venv/core.stamp ## Put the shipped example back together, without PyTorch
-	$(BIN)/unshuffle solve $(EXAMPLE) --out build/demo --force && \
-	grep -q "$$(cat examples/dropped/answer.sha256)" build/demo/solution.json && \
-	echo "The answer's sha256 is the one in examples/dropped/answer.sha256."
+	$(BIN)/unshuffle solve examples/dropped/pieces examples/dropped/record.csv --out build/demo --force
 
 test: .venv/dev.stamp ## Run every test but the studies
 	$(BIN)/python -m pytest $(ON_ALL_CORES)
@@ -56,43 +53,26 @@ docs: .venv/dev.stamp ## Build the site of the documents: build/site/index.html
 tables: .venv/core.stamp ## Put the tables of docs/data into their pages
 	$(BIN)/python docs/tables.py
 
-fuzz: .venv/dev.stamp ## Ten thousand mutated files for every reader: a quarter of an hour
-	$(PIP) --group fuzz && $(BIN)/python benchmarks/fuzz.py
+fuzz: .venv/fuzz.stamp ## Ten thousand mutated files for every reader: a quarter of an hour
+	$(BIN)/python benchmarks/fuzz.py
 
 picture: .venv/dev.stamp ## Draw the pictures in the README and in docs
-	$(BIN)/unshuffle solve $(EXAMPLE) --quiet --force --out build/auto && \
-	$(BIN)/unshuffle solve src/unshuffle/example/pieces src/unshuffle/example/record.csv \
-		--quiet --force --out build/classic --strategy classic && \
-	for figure in scores contrast ranks traces norms certificate; do \
-		$(BIN)/unshuffle plot $$figure build/auto examples/dropped/record.csv --force \
-			--out docs/pictures/$$figure.svg || exit 1; done && \
-	$(BIN)/unshuffle animate build/classic --quiet --force --out docs/pictures/search.gif && \
-	$(BIN)/python docs/pictures/method.py docs/pictures
+	$(BIN)/python docs/pictures/draw.py
 
-zoo: .venv/dev.stamp ## Train every oracle and try every method on them: hours
-	$(BIN)/unshuffle oracle zoo --zoo .zoo --seeds $(SEEDS) && \
-	$(BIN)/unshuffle oracle evaluate --zoo .zoo --seeds $(SEEDS) --time-limit 30 --out build/zoo --force && \
-	$(BIN)/python benchmarks/zoo.py --zoo .zoo --seeds $(SEEDS)
-
-bench: .venv/core.stamp ## Time solve against published methods; curves of rows, size, noise: an hour
-	$(BIN)/python benchmarks/speed.py && $(BIN)/python benchmarks/speed.py --process && \
-	$(BIN)/python benchmarks/noise.py && $(BIN)/python benchmarks/scaling.py && \
-	$(BIN)/python benchmarks/rows.py --out build/benchmarks/rows.csv
+zoo: .venv/dev.stamp ## Train the oracles that the zoo lacks: hours
+	$(BIN)/unshuffle oracle zoo --zoo .zoo --seeds 0,1
 
 real: .venv/dev.stamp ## Drop networks of packages, and put them back: an hour, half a gigabyte
 	$(BIN)/python benchmarks/real.py
 
-lab: .venv/dev.stamp ## Run every experiment that this code has not run yet: hours
-	mkdir -p build && $(BIN)/unshuffle lab export experiments/ledger.jsonl build/lab.sqlite && \
-	$(BIN)/unshuffle lab run experiments --ledger build/lab.sqlite --zoo .zoo \
-		$(if $(wildcard ../shared/puzzle/pieces),--puzzle ../shared/puzzle) && \
-	$(BIN)/unshuffle lab export build/lab.sqlite experiments/ledger.jsonl && $(MAKE) plan
+lab: .venv/dev.stamp ## Run every experiment that the ledger lacks: hours
+	$(BIN)/unshuffle lab run experiments --ledger experiments/ledger.jsonl --zoo .zoo $(PUZZLE)
 
 plan: .venv/core.stamp ## Make docs/plan.md from the experiments and the ledger
 	$(BIN)/unshuffle lab plan experiments --ledger experiments/ledger.jsonl --out docs/plan.md --force
 
-notebook: .venv/dev.stamp ## Run the notebook in Jupyter and keep what it shows
-	$(PIP) --group notebook && $(BIN)/jupyter execute --inplace examples/story.ipynb
+notebook: .venv/notebook.stamp ## Run the notebook in Jupyter and keep what it shows
+	$(BIN)/jupyter execute --inplace examples/story.ipynb
 
 clean: ## Remove outputs and caches; .venv stays
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis && \
@@ -110,4 +90,8 @@ clean: ## Remove outputs and caches; .venv stays
 .venv/dev.stamp: .venv/core.stamp
 	@echo "Adding PyTorch and the development tools …"
 	@$(PIP) --editable '.[torch]' --group dev
+	@touch $@
+
+.venv/fuzz.stamp .venv/notebook.stamp: .venv/%.stamp: .venv/dev.stamp
+	@$(PIP) --group $*
 	@touch $@

@@ -1,4 +1,4 @@
-"""Sentences of documents, of help and of public docstrings are short enough to read at once."""
+"""Sentences of documents, help, messages and docstrings are short enough to read at once."""
 
 import ast
 import inspect
@@ -18,7 +18,10 @@ DOCUMENTS = [
     for path in sorted(PROJECT.glob(pattern))
 ]
 MOST_WORDS = 28
-NOT_PROSE = re.compile(r"```.*?```|\$\$.*?\$\$|^\s*(\||#|!\[|<|>>>).*$", re.DOTALL | re.MULTILINE)
+MOST_ON_AVERAGE = 11
+NOT_PROSE = re.compile(
+    r"```.*?```|\$\$.*?\$\$|^[ \t]*(?:\||#|!\[|<|>>>)[^\n]*$", re.DOTALL | re.MULTILINE
+)
 ENDS = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z*`\[(\"“])|\n\s*\n|\n\s*(?:[-*]|\d+\.)\s")
 ATTRIBUTE = re.compile(r"^\S.*\n(?=    \S)", re.MULTILINE)
 """The name of a parameter, or of a type, above its indented explanation."""
@@ -26,11 +29,27 @@ LISTING = re.compile(r"^.*\S {2,}\S.*$", re.MULTILINE)
 """A line in columns, such as a file with what is in it."""
 
 
-def long_sentences(text):
-    """Return the sentences of more than `MOST_WORDS` words; what is quoted as code is one word."""
+def sentences(text):
+    """The words of each sentence; what is quoted as code is one word."""
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub("`+[^`]*`+", "X", text))
-    sentences = (sentence.split() for sentence in ENDS.split(plain))
-    return [" ".join(words) for words in sentences if len(words) > MOST_WORDS]
+    return [words for sentence in ENDS.split(plain) if (words := sentence.split())]
+
+
+def long_sentences(text):
+    """Return the sentences of more than `MOST_WORDS` words."""
+    return [" ".join(words) for words in sentences(text) if len(words) > MOST_WORDS]
+
+
+def too_long(texts):
+    """The long sentences, by the name of their text."""
+    found = {name: long_sentences(text) for name, text in texts.items()}
+    return {name: long for name, long in found.items() if long}
+
+
+def average(texts):
+    """Words a sentence."""
+    lengths = [len(words) for text in texts for words in sentences(text)]
+    return sum(lengths) / len(lengths)
 
 
 def public_docstrings(node, name):
@@ -43,6 +62,18 @@ def public_docstrings(node, name):
                 yield f"{name} {number}", inspect.cleandoc(text)
 
 
+def messages(tree):
+    """Strings that are no docstrings, by line; what is put into them is one word."""
+    for node in ast.walk(tree):
+        for child in ast.iter_child_nodes(node):
+            match child:
+                case ast.JoinedStr(parts):
+                    words = (p.value if isinstance(p, ast.Constant) else "X" for p in parts)
+                    yield child.lineno, "".join(words)
+                case ast.Constant(str(text)) if not isinstance(node, ast.JoinedStr | ast.Expr):
+                    yield child.lineno, text
+
+
 def helps(parser):
     yield parser.prog, f"{parser.description}.\n\n{parser.epilog or ''}"
     for action in parser._actions:
@@ -53,11 +84,19 @@ def helps(parser):
             yield f"{parser.prog} {action.dest}", action.help
 
 
+def prose(document):
+    return NOT_PROSE.sub("", (PROJECT / document).read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_sentences_of_documents_are_short(document):
-    text = (PROJECT / document).read_text(encoding="utf-8")
+    text = prose(document)
     assert len(text) > 100
-    assert long_sentences(NOT_PROSE.sub("", text)) == []
+    assert long_sentences(text) == []
+
+
+def test_sentences_of_documents_are_short_on_average():
+    assert average(map(prose, DOCUMENTS)) <= MOST_ON_AVERAGE
 
 
 def test_sentences_of_public_docstrings_are_short():
@@ -67,16 +106,25 @@ def test_sentences_of_public_docstrings_are_short():
         for name, text in public_docstrings(ast.parse(path.read_text("utf-8")), path.stem)
     }
     assert len(texts) > 1000
-    found = {name: long_sentences(text) for name, text in texts.items()}
-    assert {name: sentences for name, sentences in found.items() if sentences} == {}
+    assert too_long(texts) == {}
+    assert average(texts.values()) <= MOST_ON_AVERAGE
 
 
 def test_sentences_of_help_are_short():
     texts = dict(helps(build_parser()))
     assert len(texts) > 60
     # Help begins in small letters, so any mark ends a sentence.
-    found = {name: long_sentences(re.sub(r"[.:;] ", "\n\n", text)) for name, text in texts.items()}
-    assert {name: sentences for name, sentences in found.items() if sentences} == {}
+    assert too_long({name: re.sub(r"[.:;] ", "\n\n", text) for name, text in texts.items()}) == {}
+
+
+def test_sentences_of_messages_are_short():
+    texts = {
+        f"{path.stem} {line}: {text}": re.sub(r"[.:;] |\n", "\n\n", text)
+        for path in SOURCE.rglob("*.py")
+        for line, text in messages(ast.parse(path.read_text("utf-8")))
+    }
+    assert len(texts) > 1000
+    assert too_long(texts) == {}
 
 
 def test_a_long_sentence_is_noticed():

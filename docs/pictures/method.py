@@ -1,9 +1,5 @@
-"""Draw the pictures of docs/method.md from the shipped example.
+"""The pictures of docs/method.md, from the shipped example."""
 
-python docs/pictures/method.py FOLDER
-"""
-
-import argparse
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,12 +26,8 @@ EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "dropped"
 ROWS = 500
 
 
-def main() -> None:
-    """Solve the example and draw every picture."""
-    parser = argparse.ArgumentParser(description="Draw the pictures of docs/method.md.")
-    parser.add_argument("folder", type=Path, help="where to write them")
-    folder = parser.parse_args().folder
-
+def draw(folder: Path) -> None:
+    """Solve the example, and draw every picture into a folder."""
     pile = read_pile(EXAMPLE / "pieces")
     records = read_records(EXAMPLE / "record.csv")
     solution = solve(pile, records)
@@ -184,7 +176,3 @@ def disturbed(judge: Judge, truth: Arrangement) -> tuple[Run, Linearization]:
         wrong = shifted(wrong, place, place + 1)
     run = judge.run(wrong)
     return run, linearize(judge, run)
-
-
-if __name__ == "__main__":
-    main()

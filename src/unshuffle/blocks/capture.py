@@ -146,9 +146,8 @@ def _of_rows(
         follows = not same(leaf, turned[at])
         if follows and not bridged:
             raise UsageError(
-                f"block {name} is given more than the state by the blocks before it (its argument "
-                f"{at + 1} follows from their weights), and only one tensor may go from block to "
-                "block"
+                f"block {name} is given more than the state by the blocks before it: its argument "
+                f"{at + 1} follows from their weights. Only one tensor may go from block to block"
             )
         if same(leaf, fewer[at]):
             continue

@@ -95,11 +95,11 @@ class Controls:
     def told(self, unexplained: float) -> str:
         """Why the record is of no arrangement, by the share of its variance that is unexplained."""
         return (
-            f"no arrangement of all pieces fits: {self.solved} of {self.by.controls} records that "
-            "these pieces made themselves, in arrangements about which the weights tell no more, "
-            "were solved from the same inputs with half of the work each; of this record "
-            f"{100 * unexplained:.2g} % of the variance stays unexplained, and it follows from the "
-            "inputs, so it is no noise"
+            f"no arrangement of all pieces fits: of this record {100 * unexplained:.2g} % of the "
+            "variance stays unexplained, and it follows from the inputs, so it is no noise. "
+            f"{self.solved} of {self.by.controls} records that these pieces made themselves were "
+            "solved from the same inputs, with half of the work each. The weights told no more "
+            "about those arrangements"
         )
 
     def _activation_of(self, best: Arrangement) -> Activation:
