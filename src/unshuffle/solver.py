@@ -306,7 +306,7 @@ def _remarks(solution: Solution, case: Case) -> list[str]:
     remarks += [repair.remark(case, solution) for repair in serving(case)]
     late = [name for name, what in solution.repairs.items() if what.endswith(NO_TIME)]
     if late:
-        remarks.append(f"for lack of time it was not tried to mend this: {', '.join(late)}")
+        remarks.append(f"not tried for lack of time: {', '.join(late)}")
     return [remark for remark in remarks if remark]
 
 

@@ -98,6 +98,11 @@ def test_the_shell_is_told_how_a_line_goes_on(tmp_path):
             "unshuffle verify pieces",
         ),
         ("assemble p a", "--to is missing: a .safetensors", "unshuffle assemble pieces solved"),
+        (
+            "drop n",
+            "--out, --records and --seed are missing: write pieces/",
+            "unshuffle drop oracle",
+        ),
     ],
 )
 def test_what_is_missing_is_said_with_a_line_that_has_it(line, missing, example, capsys):

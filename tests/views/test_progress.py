@@ -1,6 +1,7 @@
 """What a search looks like while it runs."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,14 @@ def test_lines_where_there_is_no_terminal(trace, capsys):
         "    2.9 s  greedy insertion: 48 blocks placed, 120 tested, 10 kept, 500 rows, "
         "mse 1e-29, 57 s left\n"
     )
+
+
+def test_phases_that_come_again_soon_get_no_line(trace, capsys):
+    with show_progress(quiet=False, clock=Stopped(60.0)) as on_step:
+        for phase in ("seeds", "descent", "seeds", "descent"):
+            trace.add(replace(trace.steps[-1], phase=phase), 3.0)
+            on_step(trace)
+    assert re.findall(r"s  (\w+):", capsys.readouterr().err) == ["seeds", "descent"]
 
 
 def test_quiet_shows_nothing(capsys):

@@ -25,9 +25,9 @@ MISTAKE = 2
 
 # By name: the module in which a command is declared under its name, and a summary.
 COMMANDS = {
-    "demo": ("demo", "solve the example of the package, and leave it to play with"),
+    "demo": ("demo", "solve the example of the package, and keep its files"),
     "inspect": ("pile", "show the pieces, their roles and the record"),
-    "pair": ("pile", "find which layers form a block, by weights alone"),
+    "pair": ("pile", "find which layers form a block, without a search"),
     "solve": ("solve", "put the network back together and prove it"),
     "verify": ("pile", "compute the error of an arrangement"),
     "assemble": ("pile", "write the network that an answer describes"),
@@ -108,13 +108,13 @@ class _Parser(argparse.ArgumentParser):
 
     def _missing(self, names: str) -> str:
         """What is missing, what the first of it is, and a line that has all."""
-        first, *more = names.split(", ")
+        *most, final = names.split(", ")
         described = {argparse._get_action_name(one): one for one in self._actions}
-        action = described[first]
+        action = described[(most or [final])[0]]
         what = re.split("[:;.] ", action.help or f"one of {', '.join(action.choices or ())}")[0]
         example = (self.epilog or "").split("\n")[1].strip()
-        verb = "are" if more else "is"
-        return f"{' and '.join([first, *more])} {verb} missing: {what}; for example: {example}"
+        listed = f"{', '.join(most)} and {final} are" if most else f"{final} is"
+        return f"{listed} missing: {what}; for example: {example}"
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`demo`: the small example in the package is solved and left to play with."""
+"""`demo`: the small example in the package is solved, and its files are kept."""
 
 import argparse
 from importlib import resources

@@ -61,7 +61,7 @@ ARGUMENTS = (
     """
     network NETWORK, optional
         the folder of an oracle, or a state dict: .pth, .pt, .safetensors or .npz; with --model, the
-        module's state dict, if it has not its weights already
+        module's state dict, if the module lacks its weights
     """,
     MODEL,
     """
@@ -75,7 +75,7 @@ ARGUMENTS = (
         keep only the answer's hash, and no sealed/
     # what is dropped
     --records N, required
-        rows in the record, drawn at random; few rows settle less
+        rows in the record, drawn at random; few rows decide less
     --seed S, required
         of everything random; whoever knows it knows the answer
     --inputs FILE

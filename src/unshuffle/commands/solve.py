@@ -64,7 +64,7 @@ ARGUMENTS = (
     --seed S, default 0
         random seed
     --attempts N, default 1
-        make so many attempts, with seeds from --seed on; the first that succeeds has the word, and
+        make so many attempts, with seeds from --seed on; the first that succeeds is the result, and
         the time limit is that of each
     --processes N, default 1
         attempts that are made at a time, each in a process

@@ -76,23 +76,25 @@ def show_work(*, quiet: bool, unit: str, total: int) -> Iterator[Report]:
 
 
 def _step_lines(clock: Clock) -> OnStep:
-    """A line before the first step, whenever the phase changes, and every few seconds."""
-    phase, printed = "", 0.0
+    """A line before the first step, at the first step of each phase, and every few seconds."""
+    known: set[str] = set()
+    printed = 0.0
 
     def say(text: str) -> None:
         with suppress(OSError):  # a search is worth more than its progress
             print(f"{clock.total:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     def on_step(trace: Trace) -> None:
-        nonlocal phase, printed
+        nonlocal printed
         if not trace.steps:
             say(FIRST)
             return
         step = trace.steps[-1]
-        if step.phase != phase or clock.total - printed >= SECONDS_BETWEEN_LINES:
+        if step.phase not in known or clock.total - printed >= SECONDS_BETWEEN_LINES:
             parts = [*facts(trace), f"mse {step.error:.3g}", *time_left(clock)]
             say(f"{step.phase}: {', '.join(parts)}")
-            phase, printed = step.phase, clock.total
+            known.add(step.phase)
+            printed = clock.total
 
     return on_step
 

@@ -194,7 +194,7 @@ def _gap(gap: "Gap", solution: "Solution") -> str:
     inp, out = solution.blocks[gap.place]
     partner = out if gap.missing == "inp" else inp
     return (
-        f"{gap.missing} of block {gap.place + 1}, beside {partner}, estimated as "
+        f"{gap.missing} layer of block {gap.place + 1}, beside {partner}, estimated as "
         f"{gap.stand_in}; the block {carries}"
     )
 
@@ -216,7 +216,8 @@ def print_verification(found: "Verification") -> None:
 
 def _print_outcome(console: Console, outcome: Outcome) -> None:
     colour = {Outcome.EXACT: "green", Outcome.APPROXIMATE: "yellow"}.get(outcome, "red")
-    console.print(f"[bold {colour}]{outcome}[/]  {outcome.advice}")
+    line = f"[bold {colour}]{outcome}[/]  {outcome.advice}"
+    console.print(line, soft_wrap=not console.is_terminal)
 
 
 def _print_facts(console: Console, facts: dict[str, str]) -> None:
