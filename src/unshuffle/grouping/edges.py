@@ -124,8 +124,8 @@ def least_margins(
 ) -> NDArray[np.float64]:
     """By block and role: the least margin of the pairs that its piece is in; shape (blocks, roles).
 
-    NaN where one of them is not matched, infinite where a role has no edge, but NaN throughout
-    where no edge says anything of a block.
+    NaN where one of them is not matched, and throughout where no edge says anything of a block.
+    Infinite where a role has no edge.
     """
     least = np.full(arrangement.shape, np.inf)
     told = np.zeros(len(arrangement), bool)

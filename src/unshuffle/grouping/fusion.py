@@ -1,8 +1,8 @@
 """Fused evidence: every signal in one log-odds for each pair, with weights that the pile teaches.
 
 The training decides which signals see anything. So the pile itself teaches their weights, by
-self-training (Scudder 1965): match, measure how far each signal sets the matched pairs apart, weigh
-it by that, repeat. The fusion is Fisher's linear discriminant (1936). The signals are made
+self-training (Scudder 1965). Pairs are matched. How far a signal sets them apart is its new weight.
+This is repeated. The fusion is Fisher's linear discriminant (1936). The signals are made
 uncorrelated over the pairs, almost all of which are wrong. Each is weighed by its separation.
 
 A matching confirms the signals that it was made from. So each signal's separation is measured on

@@ -236,8 +236,9 @@ def bias(clues: Clues) -> Scores:
 def first_order_correlation(clues: Clues) -> Scores:
     """Correlation of each block's first-order effect with what the last layer leaves unexplained.
 
-    To first order the blocks add up on the inputs: prediction − last(x) ≈ Σ w · f(x) over the
-    blocks, with w the last layer's rows. So the true blocks' effects correlate with that residual.
+    To first order the blocks add up on the inputs: prediction − last(x) ≈ Σ w · f(x).
+    The sum is over the blocks, and w are the last layer's rows. So the true blocks' effects
+    correlate with that residual.
     """
     covariances, variances, scale = clues.first_order
     return _divide(covariances, np.sqrt(variances) * scale).astype(np.float64, copy=False)

@@ -84,8 +84,8 @@ EDGE_SIGNALS: dict[str, tuple[EdgeSignal, bool]] = {
 def measure_edges(signal: str, subject: Subject) -> Measurements:
     """How often true pairs rank first, over all two roles that share hidden units.
 
-    Of several faces of two roles that one counts whose matched pairs lead their rivals the most; a
-    trace has the sign for which they do.
+    Two roles may have several faces. The one counts whose matched pairs lead their rivals the most.
+    A trace has the sign for which they do.
     """
     blocks = task_of_module(subject).problem
     stack = blocks.bank.take(blocks.grouped)

@@ -108,7 +108,7 @@ def spectrum(case: DroppedOracle) -> Measurements:
     Where all gates are open a block is I + W_out W_in. It contracts along eigenvectors whose
     eigenvalue lies in the disc of radius 1 around −1. A gate is the activation's derivative at the
     states that the block really sees. The mean |log σ| of its singular values σ tells how far the
-    averaged block is from an isometry (Saxe et al. 2014, Pennington et al. 2017).
+    averaged block is from an isometry. Sources: Saxe et al. 2014, Pennington et al. 2017.
     """
     network = network_of(case)
     blocks = network.blocks.astype(np.float64)

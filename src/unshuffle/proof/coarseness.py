@@ -1,8 +1,8 @@
 """What weights tell of coarse storage, and how much of an error that explains.
 
 Numbers that were rounded lie on a grid although they are stored as float32. It is that of a half
-precision, or at most 256 equal levels with one scale for each tensor or row (as int8 weights are
-kept). Pruned weights are exactly zero more often than training leaves them. The lost weights lie
+precision, or of at most 256 equal levels. Each tensor or row has one scale, as int8 weights have.
+Pruned weights are exactly zero more often than training leaves them. The lost weights lie
 within half a step of the stored ones, or below the smallest that was kept. Drawing them anew shows
 by how much the predictions can be off.
 """

@@ -135,7 +135,7 @@ def permuted_units(bank: MlpBank | MlpStack, pairing: Pairing, clock: Clock) -> 
     except OutOfTimeError:
         return (
             f"the weights of only {listed} of {count} pairs clearly agree as hidden units are "
-            "listed, and no time was left to look whether the units are permuted; if they may be, "
+            "listed. No time was left to look whether the units are permuted; if they may be, "
             "--permuted-units (permuted_units=True) is for that"
         )
     clear = int((_margins(match.scores, match.pairs) > by.clear).sum())

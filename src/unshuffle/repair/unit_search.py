@@ -77,8 +77,8 @@ def solve_permuted(
     anatomy = read_anatomy(pile, records)
     if pile.detached or anatomy.interchangeable or len(anatomy.last) > 1 or anatomy.widths:
         raise PileError(
-            "hidden units can only be matched where shapes tell inp, out and last layers apart, "
-            "all blocks have equally many and each piece has its bias; solve without looking for "
+            "hidden units can only be matched where shapes tell inp, out and last layers apart. "
+            "All blocks must have equally many, and each piece its bias; solve without looking for "
             "permuted units"
         )
     with single_threaded_blas():  # that of SciPy too, which is loaded now
