@@ -53,9 +53,8 @@ HEAD = (
     "pairs stated that hold",
     "pairs by weights that hold",
     "exchanges stated that hold",
-    "of them on fresh inputs",
-    "ended without noise",
-    "of them silent",
+    "exchanges that hold elsewhere",
+    "silent without noise",
     "true neighbours stated",
     "true pairs stated",
     "processor seconds a solve",
@@ -91,7 +90,8 @@ class Held:
     """What one solve claims, held against the truth.
 
     `wrong` are false claims of the whole network, in words; `weights` are the pairs by the weights.
-    `exchanges` are those that are said to change nothing; owed are those on fresh inputs.
+    `exchanges` are those that are said to change nothing; of the true ones, `stated` hold on fresh
+    inputs as well.
     `ended` says whether true statements are owed.
     """
 
@@ -151,7 +151,10 @@ def count_exchanges(held: Held, found: MlpNetwork, alike: Any, rng: Rng, rows: R
         made = [exchanged(found, parts) for parts in turns]
         on_record = [apart(found, one, known.inputs) for one in made]
         stays = all((off <= STAYS * np.abs(wide).max(0)).all() for off, wide in on_record)
-        held.exchanges.add(True, stays, all(same(found, one, rng, rows) for one in made))
+        held.exchanges.made += 1
+        held.exchanges.false += not stays
+        held.exchanges.possible += stays
+        held.exchanges.stated += stays and all(same(found, one, rng, rows) for one in made)
         held.wrong += [] if stays else ["an exchange changes what is predicted"]
 
 
@@ -349,9 +352,8 @@ def report(solves: list[Held]) -> None:
                 str(sum(one.outcome == str(Outcome.BUDGET_SPENT) for one in some)),
                 str(sum(len(one.wrong) for one in some)),
                 *(holding(sort) for sort in zip(*(one.tallies for one in some), strict=True)),
-                str(sum(one.exchanges.stated for one in some)),
-                str(sum(one.ended for one in some)),
-                str(sum(one.silent for one in some)),
+                share(one.exchanges for one in some),
+                of(sum(one.silent for one in some), sum(one.ended for one in some)),
                 share(one.neighbours for one in some),
                 share(one.pairs for one in some),
                 f"{sum(one.seconds for one in some) / len(some):.2f}",
@@ -366,14 +368,19 @@ def holding(tallies: Iterable[Tally]) -> str:
     """How many of the statements of one sort hold."""
     each = [*tallies]
     made, false = sum(one.made for one in each), sum(one.false for one in each)
-    return f"{made - false:,} of {made:,}" if made else "–"
+    return of(made - false, made)
 
 
 def share(tallies: Iterable[Tally]) -> str:
     """How many of the true statements that are owed are made."""
     each = [*tallies]
     stated, possible = sum(one.stated for one in each), sum(one.possible for one in each)
-    return f"{stated:,} of {possible:,}" if possible else "–"
+    return of(stated, possible)
+
+
+def of(some: int, every: int) -> str:
+    """A part of a number; nothing of none."""
+    return f"{some:,} of {every:,}" if every else "–"
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def test_what_is_called_interchangeable_is_exchanged(modules, rng):
     truth.blocks.inp_weight[1, 0, 0], truth.blocks.inp_bias[1, 0] = 1, -1.01 * most
     truth.blocks.out_weight[[1, 3], 0, 0] = 100
     claims.count_exchanges(held, truth, [whole], rng, rows)
-    assert (held.exchanges.made, held.exchanges.false, held.exchanges.stated) == (3, 1, 1)
+    assert held.exchanges == claims.Tally(made=3, false=1, possible=2, stated=1)
 
 
 def test_silence_about_a_right_network_is_counted(modules, rng, monkeypatch):
