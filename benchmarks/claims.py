@@ -6,16 +6,22 @@ The families of `claim_families.py` make dropped networks that tempt a solver in
 Limits are processor seconds, so that other work on the machine changes nothing.
 
 Every claim is held against the truth. Two networks count as the same where they agree on inputs
-that the record does not hold, to a thousandth of their spread. A file gets a line of JSON for each
+that the record does not hold, to a thousandth of their spread. What is called interchangeable is
+exchanged, and has to leave what is predicted of the record. A file gets a line of JSON for each
 solve. Solves that are in it already are not made again, so a campaign can run in parts.
+
+Silence is counted too. A record without noise whose search ends by itself owes every true statement
+about what it has found, whatever the outcome. An order to be checked owes them where it is right.
 """
 
 import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -26,8 +32,10 @@ from claim_families import FAMILIES, Rng, Trial
 from common import ProcessorClock, count, machine, print_markdown, refuse_unknown
 from unshuffle import MlpNetwork, Records, solve, verify
 from unshuffle.blocks.activations import is_activation
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.blocks.network import Network
-from unshuffle.proof.certificate import STANDARD, Contest
+from unshuffle.proof.certificate import STANDARD, Certificate, Contest
+from unshuffle.proof.interchange import Part
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.solution.solution import Solution
 
@@ -44,6 +52,9 @@ HEAD = (
     "neighbours stated that hold",
     "pairs stated that hold",
     "pairs by weights that hold",
+    "exchanges stated that hold",
+    "exchanges that hold elsewhere",
+    "silent without noise",
     "true neighbours stated",
     "true pairs stated",
     "processor seconds a solve",
@@ -51,13 +62,14 @@ HEAD = (
 
 ALIKE = 1e-3  # of the spread: networks that differ by less on fresh inputs are the same
 
+STAYS = 1e-5  # of the largest prediction: what an exchange that changes nothing moves at most
+
 
 @dataclass
 class Tally:
     """Statements of one sort: how many are made, and how many of these are false.
 
-    Of `possible` true ones about networks that a finished search has found, from a record without
-    noise, `stated` are made.
+    Of `possible` true ones that are owed, `stated` are made.
     """
 
     made: int = 0
@@ -65,12 +77,12 @@ class Tally:
     possible: int = 0
     stated: int = 0
 
-    def add(self, made: bool, holds: bool, finished: bool) -> None:
+    def add(self, made: bool, holds: bool, owed: bool) -> None:
         """Count a statement."""
         self.made += made
         self.false += made and not holds
-        self.possible += finished and holds
-        self.stated += finished and holds and made
+        self.possible += owed and holds
+        self.stated += owed and holds and made
 
 
 @dataclass
@@ -78,41 +90,83 @@ class Held:
     """What one solve claims, held against the truth.
 
     `wrong` are false claims of the whole network, in words; `weights` are the pairs by the weights.
+    `exchanges` are those that are said to change nothing; of the true ones, `stated` hold on fresh
+    inputs as well.
+    `ended` says whether true statements are owed.
     """
 
     family: str
     seed: int
     outcome: str = ""
     confident: bool = False
+    ended: bool = False
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     neighbours: Tally = field(default_factory=Tally)
     pairs: Tally = field(default_factory=Tally)
     weights: Tally = field(default_factory=Tally)
+    exchanges: Tally = field(default_factory=Tally)
 
     @classmethod
     def read(cls, line: str) -> "Held":
         """Read a line of JSON."""
         held = cls(**json.loads(line))
-        for name in ("neighbours", "pairs", "weights"):
+        for name in ("neighbours", "pairs", "weights", "exchanges"):
             setattr(held, name, Tally(**getattr(held, name)))
         return held
 
     @property
     def tallies(self) -> tuple[Tally, ...]:
         """Of every sort."""
-        return self.neighbours, self.pairs, self.weights
+        return self.neighbours, self.pairs, self.weights, self.exchanges
+
+    @property
+    def silent(self) -> bool:
+        """Whether statements are owed, and the record is not even said to be reproduced."""
+        return self.ended and self.outcome not in map(str, SETTLED)
 
 
-def same(truth: MlpNetwork, other: Any, rng: Rng, rows: Records) -> bool:
+def same(truth: Network, other: Network, rng: Rng, rows: Records) -> bool:
     """Whether two networks agree on inputs that the record does not hold."""
     x = rows.inputs[rng.integers(len(rows), size=FRESH_ROWS)].astype(np.float64)
     fresh = rng.normal(size=x.shape) * np.maximum(x.std(axis=0), np.abs(x).mean(axis=0)) + x.mean(0)
-    wide = truth.astype(np.float64).predict(fresh.astype(np.float64))
-    with np.errstate(all="ignore"):
-        differs = np.abs(other.astype(np.float64).predict(fresh.astype(np.float64)) - wide).max(0)
+    differs, wide = apart(truth, other, fresh)
     scale = wide.std(axis=0) + 1e-6 * np.abs(wide).max(axis=0)
     return bool((differs <= ALIKE * scale).all())
+
+
+def apart(one: Network, other: Network, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By how much networks differ at most, in each column, and what the first one predicts."""
+    inputs = inputs.astype(np.float64)
+    with np.errstate(all="ignore"):
+        wide = one.astype(np.float64).predict(inputs)
+        return np.abs(other.astype(np.float64).predict(inputs) - wide).max(axis=0), wide
+
+
+def count_exchanges(held: Held, found: MlpNetwork, alike: Any, rng: Rng, rows: Records) -> None:
+    """Exchange what is said to compute the same: neighbours in a group, then all of it in turn."""
+    known = rows.predicted()
+    for group in alike:
+        turns = [*pairwise(group)] + [group] * (len(group) > 2)
+        made = [exchanged(found, parts) for parts in turns]
+        on_record = [apart(found, one, known.inputs) for one in made]
+        stays = all((off <= STAYS * np.abs(wide).max(0)).all() for off, wide in on_record)
+        held.exchanges.made += 1
+        held.exchanges.false += not stays
+        held.exchanges.possible += stays
+        held.exchanges.stated += stays and all(same(found, one, rng, rows) for one in made)
+        held.wrong += [] if stays else ["an exchange changes what is predicted"]
+
+
+def exchanged(network: MlpNetwork, parts: Sequence[Part]) -> MlpNetwork:
+    """A network with what is in each part in the part before it."""
+    blocks, before = network.blocks.copy(), network.blocks
+    for here, source in zip(parts, (*parts[1:], parts[0]), strict=True):
+        for (place, number), (other, _) in zip(here, source, strict=True):
+            names = ("out_weight", "out_bias") if number else ("inp_weight", "inp_bias")
+            for name in names:
+                getattr(blocks, name)[place] = getattr(before, name)[other]
+    return MlpNetwork(blocks, network.last)
 
 
 def twin_blocks(truth: MlpNetwork, rng: Rng) -> dict[int, int]:
@@ -147,8 +201,11 @@ def judge(family: str, seed: int, trial: Trial, rng: Rng) -> Held:
     held.outcome, held.confident = str(result.outcome), result.outcome in SETTLED[:2]
     right = layers == trial.ids or same(trial.truth, found, rng, trial.records)
     held.wrong = [*false_claims(trial, result.outcome, right, solution)]
-    found_out = right and trial.clean and trial.finishes and result.outcome in SETTLED
-    count_statements(held, trial, layers, result, twin_blocks(trial.truth, rng), finished=found_out)
+    stopped = result.outcome in (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
+    held.ended = trial.clean and trial.finishes and not stopped and (right or solution is not None)
+    count_statements(held, trial, layers, result, twin_blocks(trial.truth, rng))
+    if result.certificate is not None:
+        count_exchanges(held, as_mlp(found), result.certificate.alike, rng, trial.records)
     return held
 
 
@@ -187,8 +244,6 @@ def count_statements(
     layers: tuple[int, ...],
     result: Any,
     twin: dict[int, int],
-    *,
-    finished: bool,
 ) -> None:
     """Count what is stated of neighbours and pairs, by the record and by the weights."""
     depth = {name: k // 2 for k, name in enumerate(trial.ids)}
@@ -199,20 +254,31 @@ def count_statements(
     def alike(a: int, b: int) -> bool:
         return a == b or twin.get(a) == b
 
-    if result.certificate is not None:
-        inp = [depth.get(name, lost) for name in layers[:-1:2]]
-        out = [depth.get(name, lost) for name in layers[1:-1:2]]
-        for one in result.certificate.neighbours:
-            held.neighbours.add(one.decided, in_sequence(one, inp, out, twin), finished)
-        for one in result.certificate.pairs:
-            place = one.places[0]
-            held.pairs.add(one.decided, alike(inp[place], out[place]), finished)
+    inp = [depth.get(name, lost) for name in layers[:-1:2]]
+    out = [depth.get(name, lost) for name in layers[1:-1:2]]
+    neighbours, pairs = stated(result.certificate, len(inp))
+    for one in neighbours:
+        held.neighbours.add(one.decided, in_sequence(one, inp, out, twin), held.ended)
+    for one in pairs:
+        place = one.places[0]
+        held.pairs.add(one.decided, alike(inp[place], out[place]), held.ended)
     pairing = getattr(result, "pairing", None)
     if pairing is not None and trial.steps is None:
         for match in pairing.matches:
             known = match.inp in depth and match.out in depth  # else it stands for a lost layer
             if known and (match.confidence or 0) >= STANDARD.confidence:
                 held.weights.add(True, alike(depth[match.inp], depth[match.out]), False)
+
+
+def stated(certificate: Certificate | None, length: int) -> tuple[list[Contest], list[Contest]]:
+    """What is said of neighbours and pairs, none of it where there is no certificate.
+
+    Of what computes the same there is nothing to be said.
+    """
+    if certificate is None:
+        pairs = [Contest((place, place), inf, 0.0) for place in range(length)]
+        return [Contest(places, inf, 0.0) for places in pairwise(range(length))], pairs
+    return [one for one in certificate.neighbours if not one.same], [*certificate.pairs]
 
 
 def in_sequence(one: Contest, inp: list[int], out: list[int], twin: dict[int, int]) -> bool:
@@ -286,6 +352,8 @@ def report(solves: list[Held]) -> None:
                 str(sum(one.outcome == str(Outcome.BUDGET_SPENT) for one in some)),
                 str(sum(len(one.wrong) for one in some)),
                 *(holding(sort) for sort in zip(*(one.tallies for one in some), strict=True)),
+                share(one.exchanges for one in some),
+                of(sum(one.silent for one in some), sum(one.ended for one in some)),
                 share(one.neighbours for one in some),
                 share(one.pairs for one in some),
                 f"{sum(one.seconds for one in some) / len(some):.2f}",
@@ -300,14 +368,19 @@ def holding(tallies: Iterable[Tally]) -> str:
     """How many of the statements of one sort hold."""
     each = [*tallies]
     made, false = sum(one.made for one in each), sum(one.false for one in each)
-    return f"{made - false:,} of {made:,}" if made else "–"
+    return of(made - false, made)
 
 
 def share(tallies: Iterable[Tally]) -> str:
-    """How many of the true statements are made, of networks that were found without noise."""
+    """How many of the true statements that are owed are made."""
     each = [*tallies]
     stated, possible = sum(one.stated for one in each), sum(one.possible for one in each)
-    return f"{stated:,} of {possible:,}" if possible else "–"
+    return of(stated, possible)
+
+
+def of(some: int, every: int) -> str:
+    """A part of a number; nothing of none."""
+    return f"{some:,} of {every:,}" if every else "–"
 
 
 if __name__ == "__main__":

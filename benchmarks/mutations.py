@@ -2,10 +2,11 @@
 
     python benchmarks/mutations.py [SUBJECT …]
 
-A subject is a module of `unshuffle.proof` with a dataclass of parameters, such as `noise`. Each of
-its fields is multiplied and divided by the factor, in a process of its own, and the tests are run:
-those of the subject, and where they pass all of `tests/proof`. A mutant that survives is a defect.
-Where no subject is named, all tests run with more effort too: it steers cost, so none may fail.
+A subject is a module of `unshuffle.proof` with a dataclass of parameters, such as `noise`, or one
+of another room that decides a claim by some of them. Each of these fields is multiplied and divided
+by the factor, in a process of its own, and the tests are run: those of the subject, and where they
+pass all of `tests/proof`. A mutant that survives is a defect. Where no subject is named, all tests
+run with more effort too: it steers cost, so none may fail.
 """
 
 import argparse
@@ -14,7 +15,8 @@ import json
 import pkgutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +24,83 @@ import unshuffle.proof
 from common import PROJECT, print_table, refuse_unknown
 from unshuffle.proof.effort import EFFORT
 
-TESTS = PROJECT / "tests" / "proof"
+TESTS = PROJECT / "tests"
+
+DECIDING = TESTS / "repair" / "test_deciding.py"  # of the numbers that decide outside of proof
 
 RUN = """
 import importlib, json, sys
+from dataclasses import fields
+from operator import attrgetter
 import pytest
 
 module, name, values, *tests = sys.argv[1:]
 standard = getattr(importlib.import_module(module), name)
-for field, value in json.loads(values).items():
+for path, value in json.loads(values).items():
+    value = type(attrgetter(path)(standard))(value)
+    if isinstance(standard, type):  # each object is made anew
+        each = zip(fields(standard), standard.__init__.__defaults__, strict=True)
+        standard.__init__.__defaults__ = tuple(value if f.name == path else d for f, d in each)
+        continue
     # All defaults are this one object, so no source is edited.
-    object.__setattr__(standard, field, type(getattr(standard, field))(value))
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--tb=no", *tests]))
+    *parts, field = path.split(".")
+    holder = attrgetter(".".join(parts))(standard) if parts else standard
+    object.__setattr__(holder, field, value)
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-n", "0", "--tb=no", *tests]))
 """
 
+ELSEWHERE = {
+    "grouping.parameters": ("prior_pairs", "agreeing", "least_agreed", "decisive"),
+    "repair.case": ("alike",),
+    "repair.estimation": ("sufficient",),
+    "repair.in_turn": ("rivals",),
+    "repair.incomplete": ("explained", "near", "least"),
+    "repair.repair": ("far",),
+    "repair.scaled_inputs": ("equations",),
+    "repair.versions": ("sure",),
+    "repair.wrong_record": (
+        *("foretold", "unrelated", "noise", "hidden"),
+        *("controls.needed", "controls.stray"),
+    ),
+    "solution.findings": ("saturated",),
+}
+"""Modules of other rooms, with the fields that decide a claim."""
 
-def subjects() -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Subject:
+    """Parameters that decide claims.
+
+    Parameters
+    ----------
+    module, name
+        Where they are: an object, or the class of which each user makes one.
+    fields
+        The deciding ones by name, with their values.
+    tests
+        File of the tests that are run first.
+    """
+
+    module: str
+    name: str
+    fields: dict[str, Any]
+    tests: Path
+
+
+def subjects() -> dict[str, Subject]:
     """The standard parameters by the name of their module."""
     found = {}
     for info in pkgutil.iter_modules(unshuffle.proof.__path__):
         module = importlib.import_module(f"unshuffle.proof.{info.name}")
         parameters = getattr(module, "STANDARD", None)
         if type(parameters).__module__ == module.__name__:
-            found[info.name] = parameters
+            tests = TESTS / "proof" / f"test_{info.name}.py"
+            found[info.name] = Subject(module.__name__, "STANDARD", asdict(parameters), tests)
+    for name, fields in ELSEWHERE.items():
+        module = importlib.import_module(f"unshuffle.{name}")
+        held = "STANDARD" if hasattr(module, "STANDARD") else "GroupingParameters"
+        values = {field: attrgetter(field)(getattr(module, held)) for field in fields}
+        found[name] = Subject(module.__name__, held, values, DECIDING)
     return found
 
 
@@ -55,9 +111,9 @@ def scaled(value: Any, factor: float) -> Any:
     return max(1, round(value * factor)) if isinstance(value, int) else value * factor
 
 
-def failures(subject: str, name: str, values: dict[str, Any], tests: Path) -> list[str]:
+def failures(module: str, name: str, values: dict[str, Any], tests: Path) -> list[str]:
     """Names of the tests that fail where an object of a module has other values in its fields."""
-    parts = [f"unshuffle.proof.{subject}", name, json.dumps(values), str(tests)]
+    parts = [module, name, json.dumps(values), str(tests)]
     run = subprocess.run(
         [sys.executable, "-c", RUN, *parts], capture_output=True, text=True, check=False
     )
@@ -70,7 +126,7 @@ def failures(subject: str, name: str, values: dict[str, Any], tests: Path) -> li
 def failures_with_more_effort(factor: float) -> list[str]:
     """Names of the tests that fail where all that steers cost alone is multiplied."""
     more = {name: scaled(value, factor) for name, value in asdict(EFFORT).items()}
-    return failures("effort", "EFFORT", more, TESTS)
+    return failures("unshuffle.proof.effort", "EFFORT", more, TESTS / "proof")
 
 
 def main() -> None:
@@ -82,25 +138,27 @@ def main() -> None:
     args = parser.parse_args()
     refuse_unknown("subject ", args.subjects, subjects())
     rows, survivors = [], 0
-    for subject in args.subjects or subjects():
-        for field, value in asdict(subjects()[subject]).items():
+    for name, subject in subjects().items():
+        if args.subjects and name not in args.subjects:
+            continue
+        for field, value in subject.fields.items():
             if args.field not in (None, field):
                 continue
             for factor in (args.factor, 1 / args.factor):
                 mutant = scaled(value, factor)
-                own, values = TESTS / f"test_{subject}.py", {field: mutant}
-                failed = failures(subject, "STANDARD", values, own)
-                failed = failed or failures(subject, "STANDARD", values, TESTS)
+                changed = subject.module, subject.name, {field: mutant}
+                failed = failures(*changed, subject.tests)
+                failed = failed or failures(*changed, TESTS / "proof")
                 survivors += not failed
                 shown = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" * (len(failed) > 3))
-                rows.append((f"{subject}.{field}", str(value), str(mutant), shown or "SURVIVED"))
+                rows.append((f"{name}.{field}", str(value), str(mutant), shown or "SURVIVED"))
                 print(*rows[-1], file=sys.stderr)
     print_table(["field", "standard", "mutant", "tests that fail"], rows)
     print(f"\n{len(rows)} mutants, {survivors} survived")
-    changed = [] if args.subjects else failures_with_more_effort(args.factor)
-    if changed:
-        print(f"more effort changes what is claimed: {', '.join(changed)}")
-    sys.exit(bool(survivors or changed))
+    dearer = [] if args.subjects else failures_with_more_effort(args.factor)
+    if dearer:
+        print(f"more effort changes what is claimed: {', '.join(dearer)}")
+    sys.exit(bool(survivors or dearer))
 
 
 if __name__ == "__main__":

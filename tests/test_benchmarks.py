@@ -120,7 +120,47 @@ def test_a_false_claim_is_counted(modules, rng, monkeypatch):
     monkeypatch.setattr(claims, "solve", lambda *_, **__: wrong)
     held = claims.judge("plain", 1, trial, rng)
     assert held.wrong == ["another network"]
-    assert held.neighbours == claims.Tally(made=3, false=1, possible=0, stated=0)
+    assert held.neighbours == claims.Tally(made=3, false=1, possible=2, stated=2)
+
+
+def test_what_is_called_interchangeable_is_exchanged(modules, rng):
+    """Others than twins, and twins on the record alone, are found out."""
+    import claims
+    from claim_families import drop, network
+
+    truth = network(rng, blocks=4)
+    truth = replace(truth, blocks=truth.blocks.take([0, 1, 2, 1]))
+    rows = drop(rng, truth, rng.uniform(-1, 1, size=(100, 8))).records
+    twins, others = (((1, 0),), ((3, 0),)), (((1, 0),), ((2, 0),))
+    whole = ((1, 0), (1, 1)), ((3, 0), (3, 1))
+    held = claims.Held("twins", 0)
+    claims.count_exchanges(held, truth, [twins], rng, rows)
+    assert (held.exchanges, held.wrong) == (claims.Tally(1, 0, 1, 1), [])
+    claims.count_exchanges(held, truth, [others], rng, rows)
+    assert (held.exchanges.made, held.exchanges.false, len(held.wrong)) == (2, 1, 1)
+    # A unit that no row of the record reaches tells twins apart on fresh inputs alone.
+    most = truth.states(rows.inputs)[..., 0].max()
+    truth.blocks.inp_weight[[1, 3], 0] = 0
+    truth.blocks.inp_weight[1, 0, 0], truth.blocks.inp_bias[1, 0] = 1, -1.01 * most
+    truth.blocks.out_weight[[1, 3], 0, 0] = 100
+    claims.count_exchanges(held, truth, [whole], rng, rows)
+    assert held.exchanges == claims.Tally(made=3, false=1, possible=2, stated=1)
+
+
+def test_silence_about_a_right_network_is_counted(modules, rng, monkeypatch):
+    """What a search that has ended owes counts, though it calls the record undecided."""
+    import claims
+    from claim_families import drop, network
+    from unshuffle import Outcome
+
+    trial = drop(rng, network(rng, blocks=4), rng.normal(size=(100, 8)))
+    right = claims.solve(trial.pile, trial.records)
+    undecided = replace(right, outcome=Outcome.UNDECIDED, certificate=None)
+    for given, owed in ((undecided, 3), (undecided.ended(Outcome.BUDGET_SPENT), 0)):
+        monkeypatch.setattr(claims, "solve", lambda *_, given=given, **__: given)
+        held = claims.judge("plain", 0, trial, rng)
+        assert held.silent is bool(owed)
+        assert held.neighbours == claims.Tally(made=0, false=0, possible=owed, stated=0)
 
 
 @pytest.mark.usefixtures("modules")

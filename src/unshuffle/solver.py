@@ -18,7 +18,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.proof.coarseness import kept_coarsely
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
-from unshuffle.proof.verification import Explanation
+from unshuffle.proof.verification import Explanation, judge_network
 from unshuffle.repair.assumptions import may_be_wrong
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import REPAIRS, serving, suspected
@@ -160,6 +160,8 @@ def _solved(case: Case) -> Solution:
     if usable is not records and solution.rows and not _fits_clipped(solution, records):
         case = replace(case, records=records)
         solution = case.solve(case)
+    elif usable is not records and solution.exact:
+        solution = _on_all(solution, case.pile, records, case.options.clock)
     solution = _annotated(solution, case.pile, records, case.records, case.options.clock)
     return solution.noted(*_remarks(solution, case)) if solution.outcome in FAILED else solution
 
@@ -315,6 +317,14 @@ def _fits_clipped(solution: Solution, records: Records) -> bool:
     if solution.outcome not in SETTLED:
         return True
     return admits_clipped(solution.network, records, solution.max_abs_error)
+
+
+def _on_all(solution: Solution, pile: Pile, records: Records, clock: Clock) -> Solution:
+    """An exact solution with its errors on all rows, where nothing was clipped: it saturates."""
+    found = judge_network(solution.network, records.predicted(), pile.stored_as, clock)
+    if found.outcome is not Outcome.EXACT:
+        return solution
+    return replace(solution, mse=found.mse, max_abs_error=found.max_abs_error, rows=found.rows)
 
 
 def _annotated(

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unshuffle import Outcome, Records, solve
+from unshuffle import MlpNetwork, Outcome, Piece, Pile, Records, solve
+from unshuffle.blocks.ends import Linear
 from unshuffle.proof.alterations import (
     admits_clipped,
     altered_record,
@@ -53,6 +54,23 @@ def test_clipped_predictions_count_as_unknown(dropped):
     assert solution.rows == 600 - many
     assert solution.mse < 1e-10
     assert note in solution.findings.notes
+
+
+def test_a_network_that_saturates_is_exact_and_nothing_was_clipped(dropped):
+    """The last block sets what is negative to zero, so that many predictions are the smallest."""
+    case = dropped(rows=300, blocks=4, width=8, hidden=12)
+    blocks = case.network.blocks.copy()
+    for values in (*blocks.inp, *blocks.out):
+        values[3] = 0
+    blocks.inp_weight[3, 0, 0], blocks.out_weight[3, 0, 0] = -1, 1
+    last = Linear(np.eye(1, 8, dtype=np.float32), np.zeros(1, np.float32))
+    network = MlpNetwork(blocks, last)
+    records = Records(case.records.inputs, network.predict(case.records.inputs))
+    assert len(without_clipped(records).predicted()) < 250
+    layers = enumerate(network.layers())
+    solution = solve(Pile(Piece.linear(k, one.weight, one.bias) for k, one in layers), records)
+    assert (solution.outcome, solution.rows) == (Outcome.EXACT, 300)
+    assert solution.findings is None
 
 
 def test_where_one_end_was_clipped_the_few_rows_at_the_other_count_as_unknown_too(dropped):

@@ -274,9 +274,9 @@ def test_the_six_closest_of_twelve_misfits_have_to_show_a_pattern(rng, visible, 
     assert looks_like_noise(network, records) is believed
 
 
-@pytest.mark.parametrize(("each", "believed"), [(30, True), (10, None)])
+@pytest.mark.parametrize(("each", "believed"), [(90, True), (30, None)])
 def test_of_few_predictions_a_search_fits_misfits_away(rng, each, believed):
-    """With 16 predictions a block, or fewer, what exchanges of neighbours explain is left out."""
+    """With 48 predictions a block, or fewer, what exchanges of neighbours explain is left out."""
 
     def misfit(count, x):
         return 1e-3 * (count * x + 0.1 * np.maximum(count - 1, 0) * white(x))

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
+
 from unshuffle import Outcome, Piece, Pile, Records, solve
 from unshuffle.ordering.search import Steps
 from unshuffle.repair.assumptions import OTHER_STREAMS, POSSIBLE, may_be_wrong
@@ -54,6 +57,14 @@ def test_of_a_search_that_was_near_when_time_ended_nothing_is_said(dropped):
     solution = arrange(case.pile, case.records, Options())
     assert may_be_wrong(whole, solution.ended(Outcome.BUDGET_SPENT)) is None
     assert may_be_wrong(whole, solution.ended(Outcome.LOCAL_OPTIMUM)) is not None
+
+
+@pytest.mark.parametrize("value", [0.25, 0.1])  # a mean of tenths is rounded
+def test_of_predictions_that_do_not_vary_nothing_else_is_said(dropped, value):
+    case, solution = failed(dropped)
+    constant = Records(case.records.inputs, np.full((300, 1), value))
+    said = may_be_wrong(Case(case.pile, constant, Options(), None), solution)
+    assert said.startswith("the predictions do not vary")
 
 
 def test_layers_without_biases_are_named(dropped):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unshuffle import solve
+from unshuffle import MlpNetwork, solve
 from unshuffle.grouping import pair
 from unshuffle.pieces.pile import Piece, Pile
 from unshuffle.pieces.records import Records
@@ -108,3 +108,23 @@ def test_an_estimate_has_no_errors_to_state(odd, capsys):
     assert text.startswith(f"estimate  {solution.outcome.advice}\n")  # no terminal: not wrapped
     assert "nan" not in text
     assert "error" not in text
+
+
+def test_gaps_of_predictions_that_do_not_vary_are_in_no_percent(dropped, capsys):
+    case = dropped(blocks=3, width=8, hidden=12)
+    constant = Records(case.records.inputs, np.full_like(case.records.predictions, 0.25))
+    print_solution(solve(Pile([*case.pile][:-1]), constant))
+    text = capsys.readouterr().out
+    assert "left unexplained" in text
+    assert "%" not in text
+
+
+def test_what_computes_the_same_does_so_on_this_record(dropped, capsys):
+    case = dropped(rows=150, blocks=3, width=8, hidden=12)
+    blocks = case.network.blocks.take([0, 1, 1])
+    network = MlpNetwork(blocks, case.network.last)
+    pieces = [Piece.linear(k, one.weight, one.bias) for k, one in enumerate(network.layers())]
+    records = Records(case.records.inputs, network.predict(case.records.inputs))
+    print_solution(solve(Pile(pieces), records))
+    text = capsys.readouterr().out
+    assert "compute the same on this record, so the answer holds up to their exchange" in text

@@ -163,15 +163,15 @@ class Records:
 
     @property
     def variances(self) -> NDArray[np.float64]:
-        """Of each column of predictions, over its known rows; 0 without any.
+        """Of each column of predictions, over its known rows; 0 where these do not differ.
 
         The shape is (outputs,).
         """
         known = self.predicted().predictions
         if not len(known):
             return np.zeros(self.outputs)
-        variances: NDArray[np.float64] = known.var(axis=0, dtype=np.float64)
-        return variances
+        varies = np.ptp(known, axis=0) > 0  # a sum of equal numbers is rounded
+        return np.where(varies, known.var(axis=0, dtype=np.float64), 0.0)
 
     @property
     def variance(self) -> float:

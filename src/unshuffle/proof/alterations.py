@@ -56,7 +56,7 @@ def altered_record(records: Records, cut: Cut | None = None) -> tuple[str, ...]:
     if clipped:
         notes.append(
             f"{clipped} predictions are at the largest or the smallest value of their column, most "
-            "of them at the same: they were clipped there"
+            "of them at the same: they were clipped there, or the network saturates there"
         )
     if known.size and (known > 0).all() and (known < 1).all():
         notes.append(

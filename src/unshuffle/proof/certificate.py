@@ -555,7 +555,7 @@ def _screened(
     at = linearize(few, few.run(arrangement))
     swaps = all_swaps(few, at, evidence)
     turns = turn_moves(few, at, evidence)
-    same = find_interchange(problem, arrangement, swaps + turns, rows)
+    same = find_interchange(problem, arrangement, swaps + turns, rows, effort)
     swaps = swaps.take(np.flatnonzero(~same.idle(swaps, arrangement)))
     return evidence, _nearest(swaps, at.residual, len(arrangement), nearest), same
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effort:
-    """Rows that are looked at, and draws.
+    """Rows and exchanges that are looked at, and draws.
 
     Parameters
     ----------
@@ -38,6 +38,9 @@ class Effort:
         The same where noise is left.
     screened
         Rows on which all exchanges of layers are weighed, to find the best of each block.
+    negligible
+        First-order effect of an exchange, beside the size of the predictions, up to which it is
+        tried whether it changes anything at all.
     chunk
         Rows that are weighed at once.
     """
@@ -54,6 +57,7 @@ class Effort:
     first: int = 32
     first_noisy: int = 1024
     screened: int = 8
+    negligible: float = 1e-4
     chunk: int = 1024
 
 

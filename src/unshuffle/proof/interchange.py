@@ -17,28 +17,13 @@ from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
+from unshuffle.proof.effort import EFFORT, Effort
 from unshuffle.proof.independence import STANDARD as SAME
 from unshuffle.proof.independence import same_rows
 from unshuffle.proof.tolerance import UNIT
 
 Slot = tuple[int, int]  # a place, and the number of a role
 Part = tuple[Slot, ...]  # of one block
-
-
-@dataclass(frozen=True)
-class InterchangeParameters:
-    """The number that decides which exchanges are looked at.
-
-    Parameters
-    ----------
-    screened
-        First-order effect of an exchange, at most, beside the size of the predictions.
-    """
-
-    screened: float = 1e-4
-
-
-STANDARD = InterchangeParameters()
 
 
 @dataclass(frozen=True)
@@ -80,7 +65,7 @@ def find_interchange(
     arrangement: Arrangement,
     moves: Moves,
     rows: Records,
-    by: InterchangeParameters = STANDARD,
+    effort: Effort = EFFORT,
 ) -> Interchange:
     """The parts of an arrangement that can change places, among those that moves exchange.
 
@@ -91,7 +76,7 @@ def find_interchange(
     known, network = problem.known, problem.network(arrangement)
     whole = alike_blocks(network, rows) and alike_blocks(network, known)
     groups = [tuple(_whole(arrangement, place) for place in places) for places in whole]
-    size = by.screened * np.sqrt(mean_square(known.predictions))
+    size = effort.negligible * np.sqrt(mean_square(known.predictions))
     small = np.flatnonzero(np.abs(moves.effects).max(axis=1, initial=0.0) <= size)
     pairs = [pair for move in small.tolist() if (pair := _parts(moves, move, arrangement))]
     if pairs:

@@ -71,7 +71,7 @@ class NoiseParameters:
     misfits: int = 6
     drawn: int = 12
     exchanges: tuple[int, ...] = (4, 8, 16, 32)
-    fitted: int = 16
+    fitted: int = 48
     kernel_ridges: tuple[float, ...] = (1e-3, 1e-2, 1e-1)
 
 
@@ -179,7 +179,7 @@ def looks_like_noise(
         return False
     first = network.ends.enter(some.inputs)  # the states may be projections
     misfits = _misfits(network, first, np.sqrt(means), clock, by)
-    if residual.size < by.fitted * len(network.blocks):
+    if known.predictions.size < by.fitted * len(network.blocks):
         basis = _exchanges(network, first, clock)
         misfits = [_without(misfit, basis) for misfit in misfits]
     return tells(score, [_score(kernels, misfit) for misfit in misfits], by) or None
@@ -259,13 +259,15 @@ def _misfits(
 
 def _exchanges(network: Network, first: Floats, clock: Clock) -> NDArray[np.float64]:
     """What each exchange of neighbours changes in the predictions, as orthonormal columns."""
-    length = len(network.blocks)
+    length, state = len(network.blocks), first
     right, changes = _in_order(network, first, range(length)), []
     for at in range(length - 1):
         clock.check()
-        order = [*range(at), at + 1, at, *range(at + 2, length)]
-        change = (_in_order(network, first, order) - right).reshape(-1)
+        after = _in_order(network, state, [at + 1, at, *range(at + 2, length)])
+        change = (after - right).reshape(-1)
         changes.append(change if np.isfinite(change).all() else np.zeros_like(change))
+        with np.errstate(over="ignore", invalid="ignore"):
+            state = network.blocks.apply(at, state)
     basis, _ = np.linalg.qr(np.stack(changes, axis=1)) if changes else (np.empty((0, 0)), None)
     return basis
 

@@ -143,7 +143,8 @@ def clearly_best(
             each: NDArray[np.float64] = np.square(errors / spread).sum(axis=1)
             return each
 
-    spread = np.sqrt(known.variances)
+    variances = known.variances
+    spread = np.sqrt(np.where(variances > 0, variances, 1.0))
     own = squares(network)
     for other in others:
         # What overflows errs by more than can be said, and still has a square.

@@ -47,8 +47,9 @@ def may_be_wrong(case: Case, solution: Solution) -> str | None:
     cut_off = solution.outcome is Outcome.BUDGET_SPENT
     if needs_predictions(case) or (cut_off and (near or early)):
         return None
-    variance = case.records.variance
-    share = solution.mse / variance if variance else 1.0
+    if not case.records.variances.any():
+        return "the predictions do not vary, so they tell nothing of any block; give others"
+    share = solution.mse / case.records.variance
     tried = sorted(case.left.items(), key=lambda each: each[1])
     helpful = {name for name, left in tried if left < STANDARD.helpful * min(share, 1.0)}
     named = [

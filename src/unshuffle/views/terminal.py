@@ -10,6 +10,7 @@ from rich.text import Text
 
 from unshuffle.pieces.clock import OTHER
 from unshuffle.proof.outcome import Outcome
+from unshuffle.proof.verification import VAST
 from unshuffle.views.sparkline import log_sparkline
 from unshuffle.views.tables import empty_table, show_table
 
@@ -129,13 +130,13 @@ def _certificate_facts(
         return {}
     names = ["+".join(map(str, block)) for block in blocks]
     alike = [
-        f"{', '.join(first)} and {last}"
+        f"{', '.join(first)} and {last} compute the same on this record"
         for *first, last in (
             ["+".join(map(str, part)) for part in group]
             for group in certificate.interchangeable(blocks)
         )
     ]
-    same = f"{'; '.join(alike)}: the answer holds up to their exchange" if alike else ""
+    same = f"{'; '.join(alike)}, so the answer holds up to their exchange" if alike else ""
     if certificate.decided:
         contests = {"order": certificate.neighbours, "pairs": certificate.pairs}
         nearest = {
@@ -178,7 +179,7 @@ def _finding_facts(solution: "Solution") -> dict[str, str]:
     for number, note in enumerate(findings.notes, start=1):
         facts["noticed" if number == 1 else f"noticed ({number})"] = note
     if findings.leftovers or findings.gaps:
-        facts["left unexplained"] = f"{100 * findings.unexplained:.2g} % of the variance"
+        facts["left unexplained"] = _of_variance(findings.unexplained)
     return facts
 
 
@@ -186,7 +187,7 @@ def _gap(gap: "Gap", solution: "Solution") -> str:
     """A gap in words: which layer of which block, what stands in for it, what it carries."""
     if gap.missing == "last":
         return f"the last layer, estimated as {gap.stand_in}"
-    carries = f"carries {100 * gap.share:.2g} % of the variance"
+    carries = f"carries {_of_variance(gap.share)}"
     if gap.missing == "block":
         before = "the first block" if gap.place == 0 else f"block {gap.place}"
         where = "before" if gap.place == 0 else "after"
@@ -197,6 +198,11 @@ def _gap(gap: "Gap", solution: "Solution") -> str:
         f"{gap.missing} layer of block {gap.place + 1}, beside {partner}, estimated as "
         f"{gap.stand_in}; the block {carries}"
     )
+
+
+def _of_variance(share: float) -> str:
+    """A share of the predictions' variance in words; predictions that do not vary have none."""
+    return f"{100 * share:.2g} % of the variance" if share < VAST else "all, for nothing varies"
 
 
 def print_verification(found: "Verification") -> None:
