@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from unshuffle.blocks.network import mean_squares
 from unshuffle.ordering.judge import Doubles, Judge, Run
 from unshuffle.ordering.local_record import settled_arrangements
 from unshuffle.ordering.parameters import SearchParameters
@@ -241,7 +242,7 @@ def rank_seeds(
             states = problem.bank.take(blocks).apply_each(states)
         predicted = np.stack([problem.ends.leave(state) for state in states])
         residuals = predicted - judge.predictions[:rows]
-        squares = np.square(residuals, dtype=np.float64).reshape(len(starts), -1)
-    errors = np.nan_to_num(squares.mean(axis=1), nan=np.inf)
+        squares = mean_squares(residuals.reshape(len(starts), -1), axis=1)
+    errors = np.nan_to_num(squares, nan=np.inf)
     ranked = np.argsort(errors, kind="stable")
     return [starts[k] for k in ranked], errors[ranked]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import INP, MlpBank, as_mlp_bank
+from unshuffle.blocks.network import mean_squares
 from unshuffle.blocks.threads import pool
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.descent import DescentSteps, descend
@@ -131,7 +132,7 @@ def _replacements(
     judge = Judge(judge.bank, judge.ends, few)
     at = linearize(judge, judge.run(standing))
     effects = replacement_effects(judge, at, places[likeliest].tolist(), blocks[likeliest])
-    errors = np.square(effects + at.residual, dtype=np.float64).mean(axis=1)
+    errors = mean_squares(effects + at.residual, axis=1)
     made = []
     for k in likeliest[_lowest(errors, by.judged)].tolist():
         made.append(standing.copy())
@@ -147,6 +148,6 @@ def insertion_errors(judge: Judge, at: Linearization, blocks: Arrangement) -> ND
         with np.errstate(over="ignore", invalid="ignore"):  # each thread has a state of its own
             steps = judge.bank.apply(block, states.reshape(-1, states.shape[2]))
             after = project(at.adjoints, steps.reshape(states.shape) - states) + residual
-            return np.asarray(np.square(after).mean(axis=(1, 2), dtype=np.float64))
+            return mean_squares(after, axis=(1, 2))
 
     return np.stack([*pool().map(errors, blocks)])

@@ -14,6 +14,7 @@ import numpy as np
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpNetwork, MlpStack, as_mlp_bank
+from unshuffle.blocks.network import mean_squares
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.descent import DescentSteps, descend
@@ -264,9 +265,7 @@ class Rebuilding:
         """Whether an arrangement leaves more than a share of the variance of some column."""
         rows, variances = self.judged, self.judged.variances
         residual = one.network().predict(rows.inputs) - rows.predictions
-        most = share * variances
-        left = np.square(residual, dtype=np.float64).mean(axis=0)
-        return not (left <= most)[variances > 0].all()
+        return not (mean_squares(residual) <= share * variances)[variances > 0].all()
 
     def _stands(self, one: Reconstruction) -> Reconstruction:
         """The same; it is remembered if it is the best so far."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
-from unshuffle.blocks.network import mean_square
+from unshuffle.blocks.network import mean_square, mean_squares
 from unshuffle.errors import PileError
 from unshuffle.grouping import pair
 from unshuffle.grouping.matching import optimal_matching
@@ -165,7 +165,7 @@ def _exchanges(
     for a in range(len(columns) - 1):
         apart = x[:, a, None] - x[:, a + 1 :]
         pull = adjoint[:, :, a, None] - adjoint[:, :, a + 1 :]
-        errors.append(np.square(left[:, :, None] - pull * apart).mean(axis=(0, 1)))
+        errors.append(mean_squares(left[:, :, None] - pull * apart, axis=(0, 1)))
     first, second = np.triu_indices(len(columns), 1)
     ranked = np.argsort(np.nan_to_num(np.concatenate(errors), nan=np.inf), kind="stable")
     for k in ranked[:most]:

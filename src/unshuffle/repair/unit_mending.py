@@ -346,8 +346,9 @@ def gradient(units: Units, soft: Floats) -> tuple[float, Floats]:
     residual = network.last(states[-1]) - units.predictions
     last = (2 / residual.size) * residual @ network.last.weight
     slopes = np.empty_like(soft)
-    pulled = pull_back(network.blocks.pullback, states, last[None])
-    for block, (g,) in zip(range(len(soft) - 1, -1, -1), pulled, strict=False):
+    blocks = range(len(soft))
+    pulled = pull_back(network.blocks.pullback, blocks, states, last[None])
+    for block, (g,) in zip(reversed(blocks), pulled, strict=False):
         reads = g @ units.blocks.out_weight[block]
         slopes[block] = units.activations(block, states[block]).T @ reads
     return mean_square(residual), slopes
