@@ -35,7 +35,9 @@ class LocalRecordParameters:
 STANDARD = LocalRecordParameters()
 
 
-def settled_arrangements(problem: Problem, clock: Clock) -> list[Arrangement]:
+def settled_arrangements(
+    problem: Problem, clock: Clock, by: LocalRecordParameters = STANDARD
+) -> list[Arrangement]:
     """The blocks in the order, and of the pieces, that their statistics speak for.
 
     Nothing comes where no piece keeps any, or no time is left.
@@ -43,9 +45,9 @@ def settled_arrangements(problem: Problem, clock: Clock) -> list[Arrangement]:
     bank = problem.bank
     if not isinstance(bank, Settling) or len(problem.grouped) < 2 or not bank.keeping:
         return []
-    rows = problem.records.thinned(STANDARD.rows)
+    rows = problem.records.thinned(by.rows)
     with np.errstate(over="ignore", invalid="ignore"):
-        made = _SettledSearch(problem, bank, clock).run(problem.ends.enter(rows.inputs))
+        made = _SettledSearch(problem, bank, clock, by).run(problem.ends.enter(rows.inputs))
     return [] if made is None else [made]
 
 
@@ -56,6 +58,7 @@ class _SettledSearch:
     problem: Problem
     bank: Settling
     clock: Clock
+    by: LocalRecordParameters
     free: set[int] = field(default_factory=set)  # positions of the pieces that are left
     # By the roles of a block, those on which the statistics of each depend.
     needs: dict[tuple[int, ...], dict[int, set[int]]] = field(default_factory=dict)
@@ -169,7 +172,7 @@ class _SettledSearch:
 
     def _choices(self, block: Parts, roles: Sequence[int]) -> Iterator[Parts]:
         """A block with free pieces in some roles: all of them, or those that were grouped."""
-        if len(roles) <= STANDARD.combined:
+        if len(roles) <= self.by.combined:
             combined = [*product(*(self._free(role, block) for role in roles))]
         else:
             left = self.free - {*block.tolist()}

@@ -77,6 +77,7 @@ def arrange_on(
     before: Solution | None = None,
     *,
     work: float = np.inf,
+    by: TurnParameters = STANDARD,
 ) -> Solution:
     """Search a few steps, from where an earlier search ended unless that was of other pieces.
 
@@ -90,7 +91,7 @@ def arrange_on(
     stops = (
         Steps(steps, before=done),
         InVain(work, far_from(records), 0, done),
-        InVain(STANDARD.near * work, 0.0, 0, done),
+        InVain(by.near * work, 0.0, 0, done),
     )
     return arrange(pile, records, options, start=start, stops=stops)
 
@@ -116,13 +117,13 @@ def solved_without(
             return None
         records, options = distortion.undone(case)
         try:
-            solution = arrange_on(case.pile, records, options, by.steps, solution, work=work)
+            solution = arrange_on(case.pile, records, options, by.steps, solution, work=work, by=by)
         except RecordError:  # what is left is no network's record, as where it sums to 1
             return None
         share = solution.mse / records.variance
         case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
         if _is_believed(solution):
-            return believed(case, distortion, solution)
+            return believed(case, distortion, solution, by)
         fitted = distortion.fitted(as_mlp(solution.network), case)
         if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
             return None
@@ -130,7 +131,9 @@ def solved_without(
     return None
 
 
-def believed(case: Case, distortion: Distortion, solution: Solution) -> Solution | None:
+def believed(
+    case: Case, distortion: Distortion, solution: Solution, by: TurnParameters = STANDARD
+) -> Solution | None:
     """What is said of a solution that reproduces what was undone. None where others do so too.
 
     Where its answer reproduces the record as it is, nothing had to be undone.
@@ -138,10 +141,10 @@ def believed(case: Case, distortion: Distortion, solution: Solution) -> Solution
     plain = as_it_is(case.pile, case.records, case.options, solution)
     if plain is not None:
         return plain
-    return distortion.told(solution) if _tells(case, distortion, solution) else None
+    return distortion.told(solution) if _tells(case, distortion, solution, by) else None
 
 
-def _tells(case: Case, distortion: Distortion, solution: Solution) -> bool:
+def _tells(case: Case, distortion: Distortion, solution: Solution, by: TurnParameters) -> bool:
     """Whether the record speaks for an order once numbers are fitted: not if others fit too.
 
     Predictions that are an affine function of the inputs to rounding, constant ones among them, fit
@@ -150,7 +153,7 @@ def _tells(case: Case, distortion: Distortion, solution: Solution) -> bool:
     network, clock = as_mlp(solution.network), case.options.clock
     if affine(network, distortion.undone(case)[0].predicted()):
         return False
-    for order in _other_orders(solution):
+    for order in _other_orders(solution, by):
         rival = replace(network, blocks=network.blocks.take(order))
         fitted = distortion.fitted(rival, case)
         if fitted is None:
@@ -161,7 +164,7 @@ def _tells(case: Case, distortion: Distortion, solution: Solution) -> bool:
     return True
 
 
-def _other_orders(solution: Solution, by: TurnParameters = STANDARD) -> Iterator[Ranking]:
+def _other_orders(solution: Solution, by: TurnParameters) -> Iterator[Ranking]:
     """The reverse order, and those with two neighbours exchanged of which it says least."""
     order = np.arange(len(solution.arrangement))
     if len(order) > 1:

@@ -78,14 +78,16 @@ class ActivationRace:
         return _searched_on(self.case, found.network, found.arrangement, found.trace, self.by)
 
 
-def _run(case: Case, solution: Solution | None) -> Solution | None:
+def _run(
+    case: Case, solution: Solution | None, by: OtherActivationParameters = STANDARD
+) -> Solution | None:
     """Search on with the activation that fits best; None where no other one fits better.
 
     What a search with the wrong activation has found is tried first. Where none fits it better each
     activation gets a search of its own, of as much work.
     """
     assert solution is not None
-    by, race = STANDARD, ActivationRace(case)
+    race = ActivationRace(case, by)
     best = race.searched_on(solution)
     unrelated = solution.findings is not None and UNRELATED in solution.findings.notes
     if unrelated or (best is not None and best.outcome in FINAL):
@@ -99,24 +101,24 @@ def _run(case: Case, solution: Solution | None) -> Solution | None:
     return best
 
 
-def _looks(case: Case, searching: Searching) -> Looks:
+def _looks(case: Case, searching: Searching, by: OtherActivationParameters = STANDARD) -> Looks:
     """Fit an activation to what stands near; far away, give each a search of its own meanwhile."""
-    by, race = STANDARD, ActivationRace(case)
+    race = ActivationRace(case, by)
     while True:
         if not is_far(searching):
-            yield partial(_fitted, case, searching)
+            yield partial(_fitted, case, searching, by)
         elif searching.work >= patient_work(searching):
             yield partial(race.go_on, by.share * searching.work / len(by.raced))
         else:
             yield None
 
 
-def _fitted(case: Case, searching: Searching) -> Solution | None:
+def _fitted(case: Case, searching: Searching, by: OtherActivationParameters) -> Solution | None:
     """What comes of another activation where a search stands; None where nothing final does."""
     assert searching.state is not None
     best = searching.state.best
     network = searching.alternatives.problems[best.alternative].network(best.arrangement)
-    found = _searched_on(case, network, best.arrangement, searching.trace, STANDARD)
+    found = _searched_on(case, network, best.arrangement, searching.trace, by)
     return found if found is not None and found.outcome in FINAL else None
 
 

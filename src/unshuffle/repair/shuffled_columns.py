@@ -106,7 +106,11 @@ def _standard(values: Floats) -> NDArray[np.float64]:
 
 
 def match_columns(
-    ours: Moments, theirs: Moments, rng: np.random.Generator, clock: Clock
+    ours: Moments,
+    theirs: Moments,
+    rng: np.random.Generator,
+    clock: Clock,
+    by: ColumnParameters = STANDARD,
 ) -> list[ColumnOrder]:
     """Matchings of a network's inputs with the columns of a record, the likeliest first.
 
@@ -116,10 +120,10 @@ def match_columns(
     width = len(linear)
     even = np.full((width, width), 1 / width)
     found: dict[tuple[int, ...], float] = {}
-    for start in range(STANDARD.starts):
+    for start in range(by.starts):
         clock.check()
         mixed = even if not start else (even + np.eye(width)[rng.permutation(width)]) / 2
-        for _ in range(STANDARD.iterations):
+        for _ in range(by.iterations):
             slope = linear + 2 * np.sum(ours.couples @ mixed @ theirs.couples, axis=0)
             step = np.eye(width)[optimal_matching(slope)[:, 1]] - mixed
             gain = float(np.sum(step * slope))
@@ -136,10 +140,14 @@ def match_columns(
 
 
 def exchange_columns(
-    network: MlpNetwork, known: Records, columns: ColumnOrder, clock: Clock
+    network: MlpNetwork,
+    known: Records,
+    columns: ColumnOrder,
+    clock: Clock,
+    by: ColumnParameters = STANDARD,
 ) -> tuple[float, ColumnOrder]:
     """Exchange two columns after the other while that lowers the error, and there is time."""
-    by, some = STANDARD, known.first(STANDARD.judged_rows)
+    some = known.first(by.judged_rows)
     error, judged = _error(network, some, columns), by.judged
     while judged <= by.most_judged and not clock.out:
         candidates = [*_exchanges(network, some, columns, judged)]
@@ -178,45 +186,51 @@ def _error(network: MlpNetwork, some: Records, columns: ColumnOrder) -> float:
     return network.error(some.inputs[:, columns], some.predictions)
 
 
-def _run(case: Case, _: Solution | None) -> Solution | None:
+def _run(case: Case, _: Solution | None = None, by: ColumnParameters = STANDARD) -> Solution | None:
     """Search for the columns and the order in turn; `KeyboardInterrupt` if that is interrupted."""
     pile, records, options = case.pile, case.records, case.options
-    beginnings = _beginnings(pile, records.predicted(), options)
-    tried = (_in_turn(pile, records, options, *beginning) for beginning in beginnings)
+    beginnings = _beginnings(pile, records.predicted(), options, by)
+    tried = (_in_turn(pile, records, options, beginning, by) for beginning in beginnings)
     solution = next((solution for solution in tried if solution is not None), None)
     if solution is not None and solution.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
     return None if solution is None or solution.outcome is Outcome.BUDGET_SPENT else solution
 
 
-def _beginnings(pile: Pile, known: Records, options: Options) -> list[tuple[float, ColumnOrder]]:
+def _beginnings(
+    pile: Pile, known: Records, options: Options, by: ColumnParameters
+) -> list[tuple[float, ColumnOrder]]:
     """Sequences to begin with, by their errors; none where the columns seem to be in sequence."""
-    by, clock = STANDARD, options.clock
+    clock = options.clock
     if known.width < 2 or len(known) < by.rows_per_column * known.width:
         return []
     theirs = Moments.of(known.inputs, known.predictions)
-    networks = _seeded_networks(pile, known, options)
+    networks = _seeded_networks(pile, known, options, by)
     ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
     if max((one.likeness(theirs) for one in ours), default=1.0) > by.in_sequence:
         return []
     rng, some = np.random.default_rng(options.seed), known.first(by.judged_rows)
     begun: list[tuple[float, MlpNetwork, ColumnOrder]] = []
     for network, one in zip(networks, ours, strict=True):
-        matched = match_columns(one, theirs, rng, clock)[: by.finalists]
+        matched = match_columns(one, theirs, rng, clock, by)[: by.finalists]
         begun += [(_error(network, some, columns), network, columns) for columns in matched]
     begun.sort(key=lambda each: each[0])
     mended = []
     for _, network, columns in begun[: by.finalists]:
         clock.check()
-        mended.append(exchange_columns(network, known, columns, clock))
+        mended.append(exchange_columns(network, known, columns, clock, by))
     return sorted(mended, key=lambda each: each[0])
 
 
 def _in_turn(
-    pile: Pile, records: Records, options: Options, error: float, columns: ColumnOrder
+    pile: Pile,
+    records: Records,
+    options: Options,
+    begun: tuple[float, ColumnOrder],
+    by: ColumnParameters,
 ) -> Solution | None:
     """Search for the order and exchange columns in turn; a solution if it is found or cut off."""
-    solution, clock, by = None, options.clock, STANDARD
+    solution, clock, (error, columns) = None, options.clock, begun
     for _ in range(by.rounds):
         if not error < by.near * records.variance:
             break
@@ -229,16 +243,18 @@ def _in_turn(
         if solution.outcome in CUT_OFF:
             return solution
         network, known = as_mlp(solution.network), records.predicted()
-        better, exchanged = exchange_columns(network, known, columns, clock)
+        better, exchanged = exchange_columns(network, known, columns, clock, by)
         if not better < by.helpful * error:
             break
         error, columns = better, exchanged
     return None
 
 
-def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[MlpNetwork]:
+def _seeded_networks(
+    pile: Pile, known: Records, options: Options, by: ColumnParameters
+) -> list[MlpNetwork]:
     """Networks ordered by seeds, the few whose predictions are distributed as the record's."""
-    by, few = STANDARD, known.first(STANDARD.judged_rows)
+    few = known.first(by.judged_rows)
     reference, some = np.sort(few.predictions, axis=0), known.inputs[: by.seed_rows]
     networks: list[tuple[float, MlpNetwork]] = []
     for activation in options.activations:
@@ -266,17 +282,17 @@ def _open_roles(whole: Anatomy | PileError) -> str | None:
     return None if known else "shapes do not tell the roles of the layers"
 
 
-def _looks(case: Case, searching: Searching) -> Looks:
+def _looks(case: Case, searching: Searching, by: ColumnParameters = STANDARD) -> Looks:
     """Try other sequences once the search is nowhere near."""
-    steps, nowhere = searching.trace.steps, STANDARD.nowhere * case.records.variance
+    steps, nowhere = searching.trace.steps, by.nowhere * case.records.variance
 
     def due() -> bool:
-        enough = len(steps) >= STANDARD.patience and searching.work >= hard_work(searching)
+        enough = len(steps) >= by.patience and searching.work >= hard_work(searching)
         return enough and steps[-1].error > nowhere
 
     while not due():
         yield None
-    yield lambda: _run(case, None)
+    yield lambda: _run(case, by=by)
 
 
 SHUFFLED_COLUMNS = Repair(
