@@ -34,7 +34,7 @@ class EstimationParameters:
     equations: tuple[int, int] = (3000, 1200)  # Equations of the dual form.
     sufficient: float = 1.2  # Equations for each unknown from which on the rows determine a layer.
     plenty: float = 2.0  # Equations for each that are used; with hardly more, steps fit accidents.
-    work: float = 1e9  # Multiplications that are always allowed; for rough estimates, at most.
+    products: float = 1e9  # Multiplications that are always allowed; for rough estimates, at most.
     unknowns: int = 5000  # Unknowns of the normal equations at most.
     least_damping: float = 1e-13  # Relative to the mean diagonal of what is solved for.
     most_damping: float = 1e4  # Relative to the first damping.
@@ -178,8 +178,8 @@ class _Fitting:
         held_out = np.arange(len(records)) % by.kept_apart == by.kept_apart - 1
         fit, check = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         determined = len(fit) * outputs >= by.sufficient * size and size <= by.unknowns
-        determined &= not rough or by.sufficient * size**3 <= by.work
-        plenty = round(max(by.plenty * size, by.work / size**2) / outputs)
+        determined &= not rough or by.sufficient * size**3 <= by.products
+        plenty = round(max(by.plenty * size, by.products / size**2) / outputs)
         most = plenty if determined else by.equations[rough] // outputs
         fit, check = fit[:most], np.concatenate([check, fit[most:]])
         x, y = records.inputs.astype(np.float64), records.predictions.astype(np.float64)

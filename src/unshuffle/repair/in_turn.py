@@ -23,7 +23,7 @@ from unshuffle.repair.repair import (
     far_from,
     is_far,
     needs_predictions,
-    patient_work,
+    patient_row_steps,
 )
 from unshuffle.solution.arranging import Searching, Start, arrange, given
 from unshuffle.solution.options import Options
@@ -34,13 +34,13 @@ CUT_OFF = (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
 
 @dataclass(frozen=True)
 class TurnParameters:
-    """Numbers that steer searching and fitting in turn. Work is counted in rows of all steps."""
+    """Numbers that steer searching and fitting in turn. Row steps are rows of all steps."""
 
     rounds: int = 6  # Rounds of searching for the order and fitting in turn.
     steps: int = 120  # Steps of a search between two fits.
-    work: int = 512  # Work for each block after which a search that is still far is left.
-    least_work: int = 2048  # The same in all, at least.
-    near: float = 8.0  # How many times as much work one that is near may do.
+    row_steps: int = 512  # Row steps for each block after which a search that is still far is left.
+    least_row_steps: int = 2048  # The same in all, at least.
+    near: float = 8.0  # How many times as many one that is near may take.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
     rivals: int = 3  # Exchanges of neighbours to which numbers are fitted too.
 
@@ -57,7 +57,7 @@ class Distortion(Protocol):
 
     @property
     def patience(self) -> float:
-        """How much more work than usual its search may take, as where something speaks for it."""
+        """How many times the usual row steps its search may take."""
 
     def undone(self, case: Case) -> tuple[Records, Options]:
         """The record, and how it is searched, without it."""
@@ -76,12 +76,12 @@ def arrange_on(
     steps: int,
     before: Solution | None = None,
     *,
-    work: float = np.inf,
+    row_steps: float = np.inf,
     by: TurnParameters = STANDARD,
 ) -> Solution:
     """Search a few steps, from where an earlier search ended unless that was of other pieces.
 
-    It is left if it is far after so much work, or after a few times as much.
+    It is left if it is far after so many row steps, or after a few times as many.
     """
     start = None
     if before and before.trace.ids == pile.ids and 2 * len(before.arrangement) + 1 == len(pile):
@@ -90,8 +90,8 @@ def arrange_on(
     done = 0 if start is None else len(start.trace)
     stops = (
         Steps(steps, before=done),
-        InVain(work, far_from(records), 0, done),
-        InVain(by.near * work, 0.0, 0, done),
+        InVain(row_steps, far_from(records), 0, done),
+        InVain(by.near * row_steps, 0.0, 0, done),
     )
     return arrange(pile, records, options, start=start, stops=stops)
 
@@ -111,13 +111,15 @@ def solved_without(
     reproduces the record without the change, nothing is said of it.
     """
     solution, error = None, np.inf
-    work = distortion.patience * max(by.least_work, by.work * (len(case.pile) // 2))
+    most = distortion.patience * max(by.least_row_steps, by.row_steps * (len(case.pile) // 2))
     for _ in range(by.rounds):
         if case.options.clock.out:
             return None
         records, options = distortion.undone(case)
         try:
-            solution = arrange_on(case.pile, records, options, by.steps, solution, work=work, by=by)
+            solution = arrange_on(
+                case.pile, records, options, by.steps, solution, row_steps=most, by=by
+            )
         except RecordError:  # what is left is no network's record, as where it sums to 1
             return None
         share = solution.mse / records.variance
@@ -186,8 +188,8 @@ def repair_by(
 ) -> Repair:
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
-    It looks once at a search that is far from its record, after all work that a hard record takes.
-    What it tries may take longer than the search itself, of few blocks too.
+    It looks once at a search that is far from its record, after all row steps that a hard record
+    takes. What it tries may take longer than the search itself, of few blocks too.
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
@@ -195,7 +197,7 @@ def repair_by(
         return next((found for found in tried if found is not None), None)
 
     def looks(case: Case, searching: Searching) -> Looks:
-        while searching.work < patient_work(searching) or not is_far(searching):
+        while searching.row_steps < patient_row_steps(searching) or not is_far(searching):
             yield None
         yield lambda: run(case, None)
 

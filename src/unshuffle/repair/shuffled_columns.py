@@ -28,7 +28,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import CUT_OFF, arrange_on, as_it_is
-from unshuffle.repair.repair import Looks, Repair, hard_work, needs_predictions
+from unshuffle.repair.repair import Looks, Repair, hard_row_steps, needs_predictions
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings
@@ -287,7 +287,7 @@ def _looks(case: Case, searching: Searching, by: ColumnParameters = STANDARD) ->
     steps, nowhere = searching.trace.steps, by.nowhere * case.records.variance
 
     def due() -> bool:
-        enough = len(steps) >= by.patience and searching.work >= hard_work(searching)
+        enough = len(steps) >= by.patience and searching.row_steps >= hard_row_steps(searching)
         return enough and steps[-1].error > nowhere
 
     while not due():

@@ -109,7 +109,7 @@ class Searching:
         return cls(alternatives, Trace(pile.ids))
 
     @property
-    def work(self) -> int:
+    def row_steps(self) -> int:
         """Rows of all steps, added up."""
         return self.trace.row_steps
 
