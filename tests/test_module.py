@@ -18,7 +18,7 @@ from unshuffle.blocks.torch_module import to_torch  # noqa: E402
 from unshuffle.errors import PileError, RecordError, UsageError  # noqa: E402
 from unshuffle.grouping.groups import group  # noqa: E402
 from unshuffle.ordering.judge import Judge  # noqa: E402
-from unshuffle.ordering.local_record import settled_arrangements  # noqa: E402
+from unshuffle.ordering.local_record import recorded_arrangements  # noqa: E402
 from unshuffle.ordering.paths import path_arrangements  # noqa: E402
 from unshuffle.ordering.problem import Problem  # noqa: E402
 from unshuffle.pieces.blueprint import names  # noqa: E402
@@ -217,7 +217,7 @@ def test_the_order_of_files_does_not_matter_to_several_stacks(rng):
         mixed = Pile(pieces)
         bank, ends = given.parts(mixed, records)
         problem = Problem(bank, ends, *group(mixed, bank.kind), records)
-        seeds = [*settled_arrangements(problem, Clock()), *path_arrangements(problem, Clock())]
+        seeds = [*recorded_arrangements(problem, Clock()), *path_arrangements(problem, Clock())]
         found.append([names(each, mixed.ids) for each in seeds])
     assert len(found[0]) > 2
     assert found[0] == found[1]

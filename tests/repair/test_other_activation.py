@@ -58,12 +58,14 @@ def test_searches_with_other_activations_take_turns(make_dropped):
     case = Case(dropped.pile, dropped.records, Options(), lambda case: None)
     race = ActivationRace(case, replace(STANDARD, raced=("sigmoid", "softplus")))
     assert race.go_on(1000) is None
-    before = [search.work for search in race.searches]
+    before = [search.row_steps for search in race.searches]
     assert all(1000 <= work < 3000 for work in before)
     found = race.go_on(30_000)
     assert (found.exact, found.activation) == (True, "softplus")
     assert found.permutation == dropped.permutation
-    assert [search.work > done for search, done in zip(race.searches, before, strict=True)] == [
+    assert [
+        search.row_steps > done for search, done in zip(race.searches, before, strict=True)
+    ] == [
         True,
         True,
     ]

@@ -32,7 +32,7 @@ from unshuffle.repair.gaps import Traces, Unmatched, fill, locate, order_around,
 from unshuffle.repair.incomplete import solve_incomplete
 from unshuffle.repair.missing_pieces import MissingParameters
 from unshuffle.repair.rebuilding import Rebuilding
-from unshuffle.repair.repair import hard_work
+from unshuffle.repair.repair import hard_row_steps
 from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import Reproduction, arrange
 from unshuffle.solution.options import Options
@@ -336,7 +336,7 @@ def test_a_whole_network_is_looked_for_before_pieces_are_left_out(dropped):
     one = Case(case.pile, case.records, Options(), solve=None)
     searching = one.searching()
     looks = missing_pieces.looks(one, searching, MissingParameters(impossible=np.inf))
-    hard = hard_work(searching)
+    hard = hard_row_steps(searching)
     assert hard == 9 * repair.STANDARD.hard
     step = Step("in vain", np.empty(0), True, np.empty((0, 2), np.intp), np.inf, hard // 8)
     for due in (True, False, True, False, False, False, False, True):

@@ -12,7 +12,7 @@ from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import repair_by
 from unshuffle.repair.registry import REPAIRS, suspected
-from unshuffle.repair.repair import AskingParameters, Repair, hard_work, pauses
+from unshuffle.repair.repair import AskingParameters, Repair, hard_row_steps, pauses
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.options import Options
 from unshuffle.solver import _asked, _confirmed
@@ -74,9 +74,9 @@ def test_a_search_in_vain_pauses_more_and_more_rarely_and_where_hard_records_are
     wrong = Records(one.records.inputs, other.records.predictions)
     case, by = Case(one.pile, wrong, Options(), None), AskingParameters(vain=300, hard=200)
     searching = case.searching()
-    hard = hard_work(searching, by)
+    hard = hard_row_steps(searching, by)
     assert hard == 1800
-    works = [searching.work for _ in islice(pauses(searching, by=by), 7)]
+    works = [searching.row_steps for _ in islice(pauses(searching, by=by), 7)]
     most = max(step.rows for step in searching.trace.steps)
     due = sorted({hard, *(by.vain * by.pause**power for power in range(12))})
     passed = [max(one for one in due if one <= work) for work in works]
@@ -86,7 +86,7 @@ def test_a_search_in_vain_pauses_more_and_more_rarely_and_where_hard_records_are
     # A search that goes on after an interruption pauses where it would have paused.
     resumed = case.searching()
     next(islice(pauses(resumed, by=by), 2, None))
-    again = [resumed.work for _ in islice(pauses(resumed, by=by), 5)]
+    again = [resumed.row_steps for _ in islice(pauses(resumed, by=by), 5)]
     assert again[1:] == works[3:7]
 
 

@@ -54,10 +54,10 @@ def test_a_wrong_record_is_said_to_be_wrong_within_bounded_work(dropped, tmp_pat
     assert "of the variance stays unexplained" in note
     assert solution.findings.unexplained > 0.1
     # The controls were given their share, and nothing but a last look came after them.
-    assert 0 < wrong.controls.spent <= BY.share * searching.work
+    assert 0 < wrong.controls.spent <= BY.share * searching.row_steps
     phases = [step.phase for step in solution.trace.steps]
     assert phases.index("all rows") == len(phases) - 1
-    assert searching.work < 200_000
+    assert searching.row_steps < 200_000
     write_solution(solution, tmp_path / "kept")
     again = read_solution(tmp_path / "kept")
     assert (again.outcome, again.findings) == (solution.outcome, solution.findings)
@@ -104,7 +104,7 @@ def test_where_the_pieces_own_records_are_not_solved_nothing_is_said(dropped, co
     wrong = WrongRecord(searching, by)
     assert next(wrong.looks()) is None
     assert not wrong.controls.passed
-    assert 0 < wrong.controls.spent <= by.share * searching.work + 300 or controls.needed == 6
+    assert 0 < wrong.controls.spent <= by.share * searching.row_steps + 300 or controls.needed == 6
 
 
 def test_a_search_that_comes_near_is_left_alone(dropped):

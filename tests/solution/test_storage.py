@@ -283,7 +283,7 @@ def test_files_of_two_solutions_do_not_mix(dropped, folder, tmp_path):
 
 def test_scores_that_are_not_finite_are_refused(solution, folder):
     scores = np.where(np.eye(5), np.nan, solution.pairing.scores)
-    change_evidence(folder, "scores.0", lambda _: scores)
+    change_evidence(folder, "scores", lambda _: scores)
     assert "evidence.npz" in refusal(folder)
 
 
@@ -291,8 +291,14 @@ def change_evidence(folder, name, change):
     path = folder / "evidence.npz"
     with np.load(path) as held:
         arrays = dict(held)
-    arrays[name] = change(arrays[name])
-    write_npz(path, arrays, force=True)
+    values = json.loads(str(arrays["values"]))
+    (edge,) = values["edges"]
+    if name in edge and name != "scores":
+        edge[name] = change(edge[name])
+    else:
+        number = (edge if name == "scores" else values)[name]["array"]
+        arrays[number] = change(arrays[number])
+    write_npz(path, arrays | {"values": np.array(json.dumps(values))}, force=True)
 
 
 @pytest.mark.parametrize(
@@ -300,14 +306,16 @@ def change_evidence(folder, name, change):
     [
         ("similarity", lambda values: values[1:]),
         ("similarity", lambda values: values * np.nan),
-        ("roles.0", lambda roles: roles + 1),
-        ("roles.0", lambda roles: roles[:1]),
-        ("rows.0", lambda rows: rows - 20),
-        ("rows.0", lambda rows: rows[[0, 0, 2, 3, 4]]),
-        ("columns.0", lambda columns: columns.astype(np.float32)),
-        ("columns.0", lambda columns: columns[::-1]),
-        ("scores.0", lambda scores: scores.astype(np.float32)),
-        ("scores.0", lambda scores: scores[:, 1:]),
+        ("similarity", lambda values: values + np.inf),
+        ("first", lambda role: role + 1),
+        ("second", lambda role: role + 1),
+        ("rows", lambda rows: [row - 20 for row in rows]),
+        ("rows", lambda rows: [rows[k] for k in (0, 0, 2, 3, 4)]),
+        ("columns", lambda columns: [float(one) for one in columns]),
+        ("columns", lambda columns: columns[::-1]),
+        ("scores", lambda scores: scores.astype(np.float32)),
+        ("scores", lambda scores: scores[:, 1:]),
+        ("scores", lambda scores: scores + np.inf),
     ],
 )
 def test_evidence_of_no_pieces_is_refused(folder, name, change):

@@ -122,17 +122,17 @@ class Bank(Protocol):
 
 
 @runtime_checkable
-class Settling(Bank, Protocol):
+class Recording(Bank, Protocol):
     """A bank whose pieces may keep statistics of the states that they are run on."""
 
     @property
-    def keeping(self) -> Sequence[int]:
+    def recording(self) -> Sequence[int]:
         """The roles whose pieces keep any."""
 
-    def kept(self, role: int, position: int) -> Mapping[str, Floats]:
+    def recorded(self, role: int, position: int) -> Mapping[str, Floats]:
         """The statistics that a piece of this role holds, by the name of their tensor."""
 
-    def settled(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
+    def statistics(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
         """The statistics that the block of these pieces has for rows x, by role."""
 
 

@@ -136,7 +136,7 @@ class Fit:
                     held.append([*roles].index(known))
             forms.append(tuple(sorted(held)))
         several = tuple(forms) if len({*forms}) > 1 else ()
-        return Kind(self.name, tuple(roles.values()), forms=several), keys
+        return Kind(self.name, tuple(roles.values()), variants=several), keys
 
 
 def cuts(deepest: int) -> Iterator[Partition]:

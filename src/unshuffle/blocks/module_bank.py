@@ -83,23 +83,25 @@ class ModuleBank(LoopBank):
         """Names in a place of the tensors that are statistics."""
         replay = self.replay
         each = zip(range(len(replay.places)), replay.states(), strict=True)
-        return frozenset(name for place, x in each for name in replay.settled(replay.own(place), x))
+        return frozenset(
+            name for place, x in each for name in replay.statistics(replay.own(place), x)
+        )
 
     @cached_property
-    def keeping(self) -> Sequence[int]:
+    def recording(self) -> Sequence[int]:
         """The roles whose pieces keep statistics of states."""
         names = [self.keys[role.name].values() for role in self.kind.roles]
         return [number for number, own in enumerate(names) if self._moving & {*own}]
 
-    def kept(self, role: int, position: int) -> Mapping[str, Floats]:
+    def recorded(self, role: int, position: int) -> Mapping[str, Floats]:
         """The statistics that a piece of such a role holds."""
         keys = self.keys[self.kind.roles[role].name]
         return {n: self.tensors[position][n] for n, key in keys.items() if key in self._moving}
 
-    def settled(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
+    def statistics(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
         """The statistics that the block of these pieces has for rows x, by role."""
         in_block = _in_block(self.keys, self.replay.device, self._weights(parts))
-        found = self.replay.settled(in_block, x)
+        found = self.replay.statistics(in_block, x)
         keys = [self.keys[role.name].items() for role in self.kind.roles]
         return {
             number: {n: found[key] for n, key in own if key in found}

@@ -142,7 +142,7 @@ class ModuleBlueprint:
 def _hidden(replay: "Replay", kind: Kind, keys: Keys) -> tuple[tuple[Axis, ...], ...]:
     """The axes of roles that are the same hidden units, asked of one block of each form."""
     every = tuple(range(len(kind.roles)))
-    forms = kind.forms or (every,)
+    forms = kind.variants or (every,)
     asked = {form: place for place, form in reversed([*enumerate(forms)])}
     hidden: list[set[Axis]] = []
     for form, place in sorted(asked.items(), key=lambda one: one[1]):

@@ -1,8 +1,9 @@
 """A network: blocks in the order in which they run, between two ends."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,39 +16,53 @@ from unshuffle.pieces.pile import Floats
 # Rows pushed through the network together: few enough for the hidden layer to stay in cache.
 ROWS_AT_ONCE = 1024
 
+# What a bank calls a block by its pieces, and a stack by its place.
+Block = TypeVar("Block")
 
-def mean_squares(residual: Floats, axis: int = 0) -> NDArray[np.float64]:
-    """Means of squares along an axis, by default of each column, in double precision."""
-    means: NDArray[np.float64] = np.mean(np.square(residual, dtype=np.float64), axis=axis)
-    return means
+
+def mean_squares(residual: Floats, axis: int | tuple[int, ...] | None = 0) -> NDArray[np.float64]:
+    """Means of squares along axes, by default of each column, in double precision."""
+    squares = np.square(residual, dtype=np.float64)
+    return np.asarray(squares.mean(axis=axis), np.float64)
 
 
 def mean_square(residual: Floats) -> float:
     """Mean of squares in double precision; infinite where a number is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        error = float(np.mean(np.square(residual, dtype=np.float64)))
+        error = float(mean_squares(residual, axis=None))
     return error if np.isfinite(error) else np.inf
 
 
-def run_forward(apply: Callable[[int, Floats], Floats], states: Floats, start: int = 0) -> None:
-    """Fill in the states behind the blocks from a start on: shape (places + 1, rows, width)."""
-    for place in range(start, len(states) - 1):
-        states[place + 1] = apply(place, states[place])
+def run_forward(
+    apply: Callable[[Block, Floats], Floats], blocks: Iterable[Block], state: Floats
+) -> Iterator[Floats]:
+    """Yield the states before and behind blocks: one more than these, of shape (rows, width)."""
+    yield state
+    for block in blocks:
+        state = apply(block, state)
+        yield state
 
 
 def pull_back(
-    pullback: Callable[[int, Floats, Floats], Floats],
+    pullback: Callable[[Block, Floats, Floats], Floats],
+    blocks: Sequence[Block],
     states: Sequence[Floats] | Floats,
     last: Floats,
 ) -> Iterator[Floats]:
     """Yield the derivatives of each output by each state, from the last to the first.
 
-    Each is of shape (outputs, rows, width), for places + 1 states of shape (rows, width).
+    Each is of shape (outputs, rows, width), for the states that `run_forward` yields.
     """
     yield last
-    for place in range(len(states) - 2, -1, -1):
-        last = pullback(place, states[place], last)
+    for place in reversed(range(len(blocks))):
+        last = pullback(blocks[place], states[place], last)
         yield last
+
+
+def last_of(passed: Iterator[Floats]) -> Floats:
+    """What a pass ends with; nothing before that is kept."""
+    (last,) = deque(passed, maxlen=1)
+    return last
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,22 +95,32 @@ class Network:
         UsageError
             If the inputs have another shape.
         """
+        return self._in_parts(lambda x: self.ends.leave(self.pass_through(x)), inputs)
+
+    def last_states(self, inputs: Floats) -> Floats:
+        """The states that the head reads, shape (rows, width)."""
+        return self._in_parts(self.pass_through, inputs)
+
+    def pass_through(self, state: Floats, places: Iterable[int] | None = None) -> Floats:
+        """The states behind all blocks, or behind some of them in another order."""
+        order = range(len(self.blocks)) if places is None else places
+        return last_of(run_forward(self.blocks.apply, order, state))
+
+    def _in_parts(self, run: Callable[[Floats], Floats], inputs: Floats) -> Floats:
+        """Run something on the first states of inputs, in parallel where there are many."""
         state = self.ends.enter(inputs)
         parts = [slice(k, k + ROWS_AT_ONCE) for k in range(0, len(state), ROWS_AT_ONCE)]
 
-        def predict(rows: slice) -> Floats:
+        def quietly(rows: slice) -> Floats:
             # Each thread has an error state of its own.
             with np.errstate(over="ignore", invalid="ignore"):
-                x = state[rows]
-                for place in range(len(self.blocks)):
-                    x = self.blocks.apply(place, x)
-                return self.ends.leave(x)
+                return run(state[rows])
 
         # Threads of the BLAS beside these would wait for each other.
         with single_threaded_blas():
             if len(parts) < 2:
-                return predict(slice(None))
-            return np.concatenate([*pool().map(predict, parts)])
+                return quietly(slice(None))
+            return np.concatenate([*pool().map(quietly, parts)])
 
     def error(self, inputs: Floats, predictions: Floats) -> float:
         """Mean squared error on rows with predictions; infinite where a state overflows."""
@@ -105,13 +130,15 @@ class Network:
         """The K + 1 states of the stream, shape (K + 1, rows, width), from the first on."""
         first = self.ends.enter(inputs)
         states = np.empty((len(self.blocks) + 1, *first.shape), first.dtype)
-        states[0] = first
-        run_forward(self.blocks.apply, states)
+        passed = run_forward(self.blocks.apply, range(len(self.blocks)), first)
+        for place, state in enumerate(passed):
+            states[place] = state
         return states
 
     def adjoints(self, states: Floats) -> Floats:
         """Derivatives of each output by each state: shape (K + 1, outputs, rows, width)."""
-        pulled = pull_back(self.blocks.pullback, states, self.ends.pull(states[-1]))
+        places = range(len(self.blocks))
+        pulled = pull_back(self.blocks.pullback, places, states, self.ends.pull(states[-1]))
         return np.stack([*pulled][::-1])
 
     def astype(self, dtype: np.typing.DTypeLike) -> Self:

@@ -351,7 +351,7 @@ class Replay:
         own = self.own(place)
         return hidden_axes(run, {name: one.cpu().numpy() for name, one in own.items()})
 
-    def settled(self, tensors: TorchTensors, x: Floats) -> dict[str, Floats]:
+    def statistics(self, tensors: TorchTensors, x: Floats) -> dict[str, Floats]:
         """The limits of a block's buffers for states of one place. Only those that move.
 
         Modules that own persistent buffers are run as in training. A buffer that moves a part of

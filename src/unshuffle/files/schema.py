@@ -14,6 +14,7 @@ a table that somebody else checks. `X | None` is null or the form of X. An array
 no NaN. Whoever writes it keeps it beside the plain values.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -42,6 +43,9 @@ Derived = Mapping[str, Callable[[Any], object]]
 
 # Marks a field that is not among the plain values: it is in another file, or known already.
 BESIDE = "beside"
+
+VALUES = "values"  # the name of the array that holds all plain values as JSON
+ARRAY = "array"  # the key under which they name an array
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,36 @@ def encode(value: object) -> dict[str, Any]:
     schema, derived = _schema(kind), getattr(kind, "derived", {})
     held = {key: _plain(getattr(value, one.name), hint) for key, (one, hint) in schema.items()}
     return held | {key: _plain(derive(value)) for key, derive in derived.items()}
+
+
+# What comes of plain values that some other program has written.
+_FORGED = (RecursionError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
+
+
+def laid_out(value: object) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a dataclass by number, and all its plain values as JSON, which names them."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+
+    def aside(array: NDArray[np.generic]) -> dict[str, str]:
+        name = str(len(arrays))
+        arrays[name] = array
+        return {ARRAY: name}
+
+    values = json.dumps(encode(value), default=aside)
+    return {**arrays, VALUES: np.array(values)}
+
+
+def read_laid_out(kind: type[T], arrays: Mapping[str, NDArray[Any]]) -> T:
+    """The dataclass that `laid_out` made arrays of. A `UsageError` says why they are of none."""
+
+    def back(table: dict[str, Any]) -> object:
+        return arrays[table[ARRAY]] if {*table} == {ARRAY} else table
+
+    try:
+        made: T = read_value(kind, json.loads(str(arrays[VALUES]), object_hook=back), "it")
+    except _FORGED as error:
+        raise UsageError(f"its values are damaged: {shown(str(error))}") from error
+    return made
 
 
 def _plain(value: Any, hint: Any = None) -> Any:

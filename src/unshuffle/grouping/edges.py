@@ -6,11 +6,12 @@ Blocks of the puzzle have one such edge. Others have as many as roles of theirs 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.files.schema import OrInfinite
+from unshuffle.files.schema import BESIDE, OrInfinite
 from unshuffle.grouping.evidence import EdgeOdds
 from unshuffle.grouping.matching import Pairs
 from unshuffle.grouping.signals import Scores
@@ -73,8 +74,8 @@ class EdgeScores:
     rows: tuple[int, ...]
     columns: tuple[int, ...]
     scores: Scores
-    matches: tuple[Match, ...] = ()
-    signal: str = FUSED
+    matches: Annotated[tuple[Match, ...], BESIDE] = ()
+    signal: Annotated[str, BESIDE] = FUSED
 
     @property
     def square(self) -> bool:
@@ -178,3 +179,31 @@ def matches_of(
             )
         )
     return tuple(matches)
+
+
+def rival_scores(scores: Scores, pairs: Sequence[tuple[int, int]], *, square: bool) -> Scores:
+    """Scores of all pairs that have one layer in common with each of some pairs.
+
+    Parameters
+    ----------
+    scores
+        Shape (I, J): of all pairs.
+    pairs
+        K pairs, each as a row and a column of the scores.
+    square
+        Whether rows and columns stand for the same pieces.
+
+    Returns
+    -------
+    Scores
+        Shape (K, I + J): the pair's row, then its column. NaN where a score is no rival's, such as
+        that of the pair itself, or of a piece with itself.
+    """
+    others = scores.copy()
+    if square:
+        np.fill_diagonal(others, np.nan)
+    rivals = np.empty((len(pairs), sum(scores.shape)))
+    for rival, (i, j) in zip(rivals, pairs, strict=True):
+        rival[:] = np.concatenate([others[i, :], others[:, j]])
+        rival[[j, scores.shape[1] + i]] = np.nan
+    return rivals

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from unshuffle.pieces.blueprint import Arrangement
 
-MOST_PARTS = 4  # of a block, up to which all their unions are exchanged; of more, unions of two
-
 
 @dataclass(frozen=True, eq=False)
 class EdgeOdds:
@@ -44,11 +42,13 @@ class Evidence:
     """Log-odds of pieces sharing a block, edge by edge. What has no edge is never in doubt.
 
     `units` are roles, two or more each, that a search exchanges together. The edges tie their
-    pieces together beyond doubt, but not to all others.
+    pieces together beyond doubt, but not to all others. Of at most `most_parts` parts of a block,
+    all unions are exchanged too; of more parts, unions of two.
     """
 
     edges: tuple[EdgeOdds, ...]
     units: tuple[tuple[int, ...], ...] = ()
+    most_parts: int = 4
 
     def parts(self, roles: int) -> list[tuple[int, ...]]:
         """The units, and the roles that are in none, of so many roles."""
@@ -61,7 +61,7 @@ class Evidence:
         Each of several parts may be right by itself, and be in the wrong block with others.
         """
         parts = self.parts(roles) if self.units else []
-        sizes = range(1, len(parts) if len(parts) <= MOST_PARTS else 3)
+        sizes = range(1, len(parts) if len(parts) <= self.most_parts else 3)
         unions = (sum(some, ()) for size in sizes for some in combinations(parts, size))
         return [*([role] for role in range(roles)), *(sorted(u) for u in unions if len(u) > 1)]
 

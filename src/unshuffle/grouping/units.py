@@ -400,8 +400,8 @@ def group_by_links(
         for each in kind.classes
     }
     roles = range(len(kind.roles))
-    if kind.forms:
-        held = np.array([[role in form for role in roles] for form in kind.forms])
+    if kind.variants:
+        held = np.array([[role in form for role in roles] for form in kind.variants])
     else:
         each, pieces = next(iter(fitting.items()))
         held = np.ones((len(pieces) // len(each), len(kind.roles)), bool)

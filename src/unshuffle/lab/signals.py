@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpBank
+from unshuffle.blocks.network import mean_squares
 from unshuffle.grouping.signals import Clues, Scores, Signal, correlations, product_norms
 from unshuffle.pieces.pile import Floats
 
@@ -174,8 +175,7 @@ def prediction_error(clues: Clues) -> Scores:
     scores = []
     for steps in _steps(clues):
         predictions = (steps + x[:, None]) @ last.weight.T + last.bias
-        errors = np.square(predictions - wanted[:, None], dtype=np.float64)
-        scores.append(-errors.mean(axis=(0, 2)))
+        scores.append(-mean_squares(predictions - wanted[:, None], axis=(0, 2)))
     return np.array(scores)
 
 

@@ -85,7 +85,9 @@ class Judge:
             done = int(_departures(after.arrangement, arrangement[None])[0])
             states[: done + 1] = after.states[: done + 1]
         with np.errstate(over="ignore", invalid="ignore"):
-            run_forward(lambda t, x: self.bank.apply(arrangement[t], x), states, done)
+            passed = run_forward(self.bank.apply, arrangement[done:], states[done])
+            for place, state in enumerate(passed, done):
+                states[place] = state
             error = self._errors(states[-1:])[0]
         return Run(arrangement, states, float(error))
 

@@ -47,12 +47,10 @@ def linearize(judge: Judge, run: Run) -> Linearization:
     outputs = judge.predictions.shape[1]
     adjoints = np.empty((length + 1, outputs, rows, width), run.states.dtype)
 
-    def pullback(place: int, x: Floats, g: Floats) -> Floats:
-        return judge.bank.pullback(run.arrangement[place], x, g)
-
     def pulled(part: slice) -> None:
         states = run.states[:, part]
-        gradients = pull_back(pullback, states, judge.ends.pull(states[-1]))
+        last = judge.ends.pull(states[-1])
+        gradients = pull_back(judge.bank.pullback, [*run.arrangement], states, last)
         for t, gradient in zip(range(length, -1, -1), gradients, strict=True):
             adjoints[t, :, part] = gradient
 

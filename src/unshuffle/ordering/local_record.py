@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.bank import Settling
+from unshuffle.blocks.bank import Recording
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Parts
 from unshuffle.pieces.clock import Clock
@@ -35,27 +35,30 @@ class LocalRecordParameters:
 STANDARD = LocalRecordParameters()
 
 
-def settled_arrangements(problem: Problem, clock: Clock) -> list[Arrangement]:
+def recorded_arrangements(
+    problem: Problem, clock: Clock, by: LocalRecordParameters = STANDARD
+) -> list[Arrangement]:
     """The blocks in the order, and of the pieces, that their statistics speak for.
 
     Nothing comes where no piece keeps any, or no time is left.
     """
     bank = problem.bank
-    if not isinstance(bank, Settling) or len(problem.grouped) < 2 or not bank.keeping:
+    if not isinstance(bank, Recording) or len(problem.grouped) < 2 or not bank.recording:
         return []
-    rows = problem.records.thinned(STANDARD.rows)
+    rows = problem.records.thinned(by.rows)
     with np.errstate(over="ignore", invalid="ignore"):
-        made = _SettledSearch(problem, bank, clock).run(problem.ends.enter(rows.inputs))
+        made = _RecordedSearch(problem, bank, clock, by).run(problem.ends.enter(rows.inputs))
     return [] if made is None else [made]
 
 
 @dataclass(eq=False)
-class _SettledSearch:
+class _RecordedSearch:
     """A search from the front for blocks whose statistics are those of the states."""
 
     problem: Problem
-    bank: Settling
+    bank: Recording
     clock: Clock
+    by: LocalRecordParameters
     free: set[int] = field(default_factory=set)  # positions of the pieces that are left
     # By the roles of a block, those on which the statistics of each depend.
     needs: dict[tuple[int, ...], dict[int, set[int]]] = field(default_factory=dict)
@@ -64,8 +67,8 @@ class _SettledSearch:
         grouped = self.problem.grouped
         self.free = {*grouped[grouped != NO_PIECE].tolist()}
         self.held = {
-            role: {p: self.bank.kept(role, p) for p in self.bank.positions(role)}
-            for role in self.bank.keeping
+            role: {p: self.bank.recorded(role, p) for p in self.bank.positions(role)}
+            for role in self.bank.recording
         }
         self.scales = {role: _scales([*held.values()]) for role, held in self.held.items()}
 
@@ -99,15 +102,15 @@ class _SettledSearch:
         if form in self.needs:
             return self.needs[form]
         block = self.problem.grouped[place]
-        own = self.bank.settled(block, state)
-        needs: dict[int, set[int]] = {role: set() for role in form if role in self.bank.keeping}
+        own = self.bank.statistics(block, state)
+        needs: dict[int, set[int]] = {role: set() for role in form if role in self.bank.recording}
         for role in form:
             changed = block.copy()
             others = (p for p in self.bank.positions(role) if p != block[role])
             changed[role] = next(others, block[role])
-            other = self.bank.settled(changed, state)
-            for keeping, needed in needs.items():
-                if any((own[keeping][n] != other[keeping][n]).any() for n in own[keeping]):
+            other = self.bank.statistics(changed, state)
+            for recording, needed in needs.items():
+                if any((own[recording][n] != other[recording][n]).any() for n in own[recording]):
                     needed.add(role)
         self.needs[form] = needs
         return needs
@@ -120,10 +123,10 @@ class _SettledSearch:
         filled = self._filled(block, open_roles)
         for parts in self._choices(block, sorted(needed)):
             trial = np.where(parts == NO_PIECE, filled, parts)
-            settled = self.bank.settled(trial, state)[role]
+            seen = self.bank.statistics(trial, state)[role]
             own = [int(parts[role])] if role in needed else self._free(role, parts)
             for piece in own:
-                off = self._off(role, settled, piece)
+                off = self._off(role, seen, piece)
                 if best is None or off < lowest:
                     best, lowest = parts.copy(), off
                     best[role] = piece
@@ -152,8 +155,8 @@ class _SettledSearch:
         pieces = [] if role is None else self._free(role, before)
         if role is None or not pieces:
             return np.inf
-        settled = self.bank.settled(self._filled(before, self._roles(place)), state)[role]
-        return min(self._off(role, settled, piece) for piece in pieces)
+        seen = self.bank.statistics(self._filled(before, self._roles(place)), state)[role]
+        return min(self._off(role, seen, piece) for piece in pieces)
 
     def _filled(self, block: Parts, open_roles: set[int]) -> Parts:
         """Any pieces in the roles that are open, where they do not matter."""
@@ -169,7 +172,7 @@ class _SettledSearch:
 
     def _choices(self, block: Parts, roles: Sequence[int]) -> Iterator[Parts]:
         """A block with free pieces in some roles: all of them, or those that were grouped."""
-        if len(roles) <= STANDARD.combined:
+        if len(roles) <= self.by.combined:
             combined = [*product(*(self._free(role, block) for role in roles))]
         else:
             left = self.free - {*block.tolist()}
@@ -181,10 +184,10 @@ class _SettledSearch:
                 parts[role] = piece
             yield parts
 
-    def _off(self, role: int, settled: Statistics, piece: int) -> float:
+    def _off(self, role: int, seen: Statistics, piece: int) -> float:
         """How far the statistics of states are from those that a piece holds: a mean square."""
         off = [
-            np.mean(np.square((_plain(settled[n], logs) - _plain(held, logs)) / spread))
+            np.mean(np.square((_plain(seen[n], logs) - _plain(held, logs)) / spread))
             for n, held in self.held[role][piece].items()
             for logs, spread in [self.scales[role][n]]
         ]

@@ -201,7 +201,7 @@ def all_swaps(
         with np.errstate(invalid="ignore"):  # what is ruled out stays so
             gains = there[first, second] + back[second, first] - own[first] - own[second]
         admitted = gains > least_gain
-        if judge.bank.kind.forms:
+        if judge.bank.kind.variants:
             here, source = (places_with(arrangement, tied[part]) for part in (one, other))
             admitted &= np.isin(first, here) & np.isin(second, source)
         first, second = first[admitted], second[admitted]

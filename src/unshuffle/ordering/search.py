@@ -52,9 +52,9 @@ class Deadline:
 
 @dataclass(eq=False)
 class InVain:
-    """Stop once a search has done so much work and is still far from its record."""
+    """Stop once a search has taken so many row steps and is still far from its record."""
 
-    work: float  # rows of all steps, added up
+    row_steps: float  # rows of all steps, added up
     error: float  # mean squared error from which on it is far
     done: int = 0
     _steps: int = 0
@@ -64,7 +64,7 @@ class InVain:
         self.done += sum(step.rows for step in trace.steps[self._steps :])
         self._steps = len(trace)
         far = trace.steps[-1].error > self.error
-        return Ending.STOPPED if far and self.done >= self.work else None
+        return Ending.STOPPED if far and self.done >= self.row_steps else None
 
 
 # Called with the state after each round of a search: something that keeps it.

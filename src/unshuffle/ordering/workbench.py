@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from unshuffle.blocks.network import mean_squares
 from unshuffle.ordering.judge import Doubles, Judge, Run
-from unshuffle.ordering.local_record import settled_arrangements
+from unshuffle.ordering.local_record import recorded_arrangements
 from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.paths import path_arrangements
 from unshuffle.ordering.problem import Problem
@@ -107,7 +108,7 @@ class Workbench:
     @property
     def of_one_form(self) -> bool:
         """Whether all blocks have the same roles, so that any of them can run in any place."""
-        return not self.problem(0).bank.kind.forms
+        return not self.problem(0).bank.kind.variants
 
     def near(self, error: float) -> bool:
         """Whether an error is so small that more rows promise more than another beginning."""
@@ -225,11 +226,11 @@ def rank_seeds(
     """
     grouped, network = problem.grouped, problem.network(problem.grouped)
     starts = [] if problem.start is None else [problem.start]
-    starts += settled_arrangements(problem, clock)
+    starts += recorded_arrangements(problem, clock)
     starts += path_arrangements(problem, clock, by.paths)
     with np.errstate(over="ignore", invalid="ignore"):
         # Seeds rank blocks of one form.
-        for seed in () if problem.bank.kind.forms else SEEDS.values():
+        for seed in () if problem.bank.kind.variants else SEEDS.values():
             if clock.out:
                 break
             if seed.serves(network) and (seed.quick or not quick):
@@ -241,7 +242,7 @@ def rank_seeds(
             states = problem.bank.take(blocks).apply_each(states)
         predicted = np.stack([problem.ends.leave(state) for state in states])
         residuals = predicted - judge.predictions[:rows]
-        squares = np.square(residuals, dtype=np.float64).reshape(len(starts), -1)
-    errors = np.nan_to_num(squares.mean(axis=1), nan=np.inf)
+        squares = mean_squares(residuals.reshape(len(starts), -1), axis=1)
+    errors = np.nan_to_num(squares, nan=np.inf)
     ranked = np.argsort(errors, kind="stable")
     return [starts[k] for k in ranked], errors[ranked]

@@ -67,7 +67,7 @@ class Kind:
     """What all blocks of one form share. Its edges are where evidence on pairs comes from.
 
     `hidden` has sets of axes that are the same hidden units, such as those that edges name. All
-    other axes face the stream. Where the blocks have several forms, `forms` has the roles of the
+    other axes face the stream. Where the blocks differ in their roles, `variants` has those of the
     block in each place, and an arrangement holds `NO_PIECE` for all others.
     """
 
@@ -75,7 +75,7 @@ class Kind:
     roles: tuple[Role, ...]
     edges: tuple[Edge, ...] = ()
     hidden: tuple[tuple[Axis, ...], ...] = ()
-    forms: tuple[tuple[int, ...], ...] = ()
+    variants: tuple[tuple[int, ...], ...] = ()
 
     def units(self, role: int, tensor: str, axis: int) -> int | None:
         """The number of the hidden units that an axis is. None where it faces the stream.

@@ -23,6 +23,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.network import mean_squares
 from unshuffle.files.schema import Derived, OrInfinite
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.linearization import linearize
@@ -568,7 +569,7 @@ def _spectrum(effects: Floats, rounding: float) -> NDArray[np.float64]:
     Marchenko and Pastur (1967), is taken away.
     """
     wide = effects.astype(np.float64)
-    squares = np.mean(np.square(wide), axis=1)
+    squares = mean_squares(wide, axis=1)
     if not len(wide):  # where nothing can be moved nothing shows how dependent the rows are
         return np.ones(effects.shape[1])
     typical = max(float(np.median(squares)), TINY)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.network import ROWS_AT_ONCE, Network
+from unshuffle.blocks.network import Network, mean_squares
 from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.tolerance import UNIT, arithmetic_of, rounding_tolerance
@@ -35,18 +35,10 @@ def independent_rows(
     Copies of a row with another last digit repeat one equation, so they count once. So do inputs
     that vanish beside the biases, and rows that a contracting network forgets.
     """
-    groups = same_rows(_last_states(network, known), by)
+    groups = same_rows(network.last_states(known.inputs), by)
     if len(groups) == len(known):
         return known
     return known.take(np.sort([group.min() for group in groups]))
-
-
-def _last_states(network: Network, known: Records) -> Floats:
-    """The states that the head reads, shape (rows, width)."""
-    starts = range(0, len(known), ROWS_AT_ONCE)
-    with np.errstate(over="ignore", invalid="ignore"):
-        last = [network.states(known.inputs[at : at + ROWS_AT_ONCE])[-1] for at in starts]
-    return np.concatenate(last)
 
 
 def design_effect(network: Network, known: Records) -> float:
@@ -55,10 +47,10 @@ def design_effect(network: Network, known: Records) -> float:
     Rows are alike if their last states differ by no more than noise, in parts of the largest. It
     is 1 where the residuals of such rows are no more alike than others.
     """
-    last = _last_states(network, known)
+    last = network.last_states(known.inputs)
     with np.errstate(over="ignore", invalid="ignore"):
         residual = network.ends.leave(last).astype(np.float64) - known.predictions
-    squares = np.square(residual).mean(axis=0)
+    squares = mean_squares(residual)
     share = float(np.sqrt(np.mean(squares / np.maximum(known.variances, TINY))))
     alike = same_rows(last, IndependenceParameters(max(share, TINY) / UNIT["float32"]))
     sizes = np.array([len(group) for group in alike])

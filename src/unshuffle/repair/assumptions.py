@@ -37,13 +37,13 @@ POSSIBLE = (
 )
 
 
-def may_be_wrong(case: Case, solution: Solution) -> str | None:
+def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STANDARD) -> str | None:
     """What may be otherwise, in a sentence: what searches have shown first, then the likeliest.
 
     None where time ended early or near the record, or there was no such search.
     """
     near = solution.mse <= far_from(case.records)
-    early = solution.trace.row_steps < STANDARD.least
+    early = solution.trace.row_steps < by.least
     cut_off = solution.outcome is Outcome.BUDGET_SPENT
     if needs_predictions(case) or (cut_off and (near or early)):
         return None
@@ -51,13 +51,13 @@ def may_be_wrong(case: Case, solution: Solution) -> str | None:
         return "the predictions do not vary, so they tell nothing of any block; give others"
     share = solution.mse / case.records.variance
     tried = sorted(case.left.items(), key=lambda each: each[1])
-    helpful = {name for name, left in tried if left < STANDARD.helpful * min(share, 1.0)}
+    helpful = {name for name, left in tried if left < by.helpful * min(share, 1.0)}
     named = [
         f"{name} ({100 * left:.2g} % is left of it then)" for name, left in tried if name in helpful
     ]
     if without := sum(piece.detached for piece in case.pile) - len(case.pile.biases):
         named.append(f"the {without} layers without a bias had one")
-    if share > STANDARD.nothing:
+    if share > by.nothing:
         named = [*OTHER_STREAMS, *named]
     named += [name for name in POSSIBLE if name not in case.left and name not in named]
     vain = [name for name, _ in tried if name not in helpful and name.startswith("blocks are ")]
@@ -66,12 +66,14 @@ def may_be_wrong(case: Case, solution: Solution) -> str | None:
         f"the likeliest first: {'; '.join(named)}"
     )
     forms = ", ".join(name.removeprefix("blocks are ") for name in vain)
-    return text + (f" (short searches came no nearer with {forms})" if vain else "") + _more(case)
+    return (
+        text + (f" (short searches came no nearer with {forms})" if vain else "") + _more(case, by)
+    )
 
 
-def _more(case: Case) -> str:
+def _more(case: Case, by: AssumptionParameters) -> str:
     """Whether more rows or another seed may help, where they may."""
-    few = case.records.predicted().predictions.size < STANDARD.equations
+    few = case.records.predicted().predictions.size < by.equations
     many = len(case.pile) // 2 > case.options.parameters.few_blocks
     advice = ["more rows"] * few + ["another seed"] * many
     return f"; {' or '.join(advice)} may help too" if advice else ""

@@ -190,9 +190,11 @@ def unit_features(network: MlpNetwork, inputs: Floats) -> NDArray[np.float64]:
     return np.stack([standardised(feature, -1) for feature in features], axis=2)
 
 
-def bias_log_odds(features: NDArray[np.float64], biases: Floats, clock: Clock) -> Scores:
+def bias_log_odds(
+    features: NDArray[np.float64], biases: Floats, clock: Clock, by: BiasParameters = STANDARD
+) -> Scores:
     """Log-odds (weights, biases), up to a constant, by features (weights, units, features)."""
-    by, values = STANDARD, standardised(biases.astype(np.float64), -1)
+    values = standardised(biases.astype(np.float64), -1)
     gram = np.einsum("kuf,kug->fg", features, features)
     gram += by.feature_ridge * features.shape[0] * features.shape[1] * np.eye(len(gram))
     best, explained = np.zeros((len(features), len(values))), 0.0
@@ -230,10 +232,14 @@ def _last(arrangement: Arrangement) -> int:
 
 
 def reassigned_biases(
-    effects: Sequence[Floats], residual: Floats, groups: Sequence[Group], held: HeldBiases
+    effects: Sequence[Floats],
+    residual: Floats,
+    groups: Sequence[Group],
+    held: HeldBiases,
+    by: BiasParameters = STANDARD,
 ) -> Iterator[HeldBiases]:
     """Propose other biases for many weights at once, by ridge regression and assignment."""
-    by, wanted = STANDARD, -residual.astype(np.float64)
+    wanted = -residual.astype(np.float64)
     undecided = [k for k, group in enumerate(groups) if not group.decided]
     subsets = [undecided] if undecided else []
     if len(undecided) > 1 and all((holds >= 0).all() for holds in held):

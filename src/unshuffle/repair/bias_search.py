@@ -101,13 +101,19 @@ def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
 class JointSearch:
     """A search for pairs, order and biases together, the best of which is `best`."""
 
-    def __init__(self, pile: Pile, records: Records, options: Options) -> None:
-        self.options, loose = options, LooseBiases.of(pile)
+    def __init__(
+        self,
+        pile: Pile,
+        records: Records,
+        options: Options,
+        by: DetachedParameters = STANDARD,
+    ) -> None:
+        self.by, self.options, loose = by, options, LooseBiases.of(pile)
         means = {pile[p].id: bias for p, bias in loose.values(loose.nothing).items()}
         self.alternatives = Problems(pile.joined(means), records, options)
         problem, self.rng = self.alternatives.problems[0], np.random.default_rng(options.seed)
         known = problem.known.take(self.rng.permutation(len(problem.known)))
-        rows = options.rows or -(-STANDARD.equations // max(known.outputs, 1))
+        rows = options.rows or -(-self.by.equations // max(known.outputs, 1))
         self.sample = known.first(rows)
         arithmetic = arithmetic_of(pile.dtype, known.predictions)
         self.goal = Reproduction(
@@ -123,7 +129,7 @@ class JointSearch:
         readers, inputs = problem.grouped[:, INP], problem.records.inputs
         if group.decided or not np.isin(readers, group.pieces).all():
             return group
-        some = inputs[:: -(-len(inputs) // STANDARD.signal_rows)]
+        some = inputs[:: -(-len(inputs) // self.by.signal_rows)]
         features = unit_features(as_mlp(problem.network(problem.grouped)), some)
         odds, rows = np.zeros(group.odds.shape), np.searchsorted(group.pieces, readers)
         odds[rows] = bias_log_odds(features, group.biases, self.options.clock)
@@ -147,7 +153,7 @@ class JointSearch:
             if self._settled():
                 return
         failures, by = 0, self.options.parameters
-        while failures < STANDARD.restarts and not self._settled():
+        while failures < self.by.restarts and not self._settled():
             before, problem = self.best, self.best.problem
             made, kind = before.run.arrangement, problem.bank.kind
             made = disturbed(made, problem.evidence, kind, self.rng, by.restarts)
@@ -180,7 +186,7 @@ class JointSearch:
 
     def _starts(self, joint: Joint, seeds: list[Arrangement]) -> Iterator[Step]:
         yield from self._alternate(joint)
-        for seed in seeds[1 : STANDARD.starts]:
+        for seed in seeds[1 : self.by.starts]:
             if self._settled():
                 return
             yield from self._alternate(self._joint(joint.problem, self.loose.nothing, seed))
@@ -188,9 +194,9 @@ class JointSearch:
     def _alternate(self, joint: Joint) -> Rounds:
         """Rounds on the biases and on the order in turn, until neither helps."""
         while not self._done(joint):
-            enough = (1 - STANDARD.slow) * joint.run.error
+            enough = (1 - self.by.slow) * joint.run.error
             joint = yield from self._round(joint)
-            joint = yield from self._descend(joint, STANDARD.short)
+            joint = yield from self._descend(joint, self.by.short)
             if not (self._done(joint) or joint.run.error < enough):
                 joint = yield from self._descend(joint, None)
                 if not joint.run.error < enough:

@@ -107,12 +107,12 @@ def identical_copies(pile: Pile) -> dict[int, int]:
     return copies
 
 
-def near_copies(pile: Pile) -> list[tuple[int, int, float]]:
+def near_copies(pile: Pile, by: CopyParameters = STANDARD) -> list[tuple[int, int, float]]:
     """Positions of each two pieces that differ by little, and by what part of the larger norm."""
     shapes: dict[tuple[int, int], list[int]] = {}
     for position, piece in enumerate(pile):
         shapes.setdefault(piece.shape, []).append(position)
-    by, found = STANDARD, []
+    found = []
     for members in shapes.values():
         weights = np.stack([pile[i].weight.astype(pile.dtype).ravel() for i in members])
         gram = weights @ weights.T

@@ -2,8 +2,8 @@
 
 A search in vain may have failed, or the record may be of another network. So the pieces are put
 together as they might have been. The network's own predictions are solved as a record. Are all such
-controls solved with half of the work of the record? Then a record of these pieces would have been
-solved too.
+controls solved with half of the row steps of the record? Then a record of these pieces would have
+been solved too.
 
 A control is no easier than a true record. Its pairs are drawn by the evidence (perturb and MAP,
 Papandreou & Yuille 2011). Take the distance of the two seeds that agree most. A control's order is
@@ -68,7 +68,7 @@ class Controls:
         return self.solved == self.by.needed
 
     def advance(self, best: Arrangement, budget: int) -> None:
-        """Go on while all work is below a budget. The best arrangement tells the activation.
+        """Go on while all row steps are below a budget. The best arrangement tells the activation.
 
         Each look begins one control, and another whenever none is under way. To begin one costs
         seconds, and where the first are hard nothing will be said.

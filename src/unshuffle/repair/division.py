@@ -57,13 +57,17 @@ STANDARD = DivisionParameters()
 
 
 def likely_networks(
-    pile: Pile, records: Records, anatomy: Anatomy, options: Options
+    pile: Pile,
+    records: Records,
+    anatomy: Anatomy,
+    options: Options,
+    by: DivisionParameters = STANDARD,
 ) -> Iterator[Problem]:
     """The blocks that seem to be of one network, with its last layer and activation.
 
     Weights rank blocks for each last layer. The record decides how many, and everything else.
     """
-    activations, clock, by = options.activations, options.clock, STANDARD
+    activations, clock = options.activations, options.clock
     ranked: list[tuple[Problem, Ranking]] = []
     for last in anatomy.last:
         if ranked and clock.out:
@@ -81,11 +85,11 @@ def likely_networks(
         problem = problem_of(pile, records, decided, pairing, activations[0])
         rivals = [last_layer(pile, pile[other].id) for other in anatomy.last if other != last]
         everything = as_mlp(problem.network(problem.grouped))
-        ranked.append((problem, divide(everything, rivals, problem.known)))
+        ranked.append((problem, divide(everything, rivals, problem.known, by)))
     found: list[tuple[float, Problem]] = []
     for activation in activations:
         for problem, ranking in ranked:
-            found += likeliest_counts(_with(problem, activation), ranking, clock)
+            found += likeliest_counts(_with(problem, activation), ranking, clock, by)
         found.sort(key=lambda each: each[0])
         if found[0][0] < by.close * records.variance or clock.out:
             break
@@ -100,9 +104,14 @@ def _with(problem: Problem, activation: Activation) -> Problem:
     return replace(problem, bank=replace(as_mlp_bank(problem.bank), activation=activation))
 
 
-def divide(network: MlpNetwork, rivals: Sequence[Linear], known: Records) -> Ranking:
+def divide(
+    network: MlpNetwork,
+    rivals: Sequence[Linear],
+    known: Records,
+    by: DivisionParameters = STANDARD,
+) -> Ranking:
     """Rank blocks by how likely they are of the last layer's network, not of its rivals."""
-    blocks, last, by = network.blocks, network.last, STANDARD
+    blocks, last = network.blocks, network.last
     written = _written_for(blocks, last)
     if rivals:
         written -= np.mean([_written_for(blocks, rival) for rival in rivals], axis=0)
@@ -122,14 +131,14 @@ def divide(network: MlpNetwork, rivals: Sequence[Linear], known: Records) -> Ran
 
 
 def likeliest_counts(
-    problem: Problem, ranking: Ranking, clock: Clock
+    problem: Problem, ranking: Ranking, clock: Clock, by: DivisionParameters = STANDARD
 ) -> list[tuple[float, Problem]]:
     """The error of the best quick seed, for each number of first blocks in a ranking.
 
     Weights do not tell where one network ends, since its depths may differ as much as two networks.
     The best seed is nearest where all blocks are of one network.
     """
-    by, rows = STANDARD, min(STANDARD.judged_rows, len(problem.known))
+    rows = min(by.judged_rows, len(problem.known))
     judge = problem.judge(problem.known.first(rows))
     inputs = judge.inputs[: by.seed_rows]
     found: list[tuple[float, Problem]] = []

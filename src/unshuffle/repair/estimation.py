@@ -34,7 +34,7 @@ class EstimationParameters:
     equations: tuple[int, int] = (3000, 1200)  # Equations of the dual form.
     sufficient: float = 1.2  # Equations for each unknown from which on the rows determine a layer.
     plenty: float = 2.0  # Equations for each that are used; with hardly more, steps fit accidents.
-    work: float = 1e9  # Multiplications that are always allowed; for rough estimates, at most.
+    products: float = 1e9  # Multiplications that are always allowed; for rough estimates, at most.
     unknowns: int = 5000  # Unknowns of the normal equations at most.
     least_damping: float = 1e-13  # Relative to the mean diagonal of what is solved for.
     most_damping: float = 1e4  # Relative to the first damping.
@@ -74,14 +74,20 @@ class Estimate(NamedTuple):
 
 
 def estimate_layers(
-    network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock, *, rough: bool = False
+    network: MlpNetwork,
+    unknowns: Unknowns,
+    records: Records,
+    clock: Clock,
+    *,
+    rough: bool = False,
+    by: EstimationParameters = STANDARD,
 ) -> Estimate:
     """Fit missing layers of a network to rows, from a first guess in their places.
 
     Some rows are kept apart for a check, and more of many rows. A rough estimate takes few rows and
     steps. Without time, the best so far stands.
     """
-    fitting, by = _Fitting.of(network, unknowns, records, clock, rough), STANDARD
+    fitting = _Fitting.of(network, unknowns, records, clock, by, rough=rough)
     at = best = fitting.judged(network.astype(np.float64))
     most, worse = by.most_damping * at.damping, 0
     enough = by.rounding * mean_square(fitting.y)
@@ -100,7 +106,11 @@ def estimate_layers(
 
 
 def fit_all_rows(
-    network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock
+    network: MlpNetwork,
+    unknowns: Unknowns,
+    records: Records,
+    clock: Clock,
+    by: EstimationParameters = STANDARD,
 ) -> MlpNetwork:
     """From an estimate that is right to rounding, take one more step, to least squares on all rows.
 
@@ -109,7 +119,7 @@ def fit_all_rows(
     Regression Analysis, 2003, section 5.3). The network stands where the step does not help.
     """
     x, y = records.inputs.astype(np.float64), records.predictions.astype(np.float64)
-    fitting = _Fitting(unknowns, x, y, x[:0], y[:0], 1.0, clock)
+    fitting = _Fitting(unknowns, x, y, x[:0], y[:0], 1.0, clock, by)
     at = fitting.judged(network)
     with suppress(OutOfTimeError):
         at = fitting.step(at, np.nan, at.damping, np.inf)
@@ -147,27 +157,34 @@ class _Fitting:
     unseen_y: Doubles
     inflation: float
     clock: Clock
+    by: EstimationParameters
 
     @classmethod
     def of(
-        cls, network: MlpNetwork, unknowns: Unknowns, records: Records, clock: Clock, rough: bool
+        cls,
+        network: MlpNetwork,
+        unknowns: Unknowns,
+        records: Records,
+        clock: Clock,
+        by: EstimationParameters,
+        *,
+        rough: bool,
     ) -> "_Fitting":
         """Divide independent rows, and find whether they determine the layers."""
-        by, outputs = STANDARD, records.outputs
-        records = independent_rows(network, records)
+        records, outputs = independent_rows(network, records), records.outputs
         width, hidden = network.blocks.width, network.blocks.hidden
         sizes = hidden * (width + 1), width * (hidden + 1)
         size = sum(sizes[unknown.role] for unknown in unknowns)
         held_out = np.arange(len(records)) % by.kept_apart == by.kept_apart - 1
         fit, check = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         determined = len(fit) * outputs >= by.sufficient * size and size <= by.unknowns
-        determined &= not rough or by.sufficient * size**3 <= by.work
-        plenty = round(max(by.plenty * size, by.work / size**2) / outputs)
+        determined &= not rough or by.sufficient * size**3 <= by.products
+        plenty = round(max(by.plenty * size, by.products / size**2) / outputs)
         most = plenty if determined else by.equations[rough] // outputs
         fit, check = fit[:most], np.concatenate([check, fit[most:]])
         x, y = records.inputs.astype(np.float64), records.predictions.astype(np.float64)
         inflation = y[fit].size / (y[fit].size - size) if determined else np.inf
-        return cls(unknowns, x[fit], y[fit], x[check], y[check], inflation, clock)
+        return cls(unknowns, x[fit], y[fit], x[check], y[check], inflation, clock, by)
 
     @property
     def determined(self) -> bool:
@@ -188,10 +205,10 @@ class _Fitting:
             after = self.judged(_moved(fit.network, self.unknowns, solve(damping)))
             # With hardly more equations than unknowns, a step may fit these and nothing else.
             if after.error < fit.error and not (self.determined and after.unseen > least):
-                return after._replace(damping=damping / STANDARD.easing)
+                return after._replace(damping=damping / self.by.easing)
             if fit.error < enough:
                 break
-            damping *= STANDARD.easing
+            damping *= self.by.easing
         return fit
 
     def solver(self, network: MlpNetwork) -> Callable[[float], list[Doubles]]:
@@ -199,7 +216,7 @@ class _Fitting:
         states = network.states(self.x)
         pulled = network.adjoints(states)
         residual = (self.y - network.last(states[-1])).T.reshape(-1)
-        spreads = [_spread(network, unknown) for unknown in self.unknowns]
+        spreads = [_spread(network, unknown, self.by) for unknown in self.unknowns]
         factors = []
         for unknown, spread in zip(self.unknowns, spreads, strict=True):
             left, right = _factors(network, unknown, states, pulled)
@@ -212,7 +229,7 @@ class _Fitting:
                 matrix += (left @ left.T) * (right @ right.T)
 
         def solve(damping: float) -> list[Doubles]:
-            solved = _damped(matrix, wanted, damping)
+            solved = _damped(matrix, wanted, damping, self.by)
             changes, done = [], 0
             for (left, right), spread in zip(factors, spreads, strict=True):
                 shape = left.shape[1], right.shape[1]
@@ -232,9 +249,9 @@ class _Fitting:
         """The matrix of the normal equations, and their right side."""
         size = sum(left.shape[1] * right.shape[1] for left, right in factors)
         gram, slope = np.zeros((size, size)), np.zeros(size)
-        for start in range(0, len(residual), STANDARD.chunk):
+        for start in range(0, len(residual), self.by.chunk):
             self.clock.check()
-            rows = slice(start, start + STANDARD.chunk)
+            rows = slice(start, start + self.by.chunk)
             products = (
                 np.einsum("na,nb->nab", left[rows], right[rows]).reshape(len(left[rows]), -1)
                 for left, right in factors
@@ -245,10 +262,10 @@ class _Fitting:
         return gram, slope
 
 
-def _damped(matrix: Doubles, wanted: Doubles, damping: float) -> Doubles:
+def _damped(matrix: Doubles, wanted: Doubles, damping: float, by: EstimationParameters) -> Doubles:
     """Solve equations with a larger diagonal."""
     damped = matrix.copy()
-    least = STANDARD.least_damping * (float(np.trace(matrix)) / len(matrix))
+    least = by.least_damping * (float(np.trace(matrix)) / len(matrix))
     damped.flat[:: len(damped) + 1] += max(damping, least) + np.finfo(float).tiny
     try:
         return solve_positive(damped, wanted).astype(np.float64, copy=False)
@@ -256,7 +273,7 @@ def _damped(matrix: Doubles, wanted: Doubles, damping: float) -> Doubles:
         return np.zeros(len(wanted))
 
 
-def _spread(network: MlpNetwork, unknown: Unknown) -> Doubles:
+def _spread(network: MlpNetwork, unknown: Unknown, by: EstimationParameters) -> Doubles:
     """A square root of the covariance of the columns that the layers of this role have."""
     blocks = network.blocks
     if unknown.role == INP:
@@ -264,7 +281,7 @@ def _spread(network: MlpNetwork, unknown: Unknown) -> Doubles:
         return np.eye(blocks.hidden) * max(size, TINY)
     weight = blocks.out_weight
     covariance = np.einsum("bdh,beh->de", weight, weight) / (len(weight) * blocks.hidden)
-    least = STANDARD.least_damping * np.trace(covariance) + TINY
+    least = by.least_damping * np.trace(covariance) + TINY
     covariance.flat[:: len(covariance) + 1] += least
     return np.linalg.cholesky(covariance)
 

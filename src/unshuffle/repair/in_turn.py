@@ -23,7 +23,7 @@ from unshuffle.repair.repair import (
     far_from,
     is_far,
     needs_predictions,
-    patient_work,
+    patient_row_steps,
 )
 from unshuffle.solution.arranging import Searching, Start, arrange, given
 from unshuffle.solution.options import Options
@@ -34,13 +34,13 @@ CUT_OFF = (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
 
 @dataclass(frozen=True)
 class TurnParameters:
-    """Numbers that steer searching and fitting in turn. Work is counted in rows of all steps."""
+    """Numbers that steer searching and fitting in turn. Row steps are rows of all steps."""
 
     rounds: int = 6  # Rounds of searching for the order and fitting in turn.
     steps: int = 120  # Steps of a search between two fits.
-    work: int = 512  # Work for each block after which a search that is still far is left.
-    least_work: int = 2048  # The same in all, at least.
-    near: float = 8.0  # How many times as much work one that is near may do.
+    row_steps: int = 512  # Row steps for each block after which a search that is still far is left.
+    least_row_steps: int = 2048  # The same in all, at least.
+    near: float = 8.0  # How many times as many one that is near may take.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
     rivals: int = 3  # Exchanges of neighbours to which numbers are fitted too.
 
@@ -57,7 +57,7 @@ class Distortion(Protocol):
 
     @property
     def patience(self) -> float:
-        """How much more work than usual its search may take, as where something speaks for it."""
+        """How many times the usual row steps its search may take."""
 
     def undone(self, case: Case) -> tuple[Records, Options]:
         """The record, and how it is searched, without it."""
@@ -76,11 +76,12 @@ def arrange_on(
     steps: int,
     before: Solution | None = None,
     *,
-    work: float = np.inf,
+    row_steps: float = np.inf,
+    by: TurnParameters = STANDARD,
 ) -> Solution:
     """Search a few steps, from where an earlier search ended unless that was of other pieces.
 
-    It is left if it is far after so much work, or after a few times as much.
+    It is left if it is far after so many row steps, or after a few times as many.
     """
     start = None
     if before and before.trace.ids == pile.ids and 2 * len(before.arrangement) + 1 == len(pile):
@@ -89,8 +90,8 @@ def arrange_on(
     done = 0 if start is None else len(start.trace)
     stops = (
         Steps(steps, before=done),
-        InVain(work, far_from(records), 0, done),
-        InVain(STANDARD.near * work, 0.0, 0, done),
+        InVain(row_steps, far_from(records), 0, done),
+        InVain(by.near * row_steps, 0.0, 0, done),
     )
     return arrange(pile, records, options, start=start, stops=stops)
 
@@ -110,19 +111,21 @@ def solved_without(
     reproduces the record without the change, nothing is said of it.
     """
     solution, error = None, np.inf
-    work = distortion.patience * max(by.least_work, by.work * (len(case.pile) // 2))
+    most = distortion.patience * max(by.least_row_steps, by.row_steps * (len(case.pile) // 2))
     for _ in range(by.rounds):
         if case.options.clock.out:
             return None
         records, options = distortion.undone(case)
         try:
-            solution = arrange_on(case.pile, records, options, by.steps, solution, work=work)
+            solution = arrange_on(
+                case.pile, records, options, by.steps, solution, row_steps=most, by=by
+            )
         except RecordError:  # what is left is no network's record, as where it sums to 1
             return None
         share = solution.mse / records.variance
         case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
         if _is_believed(solution):
-            return believed(case, distortion, solution)
+            return believed(case, distortion, solution, by)
         fitted = distortion.fitted(as_mlp(solution.network), case)
         if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
             return None
@@ -130,7 +133,9 @@ def solved_without(
     return None
 
 
-def believed(case: Case, distortion: Distortion, solution: Solution) -> Solution | None:
+def believed(
+    case: Case, distortion: Distortion, solution: Solution, by: TurnParameters = STANDARD
+) -> Solution | None:
     """What is said of a solution that reproduces what was undone. None where others do so too.
 
     Where its answer reproduces the record as it is, nothing had to be undone.
@@ -138,10 +143,10 @@ def believed(case: Case, distortion: Distortion, solution: Solution) -> Solution
     plain = as_it_is(case.pile, case.records, case.options, solution)
     if plain is not None:
         return plain
-    return distortion.told(solution) if _tells(case, distortion, solution) else None
+    return distortion.told(solution) if _tells(case, distortion, solution, by) else None
 
 
-def _tells(case: Case, distortion: Distortion, solution: Solution) -> bool:
+def _tells(case: Case, distortion: Distortion, solution: Solution, by: TurnParameters) -> bool:
     """Whether the record speaks for an order once numbers are fitted: not if others fit too.
 
     Predictions that are an affine function of the inputs to rounding, constant ones among them, fit
@@ -150,7 +155,7 @@ def _tells(case: Case, distortion: Distortion, solution: Solution) -> bool:
     network, clock = as_mlp(solution.network), case.options.clock
     if affine(network, distortion.undone(case)[0].predicted()):
         return False
-    for order in _other_orders(solution):
+    for order in _other_orders(solution, by):
         rival = replace(network, blocks=network.blocks.take(order))
         fitted = distortion.fitted(rival, case)
         if fitted is None:
@@ -161,7 +166,7 @@ def _tells(case: Case, distortion: Distortion, solution: Solution) -> bool:
     return True
 
 
-def _other_orders(solution: Solution, by: TurnParameters = STANDARD) -> Iterator[Ranking]:
+def _other_orders(solution: Solution, by: TurnParameters) -> Iterator[Ranking]:
     """The reverse order, and those with two neighbours exchanged of which it says least."""
     order = np.arange(len(solution.arrangement))
     if len(order) > 1:
@@ -183,8 +188,8 @@ def repair_by(
 ) -> Repair:
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
-    It looks once at a search that is far from its record, after all work that a hard record takes.
-    What it tries may take longer than the search itself, of few blocks too.
+    It looks once at a search that is far from its record, after all row steps that a hard record
+    takes. What it tries may take longer than the search itself, of few blocks too.
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
@@ -192,7 +197,7 @@ def repair_by(
         return next((found for found in tried if found is not None), None)
 
     def looks(case: Case, searching: Searching) -> Looks:
-        while searching.work < patient_work(searching) or not is_far(searching):
+        while searching.row_steps < patient_row_steps(searching) or not is_far(searching):
             yield None
         yield lambda: run(case, None)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -22,11 +22,12 @@ from unshuffle.pieces.pile import Piece, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.tolerance import arithmetic_of
-from unshuffle.repair import missing_pieces, rebuilding
 from unshuffle.repair.case import near_copies, partial_anatomy
 from unshuffle.repair.division import likely_networks
 from unshuffle.repair.estimation import estimate_last
 from unshuffle.repair.gaps import Traces, unexplained
+from unshuffle.repair.missing_pieces import MissingParameters
+from unshuffle.repair.rebuilding import Rebuilding, RebuildingParameters
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.arranging import arrange, given
 from unshuffle.solution.findings import Findings, Gap, Leftover
@@ -43,12 +44,20 @@ class IncompleteParameters:
     explained: float = 0.5  # Part of what is left that a block explains if it is called missing.
     near: float = 0.1  # Part of the predictions' variance that is left then, at most.
     least: float = 1e-4  # The same, at least.
+    missing: MissingParameters = field(default_factory=MissingParameters)
+    rebuilding: RebuildingParameters = field(default_factory=RebuildingParameters)
 
 
 STANDARD = IncompleteParameters()
 
 
-def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
+def solve_incomplete(
+    pile: Pile,
+    records: Records,
+    options: Options,
+    anatomy: Anatomy,
+    by: IncompleteParameters = STANDARD,
+) -> Solution:
     """Rebuild with each piece that can be the last layer in turn, until one reproduces the record.
 
     Where there are several, two networks in the pile are tried first. Where pieces are missing or
@@ -57,7 +66,7 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
     """
     found: list[Solution] = []
     if len(anatomy.last) > 1 and min(len(anatomy.inp), len(anatomy.out)) > 1:
-        found.append(_of_two_networks(pile, records, options, anatomy))
+        found.append(_of_two_networks(pile, records, options, anatomy, by))
         if found[-1].outcome in FINAL:
             return found[-1]
     likeliest = options.activations[0].name
@@ -66,7 +75,7 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
         for chosen in (options, alone):
             if chosen is alone and found[-1].activation == likeliest:
                 continue
-            found.append(solve_loose(pile, records, chosen, decided))
+            found.append(solve_loose(pile, records, chosen, decided, by=by))
             outcome = found[-1].outcome
             if outcome in SETTLED:
                 return found[-1]
@@ -76,19 +85,29 @@ def solve_incomplete(pile: Pile, records: Records, options: Options, anatomy: An
 
 
 def solve_loose(
-    pile: Pile, records: Records, options: Options, anatomy: Anatomy, start: Solution | None = None
+    pile: Pile,
+    records: Records,
+    options: Options,
+    anatomy: Anatomy,
+    start: Solution | None = None,
+    *,
+    by: IncompleteParameters = STANDARD,
 ) -> Solution:
     """Rebuild with layers that may be left out or estimated. A solution of all may be the start."""
-    return _PartialSearch(pile, records, options, anatomy, start).solution()
+    return _PartialSearch(pile, records, options, anatomy, start, by=by).solution()
 
 
-def _of_two_networks(pile: Pile, records: Records, options: Options, anatomy: Anatomy) -> Solution:
+def _of_two_networks(
+    pile: Pile, records: Records, options: Options, anatomy: Anatomy, by: IncompleteParameters
+) -> Solution:
     """Take the blocks that seem to be of one network for all that it has."""
-    solution = _PartialSearch(pile, records, options, anatomy, divided=True).solution()
-    findings, by = solution.findings, rebuilding.STANDARD
+    solution = _PartialSearch(pile, records, options, anatomy, by=by, divided=True).solution()
+    findings = solution.findings
     assert findings is not None
-    few = len(findings.leftovers) <= by.slots  # a search with all pieces at hand does as well
-    if solution.outcome in FINAL or few or findings.unexplained > by.hopeless:
+    few = (
+        len(findings.leftovers) <= by.rebuilding.slots
+    )  # a search with all pieces at hand does as well
+    if solution.outcome in FINAL or few or findings.unexplained > by.rebuilding.hopeless:
         return solution
     # The blocks may all be right, and only their order be far.
     own = Pile(piece for piece in pile if piece.id in solution.layers)
@@ -113,13 +132,15 @@ class _PartialSearch:
         anatomy: Anatomy,
         start: Solution | None = None,
         *,
+        by: IncompleteParameters,
         divided: bool = False,
     ) -> None:
         self.records, self.known, self.options = records, records.predicted(), options
+        self.by = by
         self.pile, self.anatomy, self.guess = pile, anatomy, ""
         if not anatomy.last:
             self._guess_last()
-        pile, slots = self.pile, rebuilding.STANDARD.slots
+        pile, slots = self.pile, by.rebuilding.slots
         self.ids = (*pile.ids, *(_new_name(pile, str(k + 1)) for k in range(slots)))
         problems = self._problems(start)
         if divided:
@@ -127,7 +148,7 @@ class _PartialSearch:
         arithmetic = arithmetic_of(pile.dtype, self.known.predictions)
         goal = Reproduction(arithmetic, 1, options.clock, by=options.goal)
         with options.clock.phase("order"):
-            search = rebuilding.Rebuilding(
+            search = Rebuilding(
                 problems,
                 len(pile),
                 options,
@@ -135,6 +156,7 @@ class _PartialSearch:
                 guessed_last=bool(self.guess),
                 searched=start is not None,
                 divided=divided,
+                by=by.rebuilding,
             )
             steps, stops, on_step = search.steps(), options.stops, options.on_step
             try:
@@ -173,8 +195,8 @@ class _PartialSearch:
             if start is not None:
                 blocks = [[pile.index[name] for name in block] for block in start.blocks]
                 grouped = np.array(blocks, np.intp)
-            elif (sure > 0).mean() > missing_pieces.STANDARD.sure:
-                grouped = grouped[sure > STANDARD.doubtful]
+            elif (sure > 0).mean() > self.by.missing.sure:
+                grouped = grouped[sure > self.by.doubtful]
             yield replace(problem, grouped=grouped)
 
     def solution(self) -> Solution:
@@ -194,7 +216,7 @@ class _PartialSearch:
             solution = given(used, self.records, options, blocks)
             gaps, left = self._gaps(blocks, network), solution.mse / known.variance
             if solution.outcome not in SETTLED and not gaps:
-                gaps = _block_gaps(network, known, left, options.clock)
+                gaps = _block_gaps(network, known, left, options.clock, self.by)
             outcome = _outcome(solution.outcome, self.ending, estimated=bool(gaps))
             settled = outcome in SETTLED
             findings = Findings(_leftovers(pile, used, settled=settled), gaps, left)
@@ -238,9 +260,10 @@ def _outcome(outcome: Outcome, ending: Ending, *, estimated: bool) -> Outcome:
     return stopped.get(ending, Outcome.INCOMPLETE)
 
 
-def _block_gaps(network: MlpNetwork, known: Records, left: float, clock: Clock) -> tuple[Gap, ...]:
+def _block_gaps(
+    network: MlpNetwork, known: Records, left: float, clock: Clock, by: IncompleteParameters
+) -> tuple[Gap, ...]:
     """The gap in which a block that is missing whole would explain most of what is left."""
-    by = STANDARD
     if by.least < left < by.near:
         with suppress(OutOfTimeError):
             rest = unexplained(Traces.of(network, known, clock))

@@ -3,14 +3,13 @@
 The method is that of Levenberg (1944) and Marquardt (1963).
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from unshuffle.blocks.mlp import MlpNetwork
-from unshuffle.blocks.network import pull_back
+from unshuffle.blocks.network import last_of, pull_back
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 
@@ -69,8 +68,8 @@ def linearized_inputs(network: MlpNetwork, inputs: Floats, predictions: Floats) 
         scale, shift = np.split(numbers, 2)
         with np.errstate(over="ignore", invalid="ignore"):
             states = network.states(inputs * scale + shift)
-            last = network.last.pull(states[-1])
-            (adjoint,) = deque(pull_back(network.blocks.pullback, states, last), maxlen=1)
+            places, last = range(len(network.blocks)), network.last.pull(states[-1])
+            adjoint = last_of(pull_back(network.blocks.pullback, places, states, last))
             residual = (network.last(states[-1]) - predictions).T.reshape(-1)
         derivatives = np.concatenate([adjoint * inputs, adjoint], axis=2)
         return residual, derivatives.reshape(len(residual), -1)

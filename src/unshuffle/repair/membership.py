@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import INP, MlpBank, as_mlp_bank
+from unshuffle.blocks.network import mean_squares
 from unshuffle.blocks.threads import pool
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.descent import DescentSteps, descend
@@ -38,13 +39,18 @@ STANDARD = MembershipParameters()
 
 
 def settle_membership(
-    judge: Judge, run: Run, evidence: Evidence, *, done: Callable[[Run], bool]
+    judge: Judge,
+    run: Run,
+    evidence: Evidence,
+    *,
+    done: Callable[[Run], bool],
+    by: MembershipParameters = STANDARD,
 ) -> DescentSteps:
     """Change which blocks stand until no change helps. The evidence may rule out blocks."""
     run = yield from descend(judge, run, evidence, done=done)
     while not done(run):
-        changes = _changes(judge, run, evidence)
-        better, step = _tried("membership", judge, run, changes, STANDARD.gain)
+        changes = _changes(judge, run, evidence, by)
+        better, step = _tried("membership", judge, run, changes, by.gain)
         yield step
         if better is run:
             break
@@ -52,7 +58,7 @@ def settle_membership(
     return run
 
 
-def grow(judge: Judge, blocks: Arrangement) -> DescentSteps:
+def grow(judge: Judge, blocks: Arrangement, by: MembershipParameters = STANDARD) -> DescentSteps:
     """Build an arrangement from nothing, out of given blocks, as long as some block helps.
 
     Where many blocks are of another network, taking them out one by one does not help. Each does
@@ -62,7 +68,7 @@ def grow(judge: Judge, blocks: Arrangement) -> DescentSteps:
     while len(run) < len(blocks):
         placed = {*run.arrangement[:, INP].tolist()}
         spare = blocks[[block[INP] not in placed for block in blocks.tolist()]]
-        better, step = _tried("growth", judge, run, _insertions(judge, run, spare), STANDARD.help)
+        better, step = _tried("growth", judge, run, _insertions(judge, run, spare, by), by.help)
         yield step
         if better is run:
             break
@@ -82,15 +88,17 @@ def _tried(
     return best, Step(phase, tested, kept, best.arrangement, best.error, rows)
 
 
-def _changes(judge: Judge, run: Run, evidence: Evidence) -> list[Arrangement]:
+def _changes(
+    judge: Judge, run: Run, evidence: Evidence, by: MembershipParameters
+) -> list[Arrangement]:
     """Arrangements with one block taken out, one put in, or one layer replaced by a spare one."""
     standing, bank = run.arrangement, as_mlp_bank(judge.bank)
     spare = spare_layers(bank, standing)
     shorter = [np.delete(standing, place, axis=0) for place in range(len(run)) if len(run) > 1]
     blocks = np.array([*product(*spare)], np.intp).reshape(-1, 2)
-    likeliest = _lowest(-evidence.of(blocks), STANDARD.inserted)
-    longer = _insertions(judge, run, blocks[likeliest])
-    return [*shorter, *longer, *_replacements(judge, run, spare, evidence)]
+    likeliest = _lowest(-evidence.of(blocks), by.inserted)
+    longer = _insertions(judge, run, blocks[likeliest], by)
+    return [*shorter, *longer, *_replacements(judge, run, spare, evidence, by)]
 
 
 def spare_layers(bank: MlpBank, arrangement: Arrangement) -> list[list[int]]:
@@ -105,21 +113,23 @@ def _lowest(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
     return lowest[values[lowest] < np.inf]
 
 
-def _insertions(judge: Judge, run: Run, blocks: Arrangement) -> list[Arrangement]:
+def _insertions(
+    judge: Judge, run: Run, blocks: Arrangement, by: MembershipParameters
+) -> list[Arrangement]:
     """Arrangements with one more block, where it promises most."""
     if not len(blocks):
         return []
     errors = insertion_errors(judge, linearize(judge, run), blocks)
-    likeliest = _lowest(errors.ravel(), STANDARD.judged)
+    likeliest = _lowest(errors.ravel(), by.judged)
     which = zip(*np.divmod(likeliest, errors.shape[1]), strict=True)
     return [np.insert(run.arrangement, place, blocks[k], axis=0) for k, place in which]
 
 
 def _replacements(
-    judge: Judge, run: Run, spare: list[list[int]], evidence: Evidence
+    judge: Judge, run: Run, spare: list[list[int]], evidence: Evidence, by: MembershipParameters
 ) -> list[Arrangement]:
     """Arrangements with a spare layer in place of another, where that promises most."""
-    by, standing = STANDARD, run.arrangement
+    standing = run.arrangement
     crossed = [np.repeat(standing[:, None], len(each), axis=1) for each in spare]
     for role, others in enumerate(spare):
         crossed[role][:, :, role] = others
@@ -131,7 +141,7 @@ def _replacements(
     judge = Judge(judge.bank, judge.ends, few)
     at = linearize(judge, judge.run(standing))
     effects = replacement_effects(judge, at, places[likeliest].tolist(), blocks[likeliest])
-    errors = np.square(effects + at.residual, dtype=np.float64).mean(axis=1)
+    errors = mean_squares(effects + at.residual, axis=1)
     made = []
     for k in likeliest[_lowest(errors, by.judged)].tolist():
         made.append(standing.copy())
@@ -147,6 +157,6 @@ def insertion_errors(judge: Judge, at: Linearization, blocks: Arrangement) -> ND
         with np.errstate(over="ignore", invalid="ignore"):  # each thread has a state of its own
             steps = judge.bank.apply(block, states.reshape(-1, states.shape[2]))
             after = project(at.adjoints, steps.reshape(states.shape) - states) + residual
-            return np.asarray(np.square(after).mean(axis=(1, 2), dtype=np.float64))
+            return mean_squares(after, axis=(1, 2))
 
     return np.stack([*pool().map(errors, blocks)])

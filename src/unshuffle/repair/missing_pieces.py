@@ -12,7 +12,7 @@ from unshuffle.repair.repair import (
     UNSOLVED,
     Looks,
     Repair,
-    hard_work,
+    hard_row_steps,
     needs_one_width,
     needs_predictions,
 )
@@ -26,7 +26,7 @@ class MissingParameters:
 
     sure: float = 0.5  # Part of the matched pairs with positive log-odds where others are doubted.
     impossible: float = -5.0  # Log-odds of a pair below which both layers may lack their partners.
-    longer: float = 3.0  # Factor by which the work grows from one look to the next.
+    longer: float = 3.0  # Factor by which row steps grow from one look to the next.
 
 
 STANDARD = MissingParameters()
@@ -58,18 +58,18 @@ def _run(case: Case, solution: Solution | None) -> Solution:
 def looks(case: Case, searching: Searching, by: MissingParameters = STANDARD) -> Looks:
     """Leave pieces out where weights call some pairs impossible. The whole pile comes first.
 
-    What weights call impossible may be two wrong pairs. So either search has as much work as the
-    other, until that is as much as hard records take.
+    What weights call impossible may be two wrong pairs. So either search has as many row steps as
+    the other, until that is as much as hard records take.
     """
     if not _seem_foreign(searching, by):
         return
     done = 0.0
-    while searching.work < hard_work(searching):
-        if searching.work < by.longer * done:
+    while searching.row_steps < hard_row_steps(searching):
+        if searching.row_steps < by.longer * done:
             yield None
             continue
-        done = searching.work
-        yield partial(_settled, replace(case, options=replace(case.options, work=done)))
+        done = searching.row_steps
+        yield partial(_settled, replace(case, options=replace(case.options, row_steps=done)))
     yield lambda: _run(case, None)
 
 
@@ -83,7 +83,7 @@ def _seem_foreign(searching: Searching, by: MissingParameters) -> bool:
 
 
 def _settled(case: Case) -> Solution | None:
-    """What leaving pieces out comes to within limited work; None where nothing is proved."""
+    """What leaving pieces out comes to within limited row steps; None where nothing is proved."""
     found = _run(case, None)
     return found if found.outcome in SETTLED else None
 

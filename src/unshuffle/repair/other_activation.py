@@ -19,7 +19,7 @@ from unshuffle.repair.repair import (
     Repair,
     is_far,
     needs_known_blocks,
-    patient_work,
+    patient_row_steps,
     was_tried,
 )
 from unshuffle.repair.wrong_record import UNRELATED
@@ -31,14 +31,14 @@ NAME = "another activation"
 
 @dataclass(frozen=True)
 class OtherActivationParameters:
-    """Numbers that steer searches with other activations. Work is counted in rows of all steps."""
+    """Numbers that steer searches with other activations. Row steps are rows of all steps."""
 
     rounds: int = 4  # Rounds of fitting it and searching on: a slope is fitted better each time.
     lower: float = 0.7  # Part of the error up to which another activation is worth a search.
-    share: float = 2.0  # They all do at most so many times the work of the main search.
-    fitted: int = 4096  # Work of a search with an activation that fits what stands, at most.
-    first: int = 2048  # Work of each in the first turn after the main search has ended.
-    growth: float = 2.0  # Factor by which it grows from turn to turn, up to the main one's work.
+    share: float = 2.0  # They all take at most so many times the row steps of the main one.
+    fitted: int = 4096  # Row steps of a search with an activation that fits what stands, at most.
+    first: int = 2048  # Row steps of each in the first turn after the main search has ended.
+    growth: float = 2.0  # Factor by which it grows from turn to turn, up to the main one's.
     # Activations with a search of their own: any other one resembles one of these, or one that the
     # main search tries, so that what such a search finds tells which it is.
     raced: tuple[str, ...] = ("elu", "softplus", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.4")
@@ -54,8 +54,8 @@ class ActivationRace:
         self.case, self.by = case, by
         self.searches: list[Searching] = []
 
-    def go_on(self, work: float) -> Solution | None:
-        """Let each search do so much work in all; what reproduces the record, if one does."""
+    def go_on(self, row_steps: float) -> Solution | None:
+        """Let each search take so many row steps; what reproduces the record, if one does."""
         for number, name in enumerate(self.by.raced):
             if self.case.options.clock.out:
                 break
@@ -63,9 +63,9 @@ class ActivationRace:
                 options = replace(self.case.options, activation=name)
                 self.searches.append(replace(self.case, options=options).searching())
             search = self.searches[number]
-            if search.ending not in (None, Ending.STOPPED) or search.work >= work:
+            if search.ending not in (None, Ending.STOPPED) or search.row_steps >= row_steps:
                 continue
-            ending = search.go_on((InVain(work, 0.0),))
+            ending = search.go_on((InVain(row_steps, 0.0),))
             if ending is not Ending.STOPPED or not is_far(search):
                 found = search.solution()
                 found = found if found.outcome in FINAL else self.searched_on(found) or found
@@ -78,45 +78,47 @@ class ActivationRace:
         return _searched_on(self.case, found.network, found.arrangement, found.trace, self.by)
 
 
-def _run(case: Case, solution: Solution | None) -> Solution | None:
+def _run(
+    case: Case, solution: Solution | None, by: OtherActivationParameters = STANDARD
+) -> Solution | None:
     """Search on with the activation that fits best; None where no other one fits better.
 
     What a search with the wrong activation has found is tried first. Where none fits it better each
-    activation gets a search of its own, of as much work.
+    activation gets a search of its own, of as many row steps.
     """
     assert solution is not None
-    by, race = STANDARD, ActivationRace(case)
+    race = ActivationRace(case, by)
     best = race.searched_on(solution)
     unrelated = solution.findings is not None and UNRELATED in solution.findings.notes
     if unrelated or (best is not None and best.outcome in FINAL):
         return best
-    most, work = solution.trace.row_steps, by.first
-    while work / by.growth < most and not case.options.clock.out:
-        found = race.go_on(min(work, most))
+    most, row_steps = solution.trace.row_steps, by.first
+    while row_steps / by.growth < most and not case.options.clock.out:
+        found = race.go_on(min(row_steps, most))
         if found is not None:
             return found
-        work = int(by.growth * work)
+        row_steps = int(by.growth * row_steps)
     return best
 
 
-def _looks(case: Case, searching: Searching) -> Looks:
+def _looks(case: Case, searching: Searching, by: OtherActivationParameters = STANDARD) -> Looks:
     """Fit an activation to what stands near; far away, give each a search of its own meanwhile."""
-    by, race = STANDARD, ActivationRace(case)
+    race = ActivationRace(case, by)
     while True:
         if not is_far(searching):
-            yield partial(_fitted, case, searching)
-        elif searching.work >= patient_work(searching):
-            yield partial(race.go_on, by.share * searching.work / len(by.raced))
+            yield partial(_fitted, case, searching, by)
+        elif searching.row_steps >= patient_row_steps(searching):
+            yield partial(race.go_on, by.share * searching.row_steps / len(by.raced))
         else:
             yield None
 
 
-def _fitted(case: Case, searching: Searching) -> Solution | None:
+def _fitted(case: Case, searching: Searching, by: OtherActivationParameters) -> Solution | None:
     """What comes of another activation where a search stands; None where nothing final does."""
     assert searching.state is not None
     best = searching.state.best
     network = searching.alternatives.problems[best.alternative].network(best.arrangement)
-    found = _searched_on(case, network, best.arrangement, searching.trace, STANDARD)
+    found = _searched_on(case, network, best.arrangement, searching.trace, by)
     return found if found is not None and found.outcome in FINAL else None
 
 

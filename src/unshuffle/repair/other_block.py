@@ -70,6 +70,7 @@ class Factor:
     patience = 1.0
     assumption = "what each block adds is multiplied by one factor"
     value: float
+    by: BlockParameters = STANDARD
 
     def undone(self, case: Case) -> tuple[Records, Options]:
         """The record as it is, searched with this factor."""
@@ -77,9 +78,9 @@ class Factor:
 
     def fitted(self, network: MlpNetwork, case: Case) -> "Factor":
         """The factor with which a network that has this one errs least."""
-        some = case.records.predicted().thinned(STANDARD.rows)
+        some = case.records.predicted().thinned(self.by.rows)
         change = fit(_linearized(network.astype(np.float64), some), np.ones(1), case.options.clock)
-        return Factor(_rounded(self.value * float(change[0])))
+        return replace(self, value=_rounded(self.value * float(change[0]), self.by))
 
     def told(self, solution: Solution) -> Solution:
         """The solution with its factor. A number that is fitted leaves it approximate."""
@@ -109,16 +110,17 @@ def _linearized(network: MlpNetwork, some: Records) -> Linearized:
     return at
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: float, by: BlockParameters) -> float:
     """The number with the fewest decimal places that is next to the same."""
-    each = (round(value, places) for places in range(1, STANDARD.digits + 1))
-    return next((one for one in each if abs(one - value) <= STANDARD.close * abs(value)), value)
+    each = (round(value, places) for places in range(1, by.digits + 1))
+    return next((one for one in each if abs(one - value) <= by.close * abs(value)), value)
 
 
-def _candidates(_: Case) -> Iterator[OtherForm | Factor]:
-    yield Factor(STANDARD.factors[0])
+def _candidates(_: Case, by: BlockParameters = STANDARD) -> Iterator[OtherForm | Factor]:
+    first, *others = (Factor(value, by) for value in by.factors)
+    yield first
     yield from map(OtherForm, FORMS)
-    yield from map(Factor, STANDARD.factors[1:])
+    yield from others
 
 
 OTHER_BLOCK = repair_by("another form of block", 0.4, _candidates)

@@ -104,8 +104,8 @@ class Sigmoid:
         return solution.ended(Outcome.APPROXIMATE, Findings(notes=(note,), sigmoid=True))
 
 
-def _candidates(case: Case) -> Iterator[Distortion]:
-    known, by = case.records.predicted(), STANDARD
+def _candidates(case: Case, by: OtherUnitParameters = STANDARD) -> Iterator[Distortion]:
+    known = case.records.predicted()
     y = known.predictions.astype(np.float64)
     if (y > 0).all() and (y < 1).all():
         yield Sigmoid()

@@ -14,6 +14,7 @@ import numpy as np
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import INP, OUT, MlpBank, MlpNetwork, MlpStack, as_mlp_bank
+from unshuffle.blocks.network import mean_squares
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.descent import DescentSteps, descend
@@ -96,6 +97,7 @@ class Reconstruction:
     stand_ins: tuple[StandIn, ...] = ()
     error: float = np.inf
     complete: bool = False
+    by: RebuildingParameters = STANDARD
 
     @cached_property
     def bank(self) -> MlpBank:
@@ -123,7 +125,7 @@ class Reconstruction:
         odds = np.full((len(bank.inp_positions), len(bank.out_positions)), -np.inf)
         odds[: edge.log_odds.shape[0], : edge.log_odds.shape[1]] = edge.log_odds
         for one in self.stand_ins:
-            odds[bank.rows[one.block[INP]], bank.columns[one.block[OUT]]] = STANDARD.sure
+            odds[bank.rows[one.block[INP]], bank.columns[one.block[OUT]]] = self.by.sure
         return Evidence((EdgeOdds(INP, OUT, odds, bank.rows, bank.columns),))
 
     def network(self) -> MlpNetwork:
@@ -191,9 +193,10 @@ class Rebuilding:
     guessed_last: bool = False
     searched: bool = False
     divided: bool = False
+    by: RebuildingParameters = STANDARD
 
     def __post_init__(self) -> None:
-        self.slots = range(self.pieces, self.pieces + STANDARD.slots)
+        self.slots = range(self.pieces, self.pieces + self.by.slots)
         self.first, self.rng = next(self.problems), np.random.default_rng(self.options.seed)
         self.known = self.judged = self.fitted = self.first.known
         self.standing = self._of(self.first, self.first.grouped)
@@ -204,12 +207,12 @@ class Rebuilding:
 
     def _of(self, problem: Problem, arrangement: Arrangement) -> Reconstruction:
         assert isinstance(problem.ends, Linear)
-        return Reconstruction(problem, problem.ends, arrangement, self.slots)
+        return Reconstruction(problem, problem.ends, arrangement, self.slots, by=self.by)
 
     def _rebuilt(self) -> Rebuilt:
         one, around = self.standing, None
         if not self.searched:
-            few = 0 < len(one.unmatched()) <= STANDARD.most_unmatched
+            few = 0 < len(one.unmatched()) <= self.by.most_unmatched
             if few and not (self.guessed_last or self.divided):
                 around = yield from self._filled_around(self._on_other_rows(one))
                 if around is not None and around.complete:
@@ -217,7 +220,7 @@ class Rebuilding:
             one = yield from self._first_descents()
         one = self._on_other_rows(one)
         if self.divided:
-            hopeless = self._leaves(one, STANDARD.hopeless)
+            hopeless = self._leaves(one, self.by.hopeless)
             return one if hopeless else (yield from self._settled(one))
         if self.guessed_last:
             one = yield from self._with_last(one)
@@ -246,8 +249,8 @@ class Rebuilding:
         """Divide rows anew: if many, some judge arrangements, and layers fit the others."""
         known, many = self.first.known, self.options.parameters.many
         self.known = self.judged = self.fitted = known.take(self.rng.permutation(len(known)))
-        if known.predictions.size >= STANDARD.few_equations:
-            count = min(-(-many // known.outputs), len(known) // STANDARD.judging)
+        if known.predictions.size >= self.by.few_equations:
+            count = min(-(-many // known.outputs), len(known) // self.by.judging)
             self.judged = self.known.first(count)
             self.fitted = self.known.take(np.arange(count, len(known)))
         self.standing = replace(self.standing, error=np.inf)  # it was judged on other rows
@@ -264,9 +267,7 @@ class Rebuilding:
         """Whether an arrangement leaves more than a share of the variance of some column."""
         rows, variances = self.judged, self.judged.variances
         residual = one.network().predict(rows.inputs) - rows.predictions
-        most = share * variances
-        left = np.square(residual, dtype=np.float64).mean(axis=0)
-        return not (left <= most)[variances > 0].all()
+        return not (mean_squares(residual) <= share * variances)[variances > 0].all()
 
     def _stands(self, one: Reconstruction) -> Reconstruction:
         """The same; it is remembered if it is the best so far."""
@@ -291,7 +292,7 @@ class Rebuilding:
 
     def _filled_around(self, one: Reconstruction) -> Generator[Step, None, Reconstruction | None]:
         """Order sure blocks around unmatched layers; estimate partners, if that helps enough."""
-        judge, inputs = one.judge(self.judged), self.known.inputs[: STANDARD.seed_rows]
+        judge, inputs = one.judge(self.judged), self.known.inputs[: self.by.seed_rows]
         rows, clock = len(judge.inputs), self.options.clock
         seeds, _ = rank_seeds(self.first, judge, inputs, rows, quick=False, clock=clock)
         run, done = judge.run(seeds[0]), partial(self.goal.reproduces, judge)
@@ -311,7 +312,7 @@ class Rebuilding:
         for gap, lone in sorted(zip(gaps, unmatched, strict=True), key=lambda each: -each[0]):
             one = self._inserted(one, traces, gap, lone)
         one = yield from self._fitted(one)
-        return one if one.complete or one.error < STANDARD.explained * left else None
+        return one if one.complete or one.error < self.by.explained * left else None
 
     def _traces(self, one: Reconstruction) -> Traces:
         return Traces.of(one.network(), self.fitted, self.options.clock)
@@ -320,44 +321,44 @@ class Rebuilding:
         """Settle which blocks belong, fill gaps, and estimate what is missing."""
         everything = one.arrangement
         one = yield from self._settled(one)
-        if self._leaves(one, STANDARD.far):
+        if self._leaves(one, self.by.far):
             one = yield from self._regrown(one, everything)
         while not one.complete:
             better = yield from self._one_filled(one)
             if better is one:
                 break
             one = better
-        for _ in range(STANDARD.rounds):
+        for _ in range(self.by.rounds):
             if one.complete or not one.unknowns():
                 break
             before = one.error
             one = yield from self._estimated(one)
-            if not one.error < STANDARD.helpful * before:
+            if not one.error < self.by.helpful * before:
                 break
         return one
 
     def _regrown(self, one: Reconstruction, blocks: Arrangement) -> Rebuilt:
-        grown = yield from grow(one.judge(self.judged.first(STANDARD.growth_rows)), blocks)
+        grown = yield from grow(one.judge(self.judged.first(self.by.growth_rows)), blocks)
         run = yield from self._membership(replace(one, arrangement=grown.arrangement))
-        if len(run) and run.error < STANDARD.worthwhile * one.error:
+        if len(run) and run.error < self.by.worthwhile * one.error:
             return self._judged(replace(one, arrangement=run.arrangement))
         return one
 
     def _with_last(self, one: Reconstruction) -> Rebuilt:
         """Fit the last layer to the arrangement and search for a better one, in turn."""
         error = np.inf
-        for _ in range(STANDARD.refits):
+        for _ in range(self.by.refits):
             final = one.network().states(self.fitted.inputs)[-1]
             last = estimate_last(final, self.fitted.predictions).astype(final.dtype)
             one = yield from self._settled(replace(one, last=last))
-            if not one.error < STANDARD.worthwhile * error:
+            if not one.error < self.by.worthwhile * error:
                 break
             error = one.error
         return one
 
     def _one_filled(self, one: Reconstruction) -> Rebuilt:
         """Fill the gap for which a piece without a partner speaks most; as it was if none does."""
-        by, unmatched = STANDARD, one.unmatched()
+        by, unmatched = self.by, one.unmatched()
         if len(unmatched) > by.slots:
             return one
         traces = self._traces(one)
@@ -388,7 +389,7 @@ class Rebuilding:
         if lone.role == OUT:
             layer = fill(traces, gap, lone.layer)
         else:
-            layer = _guessed_inp(one.network().blocks, lone.layer, STANDARD.ridge)
+            layer = _guessed_inp(one.network().blocks, lone.layer, self.by.ridge)
         return one.with_block(gap, StandIn(lone.role, one.free, lone.position, layer))
 
     def _estimated(self, one: Reconstruction, *, newest: bool = False) -> Rebuilt:

@@ -23,14 +23,16 @@ Looks = Iterator[Callable[[], Solution | None] | None]
 
 @dataclass(frozen=True)
 class AskingParameters:
-    """Numbers that say when repairs are asked. Work is counted in rows of all steps, added up."""
+    """Numbers that say when repairs are asked. Row steps are rows of all steps, added up."""
 
     evident: float = 0.6  # Suspicion from which on a repair is asked before any search.
     far: float = 0.1  # Share of the predictions' variance from which on a search is far.
-    vain: int = 2048  # Work after which a search that is far pauses for the first time.
-    near: int = 16_384  # Work after which any search pauses for the first time.
-    pause: float = 1.5  # Factor by which the work grows from one pause to the next.
-    hard: int = 8192  # Work for each block that right records which are hard to reproduce take.
+    vain: int = 2048  # Row steps after which a search that is far pauses for the first time.
+    near: int = 16_384  # Row steps after which any search pauses for the first time.
+    pause: float = 1.5  # Factor by which row steps grow from one pause to the next.
+    hard: int = (
+        8192  # Row steps for each block that right records which are hard to reproduce take.
+    )
     hardest: int = 200_000  # The same in all.
     grace: float = 1.0  # Seconds beyond the time limit in which weights are looked at for a note.
 
@@ -109,42 +111,42 @@ def was_tried(name: str, solution: Solution) -> bool:
     return not solution.repairs.get(name, NOT_TRIED).startswith(NOT_TRIED)
 
 
-def hard_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
-    """Work up to which a right record may be hard to reproduce. 0 for few blocks."""
+def hard_row_steps(searching: Searching, by: AskingParameters = STANDARD) -> int:
+    """Row steps up to which a right record may be hard to reproduce. 0 for few blocks."""
     blocks = len(searching.alternatives.problems[0].grouped)
     few = searching.alternatives.options.parameters.few_blocks
     return 0 if blocks <= few else min(by.hard * blocks, by.hardest)
 
 
-def patient_work(searching: Searching, by: AskingParameters = STANDARD) -> int:
-    """Work before what takes long itself: few blocks too may need rows enough to come from far."""
+def patient_row_steps(searching: Searching, by: AskingParameters = STANDARD) -> int:
+    """Row steps before what takes long: few blocks too may need rows enough to come from far."""
     equations = searching.alternatives.problems[0].known.predictions.size
     many = equations >= searching.alternatives.options.parameters.many
-    return hard_work(searching, by) or by.hardest * many
+    return hard_row_steps(searching, by) or by.hardest * many
 
 
 def pauses(
     searching: Searching, on_state: OnState | None = None, by: AskingParameters = STANDARD
 ) -> Iterator[bool]:
-    """Go on with a search. Pause each time it has done much more work, early where it is far.
+    """Go on with a search. Pause each time it has taken many more row steps, early where it is far.
 
-    Yields whether it is near its record. A search that is resumed pauses at the same works.
+    Yields whether it is near its record. A search that is resumed pauses at the same.
     """
     stop = InVain(by.vain, far_from(searching.alternatives.records, by))
     later = InVain(by.near, 0.0)
-    hard, longer = hard_work(searching, by), float(by.vain)
+    hard, longer = hard_row_steps(searching, by), float(by.vain)
     while searching.go_on((stop, later), on_state) is Ending.STOPPED:
         yield not is_far(searching, by)
         longer = _beyond(stop.done, longer, by.pause)
-        stop.work = min(longer, hard) if stop.done < hard else longer
-        later.work = _beyond(later.done, later.work, by.pause)
+        stop.row_steps = min(longer, hard) if stop.done < hard else longer
+        later.row_steps = _beyond(later.done, later.row_steps, by.pause)
 
 
-def _beyond(done: float, work: float, factor: float) -> float:
-    """The first work beyond what is done, of those that grow by a factor."""
-    while work <= done:
-        work *= factor
-    return work
+def _beyond(done: float, row_steps: float, factor: float) -> float:
+    """The first row steps beyond what is done, of those that grow by a factor."""
+    while row_steps <= done:
+        row_steps *= factor
+    return row_steps
 
 
 def is_far(searching: Searching, by: AskingParameters = STANDARD) -> bool:

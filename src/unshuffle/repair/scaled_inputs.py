@@ -83,15 +83,19 @@ class Scaling:
         return solution.ended(Outcome.APPROXIMATE, self.findings)
 
 
-def _run(case: Case, found: Solution | None) -> Solution | None:
+def _run(case: Case, found: Solution | None, by: ScalingParameters = STANDARD) -> Solution | None:
     """Search for the order and fit the scales of the inputs in turn; `found` is without scales.
 
     It is `EXACT` if the record is reproduced as it stands; `APPROXIMATE` with scales among the
     findings. Where the first search was cut off it is that one's; else None.
     """
-    pile, records, options, by = case.pile, case.records, case.options, STANDARD
+    pile, records, options = case.pile, case.records, case.options
     known, clock = records.predicted(), options.clock
-    if found is not None and found.outcome is Outcome.NO_FIT and not _helps(found, known, clock):
+    if (
+        found is not None
+        and found.outcome is Outcome.NO_FIT
+        and not _helps(found, known, clock, by)
+    ):
         return None
     first = solution = found or arrange_on(pile, records, options, by.steps)
     error = np.inf
@@ -100,7 +104,7 @@ def _run(case: Case, found: Solution | None) -> Solution | None:
         if ended or not solution.mse < by.helpful * error:
             break
         error = solution.mse
-        scaling = fit_scaling(as_mlp(solution.network), known, clock)
+        scaling = fit_scaling(as_mlp(solution.network), known, clock, by=by)
         if scaling is None:
             return None
         solution = arrange_on(pile, scaling.applied(records), options, by.steps, solution)
@@ -113,13 +117,12 @@ def _run(case: Case, found: Solution | None) -> Solution | None:
     return first.ended(solution.outcome) if cut_off else None
 
 
-def _helps(found: Solution, known: Records, clock: Clock) -> bool:
+def _helps(found: Solution, known: Records, clock: Clock, by: ScalingParameters) -> bool:
     """Whether scales take most of a misfit away."""
-    by = STANDARD
     if not found.mse < known.variance:
         return False
     some, network = known.first(by.few_rows), as_mlp(found.network)
-    scaling = fit_scaling(network, some, clock, by.few_iterations)
+    scaling = fit_scaling(network, some, clock, by.few_iterations, by=by)
     if scaling is None:
         return False
     before, after = (
@@ -134,13 +137,15 @@ def fit_scaling(
     clock: Clock,
     iterations: int | None = None,
     begun: Scaling | None = None,
+    *,
+    by: ScalingParameters = STANDARD,
 ) -> Scaling | None:
     """Fit scale and shift of every column to rows spread over the record, if there are enough.
 
     Rows that the network cannot tell apart are one equation. A constant column keeps the scale that
     it began with. Time may end it with the best so far.
     """
-    by, some = STANDARD, independent_rows(network, known).thinned(STANDARD.rows)
+    some = independent_rows(network, known).thinned(by.rows)
     if some.predictions.size < by.equations * 2 * some.width:
         return None
     begun = begun or Scaling(np.ones(some.width), np.zeros(some.width))

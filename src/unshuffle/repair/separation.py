@@ -34,7 +34,12 @@ STANDARD = SeparationParameters()
 
 
 def separate(
-    pile: Pile, records: Sequence[Records], solve: Solve, *, time_limit: float | Clock | None = None
+    pile: Pile,
+    records: Sequence[Records],
+    solve: Solve,
+    *,
+    time_limit: float | Clock | None = None,
+    by: SeparationParameters = STANDARD,
 ) -> tuple[Solution, ...]:
     """Find a network for each record of one pile; fewer if the search was interrupted.
 
@@ -45,7 +50,7 @@ def separate(
     clock, found = Clock.of(time_limit), dict[int, Solution]()
     for number, part in _attempts(pile, len(records), found):
         share = clock.left / (len(records) - len(_settled(found)))
-        seconds = None if clock.limit is None else max(share, STANDARD.least)
+        seconds = None if clock.limit is None else max(share, by.least)
         try:
             solution = solve(part, records[number], seconds)
         except PileError:
@@ -57,7 +62,7 @@ def separate(
             found[number] = solution
         if solution.outcome is Outcome.INTERRUPTED:
             break
-    return tuple(_told(number, pile, found) for number in sorted(found))
+    return tuple(_told(number, pile, found, by) for number in sorted(found))
 
 
 def claimed_twice(solutions: Sequence[Solution]) -> bool:
@@ -97,7 +102,9 @@ def _rest(pile: Pile, found: Mapping[int, Solution]) -> Pile | None:
     return Pile(pieces, [bias for bias in pile.biases if bias.id not in used])
 
 
-def _told(number: int, pile: Pile, found: Mapping[int, Solution]) -> Solution:
+def _told(
+    number: int, pile: Pile, found: Mapping[int, Solution], by: SeparationParameters
+) -> Solution:
     """A solution with what the other networks mean for it among its findings."""
     solution, own = found[number], {*found[number].permutation}
     findings = solution.findings or Findings()
@@ -108,18 +115,18 @@ def _told(number: int, pile: Pile, found: Mapping[int, Solution]) -> Solution:
         leftovers |= {name: Leftover(name, reason) for name in theirs if name not in own}
         shared = [name for name in theirs if name in own]
         if shared and solution.outcome in SETTLED:
-            notes.append(_contradiction(other, shared, same=len(shared) == len(own)))
+            notes.append(_contradiction(other, shared, by.named, same=len(shared) == len(own)))
     if not leftovers and not notes:
         return solution
     changed = replace(findings, leftovers=tuple(leftovers.values()), notes=tuple(notes))
     return replace(solution, findings=changed)
 
 
-def _contradiction(other: int, shared: Sequence[PieceId], *, same: bool) -> str:
+def _contradiction(other: int, shared: Sequence[PieceId], most: int, *, same: bool) -> str:
     if same:
         return f"the network of record {other + 1} has the same pieces: both records are of it"
-    names = ", ".join(map(str, shared[: STANDARD.named]))
-    more = f" and {len(shared) - STANDARD.named} more" if len(shared) > STANDARD.named else ""
+    names = ", ".join(map(str, shared[:most]))
+    more = f" and {len(shared) - most} more" if len(shared) > most else ""
     return (
         f"the network of record {other + 1} claims {names}{more} too, and no piece is in two "
         "networks: at most one of the two is right"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unshuffle.blocks.mlp import MlpNetwork, as_mlp
-from unshuffle.blocks.network import mean_square
+from unshuffle.blocks.network import mean_square, mean_squares
 from unshuffle.errors import PileError
 from unshuffle.grouping import pair
 from unshuffle.grouping.matching import optimal_matching
@@ -28,7 +28,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import CUT_OFF, arrange_on, as_it_is
-from unshuffle.repair.repair import Looks, Repair, hard_work, needs_predictions
+from unshuffle.repair.repair import Looks, Repair, hard_row_steps, needs_predictions
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings
@@ -106,7 +106,11 @@ def _standard(values: Floats) -> NDArray[np.float64]:
 
 
 def match_columns(
-    ours: Moments, theirs: Moments, rng: np.random.Generator, clock: Clock
+    ours: Moments,
+    theirs: Moments,
+    rng: np.random.Generator,
+    clock: Clock,
+    by: ColumnParameters = STANDARD,
 ) -> list[ColumnOrder]:
     """Matchings of a network's inputs with the columns of a record, the likeliest first.
 
@@ -116,10 +120,10 @@ def match_columns(
     width = len(linear)
     even = np.full((width, width), 1 / width)
     found: dict[tuple[int, ...], float] = {}
-    for start in range(STANDARD.starts):
+    for start in range(by.starts):
         clock.check()
         mixed = even if not start else (even + np.eye(width)[rng.permutation(width)]) / 2
-        for _ in range(STANDARD.iterations):
+        for _ in range(by.iterations):
             slope = linear + 2 * np.sum(ours.couples @ mixed @ theirs.couples, axis=0)
             step = np.eye(width)[optimal_matching(slope)[:, 1]] - mixed
             gain = float(np.sum(step * slope))
@@ -136,10 +140,14 @@ def match_columns(
 
 
 def exchange_columns(
-    network: MlpNetwork, known: Records, columns: ColumnOrder, clock: Clock
+    network: MlpNetwork,
+    known: Records,
+    columns: ColumnOrder,
+    clock: Clock,
+    by: ColumnParameters = STANDARD,
 ) -> tuple[float, ColumnOrder]:
     """Exchange two columns after the other while that lowers the error, and there is time."""
-    by, some = STANDARD, known.first(STANDARD.judged_rows)
+    some = known.first(by.judged_rows)
     error, judged = _error(network, some, columns), by.judged
     while judged <= by.most_judged and not clock.out:
         candidates = [*_exchanges(network, some, columns, judged)]
@@ -165,7 +173,7 @@ def _exchanges(
     for a in range(len(columns) - 1):
         apart = x[:, a, None] - x[:, a + 1 :]
         pull = adjoint[:, :, a, None] - adjoint[:, :, a + 1 :]
-        errors.append(np.square(left[:, :, None] - pull * apart).mean(axis=(0, 1)))
+        errors.append(mean_squares(left[:, :, None] - pull * apart, axis=(0, 1)))
     first, second = np.triu_indices(len(columns), 1)
     ranked = np.argsort(np.nan_to_num(np.concatenate(errors), nan=np.inf), kind="stable")
     for k in ranked[:most]:
@@ -178,45 +186,51 @@ def _error(network: MlpNetwork, some: Records, columns: ColumnOrder) -> float:
     return network.error(some.inputs[:, columns], some.predictions)
 
 
-def _run(case: Case, _: Solution | None) -> Solution | None:
+def _run(case: Case, _: Solution | None = None, by: ColumnParameters = STANDARD) -> Solution | None:
     """Search for the columns and the order in turn; `KeyboardInterrupt` if that is interrupted."""
     pile, records, options = case.pile, case.records, case.options
-    beginnings = _beginnings(pile, records.predicted(), options)
-    tried = (_in_turn(pile, records, options, *beginning) for beginning in beginnings)
+    beginnings = _beginnings(pile, records.predicted(), options, by)
+    tried = (_in_turn(pile, records, options, beginning, by) for beginning in beginnings)
     solution = next((solution for solution in tried if solution is not None), None)
     if solution is not None and solution.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
     return None if solution is None or solution.outcome is Outcome.BUDGET_SPENT else solution
 
 
-def _beginnings(pile: Pile, known: Records, options: Options) -> list[tuple[float, ColumnOrder]]:
+def _beginnings(
+    pile: Pile, known: Records, options: Options, by: ColumnParameters
+) -> list[tuple[float, ColumnOrder]]:
     """Sequences to begin with, by their errors; none where the columns seem to be in sequence."""
-    by, clock = STANDARD, options.clock
+    clock = options.clock
     if known.width < 2 or len(known) < by.rows_per_column * known.width:
         return []
     theirs = Moments.of(known.inputs, known.predictions)
-    networks = _seeded_networks(pile, known, options)
+    networks = _seeded_networks(pile, known, options, by)
     ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
     if max((one.likeness(theirs) for one in ours), default=1.0) > by.in_sequence:
         return []
     rng, some = np.random.default_rng(options.seed), known.first(by.judged_rows)
     begun: list[tuple[float, MlpNetwork, ColumnOrder]] = []
     for network, one in zip(networks, ours, strict=True):
-        matched = match_columns(one, theirs, rng, clock)[: by.finalists]
+        matched = match_columns(one, theirs, rng, clock, by)[: by.finalists]
         begun += [(_error(network, some, columns), network, columns) for columns in matched]
     begun.sort(key=lambda each: each[0])
     mended = []
     for _, network, columns in begun[: by.finalists]:
         clock.check()
-        mended.append(exchange_columns(network, known, columns, clock))
+        mended.append(exchange_columns(network, known, columns, clock, by))
     return sorted(mended, key=lambda each: each[0])
 
 
 def _in_turn(
-    pile: Pile, records: Records, options: Options, error: float, columns: ColumnOrder
+    pile: Pile,
+    records: Records,
+    options: Options,
+    begun: tuple[float, ColumnOrder],
+    by: ColumnParameters,
 ) -> Solution | None:
     """Search for the order and exchange columns in turn; a solution if it is found or cut off."""
-    solution, clock, by = None, options.clock, STANDARD
+    solution, clock, (error, columns) = None, options.clock, begun
     for _ in range(by.rounds):
         if not error < by.near * records.variance:
             break
@@ -229,16 +243,18 @@ def _in_turn(
         if solution.outcome in CUT_OFF:
             return solution
         network, known = as_mlp(solution.network), records.predicted()
-        better, exchanged = exchange_columns(network, known, columns, clock)
+        better, exchanged = exchange_columns(network, known, columns, clock, by)
         if not better < by.helpful * error:
             break
         error, columns = better, exchanged
     return None
 
 
-def _seeded_networks(pile: Pile, known: Records, options: Options) -> list[MlpNetwork]:
+def _seeded_networks(
+    pile: Pile, known: Records, options: Options, by: ColumnParameters
+) -> list[MlpNetwork]:
     """Networks ordered by seeds, the few whose predictions are distributed as the record's."""
-    by, few = STANDARD, known.first(STANDARD.judged_rows)
+    few = known.first(by.judged_rows)
     reference, some = np.sort(few.predictions, axis=0), known.inputs[: by.seed_rows]
     networks: list[tuple[float, MlpNetwork]] = []
     for activation in options.activations:
@@ -266,17 +282,17 @@ def _open_roles(whole: Anatomy | PileError) -> str | None:
     return None if known else "shapes do not tell the roles of the layers"
 
 
-def _looks(case: Case, searching: Searching) -> Looks:
+def _looks(case: Case, searching: Searching, by: ColumnParameters = STANDARD) -> Looks:
     """Try other sequences once the search is nowhere near."""
-    steps, nowhere = searching.trace.steps, STANDARD.nowhere * case.records.variance
+    steps, nowhere = searching.trace.steps, by.nowhere * case.records.variance
 
     def due() -> bool:
-        enough = len(steps) >= STANDARD.patience and searching.work >= hard_work(searching)
+        enough = len(steps) >= by.patience and searching.row_steps >= hard_row_steps(searching)
         return enough and steps[-1].error > nowhere
 
     while not due():
         yield None
-    yield lambda: _run(case, None)
+    yield lambda: _run(case, by=by)
 
 
 SHUFFLED_COLUMNS = Repair(

@@ -65,13 +65,15 @@ class UnitMatch:
     sign: float
 
 
-def match_units(bank: MlpBank | MlpStack, clock: Clock) -> UnitMatch:
+def match_units(
+    bank: MlpBank | MlpStack, clock: Clock, by: UnitMatchingParameters = STANDARD
+) -> UnitMatch:
     """Score every pair of layers under its own best permutation of hidden units, with both signs.
 
     It raises `OutOfTimeError` where the time does not suffice.
     """
     found = []
-    for sign in (STANDARD.sign, -STANDARD.sign):
+    for sign in (by.sign, -by.sign):
         scores = np.empty((len(bank.inp_weight), len(bank.out_weight)))
         for i, reads in enumerate(bank.inp_weight):
             clock.check()
@@ -86,7 +88,9 @@ def match_units(bank: MlpBank | MlpStack, clock: Clock) -> UnitMatch:
     return max(found, key=lambda each: each[0])[1]
 
 
-def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
+def likely_pairs(
+    bank: MlpBank, clock: Clock, by: UnitMatchingParameters = STANDARD
+) -> list[UnitMatch]:
     """Matchings by three signals that no sequence of the hidden units changes, as they differ.
 
     Inner products serve where training moved both layers along one line. Sorted norms or spectra
@@ -94,8 +98,8 @@ def likely_pairs(bank: MlpBank, clock: Clock) -> list[UnitMatch]:
     """
     found = []
     with suppress(OutOfTimeError):
-        found.append(match_units(bank, clock))
-    sign = found[0].sign if found else STANDARD.sign
+        found.append(match_units(bank, clock, by))
+    sign = found[0].sign if found else by.sign
     features = [
         (
             np.sort(_log_norms(units)[:, :, 0], axis=1),
@@ -124,14 +128,19 @@ def _centred(scores: Scores) -> Scores:
     return np.asarray(scores - means + scores.mean())
 
 
-def permuted_units(bank: MlpBank | MlpStack, pairing: Pairing, clock: Clock) -> str | None:
+def permuted_units(
+    bank: MlpBank | MlpStack,
+    pairing: Pairing,
+    clock: Clock,
+    by: UnitMatchingParameters = STANDARD,
+) -> str | None:
     """Whether weights agree only once their hidden units are matched, in a sentence; else None."""
-    by, count = STANDARD, len(bank.inp_weight)
+    count = len(bank.inp_weight)
     listed = sum(match.margin > by.clear for match in pairing.matches)
     if not by.least_pairs <= count <= by.most_pairs or listed > (1 - by.most_part) * count:
         return None
     try:
-        match = match_units(bank, clock)
+        match = match_units(bank, clock, by)
     except OutOfTimeError:
         return (
             f"the weights of only {listed} of {count} pairs clearly agree as hidden units are "
@@ -157,29 +166,31 @@ def _margins(scores: Scores, pairs: Pairs) -> Values:
     return np.asarray((scores[inp, out] - rivals) / max(np.nanstd(others), ROUNDING))
 
 
-def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
+def unit_scores(
+    blocks: MlpStack, sign: float, clock: Clock, by: UnitMatchingParameters = STANDARD
+) -> Values:
     """Log-likelihoods, up to a constant, that a unit of inp is a column of out, by block.
 
     The result has shape (blocks, hidden, hidden). Entry (b, k, l) is about row k of inp and column
     l of out. Time may end it with the regressions so far.
     """
     inp, out = _units(blocks)
-    by, norms = STANDARD, _log_norms(inp)
+    norms = _log_norms(inp)
     reads = np.concatenate([inp, norms, norms**2, blocks.inp_bias[:, :, None]], axis=2)
     writes = np.concatenate([out, _log_norms(out)], axis=2)
     reads, writes = standardised(reads, (0, 1)), standardised(writes, (0, 1))
     columns = assigned(sign * (inp @ out.transpose(0, 2, 1)))
     for _ in range(by.rounds):
-        expected = _linear(reads, _taken(writes, columns))
-        scores = _log_likelihoods(expected, writes, columns)
+        expected = _linear(reads, _taken(writes, columns), by)
+        scores = _log_likelihoods(expected, writes, columns, by)
         columns = assigned(scores)
     if len(blocks) < 2 or clock.out:
         return scores
     linear, misfit = scores, mean_square(_taken(writes, columns) - expected)
-    foretell = _KernelRegression(reads)
+    foretell = _KernelRegression(reads, by)
     for _ in range(by.kernel_rounds):
         expected = foretell(_taken(writes, columns))
-        scores = _log_likelihoods(expected, writes, columns)
+        scores = _log_likelihoods(expected, writes, columns, by)
         before, columns = columns, assigned(scores)
         if np.array_equal(before, columns) or clock.out:
             break
@@ -189,8 +200,7 @@ def unit_scores(blocks: MlpStack, sign: float, clock: Clock) -> Values:
 class _KernelRegression:
     """Kernel ridge regression of each half of the blocks on the other: none confirms itself."""
 
-    def __init__(self, reads: Values) -> None:
-        by = STANDARD
+    def __init__(self, reads: Values, by: UnitMatchingParameters) -> None:
         x = reads.reshape(-1, reads.shape[2]).astype(np.float32)
         block, rng = np.repeat(np.arange(len(reads)), reads.shape[1]), np.random.default_rng(0)
         self.halves = []
@@ -198,7 +208,7 @@ class _KernelRegression:
             told, others = (np.flatnonzero(block % 2 == k) for k in (half, 1 - half))
             if len(others) > by.sample:
                 others = rng.choice(others, by.sample, replace=False)
-            gram, across = (_kernel(x[each], x[others]) for each in (others, told))
+            gram, across = (_kernel(x[each], x[others], by) for each in (others, told))
             gram.flat[:: len(gram) + 1] += by.noise
             self.halves.append((told, others, np.linalg.inv(gram), across))
 
@@ -210,24 +220,28 @@ class _KernelRegression:
         return expected.reshape(writes.shape)
 
 
-def _kernel(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+def _kernel(
+    x: NDArray[np.float32], y: NDArray[np.float32], by: UnitMatchingParameters
+) -> NDArray[np.float32]:
     """Gaussian, of the mean squared difference over the features."""
     squares = [np.square(each).mean(axis=1) for each in (x, y)]
     distances = squares[0][:, None] + squares[1] - 2 / x.shape[1] * (x @ y.T)
-    return np.asarray(np.exp(-distances / (2 * STANDARD.reach**2)), np.float32)
+    return np.asarray(np.exp(-distances / (2 * by.reach**2)), np.float32)
 
 
-def _linear(reads: Values, writes: Values) -> Values:
+def _linear(reads: Values, writes: Values, by: UnitMatchingParameters) -> Values:
     """What each unit writes with, by one ridge regression over all units of all blocks."""
     x, y = (values.reshape(-1, values.shape[2]) for values in (reads, writes))
-    gram = x.T @ x + STANDARD.ridge * len(x) * np.eye(x.shape[1])
+    gram = x.T @ x + by.ridge * len(x) * np.eye(x.shape[1])
     return (x @ np.linalg.solve(gram, x.T @ y)).reshape(writes.shape)
 
 
-def _log_likelihoods(expected: Values, writes: Values, columns: NDArray[np.intp]) -> Values:
+def _log_likelihoods(
+    expected: Values, writes: Values, columns: NDArray[np.intp], by: UnitMatchingParameters
+) -> Values:
     """Of each column given each unit, under normal errors as those of the columns matched now."""
     rest = (_taken(writes, columns) - expected).reshape(-1, writes.shape[2])
-    covariance = rest.T @ rest / len(rest) + STANDARD.floor * np.eye(rest.shape[1])
+    covariance = rest.T @ rest / len(rest) + by.floor * np.eye(rest.shape[1])
     whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
     means = expected @ whiten
     sizes = np.square(means).sum(axis=2)[:, :, None] / 2

@@ -205,7 +205,11 @@ def _distances(
 
 
 def exchanged_units(
-    units: Units, columns: UnitColumns, strength: float, clock: Clock
+    units: Units,
+    columns: UnitColumns,
+    strength: float,
+    clock: Clock,
+    by: UnitParameters = STANDARD,
 ) -> Iterator[UnitColumns]:
     """Exchange columns while that lowers the objective, and yield better and better ones.
 
@@ -213,7 +217,7 @@ def exchanged_units(
     """
     value = units.objective(columns, strength)
     while True:
-        moves, residual = _moves(units, columns, strength, clock)
+        moves, residual = _moves(units, columns, strength, clock, by)
         for proposal in exchanges(moves, columns.reshape(-1), residual, strength):
             candidate = proposal.reshape(columns.shape)
             found = units.objective(candidate, strength)
@@ -247,11 +251,11 @@ def swaps(
 
 
 def _moves(
-    units: Units, columns: UnitColumns, strength: float, clock: Clock
+    units: Units, columns: UnitColumns, strength: float, clock: Clock, by: UnitParameters
 ) -> tuple[Moves, Floats]:
     """The most promising exchanges with their effects, and the residual; outputs first."""
     blocks, parts, residual = units.linearized(columns, np.arange(len(columns)))
-    by, found = STANDARD, []
+    found = []
     for block, (a, g) in enumerate(parts):
         clock.check()
         c = g @ blocks.out_weight[block]
@@ -346,8 +350,9 @@ def gradient(units: Units, soft: Floats) -> tuple[float, Floats]:
     residual = network.last(states[-1]) - units.predictions
     last = (2 / residual.size) * residual @ network.last.weight
     slopes = np.empty_like(soft)
-    pulled = pull_back(network.blocks.pullback, states, last[None])
-    for block, (g,) in zip(range(len(soft) - 1, -1, -1), pulled, strict=False):
+    blocks = range(len(soft))
+    pulled = pull_back(network.blocks.pullback, blocks, states, last[None])
+    for block, (g,) in zip(reversed(blocks), pulled, strict=False):
         reads = g @ units.blocks.out_weight[block]
         slopes[block] = units.activations(block, states[block]).T @ reads
     return mean_square(residual), slopes

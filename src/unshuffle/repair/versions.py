@@ -44,13 +44,15 @@ class VersionParameters:
 STANDARD = VersionParameters()
 
 
-def _run(case: Case, solution: Solution | None) -> Solution | None:
+def _run(
+    case: Case, solution: Solution | None, by: VersionParameters = STANDARD
+) -> Solution | None:
     """Find the order with one version of each layer, the best versions in it, and so on in turn.
 
     It is ambiguous where the record does not tell two versions apart. None where the pile with one
     version of each layer is no whole network.
     """
-    pile, records, options, by = case.pile, case.records, case.options, STANDARD
+    pile, records, options = case.pile, case.records, case.options
     known, versions = records.predicted(), _versions(pile, case.near_copies)
     some = known.first(known.rows_for(by.equations))
     chosen = {names[0] for names in versions}
@@ -74,7 +76,7 @@ def _run(case: Case, solution: Solution | None) -> Solution | None:
     assert best is not None
     assert solution is not None
     contest = _Comparison(pile, known, best.activation, versions, best.layers)
-    return _judged(contest, best.ended(solution.outcome))
+    return _judged(contest, best.ended(solution.outcome), by)
 
 
 def _versions(pile: Pile, copies: Iterable[tuple[int, int, float]]) -> list[Names]:
@@ -145,7 +147,7 @@ class _Comparison:
         return best
 
 
-def _judged(contest: _Comparison, solution: Solution) -> Solution:
+def _judged(contest: _Comparison, solution: Solution, by: VersionParameters) -> Solution:
     """The solution with the versions that have no place, and whether the record decides that."""
     leftovers, outcome, least = [], solution.outcome, contest.error
     equations = contest.known.predictions.size
@@ -154,7 +156,7 @@ def _judged(contest: _Comparison, solution: Solution) -> Solution:
         if solution.outcome in SETTLED:
             error = contest.replaced(place, rival).error
             lead = log(error / least) if least else inf if error else 0.0
-            decided = equations / 2 * lead > STANDARD.sure
+            decided = equations / 2 * lead > by.sure
             reason = "fits better" if decided else "the record does not tell from it"
             outcome = outcome if decided else Outcome.AMBIGUOUS
         leftovers.append(Leftover(rival, f"nearly piece {contest.names[place]}, which {reason}"))

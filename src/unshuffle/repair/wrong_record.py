@@ -21,7 +21,14 @@ from unshuffle.proof.alterations import standardised
 from unshuffle.proof.noise import find_pattern, foretold, noise_at_most
 from unshuffle.proof.outcome import CONVERGED, Outcome
 from unshuffle.repair.controls import ControlParameters, Controls
-from unshuffle.repair.repair import Looks, Repair, far_from, hard_work, is_far, needs_predictions
+from unshuffle.repair.repair import (
+    Looks,
+    Repair,
+    far_from,
+    hard_row_steps,
+    is_far,
+    needs_predictions,
+)
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.solution import Solution
@@ -35,10 +42,10 @@ UNRELATED = (
 
 @dataclass(frozen=True)
 class WrongRecordParameters:
-    """Numbers that say when a record is called wrong. Work is counted in rows of all steps."""
+    """Numbers that say when a record is called wrong. Row steps are rows of all steps."""
 
-    least: int = 10_000  # Work before controls begin: few blocks are solved with next to none.
-    share: float = 2.0  # All controls take at most so many times the work that the search has done.
+    least: int = 10_000  # Row steps before controls begin: few blocks are solved with next to none.
+    share: float = 2.0  # All controls take at most so many times the row steps of the search.
     share_before: float = 0.25  # The same while a right record may still be hard.
     # How clearly predictions of these pieces follow from inputs at least, in standard deviations.
     # Of 35 recipes and the puzzle none was below 9.6.
@@ -69,7 +76,7 @@ class WrongRecord:
         """Whether the predictions follow from the inputs; then whether controls are easier."""
         if self._is_unrelated():
             yield lambda: self._refuted(self.searching.solution())
-        while self.searching.work < self.by.least or not self._is_between:
+        while self.searching.row_steps < self.by.least or not self._is_between:
             yield None
         if self._sees_through_noise():
             self.controls = Controls(self.alternatives, self.by.controls)
@@ -87,12 +94,12 @@ class WrongRecord:
         return self.searching.trace.steps[-1]
 
     def _passed_by(self, controls: Controls) -> bool:
-        """Whether enough controls are solved, with their share of the work done so far."""
-        work, best = self.searching.work, self._best
+        """Whether enough controls are solved, with their share of the row steps so far."""
+        row_steps, best = self.searching.row_steps, self._best
         if self._is_between:
-            hard = work <= hard_work(self.searching)
+            hard = row_steps <= hard_row_steps(self.searching)
             share = self.by.share_before if hard else self.by.share
-            controls.advance(best.arrangement, int(share * work))
+            controls.advance(best.arrangement, int(share * row_steps))
         return controls.passed
 
     def _judged(self) -> Solution:

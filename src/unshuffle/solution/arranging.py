@@ -15,7 +15,7 @@ from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.grouping.edges import shown_edges
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
-from unshuffle.ordering.local_record import settled_arrangements
+from unshuffle.ordering.local_record import recorded_arrangements
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, OnState, Stop, run_search, run_states
 from unshuffle.ordering.seeds import SeedParameters, smallest_step
@@ -109,7 +109,7 @@ class Searching:
         return cls(alternatives, Trace(pile.ids))
 
     @property
-    def work(self) -> int:
+    def row_steps(self) -> int:
         """Rows of all steps, added up."""
         return self.trace.row_steps
 
@@ -285,7 +285,7 @@ def _best_verified(
 
 def _estimate(problem: Problem, by: SeedParameters, clock: Clock) -> Iterator[Step]:
     """Without predictions: as statistics say, or each block that moves the states least."""
-    made = settled_arrangements(problem, clock)
+    made = recorded_arrangements(problem, clock)
     if not made:
         ranking = smallest_step(problem.network(problem.grouped), problem.records.inputs, by)
         made = [problem.grouped[ranking]]

@@ -30,15 +30,17 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
 from unshuffle.proof.effort import EFFORT
 from unshuffle.proof.outcome import Outcome
-from unshuffle.proof.verification import Verification, require_predictions
+from unshuffle.proof.verification import (
+    STANDARD,
+    Verification,
+    VerificationParameters,
+    require_predictions,
+)
 from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import certified
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
-
-# Part of the predictions' variance below which the usual form of block is taken to fit.
-NEAR = 0.01
 
 
 def verify(
@@ -188,7 +190,7 @@ def arranged(pile: Pile, kind: Kind, like: Arrangement, named: Sequence[PieceId]
     return found
 
 
-def _fitting(network: MlpNetwork, known: Records) -> Options:
+def _fitting(network: MlpNetwork, known: Records, by: VerificationParameters = STANDARD) -> Options:
     """The activation and the form of block that fit best; the usual one where it fits at all."""
     some = known.thinned(EFFORT.activation)
     found: list[tuple[float, Options]] = []
@@ -198,6 +200,6 @@ def _fitting(network: MlpNetwork, known: Records) -> Options:
         blocks = replace(each.blocks, activation=fitting)
         error = MlpNetwork(blocks, each.last).error(some.inputs, some.predictions)
         found.append((error, Options(activation=fitting.name, form=form)))
-        if error < NEAR * known.variance:
+        if error < by.usual * known.variance:
             break
     return min(found, key=lambda one: one[0])[1]

@@ -14,15 +14,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import unshuffle
 from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.errors import FileError, UsageError
 from unshuffle.files import shown, write_npz
 from unshuffle.files.npz_file import read_arrays
-from unshuffle.files.schema import Expected, at_least, encode, read_value
+from unshuffle.files.schema import Expected, at_least, laid_out, read_laid_out
 from unshuffle.ordering.search import OnState
 from unshuffle.ordering.state import State
 from unshuffle.ordering.trace import Trace
@@ -35,9 +32,6 @@ LEAST_SECONDS = 1.0  # between two writings of a checkpoint,
 SHARE = 0.05  # or longer, so that writing takes no more than this part of the time
 
 ADVICE = "choose another file, or remove it to begin anew"
-
-VALUES = "values"  # the name of the array that holds all plain values as JSON
-ARRAY = "array"  # the key under which they name an array
 
 # What comes of a file that some other program has written.
 _DAMAGED = (UsageError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
@@ -125,7 +119,7 @@ class Checkpoint:
         # Errors keep all their digits here, since what a search comes to may depend on them.
         steps = {**trace.arrays(), "tested": trace.errors}
         self._kept = _KeptSearch(self._key, number, clock.used + clock.total, state, steps)
-        write_npz(self.path, _arrays(self._kept), force=True)
+        write_npz(self.path, laid_out(self._kept), force=True)
         self._pending = None
 
     def _write_quietly(self) -> None:
@@ -135,33 +129,13 @@ class Checkpoint:
         self._due = began + max(self.pause, (perf_counter() - began) / SHARE)
 
 
-def _arrays(kept: _KeptSearch) -> dict[str, NDArray[np.generic]]:
-    """The arrays of the file: those of the search, and all plain values, which name them."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-
-    def aside(array: NDArray[np.generic]) -> dict[str, str]:
-        name = str(len(arrays))
-        arrays[name] = array
-        return {ARRAY: name}
-
-    values = json.dumps(encode(kept), default=aside)
-    return {**arrays, VALUES: np.array(values)}
-
-
 def _read(path: Path) -> _KeptSearch:
-    arrays = read_arrays(path)
-
-    def back(table: dict[str, Any]) -> object:
-        return arrays[table[ARRAY]] if {*table} == {ARRAY} else table
-
     try:
-        values = json.loads(str(arrays[VALUES]), object_hook=back)
-        kept: _KeptSearch = read_value(_KeptSearch, values, "it")
-    except (RecursionError, *_DAMAGED) as error:
+        return read_laid_out(_KeptSearch, read_arrays(path))
+    except UsageError as error:
         raise FileError(
             f"{shown(path)}: is no checkpoint of this version ({shown(str(error))}); {ADVICE}"
         ) from error
-    return kept
 
 
 @contextmanager

@@ -26,8 +26,8 @@ _MAY_LACK = ("signal", "activation")  # what has a default that depends on the s
 class Options:
     """How an arrangement is searched for. What each option means stands at `unshuffle.solve`.
 
-    Repairs set the last two: the form of the blocks, and the work after which a search ends. Work
-    is counted in rows of all its steps. A UsageError refuses values that cannot work.
+    Repairs set the last two: the form of the blocks, and after how many row steps
+    a search ends: rows of all its steps, added up. A UsageError refuses values that cannot work.
     """
 
     strategy: str = "auto"
@@ -44,7 +44,7 @@ class Options:
     classic: ClassicParameters = field(default_factory=ClassicParameters)
     goal: GoalParameters = field(default_factory=GoalParameters)
     form: Form = RESIDUAL
-    work: float = inf
+    row_steps: float = inf
 
     def __post_init__(self) -> None:
         for name in ("strategy", "signal", "matching", "activation", "placement"):
@@ -84,8 +84,8 @@ class Options:
 
     @property
     def stops(self) -> tuple[Stop, ...]:
-        """What stops every search: the time limit of the whole solve, and the most work."""
-        return (Deadline(self.clock), InVain(self.work, 0.0))
+        """What stops every search: the time limit of the whole solve, and the most row steps."""
+        return (Deadline(self.clock), InVain(self.row_steps, 0.0))
 
     @property
     def chosen_signal(self) -> str:

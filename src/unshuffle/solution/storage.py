@@ -37,15 +37,23 @@ from unshuffle.files.npz_file import read_arrays
 from unshuffle.files.opening import as_path, read_bytes
 from unshuffle.files.plain import read_json
 from unshuffle.files.safetensors_file import FORMAT_NAMES, safetensors_arrays
-from unshuffle.files.schema import Expected, Word, encode, read_fields, read_value
+from unshuffle.files.schema import (
+    Expected,
+    Word,
+    encode,
+    laid_out,
+    read_fields,
+    read_laid_out,
+    read_value,
+)
 from unshuffle.grouping import Pairing
 from unshuffle.grouping.edges import EdgeScores
 from unshuffle.grouping.fusion import Fusion
+from unshuffle.ordering.paths import Similarity
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.anatomy import Anatomy
-from unshuffle.pieces.blueprint import NO_PIECE
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement
 from unshuffle.pieces.pile import PieceId
-from unshuffle.solution.evidence_file import evidence_arrays, read_evidence
 from unshuffle.solution.solution import Solution
 
 ANSWER, SOLUTION, NETWORK, TRACE, EVIDENCE = FILES = (
@@ -75,6 +83,29 @@ class _PairingFields:
 
     anatomy: Anatomy
     weights: Mapping[Word, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """What `evidence.npz` holds: how alike blocks are, and the scores of each edge."""
+
+    similarity: Similarity
+    edges: tuple[EdgeScores, ...]
+
+    def sound(self, blocks: int, roles: int, pieces: int) -> bool:
+        """Whether all numbers are finite, and those of a solution of such a size."""
+        sizes = [(self.similarity, blocks, blocks)]
+        sizes += [(edge.scores, len(edge.rows), len(edge.columns)) for edge in self.edges]
+        lists = [([edge.first, edge.second], roles) for edge in self.edges]
+        lists += [([*each], pieces) for edge in self.edges for each in (edge.rows, edge.columns)]
+        return all(
+            values.shape == (*shape,) and np.isfinite(values).all() for values, *shape in sizes
+        ) and all(_distinct(numbers, below) for numbers, below in lists)
+
+
+def _distinct(numbers: Sequence[int], below: int) -> bool:
+    """Whether no number comes twice, and all are from 0 to less than a bound."""
+    return len({*numbers}) == len(numbers) and all(0 <= one < below for one in numbers)
 
 
 def write_solution(
@@ -119,7 +150,7 @@ def write_solution(
         SOLUTION: f"{json.dumps(values, indent=1)}\n".encode(),
         NETWORK: pack_safetensors(solution.network.tensors(), _estimated(solution)),
         TRACE: pack_npz(trace.arrays()),
-        EVIDENCE: pack_npz(evidence_arrays(solution)),
+        EVIDENCE: pack_npz(laid_out(_Evidence(solution.similarity, solution.evidence))),
     }
     folder = as_path(folder)
     write_files({folder / name: content for name, content in contents.items()}, force=force)
@@ -160,7 +191,7 @@ def read_solution(folder: str | os.PathLike[str]) -> Solution:
     _check([_arranged(ids, blocks, puzzle=pairing is not None)], folder)
     trace, arrangement = _read_trace(folder / TRACE, ids), np.array(blocks, np.intp)
     _check([_slotted(trace.names(arrangement), fields["last"], slots)], folder)
-    edges, similarity = read_evidence(folder / EVIDENCE, arrangement, ids)
+    edges, similarity = _read_evidence(folder / EVIDENCE, arrangement, ids)
     if pairing is None:
         fields["links"] = edges
         network = kept_network(_read_tensors(folder / NETWORK), _by_block(blocks, [*slots]))
@@ -244,6 +275,20 @@ def _read_pairing(
         pairs = [(rows[match.inp], columns[match.out]) for match in matches]
         fusion = Fusion(scores, np.array(pairs, np.intp).reshape(-1, 2), weights)
     return Pairing(**fields, scores=scores, fusion=fusion)
+
+
+def _read_evidence(
+    path: Path, arrangement: Arrangement, ids: Sequence[PieceId]
+) -> tuple[tuple[EdgeScores, ...], Similarity]:
+    """The edges, with the pairs of an arrangement as matches, and how alike its blocks are."""
+    try:
+        held = read_laid_out(_Evidence, read_arrays(path))
+    except UsageError as error:
+        raise FileError(f"{shown(path)}: {shown(str(error))}; {ADVICE}") from error
+    blocks, roles = arrangement.shape
+    wrong = f"holds no finite scores of pieces of this solution, with {blocks} blocks"
+    _check([(held.sound(blocks, roles, len(ids)), EVIDENCE, wrong)], path.parent)
+    return tuple(edge.matched(arrangement, ids) for edge in held.edges), held.similarity
 
 
 def _read_trace(path: Path, ids: Sequence[PieceId]) -> Trace:

@@ -8,8 +8,7 @@ import numpy as np
 
 from unshuffle.blocks.mlp import INP, OUT, MlpNetwork, as_mlp
 from unshuffle.grouping import Match
-from unshuffle.grouping.edges import EdgeScores
-from unshuffle.grouping.rivals import rival_scores
+from unshuffle.grouping.edges import EdgeScores, rival_scores
 from unshuffle.grouping.signals import Scores
 from unshuffle.grouping.spectra import all_traces, product
 from unshuffle.pieces.pile import Floats, PieceId

@@ -1,6 +1,6 @@
 import numpy as np
 
-from unshuffle.grouping.rivals import rival_scores
+from unshuffle.grouping.edges import rival_scores
 
 
 def test_rivals_share_a_layer_with_the_pair():
