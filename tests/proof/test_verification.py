@@ -5,7 +5,9 @@ import pytest
 
 from unshuffle import MlpNetwork, Records
 from unshuffle.blocks.activations import find_activation
-from unshuffle.proof.verification import clearly_best
+from unshuffle.pieces.clock import Clock
+from unshuffle.proof.outcome import Outcome
+from unshuffle.proof.verification import Explanation, clearly_best, judge_network
 
 
 def with_activation(network, name):
@@ -45,3 +47,18 @@ def test_clearly_is_five_standard_deviations(dropped, rng, score, clear):
     s = 0.01 / 2 * np.sqrt(400 / score**2 - 1)
     noisy = Records(case.records.inputs, own + s * rng.permutation(signs))
     assert clearly_best(case.network, [other], noisy) is clear
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_a_record_in_halves_is_approximate_and_what_is_wrong_is_not(dropped, error):
+    case = dropped(rows=20)
+    network, kept = case.network, case.records.predictions.astype(np.float16).astype(np.float32)
+    shifted = replace(network.last, bias=network.last.bias + 0.05 * error)
+    found = judge_network(
+        MlpNetwork(network.blocks, shifted),
+        replace(case.records, predictions=kept),
+        ("float32",),
+        Clock(),
+    )
+    assert (found.explanation is Explanation.COARSE) is not error
+    assert (found.outcome is Outcome.APPROXIMATE) is not error

@@ -14,7 +14,7 @@ best matching stands out from all other pairs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations, product
 
@@ -80,6 +80,7 @@ class Link:
     scores: Scores  # in standard deviations of pairs that do not belong together
     strength: float  # mean of the matched pairs
     gap: float  # mean of these less their best rivals
+    axes: tuple[int, int] = (0, 0)  # numbers of the axes, among those of each role
 
     def log_odds(self) -> Scores:
         """Natural log-odds, as Fisher's discriminant (1936) of matched and other pairs."""
@@ -106,9 +107,9 @@ def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters)
             break
         least = _least((len(roles[a][0].units), len(roles[b][0].units)), by.draws, by.surely)
         scored = []
-        for first, second in product(roles[a], roles[b]):
+        for (m, first), (n, second) in product(enumerate(roles[a]), enumerate(roles[b])):
             for one, other in aligned(first, second):
-                link = _link(a, b, one, other)
+                link = replace(_link(a, b, one, other), axes=(m, n))
                 if link.strength >= (max(by.least, least) if one.hidden is None else by.least):
                     scored.append(link)
         found += sorted(scored, key=lambda link: -link.strength)[:1]
@@ -293,6 +294,7 @@ def _standing_out(one: Face, other: Face) -> Scores:
 
 
 def linked(
+    kind: Kind,
     held: NDArray[np.bool_],
     members: Sequence[NDArray[np.intp]],
     found: Sequence[Link],
@@ -321,7 +323,7 @@ def linked(
     positions = [np.append(each, NO_PIECE)[numbers[:, r]] for r, each in enumerate(members)]
     tied = tuple(unit for unit in units if 1 < len(unit) < roles)
     return np.stack(positions, axis=1), Evidence(
-        tuple(_edge(link, members) for link in found), tied
+        tuple(_edge(link, members, kind) for link in found), tied
     )
 
 
@@ -373,14 +375,21 @@ def _assign(numbers: NDArray[np.intp], role: int, found: Sequence[Link]) -> None
         numbers[places[blocks], role] = pieces
 
 
-def _edge(link: Link, members: Sequence[NDArray[np.intp]]) -> EdgeOdds:
-    """A link as evidence on positions in the pile."""
+def _edge(link: Link, members: Sequence[NDArray[np.intp]], kind: Kind) -> EdgeOdds:
+    """A link as evidence on positions in the pile.
+
+    Where it is of the same axis in two roles of one class, it does not tell which is which.
+    """
+    first, second, odds = members[link.first], members[link.second], link.log_odds()
+    if (link.first, link.second) in kind.turns() and link.axes[0] == link.axes[1]:
+        apart = np.full((len(odds), len(odds)), odds.min())
+        odds = np.block([[apart, odds], [odds.T, apart]])
+        first = second = np.concatenate([first, second])
     count = 1 + max(int(each.max()) for each in members)
     # The last entry is of no piece, on which nothing is known.
     rows, columns = (np.full(count + 1, -1, np.intp) for _ in range(2))
-    rows[members[link.first]] = np.arange(len(members[link.first]))
-    columns[members[link.second]] = np.arange(len(members[link.second]))
-    odds = np.pad(link.log_odds(), ((0, 1), (0, 1)))
+    rows[first], columns[second] = np.arange(len(first)), np.arange(len(second))
+    odds = np.pad(odds, ((0, 1), (0, 1)))
     return EdgeOdds(link.first, link.second, odds, rows, columns)
 
 
@@ -421,4 +430,4 @@ def group_by_links(
         for role in sorted(told)
         if len(members[role]) > 1
     }
-    return linked(held, members, links(of_role, clock, by), by)
+    return linked(kind, held, members, links(of_role, clock, by), by)

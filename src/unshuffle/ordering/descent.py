@@ -94,7 +94,7 @@ def descent_round(
     best, tested = run, list[float]()
     if effort == 1 and not judge.bank.kind.edges:
         best, tested = _best_neighbour(judge, run, evidence, by.neighbours)
-        made = reassigned(judge, run, by.neighbours)
+        made = reassigned(judge, run, evidence, by.neighbours)
         if made:
             best, errors = lowest(judge, best, made, evidence)
             tested += errors

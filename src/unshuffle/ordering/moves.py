@@ -144,25 +144,26 @@ def exchange(
 def neighbours(
     arrangement: Arrangement, evidence: Evidence, turns: Sequence[tuple[int, int]] = ()
 ) -> Indices:
-    """What all shifts, turns, and the swaps that cost few log-odds, make of an arrangement.
+    """What all shifts, and the swaps and turns that cost few log-odds, make of an arrangement.
 
-    The shape is (neighbours, blocks, roles). As in `disturbed`, a swap costs no more log-odds than
+    The shape is (neighbours, blocks, roles). As in `disturbed`, one costs no more log-odds than
     there are blocks.
     """
     length, roles = arrangement.shape
     pairs = (permutations(range(length)[part], 2) for part in stretches(arrangement))
     made = [shifted(arrangement, a, b) for a, b in chain(*pairs)]
     least = evidence.value(arrangement) - length
-    for each in evidence.tied(roles) if roles > 1 else ():
-        for a, b in combinations(places_with(arrangement, each).tolist(), 2):
-            swapped = exchange(arrangement, a, b, each, each)
-            if evidence.value(swapped) > least:
-                made.append(swapped)
-    made += (
+    exchanged = (
+        exchange(arrangement, a, b, each, each)
+        for each in (evidence.tied(roles) if roles > 1 else ())
+        for a, b in combinations(places_with(arrangement, each).tolist(), 2)
+    )
+    turned = (
         exchange(arrangement, place, place, *pair)
         for pair in turns
         for place in places_with(arrangement, pair).tolist()
     )
+    made += (one for one in chain(exchanged, turned) if evidence.value(one) > least)
     return np.array(made, np.intp).reshape(-1, length, roles)
 
 

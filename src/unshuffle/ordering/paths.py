@@ -4,19 +4,23 @@ What reads the stream and what writes to it changes slowly with depth. So Gram m
 that face the stream, and vectors that do, are compared between blocks. Similarities of roles that
 are tied together are added. The order is the path of largest similarity. Roles that nothing ties
 together have paths of their own. The record tells which end of a path comes first.
+
+Pieces of one role are more alike than those of two. So likeness also tells roles of one shape
+apart, up to their names: the record tells which is which.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations, islice, permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.bank import Stack
+from unshuffle.blocks.bank import Bank, Stack
+from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.units import Face, faces
 from unshuffle.ordering.problem import Problem
-from unshuffle.ordering.seriation import leading, likeness, off_diagonal
+from unshuffle.ordering.seriation import correlations, leading, off_diagonal
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, stretches
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import TINY, Floats
@@ -30,6 +34,8 @@ class PathParameters:
     ----------
     turned
         Paths of which all directions are tried. All others run in the direction of the last.
+    most
+        Arrangements that are made, at most.
     moved
         Blocks that are moved together, at most.
     least_gain
@@ -37,6 +43,7 @@ class PathParameters:
     """
 
     turned: int = 5
+    most: int = 64
     moved: int = 3
     least_gain: float = 1e-9
 
@@ -45,32 +52,106 @@ STANDARD = PathParameters()
 
 Similarity = NDArray[np.float64]  # shape (blocks, blocks)
 
+# Places, some roles, and the pieces in them along a path: shape (places, roles).
+Path = tuple[slice, Sequence[int], NDArray[np.intp]]
+
 
 def path_arrangements(
     problem: Problem, clock: Clock, by: PathParameters = STANDARD
 ) -> list[Arrangement]:
     """The grouped pieces along their paths, in all directions; none where time runs out."""
-    grouped, evidence = problem.grouped, problem.evidence
-    if problem.bank.kind.edges:
+    grouped, kind = problem.grouped, problem.bank.kind
+    if kind.edges or clock.out:
         return []
-    paths: list[tuple[slice, tuple[int, ...], NDArray[np.intp]]] = []
+    versions: list[list[list[Path]]] = []
     for places in stretches(grouped):
-        held = np.flatnonzero(grouped[places.start] != NO_PIECE)
-        for part in evidence.parts(grouped.shape[1]):
-            roles = tuple(role for role in part if role in held)
-            if roles and places.stop - places.start > 1 and not clock.out:
-                stack = problem.bank.take(grouped[places])
-                path = best_path(path_similarity(stack, roles), clock, by)
-                paths.append((places, roles, path))
-    found = []
-    for turned in product((False, True), repeat=min(len(paths), by.turned)):
-        made = grouped.copy()
-        for k, (places, roles, path) in enumerate(paths):
-            backward = turned[min(k, len(turned) - 1)]
-            blocks = grouped[places][path[::-1] if backward else path]
-            made[places, [*roles]] = blocks[:, [*roles]]
-        found.append(made)
-    return found if paths else []
+        held = np.flatnonzero(grouped[places.start] != NO_PIECE).tolist()
+        units = [[r for r in each if r in held] for each in problem.evidence.units]
+        alone = {*held}.difference(*units)
+        pools = [[r for r in each if r in alone] for each in kind.classes]
+        if places.stop - places.start > 1:
+            versions += [_of_unit(problem, places, each, clock, by) for each in units if each]
+            versions += [_of_class(problem, places, each, clock, by) for each in pools if each]
+    return [*islice(_joined(grouped, versions, by.turned), by.most)] if versions else []
+
+
+def _joined(
+    grouped: Arrangement, versions: Sequence[Sequence[Sequence[Path]]], turned: int
+) -> Iterator[Arrangement]:
+    """Arrangements of one version of each part, with their paths in all directions."""
+    for chosen in product(*versions):
+        paths = [path for some in chosen for path in some]
+        for backward in product((False, True), repeat=min(len(paths), turned)):
+            made = grouped.copy()
+            for k, (places, roles, pieces) in enumerate(paths):
+                turn = -1 if backward[min(k, turned - 1)] else 1
+                made[places, [*roles]] = pieces[::turn]
+            yield made
+
+
+def _of_class(
+    problem: Problem, places: slice, roles: Sequence[int], clock: Clock, by: PathParameters
+) -> list[list[Path]]:
+    """Paths of the pieces in roles of one class, one for each role, for each way to name them."""
+    pool, count = problem.grouped[places][:, [*roles]].T.reshape(-1), len(roles)
+    path = best_path(_alike(problem.bank, roles[0], pool), clock, by, count)
+    each = pool[path].reshape(count, -1, 1)
+    return [
+        [(places, [role], one) for role, one in zip(named, each, strict=True)]
+        for named in islice(permutations(roles), by.most)
+    ]
+
+
+def _of_unit(
+    problem: Problem, places: slice, roles: Sequence[int], clock: Clock, by: PathParameters
+) -> list[list[Path]]:
+    """The path of roles that are tied together, for each way to name those that are untold."""
+    bank, blocks = problem.bank, problem.grouped[places]
+    untold = [
+        pair
+        for pair in bank.kind.turns()
+        if {*pair} <= {*roles} and _untold(problem.evidence, blocks, pair)
+    ]
+    for pair in untold:
+        blocks = _in_one_sense(bank, blocks, pair)
+    versions = [blocks[best_path(path_similarity(bank.take(blocks), roles), clock, by)]]
+    for pair in untold:
+        versions += [_turned(each, slice(None), pair) for each in versions]
+    return [[(places, roles, each[:, [*roles]])] for each in versions]
+
+
+def _turned(
+    blocks: Arrangement, some: slice | NDArray[np.intp], pair: tuple[int, int]
+) -> Arrangement:
+    """Blocks of which some have their pieces in two roles exchanged."""
+    turned = blocks.copy()
+    turned[some, pair[0]], turned[some, pair[1]] = blocks[some, pair[1]], blocks[some, pair[0]]
+    return turned
+
+
+def _untold(evidence: Evidence, blocks: Arrangement, pair: tuple[int, int]) -> bool:
+    """Whether the evidence does not tell which of two roles is which in each block."""
+    change = evidence.of(_turned(blocks, slice(None), pair)) - evidence.of(blocks)
+    return bool((np.abs(change) < 1).all())
+
+
+def _in_one_sense(bank: Bank, blocks: Arrangement, pair: tuple[int, int]) -> Arrangement:
+    """Blocks whose pieces in two roles are turned so that those in each role are alike."""
+    count = len(blocks)
+    alike = _alike(bank, pair[0], blocks[:, [*pair]].T.reshape(-1))
+    alike = alike.reshape(2, count, 2, count)
+    same = alike[0, :, 0] + alike[1, :, 1] - alike[0, :, 1] - alike[1, :, 0]
+    np.fill_diagonal(same, 0.0)
+    # Signs of blocks for which the sum over all pairs is large: a relaxation to the unit sphere.
+    signs = np.linalg.eigh(same)[1][:, -1]
+    return _turned(blocks, np.flatnonzero(signs * signs[0] < 0), pair)
+
+
+def _alike(bank: Bank, role: int, pieces: NDArray[np.intp]) -> Similarity:
+    """How alike pieces of one class are, as in one role of a block."""
+    alone = np.full((len(pieces), len(bank.kind.roles)), NO_PIECE)
+    alone[:, role] = pieces
+    return path_similarity(bank.take(alone), (role,))
 
 
 def path_similarity(blocks: Stack, roles: Iterable[int] | None = None) -> Similarity:
@@ -88,8 +169,8 @@ def path_similarity(blocks: Stack, roles: Iterable[int] | None = None) -> Simila
         if len(held) < 2:
             continue
         for face in faces([weights[place][name] for place in held], kind, role):
-            if face.hidden is None:
-                alike = likeness(_view(face))
+            if face.hidden is None and face.length > 1:
+                alike = correlations(_view(face))
                 others = alike[~np.eye(len(alike), dtype=bool)]
                 spread = max(float(others.std()), TINY)
                 total[np.ix_(held, held)] += (alike - others.mean()) / spread
@@ -105,17 +186,23 @@ def _view(face: Face) -> Floats:
 
 
 def best_path(
-    similarity: Similarity, clock: Clock, by: PathParameters = STANDARD
+    similarity: Similarity, clock: Clock, by: PathParameters = STANDARD, count: int = 1
 ) -> NDArray[np.intp]:
-    """A path through all blocks of large similarity of neighbours.
+    """A path through all blocks of large similarity of neighbours, or so many paths of one length.
 
-    The path starts as the order of the leading eigenvector (Atkins, Boman & Hendrickson 1998).
-    Parts are reversed (2-opt, Croes 1958) or moved (or-opt, Or 1976) as long as that helps.
+    Paths lie one behind the other. They start as the order of the leading eigenvector (Atkins,
+    Boman & Hendrickson 1998). Parts are reversed (2-opt, Croes 1958) or moved (or-opt, Or 1976) as
+    long as that helps.
     """
     path = np.argsort(leading(similarity), kind="stable")
+    counts = np.arange(1, len(path)) % (len(path) // count) != 0  # not from one path to the next
+
+    def value(one: NDArray[np.intp]) -> float:
+        return float(similarity[one[:-1], one[1:]] @ counts)
+
     while not clock.out:
-        better = max(_changed(path, by.moved), key=lambda one: _value(similarity, one))
-        if not _value(similarity, better) > _value(similarity, path) + by.least_gain:
+        better = max(_changed(path, by.moved), key=value)
+        if not value(better) > value(path) + by.least_gain:
             break
         path = better
     return path
@@ -130,7 +217,3 @@ def _changed(path: NDArray[np.intp], moved: int) -> Iterator[NDArray[np.intp]]:
         for at in range(len(rest) + 1) if b - a <= moved else (0, len(rest)):
             yield np.insert(rest, at, part)
             yield np.insert(rest, at, part[::-1])
-
-
-def _value(similarity: Similarity, path: NDArray[np.intp]) -> float:
-    return float(similarity[path[:-1], path[1:]].sum())

@@ -45,6 +45,7 @@ class Problem:
     records: Records  # all rows; seeds look at those without predictions too
     start: Arrangement | None = None  # from an earlier search, to try before any other
     regrouped: tuple[Arrangement, ...] = ()  # how single signals group the pieces otherwise
+    whole: "Problem | None" = None  # what this is a sketch of, if it is one
     sketching: SketchParameters = field(default_factory=SketchParameters)
 
     @cached_property
@@ -90,7 +91,7 @@ class Problem:
             ends = in_units(self.ends, units)
             predictions = (units * predictions).astype(predictions.dtype)
         records = replace(self.records, predictions=predictions, targets=None)
-        return replace(self, ends=ends, records=records)
+        return replace(self, ends=ends, records=records, whole=self)
 
     @cached_property
     def _units(self) -> NDArray[np.float64]:

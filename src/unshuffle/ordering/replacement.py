@@ -9,19 +9,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.judge import NOTHING, Indices, Judge, Run
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind
 
 
-def reassigned(judge: Judge, run: Run, most: int) -> list[Arrangement]:
+def reassigned(judge: Judge, run: Run, evidence: Evidence, most: int) -> list[Arrangement]:
     """Arrangements with the pieces of one class reassigned, where it takes few judgements.
 
-    Only classes of several roles, and roles whose tensors are all vectors. Shifts and swaps say
-    more of other pieces.
+    Only classes of several roles, and roles whose tensors are all vectors, on which there is no
+    evidence. Shifts and swaps say more of other pieces.
     """
     made = []
-    for slots in _pools(judge.bank.kind, run.arrangement):
+    told = {role for edge in evidence.edges for role in (edge.first, edge.second)}
+    for slots in _pools(judge.bank.kind, run.arrangement, told):
         if not len(slots) > 1 or len(slots) ** 2 > most:
             continue
         places, roles = slots.T
@@ -39,10 +41,10 @@ def reassigned(judge: Judge, run: Run, most: int) -> list[Arrangement]:
     return made
 
 
-def _pools(kind: Kind, arrangement: Arrangement) -> Iterator[Indices]:
+def _pools(kind: Kind, arrangement: Arrangement, told: set[int]) -> Iterator[Indices]:
     """The slots, as places and roles, of classes that are reassigned."""
     for alike in kind.classes:
         vectors = all(len(shape) == 1 for shape in kind.shapes(alike[0]).values())
-        if vectors or len(alike) > 1:
+        if (vectors or len(alike) > 1) and told.isdisjoint(alike):
             found = np.argwhere(arrangement[:, [*alike]] != NO_PIECE)
             yield np.column_stack([found[:, 0], np.array(alike, np.intp)[found[:, 1]]])

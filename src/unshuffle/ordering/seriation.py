@@ -53,6 +53,15 @@ def likeness(vectors: Floats) -> NDArray[np.float64]:
     return cosines
 
 
+def correlations(vectors: Floats) -> NDArray[np.float64]:
+    """Pearson correlations between the vectors of blocks, of any shape: (blocks, blocks)."""
+    flat = vectors.reshape(len(vectors), -1).astype(np.float64)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
+    found: NDArray[np.float64] = flat @ flat.T
+    return found
+
+
 def leading(alike: NDArray[np.float64]) -> NDArray[np.float64]:
     """Leading eigenvector of a likeness, of which rows and columns are centred. Its sign is free.
 

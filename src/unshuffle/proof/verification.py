@@ -16,7 +16,7 @@ from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import PieceId
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import Certificate
-from unshuffle.proof.coarseness import explained_by_weights, storage_tolerance
+from unshuffle.proof.coarseness import coarseness, explained_by_weights, storage_tolerance
 from unshuffle.proof.decimals import Cut, cut_of
 from unshuffle.proof.effort import EFFORT, Effort
 from unshuffle.proof.noise import looks_like_noise, standard_score
@@ -192,7 +192,8 @@ def judge_network(
     found = Verification(Outcome.APPROXIMATE, mse, peak, len(known), rounding)
     if rounding.admits(errors):
         return replace(found, outcome=Outcome.EXACT, explanation=Explanation.ROUNDING)
-    storage = storage_tolerance(rounding, arithmetic, stored_as)
+    kept_as = coarseness(known.predictions).kind  # of the record, which may be kept in halves too
+    storage = storage_tolerance(rounding, arithmetic, (*stored_as, kept_as))
     if storage.admits(errors):
         return replace(found, explanation=Explanation.COARSE)
     cut = cut_of(own, kept, storage)

@@ -58,9 +58,13 @@ class Reproduction:
         return bool((squares <= np.square(tolerance.rms)).all())
 
     def explains(self, problem: Problem, arrangement: Arrangement) -> bool:
-        """Whether noise, or coarsely stored numbers, explain what is left of the record."""
+        """Whether noise, or coarsely stored numbers, explain what is left of the record.
+
+        All outputs are asked. Decimals, for one, are not seen in mixtures of outputs.
+        """
         if self.stored_as is None:
             return False
+        problem = problem.whole or problem
         network, known = problem.network(arrangement), problem.known
         found = judge_network(network, known, self.stored_as, self.clock)
         return found.outcome is Outcome.APPROXIMATE
