@@ -26,8 +26,8 @@ _MAY_LACK = ("signal", "activation")  # what has a default that depends on the s
 class Options:
     """How an arrangement is searched for. What each option means stands at `unshuffle.solve`.
 
-    Repairs set the last two: the form of the blocks, and after how many row steps
-    a search ends: rows of all its steps, added up. A UsageError refuses values that cannot work.
+    Repairs set the last two. One is the form of the blocks. The other counts row steps, the rows of
+    all steps added up, after which a search ends. A UsageError refuses values that cannot work.
     """
 
     strategy: str = "auto"
