@@ -12,7 +12,7 @@ from unshuffle.grouping.fusion import _beyond_doubt, _by_ratio_alone, _separatio
 from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.ordering.trace import Step
 from unshuffle.pieces.clock import Clock
-from unshuffle.repair import controls, incomplete, wrong_record
+from unshuffle.repair import controls, in_turn, incomplete, versions, wrong_record
 from unshuffle.repair.case import near_copies
 from unshuffle.repair.controls import Controls
 from unshuffle.repair.estimation import Unknown, estimate_layers
@@ -43,7 +43,7 @@ def test_a_version_is_decided_by_odds_of_a_hundred(dropped, lead, outcome):
         rivals=lambda: [(0, 99)],
         replaced=lambda place, name: rival,
     )
-    assert _judged(contest, solve(case.pile, case.records)).outcome is outcome
+    assert _judged(contest, solve(case.pile, case.records), versions.STANDARD).outcome is outcome
 
 
 @pytest.mark.parametrize(("share", "found"), [(0.03, 1), (0.1, 0)])
@@ -72,7 +72,7 @@ def test_fitted_numbers_are_held_against_the_reverse_and_the_three_weakest(dropp
     case = dropped(**SHAPE | {"blocks": 8}, rows=300)
     solution = solve(case.pile, case.records)
     odds = sorted(one.log_odds for one in solution.certificate.neighbours)
-    reverse, *others = (order.tolist() for order in _other_orders(solution))
+    reverse, *others = (order.tolist() for order in _other_orders(solution, in_turn.STANDARD))
     assert reverse == [*range(8)][::-1]
     exchanged = [next(k for k in range(8) if order[k] != k) for order in others]
     found = [solution.certificate.neighbours[k].log_odds for k in exchanged]
@@ -86,7 +86,7 @@ def test_fitted_numbers_are_held_against_the_reverse_and_the_three_weakest(dropp
 def test_a_block_is_called_missing_where_it_explains_half(dropped, monkeypatch, left, rest, gaps):
     case = dropped(**SHAPE, rows=50)
     monkeypatch.setattr(incomplete, "unexplained", lambda traces: np.array([0.9, rest, 0.95]))
-    found = incomplete._block_gaps(case.network, case.records, left, Clock())
+    found = incomplete._block_gaps(case.network, case.records, left, Clock(), incomplete.STANDARD)
     assert [one.place for one in found] == [1] * gaps
 
 

@@ -125,12 +125,12 @@ def test_a_look_at_the_units_says_whether_they_are_permuted(ten_blocks, ten_scra
 def test_a_look_at_the_units_ends_with_the_time(ten_blocks, ten_scrambled):
     pile, records = ten_scrambled.pile(), ten_scrambled.records
     clock = Ticks(6)
-    assert "no time was left" in looked_at(pile, records, clock)
+    assert "No time was left" in looked_at(pile, records, clock)
     assert clock.used == 6
     ended = solve(pile, records, time_limit=1e-9)
     assert ended.outcome is Outcome.BUDGET_SPENT
     note, *_ = ended.findings.notes
-    assert "no time was left" in note
+    assert "No time was left" in note
     assert "--permuted-units" in note
     assert solve(ten_blocks.pile, ten_blocks.records, time_limit=1e-9).findings is None
     with_units = solve(pile, records, permuted_units=True, time_limit=1e-9)
