@@ -10,8 +10,9 @@ that the record does not hold, to a thousandth of their spread. What is called i
 exchanged, and has to leave what is predicted of the record. A file gets a line of JSON for each
 solve. Solves that are in it already are not made again, so a campaign can run in parts.
 
-Silence is counted too. A record without noise whose search ends by itself owes every true statement
-about what it has found, whatever the outcome. An order to be checked owes them where it is right.
+Silence is counted too. A search that ends by itself, on a record without noise, owes every true
+statement about what it has found, unless that is wrong and said to be. So does a check of the right
+order.
 """
 
 import argparse
@@ -92,7 +93,7 @@ class Held:
     `wrong` are false claims of the whole network, in words; `weights` are the pairs by the weights.
     `exchanges` are those that are said to change nothing; of the true ones, `stated` hold on fresh
     inputs as well.
-    `ended` says whether true statements are owed.
+    `ended` says whether nothing but itself has ended the search, on a record without noise.
     """
 
     family: str
@@ -122,7 +123,7 @@ class Held:
 
     @property
     def silent(self) -> bool:
-        """Whether statements are owed, and the record is not even said to be reproduced."""
+        """Whether it has ended, and does not say that the record is reproduced."""
         return self.ended and self.outcome not in map(str, SETTLED)
 
 
@@ -203,7 +204,8 @@ def judge(family: str, seed: int, trial: Trial, rng: Rng) -> Held:
     held.wrong = [*false_claims(trial, result.outcome, right, solution)]
     stopped = result.outcome in (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
     held.ended = trial.clean and trial.finishes and not stopped and (right or solution is not None)
-    count_statements(held, trial, layers, result, twin_blocks(trial.truth, rng))
+    owed = held.ended and (right or result.outcome in (*SETTLED, Outcome.UNDECIDED))
+    count_statements(held, trial, layers, result, twin_blocks(trial.truth, rng), owed=owed)
     if result.certificate is not None:
         count_exchanges(held, as_mlp(found), result.certificate.alike, rng, trial.records)
     return held
@@ -244,6 +246,8 @@ def count_statements(
     layers: tuple[int, ...],
     result: Any,
     twin: dict[int, int],
+    *,
+    owed: bool,
 ) -> None:
     """Count what is stated of neighbours and pairs, by the record and by the weights."""
     depth = {name: k // 2 for k, name in enumerate(trial.ids)}
@@ -258,10 +262,10 @@ def count_statements(
     out = [depth.get(name, lost) for name in layers[1:-1:2]]
     neighbours, pairs = stated(result.certificate, len(inp))
     for one in neighbours:
-        held.neighbours.add(one.decided, in_sequence(one, inp, out, twin), held.ended)
+        held.neighbours.add(one.decided, in_sequence(one, inp, out, twin), owed)
     for one in pairs:
         place = one.places[0]
-        held.pairs.add(one.decided, alike(inp[place], out[place]), held.ended)
+        held.pairs.add(one.decided, alike(inp[place], out[place]), owed)
     pairing = getattr(result, "pairing", None)
     if pairing is not None and trial.steps is None:
         for match in pairing.matches:

@@ -156,10 +156,17 @@ def test_silence_about_a_right_network_is_counted(modules, rng, monkeypatch):
     trial = drop(rng, network(rng, blocks=4), rng.normal(size=(100, 8)))
     right = claims.solve(trial.pile, trial.records)
     undecided = replace(right, outcome=Outcome.UNDECIDED, certificate=None)
-    for given, owed in ((undecided, 3), (undecided.ended(Outcome.BUDGET_SPENT), 0)):
-        monkeypatch.setattr(claims, "solve", lambda *_, given=given, **__: given)
+    order = [1, 0, 2, 3]
+    wrong = replace(
+        undecided.ended(Outcome.LOCAL_OPTIMUM),
+        arrangement=right.arrangement[order],
+        network=type(trial.truth)(trial.truth.blocks.take(order), trial.truth.last),
+    )
+    given = [(undecided, True, 3), (undecided.ended(Outcome.BUDGET_SPENT), False, 0)]
+    for solution, silent, owed in [*given, (wrong, True, 0)]:
+        monkeypatch.setattr(claims, "solve", lambda *_, solution=solution, **__: solution)
         held = claims.judge("plain", 0, trial, rng)
-        assert held.silent is bool(owed)
+        assert held.silent is silent
         assert held.neighbours == claims.Tally(made=0, false=0, possible=owed, stated=0)
 
 
