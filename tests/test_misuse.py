@@ -180,11 +180,22 @@ def test_own_signals_are_checked(case, monkeypatch, scores, found):
         pair(case.pile, signal="own")
 
 
-def test_a_notebook_is_shown_a_table_that_names_cannot_break(solution):
-    text = solution._repr_html_()
-    HTMLParser().feed(text)
-    assert solution.answer in text
-    assert "http" not in text
+def test_a_notebook_is_shown_a_table_that_names_cannot_break(solution, case):
+    for shown, fact in [
+        (solution, solution.answer),
+        (solution.network, "3 × ["),
+        (case.pile, "3 of 12×8"),
+        (case.records, "with predictions"),
+    ]:
+        text = shown._repr_html_()
+        HTMLParser().feed(text)
+        assert fact in text
+        assert "http" not in text
+        assert len(text) < 1500
+    named = [Piece(f"<b>{k}&", piece.tensors) for k, piece in enumerate(case.pile)]
+    assert "&lt;b&gt;0&amp;" in Pile(named)._repr_html_()
+    assert "<b>" not in Pile(named)._repr_html_()
+    assert "<i>" not in replace(case.records, name="<i>")._repr_html_()
     ids = tuple(f"<b>{name}&" for name in solution.trace.ids)
     trace = solution.trace.first(len(solution.trace))
     trace.ids = ids

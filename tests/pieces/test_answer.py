@@ -101,7 +101,7 @@ def test_an_answer_must_use_each_piece_once_where_it_fits(case):
     check_answer(case.pile, anatomy, (inp2, out, inp, out2, last))  # wrong, yet possible
     for answer, message in [
         ((inp, out, inp, out2, last), f"names piece {inp} twice"),
-        ((inp, out, inp2, last), f"names 4 of 5 pieces: piece {out2} is missing"),
+        ((inp, out, inp2, last), f"names 4 of 5 pieces, without {out2}; name these"),
         ((), "names 0 of 5 pieces"),
         ((out, inp, inp2, out2, last), rf"piece {out} \(6 × 10\) in place 1, where an inp layer"),
         ((last, out, inp2, out2, inp), rf"piece {last} \(1 × 6\) in place 1"),

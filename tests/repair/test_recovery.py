@@ -1,5 +1,6 @@
 """Piles that are no whole network: what belongs is found, what is missing is estimated or named."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -38,6 +39,7 @@ from unshuffle.solution.arranging import Reproduction, arrange
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 from unshuffle.solver import _repaired
+from unshuffle.views.terminal import print_solution
 
 SHAPE = {"blocks": 5, "width": 12, "hidden": 20}
 
@@ -277,10 +279,15 @@ def test_rounding_of_the_record_is_no_error_of_an_estimate(dropped):
     assert [(gap.place, gap.missing) for gap in solution.findings.gaps] == [(0, "out")]
 
 
-def test_a_lost_layer_that_rows_do_not_determine_is_never_claimed(dropped):
+def test_a_lost_layer_that_rows_do_not_determine_is_never_claimed(dropped, capsys):
     case = dropped(**SHAPE, rows=60)
     solution = solve(without(case.pile, [case.permutation[5]]), case.records)
     assert solution.outcome is Outcome.INCOMPLETE
+    assert solution.explanation is None
+    assert not any("noise" in note for note in solution.findings.notes)
+    print_solution(solution)
+    (missing,) = re.findall(r"^missing +(.*)", capsys.readouterr().out, re.MULTILINE)
+    assert missing.startswith("probably out of block")
 
 
 def test_near_copies_of_few_rows_do_not_determine_a_layer(dropped, rng):

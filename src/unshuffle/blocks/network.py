@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from unshuffle.blocks.bank import Stack
 from unshuffle.blocks.ends import Ends
 from unshuffle.blocks.threads import pool, single_threaded_blas
+from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import Floats
 
 # Rows pushed through the network together: few enough for the hidden layer to stay in cache.
@@ -150,6 +151,10 @@ class Network:
         blocks = self.blocks.tensors()
         # The ends of a module have all its tensors, those of its blocks too, with other values.
         return blocks | self.ends.tensors() | blocks
+
+    def _repr_html_(self) -> str:
+        """What it is made of as a table for notebooks."""
+        return fact_table({"blocks": f"{len(self.blocks)} × [{self.blocks}]", "ends": self.ends})
 
     def __repr__(self) -> str:
         return f"Network({len(self.blocks)} × [{self.blocks}], {self.ends}, {self.ends.dtype})"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unshuffle.errors import PileError, UnshuffleError, hint
+from unshuffle.pieces.fact_table import fact_table
 
 T = TypeVar("T")
 
@@ -348,18 +349,35 @@ class Pile:
         for piece in self.pieces:
             if str(piece.id) == which:
                 return piece
-        names = sorted(map(str, self.ids), key=lambda name: (len(name), name))
-        more = ", …" if len(names) > 8 else ""
+        names = [*map(str, self.ids)]
         raise PileError(
-            f"there is no piece {which!r}{hint(which, names)}; the ids, pile.ids, are "
-            f"{', '.join(names[:8])}{more}"
+            f"there is no piece {which!r}{hint(which, names)}; the ids, pile.ids, are {few(names)}"
         )
 
+    def _repr_html_(self) -> str:
+        """The ids of the pieces of each shape as a table for notebooks."""
+        ids: dict[str, list[PieceId]] = {}
+        for piece in self.pieces:
+            ids.setdefault(_first_shape(piece), []).append(piece.id)
+        for bias in self.biases:
+            ids.setdefault(f"bias of {len(bias.values)}", []).append(bias.id)
+        return fact_table({f"{len(some)} of {what}": few(some) for what, some in ids.items()})
+
     def __repr__(self) -> str:
-        shapes = Counter(next(iter(piece.shapes.values())) for piece in self.pieces)
-        kinds = ", ".join(f"{n} of {'×'.join(map(str, one))}" for one, n in sorted(shapes.items()))
+        shapes = Counter(map(_first_shape, self.pieces))
+        kinds = ", ".join(f"{n} of {one}" for one, n in shapes.items())
         loose = f" and {len(self.biases)} biases" if self.biases else ""
         return f"Pile({len(self)} pieces: {kinds}{loose}; {'/'.join(self.stored_as)})"
+
+
+def few(names: Iterable[PieceId]) -> str:
+    """The first names, numbers in their sequence."""
+    shown = sorted(map(str, names), key=lambda name: (len(name), name))
+    return ", ".join([*shown[:8], *["…"] * (len(shown) > 8)])
+
+
+def _first_shape(piece: Piece) -> str:
+    return "×".join(map(str, next(iter(piece.shapes.values()))))
 
 
 def _all_of(kind: type[T], given: Iterable[T]) -> list[T]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unshuffle.errors import RecordError
+from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import Floats, as_floats
 
 
@@ -223,6 +224,13 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def _repr_html_(self) -> str:
+        """What it holds as a table for notebooks."""
+        counts = {"rows": len(self), "with predictions": len(self.predicted())}
+        return fact_table(
+            {"record": self.name, **counts, "inputs": self.width, "predictions": self.outputs}
+        )
 
     def __repr__(self) -> str:
         known = len(self.predicted())

@@ -38,8 +38,8 @@ class Outcome(Enum):
     INCOMPLETE = (
         "incomplete",
         "Pieces are missing or do not belong, and the record is not reproduced. Nothing proves "
-        "this arrangement, the best that was found. Find the pieces of the gaps that are listed, "
-        "or add rows from which they can be estimated.",
+        "this arrangement, the best that was found. Find the pieces of the gaps that are listed. "
+        "More rows help only where one out layer is missing.",
     )
     ESTIMATE = (
         "estimate",

@@ -223,6 +223,7 @@ class _PartialSearch:
         return replace(
             solution,
             outcome=outcome,
+            explanation=solution.explanation if settled else None,
             findings=findings,
             sha256=answer_hash(findings.answer_names(solution.permutation)),
             seconds=options.clock.seconds,

@@ -58,6 +58,20 @@ def settle_membership(
     return run
 
 
+def without_blocks(
+    judge: Judge, run: Run, most: int, by: MembershipParameters = STANDARD
+) -> list[Run]:
+    """Runs without one block, at most so many, the lowest error first; then without all harmful.
+
+    The last is there where several do harm: the worst is taken out in turn, while that helps.
+    """
+    shorter = sorted(judge.runs(_shorter(run), after=run), key=lambda one: one.error)
+    rest, before = run, None
+    while rest is not before:
+        before, (rest, _) = rest, _tried("", judge, rest, _shorter(rest), by.gain)
+    return [*shorter[:most], *[rest] * (len(run) - len(rest) > 1)]
+
+
 def grow(judge: Judge, blocks: Arrangement, by: MembershipParameters = STANDARD) -> DescentSteps:
     """Build an arrangement from nothing, out of given blocks, as long as some block helps.
 
@@ -94,11 +108,15 @@ def _changes(
     """Arrangements with one block taken out, one put in, or one layer replaced by a spare one."""
     standing, bank = run.arrangement, as_mlp_bank(judge.bank)
     spare = spare_layers(bank, standing)
-    shorter = [np.delete(standing, place, axis=0) for place in range(len(run)) if len(run) > 1]
     blocks = np.array([*product(*spare)], np.intp).reshape(-1, 2)
     likeliest = _lowest(-evidence.of(blocks), by.inserted)
     longer = _insertions(judge, run, blocks[likeliest], by)
-    return [*shorter, *longer, *_replacements(judge, run, spare, evidence, by)]
+    return [*_shorter(run), *longer, *_replacements(judge, run, spare, evidence, by)]
+
+
+def _shorter(run: Run) -> list[Arrangement]:
+    """Arrangements with one block taken out, if there are several."""
+    return [np.delete(run.arrangement, k, axis=0) for k in range(len(run)) if len(run) > 1]
 
 
 def spare_layers(bank: MlpBank, arrangement: Arrangement) -> list[list[int]]:

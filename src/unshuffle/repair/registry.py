@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from unshuffle.repair.case import Case
 from unshuffle.repair.detached_biases import DETACHED_BIASES
+from unshuffle.repair.foreign_blocks import FOREIGN_BLOCKS
 from unshuffle.repair.identical_copies import IDENTICAL_COPIES
 from unshuffle.repair.missing_pieces import MISSING_PIECES
 from unshuffle.repair.other_activation import OTHER_ACTIVATION
@@ -23,6 +24,7 @@ REPAIRS = (
     DETACHED_BIASES,
     IDENTICAL_COPIES,
     NEAR_COPIES,
+    FOREIGN_BLOCKS,
     WRONG_RECORD,
     SHUFFLED_COLUMNS,
     MISSING_PIECES,

@@ -15,6 +15,7 @@ from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.grouping.edges import shown_edges
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
+from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.local_record import recorded_arrangements
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.search import Ending, OnState, Stop, run_search, run_states
@@ -112,6 +113,16 @@ class Searching:
     def row_steps(self) -> int:
         """Rows of all steps, added up."""
         return self.trace.row_steps
+
+    @property
+    def standing(self) -> tuple[Judge, Run]:
+        """The best arrangement of a search that has begun, run on its rows, and its judge."""
+        state, bench = self.state, self._bench
+        assert state is not None
+        assert bench is not None
+        number = state.best.alternative
+        whole = _complete(state.best.arrangement, bench.problem(number))
+        return bench.judge(number, state.rows), bench.run(number, state.rows, whole)
 
     def go_on(self, stops: Sequence[Stop] = (), on_state: OnState | None = None) -> Ending:
         """Search until the goal is met, nothing helps any more, or something stops it."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from html import escape
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -18,6 +17,7 @@ from unshuffle.ordering.paths import Similarity, path_similarity
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.answer import answer_text, with_biases
 from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import PieceId
 from unshuffle.proof.certificate import Certificate
 from unshuffle.proof.decimals import Cut
@@ -273,7 +273,7 @@ class Solution:
         return encode(self)
 
     def _repr_html_(self) -> str:
-        """The result as a table for notebooks, which asks for nothing from elsewhere."""
+        """The result as a table for notebooks."""
         facts = {
             "outcome": f"{self.outcome}. {self.outcome.advice}",
             "network": f"{self.network!r}",
@@ -283,12 +283,7 @@ class Solution:
             "answer": self.answer,
             "sha256": self.sha256,
         }
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th>"
-            f"<td style='text-align:left'>{escape(value)}</td></tr>"
-            for name, value in facts.items()
-        )
-        return f"<table>{rows}</table>"
+        return fact_table(facts)
 
     def __repr__(self) -> str:
         answer = self.answer if len(self.answer) <= 72 else f"{self.answer[:69]}..."

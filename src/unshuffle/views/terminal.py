@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from unshuffle.pieces.clock import OTHER
-from unshuffle.proof.outcome import Outcome
+from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.proof.verification import VAST
 from unshuffle.views.sparkline import log_sparkline
 from unshuffle.views.tables import empty_table, show_table
@@ -188,14 +188,15 @@ def _gap(gap: "Gap", solution: "Solution") -> str:
     if gap.missing == "last":
         return f"the last layer, estimated as {gap.stand_in}"
     carries = f"carries {_of_variance(gap.share)}"
+    likely = "" if solution.outcome in SETTLED else "probably "
     if gap.missing == "block":
         before = "the first block" if gap.place == 0 else f"block {gap.place}"
         where = "before" if gap.place == 0 else "after"
-        return f"probably a whole block {where} {before}, which {carries}"
+        return f"{likely}a whole block {where} {before}, which {carries}"
     inp, out = solution.blocks[gap.place]
     partner = out if gap.missing == "inp" else inp
     return (
-        f"{gap.missing} layer of block {gap.place + 1}, beside {partner}, estimated as "
+        f"{likely}{gap.missing} layer of block {gap.place + 1}, beside {partner}, estimated as "
         f"{gap.stand_in}; the block {carries}"
     )
 

@@ -1,0 +1,71 @@
+"""Whole blocks of another network, of which both layers are in the pile.
+
+They do harm wherever they stand. So a search in vain is asked which of its blocks it misses least,
+and the order of all others is searched for, from where they stand.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from unshuffle.ordering.trace import Trace
+from unshuffle.pieces.blueprint import Arrangement, names
+from unshuffle.pieces.pile import Pile
+from unshuffle.proof.outcome import SETTLED
+from unshuffle.proof.verification import Explanation
+from unshuffle.repair.case import Case
+from unshuffle.repair.membership import without_blocks
+from unshuffle.repair.repair import Looks, Repair, hard_row_steps, needs_predictions
+from unshuffle.solution.arranging import Searching, Start, arrange
+from unshuffle.solution.findings import Findings, Leftover
+from unshuffle.solution.solution import Solution
+
+
+@dataclass(frozen=True)
+class ForeignParameters:
+    """Numbers that say how long others are searched for. Row steps are the rows of all steps."""
+
+    longer: float = 3.0  # Factor by which row steps grow from one look to the next.
+    tried: int = 4  # Blocks that are left out, each by itself.
+    least: int = 2048  # Row steps of each of these, at least.
+    share: float = 0.125  # The same as a part of those of the search of all pieces.
+
+
+STANDARD = ForeignParameters()
+
+
+def looks(case: Case, searching: Searching, by: ForeignParameters = STANDARD) -> Looks:
+    """Leave out the blocks that are missed least, each by itself, then all that do harm."""
+    # Many blocks take time to group anew, and most are in order soon.
+    due = by.longer * by.least if hard_row_steps(searching) else 0.0
+    while True:
+        spent = searching.row_steps
+        if spent < due:
+            yield None
+            continue
+        due, (judge, run) = by.longer * spent, searching.standing
+        limit = max(by.least, by.share * spent)
+        limited = replace(case, options=replace(case.options, row_steps=limit))
+        shorter = [rest.arrangement for rest in without_blocks(judge, run, by.tried)]
+        yield partial(_found, limited, run.arrangement, shorter)
+
+
+def _found(case: Case, blocks: Arrangement, shorter: Sequence[Arrangement]) -> Solution | None:
+    """The first that reproduces the record. Of what was chosen, noise is no explanation."""
+    pile = case.pile
+    for rest in shorter:
+        out = sorted({*blocks.flat} - {*rest.flat})
+        kept = Pile(piece for position, piece in enumerate(pile) if position not in out)
+        start = np.array([[kept.index[name] for name in row] for row in names(rest, pile.ids)])
+        found = arrange(kept, case.records, case.options, start=Start(start, Trace(kept.ids)))
+        if found.outcome in SETTLED and found.explanation is not Explanation.NOISE:
+            reason = "not needed: the record is reproduced without it"
+            leftovers = tuple(Leftover(pile.ids[position], reason) for position in out)
+            left = found.mse / case.records.variance
+            return found.ended(found.outcome, Findings(leftovers, unexplained=left))
+    return None
+
+
+FOREIGN_BLOCKS = Repair("foreign blocks", requires=needs_predictions, looks=looks, near=True)
