@@ -111,8 +111,7 @@ def train(
             loss = _run_epoch(recipe, number, module, optimiser, order, inputs, targets)
             losses.append(loss)
             seconds = perf_counter() - started
-            is_due = number == 0 or seconds - written >= pause
-            if checkpoint is not None and is_due:
+            if checkpoint is not None and (number == 0 or seconds - written >= pause):
                 state = TrainingState.of(module, optimiser, losses, seconds)
                 write_checkpoint(checkpoint, state, key)
                 written = seconds
