@@ -11,7 +11,6 @@ from unshuffle.oracle.recipe import find_recipe
 pytest.importorskip("torch")
 import torch
 
-from unshuffle.oracle import training
 from unshuffle.oracle.training import LOSSES, rate_factor, read_checkpoint, train, write_checkpoint
 
 from .conftest import shrink
@@ -50,7 +49,7 @@ def test_the_loss_falls(recipe):
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
-    four_epochs, tmp_path, monkeypatch, optimiser
+    four_epochs, tmp_path, optimiser
 ):
     momentum = 0.9 if optimiser == "sgd" else 0.0
     plan = replace(
@@ -62,7 +61,6 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     )
     recipe = replace(four_epochs, training=plan)
     whole = train(recipe)
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     checkpoint = tmp_path / "checkpoint.safetensors"
 
     def interrupt(epoch):
@@ -70,7 +68,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, checkpoint=checkpoint, on_epoch=interrupt)
+        train(recipe, checkpoint=checkpoint, on_epoch=interrupt, pause=0.0)
     seen = []
     resumed = train(recipe, checkpoint=checkpoint, on_epoch=seen.append)
     assert [epoch.number for epoch in seen] == [3, 4]

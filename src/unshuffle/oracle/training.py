@@ -76,12 +76,13 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_network: Callable[["MlpNetwork | Module"], None] = lambda network: None,
     prepare: Callable[[Module], None] | None = None,
+    pause: float = SECONDS_BETWEEN_CHECKPOINTS,
 ) -> Oracle:
     """Train a network from a recipe.
 
     The checkpoint is a file that keeps the state of the training. It is read if it exists. It is
-    written after the first epoch and then every few seconds. It stays after an interruption, and
-    after the end.
+    written after the first epoch, and then every `pause` seconds. It stays after an interruption,
+    and after the end.
 
     `on_epoch` is called after every epoch, `on_network` before the first one and after each.
     `prepare` is called with the module before it is trained. So an experiment may change what it
@@ -110,8 +111,7 @@ def train(
             loss = _run_epoch(recipe, number, module, optimiser, order, inputs, targets)
             losses.append(loss)
             seconds = perf_counter() - started
-            is_due = number == 0 or seconds - written >= SECONDS_BETWEEN_CHECKPOINTS
-            if checkpoint is not None and is_due:
+            if checkpoint is not None and (number == 0 or seconds - written >= pause):
                 state = TrainingState.of(module, optimiser, losses, seconds)
                 write_checkpoint(checkpoint, state, key)
                 written = seconds

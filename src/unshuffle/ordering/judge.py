@@ -158,6 +158,7 @@ class Judge:
         residual = self.ends.leave(states.reshape(-1, states.shape[2]))
         residual = residual.reshape(len(states), *self.predictions.shape)
         residual -= self.predictions
+        # As `mean_squares`, but in place and in the network's dtype: a search does this most.
         np.square(residual, out=residual)
         errors: Doubles = residual.mean(axis=(1, 2), dtype=np.float64)
         errors[np.isnan(errors)] = np.inf

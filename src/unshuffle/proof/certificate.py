@@ -504,7 +504,7 @@ class _Rivals:
         return weights @ self.slopes, np.tensordot(weights, self.gram, 1)
 
     def mse_after(self, move: int) -> float:
-        """Mean squared error over all outputs after a move, to first order."""
+        """Mean squared error over all outputs after a move, to first order, by sums over rows."""
         after = self.residual + 2 * self.slopes[:, move] + self.gram[:, move, move]
         return float(after.sum()) / self.equations
 

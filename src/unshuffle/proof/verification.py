@@ -33,18 +33,15 @@ VAST = 1e100  # stands for a squared error that is not finite
 
 @dataclass(frozen=True)
 class VerificationParameters:
-    """Numbers that decide which network is meant.
+    """The number that decides which network is meant.
 
     Parameters
     ----------
     clearly
         Standard deviations by which a network must fit better than one with another activation.
-    usual
-        Part of the predictions' variance below which the usual form of block is taken to fit.
     """
 
     clearly: float = 5.0
-    usual: float = 0.01
 
 
 STANDARD = VerificationParameters()

@@ -216,7 +216,7 @@ class _Fitting:
         states = network.states(self.x)
         pulled = network.adjoints(states)
         residual = (self.y - network.last(states[-1])).T.reshape(-1)
-        spreads = [_spread(network, unknown, self.by) for unknown in self.unknowns]
+        spreads = [_spread(network, unknown, self.by.least_damping) for unknown in self.unknowns]
         factors = []
         for unknown, spread in zip(self.unknowns, spreads, strict=True):
             left, right = _factors(network, unknown, states, pulled)
@@ -229,7 +229,7 @@ class _Fitting:
                 matrix += (left @ left.T) * (right @ right.T)
 
         def solve(damping: float) -> list[Doubles]:
-            solved = _damped(matrix, wanted, damping, self.by)
+            solved = _damped(matrix, wanted, damping, self.by.least_damping)
             changes, done = [], 0
             for (left, right), spread in zip(factors, spreads, strict=True):
                 shape = left.shape[1], right.shape[1]
@@ -262,10 +262,10 @@ class _Fitting:
         return gram, slope
 
 
-def _damped(matrix: Doubles, wanted: Doubles, damping: float, by: EstimationParameters) -> Doubles:
+def _damped(matrix: Doubles, wanted: Doubles, damping: float, least: float) -> Doubles:
     """Solve equations with a larger diagonal."""
     damped = matrix.copy()
-    least = by.least_damping * (float(np.trace(matrix)) / len(matrix))
+    least *= float(np.trace(matrix)) / len(matrix)
     damped.flat[:: len(damped) + 1] += max(damping, least) + np.finfo(float).tiny
     try:
         return solve_positive(damped, wanted).astype(np.float64, copy=False)
@@ -273,7 +273,7 @@ def _damped(matrix: Doubles, wanted: Doubles, damping: float, by: EstimationPara
         return np.zeros(len(wanted))
 
 
-def _spread(network: MlpNetwork, unknown: Unknown, by: EstimationParameters) -> Doubles:
+def _spread(network: MlpNetwork, unknown: Unknown, least: float) -> Doubles:
     """A square root of the covariance of the columns that the layers of this role have."""
     blocks = network.blocks
     if unknown.role == INP:
@@ -281,8 +281,7 @@ def _spread(network: MlpNetwork, unknown: Unknown, by: EstimationParameters) -> 
         return np.eye(blocks.hidden) * max(size, TINY)
     weight = blocks.out_weight
     covariance = np.einsum("bdh,beh->de", weight, weight) / (len(weight) * blocks.hidden)
-    least = by.least_damping * np.trace(covariance) + TINY
-    covariance.flat[:: len(covariance) + 1] += least
+    covariance.flat[:: len(covariance) + 1] += least * np.trace(covariance) + TINY
     return np.linalg.cholesky(covariance)
 
 

@@ -63,16 +63,23 @@ class Traces:
     pulled: Floats
     residual: Doubles
     clock: Clock
+    by: GapParameters
 
     @classmethod
     def of(
-        cls, network: MlpNetwork, records: Records, clock: Clock, most: int = STANDARD.equations
+        cls,
+        network: MlpNetwork,
+        records: Records,
+        clock: Clock,
+        most: int | None = None,
+        by: GapParameters = STANDARD,
     ) -> "Traces":
         """Follow the first rows, as many as make so many predictions, through an arrangement."""
-        some, network = slice(most // records.outputs), network.astype(np.float64)
+        some = slice((most or by.equations) // records.outputs)
+        network = network.astype(np.float64)
         states = network.states(records.inputs[some])
         residual = (records.predictions[some] - network.last(states[-1])).T
-        return cls(network, states, network.adjoints(states), residual, clock)
+        return cls(network, states, network.adjoints(states), residual, clock, by)
 
     def gaps(self) -> Iterator[int]:
         """All gaps; it raises `OutOfTimeError` where no time is left."""
@@ -91,23 +98,20 @@ class Unmatched:
 
 
 def locate(
-    traces: Traces,
-    unmatched: Sequence[Unmatched],
-    near: Sequence[int] | None = None,
-    by: GapParameters = STANDARD,
+    traces: Traces, unmatched: Sequence[Unmatched], near: Sequence[int] | None = None
 ) -> list[int]:
     """The likeliest gap of each layer whose partner is missing, near to given gaps if there are."""
     nothing = np.zeros((traces.residual.size,) * 2)
     found: list[tuple[int, Doubles]] = []
-    for _ in range(by.sweeps if len(unmatched) > 1 else 1):
+    for _ in range(traces.by.sweeps if len(unmatched) > 1 else 1):
         for k, lone in enumerate(unmatched):
             base = sum((part for at, (_, part) in enumerate(found) if at != k), nothing)
             effects = (
                 (gap, missing_effect(traces, gap, lone))
                 for gap in traces.gaps()
-                if near is None or abs(gap - near[k]) <= by.near
+                if near is None or abs(gap - near[k]) <= traces.by.near
             )
-            best = max(effects, key=lambda each: _likeliest(traces, base + each[1], by)[1])
+            best = max(effects, key=lambda each: _likeliest(traces, base + each[1])[1])
             found[k : k + 1] = [best]
     return [gap for gap, _ in found]
 
@@ -131,33 +135,31 @@ def missing_effect(traces: Traces, gap: int, lone: Unmatched) -> Doubles:
     return np.asarray((read @ read.T) * alike * (spread / 2), np.float64)
 
 
-def unexplained(
-    traces: Traces, lone: Unmatched | None = None, by: GapParameters = STANDARD
-) -> Doubles:
+def unexplained(traces: Traces, lone: Unmatched | None = None) -> Doubles:
     """Part of the residual that a block in each gap leaves. A layer of it may be at hand."""
     before = max(mean_square(traces.residual[:, 1::2]), np.finfo(float).tiny)
-    return np.array([_left(traces, gap, lone, by) for gap in traces.gaps()]) / before
+    return np.array([_left(traces, gap, lone) for gap in traces.gaps()]) / before
 
 
-def fill(traces: Traces, gap: int, inp: Linear, by: GapParameters = STANDARD) -> Linear:
+def fill(traces: Traces, gap: int, inp: Linear) -> Linear:
     """A first guess of an out layer that is missing at a gap: the smallest that explains most."""
     left = traces.pulled[gap]
     right = with_ones(traces.network.blocks.activation.apply(inp(traces.states[gap])))
-    outputs, rows, width = left.shape
+    outputs, _, width = left.shape
     rights, left = np.tile(right, (outputs, 1)), left.reshape(-1, width)
     kernel, residual = (left @ left.T) * (rights @ rights.T), traces.residual.reshape(-1)
-    ridge, _ = _best_ridge(kernel, residual, rows, by)
+    ridge, _ = _best_ridge(traces, kernel, residual)
     np.fill_diagonal(kernel, kernel.diagonal() + ridge)
     weights = (left * np.linalg.solve(kernel, residual)[:, None]).T @ rights
     return Linear(weights[:, :-1], weights[:, -1])
 
 
-def _likeliest(traces: Traces, kernel: Doubles, by: GapParameters) -> tuple[float, float]:
+def _likeliest(traces: Traces, kernel: Doubles) -> tuple[float, float]:
     """The ridge under which the residual is likeliest, and the log-likelihood at the best scale."""
     r = traces.residual.reshape(-1)
     scale = float(np.trace(kernel)) / len(kernel)
     results = []
-    for ridge in by.ridges:
+    for ridge in traces.by.ridges:
         factor = np.linalg.cholesky(kernel + (ridge * scale + TINY) * np.eye(len(kernel)))
         size = mean_square(solve_lower(factor, r))
         evidence = -len(r) / 2 * np.log(size + TINY) - np.log(factor.diagonal()).sum()
@@ -166,7 +168,7 @@ def _likeliest(traces: Traces, kernel: Doubles, by: GapParameters) -> tuple[floa
     return ridge, evidence
 
 
-def _left(traces: Traces, gap: int, lone: Unmatched | None, by: GapParameters) -> float:
+def _left(traces: Traces, gap: int, lone: Unmatched | None) -> float:
     """Mean squared error that a block missing at a gap would leave."""
     x, left, residual = traces.states[gap], traces.pulled[gap], traces.residual
     outputs, rows, _ = left.shape
@@ -180,20 +182,18 @@ def _left(traces: Traces, gap: int, lone: Unmatched | None, by: GapParameters) -
         left = left @ lone.layer.weight
     left = left.reshape(outputs * rows, -1)
     kernel = (left @ left.T) * np.tile(kernel, (outputs, outputs))
-    return _best_ridge(kernel, residual.reshape(-1), rows, by)[1]
+    return _best_ridge(traces, kernel, residual.reshape(-1))[1]
 
 
-def _best_ridge(
-    kernel: Doubles, residual: Doubles, rows: int, by: GapParameters
-) -> tuple[float, float]:
+def _best_ridge(traces: Traces, kernel: Doubles, residual: Doubles) -> tuple[float, float]:
     """The ridge with which one half of the rows foretells the other best, and its error."""
-    even = np.arange(len(residual)) % rows % 2 == 0
+    even = np.arange(len(residual)) % traces.residual.shape[1] % 2 == 0
     inner, across = kernel[np.ix_(even, even)], kernel[np.ix_(~even, even)]
     scale = float(np.trace(inner)) / len(inner)
     if not scale > 0:
         return 1.0, mean_square(residual[~even])
     results = []
-    for ridge in by.ridges:
+    for ridge in traces.by.ridges:
         damped = inner + ridge * scale * np.eye(len(inner))
         left = residual[~even] - across @ np.linalg.solve(damped, residual[even])
         results.append((mean_square(left), ridge * scale))
@@ -227,27 +227,27 @@ def order_around(
     """
 
     def traced(run: Run, records: Records, equations: int) -> Traces:
-        return Traces.of(as_mlp(judge.network(run.arrangement)), records, clock, equations)
+        return Traces.of(as_mlp(judge.network(run.arrangement)), records, clock, equations, by)
 
     gaps = list[int]()
     for _ in range(by.rounds):
         traces = traced(run, judge.records, judge.predictions.size)
         before, gaps = (
             gaps,
-            locate(traced(run, judge.records, by.moving_equations), unmatched, by=by),
+            locate(traced(run, judge.records, by.moving_equations), unmatched),
         )
         yield run, gaps
         kernel = np.zeros((traces.residual.size,) * 2)
         for gap, lone in zip(gaps, unmatched, strict=True):
             kernel += missing_effect(traces, gap, lone)
-        start, (ridge, _) = run, _likeliest(traces, kernel, by)
+        start, (ridge, _) = run, _likeliest(traces, kernel)
         factor = np.linalg.cholesky(kernel + ridge * np.eye(len(kernel)))
         for moved in _moved(judge, start, factor, by):
             run = moved
             yield run, gaps
         if run is start and gaps == before:
             break
-    yield run, locate(traced(run, known, by.last_equations), unmatched, gaps, by)
+    yield run, locate(traced(run, known, by.last_equations), unmatched, gaps)
 
 
 def _moved(judge: Judge, run: Run, factor: Floats, by: GapParameters) -> Iterator[Run]:

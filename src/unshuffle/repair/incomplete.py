@@ -136,8 +136,7 @@ class _PartialSearch:
         divided: bool = False,
     ) -> None:
         self.records, self.known, self.options = records, records.predicted(), options
-        self.by = by
-        self.pile, self.anatomy, self.guess = pile, anatomy, ""
+        self.pile, self.anatomy, self.guess, self.by = pile, anatomy, "", by
         if not anatomy.last:
             self._guess_last()
         pile, slots = self.pile, by.rebuilding.slots

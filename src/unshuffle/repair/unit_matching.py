@@ -24,9 +24,10 @@ from unshuffle.grouping.matching import Pairs, optimal_matching
 from unshuffle.grouping.pairs import Pairing
 from unshuffle.grouping.signals import Scores
 from unshuffle.pieces.clock import Clock, OutOfTimeError
-from unshuffle.pieces.pile import ROUNDING
+from unshuffle.pieces.pile import ROUNDING, Floats
 
 Values = NDArray[np.float64]
+Columns = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,8 @@ def unit_scores(
     reads, writes = standardised(reads, (0, 1)), standardised(writes, (0, 1))
     columns = assigned(sign * (inp @ out.transpose(0, 2, 1)))
     for _ in range(by.rounds):
-        expected = _linear(reads, _taken(writes, columns), by)
-        scores = _log_likelihoods(expected, writes, columns, by)
+        expected = _linear(reads, _taken(writes, columns), by.ridge)
+        scores = _log_likelihoods(expected, writes, columns, by.floor)
         columns = assigned(scores)
     if len(blocks) < 2 or clock.out:
         return scores
@@ -190,7 +191,7 @@ def unit_scores(
     foretell = _KernelRegression(reads, by)
     for _ in range(by.kernel_rounds):
         expected = foretell(_taken(writes, columns))
-        scores = _log_likelihoods(expected, writes, columns, by)
+        scores = _log_likelihoods(expected, writes, columns, by.floor)
         before, columns = columns, assigned(scores)
         if np.array_equal(before, columns) or clock.out:
             break
@@ -208,7 +209,7 @@ class _KernelRegression:
             told, others = (np.flatnonzero(block % 2 == k) for k in (half, 1 - half))
             if len(others) > by.sample:
                 others = rng.choice(others, by.sample, replace=False)
-            gram, across = (_kernel(x[each], x[others], by) for each in (others, told))
+            gram, across = (_kernel(x[each], x[others], by.reach) for each in (others, told))
             gram.flat[:: len(gram) + 1] += by.noise
             self.halves.append((told, others, np.linalg.inv(gram), across))
 
@@ -220,28 +221,24 @@ class _KernelRegression:
         return expected.reshape(writes.shape)
 
 
-def _kernel(
-    x: NDArray[np.float32], y: NDArray[np.float32], by: UnitMatchingParameters
-) -> NDArray[np.float32]:
+def _kernel(x: Floats, y: Floats, reach: float) -> Floats:
     """Gaussian, of the mean squared difference over the features."""
     squares = [np.square(each).mean(axis=1) for each in (x, y)]
     distances = squares[0][:, None] + squares[1] - 2 / x.shape[1] * (x @ y.T)
-    return np.asarray(np.exp(-distances / (2 * by.reach**2)), np.float32)
+    return np.asarray(np.exp(-distances / (2 * reach**2)), np.float32)
 
 
-def _linear(reads: Values, writes: Values, by: UnitMatchingParameters) -> Values:
+def _linear(reads: Values, writes: Values, ridge: float) -> Values:
     """What each unit writes with, by one ridge regression over all units of all blocks."""
     x, y = (values.reshape(-1, values.shape[2]) for values in (reads, writes))
-    gram = x.T @ x + by.ridge * len(x) * np.eye(x.shape[1])
+    gram = x.T @ x + ridge * len(x) * np.eye(x.shape[1])
     return (x @ np.linalg.solve(gram, x.T @ y)).reshape(writes.shape)
 
 
-def _log_likelihoods(
-    expected: Values, writes: Values, columns: NDArray[np.intp], by: UnitMatchingParameters
-) -> Values:
+def _log_likelihoods(expected: Values, writes: Values, columns: Columns, floor: float) -> Values:
     """Of each column given each unit, under normal errors as those of the columns matched now."""
     rest = (_taken(writes, columns) - expected).reshape(-1, writes.shape[2])
-    covariance = rest.T @ rest / len(rest) + by.floor * np.eye(rest.shape[1])
+    covariance = rest.T @ rest / len(rest) + floor * np.eye(rest.shape[1])
     whiten = np.linalg.inv(np.linalg.cholesky(covariance)).T
     means = expected @ whiten
     sizes = np.square(means).sum(axis=2)[:, :, None] / 2
@@ -254,11 +251,11 @@ def _units(layers: MlpBank | MlpStack) -> tuple[Values, Values]:
     return layers.inp_weight.astype(np.float64), out
 
 
-def _taken(writes: Values, columns: NDArray[np.intp]) -> Values:
+def _taken(writes: Values, columns: Columns) -> Values:
     return np.take_along_axis(writes, columns[:, :, None], axis=1)
 
 
-def assigned(scores: NDArray[np.floating]) -> NDArray[np.intp]:
+def assigned(scores: NDArray[np.floating]) -> Columns:
     """The column of out for each unit of inp, in each block: shape (blocks, hidden)."""
     return np.stack([optimal_matching(each.astype(np.float64))[:, 1] for each in scores])
 

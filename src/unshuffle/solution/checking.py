@@ -1,7 +1,7 @@
 """Checking an arrangement that somebody names, with the evidence and the words of `solve`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,17 +30,22 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.activation import fitting_activation
 from unshuffle.proof.effort import EFFORT
 from unshuffle.proof.outcome import Outcome
-from unshuffle.proof.verification import (
-    STANDARD,
-    Verification,
-    VerificationParameters,
-    require_predictions,
-)
+from unshuffle.proof.verification import Verification, require_predictions
 from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import certified
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
+
+
+@dataclass(frozen=True)
+class CheckingParameters:
+    """The number that decides which form of block an answer is of."""
+
+    usual: float = 0.01  # Part of the predictions' variance that the usual form leaves if it fits.
+
+
+STANDARD = CheckingParameters()
 
 
 def verify(
@@ -190,7 +195,7 @@ def arranged(pile: Pile, kind: Kind, like: Arrangement, named: Sequence[PieceId]
     return found
 
 
-def _fitting(network: MlpNetwork, known: Records, by: VerificationParameters = STANDARD) -> Options:
+def _fitting(network: MlpNetwork, known: Records, by: CheckingParameters = STANDARD) -> Options:
     """The activation and the form of block that fit best; the usual one where it fits at all."""
     some = known.thinned(EFFORT.activation)
     found: list[tuple[float, Options]] = []

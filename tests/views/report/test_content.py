@@ -13,8 +13,8 @@ import pytest
 from unshuffle import Pile, read_solution, solve, write_solution
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.pieces.pile import Piece
-from unshuffle.views.report import content, report_page
-from unshuffle.views.report.content import content_of
+from unshuffle.views.report import report_page
+from unshuffle.views.report.content import PageParameters, content_of
 
 VENDOR = files("unshuffle.views.report") / "vendor"
 
@@ -75,12 +75,9 @@ def test_a_search_cut_short_ends_with_the_answer_too(dropped):
     assert made.arrays["frameBlocks"][starts[-2] :].tolist() == made.values["blocks"]
 
 
-def test_much_is_thinned(solution, monkeypatch):
+def test_much_is_thinned(solution):
     whole = content_of(solution)
-    monkeypatch.setattr(content, "DOTS", 10)
-    monkeypatch.setattr(content, "FRAMES", 4)
-    monkeypatch.setattr(content, "WEIGHT_BYTES", 100)
-    made = content_of(solution)
+    made = content_of(solution, by=PageParameters(weights=100, dots=10, frames=4))
     assert 5 <= len(made.arrays["tested"]) <= 10
     every = made.values["every"]
     np.testing.assert_array_equal(made.arrays["tested"], whole.arrays["tested"][::every])

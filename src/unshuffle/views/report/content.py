@@ -31,16 +31,21 @@ from unshuffle.solution.solution import Solution
 from unshuffle.views.figures import SENT_ROWS, style
 from unshuffle.views.figures.search import standing
 
-# Of weights, at one byte each, that a page may hold: 1,800 blocks 48 → 96 → 48.
-WEIGHT_BYTES = 2**24
-# Of tested candidates that are drawn; of more, every n-th.
-DOTS = 50_000
-# Of the picture of likeness, that many blocks across. Of more, every n-th.
-SHADED = 128
-# Of the replay: a minute. Of more, every n-th, and the last.
-FRAMES = 2_000
 # Bytes: arrays begin where the browser can view them as numbers of any size.
 _ALIGNMENT = 8
+
+
+@dataclass(frozen=True)
+class PageParameters:
+    """Numbers that say how much a page holds. Of more, every n-th is shown, or nothing."""
+
+    weights: int = 2**24  # Weights, at one byte each: those of 1,800 blocks 48 → 96 → 48.
+    dots: int = 50_000  # Tested candidates that are drawn.
+    shaded: int = 128  # Blocks across the picture of likeness.
+    frames: int = 2_000  # Frames of the replay, which are a minute; the last is always shown.
+
+
+STANDARD = PageParameters()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +78,9 @@ class Content:
         return base64.b64encode(gzip.compress(padded, 6, mtime=0)).decode()
 
 
-def content_of(solution: Solution, records: Records | None = None) -> Content:
+def content_of(
+    solution: Solution, records: Records | None = None, by: PageParameters = STANDARD
+) -> Content:
     """Lay a solution out for the page, with its record if that is there."""
     trace, edges = solution.trace, solution.evidence
     scored = [trace.ids[p] for edge in edges for p in (*edge.rows, *edge.columns)]
@@ -81,7 +88,7 @@ def content_of(solution: Solution, records: Records | None = None) -> Content:
     ids = tuple(dict.fromkeys((*scored, *solution.layers, *last)))
     number = {name: piece for piece, name in enumerate(ids)}
     phases = list(dict.fromkeys(step.phase for step in trace.steps))
-    every = -(-trace.tested // DOTS) or 1
+    every = -(-trace.tested // by.dots) or 1
     numbers = np.array([number.get(name, NO_PIECE) for name in trace.ids] + [NO_PIECE], np.int32)
     values = {
         "verdict": _verdict(solution),
@@ -97,10 +104,10 @@ def content_of(solution: Solution, records: Records | None = None) -> Content:
     }
     arrays: dict[str, NDArray[Any]] = {
         **{f"scores{k}": edge.scores.astype(np.float32) for k, edge in enumerate(edges)},
-        "similarity": _shades(solution.similarity),
-        **_weights(solution, ids[: len({*scored})]),
+        "similarity": _shades(solution.similarity, by.shaded),
+        **_weights(solution, ids[: len({*scored})], by.weights),
         **_steps(trace, phases),
-        **_frames(solution, numbers),
+        **_frames(solution, numbers, by.frames),
         **_tested(trace, every),
         **({} if records is None else _norms(solution, records)),
     }
@@ -130,9 +137,9 @@ def _edge(
     }
 
 
-def _shades(similarity: Similarity) -> NDArray[np.int8]:
+def _shades(similarity: Similarity, most: int) -> NDArray[np.int8]:
     """Similarities from -127 to 127, the least to the most of two blocks; every so manyth block."""
-    step = -(-len(similarity) // SHADED)
+    step = -(-len(similarity) // most)
     some = similarity[::step, ::step]
     own = np.eye(len(some), dtype=bool)
     others = some[~own] if len(some) > 1 else np.zeros(1)
@@ -197,13 +204,13 @@ def _norms(solution: Solution, records: Records) -> dict[str, NDArray[Any]]:
     return {name: np.median(norms, axis=1).astype(np.float32) for name, norms in found.items()}
 
 
-def _weights(solution: Solution, ids: Sequence[PieceId]) -> dict[str, NDArray[Any]]:
+def _weights(solution: Solution, ids: Sequence[PieceId], most: int) -> dict[str, NDArray[Any]]:
     """Weights as 8 bits from -127 to 127 and a scale for each; nothing if too large for a page."""
     if solution.pairing is None:
         return {}
     layers = dict(zip(solution.layers, as_mlp(solution.network).layers(), strict=True))
     weights: list[Floats] = [layers[name].weight for name in ids]
-    if sum(weight.size for weight in weights) > WEIGHT_BYTES:
+    if sum(weight.size for weight in weights) > most:
         return {}
     largest = np.array([np.abs(weight).max() for weight in weights])
     scales = np.where(largest > 0, largest, 1) / 127
@@ -226,7 +233,7 @@ def _steps(trace: Trace, phases: list[str]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _frames(solution: Solution, numbers: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+def _frames(solution: Solution, numbers: NDArray[np.int32], most: int) -> dict[str, NDArray[Any]]:
     """The orders that stood, one after the other, each with the step that it came with.
 
     The last is the solution's own, which has the blocks too that a search cut short had not placed.
@@ -238,7 +245,7 @@ def _frames(solution: Solution, numbers: NDArray[np.int32]) -> dict[str, NDArray
         if not orders or not np.array_equal(step.arrangement, orders[-1]):
             orders.append(step.arrangement)
             came.append(k)
-    shown = slice(None, None, -(-len(orders) // FRAMES) or 1)
+    shown = slice(None, None, -(-len(orders) // most) or 1)
     orders, came = orders[shown], came[shown]
     if not orders or not np.array_equal(orders[-1], final):
         orders.append(final)
