@@ -44,11 +44,13 @@ class Evidence:
     """Log-odds of pieces sharing a block, edge by edge. What has no edge is never in doubt.
 
     `units` are roles, two or more each, that a search exchanges together. The edges tie their
-    pieces together beyond doubt, but not to all others.
+    pieces together beyond doubt, but not to all others. `cores` are those that hidden units tie
+    together. What faces the stream may tie pieces of neighbouring blocks.
     """
 
     edges: tuple[EdgeOdds, ...]
     units: tuple[tuple[int, ...], ...] = ()
+    cores: tuple[tuple[int, ...], ...] = ()
 
     def parts(self, roles: int) -> list[tuple[int, ...]]:
         """The units, and the roles that are in none, of so many roles."""
