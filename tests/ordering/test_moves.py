@@ -4,11 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unshuffle.blocks.mlp import INP, OUT
+from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.ordering.linearization import linearize, replacement_effects, shifts
 from unshuffle.ordering.moves import (
     NO_ROLE,
     all_swaps,
     exchange,
+    neighbours,
+    resequenced,
     shift_moves,
     shifted,
     turn_moves,
@@ -237,3 +240,37 @@ def test_an_exchange_moves_the_pieces_of_two_slots_and_no_other(rng):
         exchange(before, 0, 1, [0, 1], [0, 1]), [[2, 3], [0, 1], [4, 5], [6, 7]]
     )
     assert before[0, 1] == 1
+
+
+def tying(arrangement, odds):
+    """Evidence of so many log-odds that the first two pieces of each block belong together."""
+    numbers = np.full(arrangement.size, -1, np.intp)
+    first, second = numbers.copy(), numbers.copy()
+    first[arrangement[:, 0]] = second[arrangement[:, 1]] = np.arange(len(arrangement))
+    told = np.pad(odds * np.eye(len(arrangement)), ((0, 1), (0, 1)))  # of others nothing is known
+    return EdgeOdds(0, 1, told, first, second)
+
+
+@pytest.mark.parametrize(("odds", "units"), [(0.0, ()), (100.0, ((0, 1),))])
+def test_a_part_of_the_blocks_moves_along_the_depth(odds, units):
+    arrangement = np.arange(15).reshape(5, 3)
+    parts = [[0], [1], [2]] if not units else [[0, 1], [2]]
+    made = resequenced(arrangement, Evidence((tying(arrangement, odds),), units))
+    assert len(made) == len(parts) * (1 + 12)  # in reverse, and by two places or more
+    for part in parts:
+        rotated, rest = arrangement.copy(), [role for role in range(3) if role not in part]
+        rotated[:, part] = np.roll(arrangement[:, part], 1, axis=0)
+        assert (made == rotated).all(axis=(1, 2)).sum() == 1
+        assert any((each[:, part] == arrangement[::-1, part]).all() for each in made)
+        assert any((each[:, rest] == arrangement[:, rest]).all() for each in made)
+    # Roles that the evidence ties together do not move by themselves.
+    assert len(resequenced(arrangement, Evidence((tying(arrangement, 100.0),)))) == 13
+
+
+@pytest.mark.parametrize(("odds", "turned"), [(0.0, True), (100.0, False)])
+def test_turns_against_the_evidence_are_not_judged(odds, turned):
+    arrangement = np.arange(15).reshape(5, 3)
+    evidence = Evidence((tying(arrangement, odds),))
+    made = neighbours(arrangement, evidence, [(0, 1)])
+    first = exchange(arrangement, 0, 0, 0, 1)
+    assert (made == first).all(axis=(1, 2)).any() == turned

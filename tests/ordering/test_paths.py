@@ -1,6 +1,6 @@
 """Paths: what is alike in neighbouring blocks tells their order, and roles of one shape apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -58,6 +58,14 @@ def test_likeness_tells_order_and_roles_up_to_directions_and_names(loose):
     assert len(found) == 2**5
     assert any(np.array_equal(each, loose.right) for each in found)
     assert len({each.tobytes() for each in found}) == len(found)
+
+
+def test_hidden_units_are_tried_without_what_the_stream_ties(loose):
+    evidence = loose.problem.evidence
+    assert evidence.cores == ((QUERY, KEY),)
+    doubtful = replace(evidence, units=((QUERY, KEY, FIRST),))
+    found = path_arrangements(replace(loose.problem, evidence=doubtful), Clock())
+    assert any(np.array_equal(each, loose.right) for each in found)
 
 
 def test_no_more_arrangements_are_made_than_asked_for(loose):

@@ -42,12 +42,14 @@ class Evidence:
     """Log-odds of pieces sharing a block, edge by edge. What has no edge is never in doubt.
 
     `units` are roles, two or more each, that a search exchanges together. The edges tie their
-    pieces together beyond doubt, but not to all others. Of at most `most_parts` parts of a block,
-    all unions are exchanged too; of more parts, unions of two.
+    pieces together beyond doubt, but not to all others. `cores` are those that hidden units tie
+    together. What faces the stream may tie pieces of neighbouring blocks. Of at most `most_parts`
+    parts of a block, all unions are exchanged too; of more parts, unions of two.
     """
 
     edges: tuple[EdgeOdds, ...]
     units: tuple[tuple[int, ...], ...] = ()
+    cores: tuple[tuple[int, ...], ...] = ()
     most_parts: int = 4
 
     def parts(self, roles: int) -> list[tuple[int, ...]]:

@@ -81,6 +81,7 @@ class Link:
     strength: float  # mean of the matched pairs
     gap: float  # mean of these less their best rivals
     axes: tuple[int, int] = (0, 0)  # numbers of the axes, among those of each role
+    hidden: bool = True  # whether these are hidden units, and not the stream
 
     def log_odds(self) -> Scores:
         """Natural log-odds, as Fisher's discriminant (1936) of matched and other pairs."""
@@ -109,9 +110,9 @@ def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters)
         scored = []
         for (m, first), (n, second) in product(enumerate(roles[a]), enumerate(roles[b])):
             for one, other in aligned(first, second):
-                link = replace(_link(a, b, one, other), axes=(m, n))
-                if link.strength >= (max(by.least, least) if one.hidden is None else by.least):
-                    scored.append(link)
+                link, hidden = _link(a, b, one, other), one.hidden is not None
+                if link.strength >= (by.least if hidden else max(by.least, least)):
+                    scored.append(replace(link, axes=(m, n), hidden=hidden))
         found += sorted(scored, key=lambda link: -link.strength)[:1]
     return sorted(found, key=lambda link: -link.strength)
 
@@ -309,11 +310,13 @@ def linked(
     # Of the piece in each place, among those of its role; -1 where there is no slot.
     numbers = np.where(held, np.cumsum(held, axis=0) - 1, NO_PIECE)
     units: list[tuple[int, ...]] = [(role,) for role in range(roles)]
+    cores = units
     for link in found:
+        if link.hidden:
+            cores = _united(cores, link)
         one, other = (next(u for u in units if role in u) for role in (link.first, link.second))
-        if one == other or not _joined(numbers, held, link, one, other):
-            continue
-        units = [unit for unit in units if unit not in (one, other)] + [tuple(sorted(one + other))]
+        if one != other and _joined(numbers, held, link, one, other):
+            units = _united(units, link)
     for _ in range(by.rounds):
         before = numbers.copy()
         for role in range(roles):
@@ -321,10 +324,15 @@ def linked(
         if np.array_equal(numbers, before):
             break
     positions = [np.append(each, NO_PIECE)[numbers[:, r]] for r, each in enumerate(members)]
-    tied = tuple(unit for unit in units if 1 < len(unit) < roles)
-    return np.stack(positions, axis=1), Evidence(
-        tuple(_edge(link, members, kind) for link in found), tied
-    )
+    tied, told = (tuple(unit for unit in each if 1 < len(unit) < roles) for each in (units, cores))
+    edges = tuple(_edge(link, members, kind) for link in found)
+    return np.stack(positions, axis=1), Evidence(edges, tied, told)
+
+
+def _united(units: list[tuple[int, ...]], link: Link) -> list[tuple[int, ...]]:
+    """Units of roles of which two are one by a link."""
+    met = [unit for unit in units if link.first in unit or link.second in unit]
+    return [u for u in units if u not in met] + [tuple(sorted(role for u in met for role in u))]
 
 
 def _joined(

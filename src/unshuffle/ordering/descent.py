@@ -17,6 +17,7 @@ from unshuffle.ordering.moves import (
     Moves,
     all_swaps,
     neighbours,
+    resequenced,
     shift_moves,
     turn_moves,
     with_swap_effects,
@@ -163,6 +164,9 @@ def _best_neighbour(
     candidates = neighbours(run.arrangement, evidence, judge.bank.kind.turns())
     if not 0 < len(candidates) <= most:
         return run, []
+    moved = resequenced(run.arrangement, evidence)
+    if len(candidates) + len(moved) <= most:
+        candidates = np.concatenate([candidates, moved])
     errors = judge.errors(run, candidates)
     lowered = np.maximum(errors, np.finfo(float).tiny)
     objectives = len(run) / 2 * np.log(lowered) - evidence.of(candidates).sum(axis=1)

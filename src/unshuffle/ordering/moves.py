@@ -167,6 +167,26 @@ def neighbours(
     return np.array(made, np.intp).reshape(-1, length, roles)
 
 
+def resequenced(arrangement: Arrangement, evidence: Evidence) -> Indices:
+    """What becomes of an arrangement where one part of the blocks is moved along the depth.
+
+    Its pieces run in the reverse sequence, or one is shifted by more than a place. A path through
+    blocks has such faults. The shape is (arrangements, blocks, roles).
+    """
+    length, roles = arrangement.shape
+    made, least = [], evidence.value(arrangement) - length
+    for part in evidence.parts(roles) if roles > 1 else ():
+        places = places_with(arrangement, part)
+        numbers = np.arange(len(places))
+        far = ((a, b) for a, b in permutations(numbers.tolist(), 2) if abs(a - b) > 1)
+        for order in (numbers[::-1], *(np.insert(np.delete(numbers, a), b, a) for a, b in far)):
+            moved = arrangement.copy()
+            moved[places[:, None], [*part]] = arrangement[places[order][:, None], [*part]]
+            if evidence.value(moved) > least:
+                made.append(moved)
+    return np.array(made, np.intp).reshape(-1, length, roles)
+
+
 def shift_moves(judge: Judge, at: Linearization, window: int) -> Moves:
     """Move each block by up to `window` places. Adjacent swaps of blocks come first."""
     moves = _no_moves(len(at.residual), at.residual.dtype)

@@ -21,7 +21,7 @@ from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.units import Face, faces
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seriation import correlations, leading, off_diagonal
-from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, stretches
+from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, key, stretches
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import TINY, Floats
 
@@ -35,7 +35,7 @@ class PathParameters:
     turned
         Paths of which all directions are tried. All others run in the direction of the last.
     most
-        Arrangements that are made, at most.
+        Arrangements that are made of the paths of some units, at most.
     moved
         Blocks that are moved together, at most.
     least_gain
@@ -59,26 +59,42 @@ Path = tuple[slice, Sequence[int], NDArray[np.intp]]
 def path_arrangements(
     problem: Problem, clock: Clock, by: PathParameters = STANDARD
 ) -> list[Arrangement]:
-    """The grouped pieces along their paths, in all directions; none where time runs out."""
-    grouped, kind = problem.grouped, problem.bank.kind
-    if kind.edges or clock.out:
+    """The grouped pieces along their paths, in all directions; none where time runs out.
+
+    Paths are of all units, and of what hidden units tie together.
+    """
+    if problem.bank.kind.edges or clock.out:
         return []
+    evidence, found = problem.evidence, dict[bytes, Arrangement]()
+    for units in dict.fromkeys((evidence.units, evidence.cores)):
+        versions = _all_versions(problem, units, clock, by)
+        for made in islice(_joined(problem.grouped, versions, by.turned), by.most):
+            found[key(made)] = made
+    return [*found.values()]
+
+
+def _all_versions(
+    problem: Problem, units: tuple[tuple[int, ...], ...], clock: Clock, by: PathParameters
+) -> list[list[list[Path]]]:
+    """The paths of all parts of the blocks: of units, and of other roles class by class."""
     versions: list[list[list[Path]]] = []
-    for places in stretches(grouped):
-        held = np.flatnonzero(grouped[places.start] != NO_PIECE).tolist()
-        units = [[r for r in each if r in held] for each in problem.evidence.units]
-        alone = {*held}.difference(*units)
-        pools = [[r for r in each if r in alone] for each in kind.classes]
+    for places in stretches(problem.grouped):
+        held = np.flatnonzero(problem.grouped[places.start] != NO_PIECE).tolist()
+        tied = [[r for r in each if r in held] for each in units]
+        alone = {*held}.difference(*tied)
+        pools = [[r for r in each if r in alone] for each in problem.bank.kind.classes]
         if places.stop - places.start > 1:
-            versions += [_of_unit(problem, places, each, clock, by) for each in units if each]
+            versions += [_of_unit(problem, places, each, clock, by) for each in tied if each]
             versions += [_of_class(problem, places, each, clock, by) for each in pools if each]
-    return [*islice(_joined(grouped, versions, by.turned), by.most)] if versions else []
+    return versions
 
 
 def _joined(
     grouped: Arrangement, versions: Sequence[Sequence[Sequence[Path]]], turned: int
 ) -> Iterator[Arrangement]:
     """Arrangements of one version of each part, with their paths in all directions."""
+    if not versions:
+        return
     for chosen in product(*versions):
         paths = [path for some in chosen for path in some]
         for backward in product((False, True), repeat=min(len(paths), turned)):
