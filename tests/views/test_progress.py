@@ -1,6 +1,7 @@
 """What a search looks like while it runs."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,19 @@ def test_lines_where_there_is_no_terminal(trace, capsys):
         "    2.9 s  greedy insertion: 48 blocks placed, 120 tested, 10 kept, 500 rows, "
         "mse 1e-29, 57 s left\n"
     )
+
+
+def test_a_long_search_fills_no_log(trace, capsys):
+    clock, step = Stopped(), trace.steps[0]
+    with show_progress(quiet=False, clock=clock) as on_step:
+        for second in range(4000):  # two phases take turns, as restarts and descents do
+            clock.total = float(second)
+            trace.add(replace(step, phase=("restart", "descent")[second % 2]), float(second))
+            on_step(trace)
+    lines = capsys.readouterr().err.splitlines()
+    assert 15 < len(lines) < 25
+    assert any("restart" in line for line in lines)
+    assert any("descent" in line for line in lines)
 
 
 def test_quiet_shows_nothing(capsys):
