@@ -372,8 +372,8 @@ class Pile:
 
 def few(names: Iterable[PieceId]) -> str:
     """The first names, numbers in their sequence."""
-    names = sorted(map(str, names), key=lambda name: (len(name), name))
-    return ", ".join([*names[:8], *["…"] * (len(names) > 8)])
+    texts = sorted(map(str, names), key=lambda name: (len(name), name))
+    return ", ".join([*texts[:8], *["…"] * (len(texts) > 8)])
 
 
 def _first_shape(piece: Piece) -> str:
