@@ -72,6 +72,19 @@ def test_phases_that_come_again_soon_get_no_line(trace, capsys):
     assert re.findall(r"s  (\w+):", capsys.readouterr().err) == ["seeds", "descent"]
 
 
+def test_a_long_search_fills_no_log(trace, capsys):
+    clock, step = Stopped(), trace.steps[0]
+    with show_progress(quiet=False, clock=clock) as on_step:
+        for second in range(4000):  # two phases take turns, as restarts and descents do
+            clock.total = float(second)
+            trace.add(replace(step, phase=("restart", "descent")[second % 2]), float(second))
+            on_step(trace)
+    lines = capsys.readouterr().err.splitlines()
+    assert 15 < len(lines) < 25
+    assert any("restart" in line for line in lines)
+    assert any("descent" in line for line in lines)
+
+
 def test_quiet_shows_nothing(capsys):
     with show_progress(quiet=True, clock=Clock()) as on_step:
         assert on_step is None

@@ -128,3 +128,22 @@ def test_what_computes_the_same_does_so_on_this_record(dropped, capsys):
     print_solution(solve(Pile(pieces), records))
     text = capsys.readouterr().out
     assert "compute the same on this record, so the answer holds up to their exchange" in text
+
+
+@pytest.mark.parametrize("columns", [40, 50, 80])
+def test_the_outcome_stays_in_sight_at_any_height(dropped, monkeypatch, capsys, columns):
+    """What scrolls away is the answer, where both need more lines than there are."""
+    case = dropped(blocks=9)
+    solution = solve(case.pile, case.records)
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", str(columns))):
+        monkeypatch.setenv(name, value)
+    first = set()
+    for height in range(10, 30):
+        monkeypatch.setenv("LINES", str(height))
+        print_solution(solution)
+        lines = ANY_STYLE.sub("", capsys.readouterr().out).splitlines()
+        needed = sum(-(-len(line) // columns) for line in lines)
+        fits = needed < height  # the prompt takes one more
+        assert lines[0].startswith("exact") is fits
+        first.add(fits)
+    assert first == {True, False}

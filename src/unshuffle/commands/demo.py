@@ -15,7 +15,8 @@ Open {0}/report.html in a browser, or try next:
   unshuffle inspect pieces record.csv
   unshuffle pair pieces
   unshuffle solve pieces record.csv --strategy classic --out classic
-  unshuffle verify pieces record.csv solved/answer.txt"""
+  unshuffle verify pieces record.csv solved/answer.txt
+"""
 
 
 @command(
@@ -53,6 +54,6 @@ def demo(args: argparse.Namespace) -> int:
     page = folder / "report.html"
     files.write_text(page, report_page(solution, records), force=args.force)
     shown = files.shown(folder)
-    print_solution(solution, kept_in=f"{shown}/solved", page=f"{shown}/report.html")
     print(NEXT.format(shown))
+    print_solution(solution)  # last, so that a small terminal shows it
     return 0 if solution.exact else 3

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 FIRST = "reading and pairing"  # what is shown before the first step
-SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LINES = 5.0  # at least
+LONGER = 1.5  # Factor by which the seconds grow from one line to the next.
 REFRESHES_PER_SECOND = 8
 
 Report = Callable[[int, str], None]  # called with how much is done and a remark on it
@@ -62,41 +63,45 @@ def show_work(*, quiet: bool, unit: str, total: int) -> Iterator[Report]:
                 task, description=escape(text(done, remark)), completed=done
             )
     else:
-        started, printed = perf_counter(), -SECONDS_BETWEEN_LINES
+        started, due = perf_counter(), 0.0
 
         def report(done: int, remark: str) -> None:
-            """Print the first and the last, and a line every few seconds in between."""
-            nonlocal printed
+            """Print the first and the last, and ever fewer lines in between."""
+            nonlocal due
             seconds = perf_counter() - started
-            if seconds - printed >= SECONDS_BETWEEN_LINES or done == total:
+            if seconds >= due or done == total:
                 print(f"{seconds:7.1f} s  {text(done, remark)}", file=sys.stderr, flush=True)
-                printed = seconds
+                due = _due_after(seconds)
 
         yield report
 
 
 def _step_lines(clock: Clock) -> OnStep:
-    """A line before the first step, at the first step of each phase, and every few seconds."""
-    known: set[str] = set()
-    printed = 0.0
+    """A line before the first step, one for each new phase, and ever fewer in between."""
+    phases, due = set[str](), 0.0
 
     def say(text: str) -> None:
         with suppress(OSError):  # a search is worth more than its progress
             print(f"{clock.total:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     def on_step(trace: Trace) -> None:
-        nonlocal printed
+        nonlocal due
         if not trace.steps:
             say(FIRST)
             return
         step = trace.steps[-1]
-        if step.phase not in known or clock.total - printed >= SECONDS_BETWEEN_LINES:
+        if step.phase not in phases or clock.total >= due:
             parts = [*facts(trace), f"mse {step.error:.3g}", *time_left(clock)]
             say(f"{step.phase}: {', '.join(parts)}")
-            known.add(step.phase)
-            printed = clock.total
+            phases.add(step.phase)
+            due = _due_after(clock.total)
 
     return on_step
+
+
+def _due_after(seconds: float) -> float:
+    """The second of the next line, as a log has it: a long search says little more than a short."""
+    return max(seconds + SECONDS_BETWEEN_LINES, LONGER * seconds)
 
 
 def facts(trace: Trace) -> list[str]:

@@ -67,25 +67,23 @@ def print_solution(
     facts = _facts(solution, console)
     facts |= {"kept in": kept_in} if kept_in is not None else {}
     facts |= {"report": page} if page is not None else {}
-    answer = Text(solution.answer)
-    first = not _on_one_screen(console, solution, facts)
-    if first:
-        console.print(answer, soft_wrap=True)  # one line, to be copied or piped
-    _print_outcome(console, solution.outcome)
-    _print_facts(console, facts)
-    if not first:
-        console.print(answer, soft_wrap=True)
+    with console.capture() as summary:
+        _print_outcome(console, solution.outcome)
+        _print_facts(console, facts)
+    with console.capture() as answer:
+        console.print(Text(solution.answer), soft_wrap=True)  # one line, to be copied or piped
+    parts = [summary.get(), answer.get()]
+    if not _on_one_screen(console, "".join(parts)):
+        parts.reverse()
+    console.file.write("".join(parts))
 
 
-def _on_one_screen(console: Console, solution: "Solution", facts: dict[str, str]) -> bool:
-    """Whether a summary and the answer can be seen at once."""
+def _on_one_screen(console: Console, text: str) -> bool:
+    """Whether a text and the prompt behind it can be seen at once."""
     if not console.is_terminal:
         return True
-    indent = _indent(facts)
-    wrapped = [value for value in facts.values() if not _fits(console, indent, value)]
-    lengths = [len(solution.outcome.advice) + indent, len(solution.answer), *map(len, wrapped)]
-    lines = len(facts) + sum(math.ceil(length / console.width) for length in lengths)
-    return lines < console.height  # the prompt takes one more
+    lengths = [Text.from_ansi(line).cell_len for line in text.splitlines()]
+    return sum(max(1, math.ceil(length / console.width)) for length in lengths) < console.height
 
 
 def _facts(solution: "Solution", console: Console) -> dict[str, str]:
