@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unshuffle import MlpNetwork, Records
+from unshuffle import MlpNetwork, Outcome, Records, verify
 from unshuffle.blocks.activations import find_activation
-from unshuffle.proof.verification import clearly_best
+from unshuffle.proof.verification import Explanation, clearly_best
 
 
 def with_activation(network, name):
@@ -45,3 +45,13 @@ def test_clearly_is_five_standard_deviations(dropped, rng, score, clear):
     s = 0.01 / 2 * np.sqrt(400 / score**2 - 1)
     noisy = Records(case.records.inputs, own + s * rng.permutation(signs))
     assert clearly_best(case.network, [other], noisy) is clear
+
+
+def test_one_prediction_of_two_decimals_proves_no_order(dropped):
+    """It is near by chance: what was cut off may be more than what happens to be left."""
+    case = dropped(rows=2000, blocks=4, width=8, hidden=12)
+    rounded = np.round(case.records.predictions.astype(np.float64), 2)
+    near = np.abs(rounded - case.records.predictions)[:, 0].argsort()[1:2]
+    record = Records(case.records.inputs[near], rounded[near])
+    found = verify(case.pile, record, case.permutation)
+    assert (found.outcome, found.explanation) == (Outcome.AMBIGUOUS, Explanation.DECIMALS)
