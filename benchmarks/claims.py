@@ -10,9 +10,8 @@ that the record does not hold, to a thousandth of their spread. What is called i
 exchanged, and has to leave what is predicted of the record. A file gets a line of JSON for each
 solve. Solves that are in it already are not made again, so a campaign can run in parts.
 
-Silence is counted too. A search that ends by itself, on a record without noise, owes every true
-statement about what it has found, unless that is wrong and said to be. So does a check of the right
-order.
+Silence is counted too. A search that ends by itself with the right network, on a record without
+noise, owes every true statement about it, whatever the outcome. So does a check of the right order.
 """
 
 import argparse
@@ -204,8 +203,8 @@ def judge(family: str, seed: int, trial: Trial, rng: Rng) -> Held:
     held.wrong = [*false_claims(trial, result.outcome, right, solution)]
     stopped = result.outcome in (Outcome.BUDGET_SPENT, Outcome.INTERRUPTED)
     held.ended = trial.clean and trial.finishes and not stopped and (right or solution is not None)
-    owed = held.ended and (right or result.outcome in (*SETTLED, Outcome.UNDECIDED))
-    count_statements(held, trial, layers, result, twin_blocks(trial.truth, rng), owed=owed)
+    owed, twins = held.ended and right, twin_blocks(trial.truth, rng)
+    count_statements(held, trial, layers, result, twins, owed=owed)
     if result.certificate is not None:
         count_exchanges(held, as_mlp(found), result.certificate.alike, rng, trial.records)
     return held

@@ -120,7 +120,7 @@ def test_a_false_claim_is_counted(modules, rng, monkeypatch):
     monkeypatch.setattr(claims, "solve", lambda *_, **__: wrong)
     held = claims.judge("plain", 1, trial, rng)
     assert held.wrong == ["another network"]
-    assert held.neighbours == claims.Tally(made=3, false=1, possible=2, stated=2)
+    assert held.neighbours == claims.Tally(made=3, false=1, possible=0, stated=0)
 
 
 def test_what_is_called_interchangeable_is_exchanged(modules, rng):

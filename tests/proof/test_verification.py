@@ -3,10 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unshuffle import MlpNetwork, Records
+from unshuffle import MlpNetwork, Outcome, Records, verify
 from unshuffle.blocks.activations import find_activation
 from unshuffle.pieces.clock import Clock
-from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.verification import Explanation, clearly_best, judge_network
 
 
@@ -62,3 +61,13 @@ def test_a_record_in_halves_is_approximate_and_what_is_wrong_is_not(dropped, err
     )
     assert (found.explanation is Explanation.COARSE) is not error
     assert (found.outcome is Outcome.APPROXIMATE) is not error
+
+
+def test_one_prediction_of_two_decimals_proves_no_order(dropped):
+    """It is near by chance: what was cut off may be more than what happens to be left."""
+    case = dropped(rows=2000, blocks=4, width=8, hidden=12)
+    rounded = np.round(case.records.predictions.astype(np.float64), 2)
+    near = np.abs(rounded - case.records.predictions)[:, 0].argsort()[1:2]
+    record = Records(case.records.inputs[near], rounded[near])
+    found = verify(case.pile, record, case.permutation)
+    assert (found.outcome, found.explanation) == (Outcome.AMBIGUOUS, Explanation.DECIMALS)

@@ -230,6 +230,7 @@ def certify(
     rounding: Column | float,
     tested: NDArray[np.float64] | None = None,
     *,
+    cut: Column | float = 0.0,
     clock: Clock | None = None,
     by: CertificateParameters = STANDARD,
     effort: Effort = EFFORT,
@@ -237,8 +238,9 @@ def certify(
     """Weigh an arrangement, one that no move improves, against its rivals.
 
     `rounding` is the root mean squared error that rounding explains: shape (outputs,), or one for
-    all columns. `tested` are the mean squared errors of all arrangements that were tested before.
-    It is empty of an answer from elsewhere, and None where nothing is to be said of chance.
+    all columns. `cut` is the same of decimals that were cut off. `tested` are the mean squared
+    errors of all arrangements that were tested before. It is empty of an answer from elsewhere, and
+    None where nothing is to be said of chance.
     Where rounding explains what is left, only exchanges of neighbours are looked at. All rows are
     used if some do not decide everything and time is left. An `OutOfTimeError` is raised where
     noise is left and no time for it.
@@ -263,6 +265,7 @@ def certify(
             sure = to_rounding(known, clock)
     if sure is not None:
         return sure
+    least = least + np.square(cut)  # few errors may be small by chance
     return _to_noise(problem, arrangement, least, tested, clock, by=by, effort=effort)
 
 

@@ -111,6 +111,12 @@ def cut_of(
     return None
 
 
+def cut_off(kept: Floats, cut: Cut | None) -> Column:
+    """Root mean square of what a cut takes off kept predictions: evenly spread over a step."""
+    spread: Column = steps(kept) / np.sqrt(12) if cut else np.zeros(kept.shape[1])
+    return spread
+
+
 def uncut(records: Records, cut: Cut | None) -> Records:
     """The record with the middle of each prediction's interval; itself if none was cut."""
     if cut is None or cut is Cut.ROUNDED:

@@ -1,7 +1,7 @@
 """Whole blocks of another network, of which both layers are in the pile.
 
-They do harm wherever they stand. So a search in vain is asked which of its blocks it misses least,
-and the order of all others is searched for, from where they stand.
+They do harm wherever they stand. So a search in vain is asked which of its blocks it misses least.
+The order of all others is then searched for, from where they stand.
 """
 
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import certify
-from unshuffle.proof.decimals import uncut
+from unshuffle.proof.decimals import cut_off, uncut
 from unshuffle.proof.outcome import Outcome
 from unshuffle.proof.tolerance import arithmetic_of
 from unshuffle.proof.verification import (
@@ -210,10 +210,11 @@ def certified(
     exact = found.outcome is Outcome.EXACT
     if not (exact or finished):
         return found.withdrawn(Outcome.UNDECIDED)
-    problem = replace(problem, records=uncut(problem.records, found.cut))
     rounding = problem.projected(found.tolerance.rms)
+    cut = problem.projected(cut_off(problem.known.predictions, found.cut))
+    problem = replace(problem, records=uncut(problem.records, found.cut))
     try:
-        certificate = certify(problem.sketch, arrangement, rounding, tested, clock=clock)
+        certificate = certify(problem.sketch, arrangement, rounding, tested, cut=cut, clock=clock)
     except OutOfTimeError:
         return found.withdrawn(Outcome.BUDGET_SPENT)
     if certificate.refuted and not exact:
