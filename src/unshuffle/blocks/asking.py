@@ -5,10 +5,10 @@ sign. Where the block computes the same after that, nothing else sees these unit
 architectures is needed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -73,32 +73,30 @@ class _Asked:
         """How many units an axis has."""
         return int(self.tensors[axis[0]].shape[axis[1]])
 
-    def same(self, change: Change, axes: Sequence[Axis]) -> bool:
-        """Whether a change of axes leaves the output as it is, with some of their vectors."""
-        for beside in _choices(axes, self.tensors):
-            changed = dict(self.tensors)
-            for name, axis in (*axes, *beside):
+    def unseen(self, change: Change, axes: Iterable[Axis]) -> set[Axis]:
+        """Axes with those of their vectors, if a change of all leaves the output as it is."""
+        for beside in _choices(sorted(axes), self.tensors):
+            units, changed = {*axes, *beside}, dict(self.tensors)
+            for name, axis in units:
                 changed[name] = change(changed[name], axis)
             if float(np.abs(self.run(changed) - self.right).max()) <= AGREEMENT * self.size:
-                return True
-        return False
+                return units
+        return set()
 
     def shared(self, one: Axis, other: Axis) -> set[Axis]:
-        """Two axes of one length, and a norm between them, if they are the same units."""
-        if any(self.same(change, (one, other)) for change in _CHANGES):
-            return {one, other}
-        norms = [each for each in self.norms if self.length(each[0]) == self.length(one)]
-        normed = (each for each in norms if self.same(_exchanged, (one, other, *each)))
-        norm = next(normed, None)
-        return set() if norm is None else {one, other, *norm}
+        """Two axes of one length, and vectors beside them, if they are the same units."""
+        plain = (self.unseen(change, (one, other)) for change in _CHANGES)
+        norms = (each for each in self.norms if self.length(each[0]) == self.length(one))
+        normed = (self.unseen(_exchanged, (one, other, *each)) for each in norms)
+        return next(filter(None, chain(plain, normed)), set())
 
     def repeated(self, one: Axis, other: Axis) -> set[Axis]:
         """Two axes if the units of one are repeated along the other, as heads that others share."""
         shorter, longer = sorted((self.length(one), self.length(other)))
         if shorter == longer or longer % shorter:
             return set()
-        same = any(self.same(change, (one, other)) for change in _CHANGES[1:])
-        return {one, other} if same else set()
+        units = (self.unseen(change, (one, other)) for change in _CHANGES[1:])
+        return next(filter(None, units), set())
 
 
 def _with_gates(block: _Asked, found: list[frozenset[Axis]]) -> list[frozenset[Axis]]:
@@ -107,7 +105,7 @@ def _with_gates(block: _Asked, found: list[frozenset[Axis]]) -> list[frozenset[A
         for each in found:
             units = {one, *each}
             equal = len({block.length(axis) for axis in units}) == 1
-            if one not in each and equal and block.same(_exchanged, sorted(units)):
+            if one not in each and equal and (units := block.unseen(_exchanged, units)):
                 found = _joined(found, units)
                 break
     return found

@@ -42,7 +42,7 @@ class PathParameters:
         Similarity below which a change is rounding.
     """
 
-    turned: int = 5
+    turned: int = 6
     most: int = 64
     moved: int = 3
     least_gain: float = 1e-9
@@ -108,9 +108,15 @@ def _joined(
 def _of_class(
     problem: Problem, places: slice, roles: Sequence[int], clock: Clock, by: PathParameters
 ) -> list[list[Path]]:
-    """Paths of the pieces in roles of one class, one for each role, for each way to name them."""
+    """Paths of the pieces in roles of one class, one for each role, for each way to name them.
+
+    There are none where nothing that faces the stream is alike.
+    """
     pool, count = problem.grouped[places][:, [*roles]].T.reshape(-1), len(roles)
-    path = best_path(_alike(problem.bank, roles[0], pool), clock, by, count)
+    alike = _alike(problem.bank, roles[0], pool)
+    if not alike.any():
+        return [[]]
+    path = best_path(alike, clock, by, count)
     each = pool[path].reshape(count, -1, 1)
     return [
         [(places, [role], one) for role, one in zip(named, each, strict=True)]
@@ -130,7 +136,10 @@ def _of_unit(
     ]
     for pair in untold:
         blocks = _in_one_sense(bank, blocks, pair)
-    versions = [blocks[best_path(path_similarity(bank.take(blocks), roles), clock, by)]]
+    alike = path_similarity(bank.take(blocks), roles)
+    if not alike.any():
+        return [[]]
+    versions = [blocks[best_path(alike, clock, by)]]
     for pair in untold:
         versions += [_turned(each, slice(None), pair) for each in versions]
     return [[(places, roles, each[:, [*roles]])] for each in versions]
