@@ -10,7 +10,9 @@ from unshuffle.blocks.ends import Linear, Projected, in_units
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.anatomy import read_anatomy
+from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.records import Records
+from unshuffle.solution.goal import Reproduction
 
 
 @pytest.fixture
@@ -71,3 +73,13 @@ def test_ends_of_any_kind_are_taken_in_units(problem, rng):
         pulled = ends.pull(state) * units[:, None, None]
         np.testing.assert_allclose(scaled.pull(state), pulled, rtol=1e-6)
         assert in_units(ends, np.ones(2)) is ends
+
+
+def test_decimals_are_sought_in_the_outputs_themselves(problem):
+    few = problem.records.first(12)
+    kept = np.round(few.predictions, 3).astype(np.float32)
+    coarse = replace(problem, records=replace(few, predictions=kept))
+    goal = Reproduction("float32", len(problem.grouped), Clock(), ("float32",))
+    assert coarse.sketch.whole is coarse
+    assert goal.explains(coarse.sketch, coarse.grouped)
+    assert not goal.explains(coarse.sketch, coarse.grouped[[1, 0, 2, 3]])
