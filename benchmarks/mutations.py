@@ -59,8 +59,8 @@ ELSEWHERE = {
     "repair.scaled_inputs": ("equations",),
     "repair.versions": ("sure",),
     "repair.wrong_record": (
-        *("foretold", "unrelated", "noise", "hidden"),
-        *("controls.needed", "controls.stray"),
+        *("share", "share_before", "foretold", "unrelated", "noise", "hidden"),
+        *("controls.needed", "controls.stray", "controls.least_stray", "controls.caution"),
     ),
     "solution.findings": ("saturated",),
 }

@@ -145,7 +145,7 @@ def add(path: Path, line: Line) -> None:
 
 def networks(patterns: list[str], seeds: Sequence[int], zoo: Path) -> Iterator[Recipe]:
     """Those of a zoo that are trained and serve; recipes and seeds in this sequence."""
-    for recipe in grid(find_recipes(patterns), seeds):
+    for recipe in grid(find_recipes(patterns or ["*"]), seeds):
         if not recipe.name.startswith(MODULES) and is_oracle(oracle_folder(zoo, recipe)):
             yield recipe
 

@@ -203,6 +203,16 @@ def test_a_search_can_be_cut_off_by_processor_time_or_after_so_many_looks():
     assert ProcessorClock(1e-9).out
 
 
+@pytest.mark.usefixtures("modules")
+def test_the_zoo_is_all_that_is_trained_where_no_recipe_is_named(monkeypatch):
+    import zoo
+
+    monkeypatch.setattr(zoo, "is_oracle", lambda folder: True)
+    every = [recipe.name for recipe in zoo.networks([], [0], Path("zoo"))]
+    assert {"adam", "depth-12", "tiny-adam"} < {*every}
+    assert not any(name.startswith("module-") for name in every)
+
+
 def test_tables_of_the_zoo_name_what_led_near(modules):
     import zoo
 

@@ -9,6 +9,7 @@ import pytest
 from unshuffle import Outcome, Piece, Pile, Records, solve
 from unshuffle.blocks.mlp import OUT
 from unshuffle.grouping.fusion import _beyond_doubt, _by_ratio_alone, _separations
+from unshuffle.grouping.matching import optimal_matching
 from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.ordering.trace import Step
 from unshuffle.pieces.clock import Clock
@@ -151,19 +152,49 @@ def test_four_controls_have_to_be_solved(dropped):
     assert passed.index(True) in (3, 4, 5)
 
 
-def test_a_control_strays_twice_as_far_as_seeds_disagree(dropped, rng, monkeypatch):
-    case, asked = dropped(**SHAPE | {"blocks": 12}, rows=50), []
-    by = wrong_record.STANDARD.controls
-    made = Controls(searching_for(case).alternatives, by)
+@pytest.mark.parametrize(("blocks", "disagreed", "strays"), [(12, 0.2, 0.4), (40, 0.0, 0.05)])
+def test_a_control_strays_twice_as_far_as_seeds_disagree(
+    dropped, monkeypatch, blocks, disagreed, strays
+):
+    case, asked = dropped(**SHAPE | {"blocks": blocks}, rows=50), []
+    made = Controls(searching_for(case).alternatives, wrong_record.STANDARD.controls)
 
     def strayed(ranking, distance, rng, by):
         asked.append(distance)
         return ranking
 
     monkeypatch.setattr(controls, "strayed", strayed)
-    monkeypatch.setattr(controls, "disagreement", lambda one, other: 0.2)
+    monkeypatch.setattr(controls, "disagreement", lambda one, other: disagreed)
+    made._record(case.network.blocks.activation, np.random.default_rng(0))
+    assert strays / 1.7 < asked[0] < strays * 1.7
+
+
+def test_pairs_of_a_control_are_drawn_by_half_their_log_odds(dropped, rng, monkeypatch):
+    case, drawn = dropped(**SHAPE | {"blocks": 12}, rows=50), []
+    made = Controls(searching_for(case).alternatives, wrong_record.STANDARD.controls)
+
+    def matched(scores):
+        drawn.append(scores)
+        return optimal_matching(scores)
+
+    monkeypatch.setattr(controls, "optimal_matching", matched)
     made._record(case.network.blocks.activation, rng)
-    assert 0.3 < asked[0] < 0.6
+    (edge,) = made.alternatives.problems[0].evidence.edges
+    gumbel = np.pi / np.sqrt(6)  # the standard deviation of its distribution
+    assert 1.4 < np.std(drawn[0] - edge.log_odds) / gumbel < 2.8
+
+
+@pytest.mark.parametrize(("blocks", "share"), [(40, 0.25), (4, 2.0)])
+def test_controls_have_half_of_the_work_each_and_less_where_a_record_may_be_hard(
+    dropped, monkeypatch, blocks, share
+):
+    wrong = WrongRecord(searching_for(dropped(**SHAPE | {"blocks": blocks}, rows=50)))
+    monkeypatch.setattr(WrongRecord, "_is_between", True)
+    wrong.searching.trace.add(Step("stood", np.empty(0), True, np.zeros(0), 1.0, 20_000), 0.0)
+    budgets = []
+    made = SimpleNamespace(advance=lambda best, budget: budgets.append(budget), passed=False)
+    wrong._passed_by(made)
+    assert share / 1.7 < budgets[0] / wrong.searching.row_steps < share * 1.7
 
 
 @pytest.mark.parametrize(("votes", "count", "agreed"), [(2, 8, 0), (4, 8, 1), (4, 4, 0)])

@@ -1,12 +1,14 @@
 """Whole blocks of another network in the pile: the record tells them, and they are named."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from unshuffle import Outcome, Pile, Records, solve
 from unshuffle.ordering.search import InVain
+from unshuffle.repair import foreign_blocks
 from unshuffle.repair.case import Case
 from unshuffle.repair.foreign_blocks import STANDARD, looks
 from unshuffle.solution.options import Options
@@ -50,9 +52,22 @@ def test_what_noise_explains_is_no_reason_to_leave_a_block_out(foreign, rng):
     assert look(case, noisy, pile) is None
 
 
-def look(case, records, pile):
+def test_others_are_searched_for_with_the_activation_that_fits_best(foreign, monkeypatch):
+    case, pile = foreign(1)
+    asked = set()
+
+    def arranged(pile, records, options, start):
+        asked.add(options.activation)
+        return SimpleNamespace(outcome=Outcome.MISFIT)
+
+    monkeypatch.setattr(foreign_blocks, "arrange", arranged)
+    look(case, case.records, pile, activation=None)
+    assert asked == {"relu"}
+
+
+def look(case, records, pile, activation="relu"):
     """What the first look comes to at a search that has done a little in vain."""
-    one = Case(pile, records, Options(activation="relu"), solve=None)
+    one = Case(pile, records, Options(activation=activation), solve=None)
     searching = one.searching()
     searching.go_on((InVain(STANDARD.least, 0.0),))
     return next(looks(one, searching))()

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from unshuffle.blocks.mlp import as_mlp_bank
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.blueprint import Arrangement, names
 from unshuffle.pieces.pile import Pile
@@ -47,9 +48,10 @@ def looks(case: Case, searching: Searching, by: ForeignParameters = STANDARD) ->
             continue
         due, (judge, run) = by.longer * spent, searching.standing
         limit = max(by.least, by.share * spent)
-        limited = replace(case, options=replace(case.options, row_steps=limit))
+        activation = as_mlp_bank(judge.bank).activation.name  # that of the best arrangement
+        options = replace(case.options, row_steps=limit, activation=activation)
         shorter = [rest.arrangement for rest in without_blocks(judge, run, by.tried)]
-        yield partial(_found, limited, run.arrangement, shorter)
+        yield partial(_found, replace(case, options=options), run.arrangement, shorter)
 
 
 def _found(case: Case, blocks: Arrangement, shorter: Sequence[Arrangement]) -> Solution | None:
