@@ -1,9 +1,9 @@
 """Families of networks that are modules: what is solved, from how little, and at which cost.
 
-    python benchmarks/families.py [RECIPE …] --zoo ZOO [--tables cost,rows,precision]
+    python benchmarks/families.py [RECIPE …] --zoo ZOO [--tables cost,rows,precision,tensors]
 
 Oracles are taken from the zoo, and trained there where it lacks them. Each is dropped at the levels
-T1 (whole blocks) and T2 (loose layers). The baseline knows the same record: best-improvement or-opt
+T1 (whole blocks), T2 (loose layers) and T4 (single tensors). The baseline knows the same record: best-improvement or-opt
 from a random start, which at T2 also exchanges any two pieces of one class. A pass is one of the
 whole network over the whole record; a derivative of one output counts as three of one row. Seconds
 are those of the processor, of one thread.
@@ -30,7 +30,7 @@ from unshuffle.oracle.storage import read_module_oracle
 from unshuffle.oracle.zoo import oracle_folder, train_zoo
 from unshuffle.pieces.blueprint import Arrangement
 
-LEVELS = {"T1": "blocks", "T2": "layers"}
+LEVELS = {"T1": "blocks", "T2": "layers", "T4": "tensors"}
 ROWS = (1, 2, 4, 8, 16)  # of the curve
 DERIVATIVE = 3  # passes that one derivative counts as: one forward, and one backward of twice that
 
@@ -198,7 +198,7 @@ class Bench:
 
     def cost(self, recipe: object) -> Iterator[list[str]]:
         """`solve` beside the baseline, at both levels."""
-        for level in LEVELS:
+        for level in ("T1", "T2"):
             module, dropped = self.dropped(recipe, level)
             records = dropped.records.first(self.sequences)
             for name, method in (("solve", solved), ("or-opt", descended)):
@@ -220,11 +220,18 @@ class Bench:
             coarse = replace(records, predictions=rounded(records.predictions))
             yield row(recipe.name, name, trial=solved(module, dropped, coarse, self.limit))
 
+    def tensors(self, recipe: object) -> Iterator[list[str]]:
+        """Single tensors."""
+        module, dropped = self.dropped(recipe, "T4")
+        records = dropped.records.first(self.sequences)
+        yield row(recipe.name, trial=solved(module, dropped, records, self.limit))
+
 
 TABLES = {
     "cost": (Bench.cost, ["recipe", "level", "method", *MEASURED]),
     "rows": (Bench.rows, ["recipe", "rows", *MEASURED]),
     "precision": (Bench.precision, ["recipe", "record", *MEASURED]),
+    "tensors": (Bench.tensors, ["recipe", *MEASURED]),
 }
 
 

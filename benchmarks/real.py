@@ -12,8 +12,10 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from multiprocessing import get_context
 from time import process_time
 
 import numpy as np
@@ -243,7 +245,7 @@ def tried(
     level: str,
     limit: float,
 ) -> list[str]:
-    """A row of the table: outcome, pieces in place, error, seconds, memory."""
+    """What came of it: outcome, pieces in place, error, seconds, memory."""
     rng = np.random.default_rng(0)
     dropped = drop_module(module, inputs, level=level, rng=rng)
     given, started = emptied(module, rng), process_time()
@@ -270,6 +272,17 @@ def tried(
     ]
 
 
+def row(name: str, level: str, sequences: int, limit: float) -> list[str]:
+    """A row of the table: a network dropped at a level, with a record of so many sequences."""
+    torch.set_num_threads(1)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with_code()
+    network, rng = NETWORKS[name], np.random.default_rng(1)
+    ids = rng.integers(5, network.ids, size=(sequences, TOKENS, *network.token))
+    found = tried(network.load(), {"input_ids": ids}, level, limit)
+    return [name, SHORT[level], str(sequences), *found]
+
+
 def keep(rows: list[list[str]]) -> None:
     """Put rows into the table of the documents, each in place of what it says anew."""
     with TABLE.open(encoding="utf-8", newline="") as file:
@@ -292,19 +305,13 @@ def main() -> None:
     args = parser.parse_args()
     refuse_unknown("network ", args.networks, NETWORKS)
     refuse_unknown("level ", args.levels.split(","), LEVELS)
-    torch.set_num_threads(1)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with_code()
     rows = []
     for name in args.networks or NETWORKS:
-        network = NETWORKS[name]
-        module = network.load()
-        for count in (args.sequences,) if args.sequences else network.sequences:
-            rng = np.random.default_rng(1)
-            ids = rng.integers(5, network.ids, size=(count, TOKENS, *network.token))
+        for count in (args.sequences,) if args.sequences else NETWORKS[name].sequences:
             for level in args.levels.split(","):
-                found = tried(module, {"input_ids": ids}, level, args.limit)
-                rows.append([name, SHORT[level], str(count), *found])
+                # A process of its own: the most memory that one took cannot be set back.
+                with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                    rows.append(process.submit(row, name, level, count, args.limit).result())
                 print(*rows[-1], sep="  ", file=sys.stderr)
                 if args.keep:
                     keep(rows[-1:])
