@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from unshuffle import Outcome, Pile, Records, blueprint, solve  # noqa: E402
+from unshuffle import Outcome, Piece, Pile, Records, blueprint, solve  # noqa: E402
 from unshuffle.blocks.asking import hidden_axes  # noqa: E402
 from unshuffle.blocks.fitting import in_turn  # noqa: E402
 from unshuffle.blocks.module_blueprint import find_stacks  # noqa: E402
@@ -152,6 +152,22 @@ def test_roles_of_one_shape_are_told_by_the_record(rng):
     solution = solve(pile, records, blueprint=blueprint(modules.emptied(module)))
     assert solution.outcome is Outcome.EXACT
     assert solution.blocks == blocks
+
+
+def test_pieces_that_the_module_holds_beside_its_blocks_are_left_aside(rng):
+    module = trained(modules.GatedNetwork, rng, 3)
+    pile, _ = modules.dropped(module, rng)
+    head = Piece("head", module.head.state_dict())
+    network = blueprint(module)
+    assert [*network.loose(Pile([*pile, head]))] == [*pile]
+    assert network.fitted(Pile([*pile, head])).ids == pile.ids
+    assert network.loose(pile) is pile
+    other = Piece("head", {name: 2 * one for name, one in head.tensors.items()})
+    with pytest.raises(PileError, match=r"piece head .* put its weights into the module"):
+        network.fitted(Pile([*pile, other]))
+    only = Pile([head])
+    with pytest.raises(PileError, match=r"piece head .* fits no slot"):
+        network.fitted(only)
 
 
 def test_the_module_comes_back_in_its_own_dtypes(rng):

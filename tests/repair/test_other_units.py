@@ -103,3 +103,36 @@ def test_predictions_that_are_affine_in_the_inputs_prove_no_fitted_number(droppe
     asked = Case(case.pile, other, Options(), solve=None)
     found = believed(asked, Fixed(spread, np.zeros(1)), solution)
     assert (found is not None) == told
+
+
+class Rival(ScaledPredictions):
+    """Units in which each other order fits but for noise of a part of the spread."""
+
+    noise = 0.0
+
+    def fitted(self, network, case):
+        known = case.records
+        made = network.predict(known.inputs)
+        noise = np.random.default_rng(0).normal(size=made.shape) * self.noise * made.std()
+        return Undone(Records(known.inputs, made + noise))
+
+
+class Undone:
+    """What leaves a given record."""
+
+    def __init__(self, records):
+        self.records = records
+
+    def undone(self, case):
+        return self.records, case.options
+
+
+@pytest.mark.parametrize(("noise", "told"), [(0.0, False), (0.2, True)])
+def test_an_order_that_only_noise_explains_is_no_rival_of_an_exact_one(dropped, noise, told):
+    case = dropped(**SHAPE, rows=400)
+    solution = solve(case.pile, case.records)
+    other = Records(case.records.inputs, 2 * case.records.predictions.astype(np.float64))
+    asked = Case(case.pile, other, Options(), solve=None)
+    rival = Rival(np.full(1, 2.0), np.zeros(1))
+    object.__setattr__(rival, "noise", noise)
+    assert (believed(asked, rival, solution) is not None) == told

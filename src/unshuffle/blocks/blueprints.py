@@ -17,7 +17,7 @@ class Blueprint(Protocol):
     """A network without its weights, and what its blocks compute."""
 
     def fitted(self, pile: Pile) -> Pile:
-        """The same pieces in the same sequence, with tensors of the names that roles have."""
+        """The pieces of its blocks in the same sequence, with tensors of the names of roles."""
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
         """The blocks that the pieces of a fitted pile can make, and their ends."""

@@ -206,7 +206,7 @@ def _misfit(fit: Fit, pile: Pile) -> str:
         sizes = ", ".join(f"{name} {shape}" for name, shape in strangers[0].shapes.items())
         return (
             f"piece {strangers[0].id} ({sizes}) fits no slot of {blocks}; "
-            "leave it out, or name a module that has such a slot"
+            "put its weights into the module, or leave it out"
         )
     wrong = next(one for one, roles in slots.items() if found[one] != len(roles))
     each = ("the block itself" if one == ITSELF else one for one in dict.fromkeys(slots[wrong]))

@@ -7,6 +7,7 @@ itself. The pieces of a pile say which. They also say which blocks are in the pi
 
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -16,10 +17,11 @@ import numpy as np
 from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.ends import Ends
 from unshuffle.blocks.fitting import Fit, Keys, Layout, Shapes, fitting, renamed
+from unshuffle.blocks.kept import within
 from unshuffle.blocks.threads import single_threaded_blas
-from unshuffle.errors import UsageError
+from unshuffle.errors import PileError, UsageError
 from unshuffle.pieces.blueprint import Axis, Kind
-from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.pile import Floats, Pile, as_floats
 from unshuffle.pieces.records import Records
 
 if TYPE_CHECKING:
@@ -111,8 +113,28 @@ class ModuleBlueprint:
         """
         return fitting([stack.forms for stack in self.stacks], pile)
 
+    def loose(self, pile: Pile) -> Pile:
+        """The pile; where it fits no blocks, without what the module holds beside its stacks."""
+        from unshuffle.blocks.capture import real_tensors
+
+        with suppress(PileError):
+            self.fit(pile)
+            return pile
+        beside = {
+            _numbers(as_floats(one, name))
+            for name, one in real_tensors(self.module).items()
+            if not any(within(name, block) for block in self.forms)
+        }
+        rest = [
+            piece
+            for piece in pile
+            if not {_numbers(piece.tensors[name]) for name in piece.shapes} <= beside
+        ]
+        return Pile(rest, notes=pile.notes) if rest else pile
+
     def fitted(self, pile: Pile) -> Pile:
-        """The pile with its tensors called as in their roles; raises as `fit` does."""
+        """The loose pieces with tensors called as in their roles; raises as `fit` does."""
+        pile = self.loose(pile)
         return renamed(self.fit(pile).cut, pile)
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
@@ -137,6 +159,11 @@ class ModuleBlueprint:
             kind, keys = fit.made(replay.blocks)
             kind = replace(kind, hidden=_hidden(replay, kind, keys))
         return ModuleBank.of(kind, keys, tensors, replay), ModuleEnds(replay)
+
+
+def _numbers(values: Floats) -> tuple[tuple[int, ...], bytes]:
+    """What tensors of equal numbers have in common, whatever their dtypes."""
+    return values.shape, values.astype(np.float64).tobytes()
 
 
 def _hidden(replay: "Replay", kind: Kind, keys: Keys) -> tuple[tuple[Axis, ...], ...]:

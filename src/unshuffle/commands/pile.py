@@ -81,7 +81,7 @@ def _inspected_module(args: argparse.Namespace) -> Inspected:
     from unshuffle.views.module_inspection import module_inspection, print_module_inspection
 
     blueprint = named_blueprint(args)
-    pile = pile_of(args)
+    pile = blueprint.loose(pile_of(args))
     records = records_of(args, args.records) if args.records else None
     fit = wrong = None
     try:

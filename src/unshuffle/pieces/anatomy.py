@@ -285,7 +285,7 @@ def _next_step(pile: Pile, ends: Sequence[Shape]) -> str:
     )
     return (
         "give the network's code with --model FILE.py:FUNCTION; the function puts into the module "
-        f"what is no block, which is to be taken out of the pile: {which}"
+        f"what is no block: {which}"
     )
 
 

@@ -149,6 +149,7 @@ def believed(
 def _tells(case: Case, distortion: Distortion, solution: Solution, by: TurnParameters) -> bool:
     """Whether the record speaks for an order once numbers are fitted: not if others fit too.
 
+    One that only noise explains is no rival of an order that leaves nothing but rounding.
     Predictions that are an affine function of the inputs to rounding, constant ones among them, fit
     any order: so do those of inputs that vanish beside the biases.
     """
@@ -161,7 +162,9 @@ def _tells(case: Case, distortion: Distortion, solution: Solution, by: TurnParam
         if fitted is None:
             continue
         known = fitted.undone(case)[0].predicted()
-        if judge_network(rival, known, case.pile.stored_as, clock).outcome in SETTLED:
+        found = judge_network(rival, known, case.pile.stored_as, clock)
+        worse = solution.exact and found.explanation is Explanation.NOISE
+        if found.outcome in SETTLED and not worse:
             return False
     return True
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unshuffle.solution.solution import Solution
 
 CURVE_COLUMNS = 30
-KEPT_SHOWN = 4  # names of tensors that are no piece's
+KEPT_SHOWN = 4  # names of tensors that keep the weights of the module
 
 
 def print_pairing(pairing: "Pairing") -> None:
@@ -98,7 +98,7 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
         facts["weakest pair"] = f"{' with '.join(map(str, pair))}, margin {margin:.2f}"
     if kept := solution.kept:
         more = f" and {len(kept) - KEPT_SHOWN} more" if len(kept) > KEPT_SHOWN else ""
-        facts["weights as given"] = f"{', '.join(kept[:KEPT_SHOWN])}{more}: they are no piece's"
+        facts["weights as given"] = f"{', '.join(kept[:KEPT_SHOWN])}{more}: those of the module"
     if count := len(solution.biases):
         facts["biases"] = f"{count} matched; in the answer each follows its weight"
     if count := len(solution.units):
