@@ -1,4 +1,5 @@
 import hashlib
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -89,9 +90,12 @@ def test_text_that_is_no_answer_is_refused_at_once(case, text):
         parse_answer(text, case.pile)
 
 
-def test_an_answer_with_a_lost_layer_is_refused_with_the_way_to_its_network(case):
-    with pytest.raises(AnswerError, match=r"has \? in place 3: .*network\.safetensors"):
-        parse_answer("0,1,?,3,4", case.pile)
+@pytest.mark.parametrize("name", ["?", "?1"])  # as answer.txt and solution.json call it
+@pytest.mark.parametrize("form", ["0,1,{},3,4", '{{"permutation": [0, 1, "{}", 3, 4]}}'])
+def test_an_answer_with_a_lost_layer_is_refused_with_the_way_to_its_network(case, form, name):
+    message = rf"has {re.escape(name)} in place 3: .*network\.safetensors"
+    with pytest.raises(AnswerError, match=message):
+        parse_answer(form.format(name), case.pile)
 
 
 def test_an_answer_must_use_each_piece_once_where_it_fits(case):
