@@ -90,8 +90,9 @@ def test_text_that_is_no_answer_is_refused_at_once(case, text):
 
 
 def test_an_answer_with_a_lost_layer_is_refused_with_the_way_to_its_network(case):
-    with pytest.raises(AnswerError, match=r"has \? in place 3: .*network\.safetensors"):
-        parse_answer("0,1,?,3,4", case.pile)
+    for given in ("0,1,?,3,4", "0,1,?1,3,4", '{"permutation": [0, 1, "?1", 3, 4]}'):
+        with pytest.raises(AnswerError, match=r"has \?1? in place 3: .*network\.safetensors"):
+            parse_answer(given, case.pile)
 
 
 def test_an_answer_must_use_each_piece_once_where_it_fits(case):

@@ -10,7 +10,7 @@ from unshuffle.errors import AnswerError
 from unshuffle.pieces.anatomy import Anatomy, check_biases
 from unshuffle.pieces.pile import Floats, PieceId, Pile, few, twice
 
-LOST = "?"  # stands in an answer for a piece that is lost
+LOST = "?"  # stands in an answer for a piece that is lost; an estimate's name begins with it
 
 # Under which JSON has an answer, or the blocks of one; the last layer follows these.
 KEYS = ("permutation", "answer", "order", "solution", "blocks", "pairs")
@@ -56,9 +56,9 @@ def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
         parts = [[word] if word in by_text else word.split(":") for word in words]
         names = [_called(part, by_text) for each in parts for part in each if part]
     unknown = [name for name in names if name not in by_text]
-    if LOST in unknown:
+    if lost := next((name for name in unknown if name.startswith(LOST)), None):
         raise AnswerError(
-            f"the answer has {LOST} in place {names.index(LOST) + 1}: a layer that is no piece of "
+            f"the answer has {lost} in place {names.index(lost) + 1}: a layer that is no piece of "
             "the pile, so its pieces alone do not make that network; if solve estimated the layer, "
             "the network lies beside the answer, as network.safetensors"
         )
@@ -114,7 +114,8 @@ def _of_block(block: dict[object, object]) -> list[object]:
 
 def _called(word: str, names: Container[str]) -> str:
     """The name that a word means: itself, or what a file of that name holds."""
-    file = _FILE.fullmatch(word) if len(word) <= _LONGEST else None
+    short = len(word) <= _LONGEST and not word.startswith(LOST)
+    file = _FILE.fullmatch(word) if short else None
     for name in (word, file and file["stem"], file and file["number"]):
         if name and name in names:
             return name
