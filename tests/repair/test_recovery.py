@@ -285,7 +285,7 @@ def test_a_lost_layer_that_rows_do_not_determine_is_never_claimed(dropped, capsy
     assert solution.outcome is Outcome.INCOMPLETE
     print_solution(solution)
     (missing,) = re.findall(r"^missing +(.*)", capsys.readouterr().out, re.MULTILINE)
-    assert missing.startswith("probably out of block")
+    assert missing.startswith("probably out layer of block")
 
 
 def test_what_an_estimate_leaves_is_not_called_noise(dropped):
