@@ -3,10 +3,10 @@
     python benchmarks/families.py [RECIPE …] --zoo ZOO [--tables cost,rows,precision,tensors]
 
 Oracles are taken from the zoo, and trained there where it lacks them. Each is dropped at the levels
-T1 (whole blocks), T2 (loose layers) and T4 (single tensors). The baseline knows the same record: best-improvement or-opt
-from a random start, which at T2 also exchanges any two pieces of one class. A pass is one of the
-whole network over the whole record; a derivative of one output counts as three of one row. Seconds
-are those of the processor, of one thread.
+T1 (whole blocks), T2 (loose layers) and T4 (single tensors). The baseline knows the same record:
+best-improvement or-opt from a random start, which at T2 also exchanges any two pieces of one class.
+A pass is one of the whole network over the whole record; a derivative of one output counts as three
+of one row. Seconds are those of the processor, of one thread.
 """
 
 import argparse
