@@ -525,7 +525,14 @@ assert main(["assemble", {pieces!r}, {answer!r}, "--to", "x.pt"]) == 2
     # The interface, and the file of each repair that says whether it is to be asked.
     asked = {"case", "repair", "registry", "detached_biases", "identical_copies", "missing_pieces"}
     asked |= {"other_activation", "permuted_units", "scaled_inputs", "shuffled_columns", "versions"}
-    asked |= {"other_block", "other_units", "in_turn", "least_squares", "assumptions"}
+    asked |= {
+        "foreign_blocks",
+        "other_block",
+        "other_units",
+        "in_turn",
+        "least_squares",
+        "assumptions",
+    }
     assert set(loaded.split()) == asked | {"wrong_record", "controls"}
 
 

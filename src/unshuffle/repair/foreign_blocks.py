@@ -11,14 +11,15 @@ from functools import partial
 import numpy as np
 
 from unshuffle.blocks.mlp import as_mlp_bank
+from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.blueprint import Arrangement, names
 from unshuffle.pieces.pile import Pile
-from unshuffle.proof.outcome import SETTLED
+from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
-from unshuffle.repair.membership import without_blocks
 from unshuffle.repair.repair import Looks, Repair, hard_row_steps, needs_predictions
+from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import Searching, Start, arrange
 from unshuffle.solution.findings import Findings, Leftover
 from unshuffle.solution.solution import Solution
@@ -29,6 +30,7 @@ class ForeignParameters:
     """Numbers that say how long others are searched for. Row steps are the rows of all steps."""
 
     longer: float = 3.0  # Factor by which row steps grow from one look to the next.
+    rows: int = 1024  # Rows on which blocks are missed, after a search.
     tried: int = 4  # Blocks that are left out, each by itself.
     least: int = 2048  # Row steps of each of these, at least.
     share: float = 0.125  # The same as a part of those of the search of all pieces.
@@ -46,12 +48,37 @@ def looks(case: Case, searching: Searching, by: ForeignParameters = STANDARD) ->
         if spent < due:
             yield None
             continue
-        due, (judge, run) = by.longer * spent, searching.standing
-        limit = max(by.least, by.share * spent)
-        activation = as_mlp_bank(judge.bank).activation.name  # that of the best arrangement
-        options = replace(case.options, row_steps=limit, activation=activation)
-        shorter = [rest.arrangement for rest in without_blocks(judge, run, by.tried)]
-        yield partial(_found, replace(case, options=options), run.arrangement, shorter)
+        due = by.longer * spent
+        yield partial(_left_out, case, *searching.standing, spent, by)
+
+
+def _suspects(case: Case, solution: Solution | None) -> float:
+    """After every search in vain, since a short one has not paused."""
+    return 0.9 * (solution is not None and solution.outcome is Outcome.LOCAL_OPTIMUM)
+
+
+def _run(
+    case: Case, solution: Solution | None, by: ForeignParameters = STANDARD
+) -> Solution | None:
+    """The same at the end of a search."""
+    assert solution is not None
+    options = replace(case.options, activation=solution.activation)
+    problem = Problems(case.pile, case.records, options).problems[0]
+    judge = problem.judge(problem.known.first(by.rows))
+    return _left_out(case, judge, judge.run(solution.arrangement), solution.trace.row_steps, by)
+
+
+def _left_out(
+    case: Case, judge: Judge, run: Run, spent: int, by: ForeignParameters
+) -> Solution | None:
+    """What a search without some blocks comes to, after so many row steps of the whole search."""
+    from unshuffle.repair.membership import without_blocks
+
+    limit = max(by.least, by.share * spent)
+    activation = as_mlp_bank(judge.bank).activation.name  # that of the best arrangement
+    options = replace(case.options, row_steps=limit, activation=activation)
+    shorter = [rest.arrangement for rest in without_blocks(judge, run, by.tried)]
+    return _found(replace(case, options=options), run.arrangement, shorter)
 
 
 def _found(case: Case, blocks: Arrangement, shorter: Sequence[Arrangement]) -> Solution | None:
@@ -70,4 +97,11 @@ def _found(case: Case, blocks: Arrangement, shorter: Sequence[Arrangement]) -> S
     return None
 
 
-FOREIGN_BLOCKS = Repair("foreign blocks", requires=needs_predictions, looks=looks, near=True)
+FOREIGN_BLOCKS = Repair(
+    "foreign blocks",
+    suspects=_suspects,
+    run=_run,
+    requires=needs_predictions,
+    looks=looks,
+    near=True,
+)
