@@ -41,14 +41,13 @@ STANDARD = ForeignParameters()
 
 def looks(case: Case, searching: Searching, by: ForeignParameters = STANDARD) -> Looks:
     """Leave out the blocks that are missed least, each by itself, then all that do harm."""
-    # Many blocks take time to group anew, and most are in order soon.
-    due = by.longer * by.least if hard_row_steps(searching) else 0.0
+    due = hard_row_steps(searching)  # most are in order before that
     while True:
         spent = searching.row_steps
         if spent < due:
             yield None
             continue
-        due = by.longer * spent
+        due = round(by.longer * spent)
         yield partial(_left_out, case, *searching.standing, spent, by)
 
 
