@@ -115,11 +115,15 @@ class ModuleBlueprint:
 
     def loose(self, pile: Pile) -> Pile:
         """The pile; where it fits no blocks, without what the module holds beside its stacks."""
-        from unshuffle.blocks.capture import real_tensors
-
         with suppress(PileError):
             self.fit(pile)
             return pile
+        return self._without_ends(pile)
+
+    def _without_ends(self, pile: Pile) -> Pile:
+        """The pile without pieces that the module holds beside its stacks, if others are left."""
+        from unshuffle.blocks.capture import real_tensors
+
         beside = {
             _numbers(as_floats(one, name))
             for name, one in real_tensors(self.module).items()
@@ -134,8 +138,10 @@ class ModuleBlueprint:
 
     def fitted(self, pile: Pile) -> Pile:
         """The loose pieces with tensors called as in their roles; raises as `fit` does."""
-        pile = self.loose(pile)
-        return renamed(self.fit(pile).cut, pile)
+        with suppress(PileError):
+            return renamed(self.fit(pile).cut, pile)
+        rest = self._without_ends(pile)
+        return renamed(self.fit(rest).cut, rest)
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
         """The blocks that the pieces of a fitted pile can make, and their ends.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from unshuffle.blocks.bank import Bank, Stack
 from unshuffle.grouping.evidence import Evidence
 from unshuffle.grouping.units import Face, faces
+from unshuffle.ordering.moves import exchange
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.seriation import correlations, leading, off_diagonal
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, key, stretches
@@ -141,22 +142,15 @@ def _of_unit(
         return [[]]
     versions = [blocks[best_path(alike, clock, by)]]
     for pair in untold:
-        versions += [_turned(each, slice(None), pair) for each in versions]
+        every = np.arange(len(blocks))
+        versions += [exchange(each, every, every, *pair) for each in versions]
     return [[(places, roles, each[:, [*roles]])] for each in versions]
-
-
-def _turned(
-    blocks: Arrangement, some: slice | NDArray[np.intp], pair: tuple[int, int]
-) -> Arrangement:
-    """Blocks of which some have their pieces in two roles exchanged."""
-    turned = blocks.copy()
-    turned[some, pair[0]], turned[some, pair[1]] = blocks[some, pair[1]], blocks[some, pair[0]]
-    return turned
 
 
 def _untold(evidence: Evidence, blocks: Arrangement, pair: tuple[int, int]) -> bool:
     """Whether the evidence does not tell which of two roles is which in each block."""
-    change = evidence.of(_turned(blocks, slice(None), pair)) - evidence.of(blocks)
+    every = np.arange(len(blocks))
+    change = evidence.of(exchange(blocks, every, every, *pair)) - evidence.of(blocks)
     return bool((np.abs(change) < 1).all())
 
 
@@ -169,7 +163,8 @@ def _in_one_sense(bank: Bank, blocks: Arrangement, pair: tuple[int, int]) -> Arr
     np.fill_diagonal(same, 0.0)
     # Signs of blocks for which the sum over all pairs is large: a relaxation to the unit sphere.
     signs = np.linalg.eigh(same)[1][:, -1]
-    return _turned(blocks, np.flatnonzero(signs * signs[0] < 0), pair)
+    other = np.flatnonzero(signs * signs[0] < 0)
+    return exchange(blocks, other, other, *pair)
 
 
 def _alike(bank: Bank, role: int, pieces: NDArray[np.intp]) -> Similarity:

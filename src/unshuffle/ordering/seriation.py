@@ -47,19 +47,20 @@ STANDARD = SeriationParameters()
 def likeness(vectors: Floats) -> NDArray[np.float64]:
     """Cosines between the vectors of blocks, of any shape, less their mean: (blocks, blocks)."""
     flat = vectors.reshape(len(vectors), -1).astype(np.float64)
-    flat = flat - flat.mean(axis=0)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
-    cosines: NDArray[np.float64] = flat @ flat.T
-    return cosines
+    return _cosines(flat - flat.mean(axis=0))
 
 
 def correlations(vectors: Floats) -> NDArray[np.float64]:
     """Pearson correlations between the vectors of blocks, of any shape: (blocks, blocks)."""
     flat = vectors.reshape(len(vectors), -1).astype(np.float64)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), TINY)
-    found: NDArray[np.float64] = flat @ flat.T
-    return found
+    return _cosines(flat - flat.mean(axis=1, keepdims=True))
+
+
+def _cosines(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosines between the rows; nothing has none with anything."""
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+    cosines: NDArray[np.float64] = units @ units.T
+    return cosines
 
 
 def leading(alike: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from unshuffle.repair.case import Case
 from unshuffle.repair.repair import Looks, Repair, hard_row_steps, needs_predictions
 from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import Searching, Start, arrange
-from unshuffle.solution.findings import Findings, Leftover
+from unshuffle.solution.findings import NOT_NEEDED, Findings, Leftover
 from unshuffle.solution.solution import Solution
 
 
@@ -89,8 +89,7 @@ def _found(case: Case, blocks: Arrangement, shorter: Sequence[Arrangement]) -> S
         start = np.array([[kept.index[name] for name in row] for row in names(rest, pile.ids)])
         found = arrange(kept, case.records, case.options, start=Start(start, Trace(kept.ids)))
         if found.outcome in SETTLED and found.explanation is not Explanation.NOISE:
-            reason = "not needed: the record is reproduced without it"
-            leftovers = tuple(Leftover(pile.ids[position], reason) for position in out)
+            leftovers = tuple(Leftover(pile.ids[position], NOT_NEEDED) for position in out)
             left = found.mse / case.records.variance
             return found.ended(found.outcome, Findings(leftovers, unexplained=left))
     return None

@@ -232,10 +232,8 @@ def order_around(
     gaps = list[int]()
     for _ in range(by.rounds):
         traces = traced(run, judge.records, judge.predictions.size)
-        before, gaps = (
-            gaps,
-            locate(traced(run, judge.records, by.moving_equations), unmatched),
-        )
+        before, coarse = gaps, traced(run, judge.records, by.moving_equations)
+        gaps = locate(coarse, unmatched)
         yield run, gaps
         kernel = np.zeros((traces.residual.size,) * 2)
         for gap, lone in zip(gaps, unmatched, strict=True):

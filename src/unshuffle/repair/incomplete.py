@@ -30,7 +30,7 @@ from unshuffle.repair.missing_pieces import MissingParameters
 from unshuffle.repair.rebuilding import Rebuilding, RebuildingParameters
 from unshuffle.solution.alternatives import problem_of
 from unshuffle.solution.arranging import arrange, given
-from unshuffle.solution.findings import Findings, Gap, Leftover
+from unshuffle.solution.findings import NOT_NEEDED, Findings, Gap, Leftover
 from unshuffle.solution.goal import Reproduction
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -104,9 +104,8 @@ def _of_two_networks(
     solution = _PartialSearch(pile, records, options, anatomy, by=by, divided=True).solution()
     findings = solution.findings
     assert findings is not None
-    few = (
-        len(findings.leftovers) <= by.rebuilding.slots
-    )  # a search with all pieces at hand does as well
+    # Where few are left over, a search with all pieces at hand does as well.
+    few = len(findings.leftovers) <= by.rebuilding.slots
     if solution.outcome in FINAL or few or findings.unexplained > by.rebuilding.hopeless:
         return solution
     # The blocks may all be right, and only their order be far.
@@ -288,7 +287,7 @@ def _leftovers(pile: Pile, used: Pile, *, settled: bool) -> tuple[Leftover, ...]
             return f"nearly piece {twins[piece.id]}, which {verb}"
         if piece.shape not in roles:
             return f"fits nowhere with its shape {piece.shape[0]} × {piece.shape[1]}"
-        return "not needed: the record is reproduced without it" if settled else "no place found"
+        return NOT_NEEDED if settled else "no place found"
 
     return tuple(Leftover(piece.id, reason(piece)) for piece in pile if piece.id not in used.index)
 

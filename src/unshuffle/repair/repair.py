@@ -30,9 +30,7 @@ class AskingParameters:
     vain: int = 2048  # Row steps after which a search that is far pauses for the first time.
     near: int = 16_384  # Row steps after which any search pauses for the first time.
     pause: float = 1.5  # Factor by which row steps grow from one pause to the next.
-    hard: int = (
-        8192  # Row steps for each block that right records which are hard to reproduce take.
-    )
+    hard: int = 8192  # Row steps for each block that right but hard records take.
     hardest: int = 200_000  # The same in all.
     grace: float = 1.0  # Seconds beyond the time limit in which weights are looked at for a note.
 

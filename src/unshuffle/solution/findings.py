@@ -22,6 +22,9 @@ class FindingParameters:
 STANDARD = FindingParameters()
 
 
+NOT_NEEDED = "not needed: the record is reproduced without it"  # why a piece is left over
+
+
 @dataclass(frozen=True)
 class Leftover:
     """A piece that has no place in the network, and why, in words."""
