@@ -234,6 +234,27 @@ def test_without_time_only_what_is_there_is_fused(dropped):
     assert len(fuse(Clues(layers, clock=Clock(1e9)), optimal_matching).weights) > 5
 
 
+def test_one_matching_at_most_begins_after_the_limit(dropped):
+    layers = layers_of(dropped(blocks=6, hidden=24, **UNDECIDED).network)
+
+    def late(limit: float) -> int:
+        """How many matchings begin once the time was read so often."""
+        reads = []
+        clock = Clock(limit, now=lambda: reads.append(None) or float(len(reads)))
+        began = []
+
+        def match(scores):
+            began.append(len(reads) - 1 > limit)
+            return optimal_matching(scores)
+
+        pairs = fuse(Clues(layers, clock=clock, by=ALL_SIGNALS), match).pairs
+        assert sorted(pairs[:, 1]) == [*range(6)]
+        return sum(began)
+
+    assert max(late(limit) for limit in range(1, 120, 5)) == 1
+    assert late(1e9) == 0
+
+
 def test_signals_that_agree_outvote_the_fusion(rng, monkeypatch):
     """Three signals know all pairs; all others are sure of another matching, the prior too."""
     right, wrong = rng.permutation(8), rng.permutation(8)

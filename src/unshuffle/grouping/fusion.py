@@ -14,6 +14,7 @@ by accident only one matching in K! is another one's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,8 +83,8 @@ def fuse(
     signals = np.empty((len(names), *by_ratio.shape))
     for at, values in enumerate(fixed.values()):
         signals[at] = values
-    known = len(fixed)
-    votes = _witnessed(fixed, match, by)
+    votes = _witnessed(clues, fixed, match)
+    known = 1 if clues.clock.out else len(fixed)  # to fuse takes time as well
     agreed = _beyond_doubt(votes, by_ratio.shape, by) if itself is None else None
     del fixed, values  # with thousands of layers each signal takes 50 MB
     if agreed is None:
@@ -126,7 +127,10 @@ def _taught(
         for at, score in enumerate(followers.values(), known):
             signals[at] = _standardised(score(pairs), itself)
         white = _uncorrelated(signals, room)
-        separations = _separations(white, separations, match, worth, clues.by.prior_pairs)
+        try:
+            separations = _separations(clues, white, separations, match, worth)
+        except OutOfTimeError:
+            break
         before, pairs = pairs, match(np.tensordot(separations, white, 1))
         if np.array_equal(pairs, before):
             break
@@ -134,12 +138,12 @@ def _taught(
 
 
 def _fixed(clues: Clues, by_ratio: Scores, itself: NDArray[np.bool_] | None) -> dict[str, Scores]:
-    """All signals that need no matching and say something, standardised.
+    """All signals, standardised, that need no matching, say something, and are there in time.
 
-    Where the time is over before all are there, only the ratio counts: to fuse takes time as well.
+    The ratio comes first.
     """
     fixed = {"ratio": _standardised(by_ratio, itself)}
-    try:
+    with suppress(OutOfTimeError):
         for name, signal in SIGNALS.items():
             clues.clock.check()
             if (
@@ -148,16 +152,19 @@ def _fixed(clues: Clues, by_ratio: Scores, itself: NDArray[np.bool_] | None) -> 
                 and (clues.has_record or not signal.needs_record)
             ):
                 fixed[name] = _standardised(signal.of(clues), itself)
-    except OutOfTimeError:
-        fixed = {"ratio": fixed["ratio"]}
     return {name: values for name, values in fixed.items() if values.any()}
 
 
 def _witnessed(
-    fixed: Mapping[str, Scores], match: Callable[[Scores], Pairs], by: GroupingParameters
+    clues: Clues, fixed: Mapping[str, Scores], match: Callable[[Scores], Pairs]
 ) -> list[tuple[int, Pairs]]:
     """The matchings of signals that see different things, with their votes, the most first."""
-    matchings = [match(fixed[name]) for name in by.witnesses if name in fixed]
+    matchings = []
+    for name in clues.by.witnesses:
+        if clues.clock.out:
+            break
+        if name in fixed:
+            matchings.append(match(fixed[name]))
     different = {pairs.tobytes(): pairs for pairs in matchings}.values()
     votes = [sum(np.array_equal(one, other) for other in matchings) for one in different]
     ranked = zip(votes, different, strict=True)
@@ -174,16 +181,18 @@ def _beyond_doubt(
 
 
 def _separations(
+    clues: Clues,
     white: Scores,
     separations: NDArray[np.float64],
     match: Callable[[Scores], Pairs],
     prior: NDArray[np.float64],
-    prior_pairs: int,
 ) -> NDArray[np.float64]:
     """How far each signal sets apart the pairs that all the others match, drawn to the prior."""
+    prior_pairs = clues.by.prior_pairs
     fused = np.tensordot(separations, white, 1)
     measured = np.empty(len(white))
     for one, (separation, signal) in enumerate(zip(separations, white, strict=True)):
+        clues.clock.check()
         i, j = match(fused - separation * signal).T
         measured[one] = signal[i, j].mean()
     count = min(white.shape[1:])
