@@ -1,4 +1,4 @@
-"""The exception tree.
+"""The exception tree, and names in messages.
 
     UnshuffleError           everything this package raises on purpose
     ├── UsageError           the call itself is off: an unknown name, a bad number
@@ -12,7 +12,24 @@ Every message names the file or piece, what was found, what was expected, and wh
 command line prints it on one line and exits with status 2.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_SHOWN_CHARACTERS = 200
+
+
+def shown(name: object) -> str:
+    """Text of a name for a message: one line, without control characters, of bounded length."""
+    text = str(name)
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[:_SHOWN_CHARACTERS] + "…"
+    return text if text.isprintable() and text else repr(text)
+
+
+def listed(names: Sequence[object], most: int = 8) -> str:
+    """`a, b and c`, or `a, b and 7 more`, for a message; "none" where there are none."""
+    some = [shown(name) for name in names[:most]] or ["none"]
+    last = f"{len(names) - most} more" if len(names) > most else some.pop()
+    return " and ".join([", ".join(some), last] if some else [last])
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -41,7 +41,7 @@ def test_any_width(dtype: str, tmp_path: Path) -> None:
 def test_columns_of_matrices_have_names(tmp_path: Path, refused) -> None:
     path = write(tmp_path, x=np.arange(6.0).reshape(2, 3), y=np.zeros(2))
     assert read_records(path, inputs=["x_2", "x_0"]).inputs.tolist() == [[2, 0], [5, 3]]
-    with refused(RecordError, path, "has no column x", "x_0, x_1, x_2, y"):
+    with refused(RecordError, path, "has no column x", "x_0, x_1, x_2 and y"):
         read_records(path, inputs=["x"])
 
 

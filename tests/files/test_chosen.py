@@ -68,7 +68,7 @@ def test_names_begin_behind_what_they_have_in_common(tmp_path: Path) -> None:
 def test_several_networks_are_named_and_one_can_be_chosen(tmp_path: Path, refused) -> None:
     both = network("state_dict.model.", 1) | network("state_dict.ema.", 2) | moments("optim.")
     path = tmp_path / "all.npz"
-    told = "holds 2 networks, state_dict.model, state_dict.ema; give the one that made the "
+    told = "holds 2 networks, state_dict.model and state_dict.ema; give the one that made the "
     with refused(FileError, path, told, f"{path}::state_dict.model"):
         read(both, tmp_path)
     for number, name in enumerate(["state_dict.model", "state_dict.ema"], start=1):
@@ -89,7 +89,7 @@ def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "what"),
     [
-        (moments(""), "exp_avg, exp_avg_sq"),
+        (moments(""), "exp_avg and exp_avg_sq"),
         (moments("optimizer."), "optimizer"),
         ({"state.0.momentum_buffer": np.ones((3, 4))}, "momentum_buffer"),
     ],

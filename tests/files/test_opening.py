@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits, read_text
-from unshuffle.files.opening import listed, read_bytes, shown
+from unshuffle.files.opening import read_bytes
 
 
 def test_text(tmp_path: Path) -> None:
@@ -72,5 +72,5 @@ def test_names_are_shown_on_one_line(name: str) -> None:
 
 def test_lists_are_short() -> None:
     assert listed([]) == "none"
-    assert listed(["a", "b\n"]) == r"a, 'b\n'"
+    assert listed(["a", "b\n"]) == r"a and 'b\n'"
     assert listed([str(n) for n in range(100)]) == "0, 1, 2, 3, 4, 5, 6, 7 and 92 more"

@@ -101,7 +101,7 @@ def test_what_was_rounded_once_stays(values: np.ndarray) -> None:
         ({"weight_scale": np.ones((1, 2))}, "a scale of shape (1, 2)"),
         ({"weight_scale": np.ones((2, 3))}, "a scale of shape (2, 3)"),
         ({"weight_scale": np.ones(0)}, "a scale of shape (0,)"),
-        ({"scale": np.float32(1)}, "has weight_scale, scale, but one is needed"),
+        ({"scale": np.float32(1)}, "has weight_scale and scale, but one is needed"),
         ({"weight_zero_point": np.int32(128)}, "a zero point of 128, but it is one of the levels"),
         ({"zero_point": np.float32(0.5)}, "a zero point of 0.5,"),
         ({"zero_point": np.float32(np.nan)}, "a zero point of nan,"),

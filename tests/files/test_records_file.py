@@ -108,7 +108,7 @@ def test_roles_by_option(suffix, options, inputs, predictions, targets, *, tmp_p
 def test_options_must_fit(suffix: str, tmp_path: Path, refused) -> None:
     path = save(tmp_path / f"record{suffix}", {"a": [1.0], "b": [2.0], "pred": [3.0]})
     for role in ("inputs", "predictions", "targets"):
-        with refused(RecordError, path, "has no column z", "its columns are a, b, pred"):
+        with refused(RecordError, path, "has no column z", "its columns are a, b and pred"):
             read_records(path, **{role: ["z"]})
     with refused(RecordError, path, "has no column pre (did you mean pred?)"):
         read_records(path, predictions=["pre"])
@@ -116,9 +116,9 @@ def test_options_must_fit(suffix: str, tmp_path: Path, refused) -> None:
         read_records(path, inputs=["a", "a"])
     with refused(RecordError, path, "column a is named twice"):
         read_records(path, inputs=["a"], targets=["a"])
-    with refused(RecordError, path, "has no column of inputs", "a, b, pred"):
+    with refused(RecordError, path, "has no column of inputs", "a, b and pred"):
         read_records(path, inputs=[])
-    with refused(RecordError, path, "has no column of inputs", "a, b, pred"):
+    with refused(RecordError, path, "has no column of inputs", "a, b and pred"):
         read_records(path, predictions=["a", "b"])
 
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from unshuffle.errors import shown as shown
     from unshuffle.files.atomic import check_folder as check_folder
     from unshuffle.files.atomic import check_free as check_free
     from unshuffle.files.atomic import make_folder as make_folder
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from unshuffle.files.network_writer import write_network as write_network
     from unshuffle.files.network_writer import write_npz as write_npz
     from unshuffle.files.opening import read_text as read_text
-    from unshuffle.files.opening import shown as shown
     from unshuffle.files.pile_reader import read_pile as read_pile
     from unshuffle.files.records_file import read_records as read_records
     from unshuffle.files.records_file import records_text as records_text

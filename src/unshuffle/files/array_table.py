@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unshuffle.errors import RecordError
-from unshuffle.files.opening import shown
+from unshuffle.errors import RecordError, shown
 from unshuffle.files.table import Columns, check_cells, check_names, check_size, widened
 from unshuffle.files.tensors import Stored
 

@@ -6,8 +6,7 @@ from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
-from unshuffle.errors import FileError
-from unshuffle.files.opening import shown
+from unshuffle.errors import FileError, shown
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:

@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from itertools import takewhile
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, listed
 from unshuffle.files import limits
 from unshuffle.files.layers import place_of
-from unshuffle.files.opening import listed
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored
 from unshuffle.pieces.anatomy import makes_network
 

@@ -9,8 +9,7 @@ import re
 import shlex
 from pathlib import Path
 
-from unshuffle.errors import FileError
-from unshuffle.files.opening import shown
+from unshuffle.errors import FileError, shown
 
 _FRAME = "import pandas as p; p.DataFrame({read}).to_csv(TO, index=False)"
 _ARROW = (

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unshuffle.errors import FileError, RecordError
+from unshuffle.errors import FileError, RecordError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import shown
 from unshuffle.files.table import INDEX, Columns, check_names, check_size
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats

@@ -4,9 +4,9 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import incomplete, listed, shown
+from unshuffle.files.opening import incomplete
 from unshuffle.files.tensors import Stored
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
-from unshuffle.errors import RecordError, UsageError
-from unshuffle.files.opening import shown
+from unshuffle.errors import RecordError, UsageError, shown
 from unshuffle.files.pile_reader import read_pile
 from unshuffle.files.table import is_called_table
 from unshuffle.pieces.clock import Clock

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from unshuffle.errors import FileError, RecordError
+from unshuffle.errors import FileError, RecordError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import shown
 from unshuffle.files.plain import json_value
 from unshuffle.files.table import check_size
 from unshuffle.files.tensors import Stored

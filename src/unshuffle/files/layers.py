@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import listed, shown
 from unshuffle.files.tensors import Tensor
 from unshuffle.pieces.anatomy import makes_network
 

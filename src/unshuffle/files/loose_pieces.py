@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, takewhile
 from pathlib import Path
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, shown
 from unshuffle.files import limits
 from unshuffle.files.formats import arrays_of
-from unshuffle.files.opening import check_printable, shown
+from unshuffle.files.opening import check_printable
 from unshuffle.files.quantised import restore
 from unshuffle.files.sources import Source, gathered, ids_of, sources_of
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Stored, Tensor

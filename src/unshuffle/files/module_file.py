@@ -13,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from unshuffle.errors import MissingExtraError, UsageError, hint
-from unshuffle.files.opening import listed, read_text, shown
+from unshuffle.errors import MissingExtraError, UsageError, hint, listed, shown
+from unshuffle.files.opening import read_text
 
 if TYPE_CHECKING:
     from torch import nn

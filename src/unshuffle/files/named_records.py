@@ -7,9 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError, RecordError
+from unshuffle.errors import FileError, RecordError, listed, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import check_printable, listed, read_bytes, shown
+from unshuffle.files.opening import check_printable, read_bytes
 from unshuffle.pieces.records import Records
 
 PREDICTION = "prediction"  # the name of the output, or what its name begins with before a dot

@@ -9,8 +9,7 @@ import numpy as np
 from unshuffle.blocks.activations import RELU, Activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
-from unshuffle.errors import FileError
-from unshuffle.files.opening import shown
+from unshuffle.errors import FileError, shown
 from unshuffle.files.pile_reader import read_layers
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError, MissingExtraError
+from unshuffle.errors import FileError, MissingExtraError, shown
 from unshuffle.files.atomic import check_free, write_bytes
-from unshuffle.files.opening import shown
 from unshuffle.files.quantised import quantise
 from unshuffle.files.safetensors_file import FORMAT_NAMES
 from unshuffle.files.tensors import ITEM_BYTES, Tensor, encode

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import incomplete, read_bytes, shown
+from unshuffle.files.opening import incomplete, read_bytes
 from unshuffle.files.tensors import Stored
 from unshuffle.files.zip_file import Archive, open_zip
 

@@ -1,22 +1,12 @@
-"""Reading a whole regular file, and naming it in messages."""
+"""Reading a whole regular file, named in messages."""
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from unshuffle.errors import FileError, UsageError
+from unshuffle.errors import FileError, UsageError, shown
 from unshuffle.files import limits
-
-_SHOWN_CHARACTERS = 200
-
-
-def shown(name: object) -> str:
-    """Text of a name for a message: one line, without control characters, of bounded length."""
-    text = str(name)
-    if len(text) > _SHOWN_CHARACTERS:
-        text = text[:_SHOWN_CHARACTERS] + "…"
-    return text if text.isprintable() and text else repr(text)
 
 
 def as_path(given: str | os.PathLike[str]) -> Path:
@@ -24,13 +14,6 @@ def as_path(given: str | os.PathLike[str]) -> Path:
     if not isinstance(given, str | os.PathLike):
         raise UsageError(f"{shown(repr(given))} is no path; give the path of a file or folder")
     return Path(given)
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Names for a message, separated by commas, the rest counted; "none" where there are none."""
-    rest = len(names) - most
-    text = ", ".join(shown(name) for name in names[:most]) or "none"
-    return f"{text} and {rest} more" if rest > 0 else text
 
 
 def check_printable(names: Iterable[str], where: str) -> None:

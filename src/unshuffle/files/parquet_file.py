@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unshuffle.errors import FileError, MissingExtraError, RecordError
+from unshuffle.errors import FileError, MissingExtraError, RecordError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import incomplete, shown
+from unshuffle.files.opening import incomplete
 from unshuffle.files.table import Columns, check_cells, check_names, check_size, widened
 from unshuffle.files.thrift import Decoder, Struct, ThriftError
 

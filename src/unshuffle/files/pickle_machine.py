@@ -18,9 +18,8 @@ from typing import TypeGuard
 
 import numpy as np
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import shown
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES
 
 _ADVICE = "save the state dict alone: torch.save(module.state_dict(), path)"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from unshuffle.errors import FileError, PileError
+from unshuffle.errors import FileError, PileError, shown
 from unshuffle.files import limits
 from unshuffle.files.chosen import holds_weights, network_in
 from unshuffle.files.formats import arrays_of
 from unshuffle.files.layers import Layer, layers_of, upright
-from unshuffle.files.opening import as_path, shown
+from unshuffle.files.opening import as_path
 from unshuffle.files.quantised import restore
 from unshuffle.files.reparametrised import computed
 from unshuffle.files.sources import Source, gathered, ids_of, sources_of

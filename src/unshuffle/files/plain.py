@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import read_text, shown
+from unshuffle.files.opening import read_text
 
 
 def read_json(path: Path, advice: str, *, max_bytes: int = limits.TEXT_BYTES) -> dict[str, Any]:

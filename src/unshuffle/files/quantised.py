@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import listed, shown
 from unshuffle.files.tensors import INTEGER_BYTES, ITEM_BYTES, Tensor
 from unshuffle.pieces.pile import QUANTISED, Floats
 

@@ -5,10 +5,10 @@ import re
 import zlib
 from pathlib import Path
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits
 from unshuffle.files.formats import HEAD_BYTES, check_known, files_in, may_hold_arrays
-from unshuffle.files.opening import incomplete, listed, read_bytes, shown
+from unshuffle.files.opening import incomplete, read_bytes
 from unshuffle.files.sources import is_visible
 from unshuffle.files.table import Table, is_called_table
 from unshuffle.pieces.clock import Clock

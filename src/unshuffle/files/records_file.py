@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unshuffle.errors import FileError, RecordError, hint
+from unshuffle.errors import FileError, RecordError, hint, listed, shown
 from unshuffle.files.atomic import write_text
-from unshuffle.files.opening import as_path, listed, shown
+from unshuffle.files.opening import as_path
 from unshuffle.files.table import INDEX, Columns, Table
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Floats, twice

@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError
-from unshuffle.files.opening import shown
+from unshuffle.errors import FileError, shown
 from unshuffle.files.tensors import Tensor
 
 Numbers = NDArray[np.float64]

@@ -5,10 +5,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, shown
 from unshuffle.files import limits
 from unshuffle.files.layers import natural
-from unshuffle.files.opening import incomplete, shown
+from unshuffle.files.opening import incomplete
 from unshuffle.files.tensors import Stored, decode
 
 # What the format calls the number formats.

@@ -28,9 +28,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import UsageError
+from unshuffle.errors import UsageError, listed, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import listed, shown
 from unshuffle.pieces.pile import ID_DIGITS, PieceId, may_be_id
 
 T = TypeVar("T")

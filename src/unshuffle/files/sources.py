@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits
 from unshuffle.files.formats import HEAD_BYTES, arrays_of, files_in, holds_arrays, may_hold_arrays
-from unshuffle.files.opening import listed, read_bytes, shown
+from unshuffle.files.opening import read_bytes
 from unshuffle.files.tensors import Stored
 from unshuffle.pieces.pile import ID_DIGITS, PieceId, may_be_id, twice
 

@@ -8,9 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError, RecordError
+from unshuffle.errors import FileError, RecordError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import shown
 from unshuffle.pieces.pile import Floats
 
 # float64 vectors of one length by column name, NaN where a cell is empty.

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError
-from unshuffle.files.opening import shown
+from unshuffle.errors import FileError, shown
 
 # The number formats of weights and biases, and the bytes a number takes.
 ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}

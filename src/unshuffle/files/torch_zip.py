@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import shown
 from unshuffle.files.pickle_machine import (
     Storage,
     StoredTensor,

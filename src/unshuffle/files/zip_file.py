@@ -6,9 +6,8 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import shown
 from unshuffle.pieces.pile import twice
 
 _ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory

@@ -10,9 +10,8 @@ from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 
-from unshuffle.errors import UsageError
+from unshuffle.errors import UsageError, shown
 from unshuffle.files import read_records
-from unshuffle.files.opening import shown
 from unshuffle.files.schema import at_least, more_than, share
 from unshuffle.pieces.pile import Floats
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, shown
 from unshuffle.files import (
     pack_network,
     pack_npz,
@@ -29,7 +29,6 @@ from unshuffle.files import (
     records_text,
     write_files,
 )
-from unshuffle.files.opening import shown
 from unshuffle.oracle.dropping import Dropped, Hardening, Tensors, answer_text
 from unshuffle.oracle.module_dropping import DroppedModule
 from unshuffle.pieces.records import Records

@@ -15,9 +15,9 @@ import numpy as np
 from unshuffle.blocks.activations import EXPECTED, find_activation, is_activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
-from unshuffle.errors import FileError, UsageError, hint
+from unshuffle.errors import FileError, UsageError, hint, listed, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import listed, read_bytes, shown
+from unshuffle.files.opening import read_bytes
 from unshuffle.files.plain import read_toml
 from unshuffle.files.schema import (
     BESIDE,

@@ -11,8 +11,8 @@ import numpy as np
 from unshuffle import files
 from unshuffle.blocks.activations import EXPECTED, find_activation, is_activation
 from unshuffle.blocks.mlp import MlpNetwork
-from unshuffle.errors import FileError
-from unshuffle.files.opening import read_bytes, shown
+from unshuffle.errors import FileError, shown
+from unshuffle.files.opening import read_bytes
 from unshuffle.files.plain import read_json
 from unshuffle.files.schema import read_value
 from unshuffle.oracle.data import Examples

@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
-from unshuffle.errors import FileError, MissingExtraError, UsageError
+from unshuffle.errors import FileError, MissingExtraError, UsageError, shown
 from unshuffle.files import write_bytes
-from unshuffle.files.opening import read_bytes, shown
+from unshuffle.files.opening import read_bytes
 from unshuffle.oracle.data import NO_TOKEN
 from unshuffle.oracle.recipe import OPTIMISERS, FamilyPlan, Recipe, TrainingPlan
 from unshuffle.oracle.storage import Oracle

@@ -9,7 +9,7 @@ from itertools import pairwise, permutations
 import numpy as np
 
 from unshuffle.errors import PileError, RecordError
-from unshuffle.pieces.pile import Piece, Pile
+from unshuffle.pieces.pile import Piece, Pile, some_ids
 from unshuffle.pieces.records import Records
 
 Shape = tuple[int, int]
@@ -403,10 +403,5 @@ def _size(shape: Shape) -> str:
 
 def _names(ids: Iterable[int | str]) -> str:
     """`pieces 1, 2 and 3`, shortened where there are many."""
-    names = sorted(ids, key=lambda name: (isinstance(name, str), name))
-    shown = [str(name) for name in names[:8]]
-    if len(names) > len(shown):
-        return f"pieces {', '.join(shown)} and {len(names) - len(shown)} more"
-    if len(shown) == 1:
-        return f"piece {shown[0]}"
-    return f"pieces {', '.join(shown[:-1])} and {shown[-1]}"
+    names = [*ids]
+    return f"piece{'s' * (len(names) > 1)} {some_ids(names)}"

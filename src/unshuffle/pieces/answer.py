@@ -8,7 +8,7 @@ from numbers import Integral
 
 from unshuffle.errors import AnswerError
 from unshuffle.pieces.anatomy import Anatomy, check_biases
-from unshuffle.pieces.pile import Floats, PieceId, Pile, few, twice
+from unshuffle.pieces.pile import Floats, PieceId, Pile, some_ids, twice
 
 LOST = "?"  # stands in an answer for a piece that is lost
 
@@ -180,8 +180,8 @@ def _check_complete(named: Sequence[PieceId], pile: Pile, what: str) -> None:
     there = {*named}
     if missing := [name for name in pile.ids if name not in there]:
         raise AnswerError(
-            f"the answer names {len(named)} of {len(pile)} {what}, without {few(missing)}; name "
-            "these too; if they do not belong, give the solution.json that says so, or a pile "
+            f"the answer names {len(named)} of {len(pile)} {what}, without {some_ids(missing)}; "
+            "name these too; if they do not belong, give the solution.json that says so, or a pile "
             "without them"
         )
 

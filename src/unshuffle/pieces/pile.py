@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unshuffle.errors import PileError, UnshuffleError, hint
+from unshuffle.errors import PileError, UnshuffleError, hint, listed
 from unshuffle.pieces.fact_table import fact_table
 
 T = TypeVar("T")
@@ -159,9 +159,8 @@ class Piece:
         weight = self.tensors.get("weight")
         if weight is None or weight.ndim != 2 or not self.tensors.keys() <= {"weight", "bias"}:
             found = [f"{name} {one.shape}" for name, one in self.tensors.items()] or ["no tensor"]
-            more = ", …" if len(found) > 4 else ""
             raise PileError(
-                f"piece {self.id} ({', '.join(found[:4])}{more}) is no linear layer, but blocks "
+                f"piece {self.id} ({listed(found, 4)}) is no linear layer, but blocks "
                 "x + out(a(inp(x))) are made of these; give the network's code, by --model "
                 "FILE.py:FUNCTION or blueprint=unshuffle.blueprint(module)"
             )
@@ -351,7 +350,8 @@ class Pile:
                 return piece
         names = [*map(str, self.ids)]
         raise PileError(
-            f"there is no piece {which!r}{hint(which, names)}; the ids, pile.ids, are {few(names)}"
+            f"there is no piece {which!r}{hint(which, names)}; the ids, pile.ids, are "
+            f"{some_ids(self.ids)}"
         )
 
     def _repr_html_(self) -> str:
@@ -361,7 +361,7 @@ class Pile:
             ids.setdefault(_first_shape(piece), []).append(piece.id)
         for bias in self.biases:
             ids.setdefault(f"bias of {len(bias.values)}", []).append(bias.id)
-        return fact_table({f"{len(some)} of {what}": few(some) for what, some in ids.items()})
+        return fact_table({f"{len(some)} of {what}": some_ids(some) for what, some in ids.items()})
 
     def __repr__(self) -> str:
         shapes = Counter(map(_first_shape, self.pieces))
@@ -370,10 +370,11 @@ class Pile:
         return f"Pile({len(self)} pieces: {kinds}{loose}; {'/'.join(self.stored_as)})"
 
 
-def few(names: Iterable[PieceId]) -> str:
-    """The first names, numbers in their sequence."""
-    shown = sorted(map(str, names), key=lambda name: (len(name), name))
-    return ", ".join([*shown[:8], *["…"] * (len(shown) > 8)])
+def some_ids(ids: Iterable[PieceId], most: int = 8) -> str:
+    """The first ids of pieces, numbers before names, and how many more there are."""
+    return listed(
+        sorted(ids, key=lambda name: (isinstance(name, str), len(str(name)), str(name))), most
+    )
 
 
 def _first_shape(piece: Piece) -> str:

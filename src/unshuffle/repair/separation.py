@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from unshuffle.errors import PileError
+from unshuffle.errors import PileError, listed
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
@@ -125,9 +125,7 @@ def _told(
 def _contradiction(other: int, shared: Sequence[PieceId], most: int, *, same: bool) -> str:
     if same:
         return f"the network of record {other + 1} has the same pieces: both records are of it"
-    names = ", ".join(map(str, shared[:most]))
-    more = f" and {len(shared) - most} more" if len(shared) > most else ""
     return (
-        f"the network of record {other + 1} claims {names}{more} too, and no piece is in two "
-        "networks: at most one of the two is right"
+        f"the network of record {other + 1} claims {listed(shared, most)} too, and no piece is in "
+        "two networks: at most one of the two is right"
     )

@@ -7,13 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from unshuffle.files.opening import listed
+from unshuffle.errors import listed
 from unshuffle.pieces.anatomy import Anatomy
-from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.pile import Pile, some_ids
 from unshuffle.pieces.records import Records
 from unshuffle.views.tables import empty_table, show_table
-
-IDS_SHOWN = 6
 
 
 def inspection(
@@ -55,12 +53,6 @@ def record_values(records: Records) -> dict[str, Any]:
 def _roles(position: int, anatomy: Anatomy) -> list[str]:
     roles = {"inp": anatomy.inp, "out": anatomy.out, "last": anatomy.last}
     return [role for role, fitting in roles.items() if position in fitting]
-
-
-def some_ids(ids: Iterable[PieceId]) -> str:
-    """The first ids of pieces, numbers before names."""
-    ranked = sorted(ids, key=lambda name: (isinstance(name, str), name))
-    return ", ".join(map(str, ranked[:IDS_SHOWN])) + (", …" if len(ranked) > IDS_SHOWN else "")
 
 
 def print_inspection(found: dict[str, Any]) -> None:

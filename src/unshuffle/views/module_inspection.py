@@ -8,12 +8,12 @@ from rich.text import Text
 
 from unshuffle.blocks.fitting import Fit, Layout, Partition, frozen
 from unshuffle.blocks.kept import within
-from unshuffle.files.opening import listed
+from unshuffle.errors import listed
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import NO_PIECE
-from unshuffle.pieces.pile import Pile
+from unshuffle.pieces.pile import Pile, some_ids
 from unshuffle.pieces.records import Records
-from unshuffle.views.inspection import record_values, some_ids
+from unshuffle.views.inspection import record_values
 from unshuffle.views.tables import empty_table, show_table
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from unshuffle.errors import listed
 from unshuffle.pieces.clock import OTHER
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.proof.verification import VAST
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from unshuffle.solution.solution import Solution
 
 CURVE_COLUMNS = 30
-KEPT_SHOWN = 4  # names of tensors that keep the weights of the module
 
 
 def print_pairing(pairing: "Pairing") -> None:
@@ -97,8 +97,7 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
         pair, margin = min(margins.items(), key=lambda item: item[1])
         facts["weakest pair"] = f"{' with '.join(map(str, pair))}, margin {margin:.2f}"
     if kept := solution.kept:
-        more = f" and {len(kept) - KEPT_SHOWN} more" if len(kept) > KEPT_SHOWN else ""
-        facts["weights as given"] = f"{', '.join(kept[:KEPT_SHOWN])}{more}: those of the module"
+        facts["weights as given"] = f"{listed(kept, 4)}: those of the module"
     if count := len(solution.biases):
         facts["biases"] = f"{count} matched; in the answer each follows its weight"
     if count := len(solution.units):
