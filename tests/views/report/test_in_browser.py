@@ -389,6 +389,14 @@ def test_a_result_without_proof_or_errors_is_shown_as_such(visit, dropped, tmp_p
         assert "unknown" in text(browser, "facts")
 
 
+def test_pairs_too_small_for_a_phone_are_enlarged(visit, dropped, tmp_path):
+    case = dropped(blocks=44, width=8, hidden=12)
+    solution = solve(case.pile, case.records, time_limit=5)
+    with visit(write(solution, tmp_path), device="phone") as browser:
+        assert browser.find_element(By.ID, "lens").is_displayed()
+        assert not browser.find_element(By.ID, "failure").is_displayed()
+
+
 def test_a_search_that_builds_its_order_is_replayed(visit, dropped, tmp_path):
     case = dropped(blocks=5, width=16, hidden=24)
     solution = solve(case.pile, case.records, strategy="classic", signal="fused")

@@ -73,7 +73,6 @@ function scoresView(content, choose) {
     const { context, width, height } = cleared(element("scores-map"));
     context.imageSmoothingEnabled = false;
     context.drawImage(image, 0, 0, width, height);
-    mark();
   };
   const mark = () => {
     const { context, width, height } = cleared(canvas);
@@ -106,8 +105,8 @@ function scoresView(content, choose) {
     element("scores-layers").style.aspectRatio = `${edge.columns.length} / ${edge.rows.length}`;
     element("scale-low").textContent = short(range[0]);
     element("scale-high").textContent = short(range[1]);
-    move(cursor.x, cursor.y);
     paint();
+    move(cursor.x, cursor.y);
   };
   const moveToPointer = (event) => {
     const box = canvas.getBoundingClientRect();
@@ -137,6 +136,7 @@ function scoresView(content, choose) {
       sequence = sequences[input.value];
       cursor = cellOf(pair);
       paint();
+      mark();
     });
   }
 
@@ -149,7 +149,10 @@ function scoresView(content, choose) {
   chooser.parentElement.hidden = content.edges.length === 1;
   chooser.addEventListener("change", () => show(content.edges[chooser.value]));
   show(content.edges[0]);
-  redrawn(canvas, paint);
+  redrawn(canvas, () => {
+    paint();
+    mark();
+  });
   redrawn(element("scale"), () => {
     const { context, width, height } = cleared(element("scale"));
     context.drawImage(picture(1, 256, (_, k) => k, [0, 255], CIVIDIS_TABLE), 0, 0, width, height);
