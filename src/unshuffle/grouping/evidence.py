@@ -50,7 +50,7 @@ class Evidence:
     edges: tuple[EdgeOdds, ...]
     units: tuple[tuple[int, ...], ...] = ()
     cores: tuple[tuple[int, ...], ...] = ()
-    most_parts: int = 4
+    most_parts: int = 0
 
     def parts(self, roles: int) -> list[tuple[int, ...]]:
         """The units, and the roles that are in none, of so many roles."""

@@ -46,6 +46,8 @@ class LinkParameters:
         Rounds of assigning each role anew to the blocks that all links agree on.
     held
         Numbers of Gram matrices that are held at a time.
+    most_parts
+        Parts of a block up to which all unions of them are exchanged; of more, unions of two.
     """
 
     least: float = 3.0
@@ -53,6 +55,7 @@ class LinkParameters:
     draws: int = 100
     rounds: int = 4
     held: int = 1 << 20
+    most_parts: int = 4
 
 
 STANDARD = LinkParameters()
@@ -326,7 +329,7 @@ def linked(
     positions = [np.append(each, NO_PIECE)[numbers[:, r]] for r, each in enumerate(members)]
     tied, told = (tuple(unit for unit in each if 1 < len(unit) < roles) for each in (units, cores))
     edges = tuple(_edge(link, members, kind) for link in found)
-    return np.stack(positions, axis=1), Evidence(edges, tied, told)
+    return np.stack(positions, axis=1), Evidence(edges, tied, told, by.most_parts)
 
 
 def _united(units: list[tuple[int, ...]], link: Link) -> list[tuple[int, ...]]:
