@@ -185,7 +185,7 @@ def test_a_solution_is_kept_under_the_names_of_the_module(here, solved):
     assert found.slots == dict(
         zip((f"blocks.{k}" for k in range(4)), map(int, right.split(",")), strict=True)
     )
-    assert {*found.kept} == {*load_file(here / "blocks" / "rest.safetensors")}
+    assert {*found.as_given} == {*load_file(here / "blocks" / "rest.safetensors")}
     module = code(here)["make"]()
     tensors = load_file(solved / "network.safetensors")
     assert {*tensors} == {*module.state_dict()}
@@ -273,7 +273,7 @@ def test_inspect_shows_stack_roles_slots_and_pieces(here, capsys):
     assert stack["classes"][1]["tensors"] == {"up.weight": [16, 8], "up.bias": [16]}
     ids = [name for each in stack["classes"] for name in each["ids"]]
     assert sorted(ids) == [*range(12)]
-    assert {*found["keeps"]} == {*load_file(here / "layers" / "rest.safetensors")}
+    assert {*found["as_given"]} == {*load_file(here / "layers" / "rest.safetensors")}
     _, out, _ = run(capsys, *words)
     assert "stack blocks.*: 4 blocks" in out
 

@@ -92,7 +92,7 @@ class Solution:
         "permutation": attrgetter("permutation"),
         "blocks": attrgetter("blocks"),
         "slots": attrgetter("slots"),
-        "kept": attrgetter("kept"),
+        "as_given": attrgetter("as_given"),
         "interchangeable": attrgetter("interchangeable"),
         "signal": lambda solution: solution.pairing and solution.pairing.signal,
         "matching": lambda solution: solution.pairing and solution.pairing.matching,
@@ -161,7 +161,7 @@ class Solution:
         return found if self.last is None else found | {"last": self.last}
 
     @property
-    def kept(self) -> tuple[str, ...]:
+    def as_given(self) -> tuple[str, ...]:
         """Names of the tensors that are no piece's: they have the weights that were given."""
         if self.last is not None:
             return ()

@@ -28,7 +28,7 @@ def module_inspection(
 
     held = blueprint.forms if fit is None else fit.forms
     tensors = real_tensors(blueprint.module)
-    keeps = (name for name in tensors if not any(within(name, block) for block in held))
+    as_given = (name for name in tensors if not any(within(name, block) for block in held))
     stacks = []
     for stack in blueprint.stacks:
         forms = {name: form for name, form in stack.forms.items() if name in held}
@@ -38,7 +38,7 @@ def module_inspection(
     return {
         "pieces": len(pile),
         "stored_as": [*pile.stored_as],
-        "keeps": [*keeps],
+        "as_given": [*as_given],
         "stacks": stacks,
         "shapes": {
             str(piece.id): {name: [*one] for name, one in piece.shapes.items()} for piece in pile
@@ -80,7 +80,7 @@ def print_module_inspection(found: Mapping[str, Any]) -> None:
         if stack["classes"]:
             show_table(table, console)
         console.print(f"stack {stack['name']}: {len(stack['blocks'])} blocks", soft_wrap=True)
-    console.print(f"weights as given: {listed(found['keeps'])}", soft_wrap=True)
+    console.print(f"weights as given: {listed(found['as_given'])}", soft_wrap=True)
     console.print(f"{found['pieces']} pieces, stored as {' and '.join(found['stored_as'])}")
     if found["record"] is not None:
         record = found["record"]

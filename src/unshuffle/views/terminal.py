@@ -96,8 +96,8 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
     if margins:
         pair, margin = min(margins.items(), key=lambda item: item[1])
         facts["weakest pair"] = f"{' with '.join(map(str, pair))}, margin {margin:.2f}"
-    if kept := solution.kept:
-        facts["weights as given"] = f"{listed(kept, 4)}: those of the module"
+    if names := solution.as_given:
+        facts["weights as given"] = f"{listed(names, 4)}: those of the module"
     if count := len(solution.biases):
         facts["biases"] = f"{count} matched; in the answer each follows its weight"
     if count := len(solution.units):
