@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -25,13 +25,22 @@ from safetensors.torch import load
 from common import PROJECT, ProcessorClock, machine, print_table, refuse_unknown
 from unshuffle import blueprint, solve
 from unshuffle.errors import UnshuffleError
+from unshuffle.lab.families import (
+    EDGE_SIGNALS,
+    measure_edges,
+    measure_landscape,
+    measure_path,
+    module_task,
+)
 from unshuffle.oracle.module_dropping import LEVELS, drop_module, emptied
 
 FOLDER = PROJECT / "build" / "real"
 TABLE = PROJECT / "docs" / "data" / "real.csv"  # what docs/families.md shows
+LAB = TABLE.with_name("real-lab.csv")  # what the laboratory's questions come to there
 TOKENS = 8  # in a sequence
 
 HEADER = ("network", "level", "sequences", "outcome", "in place", "error", "CPU s", "MiB at most")
+ASKED = ("network", "blocks", "edges", *EDGE_SIGNALS, "negative", "path", "funnel")
 SHORT = dict(zip(LEVELS, ("T1", "T2", "T3", "T4"), strict=True))  # names of levels in the table
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
@@ -274,13 +283,43 @@ def tried(
 
 def row(name: str, level: str, sequences: int, limit: float) -> list[str]:
     """A row of the table: a network dropped at a level, with a record of so many sequences."""
+    module, inputs = material(name, sequences)
+    return [name, SHORT[level], str(sequences), *tried(module, inputs, level, limit)]
+
+
+def material(name: str, sequences: int) -> tuple[torch.nn.Module, dict[str, np.ndarray]]:
+    """A network, and sequences of random tokens."""
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with_code()
     network, rng = NETWORKS[name], np.random.default_rng(1)
     ids = rng.integers(5, network.ids, size=(sequences, TOKENS, *network.token))
-    found = tried(network.load(), {"input_ids": ids}, level, limit)
-    return [name, SHORT[level], str(sequences), *found]
+    return network.load(), {"input_ids": ids}
+
+
+def asked(name: str) -> list[str]:
+    """What the laboratory's questions of families come to on a network, dropped as layers."""
+    rng = np.random.default_rng(0)
+    task = module_task(*material(name, max(NETWORKS[name].sequences)), rng)
+    edges = {signal: measure_edges(signal, task) for signal in EDGE_SIGNALS}
+    shares = [edges[signal].get("edge_first") for signal in EDGE_SIGNALS]
+    shares.append(edges["trace"].get("edge_negative"))
+    path, funnel = measure_path(task, rng)["path_depth"], measure_landscape(task)["funnel"]
+    return [
+        name,
+        str(len(task.problem.grouped)),
+        f"{edges['trace'].get('edges', 0):.0f}",
+        *("" if share is None else f"{100 * share:.0f} %" for share in shares),
+        *(f"{each:.2f}" for each in (path, funnel)),
+    ]
+
+
+def ask(networks: Sequence[str]) -> None:
+    """Keep the answers of networks, one row each, in the table of the documents."""
+    rows = [asked(name) for name in networks]
+    with LAB.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([ASKED, *rows])
+    print_table(ASKED, rows)
 
 
 def keep(rows: list[list[str]]) -> None:
@@ -302,9 +341,13 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, help="in the record (default: see the source)")
     parser.add_argument("--limit", type=float, default=300, help="processor seconds of a solve")
     parser.add_argument("--keep", action="store_true", help="put the rows into docs/data/real.csv")
+    parser.add_argument("--lab", action="store_true", help="keep answers to questions instead")
     args = parser.parse_args()
     refuse_unknown("network ", args.networks, NETWORKS)
     refuse_unknown("level ", args.levels.split(","), LEVELS)
+    if args.lab:
+        ask(args.networks or [*NETWORKS])
+        return
     rows = []
     for name in args.networks or NETWORKS:
         for count in (args.sequences,) if args.sequences else NETWORKS[name].sequences:

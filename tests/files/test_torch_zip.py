@@ -174,6 +174,13 @@ def test_bare_pickles(tmp_path: Path) -> None:
     assert read(pickle.dumps({"a": 1}), tmp_path) == {}
 
 
+@pytest.mark.parametrize("code", ["f1", "u9", "f\0"])
+def test_dtypes_that_numpy_does_not_know(tmp_path: Path, code: str) -> None:
+    content = pickle.dumps({"a": np.zeros(4, np.float32), "b": np.ones(4)})
+    assert content.count(b"f4") == 1
+    assert [*read(content.replace(b"f4", code.encode()), tmp_path)] == ["b"]
+
+
 def test_files_of_another_format(tmp_path: Path, refused) -> None:
     # The length of a safetensors header may begin with the byte that begins a pickle.
     for begins in (b"\x80\x00", b"\x80\x02", b"\x1f\x8b"):

@@ -48,13 +48,14 @@ def test_the_truth_of_a_module_has_no_error(subject):
 
 
 def test_every_question_has_an_answer(subject):
+    task = families.task_of_module(subject)
     for signal in families.EDGE_SIGNALS:
-        found = families.measure_edges(signal, subject)
+        found = families.measure_edges(signal, task)
         assert 0 <= found["edge_first_least"] <= found["edge_first"] <= 1
         assert found["edges"] == 3  # gate, up and down share hidden units
         assert ("edge_negative" in found) == (signal == "trace")
-    assert 0 <= families.measure_path(subject)["path_depth"] <= 1 + 1e-9
-    assert -1 <= families.measure_landscape(subject)["funnel"] <= 1
+    assert 0 <= families.measure_path(task, subject.rng())["path_depth"] <= 1 + 1e-9
+    assert -1 <= families.measure_landscape(task)["funnel"] <= 1
 
 
 def test_other_networks_are_refused():

@@ -55,6 +55,8 @@ _ACTS = re.compile(
     r"\..*|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__|input|breakpoint)"
 )
 
+_NUMBERS = re.compile("f[248]|[iu][1248]")  # the dtypes of numbers, as NumPy writes them
+
 # Attributes in which a module of torch keeps what it holds; its state dict leaves them out.
 _HOLDERS = ("_parameters", "_buffers", "_modules")
 
@@ -509,7 +511,9 @@ def _numpy(content: bytes, shape: object, dtype: _Object, *, fortran: bool) -> S
     """An array of NumPy that holds these bytes; None where they are no numbers."""
     kind, order = "", "<"
     match dtype.entries:
-        case {"0": str(code), "state": (_, str(order), *_)} if re.fullmatch("[fiu][1248]", code):
+        case {"0": str(code), "state": (_, str(order), *_)} if re.fullmatch(
+            "f[248]|[iu][1248]", code
+        ):
             kind = np.dtype(code).name
         case {"0": _Symbol("ml_dtypes.bfloat16")}:
             kind = "bfloat16"

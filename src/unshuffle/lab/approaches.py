@@ -67,6 +67,10 @@ def _solved(strategy: str, subject: Subject) -> Measurements:
     return found | {"passes": solution.passes}
 
 
+def _edges(signal: str, subject: Subject) -> Measurements:
+    return families.measure_edges(signal, families.task_of_module(subject))
+
+
 def _stop(trace: Trace) -> None:
     stop_if_asked()
     if trace.tested >= BUDGET:
@@ -254,14 +258,14 @@ _ALL = (
         ApproachKind.CAUSE,
         "the error falls towards the right order of the blocks of a module, from everywhere",
         "this project",
-        families.measure_landscape,
+        lambda subject: families.measure_landscape(families.task_of_module(subject)),
     ),
     Approach(
         "module-path",
         ApproachKind.LOOK,
         "what blocks of a module do with the stream changes slowly with depth",
         "this project",
-        families.measure_path,
+        lambda subject: families.measure_path(families.task_of_module(subject), subject.rng()),
     ),
     *(
         Approach(
@@ -269,7 +273,7 @@ _ALL = (
             ApproachKind.LOOK,
             f"of two roles that share hidden units, the {what} of true pairs stand out",
             source,
-            partial(families.measure_edges, name),
+            partial(_edges, name),
         )
         for name, what, source in (
             ("trace", "traces", _DROPPED),

@@ -3,12 +3,14 @@
 The pieces are loose layers. All is measured on the true blocks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unshuffle.blocks.module_blueprint import blueprint
 from unshuffle.grouping.evidence import Evidence
@@ -34,6 +36,9 @@ from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
 
+if TYPE_CHECKING:
+    from torch import nn
+
 EdgeSignal = Callable[[Face, Face], Scores]
 
 
@@ -57,8 +62,14 @@ class ModuleTask:
 def task_of_module(subject: Subject) -> ModuleTask:
     """The true blocks of an oracle that is a module, dropped as loose layers."""
     module, records = load_module(subject)
-    rng = subject.rng()
-    dropped = drop_module(module, {"rows": records.inputs}, level="layers", rng=rng)
+    return module_task(module, {"rows": records.inputs}, subject.rng())
+
+
+def module_task(
+    module: "nn.Module", inputs: Mapping[str, NDArray[Any]], rng: np.random.Generator
+) -> ModuleTask:
+    """The true blocks of a module, dropped as loose layers, with a record of such inputs."""
+    dropped = drop_module(module, inputs, level="layers", rng=rng)
     given = blueprint(emptied(module, rng))
     pile = given.fitted(dropped.pile())
     bank, ends = given.parts(pile, dropped.records)
@@ -81,13 +92,13 @@ EDGE_SIGNALS: dict[str, tuple[EdgeSignal, bool]] = {
 }
 
 
-def measure_edges(signal: str, subject: Subject) -> Measurements:
+def measure_edges(signal: str, task: ModuleTask) -> Measurements:
     """How often true pairs rank first, over all two roles that share hidden units.
 
     Two roles may have several faces. The one counts whose matched pairs lead their rivals the most.
     A trace has the sign for which they do.
     """
-    blocks = task_of_module(subject).problem
+    blocks = task.problem
     stack = blocks.bank.take(blocks.grouped)
     kind, weights = stack.kind, [stack.weights(place) for place in range(len(stack))]
     of_role = [
@@ -131,16 +142,15 @@ def _first(scores: Scores) -> float:
     return float(np.mean([scores.argmax(axis=axis) == places for axis in (0, 1)]))
 
 
-def measure_path(subject: Subject) -> Measurements:
+def measure_path(task: ModuleTask, rng: np.random.Generator) -> Measurements:
     """How far the order along the path of similarity is that of depth, in either direction."""
-    blocks = task_of_module(subject).problem
-    drawn = subject.rng().permutation(len(blocks.grouped))
+    blocks = task.problem
+    drawn = rng.permutation(len(blocks.grouped))
     similarity = path_similarity(blocks.bank.take(blocks.grouped[drawn]))
     path = drawn[best_path(similarity, Clock())]
     return {"path_depth": abs(spearman(np.arange(len(path)), path))}
 
 
-def measure_landscape(subject: Subject) -> Measurements:
+def measure_landscape(task: ModuleTask) -> Measurements:
     """The landscape of orders of whole blocks."""
-    task = task_of_module(subject)
     return landscape(task, np.arange(len(task.problem.grouped)))
