@@ -27,7 +27,7 @@ from unshuffle import blueprint, solve
 from unshuffle.errors import UnshuffleError
 from unshuffle.lab.families import (
     EDGE_SIGNALS,
-    measure_edges,
+    edges,
     measure_landscape,
     measure_path,
     module_task,
@@ -40,7 +40,7 @@ LAB = TABLE.with_name("real-lab.csv")  # what the laboratory's questions come to
 TOKENS = 8  # in a sequence
 
 HEADER = ("network", "level", "sequences", "outcome", "in place", "error", "CPU s", "MiB at most")
-ASKED = ("network", "blocks", "edges", *EDGE_SIGNALS, "negative", "path", "funnel")
+ASKED = ("network", "edge", *EDGE_SIGNALS, "negative", "path", "funnel")
 SHORT = dict(zip(LEVELS, ("T1", "T2", "T3", "T4"), strict=True))  # names of levels in the table
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
@@ -297,26 +297,25 @@ def material(name: str, sequences: int) -> tuple[torch.nn.Module, dict[str, np.n
     return network.load(), {"input_ids": ids}
 
 
-def asked(name: str) -> list[str]:
-    """What the laboratory's questions of families come to on a network, dropped as layers."""
+def asked(name: str) -> list[list[str]]:
+    """What the laboratory's questions of families come to: a row for each edge of a network."""
     rng = np.random.default_rng(0)
     task = module_task(*material(name, max(NETWORKS[name].sequences)), rng)
-    edges = {signal: measure_edges(signal, task) for signal in EDGE_SIGNALS}
-    shares = [edges[signal].get("edge_first") for signal in EDGE_SIGNALS]
-    shares.append(edges["trace"].get("edge_negative"))
     path, funnel = measure_path(task, rng)["path_depth"], measure_landscape(task)["funnel"]
-    return [
-        name,
-        str(len(task.problem.grouped)),
-        f"{edges['trace'].get('edges', 0):.0f}",
-        *("" if share is None else f"{100 * share:.0f} %" for share in shares),
-        *(f"{each:.2f}" for each in (path, funnel)),
-    ]
+    of_network = [f"{path:.2f}", f"{funnel:.2f}"]
+    of_edges = {signal: edges(signal, task) for signal in EDGE_SIGNALS}
+    rows = []
+    for edge, (_, negative) in of_edges["trace"].items():
+        shares = *(of_edges[signal][edge][0] for signal in EDGE_SIGNALS), negative
+        rows.append(
+            [name, " with ".join(edge), *(f"{100 * share:.0f} %" for share in shares), *of_network]
+        )
+    return rows or [[name, "none", *[""] * (len(EDGE_SIGNALS) + 1), *of_network]]
 
 
 def ask(networks: Sequence[str]) -> None:
-    """Keep the answers of networks, one row each, in the table of the documents."""
-    rows = [asked(name) for name in networks]
+    """Keep the answers of networks in the table of the documents."""
+    rows = [row for name in networks for row in asked(name)]
     with LAB.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([ASKED, *rows])
     print_table(ASKED, rows)

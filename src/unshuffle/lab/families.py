@@ -92,8 +92,8 @@ EDGE_SIGNALS: dict[str, tuple[EdgeSignal, bool]] = {
 }
 
 
-def measure_edges(signal: str, task: ModuleTask) -> Measurements:
-    """How often true pairs rank first, over all two roles that share hidden units.
+def edges(signal: str, task: ModuleTask) -> dict[tuple[str, str], tuple[float, float]]:
+    """How often true pairs rank first, and are negative, by two roles that share hidden units.
 
     Two roles may have several faces. The one counts whose matched pairs lead their rivals the most.
     A trace has the sign for which they do.
@@ -101,14 +101,23 @@ def measure_edges(signal: str, task: ModuleTask) -> Measurements:
     blocks = task.problem
     stack = blocks.bank.take(blocks.grouped)
     kind, weights = stack.kind, [stack.weights(place) for place in range(len(stack))]
-    of_role = [
-        [*faces([each[role.name] for each in weights], kind, number)]
+    of_role = {
+        role.name: [*faces([each[role.name] for each in weights], kind, number)]
         for number, role in enumerate(kind.roles)
-    ]
-    found = [best for a, b in combinations(of_role, 2) if (best := _best(signal, a, b))]
+    }
+    return {
+        (a, b): best
+        for a, b in combinations(of_role, 2)
+        if (best := _best(signal, of_role[a], of_role[b]))
+    }
+
+
+def measure_edges(signal: str, task: ModuleTask) -> Measurements:
+    """How often true pairs rank first, over all edges."""
+    found = edges(signal, task)
     if not found:
         return {}
-    firsts, negative = zip(*found, strict=True)
+    firsts, negative = zip(*found.values(), strict=True)
     measurements = {
         "edge_first": float(np.mean(firsts)),
         "edge_first_least": min(firsts),
