@@ -5,9 +5,11 @@ import pytest
 
 from unshuffle.grouping.units import (
     Face,
+    Link,
     LinkParameters,
     faces,
     gram_correlations,
+    linked,
     links,
     partners,
 )
@@ -101,3 +103,27 @@ def test_gram_matrices_correlate_alike_however_few_are_held(held):
     sizes = np.outer(np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1))
     found = gram_correlations(one, other, LinkParameters(held=held))
     np.testing.assert_allclose(found, first @ second.T / sizes, rtol=1e-12)
+
+
+def test_what_shares_units_moves_together_to_where_most_links_say(rng):
+    mixes = [rng.permutation(BLOCKS) for _ in range(4)]  # the block of each piece, by role
+
+    def link(first, second, strength, later=0, hidden=False):
+        together = mixes[first][:, None] == (mixes[second] + later) % BLOCKS
+        return Link(first, second, strength * together, strength, strength, hidden=hidden)
+
+    found = [
+        link(0, 1, 30.0, hidden=True),
+        link(2, 3, 30.0, hidden=True),
+        link(0, 3, 9.0, later=1),  # what one block writes and the next one reads
+        link(1, 2, 8.0),
+        link(1, 3, 8.0),
+    ]
+    kind = kind_of(attention(rng), PAIRS)
+    members = [np.arange(BLOCKS) + BLOCKS * role for role in range(4)]
+    held = np.ones((BLOCKS, 4), bool)
+    blocks, evidence = linked(kind, held, members, found, LinkParameters())
+    for k, parts in enumerate(blocks):
+        of_parts = {int(mixes[role][piece - BLOCKS * role]) for role, piece in enumerate(parts)}
+        assert len(of_parts) == 1, k
+    assert {*evidence.cores} == {(0, 1), (2, 3)}

@@ -43,7 +43,8 @@ class LinkParameters:
     draws
         Matchings of random scores that this is told from.
     rounds
-        Rounds of assigning each role anew to the blocks that all links agree on.
+        Rounds of assigning each role, and what hidden units tie together, anew to the blocks that
+        all links agree on.
     held
         Numbers of Gram matrices that are held at a time.
     """
@@ -319,8 +320,8 @@ def linked(
             units = _united(units, link)
     for _ in range(by.rounds):
         before = numbers.copy()
-        for role in range(roles):
-            _assign(numbers, role, found)
+        for part in [*((role,) for role in range(roles)), *cores]:
+            _assign(numbers, part, found)
         if np.array_equal(numbers, before):
             break
     positions = [np.append(each, NO_PIECE)[numbers[:, r]] for r, each in enumerate(members)]
@@ -367,20 +368,24 @@ def _joined(
     return True
 
 
-def _assign(numbers: NDArray[np.intp], role: int, found: Sequence[Link]) -> None:
-    """Give the pieces of a role to the blocks that all links together speak for."""
-    places = np.flatnonzero(numbers[:, role] != NO_PIECE)
-    votes = np.zeros((len(places), len(places)))  # of pieces, for blocks
+def _assign(numbers: NDArray[np.intp], roles: tuple[int, ...], found: Sequence[Link]) -> None:
+    """Give what places have in some roles to the places that all other links speak for."""
+    held = numbers[:, roles] != NO_PIECE
+    places = np.flatnonzero(held.any(axis=1))
+    if not held[places].all():
+        return
+    votes = np.zeros((len(places), len(places)))  # of what a place has, for places
     for link in found:
-        if role in (link.first, link.second):
-            other = link.second if role == link.first else link.first
-            odds = link.log_odds() if role == link.first else link.log_odds().T
-            votes += np.where(
-                numbers[places, other] == NO_PIECE, 0.0, odds[:, numbers[places, other]]
-            )
+        if (link.first in roles) != (link.second in roles):
+            odds, own, other = link.log_odds(), link.first, link.second
+            if other in roles:
+                odds, own, other = odds.T, other, own
+            there = numbers[places, other]
+            each = odds[numbers[places, own]][:, there]
+            votes += np.where(there == NO_PIECE, 0.0, each)
     if votes.any():
-        pieces, blocks = optimal_matching(votes).T
-        numbers[places[blocks], role] = pieces
+        sources, targets = optimal_matching(votes).T
+        numbers[places[targets][:, None], roles] = numbers[places[sources][:, None], roles]
 
 
 def _edge(link: Link, members: Sequence[NDArray[np.intp]], kind: Kind) -> EdgeOdds:
