@@ -1,13 +1,20 @@
 """Links between roles: axes that are shared, heads that are repeated, roles of one shape."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from unshuffle import Piece, Pile
 from unshuffle.grouping.units import (
     Face,
+    Link,
     LinkParameters,
     faces,
     gram_correlations,
+    group_by_links,
+    linked,
     links,
     partners,
 )
@@ -94,10 +101,48 @@ def test_no_link_is_looked_for_without_time(rng):
 def test_gram_matrices_correlate_alike_however_few_are_held(held):
     rng = np.random.default_rng(0)
     shapes = ((BLOCKS, WIDTH, 5), (BLOCKS - 1, WIDTH, 7))
-    one, other = (Face(rng.normal(size=shape), 0) for shape in shapes)
+    units = [rng.normal(size=shape) for shape in shapes]
+    one, other = (Face(each, 0) for each in units)
     across = ~np.eye(WIDTH, dtype=bool)
-    first, second = (np.einsum("ikd,ild->ikl", x.units, x.units)[:, across] for x in (one, other))
+    first, second = (np.einsum("ikd,ild->ikl", each, each)[:, across] for each in units)
     first, second = first - first.mean(0), second - second.mean(0)
     sizes = np.outer(np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1))
     found = gram_correlations(one, other, LinkParameters(held=held))
     np.testing.assert_allclose(found, first @ second.T / sizes, rtol=1e-12)
+
+
+def test_what_shares_units_moves_together_to_where_most_links_say(rng):
+    mixes = [rng.permutation(BLOCKS) for _ in range(4)]  # the block of each piece, by role
+
+    def link(first, second, strength, later=0, hidden=False):
+        together = mixes[first][:, None] == (mixes[second] + later) % BLOCKS
+        return Link(first, second, strength * together, strength, strength, hidden=hidden)
+
+    found = [
+        link(0, 1, 30.0, hidden=True),
+        link(2, 3, 30.0, hidden=True),
+        link(0, 3, 9.0, later=1),  # what one block writes and the next one reads
+        link(1, 2, 8.0),
+        link(1, 3, 8.0),
+    ]
+    kind = kind_of(attention(rng), PAIRS)
+    members = [np.arange(BLOCKS) + BLOCKS * role for role in range(4)]
+    held = np.ones((BLOCKS, 4), bool)
+    blocks, evidence = linked(kind, held, members, found, LinkParameters())
+    for k, parts in enumerate(blocks):
+        of_parts = {int(mixes[role][piece - BLOCKS * role]) for role, piece in enumerate(parts)}
+        assert len(of_parts) == 1, k
+    assert {*evidence.cores} == {(0, 1), (2, 3)}
+
+
+def test_no_second_copy_of_the_pieces_is_made(rng):
+    kind = Kind("mlp", (Role("up", {"weight": (96, 64)}), Role("down", {"weight": (64, 96)})))
+    kind = replace(kind, hidden=(((0, "weight", 0), (1, "weight", 1)),))
+    weights = rng.normal(size=(2 * 64, 96, 64)).astype(np.float32)
+    tensors = [one if k % 2 else one.T.copy() for k, one in enumerate(weights)]
+    pile = Pile(Piece(number, {"weight": one}) for number, one in enumerate(tensors))
+    tracemalloc.start()
+    group_by_links(pile, kind, Clock(), LinkParameters(held=1 << 14))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < weights.nbytes / 2

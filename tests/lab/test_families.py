@@ -32,12 +32,13 @@ def test_traces_are_those_of_products(rng):
 @pytest.mark.parametrize(("sign", "negative"), [(1.0, 0.0), (-1.0, 1.0)])
 def test_pairs_of_one_sign_are_found_whichever_it_is(rng, sign, negative):
     units = rng.normal(size=(6, 20, 8))
-    one, other = Face(units, 0), Face(sign * units + rng.normal(size=units.shape) / 4, 0)
+    near = sign * units + rng.normal(size=units.shape) / 4
+    one, other = Face(units, 0), Face(near, 0)
     assert families._best("trace", [one], [other]) == (1.0, negative)
-    turned = Face(np.roll(other.units, 1, axis=0), 0)
+    turned = Face(np.roll(near, 1, axis=0), 0)
     assert families._best("trace", [one], [turned])[0] == 0.0
-    assert families._best("trace", [one], [Face(other.units, 1)]) is None
-    assert families._best("trace", [one], [Face(other.units[:, :, :3], 0)]) is None
+    assert families._best("trace", [one], [Face(near, 1)]) is None
+    assert families._best("trace", [one], [Face(near[:, :, :3], 0)]) is None
 
 
 def test_the_truth_of_a_module_has_no_error(subject):

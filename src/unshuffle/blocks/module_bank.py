@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import takewhile
+from typing import Self
 
 import numpy as np
 import torch
@@ -45,6 +46,10 @@ class ModuleStack(LoopStack):
             for place, block in enumerate(self.blocks)
         )
 
+    def astype(self, dtype: np.typing.DTypeLike) -> Self:
+        """The same blocks: their numbers are converted to the dtype of the states as they run."""
+        return self
+
     def _name(self, place: int, role: str, name: str) -> str:
         """The name in the module of a tensor in a slot."""
         return self.replay.names(place)[self.keys[role][name]]
@@ -68,13 +73,14 @@ class ModuleBank(LoopBank):
         cls, kind: Kind, keys: Keys, tensors: Sequence[Mapping[str, Floats]], replay: Replay
     ) -> "ModuleBank":
         """A bank of pieces with tensors that have these names in a block."""
-        in_block = partial(_in_block, keys, replay.device)
 
         def run(weights: Weights, x: Floats) -> Floats:
-            return replay.in_dtype(x.dtype).run(in_block(weights), x)
+            there = replay.in_dtype(x.dtype)
+            return there.run(_in_block(keys, there, weights), x)
 
         def pull(weights: Weights, x: Floats, g: Floats) -> Floats:
-            return replay.in_dtype(x.dtype).pull(in_block(weights), x, g)
+            there = replay.in_dtype(x.dtype)
+            return there.pull(_in_block(keys, there, weights), x, g)
 
         return cls(kind, run, pull, tensors, keys, replay)
 
@@ -100,7 +106,7 @@ class ModuleBank(LoopBank):
 
     def statistics(self, parts: Parts, x: Floats) -> Mapping[int, Mapping[str, Floats]]:
         """The statistics that the block of these pieces has for rows x, by role."""
-        in_block = _in_block(self.keys, self.replay.device, self._weights(parts))
+        in_block = _in_block(self.keys, self.replay, self._weights(parts))
         found = self.replay.statistics(in_block, x)
         keys = [self.keys[role.name].items() for role in self.kind.roles]
         return {
@@ -116,10 +122,10 @@ class ModuleBank(LoopBank):
         )
 
 
-def _in_block(keys: Keys, device: torch.device, weights: Weights) -> TorchTensors:
-    """The tensors of a block by their names in its place, on a device."""
+def _in_block(keys: Keys, replay: Replay, weights: Weights) -> TorchTensors:
+    """The tensors of a block by their names in its place, as a replay needs them."""
     return {
-        keys[role][name]: torch.from_numpy(values).to(device)
+        keys[role][name]: torch.from_numpy(values).to(replay.device, replay.dtype)
         for role, tensors in weights.items()
         for name, values in tensors.items()
     }

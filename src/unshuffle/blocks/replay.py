@@ -46,6 +46,7 @@ from unshuffle.blocks.capture import (
     no_output,
     real_tensors,
 )
+from unshuffle.blocks.converted import Converted
 from unshuffle.blocks.fitting import Layout, in_place, in_turn
 from unshuffle.errors import RecordError, UsageError, first_line
 from unshuffle.pieces.pile import Floats
@@ -76,7 +77,7 @@ class Replay:
     """A module whose blocks run by themselves, in the dtype of the module.
 
     The module is in evaluation mode and never changed. Each thread has a copy of its structure that
-    shares the tensors.
+    shares the tensors. In another dtype, they are converted as they are used.
     """
 
     module: nn.Module
@@ -194,7 +195,7 @@ class Replay:
     def _turned(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
         """The module's tensors with other weights in all blocks."""
         return {
-            f"{name}.{key}": values * STANDARD.turned
+            f"{name}.{key}": Converted(values, self.dtype, STANDARD.turned)
             for name in names
             for key, values in real_tensors(self.module.get_submodule(name)).items()
         }
@@ -645,12 +646,18 @@ def _width(values: torch.Tensor) -> int:
 
 
 def _sharing(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """A copy of a module that shares its tensors, where they need no other dtype or device."""
+    """A copy of a module in another dtype that shares its tensors, where they are on the device."""
+
+    def shared(one: torch.Tensor) -> torch.Tensor:
+        there = one.detach().to(device)
+        other = there.is_floating_point() and there.dtype != dtype
+        return Converted(there, dtype) if other else there
+
     memo: dict[int, object] = {
-        id(one): nn.Parameter(one.detach(), requires_grad=False) for one in module.parameters()
+        id(one): nn.Parameter(shared(one), requires_grad=False) for one in module.parameters()
     }
-    memo |= {id(one): one.detach() for one in module.buffers()}
-    return copy.deepcopy(module, memo).to(device, dtype).eval()
+    memo |= {id(one): shared(one) for one in module.buffers()}
+    return copy.deepcopy(module, memo).eval()
 
 
 def _persistent(module: nn.Module) -> list[str]:

@@ -43,9 +43,10 @@ class LinkParameters:
     draws
         Matchings of random scores that this is told from.
     rounds
-        Rounds of assigning each role anew to the blocks that all links agree on.
+        Rounds of assigning each role, and what hidden units tie together, anew to the blocks that
+        all links agree on.
     held
-        Numbers of Gram matrices that are held at a time.
+        Numbers of the units or Gram matrices of all pieces in a role that are held at a time.
     most_parts
         Parts of a block up to which all unions of them are exchanged; of more, unions of two.
     """
@@ -54,24 +55,57 @@ class LinkParameters:
     surely: float = 5.0
     draws: int = 100
     rounds: int = 4
-    held: int = 1 << 20
+    held: int = 1 << 18
     most_parts: int = 4
 
 
 STANDARD = LinkParameters()
 
+EVERY = slice(None)
+
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """An axis of the tensors in a role, by piece: (pieces, units, numbers of a unit)."""
+    """An axis of the tensors in a role, by piece. Nothing is copied before it is looked at.
 
-    units: Floats
-    hidden: int | None  # the number of the hidden units that these are; None for the stream
+    Parameters
+    ----------
+    tensors
+        A tensor of each piece.
+    hidden
+        The number of the hidden units that the axis is of; None for the stream.
+    axis
+        Which axis of the tensors it is.
+    heads, times
+        Into so many parts the axis is cut, and each of them counts so many times in a row.
+    """
+
+    tensors: Sequence[Floats]
+    hidden: int | None
+    axis: int = 0
+    heads: int = 1
+    times: int = 1
+
+    def __len__(self) -> int:
+        return len(self.tensors)
 
     @property
     def length(self) -> int:
         """How many units the axis has."""
-        return int(self.units.shape[1])
+        return int(self.tensors[0].shape[self.axis]) * self.times
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers a unit has."""
+        return int(self.tensors[0].size) * self.times // self.length
+
+    def units(self, piece: int, some: slice = EVERY) -> Floats:
+        """The units of a piece, or some of them, in double precision: shape (units, numbers)."""
+        units = np.moveaxis(self.tensors[piece], self.axis, 0)
+        if self.times > 1:
+            parts = units.reshape(self.heads, -1, *units.shape[1:]).repeat(self.times, axis=0)
+            units = parts.reshape(-1, *units.shape[1:])
+        return units[some].reshape(-1, self.numbers).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +130,8 @@ class Link:
 def faces(tensors: Sequence[Mapping[str, Floats]], kind: Kind, role: int) -> Iterator[Face]:
     """The axes of the tensors of pieces in a role."""
     for name, shape in kind.shapes(role).items():
-        stacked = np.stack([each[name] for each in tensors]).astype(np.float64)
         for axis in range(min(len(shape), 2)):
-            units = np.moveaxis(stacked, axis + 1, 1)
-            units = units.reshape(*units.shape[:2], -1)
-            yield Face(units, kind.units(role, name, axis))
+            yield Face([each[name] for each in tensors], kind.units(role, name, axis), axis)
 
 
 def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters) -> list[Link]:
@@ -109,11 +140,11 @@ def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters)
     for a, b in combinations(roles, 2):
         if clock.out:
             break
-        least = _least((len(roles[a][0].units), len(roles[b][0].units)), by.draws, by.surely)
+        least = _least((len(roles[a][0]), len(roles[b][0])), by.draws, by.surely)
         scored = []
         for (m, first), (n, second) in product(enumerate(roles[a]), enumerate(roles[b])):
             for one, other in aligned(first, second):
-                link, hidden = _link(a, b, one, other), one.hidden is not None
+                link, hidden = _link(a, b, one, other, by), one.hidden is not None
                 if link.strength >= (by.least if hidden else max(by.least, least)):
                     scored.append(replace(link, axes=(m, n), hidden=hidden))
         found += sorted(scored, key=lambda link: -link.strength)[:1]
@@ -148,21 +179,19 @@ def aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
         return
     for heads in range(1, one.length + 1):
         if one.length % heads == 0:
-            pieces, _, numbers = one.units.shape
-            each = one.units.reshape(pieces, heads, -1, numbers).repeat(times, axis=1)
-            yield Face(each.reshape(pieces, -1, numbers), one.hidden), other
+            yield replace(one, heads=heads, times=times), other
 
 
-def _link(first: int, second: int, one: Face, other: Face) -> Link:
+def _link(first: int, second: int, one: Face, other: Face, by: LinkParameters) -> Link:
     """How far matched pairs stand out, for the axes of two roles that may be the same.
 
     Of several signals, that one counts whose matched pairs lie farthest before their best rivals.
     """
     signals = [norm_correlations(one, other)]
-    if min(one.units.shape[2], other.units.shape[2]) > 1:
-        signals.append(gram_correlations(one, other))
-        if one.units.shape[2] == other.units.shape[2]:
-            signals.append(squared_cosines(one, other))
+    if min(one.numbers, other.numbers) > 1:
+        signals.append(gram_correlations(one, other, by))
+        if one.numbers == other.numbers:
+            signals.append(squared_cosines(one, other, by))
     standard = [standardised(scores) for scores in signals]
     links = [measured(first, second, scores) for scores in standard]
     if len(standard) > 1:
@@ -208,39 +237,47 @@ def _correlations(parts: Iterable[tuple[Floats, Floats]]) -> Scores:
 
 def norm_correlations(one: Face, other: Face) -> Scores:
     """Correlation of the logarithms of the units' norms."""
-    logs = (np.log(np.linalg.norm(each.units, axis=2) + TINY) for each in (one, other))
+    logs = (
+        np.log([np.linalg.norm(face.units(piece), axis=1) + TINY for piece in range(len(face))])
+        for face in (one, other)
+    )
     first, second = (each - each.mean(axis=1, keepdims=True) for each in logs)
     return _correlations([(first, second)])
 
 
 def gram_correlations(one: Face, other: Face, by: LinkParameters = STANDARD) -> Scores:
     """Correlation of the Gram matrices of units, off their diagonals."""
-    rows = max(1, by.held // (one.length * max(len(one.units), len(other.units))))
     numbers = np.arange(one.length)
 
-    def parts() -> Iterator[tuple[Floats, Floats]]:
-        for start in range(0, one.length, rows):
-            some = slice(start, start + rows)
-            across = numbers[some, None] != numbers
-            first, second = (
-                (each.units[:, some] @ each.units.transpose(0, 2, 1))[:, across]
-                for each in (one, other)
-            )
-            yield first, second
+    def products(face: Face, some: slice) -> Floats:
+        across = numbers[some, None] != numbers
+        each = map(face.units, range(len(face)))
+        return np.stack([(units[some] @ units.T)[across] for units in each])
 
-    return _correlations(parts())
+    parts = _parts(one, other, one.length, by)
+    return _correlations((products(one, some), products(other, some)) for some in parts)
 
 
-def squared_cosines(one: Face, other: Face) -> Scores:
+def squared_cosines(one: Face, other: Face, by: LinkParameters = STANDARD) -> Scores:
     """Sum over units of the squared cosine of what they read and write."""
-    first, second = (
-        each.units / np.maximum(np.linalg.norm(each.units, axis=2, keepdims=True), TINY)
-        for each in (one, other)
-    )
-    scores: Scores = np.stack(
-        [np.square(np.einsum("kd,jkd->jk", row, second)).sum(axis=1) for row in first]
-    )
+    scores: Scores = np.zeros((len(one), len(other)))
+    for some in _parts(one, other, one.numbers, by):
+        stacks = (
+            np.stack([face.units(piece, some) for piece in range(len(face))], axis=1)
+            for face in (one, other)
+        )
+        first, second = (
+            units / np.maximum(np.linalg.norm(units, axis=2, keepdims=True), TINY)
+            for units in stacks
+        )
+        scores += np.square(first @ second.transpose(0, 2, 1)).sum(axis=0)
     return scores
+
+
+def _parts(one: Face, other: Face, width: int, by: LinkParameters) -> Iterator[slice]:
+    """The units of two faces, few at a time, where so many numbers are made of each."""
+    at_once = max(1, by.held // (width * max(len(one), len(other))))
+    return (slice(start, start + at_once) for start in range(0, one.length, at_once))
 
 
 def partners(
@@ -261,7 +298,7 @@ def partners(
             continue
         for one, other in product(faces(tensors, kind, a), faces(tensors, kind, b)):
             same = one.hidden is not None and one.hidden == other.hidden
-            if same and min(one.units.shape[2], other.units.shape[2]) > 1:
+            if same and min(one.numbers, other.numbers) > 1:
                 scored.append((a, b, _standing_out(one, other)))
     if not scored:
         return {}
@@ -285,10 +322,10 @@ def partners(
 
 def _standing_out(one: Face, other: Face) -> Scores:
     """How far pairs among pieces of one class stand out from the median pair, by two signals."""
-    total = np.zeros((len(one.units), len(other.units)))
+    total = np.zeros((len(one), len(other)))
     across = ~np.eye(len(total), dtype=bool)
     signals = [gram_correlations(one, other)]
-    if one.units.shape[2] == other.units.shape[2]:
+    if one.numbers == other.numbers:
         signals.append(squared_cosines(one, other))
     for scores in signals:
         median = np.median(scores[across])
@@ -322,8 +359,8 @@ def linked(
             units = _united(units, link)
     for _ in range(by.rounds):
         before = numbers.copy()
-        for role in range(roles):
-            _assign(numbers, role, found)
+        for part in [*((role,) for role in range(roles)), *cores]:
+            _assign(numbers, part, found)
         if np.array_equal(numbers, before):
             break
     positions = [np.append(each, NO_PIECE)[numbers[:, r]] for r, each in enumerate(members)]
@@ -370,20 +407,24 @@ def _joined(
     return True
 
 
-def _assign(numbers: NDArray[np.intp], role: int, found: Sequence[Link]) -> None:
-    """Give the pieces of a role to the blocks that all links together speak for."""
-    places = np.flatnonzero(numbers[:, role] != NO_PIECE)
-    votes = np.zeros((len(places), len(places)))  # of pieces, for blocks
+def _assign(numbers: NDArray[np.intp], roles: tuple[int, ...], found: Sequence[Link]) -> None:
+    """Give what places have in some roles to the places that all other links speak for."""
+    held = numbers[:, roles] != NO_PIECE
+    places = np.flatnonzero(held.any(axis=1))
+    if not held[places].all():
+        return
+    votes = np.zeros((len(places), len(places)))  # of what a place has, for places
     for link in found:
-        if role in (link.first, link.second):
-            other = link.second if role == link.first else link.first
-            odds = link.log_odds() if role == link.first else link.log_odds().T
-            votes += np.where(
-                numbers[places, other] == NO_PIECE, 0.0, odds[:, numbers[places, other]]
-            )
+        if (link.first in roles) != (link.second in roles):
+            odds, own, other = link.log_odds(), link.first, link.second
+            if other in roles:
+                odds, own, other = odds.T, other, own
+            there = numbers[places, other]
+            each = odds[numbers[places, own]][:, there]
+            votes += np.where(there == NO_PIECE, 0.0, each)
     if votes.any():
-        pieces, blocks = optimal_matching(votes).T
-        numbers[places[blocks], role] = pieces
+        sources, targets = optimal_matching(votes).T
+        numbers[places[targets][:, None], roles] = numbers[places[sources][:, None], roles]
 
 
 def _edge(link: Link, members: Sequence[NDArray[np.intp]], kind: Kind) -> EdgeOdds:

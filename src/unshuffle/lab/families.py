@@ -80,7 +80,11 @@ def module_task(
 
 def traces(one: Face, other: Face) -> Scores:
     """Trace of the product of two matrices along the axis that they share, of all pairs."""
-    return np.asarray(np.einsum("iud,jud->ij", one.units, other.units))
+    first, second = (
+        np.stack([face.units(piece).reshape(-1) for piece in range(len(face))])
+        for face in (one, other)
+    )
+    return np.asarray(first @ second.T)
 
 
 # By name: what is compared, and whether both must have as many numbers for each unit.
@@ -132,7 +136,7 @@ def _best(signal: str, a: list[Face], b: list[Face]) -> tuple[float, float] | No
     found = []
     for first, second in product(a, b):
         for one, other in aligned(first, second):
-            sizes = one.units.shape[2], other.units.shape[2]
+            sizes = one.numbers, other.numbers
             if one.hidden is None or min(sizes) < 2 or (alike and sizes[0] != sizes[1]):
                 continue
             scores = score(one, other)

@@ -200,9 +200,10 @@ def path_similarity(blocks: Stack, roles: Iterable[int] | None = None) -> Simila
 
 def _view(face: Face) -> Floats:
     """What blocks do with the stream: a Gram matrix off its diagonal, or a vector."""
-    if face.units.shape[2] == 1:
-        return face.units[:, :, 0]
-    return off_diagonal(face.units @ face.units.transpose(0, 2, 1))
+    each = map(face.units, range(len(face)))
+    if face.numbers == 1:
+        return np.stack([units[:, 0] for units in each])
+    return np.stack([off_diagonal(units @ units.T) for units in each])
 
 
 def best_path(

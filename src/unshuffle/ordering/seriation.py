@@ -80,9 +80,9 @@ def leading(alike: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def off_diagonal(matrices: Floats) -> Floats:
-    """The entries off the diagonals of square matrices: shape (matrices, width² − width)."""
-    across = ~np.eye(matrices.shape[1], dtype=bool)
-    return matrices[:, across]
+    """The entries off the diagonals of square matrices: shape (…, width² − width)."""
+    across = ~np.eye(matrices.shape[-1], dtype=bool)
+    return matrices[..., across]
 
 
 def outer_products(blocks: MlpStack) -> Floats:
