@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from unshuffle import MlpNetwork, Piece, Pile, Records
 from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.bank import LoopBank
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpBank, MlpStack
+
+# No test watches the clock: other processes may have the machine.
+settings.register_profile("unshuffle", deadline=None, max_examples=60)
+settings.load_profile("unshuffle")
 
 PROJECT = Path(__file__).parent.parent
 PUZZLE = PROJECT.parent / "shared" / "puzzle"

@@ -24,7 +24,7 @@ each_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
 @each_strategy
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(ids=st.permutations(range(13)))
 def test_a_network_is_recovered_from_any_shuffle(make_dropped, strategy, ids):
     case = make_dropped(np.random.default_rng(1), blocks=6, width=16, hidden=24)

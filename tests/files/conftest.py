@@ -9,12 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from unshuffle.errors import UnshuffleError
-
-settings.register_profile("files", deadline=None, max_examples=40)
-settings.load_profile("files")
 
 PUZZLE = Path(__file__).parents[3] / "shared" / "puzzle"
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from unshuffle.blocks.ends import Linear
@@ -43,7 +43,6 @@ def of_length(length):
 arrangements = st.integers(0, 6).flatmap(of_length)
 
 
-@settings(deadline=None)
 @given(base=arrangements, length=st.integers(0, 6), data=st.data())
 def test_errors_agree_with_full_evaluations(judge, base, length, data):
     """Of any candidates, and of some that begin like the base."""
@@ -57,7 +56,6 @@ def test_errors_agree_with_full_evaluations(judge, base, length, data):
     np.testing.assert_allclose(errors, expected, rtol=1e-9)
 
 
-@settings(deadline=None)
 @given(base=arrangements, arrangement=arrangements, common=st.integers(0, 6))
 def test_a_run_may_start_from_another_one(judge, base, arrangement, common):
     common = min(common, len(base), len(arrangement))

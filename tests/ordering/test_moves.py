@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from unshuffle.blocks.mlp import INP, OUT
@@ -52,7 +52,6 @@ def by_hand(move, arrangement):
     return blocks
 
 
-@settings(deadline=None)
 @given(move=move, arrangement=arrangements)
 def test_each_kind_does_what_its_name_says(moves_of, move, arrangement):
     before = arrangement.copy()
@@ -68,7 +67,6 @@ def test_no_chosen_move_leaves_the_arrangement(moves_of):
     np.testing.assert_array_equal(made, arrangement)
 
 
-@settings(deadline=None)
 @given(listed=st.lists(move, min_size=1, max_size=12))
 def test_moves_are_compatible_where_they_touch_different_places(moves_of, listed):
     moves = moves_of(listed)
@@ -79,7 +77,6 @@ def test_moves_are_compatible_where_they_touch_different_places(moves_of, listed
     assert not together.diagonal().any()
 
 
-@settings(deadline=None)
 @given(listed=st.lists(move, min_size=1, max_size=12), arrangement=arrangements, data=st.data())
 def test_compatible_moves_may_be_made_in_any_sequence(moves_of, listed, arrangement, data):
     moves = moves_of(listed)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from unshuffle.blocks.mlp import INP, OUT
@@ -35,7 +35,6 @@ def random_moves(moves_of, rng):
     return moves_of(listed, effects, 3 * rng.normal(size=len(listed))), residual
 
 
-@settings(deadline=None)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_regression_recovers_planted_swaps(moves_of, data, seed):
     rng = np.random.default_rng(seed)
