@@ -16,6 +16,7 @@ class AssumptionParameters:
     nothing: float = 0.9  # Share of the variance from which on a search explains next to nothing.
     equations: int = 256  # Predictions below which more rows help a search.
     least: int = 4096  # Rows of all steps below which a search that was cut off tells nothing.
+    near: int = 16_384  # The same of a search that came near its record.
 
 
 STANDARD = AssumptionParameters()
@@ -40,12 +41,11 @@ POSSIBLE = (
 def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STANDARD) -> str | None:
     """What may be otherwise, in a sentence: what searches have shown first, then the likeliest.
 
-    None where time ended early or near the record, or there was no such search.
+    None where time ended too early to tell, or the record has no predictions.
     """
     near = solution.mse <= far_from(case.records)
-    early = solution.trace.row_steps < by.least
-    cut_off = solution.outcome is Outcome.BUDGET_SPENT
-    if needs_predictions(case) or (cut_off and (near or early)):
+    early = not case.left and solution.trace.row_steps < (by.near if near else by.least)
+    if needs_predictions(case) or (early and solution.outcome is Outcome.BUDGET_SPENT):
         return None
     if not case.records.variances.any():
         return "the predictions do not vary, so they tell nothing of any block; give others"
