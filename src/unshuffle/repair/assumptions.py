@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from unshuffle.blocks.forms import FORMS
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
+from unshuffle.repair.other_block import OtherForm
 from unshuffle.repair.repair import far_from, needs_predictions
 from unshuffle.solution.solution import Solution
 
@@ -22,7 +24,15 @@ class AssumptionParameters:
 STANDARD = AssumptionParameters()
 
 # What leaves a search with nothing, since no block then adds to a stream that goes through.
-OTHER_STREAMS = "blocks have no skip connection", "the activation comes behind the sum"
+# Each stands for what searches with the forms of FORMS call it.
+OTHER_STREAMS = {
+    "blocks have no skip connection": {
+        OtherForm(form).assumption for form in FORMS if not form.skip
+    },
+    "the activation comes behind the sum": {
+        OtherForm(form).assumption for form in FORMS if form.skip and form.after == "a"
+    },
+}
 
 # What may be otherwise, by what is known of how often it is; some of it is tried, in these words.
 POSSIBLE = (
@@ -57,9 +67,9 @@ def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STAN
     ]
     if without := sum(piece.detached for piece in case.pile) - len(case.pile.biases):
         named.append(f"the {without} layers without a bias had one")
-    if share > by.nothing:
-        named = [*OTHER_STREAMS, *named]
-    named += [name for name in POSSIBLE if name not in case.left and name not in named]
+    rest = [name for name in POSSIBLE if not OTHER_STREAMS.get(name, {name}) <= case.left.keys()]
+    first = [name for name in rest if name in OTHER_STREAMS and share > by.nothing]
+    named = [*first, *named, *(name for name in rest if name not in first)]
     vain = [name for name, _ in tried if name not in helpful and name.startswith("blocks are ")]
     text = (
         f"{100 * share:.3g} % of the predictions' variance is unexplained; what may be otherwise, "
