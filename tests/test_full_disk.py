@@ -76,7 +76,7 @@ def test_a_drop_that_does_not_fit_leaves_nothing_behind(small, tmp_path: Path, r
     )
     result = run("-c", FULL, room, *dropping)
     assert result.returncode == 2
-    assert "nothing was left behind" in result.stderr
+    assert "what was there stays; make room, or choose another path" in result.stderr
     assert not out.exists()
     assert run("-m", "unshuffle", *dropping).returncode == 0
 

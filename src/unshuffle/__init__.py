@@ -6,8 +6,8 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as checkers of types know it: `typing` takes longer than all else here
 if TYPE_CHECKING:
     from unshuffle.blocks.mlp import MlpNetwork as MlpNetwork
     from unshuffle.blocks.module_blueprint import blueprint as blueprint

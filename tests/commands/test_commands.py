@@ -307,6 +307,15 @@ runpy.run_module("unshuffle", run_name="__main__")
     assert "interrupted before" in result.stderr
 
 
+def test_the_package_itself_imports_next_to_nothing():
+    """Ctrl-C during what it imports could only end in a traceback."""
+    result = run_code(
+        "import sys, importlib; before = {*sys.modules}; import unshuffle;"
+        "print(*({*sys.modules} - before))"
+    )
+    assert result.stdout.split() == ["unshuffle"]
+
+
 def test_inspect_json_holds_what_the_table_shows(here, case):
     found = json.loads(run("inspect", here / "pieces", here / "record.csv", "--json").stdout)
     assert found["pieces"] == len(case.pile)
@@ -367,6 +376,7 @@ def test_a_narrow_terminal_breaks_nothing(here, case):
         (("verify", "PIECES", "ANSWER", "RECORD"), ["record.csv", "stands where the answer"]),
         (("verify", "RECORD", "PIECES", "ANSWER"), ["record.csv", "stands where the pieces"]),
         (("solve", "RECORD", "PIECES"), ["record.csv", "stands where the pieces"]),
+        (("solve", "ANSWER", "PIECES"), ["pieces", "the record belongs, which is one file"]),
         (("inspect", "RECORD"), ["record.csv", "stands where the pieces"]),
         (("slove",), ["did you mean solve?"]),
         (("solve", "PIECES", "RECORD", "--out-dir", "x"), ["did you mean --out?"]),

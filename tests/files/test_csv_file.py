@@ -72,6 +72,24 @@ HEADER = "a,b,pred,true\n"
 GOOD = "1,2,3,4\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        (
+            "x;pred\n0,5;1\n",
+            "holds '0,5', but a finite number is needed; save the file with points",
+        ),
+        ("x,pred\n[1],1\n", "leave the row out; if no row has a number there, take the column out"),
+        ("x,pred\n1,1\n[1],1\n", "correct it or leave the row out"),
+    ],
+)
+def test_what_to_do_about_a_cell(text: str, advice: str, tmp_path: Path, refused) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text(text)
+    with refused(RecordError, advice):
+        read_records(path)
+
+
 @pytest.mark.parametrize("before", [0, 3])
 @pytest.mark.parametrize(
     ("row", "parts"),

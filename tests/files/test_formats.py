@@ -131,7 +131,7 @@ def tar() -> bytes:
         (b"\x1f\x8b\x08" + bytes(9), "unpack it with tar -xf"),
         (tar(), "is a tar archive; unpack it with tar -xf"),
         (b"a,b\n1,2\n", "is not a complete torch, safetensors or NumPy file"),
-        (zipped(notes=b"?"), "is a zip without files of arrays; found notes"),
+        (zipped(notes=b"?"), "is a zip without files of arrays; found notes; unpack it"),
     ],
 )
 def test_what_else_is_found(content: bytes, told: str, tmp_path: Path, refused) -> None:

@@ -87,6 +87,28 @@ def test_arrays_by_position(form: str, turned: bool, tmp_path: Path) -> None:
     np.testing.assert_array_equal(pile[first].weight, given[0][0])
 
 
+@pytest.mark.parametrize("hidden", [WIDTH, HIDDEN])
+def test_a_bias_right_behind_each_weight_is_likely_to_be_its_own(
+    hidden: int, tmp_path: Path
+) -> None:
+    given = layers(hidden=hidden)
+    arrays = [part for layer in given for part in layer]
+    folder = tmp_path / "numbered"
+    folder.mkdir()
+    for n, array in enumerate(arrays):  # 10.npy comes behind 9.npy, and not behind 1.npy
+        np.save(folder / f"{n}.npy", array)
+    for pile in (
+        read({f"arr_{n}": one for n, one in enumerate(arrays)}, tmp_path),
+        read_pile(folder),
+    ):
+        biases = {bias.id: bias.values for bias in pile.biases}
+        found = {pile[pile.index[w]].weight.tobytes(): b for w, b in pile.following.items()}
+        assert all(np.array_equal(biases[found[w.tobytes()]], b) for w, b in given)
+    others = [arrays[1], *arrays[2:], arrays[0]]
+    pile = read({f"arr_{n}": one for n, one in enumerate(others)}, tmp_path)
+    assert pile.following == {}
+
+
 def test_weights_without_names_beside_biases_with(tmp_path: Path) -> None:
     given = layers()
     arrays = {f"onnx::MatMul_{n}": w.T for n, (w, _) in enumerate(given)}

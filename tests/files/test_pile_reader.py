@@ -102,11 +102,20 @@ def test_hidden_and_other_files_are_left_aside(tmp_path: Path) -> None:
 
 
 def test_nothing_left(tmp_path: Path, refused) -> None:
-    with refused(FileError, tmp_path.name, "has no files of arrays", "found none"):
+    with refused(FileError, tmp_path.name, "has no files of arrays", "found none; give the"):
         read_pile(tmp_path)
     for n in range(20):
         (tmp_path / f"{n:02}.txt").touch()
     with refused(FileError, "found 00.txt, 01.txt", "and 12 more"):
+        read_pile(tmp_path)
+
+
+def test_a_folder_of_files_that_are_not_read_says_how_to_convert_them(
+    tmp_path: Path, refused
+) -> None:
+    (tmp_path / "notes.txt").write_text("?")
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    with refused(FileError, "model.h5: is a file of HDF5", f"give {tmp_path / 'model.h5'}.npz"):
         read_pile(tmp_path)
 
 

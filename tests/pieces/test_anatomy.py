@@ -188,6 +188,10 @@ def record_of(names, predictions=("pred",), targets=()):
             "--predictions score --targets y$",
         ),
         (
+            record_of(["f(x)", "x0", "x1", "x2"], predictions=()),
+            r"if f\(x\) holds the predictions: --predictions 'f\(x\)'$",  # as a shell takes it
+        ),
+        (
             record_of(["x", "z"]),
             "1 missing: give a record that has all, or if Unnamed: 0 are among them, name all",
         ),

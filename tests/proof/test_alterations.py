@@ -29,6 +29,14 @@ def test_an_untouched_record_betrays_nothing(dropped):
     assert altered_record(Records(case.records.inputs, np.empty((500, 0)))) == ()
 
 
+def test_targets_alone_may_be_predictions(dropped):
+    inputs = dropped(rows=50).records.inputs
+    columns = ("x",), (), ("target", "target b"), ()
+    records = Records(inputs, np.empty((50, 0)), np.ones((50, 2)), columns=columns)
+    (note,) = altered_record(records)
+    assert note.endswith("if they are predictions: --predictions 'target,target b'")
+
+
 def test_rounding_and_standardised_inputs_are_noticed(dropped):
     records = dropped(rows=500).records
     inputs = (records.inputs - records.inputs.mean(axis=0)) / records.inputs.std(axis=0)

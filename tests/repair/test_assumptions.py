@@ -7,7 +7,12 @@ import pytest
 
 from unshuffle import Outcome, Piece, Pile, Records, solve
 from unshuffle.ordering.search import Steps
-from unshuffle.repair.assumptions import OTHER_STREAMS, POSSIBLE, may_be_wrong
+from unshuffle.repair.assumptions import (
+    OTHER_STREAMS,
+    POSSIBLE,
+    AssumptionParameters,
+    may_be_wrong,
+)
 from unshuffle.repair.case import Case
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.options import Options
@@ -39,8 +44,19 @@ def test_where_nothing_is_explained_no_stream_goes_through(dropped):
     case, solution = failed(dropped)
     variance = case.records.variance
     said = [may_be_wrong(case, replace(solution, mse=share * variance)) for share in (0.95, 0.5)]
-    places = [one.index(OTHER_STREAMS[0]) < one.index(POSSIBLE[0]) for one in said]
+    places = [one.index(next(iter(OTHER_STREAMS))) < one.index(POSSIBLE[0]) for one in said]
     assert places == [True, False]
+
+
+def test_a_stream_whose_forms_were_tried_in_vain_is_not_called_likely(dropped):
+    case, solution = failed(dropped)
+    solution = replace(solution, mse=0.95 * case.records.variance)
+    for tried in OTHER_STREAMS.values():
+        case.left.update(dict.fromkeys(tried, 0.95))
+    said = may_be_wrong(case, solution)
+    assert not any(name in said for name in OTHER_STREAMS)
+    assert "short searches came no nearer with" in said
+    assert "out(a(inp(x)))" in said
 
 
 def test_more_rows_and_another_seed_are_advised_only_where_they_help(dropped):
@@ -57,6 +73,18 @@ def test_of_a_search_that_was_near_when_time_ended_nothing_is_said(dropped):
     solution = arrange(case.pile, case.records, Options())
     assert may_be_wrong(whole, solution.ended(Outcome.BUDGET_SPENT)) is None
     assert may_be_wrong(whole, solution.ended(Outcome.LOCAL_OPTIMUM)) is not None
+
+
+def test_of_a_search_that_is_cut_off_it_is_said_once_that_was_long_or_others_were_tried(dropped):
+    case, solution = failed(dropped)
+    cut_off = solution.ended(Outcome.BUDGET_SPENT)
+    assert may_be_wrong(case, cut_off) is None
+    assert may_be_wrong(case, cut_off, AssumptionParameters(least=1)) is not None
+    near = replace(cut_off, mse=0.01 * case.records.variance)
+    assert may_be_wrong(case, near, AssumptionParameters(least=1)) is None
+    assert may_be_wrong(case, near, AssumptionParameters(near=1)) is not None
+    case.left[POSSIBLE[1]] = 0.1
+    assert POSSIBLE[1] in may_be_wrong(case, cut_off)
 
 
 @pytest.mark.parametrize("value", [0.25, 0.1])  # a mean of tenths is rounded

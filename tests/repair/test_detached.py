@@ -59,6 +59,33 @@ def test_weights_and_biases_find_each_other(make_dropped, shape):
     assert solution.certificate.decided
 
 
+def behind(pile, answer):
+    """The same pile, with each bias said to come right behind the weight before it in an answer."""
+    weights = dict(zip(answer[1::2], answer[::2], strict=True))
+    return Pile(pile.pieces, [replace(bias, behind=weights[bias.id]) for bias in pile.biases])
+
+
+def test_biases_that_come_right_behind_their_weights_are_not_searched_for(dropped):
+    case = dropped(blocks=3, width=8, hidden=8, outputs=8, rows=100)
+    pile, answer = detach(case)
+    solution = solve(behind(pile, answer), case.records)
+    assert solution.outcome is Outcome.EXACT
+    assert solution.permutation == answer
+    assert {step.phase for step in solution.trace.steps}.isdisjoint({"biases"})
+    verdict = verify(pile, case.records, solution.answer)
+    assert (verdict.outcome, verdict.sha256) == (Outcome.EXACT, solution.sha256)
+
+
+def test_a_bias_that_comes_behind_a_wrong_weight_is_found_all_the_same(dropped):
+    case = dropped(rows=300, blocks=3, width=8, hidden=12)
+    pile, answer = detach(case)
+    wrong = [*answer]
+    wrong[1], wrong[5] = wrong[5], wrong[1]
+    solution = solve(behind(pile, wrong), case.records)
+    assert solution.outcome is Outcome.EXACT
+    assert solution.permutation == answer
+
+
 def test_some_pieces_may_be_whole(dropped):
     case = dropped(rows=300, blocks=4, width=8, hidden=12)
     pile, answer = detach(case, keep=case.permutation[:5])

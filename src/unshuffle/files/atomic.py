@@ -133,5 +133,8 @@ def _reason(error: OSError | ValueError, path: Path) -> str:
         case PermissionError():
             return f"may not be written; check the permissions of {shown(path.parent)}"
         case OSError():
-            return f"cannot be written ({error.strerror or error}); nothing was left behind"
+            return (
+                f"cannot be written ({error.strerror or error}), and what was there stays; make "
+                "room, or choose another path"
+            )
     return f"cannot be written ({error})"

@@ -31,8 +31,14 @@ _LINE_END = re.compile(rb"\r\n?|\n")
 # A byte order mark, blank lines, and what NumPy writes before a header.
 _BEFORE_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:#[ \t]*)?")
 
+# What to do about a cell that is no number.
+_ADVICE = "correct it or leave the row out"
+_COLUMN = "if no row has a number there, take the column out of the file"
+_POINTS = "save the file with points in decimals"
+
 # Each text matches in one way at most, so that a long cell takes no longer than reading it.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?", re.ASCII)  # of decimals
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -224,7 +230,8 @@ class CsvTable:
                     f"{where} has {len(cells)} cells, but the header names {len(self.names)} "
                     f"columns; {self._uneven(cells)}"
                 )
-            values.extend(self._cell(cells[i], i, where, gaps) for i in positions)
+            advice = _ADVICE if row > 1 else f"{_ADVICE}; {_COLUMN}"
+            values.extend(self._cell(cells[i], i, where, gaps, advice) for i in positions)
         return np.frombuffer(values).reshape(-1, len(wanted))
 
     def _uneven(self, cells: list[str]) -> str:
@@ -235,7 +242,9 @@ class CsvTable:
             )
         return f"nothing belongs after column {shown(self.names[-1])}"
 
-    def _cell(self, cell: str, position: int, where: str, gaps: Collection[str]) -> float:
+    def _cell(
+        self, cell: str, position: int, where: str, gaps: Collection[str], advice: str
+    ) -> float:
         name = self.names[position]
         text = cell.strip()
         if not text and name in gaps:
@@ -244,6 +253,6 @@ class CsvTable:
             return number
         found = f"holds {cell[:50]!r}" if text else "is empty"
         raise RecordError(
-            f"{where}, column {shown(name)} {found}, but a finite number is needed; correct it or "
-            "leave the row out"
+            f"{where}, column {shown(name)} {found}, but a finite number is needed; "
+            f"{_POINTS if _COMMA.fullmatch(text) else advice}"
         )

@@ -25,7 +25,7 @@ def check_sequence(pieces: object, record: object) -> None:
     if isinstance(pieces, Records) or is_table(pieces):
         found, place = pieces, "pieces belong"
     elif isinstance(record, Pile) or (folder_last and not folder_first):
-        found, place = record, "record belongs"
+        found, place = record, "record belongs, which is one file"
     else:
         return
     named = shown(found) if isinstance(found, str | os.PathLike) else f"a {type(found).__name__}"

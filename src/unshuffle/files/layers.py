@@ -246,6 +246,18 @@ def _neighbours(layers: Sequence[Layer]) -> Counts:
     return _fitting((one.weight, other.bias) for one, other in pairwise(halves))
 
 
+def followed(layers: Sequence[Layer]) -> dict[int, int]:
+    """Places of the weights that biases come right behind, by the places of these.
+
+    None are where weights and biases do not alternate, or any two do not fit: arrays of a network
+    that were mixed all together hardly ever do.
+    """
+    halves = [place for place, one in enumerate(layers) if not (one.weight and one.bias)]
+    pairs = [*zip(halves[::2], halves[1::2], strict=False)]
+    fitting, _ = _fitting((layers[one].weight, layers[other].bias) for one, other in pairs)
+    return {other: one for one, other in pairs} if 2 * fitting == len(halves) else {}
+
+
 def _network(layers: Sequence[Layer]) -> Counts:
     """Whether there are as many of each shape as a network has."""
     shapes = [one.weight.values.shape for one in layers if one.weight]

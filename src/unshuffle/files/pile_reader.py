@@ -11,7 +11,7 @@ from unshuffle.errors import FileError, PileError, shown
 from unshuffle.files import limits
 from unshuffle.files.chosen import holds_weights, network_in
 from unshuffle.files.formats import arrays_of
-from unshuffle.files.layers import Layer, layers_of, upright
+from unshuffle.files.layers import Layer, followed, layers_of, natural, upright
 from unshuffle.files.opening import as_path
 from unshuffle.files.quantised import restore
 from unshuffle.files.reparametrised import computed
@@ -64,7 +64,11 @@ def read_pile(path: str | os.PathLike[str], *, linear: bool = True) -> Pile:
     limits.check_count(len(layers), limits.PIECES, what, "is it the right path?")
     names, places = [layer.name for layer in layers], [layer.where for layer in layers]
     ids = ids_of(names, places, path, numbered=all(layer.named for layer in layers))
-    found = [_piece(name, layer) for name, layer in zip(ids, layers, strict=True)]
+    behind = {bias: ids[weight] for bias, weight in followed(layers).items()}
+    found = [
+        _piece(name, layer, behind.get(place))
+        for place, (name, layer) in enumerate(zip(ids, layers, strict=True))
+    ]
     pieces = [piece for piece in found if isinstance(piece, Piece)]
     biases = [piece for piece in found if isinstance(piece, Bias)]
     notes = []
@@ -129,7 +133,7 @@ def _joined(sources: Sequence[Source], path: Path) -> list[Layer]:
         else:
             aside.append(file)
     if lone:
-        tensors = {name: array.read() for name, array in lone.items()}
+        tensors = {name: lone[name].read() for name in sorted(lone, key=natural)}
         found.append([replace(one, named=True) for one in layers_of(tensors, shown(path), "")])
     # A folder of pieces has no other files; one of a training has states of its optimiser.
     if aside and all(len(layers) == 1 for layers in found):
@@ -150,7 +154,7 @@ def _are_equal(some: Sequence[Layer], others: Sequence[Layer]) -> bool:
     )
 
 
-def _piece(name: PieceId, layer: Layer) -> Piece | Bias:
+def _piece(name: PieceId, layer: Layer, behind: PieceId | None) -> Piece | Bias:
     weight, bias = layer.weight, layer.bias
     if weight and bias and weight.stored_as != bias.stored_as:
         scaled = weight.stored_as in QUANTISED  # scales are often kept for weights only
@@ -162,7 +166,7 @@ def _piece(name: PieceId, layer: Layer) -> Piece | Bias:
     try:
         if weight is None:
             assert bias is not None
-            return Bias(name, bias.values, bias.stored_as)
+            return Bias(name, bias.values, bias.stored_as, behind)
         numbers = None if bias is None else bias.values
         return Piece.linear(name, weight.values, numbers, weight.stored_as)
     except PileError as error:

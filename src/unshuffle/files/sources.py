@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits
-from unshuffle.files.formats import HEAD_BYTES, arrays_of, files_in, holds_arrays, may_hold_arrays
+from unshuffle.files.formats import (
+    HEAD_BYTES,
+    arrays_of,
+    check_known,
+    files_in,
+    holds_arrays,
+    may_hold_arrays,
+)
 from unshuffle.files.opening import read_bytes
 from unshuffle.files.tensors import Stored
 from unshuffle.pieces.pile import ID_DIGITS, PieceId, may_be_id, twice
@@ -186,23 +193,29 @@ def _in_folder(folder: Path) -> list[Source]:
             else:
                 others.append(str(path))
     if not sources:
+        for name in others:
+            check_known(_head(folder / name), shown(folder / name))
         raise FileError(
             f"{shown(folder)}: has no files of arrays ({', '.join(_SUFFIXES)} or others of torch, "
-            f"safetensors or NumPy); found {listed(others)}"
+            f"safetensors or NumPy); found {listed(others)}; give the folder or file that has them"
         )
     return sorted(sources, key=lambda source: source.path)
 
 
 def _looks_like_arrays(file: Path) -> bool:
     """Whether a file with another suffix is of a format that is read."""
+    return may_hold_arrays(_head(file)) and holds_arrays(read_bytes(file), shown(file))
+
+
+def _head(file: Path) -> bytes:
+    """How a file begins; nothing of what is no file, or cannot be read."""
     try:
         if not stat.S_ISREG(os.stat(file).st_mode):
-            return False
+            return b""
         with open(file, "rb") as stream:
-            head = stream.read(HEAD_BYTES)
+            return stream.read(HEAD_BYTES)
     except (OSError, ValueError):
-        return False
-    return may_hold_arrays(head) and holds_arrays(read_bytes(file), shown(file))
+        return b""
 
 
 def _read(folder: Path, path: PurePosixPath) -> Source:
@@ -224,7 +237,8 @@ def _in_zip(archive: "Archive") -> list[Source]:
                 sources.append(Source(path, where, content))
     if not sources:
         raise FileError(
-            f"{archive.where}: is a zip without files of arrays; found {listed([*archive.members])}"
+            f"{archive.where}: is a zip without files of arrays; found "
+            f"{listed([*archive.members])}; unpack it, and give the file that holds the network"
         )
     return sorted(sources, key=lambda source: source.path)
 

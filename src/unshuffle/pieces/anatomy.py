@@ -10,7 +10,7 @@ import numpy as np
 
 from unshuffle.errors import PileError, RecordError
 from unshuffle.pieces.pile import Piece, Pile, some_ids
-from unshuffle.pieces.records import Records
+from unshuffle.pieces.records import Records, as_option
 
 Shape = tuple[int, int]
 
@@ -207,16 +207,16 @@ def _mend(records: Records, anatomy: Anatomy) -> str:
     stems = Counter(re.sub("[0-9]+$", "", name) for name in inputs)
     odd = [name for name in inputs if stems[re.sub("[0-9]+$", "", name)] == 1]
     if odd and not predictions and extra == len(odd) == anatomy.outputs:
-        return f"if {', '.join(odd)} holds the predictions: --predictions {','.join(odd)}"
+        return f"if {', '.join(odd)} holds the predictions: --predictions {as_option(odd)}"
     if last := _last(records, anatomy):
         return last
     if extra > 0 and extra == len(odd):
-        no_inputs = ",".join([*odd, *targets])
+        no_inputs = as_option([*odd, *targets])
         left = f"if {', '.join(odd)} is no input, leave it out: --targets {no_inputs}"
         sure = targets or any(re.search("pred|hat", name, re.IGNORECASE) for name in predictions)
         if sure or extra != anatomy.outputs or odd != [*inputs[-extra:]]:
             return left
-        made, wanted = ",".join(odd), ",".join(predictions)
+        made, wanted = as_option(odd), as_option(predictions)
         return f"{left}; if it holds the predictions: --predictions {made} --targets {wanted}"
     return "name the input columns with --inputs if some of them are something else"
 
@@ -228,13 +228,10 @@ def _last(records: Records, anatomy: Anatomy) -> str | None:
     names = inputs + predictions if nameless else () if predictions else inputs
     rest = names[anatomy.width :]
     if len(rest) == anatomy.outputs:
-        return f"if the last hold the predictions: --predictions {','.join(rest)}"
+        return f"if the last hold the predictions: --predictions {as_option(rest)}"
     if rest and len(rest) == 2 * anatomy.outputs:
-        made, wanted = rest[: anatomy.outputs], rest[anatomy.outputs :]
-        return (
-            "if the last hold predictions and targets: --predictions "
-            f"{','.join(made)} --targets {','.join(wanted)}"
-        )
+        made, wanted = as_option(rest[: anatomy.outputs]), as_option(rest[anatomy.outputs :])
+        return f"if the last hold predictions and targets: --predictions {made} --targets {wanted}"
     return None
 
 

@@ -195,11 +195,15 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """A bias that was torn off its weight: a piece with values of shape (rows,)."""
+    """A bias that was torn off its weight: a piece with values of shape (rows,).
+
+    `behind` is the weight that it was kept right behind, where that is likely to be its own.
+    """
 
     id: PieceId
     values: Floats
     stored_as: str = "float32"
+    behind: PieceId | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 1 or not len(self.values):
@@ -269,6 +273,11 @@ class Pile:
     def detached(self) -> bool:
         """Whether any weight's bias is a piece of its own. If none is, layers have no others."""
         return bool(self.biases)
+
+    @property
+    def following(self) -> dict[PieceId, PieceId]:
+        """The biases by the weights that they were kept right behind, where that is known."""
+        return {bias.behind: bias.id for bias in self.biases if bias.behind is not None}
 
     @cached_property
     def dtype(self) -> np.dtype[np.floating]:

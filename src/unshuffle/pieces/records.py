@@ -1,6 +1,7 @@
 """The record: inputs, and what the lost network predicted for them."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from unshuffle.errors import RecordError
 from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import Floats, as_floats
+
+
+def as_option(columns: Iterable[str]) -> str:
+    """Names of columns as an option takes them, for a line that a shell reads."""
+    return shlex.quote(",".join(columns))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.network import Network
 from unshuffle.pieces.pile import Floats
-from unshuffle.pieces.records import Records
+from unshuffle.pieces.records import Records, as_option
 from unshuffle.proof.decimals import Cut, decimals
 
 
@@ -48,6 +48,11 @@ def altered_record(records: Records, cut: Cut | None = None) -> tuple[str, ...]:
     """
     known = records.predicted().predictions
     notes = []
+    targets = records.columns[2]
+    if targets and not records.outputs:
+        notes.append(
+            f"there are only targets; if they are predictions: --predictions {as_option(targets)}"
+        )
     places = decimals(known) if known.size else None
     if places is not None:
         how = f"are {cut} to" if cut else "have no more than"

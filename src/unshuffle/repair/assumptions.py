@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from unshuffle.blocks.forms import FORMS
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
+from unshuffle.repair.other_block import OtherForm
 from unshuffle.repair.repair import far_from, needs_predictions
 from unshuffle.solution.solution import Solution
 
@@ -16,12 +18,21 @@ class AssumptionParameters:
     nothing: float = 0.9  # Share of the variance from which on a search explains next to nothing.
     equations: int = 256  # Predictions below which more rows help a search.
     least: int = 4096  # Rows of all steps below which a search that was cut off tells nothing.
+    near: int = 16_384  # The same of a search that came near its record.
 
 
 STANDARD = AssumptionParameters()
 
 # What leaves a search with nothing, since no block then adds to a stream that goes through.
-OTHER_STREAMS = "blocks have no skip connection", "the activation comes behind the sum"
+# Each stands for what searches with the forms of FORMS call it.
+OTHER_STREAMS = {
+    "blocks have no skip connection": {
+        OtherForm(form).assumption for form in FORMS if not form.skip
+    },
+    "the activation comes behind the sum": {
+        OtherForm(form).assumption for form in FORMS if form.skip and form.after == "a"
+    },
+}
 
 # What may be otherwise, by what is known of how often it is; some of it is tried, in these words.
 POSSIBLE = (
@@ -40,12 +51,11 @@ POSSIBLE = (
 def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STANDARD) -> str | None:
     """What may be otherwise, in a sentence: what searches have shown first, then the likeliest.
 
-    None where time ended early or near the record, or there was no such search.
+    None where time ended too early to tell, or the record has no predictions.
     """
     near = solution.mse <= far_from(case.records)
-    early = solution.trace.row_steps < by.least
-    cut_off = solution.outcome is Outcome.BUDGET_SPENT
-    if needs_predictions(case) or (cut_off and (near or early)):
+    early = not case.left and solution.trace.row_steps < (by.near if near else by.least)
+    if needs_predictions(case) or (early and solution.outcome is Outcome.BUDGET_SPENT):
         return None
     if not case.records.variances.any():
         return "the predictions do not vary, so they tell nothing of any block; give others"
@@ -57,9 +67,9 @@ def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STAN
     ]
     if without := sum(piece.detached for piece in case.pile) - len(case.pile.biases):
         named.append(f"the {without} layers without a bias had one")
-    if share > by.nothing:
-        named = [*OTHER_STREAMS, *named]
-    named += [name for name in POSSIBLE if name not in case.left and name not in named]
+    rest = [name for name in POSSIBLE if not OTHER_STREAMS.get(name, {name}) <= case.left.keys()]
+    first = [name for name in rest if name in OTHER_STREAMS and share > by.nothing]
+    named = [*first, *named, *(name for name in rest if name not in first)]
     vain = [name for name, _ in tried if name not in helpful and name.startswith("blocks are ")]
     text = (
         f"{100 * share:.3g} % of the predictions' variance is unexplained; what may be otherwise, "

@@ -25,7 +25,6 @@ from unshuffle.ordering.search import Ending, run_search
 from unshuffle.ordering.trace import Step, Trace
 from unshuffle.ordering.workbench import rank_seeds
 from unshuffle.pieces.anatomy import check_biases, read_anatomy
-from unshuffle.pieces.answer import answer_hash, with_biases
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import OutOfTimeError
 from unshuffle.pieces.pile import Pile
@@ -40,6 +39,7 @@ from unshuffle.repair.bias_assignment import (
     reassigned_biases,
     unit_features,
 )
+from unshuffle.repair.detached_biases import with_loose
 from unshuffle.solution.alternatives import Problems
 from unshuffle.solution.arranging import Start, arrange
 from unshuffle.solution.goal import Reproduction
@@ -93,9 +93,7 @@ def solve_detached(pile: Pile, records: Records, options: Options) -> Solution:
     bias_of = search.loose.named(pile, search.best.held)
     values = {bias.id: bias.values for bias in pile.biases}
     whole = pile.joined({weight: values[bias] for weight, bias in bias_of.items()})
-    solution = arrange(whole, records, options, start=start)
-    answer = with_biases(solution.layers, bias_of)
-    return replace(solution, biases=bias_of, sha256=answer_hash(answer))
+    return with_loose(arrange(whole, records, options, start=start), bias_of)
 
 
 class JointSearch:
