@@ -42,6 +42,8 @@ def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STAN
 
     None where time ended early or near the record, or there was no such search.
     """
+    if case.blueprint is not None:
+        return "repairs of a damaged pile or record serve blocks x + out(a(inp(x))) alone"
     near = solution.mse <= far_from(case.records)
     early = solution.trace.row_steps < by.least
     cut_off = solution.outcome is Outcome.BUDGET_SPENT
