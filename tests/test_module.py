@@ -304,7 +304,9 @@ def test_pieces_that_do_not_fit_are_named(gated, rng):
 
 
 def test_modules_without_a_stack_are_refused():
-    with pytest.raises(UsageError, match="Linear has no stack"):
+    with pytest.raises(
+        UsageError, match=r"Linear has no stack: .*; put its blocks into one torch\.nn\.ModuleList"
+    ):
         blueprint(torch.nn.Linear(3, 3))
     with pytest.raises(UsageError, match=r"made from a torch.nn.Module, but this is a str"):
         blueprint("gated.py")
@@ -338,7 +340,10 @@ class Passing(torch.nn.Module):
 @pytest.mark.parametrize(
     ("module", "what"),
     [
-        (torch.nn.Sequential(*(Remembering(6, 6) for _ in range(3))), "does not do the same again"),
+        (
+            torch.nn.Sequential(*(Remembering(6, 6) for _ in range(3))),
+            "does not do the same again .*; switch off what",
+        ),
         (Passing(), r"block blocks.1 is given more than the state"),
         (torch.nn.Sequential(*(torch.nn.Linear(6, 6) for _ in range(3)), torch.nn.ReLU()), None),
     ],
@@ -362,7 +367,9 @@ def test_a_record_of_another_module_is_refused(gated, rng):
     with pytest.raises(RecordError, match="3 numbers of prediction a row, but"):
         solve(pile, wrong, blueprint=blueprint(gated))
     unknown = Records.named({"columns": right.inputs}, right.predictions)
-    with pytest.raises(RecordError, match="forward of GatedNetwork has no parameter 'columns'"):
+    with pytest.raises(
+        RecordError, match="has no parameter 'columns'; rename the array as one of: rows"
+    ):
         solve(pile, unknown, blueprint=blueprint(gated))
 
 
@@ -370,7 +377,7 @@ def test_a_record_of_another_module_is_refused(gated, rng):
     ("inputs", "what"),
     [
         (lambda x: x[:, :5], r"given rows of shape \(rows, 5\) and torch.float32, .* \(mat1 and"),
-        (lambda x: x.astype(int), r"torch.int64, and cannot read .*; give its parameters \(rows\)"),
+        (lambda x: x.astype(int), r"torch.int64, and cannot read .* its parameters need \(rows\)"),
     ],
 )
 def test_inputs_that_forward_cannot_read_are_named(gated, rng, inputs, what):
@@ -387,7 +394,9 @@ def test_arguments_that_a_record_lacks_are_named(rng):
     pile, _ = modules.dropped(module, rng)
     ids = modules.inputs_of(module, 4, rng)["ids"]
     records = Records.named({"ids": ids}, modules.recorded(module, 4, rng).predictions)
-    with pytest.raises(RecordError, match=r"'seen'\); give its parameters \(ids, seen\)"):
+    with pytest.raises(
+        RecordError, match=r"'seen'\); give arrays .* \(ids, seen\), as \.npz or by Records"
+    ):
         solve(pile, records, blueprint=blueprint(module))
 
 

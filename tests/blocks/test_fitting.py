@@ -109,5 +109,13 @@ def test_too_few_and_strange_pieces_are_named(rng):
     with pytest.raises(PileError, match=r"2 pieces fit .*, but the 3 blocks \* of the module have"):
         fit(BLOCK, 3, fewer)
     other = Pile([*fewer, Piece("other", {"weight": np.ones((9, 9))})])
-    with pytest.raises(PileError, match=r"piece other \(weight \(9, 9\)\) fits no slot"):
+    with pytest.raises(PileError, match=r"other \(weight \(9, 9\)\) fits no slot .*; leave it out"):
         fit(BLOCK, 3, other)
+    # Half of a layer, and a layer that is turned.
+    bias, turned = {"mlp.up.bias": np.ones(6)}, {"mlp.up.weight": np.ones((4, 6))}
+    for tensors in (bias, bias | turned):
+        other = Pile([*fewer, Piece("other", tensors)])
+        with pytest.raises(
+            PileError, match=r"bring it to the shapes of mlp\.up, \(6,\), \(6, 4\),"
+        ):
+            fit(BLOCK, 3, other)

@@ -120,6 +120,10 @@ def summing():
     return Numbers(lambda x: x.mean()).eval()
 
 
+def kind():
+    return Net
+
+
 size = 4
 '''
 
@@ -394,11 +398,16 @@ def changed(here, tmp_path, **arrays):
         ("net.py", "names no function; write FILE.py:FUNCTION"),
         ("nowhere.py:make", "there is no such file or folder"),
         ("net.py:mkae", "has no function mkae (did you mean make?); it defines "),
-        ("net.py:size", "size is a int, but a function is needed"),
+        ("net.py:size", "size is of type int, but a function is needed"),
         ("net.py:needing", "needing cannot be called without arguments (missing a required"),
-        ("net.py:broken", "broken fails (line 70: ValueError: no weights here)"),
-        ("net.py:number", "number returns a int, but a torch.nn.Module is needed"),
-        ("net.py:trained", "module in training mode, in which dropout and batch norms compute"),
+        (
+            "net.py:broken",
+            "broken fails (line 70: ValueError: no weights here); correct it there, where",
+        ),
+        ("net.py:number", "number returns no torch.nn.Module but int; return the network"),
+        ("net.py:kind", "kind returns no torch.nn.Module but class Net; return the network"),
+        ("net.py:Net", "a module in training mode, in which dropout and batch norms"),
+        ("net.py:trained", "dropout and batch norms compute something else; return module.eval()"),
         ("net.py:flat", "Linear has no stack"),
         ("net.py:wide", "fits no slot of the"),
         ("syntax.py:make", "cannot be run (line 2: "),
@@ -428,8 +437,11 @@ def refused(result, what):
     ("arrays", "what"),
     [
         ({"rows": None}, "missing a required argument"),
-        ({"colour": np.zeros(40)}, "forward of Net has no parameter 'colour'"),
-        ({"flip": np.zeros(39, bool)}, "as many in each, but found"),
+        ({"colour": np.zeros(40)}, "no parameter 'colour'; rename the array as one of: rows, flip"),
+        (
+            {"flip": np.zeros(39, bool)},
+            "holds rows (40 rows), flip (39 rows), prediction (40 rows), but",
+        ),
         ({"prediction": np.zeros((40, 5))}, "5 numbers of prediction a row, but"),
         ({"prediction.logits": np.zeros((40, 6))}, "but one output is compared"),
         ({"rows": np.full((40, 5), np.inf)}, "rows holds NaN or an infinity"),
@@ -469,9 +481,17 @@ def test_who_forgets_the_code_is_told_how_to_give_it(here, capsys):
 @pytest.mark.parametrize(
     ("model", "what", "dropped"),
     [
-        ("silent", "gives a int without tensors, but its output must be a tensor of real", None),
+        (
+            "silent",
+            "gives an object of type int without tensors, but its output must be a tensor",
+            None,
+        ),
         ("counting", "gives torch.int64 alone, but its output must be a tensor of real", None),
-        ("summing", "1 numbers", "a tensor of shape () for 9 rows, but the first axis"),
+        (
+            "summing",
+            "of shape (); record its output, rows on the first axis",
+            "a tensor of shape () for 9 rows, but the first axis",
+        ),
     ],
 )
 def test_outputs_that_cannot_be_compared_are_one_line(
@@ -560,7 +580,11 @@ def test_a_damaged_pile_of_another_kind_is_told_that_repairs_do_not_serve_it(
     words = ("solve", here / "blocks" / "pieces", path, "--time-limit", 2, "--quiet", "--json")
     status, out, _ = run(capsys, *words, "--model", f"{here}/net.py:bare")
     assert status == 3
-    repairs = json.loads(out)["repairs"]
+    found = json.loads(out)
+    assert "repairs of a damaged pile or record serve blocks" in " ".join(
+        found["findings"]["notes"]
+    )
+    repairs = found["repairs"]
     assert repairs
     for said in repairs.values():
         assert said == "not tried: it serves blocks x + out(a(inp(x))) alone"

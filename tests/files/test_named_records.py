@@ -60,7 +60,11 @@ def test_an_npz_is_a_table_where_nobody_says_otherwise(tmp_path, rng):
     ("change", "error", "what"),
     [
         ({"prediction.0": np.ones(5)}, RecordError, "but one output is compared"),
-        ({"mask": np.ones(4)}, RecordError, "as many in each"),
+        (
+            {"mask": np.ones(4)},
+            RecordError,
+            r"mask \(4 rows\), .* with one entry a row on the first axis",
+        ),
         ({"mask": np.full(5, np.nan)}, RecordError, "mask holds NaN or an infinity"),
         ({"a\nb": np.ones(5)}, FileError, r"a tensor is called 'a\\nb'"),
     ],

@@ -264,7 +264,9 @@ def real_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
 def no_output(found: object, tensors: Sequence[torch.Tensor]) -> UsageError:
     """Says that what a module gives has no tensor of real numbers."""
     kinds = ", ".join(dict.fromkeys(str(one.dtype) for one in tensors))
-    what = f"{kinds} alone" if kinds else f"a {type(found).__name__} without tensors"
+    what = (
+        f"{kinds} alone" if kinds else f"an object of type {type(found).__name__} without tensors"
+    )
     return UsageError(
         f"the module gives {what}, but its output must be a tensor of real numbers, or hold one; "
         "let forward return such a tensor, as logits are"

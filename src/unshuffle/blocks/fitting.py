@@ -204,9 +204,15 @@ def _misfit(fit: Fit, pile: Pile) -> str:
     strangers = [one for one in pile if frozen(cut.role_shapes(one.shapes)) not in slots]
     if strangers:
         sizes = ", ".join(f"{name} {shape}" for name, shape in strangers[0].shapes.items())
+        held = {*frozen(cut.role_shapes(strangers[0].shapes))}
+        nearest = max(slots, key=lambda one: len(held.intersection(one)), default=())
+        step = "leave it out, or put its weights into the module"
+        if held.intersection(nearest):
+            wanted = ", ".join(str(shape) for _, shape in nearest)
+            step = f"bring it to the shapes of {slots[nearest][0]}, {wanted}"
         return (
-            f"piece {strangers[0].id} ({sizes}) fits no slot of {blocks}; "
-            "put its weights into the module, or leave it out"
+            f"piece {strangers[0].id} ({sizes}) fits no slot of {blocks}; {step}, or name the "
+            "module that it is of"
         )
     wrong = next(one for one, roles in slots.items() if found[one] != len(roles))
     each = ("the block itself" if one == ITSELF else one for one in dict.fromkeys(slots[wrong]))

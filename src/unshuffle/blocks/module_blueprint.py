@@ -228,6 +228,7 @@ def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
     if not stacks:
         raise UsageError(
             f"{type(module).__name__} has no stack: no two of its modules have names that differ "
-            "in one number and tensors of the same names and shapes"
+            "in one number and tensors of the same names and shapes; put its blocks into one "
+            "torch.nn.ModuleList"
         )
     return ModuleBlueprint(module, tuple(stacks), device)

@@ -100,7 +100,7 @@ class Replay:
         if unknown:
             raise RecordError(
                 f"{self.records.name}: forward of {type(self.module).__name__} has no parameter "
-                f"{unknown[0]!r}; it has: {', '.join(self.parameters)}"
+                f"{unknown[0]!r}; rename the array as one of: {', '.join(self.parameters)}"
             )
         if not len(self.records):
             raise RecordError(
@@ -221,8 +221,8 @@ class Replay:
         said = first_line(error).rstrip(".")
         return (
             f"{self.records.name}: forward of {type(self.module).__name__} was given {given}, and "
-            f"cannot read that ({said}); give its parameters ({', '.join(self.parameters)}) arrays "
-            "of the shapes and dtypes that they need, by Records.named"
+            f"cannot read that ({said}); give arrays of the shapes, dtypes and values that its "
+            f"parameters need ({', '.join(self.parameters)}), as .npz or by Records.named"
         )
 
     def _given(
@@ -251,9 +251,12 @@ class Replay:
             return found[int(part)] if part.isdecimal() else getattr(found, part)  # type: ignore[index]
         except (LookupError, AttributeError, TypeError) as error:
             has = f" with {', '.join(map(str, found))}" if isinstance(found, Mapping) else ""
+            step = (
+                "call it prediction" if isinstance(found, torch.Tensor) else "name a part of that"
+            )
             raise RecordError(
                 f"{self.records.name} has the output {part!r}, but the module gives a "
-                f"{type(found).__name__}{has}; name a part of that"
+                f"{type(found).__name__}{has}; {step}"
             ) from error
 
     def _first(self, found: object, rows: int) -> torch.Tensor:
@@ -273,7 +276,7 @@ class Replay:
         shapes = ", ".join(str(tuple(one.shape)) for one in tensors)
         raise RecordError(
             f"{self.records.name} has {outputs} numbers of prediction a row, but for {rows} rows "
-            f"the module gives tensors of shape {shapes}; record the output of this module"
+            f"the module gives tensors of shape {shapes}; record its output, rows on the first axis"
         )
 
     def _compare(self, calls: Sequence[Call], output: torch.Tensor) -> None:
@@ -289,19 +292,20 @@ class Replay:
                     wanted = calls[after].leaves[self.steps[after].state]
                 got = torch.from_numpy(state[:, : _width(wanted)]).to(wanted)
                 if not _close(got, wanted[rows].reshape(len(got), -1)):
-                    raise UsageError(
-                        f"block {self.steps[steps[0]].name} does not do the same again when it is "
-                        "run by itself; is there a cache, randomness, or a state that it keeps?"
-                    )
+                    raise self._differs(f"block {self.steps[steps[0]].name}")
             if not _close(torch.from_numpy(self.leave(state)).to(output), output[rows]):
                 if not self.needs_inputs:
                     self.needs_inputs = True
                     return self._compare(calls, output)
-                raise UsageError(
-                    "what follows the last block does not do the same again when it is run by "
-                    "itself; is there a cache, randomness, or a state that it keeps?"
-                )
+                raise self._differs("what follows the last block")
         return None
+
+    def _differs(self, part: str) -> UsageError:
+        """Says that a part of the module is no function of what it is given."""
+        return UsageError(
+            f"{part} does not do the same again when it is run by itself; switch off what it draws "
+            "(dropout outside of nn.Dropout?), and what it keeps from call to call (a cache?)"
+        )
 
     def own(self, place: int) -> dict[str, torch.Tensor]:
         """The module's own tensors of a place, by the names that they have there."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from unshuffle.errors import MissingExtraError, UsageError, hint, listed, shown
+from unshuffle.errors import MissingExtraError, UsageError, first_line, hint, listed, shown
 from unshuffle.files.opening import read_text
 
 if TYPE_CHECKING:
@@ -52,18 +52,20 @@ def read_module(given: str) -> "nn.Module":
     except ImportError as error:
         raise MissingExtraError("PyTorch", "torch", "a network that is given as code") from error
     file = Path(path)
+    what = f"{shown(file)}: {name}"
     with redirect_stdout(sys.stderr):
         function = _function(_run(file), name, file)
-        found = _called(function, f"{shown(file)}: {name}", file)
+        found = _called(function, what, file)
     if not isinstance(found, nn.Module):
+        kind = f"class {found.__name__}" if isinstance(found, type) else type(found).__name__
         raise UsageError(
-            f"{shown(file)}: {name} returns a {type(found).__name__}, but a torch.nn.Module is "
-            "needed; return the network"
+            f"{what} returns no torch.nn.Module but {kind}; return the network, made and loaded"
         )
     if found.training:
+        step = f"let a function return {name}()" if isinstance(function, type) else "return module"
         raise UsageError(
-            f"{shown(file)}: {name} returns a module in training mode, in which dropout and batch "
-            "norms compute something else; return module.eval()"
+            f"{what} returns a module in training mode, in which dropout and batch norms compute "
+            f"something else; {step}.eval()"
         )
     return found
 
@@ -80,7 +82,7 @@ def _run(file: Path) -> dict[str, Any]:
     try:
         exec(compile(source, str(file), "exec"), module.__dict__)  # what the user asks for
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{shown(file)}: cannot be run ({_what(error, file)})") from error
+        raise UsageError(f"{shown(file)}: cannot be run {_what(error, file)}") from error
     return module.__dict__
 
 
@@ -97,8 +99,8 @@ def _function(names: dict[str, Any], name: str, file: Path) -> Callable[[], obje
     function = names[name]
     if not callable(function):
         raise UsageError(
-            f"{shown(file)}: {name} is a {type(function).__name__}, but a function is needed; it "
-            f"defines {listed(own)}"
+            f"{shown(file)}: {name} is of type {type(function).__name__}, but a function is "
+            f"needed; it defines {listed(own)}"
         )
     try:
         inspect.signature(function).bind()
@@ -117,15 +119,16 @@ def _called(function: Callable[[], object], what: str, file: Path) -> object:
     try:
         return function()
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{what} fails ({_what(error, file)})") from error
+        raise UsageError(f"{what} fails {_what(error, file)}") from error
 
 
 def _what(error: BaseException, file: Path) -> str:
-    """An error on one line, with the line of the file that it comes from."""
+    """An error on one line, with the line of the file that it comes from, and what to do."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
-        return f"line {error.lineno}: {error.msg}"
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
-    said = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
-    return shown(f"line {lines[-1]}: {text}" if lines else text)
+        text = f"line {error.lineno}: {error.msg}"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f"line {frame.lineno}: " for frame in frames if frame.filename == str(file)]
+        said = str(error).strip() and f": {first_line(error)}"
+        text = f"{lines[-1] if lines else ''}{type(error).__name__}{said}"
+    return f"({shown(text)}); correct it there, where `python -i {shown(file)}` shows more"

@@ -97,9 +97,10 @@ class Records:
         given = arrays if prediction is None else {**arrays, "prediction": np.asarray(prediction)}
         rows = {key: len(values) if values.ndim else 0 for key, values in given.items()}
         if not arrays or 0 in rows.values() or len({*rows.values()}) > 1:
+            found = ", ".join(f"{key} ({each} rows)" for key, each in rows.items()) or "no array"
             raise RecordError(
-                f"{name}: expected arrays of inputs whose first axis has one entry a row, as many "
-                f"in each, but found {rows or 'none'}"
+                f"{name}: holds {found}, but arrays called like the parameters of forward are "
+                "needed, with one entry a row on the first axis of each; correct it"
             )
         count = next(iter(rows.values()))
         for key, values in given.items():

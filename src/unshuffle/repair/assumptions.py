@@ -53,6 +53,8 @@ def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STAN
 
     None where time ended too early to tell, or the record has no predictions.
     """
+    if case.blueprint is not None:
+        return "repairs of a damaged pile or record serve blocks x + out(a(inp(x))) alone"
     near = solution.mse <= far_from(case.records)
     early = not case.left and solution.trace.row_steps < (by.near if near else by.least)
     if needs_predictions(case) or (early and solution.outcome is Outcome.BUDGET_SPENT):
