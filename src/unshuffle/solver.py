@@ -336,7 +336,8 @@ def _annotated(
     """
     if solution.exact and solution.rows == len(records.predicted()):
         return solution
-    notes = altered_record(records, solution.cut)
+    told = solution.findings is not None and solution.findings.sigmoid
+    notes = altered_record(records, solution.cut, sigmoid=told)
     if solution.pairing is not None and clock.left > -STANDARD.grace:
         notes = (*kept_coarsely(pile), *notes)
     if solution.explanation is Explanation.NOISE:

@@ -155,14 +155,21 @@ def test_other_members_are_refused(tmp_path: Path, refused) -> None:
         (npy(HEADER, bytes(23)), "but holds 23 bytes"),
         (npy(HEADER, bytes(25)), "but holds 25 bytes"),
         (npy(HEADER.replace(b"2, 3", b"999999999999, 999999999999")), "but holds 24 bytes"),
-        (npy(HEADER.replace(b"2, 3", b"0, 9999999999999999999"), b""), "but holds 0 bytes"),
-        (npy(HEADER.replace(b"2, 3", b"0, 4611686018427387904"), b""), "but holds 0 bytes"),
+        (npy(HEADER.replace(b"2, 3", b"0, 9999999999999999999"), b""), "beyond any memory"),
+        (npy(HEADER.replace(b"2, 3", b"0, 4611686018427387904"), b""), "beyond any memory"),
         (npy(HEADER.replace(b"2, 3", b"1, 1, 1, 1, 1, 1, 1, 2, 3")), "9 axes"),
     ],
 )
 def test_damage(member: bytes, complaint: str, tmp_path: Path, refused) -> None:
     with refused(FileError, "pile.npz", "array a", complaint):
         read(packed(member), tmp_path)
+
+
+def test_a_lone_array_beyond_memory(tmp_path: Path, refused) -> None:
+    path = tmp_path / "1.npy"
+    path.write_bytes(npy(HEADER.replace(b"2, 3", b"0, 4611686018427387904"), b""))
+    with refused(FileError, "1.npy: array 0 declares shape", "beyond any memory; leave the array"):
+        arrays_of(path.read_bytes(), str(path))
 
 
 def test_headers_come_without_numbers(tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ def test_where_nothing_is_explained_no_stream_goes_through(dropped):
     said = [may_be_wrong(case, replace(solution, mse=share * variance)) for share in (0.95, 0.5)]
     places = [one.index(next(iter(OTHER_STREAMS))) < one.index(POSSIBLE[0]) for one in said]
     assert places == [True, False]
+    case.left[POSSIBLE[3]] = 0.05  # what a search has shown comes before it
+    said = may_be_wrong(case, replace(solution, mse=0.95 * variance))
+    assert said.index(POSSIBLE[3]) < said.index(next(iter(OTHER_STREAMS)))
 
 
 def test_a_stream_whose_forms_were_tried_in_vain_is_not_called_likely(dropped):

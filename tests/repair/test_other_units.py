@@ -55,6 +55,7 @@ def test_predictions_behind_a_sigmoid(dropped, tmp_path):
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation
     assert "a sigmoid came behind the last layer" in solution.findings.notes[0]
+    assert not any("if a sigmoid came" in note for note in solution.findings.notes)
     assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
 
 

@@ -249,8 +249,8 @@ def _neighbours(layers: Sequence[Layer]) -> Counts:
 def followed(layers: Sequence[Layer]) -> dict[int, int]:
     """Places of the weights that biases come right behind, by the places of these.
 
-    None are where weights and biases do not alternate, or any two do not fit: arrays of a network
-    that were mixed all together hardly ever do.
+    There are none where weights and biases do not alternate, or any two do not fit. Arrays that
+    were mixed all together hardly ever do.
     """
     halves = [place for place, one in enumerate(layers) if not (one.weight and one.bias)]
     pairs = [*zip(halves[::2], halves[1::2], strict=False)]

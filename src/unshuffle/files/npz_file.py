@@ -61,6 +61,7 @@ def npy_arrays(content: bytes, where: str) -> dict[str, Stored]:
         limits.check_count(len(found), limits.MEMBERS - 1, f"{where}: holds more arrays")
         head = content[at : at + _HEADER_BYTES]
         array = _declared(head, NUMBERS + _OBJECTS, what, lambda: content)
+        array.check_size(array.start + array.nbytes)
         array = replace(array, start=at + array.start)
         found.append(array)
         at = array.start + array.nbytes
@@ -159,12 +160,13 @@ class StoredArray:
 
     def check_size(self, size: int) -> None:
         """Refuse a file of so many bytes that the array does not fill, or axes beyond memory."""
-        extent = math.prod(max(n, 1) for n in self.shape) * self.dtype.itemsize
-        if self.nbytes != size - self.start or extent > 2**62:
+        declared = f"{self.what} declares shape {self.shape} of {self.dtype.name}"
+        if self.nbytes != size - self.start:
             raise FileError(
-                f"{self.what} declares shape {self.shape} of {self.dtype.name}, but holds "
-                f"{size - self.start} bytes; copy or download the file again"
+                f"{declared}, but holds {size - self.start} bytes; copy or download the file again"
             )
+        if math.prod(max(n, 1) for n in self.shape) * self.dtype.itemsize > 2**62:
+            raise FileError(f"{declared}, which is beyond any memory; leave the array out")
 
     def read(self) -> NDArray[Any]:
         """Read the numbers, of `shape` and `dtype`. The array cannot be written to."""

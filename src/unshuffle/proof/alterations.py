@@ -41,10 +41,13 @@ class AlterationParameters:
 STANDARD = AlterationParameters()
 
 
-def altered_record(records: Records, cut: Cut | None = None) -> tuple[str, ...]:
+def altered_record(
+    records: Records, cut: Cut | None = None, *, sigmoid: bool = False
+) -> tuple[str, ...]:
     """What of a record shows that it is not as the network left it, in sentences.
 
-    How predictions were cut to decimals is said where a network shows it.
+    How predictions were cut to decimals is said where a network shows it. `sigmoid` is whether it
+    shows that one came behind the last layer.
     """
     known = records.predicted().predictions
     notes = []
@@ -63,7 +66,7 @@ def altered_record(records: Records, cut: Cut | None = None) -> tuple[str, ...]:
             f"{clipped} predictions are at the largest or the smallest value of their column, most "
             "of them at the same: they were clipped there, or the network saturates there"
         )
-    if known.size and (known > 0).all() and (known < 1).all():
+    if known.size and not sigmoid and (known > 0).all() and (known < 1).all():
         notes.append(
             "all predictions lie between 0 and 1: if a sigmoid came behind the last layer, give "
             "the numbers before it, the logits"

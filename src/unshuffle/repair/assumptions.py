@@ -71,7 +71,7 @@ def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STAN
         named.append(f"the {without} layers without a bias had one")
     rest = [name for name in POSSIBLE if not OTHER_STREAMS.get(name, {name}) <= case.left.keys()]
     first = [name for name in rest if name in OTHER_STREAMS and share > by.nothing]
-    named = [*first, *named, *(name for name in rest if name not in first)]
+    named += [*first, *(name for name in rest if name not in first)]
     vain = [name for name, _ in tried if name not in helpful and name.startswith("blocks are ")]
     text = (
         f"{100 * share:.3g} % of the predictions' variance is unexplained; what may be otherwise, "
