@@ -215,11 +215,7 @@ def test_ratios_far_beyond_the_spread_of_wrong_ones_decide(rng, spreads, decisiv
 
 def test_signals_of_few_pairs_are_drawn_to_the_prior():
     white = np.stack([np.eye(24), np.eye(24)])
-    (one, _) = _separations(
-        white,
-        np.ones(2),
-        lambda scores: np.argwhere(scores > 0),
-        np.zeros(2),
-        GroupingParameters().prior_pairs,
-    )
+    clues = SimpleNamespace(clock=Clock(), by=GroupingParameters())
+    ones = np.ones(2)
+    (one, _) = _separations(clues, white, ones, lambda scores: np.argwhere(scores > 0), 0 * ones)
     assert 0.33 < one < 0.67
