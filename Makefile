@@ -66,7 +66,9 @@ real: .venv/dev.stamp ## Drop networks of packages, and put them back: an hour, 
 	$(BIN)/python benchmarks/real.py
 
 lab: .venv/dev.stamp ## Run every experiment that the ledger lacks: hours
-	$(BIN)/unshuffle lab run experiments --ledger experiments/ledger.jsonl --zoo .zoo $(PUZZLE)
+	mkdir -p build && $(BIN)/unshuffle lab export experiments/ledger.jsonl build/lab.sqlite && \
+	$(BIN)/unshuffle lab run experiments --ledger build/lab.sqlite --zoo .zoo $(PUZZLE) && \
+	$(BIN)/unshuffle lab export build/lab.sqlite experiments/ledger.jsonl
 
 plan: .venv/core.stamp ## Make docs/plan.md from the experiments and the ledger
 	$(BIN)/unshuffle lab plan experiments --ledger experiments/ledger.jsonl --out docs/plan.md --force
