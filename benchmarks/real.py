@@ -7,7 +7,6 @@ run. Records are random tokens with the last hidden state. Seconds are those of 
 import argparse
 import csv
 import json
-import resource
 import subprocess
 import sys
 import zipfile
@@ -16,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing import get_context
+from pathlib import Path
 from time import process_time
 
 import numpy as np
@@ -39,7 +39,17 @@ TABLE = PROJECT / "docs" / "data" / "real.csv"  # what docs/families.md shows
 LAB = TABLE.with_name("real-lab.csv")  # what the laboratory's questions come to there
 TOKENS = 8  # in a sequence
 
-HEADER = ("network", "level", "sequences", "outcome", "in place", "error", "CPU s", "MiB at most")
+HEADER = (
+    "network",
+    "level",
+    "sequences",
+    "outcome",
+    "in place",
+    "error",
+    "CPU s",
+    "MiB before",
+    "MiB added",
+)
 ASKED = ("network", "edge", *EDGE_SIGNALS, "negative", "path", "funnel")
 SHORT = dict(zip(LEVELS, ("T1", "T2", "T3", "T4"), strict=True))  # names of levels in the table
 
@@ -248,23 +258,31 @@ NETWORKS = {
 }
 
 
+def megabytes(name: str) -> int:
+    """The memory of this process in MiB, by its name in Linux: VmRSS now, VmHWM at most."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
+    return int(kilobytes) // 1024
+
+
 def tried(
     module: torch.nn.Module,
     inputs: Mapping[str, np.ndarray],
     level: str,
     limit: float,
 ) -> list[str]:
-    """What came of it: outcome, pieces in place, error, seconds, memory."""
+    """What came of it: outcome, pieces in place, error, seconds, memory before and added."""
     rng = np.random.default_rng(0)
     dropped = drop_module(module, inputs, level=level, rng=rng)
-    given, started = emptied(module, rng), process_time()
-    clock = ProcessorClock(limit)
+    given = emptied(module, rng)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM begins anew
+    before, started, clock = megabytes("VmRSS"), process_time(), ProcessorClock(limit)
     try:
         solution = solve(
             dropped.pile(), dropped.records, blueprint=blueprint(given), time_limit=clock
         )
     except UnshuffleError as error:
-        return [f"refused: {error}", "", "", f"{process_time() - started:.0f}", ""]
+        return [f"refused: {error}", "", "", f"{process_time() - started:.0f}", "", ""]
     seconds = process_time() - started
     right = sum(
         one == other
@@ -277,7 +295,8 @@ def tried(
         f"{right} of {len(dropped.pieces)}",
         f"{error:.2g}",
         f"{seconds:.0f}",
-        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}",
+        f"{before}",
+        f"{megabytes('VmHWM') - before}",
     ]
 
 

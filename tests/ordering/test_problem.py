@@ -55,6 +55,17 @@ def test_units_round_nothing(problem):
     np.testing.assert_allclose(other.projected(rms), rms * ratios[0], rtol=1e-12)
 
 
+def test_a_dead_output_drowns_no_other_where_an_arrangement_revives_it(problem):
+    """Its spread is of denormal size where the last layer is right, and nothing else then."""
+    dead = np.array([1.0, 1e-30], np.float32)
+    ends = Linear(dead[:, None] * problem.ends.weight, dead * problem.ends.bias)
+    records = replace(problem.records, predictions=problem.records.predictions * dead)
+    sketch = replace(problem, ends=ends, records=records).sketch
+    assert sketch.judge(sketch.known).run(problem.grouped).error == 0
+    revived = replace(sketch, ends=problem.ends)
+    assert revived.judge(sketch.known).run(problem.grouped).error < 1e3 * problem.known.variance
+
+
 def test_outputs_of_one_spread_are_left_as_they_are(problem):
     one = Linear(problem.ends.weight[:1], problem.ends.bias[:1])
     records = replace(problem.records, predictions=problem.records.predictions[:, :1])

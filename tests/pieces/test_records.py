@@ -55,6 +55,8 @@ def test_the_variance_is_that_of_each_output(rng):
     expected = predictions[:40].var(axis=0).mean()
     assert records.variance == pytest.approx(expected)
     assert Records(np.zeros((2, 1)), np.ones((2, 1))).variance > 0
+    # One row tells no output's variance, but how large outputs are beside each other.
+    assert records.first(1).variance == pytest.approx(predictions[0].var())
 
 
 def test_a_record_of_which_all_is_known_is_its_own_known_part(rng):

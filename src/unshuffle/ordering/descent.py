@@ -7,6 +7,7 @@ explain much of the error. Close to it the error decides alone.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -94,10 +95,10 @@ def descent_round(
     """
     best, tested = run, list[float]()
     if effort == 1 and not judge.bank.kind.edges:
-        best, tested = _best_neighbour(judge, run, evidence, by.neighbours)
-        made = reassigned(judge, run, evidence, by.neighbours)
-        if made:
-            best, errors = lowest(judge, best, made, evidence)
+        lowers = partial(objective, evidence=evidence)
+        best, tested = reassigned(judge, run, evidence, by.neighbours, lowers)
+        if not lowers(best) < lowers(run) + len(run) / 2 * np.log1p(-by.slow):
+            best, errors = _best_neighbour(judge, best, evidence, by.neighbours)
             tested += errors
     # Whether adjacent swaps are to be asked again: where neighbours were, these are among them.
     anew = best is run

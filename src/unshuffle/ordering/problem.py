@@ -27,11 +27,15 @@ class SketchParameters:
         Projections of a row, at least.
     equations
         Projections of all rows together, at least.
+    least_spread
+        Spread of an output, beside the typical one, below which it counts as it is. It is of a dead
+        unit. In its own units it would drown all others in most wrong arrangements.
     """
 
     most_outputs: int = 32
     projections: int = 16
     equations: int = 256
+    least_spread: float = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +105,8 @@ class Problem:
         """
         spreads = np.sqrt(self.known.variances)
         typical = np.sqrt(self.known.variance)
-        ratios = np.divide(typical, spreads, where=spreads > 0, out=np.ones_like(spreads))
+        alive = spreads > self.sketching.least_spread * typical
+        ratios = np.divide(typical, spreads, where=alive, out=np.ones_like(spreads))
         units = 2.0 ** np.round(np.log2(ratios))
         return units.astype(np.float64)
 

@@ -1,11 +1,11 @@
 """Replacement: all pieces of a class find their slots at once, by single replacements.
 
 The error is judged exactly for each piece in each slot of a class. The assignment of least total
-log error (Kuhn 1955) is proposed. Small pieces, such as norms, hardly change what others do. So all
+log error (Kuhn 1955) is tried. Small pieces, such as norms, hardly change what others do. So all
 of them are put right together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,14 +14,20 @@ from unshuffle.grouping.matching import optimal_matching
 from unshuffle.ordering.judge import NOTHING, Indices, Judge, Run
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind
 
+# What a search lowers, of a run.
+Objective = Callable[[Run], float]
 
-def reassigned(judge: Judge, run: Run, evidence: Evidence, most: int) -> list[Arrangement]:
-    """Arrangements with the pieces of one class reassigned, where it takes few judgements.
 
-    Only classes of several roles, and roles whose tensors are all vectors, on which there is no
-    evidence. Shifts and swaps say more of other pieces.
+def reassigned(
+    judge: Judge, run: Run, evidence: Evidence, most: int, objective: Objective
+) -> tuple[Run, list[float]]:
+    """The run after the pieces of each class in turn are reassigned, and the errors of all tested.
+
+    A class keeps its pieces unless others lower the objective. Only classes that take few
+    judgements: those of several roles, and of roles whose tensors are all vectors. There is no
+    evidence on them. Shifts and swaps say more of other pieces.
     """
-    made = []
+    tested: list[float] = []
     told = {role for edge in evidence.edges for role in (edge.first, edge.second)}
     for slots in _pools(judge.bank.kind, run.arrangement, told):
         if not len(slots) > 1 or len(slots) ** 2 > most:
@@ -37,8 +43,10 @@ def reassigned(judge: Judge, run: Run, evidence: Evidence, most: int) -> list[Ar
         other = run.arrangement.copy()
         other[places, roles] = pieces[optimal_matching(scores)[:, 1]]
         if not np.array_equal(other, run.arrangement):
-            made.append(other)
-    return made
+            made = judge.run(other, after=run)
+            tested.append(made.error)
+            run = min((run, made), key=objective)
+    return run, tested
 
 
 def _pools(kind: Kind, arrangement: Arrangement, told: set[int]) -> Iterator[Indices]:

@@ -183,9 +183,11 @@ class Records:
 
     @property
     def variance(self) -> float:
-        """The mean of the variances over all outputs; positive."""
+        """The mean of the variances over all outputs; of one row, that of its outputs. Positive."""
+        known = self.predicted().predictions
         # A record of inputs alone has no outputs.
-        mean = self.variances.sum() / max(self.outputs, 1)
+        one = len(known) == 1
+        mean = known.var(dtype=np.float64) if one else self.variances.sum() / max(self.outputs, 1)
         return max(float(mean), np.finfo(float).tiny)
 
     def rows_for(self, equations: int) -> int:
