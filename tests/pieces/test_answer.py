@@ -98,6 +98,14 @@ def test_an_answer_with_a_lost_layer_is_refused_with_the_way_to_its_network(case
         parse_answer(form.format(name), case.pile)
 
 
+@pytest.mark.parametrize("name", ["?\x7f", "\x7f", "9" * 999])
+def test_names_in_messages_are_printable_and_short(case, name):
+    with pytest.raises(AnswerError) as raised:
+        parse_answer(f"0,1,{name},3,4", case.pile)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 500
+
+
 def test_an_answer_must_use_each_piece_once_where_it_fits(case):
     anatomy = read_anatomy(case.pile)
     inp, out, inp2, out2, last = case.permutation

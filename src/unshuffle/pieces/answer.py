@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from hashlib import sha256
 from numbers import Integral
 
-from unshuffle.errors import AnswerError
+from unshuffle.errors import AnswerError, shown
 from unshuffle.pieces.anatomy import Anatomy, check_biases
 from unshuffle.pieces.pile import Floats, PieceId, Pile, some_ids, twice
 
@@ -58,8 +58,8 @@ def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
     unknown = [name for name in names if name not in by_text]
     if lost := next((name for name in unknown if name.startswith(LOST)), None):
         raise AnswerError(
-            f"the answer has {lost} in place {names.index(lost) + 1}: a layer that is no piece of "
-            "the pile, so its pieces alone do not make that network; if solve estimated the layer, "
+            f"the answer has {shown(lost)} in place {names.index(lost) + 1}: a layer that is no "
+            "piece of the pile, so its pieces alone do not make that network; if solve estimated the layer, "
             "the network lies beside the answer, as network.safetensors"
         )
     if unknown:
@@ -97,7 +97,7 @@ def _leaves(value: object) -> list[str]:
             rest.extend(reversed([*one]))
         else:
             raise AnswerError(
-                f"the answer holds {str(one)[:80]!r}, which is no id; expected the pieces' ids in "
+                f"the answer holds {shown(repr(one))}, which is no id; expected the pieces' ids in "
                 "the order in which they are applied"
             )
     return found
@@ -125,7 +125,7 @@ def _called(word: str, names: Container[str]) -> str:
 
 def _no_such_piece(name: PieceId, pile: Pile) -> str:
     return (
-        f"the answer names a piece {str(name)[:80]!r}, but the pile has none; expected "
+        f"the answer names a piece {shown(repr(str(name)))}, but the pile has none; expected "
         f"{len(pile) + len(pile.biases)} ids such as {pile.ids[0]}, separated by commas"
     )
 
