@@ -59,8 +59,8 @@ def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
     if lost := next((name for name in unknown if name.startswith(LOST)), None):
         raise AnswerError(
             f"the answer has {shown(lost)} in place {names.index(lost) + 1}: a layer that is no "
-            "piece of the pile, so its pieces alone do not make that network; if solve estimated the layer, "
-            "the network lies beside the answer, as network.safetensors"
+            "piece of the pile, so its pieces alone do not make that network; if solve estimated "
+            "the layer, the network lies beside the answer, as network.safetensors"
         )
     if unknown:
         raise AnswerError(_no_such_piece(unknown[0], pile))
