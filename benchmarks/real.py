@@ -57,8 +57,9 @@ PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 CODE = ("transformers", "msgpack")  # what has the modules' code, and what reads a file of weights
 
 NOT_TRIED = (
-    "chgnet 0.4.2 is not tried: its forward reads graphs of a type of its own and hands on several "
-    "states, of atoms, bonds and angles; a record has arrays, and a block one state."
+    "chgnet 0.4.2 cannot be tried: its three stacks, of 4 atom, 3 bond and 3 angle layers, take "
+    "turns and read each other's states, but a block has one state; and its forward reads graphs "
+    "of a type of its own, but a record has arrays"
 )
 
 

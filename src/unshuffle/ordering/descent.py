@@ -95,11 +95,11 @@ def descent_round(
     """
     best, tested = run, list[float]()
     if effort == 1 and not judge.bank.kind.edges:
+        best, tested = _best_neighbour(judge, run, evidence, by.neighbours)
+        # Small pieces last: where large ones are wrong, they are put where they make up for that.
         lowers = partial(objective, evidence=evidence)
-        best, tested = reassigned(judge, run, evidence, by.neighbours, lowers)
-        if not lowers(best) < lowers(run) + len(run) / 2 * np.log1p(-by.slow):
-            best, errors = _best_neighbour(judge, best, evidence, by.neighbours)
-            tested += errors
+        best, errors = reassigned(judge, best, evidence, by.neighbours, lowers)
+        tested += errors
     # Whether adjacent swaps are to be asked again: where neighbours were, these are among them.
     anew = best is run
     if best is run:
