@@ -97,7 +97,7 @@ def test_numbers_become_floats_of_a_size_that_holds_them(values, dtype):
 def test_a_piece_is_found_by_its_id_as_text(case):
     assert case.pile["0"].id == 0
     assert case.pile[0] is case.pile.pieces[0]
-    with pytest.raises(UnshuffleError, match=r"no piece '3.pth'; .* are 0, 1, 2, 3, 4, 5, 6$"):
+    with pytest.raises(UnshuffleError, match=r"no piece '3.pth'; .* are 0, 1, 2, 3, 4, 5 and 6$"):
         case.pile["3.pth"]
     with pytest.raises(UnshuffleError, match=r"no piece at position 99; positions go from 0 to 6"):
         case.pile[99]
