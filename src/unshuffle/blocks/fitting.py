@@ -83,10 +83,10 @@ class Partition:
         """The shapes of a piece by the names that its tensors have here."""
         return {told: shapes[name] for name, told in self.told(shapes).items()}
 
-    def slots(self, forms: Mapping[str, Layout]) -> dict[Held, list[str]]:
+    def slots(self, layouts: Mapping[str, Layout]) -> dict[Held, list[str]]:
         """The roles of the slots of blocks, by the names and shapes of their tensors."""
         slots: dict[Held, list[str]] = defaultdict(list)
-        for _, tensors in forms.values():
+        for _, tensors in layouts.values():
             shapes = dict(tensors)
             for role, names in self.keys(shapes).items():
                 slots[frozen({name: shapes[key] for name, key in names.items()})].append(role)
@@ -97,18 +97,18 @@ class Partition:
 class Fit:
     """The blocks that the pieces of a pile make, and how these are cut."""
 
-    forms: Mapping[str, Layout]  # by the names of the blocks
+    layouts: Mapping[str, Layout]  # by the names of the blocks
     cut: Partition
 
     @property
     def name(self) -> str:
         """What the blocks are called together."""
-        return " and ".join(dict.fromkeys(f"{prefix}*" for prefix, _ in self.forms.values()))
+        return " and ".join(dict.fromkeys(f"{prefix}*" for prefix, _ in self.layouts.values()))
 
     @property
     def kind(self) -> Kind:
         """The kind of the blocks, as far as it is known before any of them runs."""
-        return self.made([[name] for name in self.forms])[0]
+        return self.made([[name] for name in self.layouts])[0]
 
     def made(self, places: Sequence[Sequence[str]]) -> tuple[Kind, Keys]:
         """The kind of places of one or several blocks, and the names of a place's tensors.
@@ -117,25 +117,25 @@ class Fit:
         """
         roles: dict[object, Role] = {}
         keys: dict[str, Mapping[str, str]] = {}
-        forms: list[tuple[int, ...]] = []
+        layouts: list[tuple[int, ...]] = []
         for blocks in places:
             held = []
             for turn, block in enumerate(blocks):
-                shapes = dict(self.forms[block][1])
+                shapes = dict(self.layouts[block][1])
                 for local, names in self.cut.keys(shapes).items():
                     tensors = {name: shapes[key] for name, key in names.items()}
                     role = in_place(turn, len(blocks), local)
                     known = role, frozen(tensors)
                     if known not in roles:
-                        # Of another form: by the name of the first block that has it.
+                        # Of another layout: by the name of the first block that has it.
                         name = f"{block}.{role}".rstrip(".") if role in keys else role
                         roles[known] = Role(name, tensors)
                         keys[name] = {
                             n: in_place(turn, len(blocks), key) for n, key in names.items()
                         }
                     held.append([*roles].index(known))
-            forms.append(tuple(sorted(held)))
-        several = tuple(forms) if len({*forms}) > 1 else ()
+            layouts.append(tuple(sorted(held)))
+        several = tuple(layouts) if len({*layouts}) > 1 else ()
         return Kind(self.name, tuple(roles.values()), variants=several), keys
 
 
@@ -152,17 +152,17 @@ def fitting(stacks: Sequence[Mapping[str, Layout]], pile: Pile) -> Fit:
     A PileError names the pieces that fit no slot, or the kind of which there are too few or too
     many.
     """
-    keys = [name for forms in stacks for _, one in forms.values() for name, _ in one]
+    keys = [name for layouts in stacks for _, one in layouts.values() for name, _ in one]
     closest: tuple[int, Fit] | None = None
     for cut in cuts(max(name.count(".") for name in keys)):
         pieces = Counter(frozen(cut.role_shapes(piece.shapes)) for piece in pile)
-        for forms in _chosen(stacks, pieces, cut):
-            slots = cut.slots(forms)
+        for layouts in _chosen(stacks, pieces, cut):
+            slots = cut.slots(layouts)
             if slots and {one: len(roles) for one, roles in slots.items()} == pieces:
-                return Fit(forms, cut)
+                return Fit(layouts, cut)
             found = sum(count for one, count in pieces.items() if one in slots)
             if closest is None or found > closest[0]:
-                closest = found, Fit(forms, cut)
+                closest = found, Fit(layouts, cut)
     assert closest is not None
     raise PileError(_misfit(closest[1], pile))
 
@@ -172,19 +172,19 @@ def _chosen(
 ) -> Iterator[Mapping[str, Layout]]:
     """Blocks that pieces may be of: of all stacks, of those that they fit, of one alone.
 
-    Of a stack they may be all blocks, or those whose form has pieces for each of its slots.
+    Of a stack they may be all blocks, or those whose layout has pieces for each of its slots.
     """
     held = [
-        {n: form for n, form in forms.items() if {*cut.slots({n: form})} <= {*pieces}}
-        for forms in stacks
+        {n: layout for n, layout in layouts.items() if {*cut.slots({n: layout})} <= {*pieces}}
+        for layouts in stacks
     ]
     for some in (stacks, held):
-        yield {name: form for forms in some for name, form in forms.items()}
+        yield {name: layout for layouts in some for name, layout in layouts.items()}
     for some in (stacks, held):
         yield from some
-    for forms in stacks:  # blocks of one form alone
-        for form, _ in Counter(forms.values()).most_common():
-            yield {name: one for name, one in forms.items() if one == form}
+    for layouts in stacks:  # blocks of one layout alone
+        for layout, _ in Counter(layouts.values()).most_common():
+            yield {name: one for name, one in layouts.items() if one == layout}
 
 
 def renamed(cut: Partition, pile: Pile) -> Pile:
@@ -198,8 +198,8 @@ def renamed(cut: Partition, pile: Pile) -> Pile:
 
 def _misfit(fit: Fit, pile: Pile) -> str:
     """Say which pieces fit no slot, or of which there are too few or too many."""
-    slots, cut = fit.cut.slots(fit.forms), fit.cut
-    blocks = f"the {len(fit.forms)} blocks {fit.name} of the module"
+    slots, cut = fit.cut.slots(fit.layouts), fit.cut
+    blocks = f"the {len(fit.layouts)} blocks {fit.name} of the module"
     found = Counter(frozen(cut.role_shapes(piece.shapes)) for piece in pile)
     strangers = [one for one in pile if frozen(cut.role_shapes(one.shapes)) not in slots]
     if strangers:
@@ -230,18 +230,18 @@ def frozen(shapes: Shapes) -> Held:
     return tuple(sorted(shapes.items()))
 
 
-def in_turn(forms: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
-    """Steps of places: one each, or several forms that follow each other again and again.
+def in_turn(names: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
+    """Steps of places: one each, or several that follow each other again and again.
 
     From the front on, the period that repeats over the most steps is taken, the shortest first.
     """
     places: list[tuple[int, ...]] = []
     at = 0
-    while at < len(forms):
+    while at < len(names):
         best = 1, 1
-        for period in range(1, (len(forms) - at) // 2 + 1):
+        for period in range(1, (len(names) - at) // 2 + 1):
             times = 1
-            while forms[at : at + period] == forms[at + times * period : at + (times + 1) * period]:
+            while names[at : at + period] == names[at + times * period : at + (times + 1) * period]:
                 times += 1
             if times > 1 and times * period > best[0] * best[1]:
                 best = period, times

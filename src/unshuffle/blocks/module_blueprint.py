@@ -47,8 +47,8 @@ class BlockStack:
     blocks: Mapping[int, Shapes]
 
     @property
-    def forms(self) -> dict[str, Layout]:
-        """What the blocks of one form have in common, by the names of the blocks."""
+    def layouts(self) -> dict[str, Layout]:
+        """What the blocks of one layout have in common, by the names of the blocks."""
         return {
             f"{self.prefix}{number}": (self.prefix, tuple(one.items()))
             for number, one in self.blocks.items()
@@ -102,16 +102,16 @@ class ModuleBlueprint:
     device: str = "cpu"
 
     @property
-    def forms(self) -> dict[str, Layout]:
-        """What the blocks of one form share, by the names of the blocks of all stacks."""
-        return {name: form for stack in self.stacks for name, form in stack.forms.items()}
+    def layouts(self) -> dict[str, Layout]:
+        """What the blocks of one layout share, by the names of the blocks of all stacks."""
+        return {name: layout for stack in self.stacks for name, layout in stack.layouts.items()}
 
     def fit(self, pile: Pile) -> Fit:
         """The blocks that the pieces of a pile make, and how these have roles.
 
         Raises `PileError` if they make no whole blocks, whatever their level.
         """
-        return fitting([stack.forms for stack in self.stacks], pile)
+        return fitting([stack.layouts for stack in self.stacks], pile)
 
     def loose(self, pile: Pile) -> Pile:
         """The pile; where it fits no blocks, without what the module holds beside its stacks."""
@@ -127,7 +127,7 @@ class ModuleBlueprint:
         beside = {
             _numbers(as_floats(one, name))
             for name, one in real_tensors(self.module).items()
-            if not any(within(name, block) for block in self.forms)
+            if not any(within(name, block) for block in self.layouts)
         }
         rest = [
             piece
@@ -161,7 +161,7 @@ class ModuleBlueprint:
         ]
         with single_threaded_blas():
             device = torch.device(self.device)
-            replay = Replay(self.module, fit.forms, records, torch_dtype(pile.dtype), device)
+            replay = Replay(self.module, fit.layouts, records, torch_dtype(pile.dtype), device)
             kind, keys = fit.made(replay.blocks)
             kind = replace(kind, hidden=_hidden(replay, kind, keys))
         return ModuleBank.of(kind, keys, tensors, replay), ModuleEnds(replay)
@@ -173,14 +173,14 @@ def _numbers(values: Floats) -> tuple[tuple[int, ...], bytes]:
 
 
 def _hidden(replay: "Replay", kind: Kind, keys: Keys) -> tuple[tuple[Axis, ...], ...]:
-    """The axes of roles that are the same hidden units, asked of one block of each form."""
+    """The axes of roles that are the same hidden units, asked of one block of each layout."""
     every = tuple(range(len(kind.roles)))
-    forms = kind.variants or (every,)
-    asked = {form: place for place, form in reversed([*enumerate(forms)])}
+    variants = kind.variants or (every,)
+    asked = {roles: place for place, roles in reversed([*enumerate(variants)])}
     hidden: list[set[Axis]] = []
-    for form, place in sorted(asked.items(), key=lambda one: one[1]):
+    for roles, place in sorted(asked.items(), key=lambda one: one[1]):
         where = {
-            key: (role, name) for role in form for name, key in keys[kind.roles[role].name].items()
+            key: (role, name) for role in roles for name, key in keys[kind.roles[role].name].items()
         }
         for units in replay.in_dtype(np.float64).hidden(place):
             axes = {(*where[name], axis) for name, axis in units}

@@ -81,8 +81,8 @@ class Replay:
     """
 
     module: nn.Module
-    # What the blocks of one form have in common, by the names of their modules.
-    forms: Mapping[str, Layout]
+    # What the blocks of one layout have in common, by the names of their modules.
+    layouts: Mapping[str, Layout]
     records: Records
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -129,7 +129,7 @@ class Replay:
         if wanted not in self._other:
             self._other[wanted] = Replay(
                 self.given,
-                self.forms,
+                self.layouts,
                 self.records,
                 wanted,
                 self.device,
@@ -152,7 +152,7 @@ class Replay:
 
     def _capture(self) -> None:
         """See what the blocks are called with, and compare the replay with the module."""
-        names: tuple[str, ...] = tuple(self.forms)
+        names: tuple[str, ...] = tuple(self.layouts)
 
         def calls(inputs: Floats, tensors: TorchTensors) -> tuple[list[Call], torch.Tensor]:
             nonlocal names
@@ -166,7 +166,7 @@ class Replay:
         fewer, _ = calls(self.inputs[1:], {})
         turned, _ = calls(self.inputs, self._turned(names))
         self.steps, self.beside = capture(names, all_rows, fewer, turned)
-        self.places = in_turn([self.forms[name] for name in names])
+        self.places = in_turn([self.layouts[name] for name in names])
         self.width = max(one.width for step in self.steps for one in (step.given, step.made))
         self.live = self.width + sum(one.part.width for one in self.beside if one.origin)
         self.needs_inputs = any(step.bridged for step in self.steps[1:])

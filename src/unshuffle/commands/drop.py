@@ -295,7 +295,7 @@ def _rest(module: "nn.Module") -> "dict[str, NDArray[Any]]":
     """The tensors of a module that are in none of its blocks, by name."""
     from unshuffle.blocks.kept import within
 
-    blocks = [*unshuffle.blueprint(module).forms]
+    blocks = [*unshuffle.blueprint(module).layouts]
     return {
         name: one.detach().numpy()
         for name, one in module.state_dict().items()

@@ -96,8 +96,8 @@ def drop_module(
 
 def _blocks(module: "nn.Module") -> dict[str, list[str]]:
     """Names of the tensors of each block that is dropped, in the block, by its name."""
-    forms = blueprint(module).forms
-    return {block: [name for name, _ in held] for block, (_, held) in forms.items()}
+    layouts = blueprint(module).layouts
+    return {block: [name for name, _ in held] for block, (_, held) in layouts.items()}
 
 
 def _cut(tensors: Sequence[str], level: str) -> Iterator[dict[str, str]]:

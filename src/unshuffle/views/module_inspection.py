@@ -26,15 +26,15 @@ def module_inspection(
     """The stacks, the classes of their slots, and the pieces that fit, if any do."""
     from unshuffle.blocks.capture import real_tensors
 
-    held = blueprint.forms if fit is None else fit.forms
+    held = blueprint.layouts if fit is None else fit.layouts
     tensors = real_tensors(blueprint.module)
     as_given = (name for name in tensors if not any(within(name, block) for block in held))
     stacks = []
     for stack in blueprint.stacks:
-        forms = {name: form for name, form in stack.forms.items() if name in held}
-        classes = [] if fit is None else _classes(fit.cut, forms, pile)
-        if forms:
-            stacks.append({"name": f"{stack.prefix}*", "blocks": [*forms], "classes": classes})
+        layouts = {name: layout for name, layout in stack.layouts.items() if name in held}
+        classes = [] if fit is None else _classes(fit.cut, layouts, pile)
+        if layouts:
+            stacks.append({"name": f"{stack.prefix}*", "blocks": [*layouts], "classes": classes})
     return {
         "pieces": len(pile),
         "stored_as": [*pile.stored_as],
@@ -47,7 +47,7 @@ def module_inspection(
     }
 
 
-def _classes(cut: Partition, forms: Mapping[str, Layout], pile: Pile) -> list[dict[str, Any]]:
+def _classes(cut: Partition, layouts: Mapping[str, Layout], pile: Pile) -> list[dict[str, Any]]:
     """The classes of slots of blocks, and the pieces that fit each."""
     shapes = [cut.role_shapes(piece.shapes) for piece in pile]
     return [
@@ -57,7 +57,7 @@ def _classes(cut: Partition, forms: Mapping[str, Layout], pile: Pile) -> list[di
             "slots": len(roles),
             "ids": [p.id for p, one in zip(pile, shapes, strict=True) if frozen(one) == wanted],
         }
-        for wanted, roles in cut.slots(forms).items()
+        for wanted, roles in cut.slots(layouts).items()
     ]
 
 
