@@ -153,6 +153,22 @@ def test_an_interrupt_keeps_the_best_so_far(dropped, strategy, steps):
     assert sorted(solution.permutation) == sorted(case.permutation)
 
 
+@pytest.mark.parametrize("steps", [10, 30, 100])
+def test_an_interrupt_inside_of_a_repair_ends_the_whole_solve(dropped, steps):
+    case, other = dropped(blocks=5, width=10, hidden=14), dropped(blocks=5, width=10, hidden=14)
+    made = []
+
+    def interrupt(trace):
+        made.append(len(trace))
+        if len(made) == steps:
+            raise KeyboardInterrupt
+
+    wrong = Records(case.records.inputs, other.records.predictions)
+    solution = solve(case.pile, wrong, time_limit=10, on_step=interrupt)
+    assert solution.outcome is Outcome.INTERRUPTED
+    assert steps <= len(made) < steps + 10
+
+
 def test_a_wrong_pair_that_the_evidence_believes_in_is_repaired(dropped, rng):
     case = dropped(rows=600, blocks=5, width=8, hidden=12)
     right = pair(case.pile, case.records)

@@ -181,6 +181,8 @@ def _check_kinds(blueprint: object, checkpoint: object, of_puzzle: Mapping[str, 
 
 def _closed(solution: Solution, case: Case, *, repeated: int) -> Solution:
     """The solution with what holds of the whole solve, and no statement of what fits no record."""
+    if case.options.clock.interrupted and solution.outcome not in SETTLED:
+        solution = solution.ended(Outcome.INTERRUPTED)
     if repeated and not solution.exact:
         given = repeated + len(case.records)
         note = f"{repeated} of {given} rows repeat another one, and count for nothing"

@@ -119,3 +119,20 @@ def test_too_few_and_strange_pieces_are_named(rng):
             PileError, match=r"bring it to the shapes of mlp\.up, \(6,\), \(6, 4\),"
         ):
             fit(BLOCK, 3, other)
+
+
+def test_roles_have_the_sequence_of_a_block_where_blocks_differ(rng):
+    """As in a stage of a ResNet whose first block alone reads fewer channels."""
+    first = {"conv1.w": (6, 4), "bn1.w": (6,), "conv2.w": (6, 6), "skip.w": (6, 4)}
+    later = {"conv1.w": (6, 6), "bn1.w": (6,), "conv2.w": (6, 6)}
+    blocks = {"0": first, "1": later, "2": later}
+    pieces = [
+        Piece(f"{name}.{key}", {key: rng.normal(size=shape)})
+        for name, block in blocks.items()
+        for key, shape in block.items()
+    ]
+    layouts = {name: ("", tuple(block.items())) for name, block in blocks.items()}
+    kind = fitting([layouts], Pile(pieces)).kind
+    names = [[kind.roles[role].name for role in held] for held in kind.variants]
+    another = ["1.conv1", "bn1", "conv2"]
+    assert names == [["conv1", "bn1", "conv2", "skip"], another, another]

@@ -1,5 +1,6 @@
 """Oracles of families that are modules: dropped at a level, and put back from any shuffle."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -102,6 +103,12 @@ def test_dropping_changes_no_module_and_emptying_only_the_blocks(oracle_of):
 def test_a_level_that_there_is_not_is_refused(oracle_of):
     with pytest.raises(UsageError, match=r"no level 'layer' \(did you mean layers"):
         drop_module(oracle_of("gated").network, {}, level="layer", rng=np.random.default_rng(0))
+
+
+def test_a_module_in_a_dtype_that_numpy_does_not_have_is_refused(oracle_of):
+    module, rng = copy.deepcopy(oracle_of("gated").network).bfloat16(), np.random.default_rng(0)
+    with pytest.raises(UsageError, match=r"is in bfloat16, .* return module\.float\(\)"):
+        drop_module(module, {"rows": np.zeros((2, 8), np.float32)}, level="layers", rng=rng)
 
 
 @pytest.mark.parametrize("family", ["resnet", "gated"])

@@ -113,13 +113,15 @@ class Fit:
     def made(self, places: Sequence[Sequence[str]]) -> tuple[Kind, Keys]:
         """The kind of places of one or several blocks, and the names of a place's tensors.
 
-        Roles of the same name and shapes are one role, whichever blocks have them.
+        Roles of the same name and shapes are one role, whichever blocks have them. Their sequence
+        is that in the blocks, so that an answer names the pieces as a state dict does.
         """
         roles: dict[object, Role] = {}
         keys: dict[str, Mapping[str, str]] = {}
-        layouts: list[tuple[int, ...]] = []
+        sequence: list[object] = []
+        members: list[list[object]] = []
         for blocks in places:
-            held = []
+            held: list[object] = []
             for turn, block in enumerate(blocks):
                 shapes = dict(self.layouts[block][1])
                 for local, names in self.cut.keys(shapes).items():
@@ -133,10 +135,12 @@ class Fit:
                         keys[name] = {
                             n: in_place(turn, len(blocks), key) for n, key in names.items()
                         }
-                    held.append([*roles].index(known))
-            layouts.append(tuple(sorted(held)))
-        several = tuple(layouts) if len({*layouts}) > 1 else ()
-        return Kind(self.name, tuple(roles.values()), variants=several), keys
+                        sequence.insert(sequence.index(held[-1]) + 1 if held else 0, known)
+                    held.append(known)
+            members.append(held)
+        variants = tuple(tuple(sorted(map(sequence.index, held))) for held in members)
+        several = variants if len({*variants}) > 1 else ()
+        return Kind(self.name, tuple(roles[one] for one in sequence), variants=several), keys
 
 
 def cuts(deepest: int) -> Iterator[Partition]:

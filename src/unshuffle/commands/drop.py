@@ -278,6 +278,8 @@ def _inputs(
 
     import numpy as np
 
+    from unshuffle.oracle.module_dropping import as_array
+
     given = files.read_records(args.inputs, named=True)
     if len(given) < args.records:
         raise UsageError(
@@ -287,7 +289,7 @@ def _inputs(
     drawn = given.take(rng.choice(len(given), args.records, replace=False).astype(np.intp))
     first = next(iter(inspect.signature(module.forward).parameters), "inputs")
     arrays = drawn.arrays(drawn.inputs) or {first: drawn.inputs}
-    dtype = next(iter(module.parameters())).detach().numpy().dtype
+    dtype = as_array(next(iter(module.parameters()))).dtype
     return {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
 
 

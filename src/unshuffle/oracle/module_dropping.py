@@ -82,7 +82,7 @@ def drop_module(
         raise UsageError(
             f"there is no level {level!r}{hint(level, LEVELS)}; there are: {', '.join(LEVELS)}"
         )
-    tensors = {name: values.detach().numpy() for name, values in module.state_dict().items()}
+    tensors = {name: as_array(values) for name, values in module.state_dict().items()}
     cut = [(block, names) for block, held in _blocks(module).items() for names in _cut(held, level)]
     numbers = rng.permutation(len(cut)).tolist()
     pieces: list[Mapping[str, Floats]] = [{}] * len(cut)
@@ -92,6 +92,19 @@ def drop_module(
         answer.setdefault(block, []).append(number)
     records = record_module(module, inputs)
     return DroppedModule(tuple(pieces), records, tuple(map(tuple, answer.values())))
+
+
+def as_array(values: "torch.Tensor") -> Floats:
+    """The numbers of a tensor; raises `UsageError` where NumPy has none of its dtype."""
+    try:
+        array: Floats = values.detach().numpy()
+    except TypeError as error:
+        kind = str(values.dtype).removeprefix("torch.")
+        raise UsageError(
+            f"the module is in {kind}, which NumPy does not have; let the function return "
+            "module.float()"
+        ) from error
+    return array
 
 
 def _blocks(module: "nn.Module") -> dict[str, list[str]]:

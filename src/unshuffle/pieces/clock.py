@@ -20,13 +20,15 @@ class OutOfTimeError(Exception):
 class Clock:
     """Counts the seconds of a solve from the moment it is made.
 
-    No further step is begun after `limit` seconds. `used` counts those of a search that was cut off
-    and goes on. `now` reads the time. It is that of the wall where nothing else is given.
+    No further step is begun after `limit` seconds, or once the solve was `interrupted`. `used`
+    counts those of a search that was cut off and goes on. `now` reads the time. It is that of the
+    wall where nothing else is given.
     """
 
     limit: float | None = None
     used: float = 0.0
     now: Callable[[], float] = perf_counter
+    interrupted: bool = field(default=False, init=False)
     _started: float = field(init=False)
     _phases: list[str] = field(default_factory=lambda: [OTHER])
     _spent: dict[str, float] = field(default_factory=dict)
@@ -61,8 +63,8 @@ class Clock:
 
     @property
     def out(self) -> bool:
-        """Whether no time is left."""
-        return self.left <= 0
+        """Whether no further step is begun."""
+        return self.interrupted or self.left <= 0
 
     def check(self) -> None:
         """End a long step by an `OutOfTimeError` where no time is left."""

@@ -69,8 +69,14 @@ def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STAN
     ]
     if without := sum(piece.detached for piece in case.pile) - len(case.pile.biases):
         named.append(f"the {without} layers without a bias had one")
-    rest = [name for name in POSSIBLE if not OTHER_STREAMS.get(name, {name}) <= case.left.keys()]
-    first = [name for name in rest if name in OTHER_STREAMS and share > by.nothing]
+    rest = [
+        name
+        for name in POSSIBLE
+        if name not in case.left and helpful.isdisjoint(OTHER_STREAMS.get(name, ()))
+    ]
+    # A short search in vain is weak evidence: what it tried comes last, and stays in the list.
+    untried = [name for name, forms in OTHER_STREAMS.items() if not forms <= case.left.keys()]
+    first = [name for name in rest if name in untried and share > by.nothing]
     named += [*first, *(name for name in rest if name not in first)]
     vain = [name for name, _ in tried if name not in helpful and name.startswith("blocks are ")]
     text = (

@@ -1,7 +1,6 @@
 """Group, order and verify the pieces of a whole pile."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -238,10 +237,14 @@ def conclude(
     fitting = [one for one in alternatives.problems if as_it_is or one.evidence.admits(arrangement)]
     network, found, outcome = fitting[0].network(arrangement), UNVERIFIED, Outcome.INTERRUPTED
     clock = alternatives.options.clock
-    # After an interruption what is known is the answer, and nothing is claimed of it.
-    with suppress(KeyboardInterrupt), single_threaded_blas(), clock.phase("verify"):
-        network, found = _best_verified(fitting, arrangement, alternatives, trace, ending)
-        outcome = _outcome(found, ending)
+    try:
+        with single_threaded_blas(), clock.phase("verify"):
+            network, found = _best_verified(fitting, arrangement, alternatives, trace, ending)
+            outcome = _outcome(found, ending)
+    except KeyboardInterrupt:  # what is known is the answer, and nothing is claimed of it
+        ending = Ending.INTERRUPTED
+    # A repair may make nothing of this solution; the whole solve ends all the same.
+    clock.interrupted |= ending is Ending.INTERRUPTED
     last = alternatives.last_of(arrangement)
     applied = [name for block in trace.names(arrangement) for name in block]
     edges = () if alternatives.pairing else fitting[0].evidence.edges
