@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from unshuffle import Outcome, Piece, Pile, Records, blueprint, solve  # noqa: E402
+from unshuffle import Outcome, Piece, Pile, Records, blueprint, solve, verify  # noqa: E402
 from unshuffle.blocks.asking import hidden_axes  # noqa: E402
 from unshuffle.blocks.fitting import in_turn  # noqa: E402
 from unshuffle.blocks.module_blueprint import find_stacks  # noqa: E402
@@ -237,6 +237,22 @@ def test_the_order_of_files_does_not_matter_to_several_stacks(rng):
         found.append([names(each, mixed.ids) for each in seeds])
     assert len(found[0]) > 2
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_what_is_left_of_a_coarse_record_is_weighed_where_stages_differ(noise, rng):
+    module = modules.Stages().eval()
+    pile, blocks = modules.dropped(module, rng, whole=True)
+    records = modules.recorded(module, 48, rng)
+    coarse = np.round(records.predictions, 3) + noise * rng.normal(size=records.predictions.shape)
+    found = verify(
+        pile,
+        replace(records, predictions=coarse.astype(np.float32)),
+        [one for block in blocks for one in block],
+        blueprint=blueprint(modules.emptied(module)),
+    )
+    assert found.outcome in (Outcome.APPROXIMATE, Outcome.UNDECIDED)
+    assert found.mse < 1e-4
 
 
 def test_what_is_not_in_the_pile_keeps_the_weights_of_the_module(rng):

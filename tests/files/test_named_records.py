@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from unshuffle import Records
 from unshuffle.errors import FileError, RecordError
 from unshuffle.files import read_records
 
@@ -81,3 +82,9 @@ def test_columns_are_of_tables(tmp_path, arrays):
     save_file(arrays, tmp_path / "record.safetensors")
     with pytest.raises(RecordError, match="names of columns are for tables"):
         read_records(tmp_path / "record.safetensors", inputs=["ids"])
+
+
+def test_predictions_in_half_precision_count_as_single():
+    ids, half = np.arange(4), np.linspace(0, 1, 8).reshape(4, 2).astype(np.float16)
+    found = Records.named({"ids": ids}, half).predictions
+    np.testing.assert_array_equal(found, half.astype(np.float32), strict=True)

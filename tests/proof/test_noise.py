@@ -7,6 +7,7 @@ from unshuffle import MlpNetwork, Records
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.network import Network
+from unshuffle.pieces.blueprint import Kind, Role
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.proof.noise import find_pattern, foretold, looks_like_noise, noise_at_most, tells
 
@@ -222,6 +223,8 @@ def test_a_regression_has_half_as_many_features_as_rows_that_it_is_fitted_to(cas
 
 class Sequence:
     """Blocks that do nothing but count how often one runs behind a later one."""
+
+    kind = Kind("counting", (Role("one", {}),))
 
     def __init__(self, blocks):
         self.blocks = blocks

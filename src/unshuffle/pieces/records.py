@@ -117,7 +117,7 @@ class Records:
         flat = [one.reshape(count, -1).astype(np.float64) for one in arrays.values()]
         out = np.empty((count, 0)) if prediction is None else given["prediction"]
         out = out.reshape(count, -1)
-        out = out if out.dtype in (np.float32, np.float64) else out.astype(np.float64)
+        out = as_floats(out, f"{name}: the prediction", RecordError)
         return cls(np.hstack(flat), out, name=name, fields=fields, output=output)
 
     def arrays(self, inputs: Floats) -> dict[str, NDArray[Any]]:

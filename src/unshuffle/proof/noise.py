@@ -236,18 +236,21 @@ def _misfits(
     Some blocks are exchanged with their neighbours, or one is left out where there is but one.
     """
     rng = np.random.default_rng(0)
-    length = len(network.blocks)
+    length, free = len(network.blocks), _exchangeable(network)
+    spare = (
+        sorted({*free, *(at + 1 for at in free)}) if network.blocks.kind.variants else range(length)
+    )
     right = _in_order(network, first, range(length))
     misfits, distances = [], []
-    for draw in range(by.drawn):
+    for draw in range(by.drawn if spare else 0):
         clock.check()
         order = list(range(length))
-        exchanges = by.exchanges[draw % len(by.exchanges)] if length > 1 else 0
+        exchanges = by.exchanges[draw % len(by.exchanges)] if free else 0
         for _ in range(exchanges):
-            at = int(rng.integers(length - 1))
+            at = free[int(rng.integers(len(free)))]
             order[at : at + 2] = order[at + 1], order[at]
         if order == sorted(order):
-            del order[int(rng.integers(length))]
+            del order[spare[int(rng.integers(len(spare)))]]
         misfit = _in_order(network, first, order) - right
         size = np.sqrt(mean_squares(misfit))
         if np.isfinite(size).all() and (size > 0).all():
@@ -259,17 +262,24 @@ def _misfits(
 
 def _exchanges(network: Network, first: Floats, clock: Clock) -> NDArray[np.float64]:
     """What each exchange of neighbours changes in the predictions, as orthonormal columns."""
-    length, state = len(network.blocks), first
+    length, state, free = len(network.blocks), first, _exchangeable(network)
     right, changes = _in_order(network, first, range(length)), []
     for at in range(length - 1):
         clock.check()
-        after = _in_order(network, state, [at + 1, at, *range(at + 2, length)])
-        change = (after - right).reshape(-1)
-        changes.append(change if np.isfinite(change).all() else np.zeros_like(change))
+        if at in free:
+            after = _in_order(network, state, [at + 1, at, *range(at + 2, length)])
+            change = (after - right).reshape(-1)
+            changes.append(change if np.isfinite(change).all() else np.zeros_like(change))
         with np.errstate(over="ignore", invalid="ignore"):
             state = network.blocks.apply(at, state)
     basis, _ = np.linalg.qr(np.stack(changes, axis=1)) if changes else (np.empty((0, 0)), None)
     return basis
+
+
+def _exchangeable(network: Network) -> list[int]:
+    """Places whose block can be exchanged with the next one: both have the same roles."""
+    roles = network.blocks.kind.variants
+    return [at for at in range(len(network.blocks) - 1) if not roles or roles[at] == roles[at + 1]]
 
 
 def _without(misfit: NDArray[np.float64], basis: NDArray[np.float64]) -> NDArray[np.float64]:
