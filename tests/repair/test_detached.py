@@ -76,6 +76,7 @@ def test_biases_that_come_right_behind_their_weights_are_not_searched_for(droppe
     assert (verdict.outcome, verdict.sha256) == (Outcome.EXACT, solution.sha256)
 
 
+@pytest.mark.slow
 def test_a_bias_that_comes_behind_a_wrong_weight_is_found_all_the_same(dropped):
     case = dropped(rows=300, blocks=3, width=8, hidden=12)
     pile, answer = detach(case)
