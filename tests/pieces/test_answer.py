@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from unshuffle.blocks.assembly import build_network
 from unshuffle.errors import AnswerError
@@ -82,6 +83,13 @@ def test_names_with_blanks_and_brackets_are_what_they_are(case):
 def test_what_is_no_answer_is_refused(case, given):
     with pytest.raises(AnswerError, match="which is no id"):
         parse_answer(given, case.pile)
+
+
+@pytest.mark.parametrize("made", [np.array, torch.tensor])
+def test_arrays_and_tensors_are_answers(case, made):
+    assert parse_answer(made(case.permutation), case.pile) == case.permutation
+    blocks = [made(case.permutation[:2]), made(case.permutation[2:4]), made(case.permutation[4])]
+    assert parse_answer(blocks, case.pile) == case.permutation
 
 
 @pytest.mark.parametrize("text", ['{"mse": 0}', "[x" * 100_000, "/" * 100_000, "0" * 100_000])

@@ -89,6 +89,7 @@ def _leaves(value: object) -> list[str]:
     rest = [value]
     while rest:
         one = rest.pop()
+        one = one.tolist() if hasattr(one, "tolist") else one  # an array, or a tensor of torch
         if isinstance(one, str | Integral) and not isinstance(one, bool):
             found.append(str(one))
         elif isinstance(one, dict) and (layers := _of_block(one)):
