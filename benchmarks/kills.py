@@ -5,8 +5,8 @@
 One solve is left alone and timed. Another keeps a checkpoint. It gets SIGKILL at a moment drawn
 from the time that the first one took, and is begun again, until so many have been killed. What one
 keeps that comes to its end must be what the first one keeps, but for its cost. That is seconds, and
-passes, since what lay in memory is worked out again; and the list of repairs that were asked, since
-one asked in vain before the kill is not asked again. The next one begins without a checkpoint.
+passes, since what lay in memory is worked out again. It is also the list of repairs: one that was
+asked in vain before the kill is not asked again. The next one begins without a checkpoint.
 """
 
 import argparse

@@ -22,5 +22,5 @@ def test_importing_the_readers_imports_no_format() -> None:
 
 
 def test_who_names_files_waits_for_no_reader() -> None:
-    modules = loaded("from unshuffle.files import check_free, shown")
+    modules = loaded("from unshuffle.errors import shown; from unshuffle.files import check_free")
     assert modules.isdisjoint({"numpy", "unshuffle.files.pile_reader"})

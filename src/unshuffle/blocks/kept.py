@@ -1,6 +1,6 @@
 """Networks without code: tensors under the names of their slots, read from a file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,12 @@ def kept_network(tensors: Mapping[str, Floats], slots: Slots) -> Network:
 def within(name: str, slot: str) -> bool:
     """Whether a tensor is in a slot, by their names."""
     return name == slot or name.startswith(f"{slot}.")
+
+
+def outside(names: Iterable[str], blocks: Iterable[str]) -> list[str]:
+    """The names of tensors that are in none of some blocks."""
+    blocks = [*blocks]
+    return [name for name in names if not any(within(name, block) for block in blocks)]
 
 
 def without_code() -> UsageError:

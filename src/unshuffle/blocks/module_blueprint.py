@@ -17,7 +17,7 @@ import numpy as np
 from unshuffle.blocks.bank import Bank
 from unshuffle.blocks.ends import Ends
 from unshuffle.blocks.fitting import Fit, Keys, Layout, Shapes, fitting, renamed
-from unshuffle.blocks.kept import within
+from unshuffle.blocks.kept import outside
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
 from unshuffle.pieces.blueprint import Axis, Kind
@@ -124,10 +124,9 @@ class ModuleBlueprint:
         """The pile without pieces that the module holds beside its stacks, if others are left."""
         from unshuffle.blocks.capture import real_tensors
 
+        tensors = real_tensors(self.module)
         beside = {
-            _numbers(as_floats(one, name))
-            for name, one in real_tensors(self.module).items()
-            if not any(within(name, block) for block in self.layouts)
+            _numbers(as_floats(tensors[name], name)) for name in outside(tensors, self.layouts)
         }
         rest = [
             piece

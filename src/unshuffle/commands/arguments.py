@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import unshuffle
 from unshuffle import files
-from unshuffle.errors import AnswerError, UsageError
+from unshuffle.errors import AnswerError, UsageError, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -332,7 +332,7 @@ def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
         )
     if not re.search(r"[,\s]", args.answer.strip()):
         raise AnswerError(
-            f"the answer {files.shown(args.answer)} is neither a file that exists nor ids "
+            f"the answer {shown(args.answer)} is neither a file that exists nor ids "
             "separated by commas or blanks; check the path"
         )
     return parse_answer(args.answer, pile)

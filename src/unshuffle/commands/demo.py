@@ -7,7 +7,7 @@ from pathlib import Path
 import unshuffle
 from unshuffle import files
 from unshuffle.commands.arguments import FORCE, QUIET, SOLVED, command
-from unshuffle.errors import FileError
+from unshuffle.errors import FileError, shown
 
 NEXT = """
 Open {0}/report.html in a browser, or try next:
@@ -37,7 +37,7 @@ def demo(args: argparse.Namespace) -> int:
     folder: Path = args.out
     if not args.force and folder.is_dir() and any(folder.iterdir()):
         raise FileError(
-            f"{files.shown(folder)}: is there already, and not empty; name another one with --out, "
+            f"{shown(folder)}: is there already, and not empty; name another one with --out, "
             "or replace what is there with --force"
         )
     example = resources.files("unshuffle") / "example"
@@ -45,7 +45,7 @@ def demo(args: argparse.Namespace) -> int:
     beside = [(folder / name, example / name) for name in ("record.csv", "answer.sha256")]
     contents = {path: one.read_bytes() for path, one in pieces + beside}
     files.write_files(contents, force=args.force)
-    print(f"{files.shown(folder)}: {len(pieces)} pieces of a network, and a record", flush=True)
+    print(f"{shown(folder)}: {len(pieces)} pieces of a network, and a record", flush=True)
     pile = unshuffle.read_pile(folder / "pieces")
     records = unshuffle.read_records(folder / "record.csv")
     with show_progress(quiet=args.quiet, clock=clock) as on_step:
@@ -53,7 +53,6 @@ def demo(args: argparse.Namespace) -> int:
     unshuffle.write_solution(solution, folder / "solved", force=args.force)
     page = folder / "report.html"
     files.write_text(page, report_page(solution, records), force=args.force)
-    shown = files.shown(folder)
-    print(NEXT.format(shown))
+    print(NEXT.format(shown(folder)))
     print_solution(solution)  # last, so that a small terminal shows it
     return 0 if solution.exact else 3

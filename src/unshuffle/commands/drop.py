@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import unshuffle
 from unshuffle import files
 from unshuffle.commands.arguments import FORCE, MODEL, add_arguments, command
-from unshuffle.errors import UnshuffleError, UsageError, first_line
+from unshuffle.errors import UnshuffleError, UsageError, first_line, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,8 +184,8 @@ def _drop_module(args: argparse.Namespace) -> int:
         raise
     except Exception as error:  # a forward is the user's code and may raise anything
         raise UsageError(
-            f"{files.shown(args.model)}: forward fails on the inputs of {files.shown(args.inputs)} "
-            f"({files.shown(first_line(error))}); give arrays that it reads"
+            f"{shown(args.model)}: forward fails on the inputs of {shown(args.inputs)} "
+            f"({shown(first_line(error))}); give arrays that it reads"
         ) from error
     predictions = blurred(dropped.records.predictions, hardening, noise_rng)
     done = {"level": args.level, "weights": args.weights, "noise": args.noise}
@@ -256,16 +256,16 @@ def _loaded(args: argparse.Namespace) -> "nn.Module":
     if wrong := sorted(own ^ {*tensors}):
         has = "module" if wrong[0] in own else "file"
         raise UsageError(
-            f"{files.shown(args.network)}: is no state dict of {files.shown(args.model)}: only the "
-            f"{has} has {files.shown(wrong[0])}; give the one that the module saved"
+            f"{shown(args.network)}: is no state dict of {shown(args.model)}: only the "
+            f"{has} has {shown(wrong[0])}; give the one that the module saved"
         )
     try:
         module.load_state_dict({n: torch.tensor(v) for n, v in tensors.items()}, strict=False)
     except RuntimeError as error:  # of shapes, on several lines
         said = str(error).strip().splitlines()[-1].strip()
         raise UsageError(
-            f"{files.shown(args.network)}: is no state dict of {files.shown(args.model)} "
-            f"({files.shown(said)}); give the one that the module saved"
+            f"{shown(args.network)}: is no state dict of {shown(args.model)} "
+            f"({shown(said)}); give the one that the module saved"
         ) from error
     return module
 
@@ -283,7 +283,7 @@ def _inputs(
     given = files.read_records(args.inputs, named=True)
     if len(given) < args.records:
         raise UsageError(
-            f"{files.shown(args.inputs)}: {args.records} records are asked for, but there are "
+            f"{shown(args.inputs)}: {args.records} records are asked for, but there are "
             f"{len(given)} rows of inputs; ask for fewer, or give a file with more"
         )
     drawn = given.take(rng.choice(len(given), args.records, replace=False).astype(np.intp))
@@ -295,14 +295,11 @@ def _inputs(
 
 def _rest(module: "nn.Module") -> "dict[str, NDArray[Any]]":
     """The tensors of a module that are in none of its blocks, by name."""
-    from unshuffle.blocks.kept import within
+    from unshuffle.blocks.kept import outside
 
-    blocks = [*unshuffle.blueprint(module).layouts]
-    return {
-        name: one.detach().numpy()
-        for name, one in module.state_dict().items()
-        if not any(within(name, block) for block in blocks)
-    }
+    tensors = module.state_dict()
+    beside = outside(tensors, unshuffle.blueprint(module).layouts)
+    return {name: tensors[name].detach().numpy() for name in beside}
 
 
 def _model(

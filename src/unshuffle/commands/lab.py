@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from unshuffle import files
 from unshuffle.commands.arguments import FORCE, PARTLY, QUIET, add_commands, command, interrupted
-from unshuffle.errors import UsageError
+from unshuffle.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from unshuffle.lab.experiment import Experiment
@@ -320,7 +320,7 @@ def export(args: argparse.Namespace) -> int:
     runs = read_runs(Path(args.ledger))
     is_uri = "://" in args.to or args.to.startswith("file:")
     added = export_runs(runs, args.to) if is_uri else add_runs(Path(args.to), runs)
-    print(f"{added} of {len(runs)} runs added to {files.shown(args.to)}")
+    print(f"{added} of {len(runs)} runs added to {shown(args.to)}")
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import unshuffle
 from unshuffle import files
 from unshuffle.commands.arguments import FORCE, KEPT, OPTIONAL_RECORD, QUIET, command, records_of
-from unshuffle.errors import UnshuffleError, UsageError
+from unshuffle.errors import UnshuffleError, UsageError, shown
 
 if TYPE_CHECKING:
     from unshuffle.pieces.records import Records
@@ -33,7 +33,7 @@ def report(args: argparse.Namespace) -> int:
     solution = unshuffle.read_solution(args.folder)
     records = _record(args, solution)
     files.write_text(path, report_page(solution, records), force=args.force)
-    print(f"{files.shown(path)}: {solution.outcome}, {len(solution.blocks)} blocks")
+    print(f"{shown(path)}: {solution.outcome}, {len(solution.blocks)} blocks")
     return 0
 
 
@@ -73,7 +73,7 @@ def plot(args: argparse.Namespace) -> int:
             print(f"{name}: left out: {error}", file=sys.stderr)
             continue
         files.write_bytes(file, picture(ax, _kind(file)), force=args.force)
-        print(f"{files.shown(file)}: {figure.shows}")
+        print(f"{shown(file)}: {figure.shows}")
     return 0
 
 
@@ -96,13 +96,13 @@ def _places(args: argparse.Namespace) -> dict[str, Path]:
         if args.format is not None:
             raise UsageError("--format is for all figures; one figure's format is that of its name")
         if _kind(out) not in FORMATS:
-            raise UsageError(f"{files.shown(out)}: a figure's file ends in {endings}")
+            raise UsageError(f"{shown(out)}: a figure's file ends in {endings}")
         places = {find_figure(args.figure).name: out}
     else:
         kind = args.format or FORMATS[0]
         if kind not in FORMATS:
             known = ", ".join(FORMATS)
-            raise UsageError(f"there is no format {files.shown(kind)}; there are: {known}")
+            raise UsageError(f"there is no format {shown(kind)}; there are: {known}")
         places = {name: out / f"{name}.{kind}" for name in FIGURES}
     files.check_folder(next(iter(places.values())).parent)
     for file in places.values():
@@ -137,7 +137,7 @@ def animate(args: argparse.Namespace) -> int:
     with show_work(quiet=args.quiet, unit="frame", total=len(film.moments)) as on_frame:
         content = encode(film, kind, lambda done: on_frame(done, trace.steps[-1].phase))
     files.write_bytes(file, content, force=args.force)
-    print(f"{files.shown(file)}: {len(film.moments)} frames, {trace.tested} candidates")
+    print(f"{shown(file)}: {len(film.moments)} frames, {trace.tested} candidates")
     return 0
 
 

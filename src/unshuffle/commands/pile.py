@@ -28,7 +28,7 @@ from unshuffle.commands.arguments import (
     pile_of,
     records_of,
 )
-from unshuffle.errors import FileError, PileError, RecordError, UnshuffleError, UsageError
+from unshuffle.errors import FileError, PileError, RecordError, UnshuffleError, UsageError, shown
 
 if TYPE_CHECKING:
     from unshuffle import Network
@@ -164,7 +164,7 @@ def verify(args: argparse.Namespace) -> int:
 
     if is_table(args.answer) and not is_table(args.records):
         raise UsageError(
-            f"{files.shown(args.answer)}: stands where the answer belongs; the record comes before "
+            f"{shown(args.answer)}: stands where the answer belongs; the record comes before "
             "the answer"
         )
     blueprint = blueprint_of(args)
@@ -219,7 +219,7 @@ def assemble(args: argparse.Namespace) -> int:
     """Write the network: a module's own names, or `blocks.0.inp.weight` … `last.bias`."""
     network = _network(args) if args.model is None else _module(args)
     files.write_network(args.to, network.tensors(), force=args.force)
-    print(f"{files.shown(args.to)}: {network!r}")
+    print(f"{shown(args.to)}: {network!r}")
     return 0
 
 

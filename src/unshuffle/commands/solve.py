@@ -30,7 +30,7 @@ from unshuffle.commands.arguments import (
     pile_of,
     records_of,
 )
-from unshuffle.errors import FileError, UsageError
+from unshuffle.errors import FileError, UsageError, shown
 
 if TYPE_CHECKING:
     from unshuffle import Pile, Records, Solution
@@ -235,9 +235,9 @@ def _print(solutions: "Sequence[Solution]", args: argparse.Namespace, *, kept: b
 
     for solution, path, folder in zip(solutions, args.records, _folders(args), strict=False):
         if len(args.records) > 1:
-            print_record(files.shown(path), folder.name)
-        kept_in = files.shown(folder) if kept and args.out is not None else None
-        page = files.shown(args.report) if kept and args.report is not None else None
+            print_record(shown(path), folder.name)
+        kept_in = shown(folder) if kept and args.out is not None else None
+        page = shown(args.report) if kept and args.report is not None else None
         print_solution(solution, kept_in=kept_in, page=page)
 
 

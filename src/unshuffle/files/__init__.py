@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unshuffle.errors import shown as shown
     from unshuffle.files.atomic import check_folder as check_folder
     from unshuffle.files.atomic import check_free as check_free
     from unshuffle.files.atomic import make_folder as make_folder
@@ -28,7 +27,7 @@ _NAMES = {
     "atomic": "check_folder check_free make_folder write_bytes write_files write_text",
     "network_reader": "read_network",
     "network_writer": "pack_network pack_npz pack_safetensors write_network write_npz",
-    "opening": "read_text shown",
+    "opening": "read_text",
     "pile_reader": "read_pile",
     "records_file": "read_records records_text write_records",
 }

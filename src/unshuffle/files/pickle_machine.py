@@ -511,9 +511,7 @@ def _numpy(content: bytes, shape: object, dtype: _Object, *, fortran: bool) -> S
     """An array of NumPy that holds these bytes; None where they are no numbers."""
     kind, order = "", "<"
     match dtype.entries:
-        case {"0": str(code), "state": (_, str(order), *_)} if re.fullmatch(
-            "f[248]|[iu][1248]", code
-        ):
+        case {"0": str(code), "state": (_, str(order), *_)} if _NUMBERS.fullmatch(code):
             kind = np.dtype(code).name
         case {"0": _Symbol("ml_dtypes.bfloat16")}:
             kind = "bfloat16"

@@ -18,8 +18,7 @@ from fnmatch import fnmatchcase
 from math import isfinite, nan
 from statistics import fmean, median
 
-from unshuffle.errors import UsageError
-from unshuffle.files import shown
+from unshuffle.errors import UsageError, shown
 from unshuffle.lab.ledger import LedgerRun
 from unshuffle.lab.metrics import METRICS, in_words
 

@@ -8,8 +8,7 @@ from itertools import chain, product, starmap
 from pathlib import Path
 from typing import Annotated
 
-from unshuffle.errors import FileError, UsageError
-from unshuffle.files import shown
+from unshuffle.errors import FileError, UsageError, shown
 from unshuffle.files.plain import read_toml
 from unshuffle.files.schema import BESIDE, at_least, read_fields
 from unshuffle.lab.approaches import find_approach

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import unshuffle
-from unshuffle.errors import FileError
-from unshuffle.files import limits, make_folder, read_text, shown, write_text
+from unshuffle.errors import FileError, shown
+from unshuffle.files import limits, make_folder, read_text, write_text
 from unshuffle.lab.metrics import Measurements
 
 SECONDS_TO_WAIT = 60.0  # for another process that is writing

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from unshuffle.errors import MissingExtraError, UsageError
-from unshuffle.files import shown
+from unshuffle.errors import MissingExtraError, UsageError, shown
 from unshuffle.lab.ledger import LedgerRun
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from unshuffle.errors import UsageError
-from unshuffle.files import read_text, shown
+from unshuffle.errors import UsageError, shown
+from unshuffle.files import read_text
 from unshuffle.lab.approach import Approach
 from unshuffle.lab.approaches import APPROACHES
 from unshuffle.lab.ledger import OWN, code_version

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unshuffle.blocks.mlp import as_mlp
-from unshuffle.errors import FileError, UsageError
-from unshuffle.files import read_pile, read_records, shown
+from unshuffle.errors import FileError, UsageError, shown
+from unshuffle.files import read_pile, read_records
 from unshuffle.files.opening import read_bytes
 from unshuffle.oracle.evaluation import DroppedOracle, make_case
 from unshuffle.oracle.recipe import FamilyPlan, Recipe

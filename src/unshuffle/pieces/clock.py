@@ -58,13 +58,15 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds that are left; infinite without a limit."""
+        """Seconds that are left: infinite without a limit, none after an interruption."""
+        if self.interrupted:
+            return 0.0
         return inf if self.limit is None else self.limit - self.used - self.total
 
     @property
     def out(self) -> bool:
-        """Whether no further step is begun."""
-        return self.interrupted or self.left <= 0
+        """Whether no time is left."""
+        return self.left <= 0
 
     def check(self) -> None:
         """End a long step by an `OutOfTimeError` where no time is left."""

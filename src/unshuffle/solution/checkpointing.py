@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import unshuffle
 from unshuffle.blocks.blueprints import Blueprint
-from unshuffle.errors import FileError, UsageError
-from unshuffle.files import shown, write_npz
+from unshuffle.errors import FileError, UsageError, shown
+from unshuffle.files import write_npz
 from unshuffle.files.npz_file import read_arrays
 from unshuffle.files.schema import Expected, at_least, laid_out, read_laid_out
 from unshuffle.ordering.search import OnState

@@ -24,13 +24,12 @@ from unshuffle.blocks.bank import Slots
 from unshuffle.blocks.forms import formed
 from unshuffle.blocks.kept import kept_network, within
 from unshuffle.blocks.mlp import as_mlp
-from unshuffle.errors import FileError, UsageError
+from unshuffle.errors import FileError, UsageError, shown
 from unshuffle.files import (
     limits,
     pack_npz,
     pack_safetensors,
     read_network,
-    shown,
     write_files,
 )
 from unshuffle.files.npz_file import read_arrays

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from unshuffle.blocks.fitting import Fit, Layout, Partition, frozen
-from unshuffle.blocks.kept import within
+from unshuffle.blocks.kept import outside
 from unshuffle.errors import listed
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import NO_PIECE
@@ -27,8 +27,6 @@ def module_inspection(
     from unshuffle.blocks.capture import real_tensors
 
     held = blueprint.layouts if fit is None else fit.layouts
-    tensors = real_tensors(blueprint.module)
-    as_given = (name for name in tensors if not any(within(name, block) for block in held))
     stacks = []
     for stack in blueprint.stacks:
         layouts = {name: layout for name, layout in stack.layouts.items() if name in held}
@@ -38,7 +36,7 @@ def module_inspection(
     return {
         "pieces": len(pile),
         "stored_as": [*pile.stored_as],
-        "as_given": [*as_given],
+        "as_given": outside(real_tensors(blueprint.module), held),
         "stacks": stacks,
         "shapes": {
             str(piece.id): {name: [*one] for name, one in piece.shapes.items()} for piece in pile

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from rich.text import Text
 
-from unshuffle.files import shown
+from unshuffle.errors import shown
 from unshuffle.oracle.evaluation import Summary
 from unshuffle.views.tables import empty_table, show_table
 

@@ -4,8 +4,7 @@ import io
 import warnings
 from typing import TYPE_CHECKING
 
-from unshuffle.errors import MissingExtraError, UsageError
-from unshuffle.files import shown
+from unshuffle.errors import MissingExtraError, UsageError, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
