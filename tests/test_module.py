@@ -32,7 +32,7 @@ _spec.loader.exec_module(modules)
 
 FAMILIES = (modules.Transformer, modules.Llama, modules.ResNet, modules.GatedNetwork)
 # Of several stacks, of kinds that take turns, and with a first block of another form.
-SEVERAL = (modules.Stages, modules.Turns, modules.Translator)
+SEVERAL = (modules.Stages, modules.Turns, modules.Translator, modules.Handing)
 QUICK = (modules.ResNet, modules.GatedNetwork)
 
 

@@ -4,7 +4,7 @@ Hooks see each block once in a forward pass. A block is given a state, arguments
 for all rows, and arguments that depend on the row, such as masks.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,18 +91,24 @@ class Beside:
 
 
 def capture(
-    names: Sequence[str], calls: Sequence[Call], fewer: Sequence[Call], turned: Sequence[Call]
+    names: Sequence[str],
+    layouts: Sequence[Hashable],
+    calls: Sequence[Call],
+    fewer: Sequence[Call],
+    turned: Sequence[Call],
 ) -> tuple[list[BlockCall], list[Beside]]:
     """Tell arguments apart, by calls on rows, without the first row, and with other weights.
 
     With other weights of the blocks only the state, and what is made behind blocks, may differ.
+    Blocks of one layout get their state by the same argument.
     """
     steps: list[BlockCall] = []
     beside: list[Beside] = []
     kept: list[torch.Tensor] = []
     bridge = 0
     for number, call in enumerate(calls):
-        state, bridged = _state_of(calls, number)
+        next_alike = layouts[number + 1 : number + 2] == [layouts[number]]
+        state, bridged = _state_of(calls, number, next_alike=next_alike)
         bridge, bound = number if bridged else bridge, dict[int, int]()
         others = fewer[number].leaves, turned[number].leaves
         for at, follows in _of_rows(names[number], call, state, *others, bridged=bridge > 0):
@@ -163,20 +169,27 @@ def _part(values: torch.Tensor) -> Segment:
     return Segment(tuple(values.shape[1:]), values.dtype)
 
 
-def _state_of(calls: Sequence[Call], number: int) -> tuple[int, bool]:
-    """The number of the argument that is the state, and whether something stands before it."""
+def _state_of(calls: Sequence[Call], number: int, *, next_alike: bool) -> tuple[int, bool]:
+    """The number of the argument that is the state, and whether something stands before it.
+
+    The block before may give another argument, as an encoder gives the memory of a decoder. So the
+    argument by which the next block gets the state comes first, where that block is alike.
+    """
     leaves = calls[number].leaves
-    if number:
-        before = calls[number - 1].given
-        direct = next((at for at, leaf in enumerate(leaves) if same(leaf, before)), None)
-        if direct is not None:
-            return direct, False
-    if number + 1 < len(calls) and len(leaves) == len(calls[number + 1].leaves):
-        after = calls[number].given
-        for at, leaf in enumerate(calls[number + 1].leaves):
-            if same(leaf, after) and is_state(leaves[at]):
-                return at, True
+    direct = [at for at, leaf in enumerate(leaves) if number and same(leaf, calls[number - 1].given)]
+    following = [at for at in _passed_on(calls[number:]) if is_state(leaves[at])]
+    if direct and not (next_alike and following and {*direct}.isdisjoint(following)):
+        return direct[0], False
+    if following:
+        return following[0], True
     return next(at for at, leaf in enumerate(leaves) if is_state(leaf)), True
+
+
+def _passed_on(calls: Sequence[Call]) -> list[int]:
+    """The numbers of the arguments by which the second block gets what the first one gave."""
+    if len(calls) < 2 or len(calls[0].leaves) != len(calls[1].leaves):
+        return []
+    return [at for at, leaf in enumerate(calls[1].leaves) if same(leaf, calls[0].given)]
 
 
 def calls_of(

@@ -165,8 +165,9 @@ class Replay:
         self._refuse_not_finite(names, all_rows, output)
         fewer, _ = calls(self.inputs[1:], {})
         turned, _ = calls(self.inputs, self._turned(names))
-        self.steps, self.beside = capture(names, all_rows, fewer, turned)
-        self.places = in_turn([self.layouts[name] for name in names])
+        layouts = [self.layouts[name] for name in names]
+        self.steps, self.beside = capture(names, layouts, all_rows, fewer, turned)
+        self.places = in_turn(layouts)
         self.width = max(one.width for step in self.steps for one in (step.given, step.made))
         self.live = self.width + sum(one.part.width for one in self.beside if one.origin)
         self.needs_inputs = any(step.bridged for step in self.steps[1:])
