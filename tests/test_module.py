@@ -32,7 +32,7 @@ _spec.loader.exec_module(modules)
 
 FAMILIES = (modules.Transformer, modules.Llama, modules.ResNet, modules.GatedNetwork)
 # Of several stacks, of kinds that take turns, and with a first block of another form.
-SEVERAL = (modules.Stages, modules.Turns, modules.Translator, modules.Handing)
+SEVERAL = (modules.Stages, modules.Turns, modules.Translator, modules.Handing, modules.Recurrent)
 QUICK = (modules.ResNet, modules.GatedNetwork)
 
 
@@ -77,6 +77,26 @@ def test_whole_blocks_are_put_in_order(family, rng):
             assert torch.equal(found[name], values), name
     for name, values in before.items():
         assert torch.equal(given.state_dict()[name], values), name
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_blocks_that_are_one_module_can_change_places(own, rng):
+    module = trained(modules.Shared, rng, 20)
+    if own:  # the network had one for each place, and the module that is given has not
+        module.blocks[2] = modules.ScaledBlock(16, 40)
+    pile, blocks = modules.dropped(module, rng, whole=True)
+    records = modules.recorded(module, 24, rng)
+    given = modules.emptied(module)
+    assert given.blocks[0] is given.blocks[2]
+    solution = solve(pile, records, blueprint=blueprint(given))
+    first, _, third, _ = (name for block in blocks for name in block)
+    assert solution.outcome is Outcome.EXACT
+    alike = [{*group} for group in solution.interchangeable]
+    assert alike == ([] if own else [{(first,), (third,)}])
+    made = solution.to_torch()
+    assert (made.blocks[0] is made.blocks[2]) != own
+    for name, values in module.state_dict().items():
+        assert torch.equal(made.state_dict()[name], values), name
 
 
 @pytest.mark.parametrize("family", QUICK)  # tests/oracle/test_families.py has the slow ones
@@ -353,9 +373,31 @@ class Passing(torch.nn.Module):
         return rows
 
 
+class Looping(modules.GatedNetwork):
+    """Runs all of its blocks again and again."""
+
+    def forward(self, rows):
+        rows = self.stem(rows)
+        for block in [*self.blocks, *self.blocks]:
+            rows = block(rows)
+        return self.head(rows)
+
+
+class Idle(modules.GatedNetwork):
+    """Does not run its last block."""
+
+    def forward(self, rows):
+        rows = self.stem(rows)
+        for block in self.blocks[:-1]:
+            rows = block(rows)
+        return self.head(rows)
+
+
 @pytest.mark.parametrize(
     ("module", "what"),
     [
+        (Looping(), "block blocks.0 runs again after others have run"),
+        (Idle(), "block blocks.3 does not run in a forward pass"),
         (
             torch.nn.Sequential(*(Remembering(6, 6) for _ in range(3))),
             "does not do the same again .*; switch off what",
@@ -365,10 +407,12 @@ class Passing(torch.nn.Module):
     ],
 )
 def test_what_cannot_be_run_block_by_block_is_said(module, what, rng):
-    stack = module.blocks if isinstance(module, Passing) else [*module][:3]
+    stack = getattr(module, "blocks", [*module.children()][:3])
     tensors = ({n: t.numpy() for n, t in block.state_dict().items()} for block in stack)
     pile = Pile(modules.Piece(k, each) for k, each in enumerate(tensors))
-    records = Records(rng.normal(size=(9, 6)).astype(np.float32), np.zeros((9, 6)))
+    inputs = rng.normal(size=(9, 6)).astype(np.float32)
+    with torch.no_grad():
+        records = Records(inputs, module(torch.from_numpy(inputs)).numpy())
     if what is None:
         assert len(blueprint(module).parts(pile, records)) == 2
         return

@@ -171,6 +171,24 @@ class GatedNetwork(nn.Module):
         return self.head(rows)
 
 
+class Recurrent(GatedNetwork):
+    """Runs each block three times, one behind the other, as groups of ALBERT do."""
+
+    def forward(self, rows):
+        rows = self.stem(rows)
+        for block in self.blocks:
+            rows = block(block(block(rows)))
+        return self.head(rows)
+
+
+class Shared(GatedNetwork):
+    """The first and the third block are one module."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks[2] = self.blocks[0]
+
+
 class DecoderBlock(nn.Module):
     """Looks at what the encoder has made, too."""
 

@@ -4,8 +4,9 @@ Hooks see each block once in a forward pass. A block is given a state, arguments
 for all rows, and arguments that depend on the row, such as masks.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -176,7 +177,8 @@ def _state_of(calls: Sequence[Call], number: int, *, next_alike: bool) -> tuple[
     argument by which the next block gets the state comes first, where that block is alike.
     """
     leaves = calls[number].leaves
-    direct = [at for at, leaf in enumerate(leaves) if number and same(leaf, calls[number - 1].given)]
+    before = [call.given for call in calls[max(number - 1, 0) : number]]
+    direct = [at for at, leaf in enumerate(leaves) if before and same(leaf, before[0])]
     following = [at for at in _passed_on(calls[number:]) if is_state(leaves[at])]
     if direct and not (next_alike and following and {*direct}.isdisjoint(following)):
         return direct[0], False
@@ -192,10 +194,14 @@ def _passed_on(calls: Sequence[Call]) -> list[int]:
     return [at for at, leaf in enumerate(calls[1].leaves) if same(leaf, calls[0].given)]
 
 
+# Names of the blocks in the order in which they run, their calls, and the output.
+Captured = tuple[list[str], list[Call], torch.Tensor]
+
+
 def calls_of(
-    module: nn.Module, blocks: Sequence[str], forward: Callable[[], torch.Tensor]
-) -> tuple[tuple[str, ...], list[Call], torch.Tensor]:
-    """The blocks in the order in which they run, their calls, and the output."""
+    module: nn.Module, blocks: Iterable[str], forward: Callable[[], torch.Tensor]
+) -> Captured:
+    """Run a module once, and see its blocks."""
     calls: list[Call] = []
     names: list[str] = []
 
@@ -222,16 +228,28 @@ def calls_of(
         for hook in hooks:
             hook.remove()
     _refuse_odd(blocks, names, calls)
-    return tuple(names), calls, output
+    return names, calls, output
 
 
-def _refuse_odd(blocks: Sequence[str], names: Sequence[str], calls: Sequence[Call]) -> None:
-    """Raise `UsageError` where a block does not run once, or gives no state."""
-    wrong = next((name for name in blocks if names.count(name) != 1), None)
-    if wrong is not None:
+def runs_of(names: Sequence[str]) -> list[tuple[int, ...]]:
+    """The steps of each block. One block may run several times, one behind the other."""
+    return [tuple(steps) for _, steps in groupby(range(len(names)), key=names.__getitem__)]
+
+
+def _refuse_odd(blocks: Iterable[str], names: Sequence[str], calls: Sequence[Call]) -> None:
+    """Raise `UsageError` where a block does not run, runs again later, or gives no state."""
+    idle = next((name for name in blocks if name not in names), None)
+    if idle is not None:
         raise UsageError(
-            f"block {wrong} runs {names.count(wrong)} times in a forward pass, and each block of a "
-            "stack must run once; a block that runs for all leaves nothing to put in order"
+            f"block {idle} does not run in a forward pass, so its place is not known; let forward "
+            "run every block of a stack"
+        )
+    begins = [names[steps[0]] for steps in runs_of(names)]
+    again = next((name for name in begins if begins.count(name) > 1), None)
+    if again is not None:
+        raise UsageError(
+            f"block {again} runs again after others have run, and a block of a stack must run at "
+            "one place; write one block for each place, and give each of them the same module"
         )
     for name, call in zip(names, calls, strict=True):
         if not any(map(is_state, call.output)):

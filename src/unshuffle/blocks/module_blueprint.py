@@ -228,6 +228,6 @@ def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
         raise UsageError(
             f"{type(module).__name__} has no stack: no two of its modules have names that differ "
             "in one number and tensors of the same names and shapes; put its blocks into one "
-            "torch.nn.ModuleList"
+            "torch.nn.ModuleList (one block that runs many times has no order)"
         )
     return ModuleBlueprint(module, tuple(stacks), device)

@@ -17,7 +17,7 @@ module is called with all blocks skipped, up to the next one.
 import copy
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +37,7 @@ from unshuffle.blocks.capture import (
     Beside,
     BlockCall,
     Call,
+    Captured,
     Leaves,
     Segment,
     TorchTensors,
@@ -45,6 +46,7 @@ from unshuffle.blocks.capture import (
     is_state,
     no_output,
     real_tensors,
+    runs_of,
 )
 from unshuffle.blocks.converted import Converted
 from unshuffle.blocks.fitting import Layout, in_place, in_turn
@@ -96,6 +98,7 @@ class Replay:
 
     def __post_init__(self) -> None:
         self.given, self.module = self.module, _sharing(self.module, self.dtype, self.device)
+        _set_apart(self.module, self.layouts, _itself(self.module))
         unknown = [one.name for one in self.records.fields if one.name not in self.parameters]
         if unknown:
             raise RecordError(
@@ -140,34 +143,37 @@ class Replay:
     def filled(self, tensors: Mapping[str, Floats]) -> nn.Module:
         """A copy of the given module, in its dtypes, with other tensors of its names."""
         module = copy.deepcopy(self.given).eval().requires_grad_(False)
-        module.load_state_dict({name: torch.tensor(values) for name, values in tensors.items()})
+        state = {name: torch.tensor(values) for name, values in tensors.items()}
+        module.load_state_dict(state)
+        if any(not torch.equal(one, state[name]) for name, one in module.state_dict().items()):
+            _set_apart(module, self.layouts, {})
+            module.load_state_dict(state)
         return module
 
     @property
     def blocks(self) -> list[list[str]]:
         """The names of the blocks in each place, in the order in which they run."""
-        return [[self.steps[step].name for step in steps] for steps in self.places]
+        return [[*dict.fromkeys(self.steps[k].name for k in steps)] for steps in self.places]
 
     # What is found out of the module, once.
 
     def _capture(self) -> None:
         """See what the blocks are called with, and compare the replay with the module."""
-        names: tuple[str, ...] = tuple(self.layouts)
 
-        def calls(inputs: Floats, tensors: TorchTensors) -> tuple[list[Call], torch.Tensor]:
-            nonlocal names
-            names, found, output = calls_of(
-                self.module, names, lambda: self._forward(self.module, inputs, tensors)
+        def calls(inputs: Floats, tensors: TorchTensors) -> Captured:
+            return calls_of(
+                self.module, self.layouts, lambda: self._forward(self.module, inputs, tensors)
             )
-            return found, output
 
-        all_rows, output = calls(self.inputs, {})
+        names, all_rows, output = calls(self.inputs, {})
         self._refuse_not_finite(names, all_rows, output)
-        fewer, _ = calls(self.inputs[1:], {})
-        turned, _ = calls(self.inputs, self._turned(names))
+        _, fewer, _ = calls(self.inputs[1:], {})
+        _, turned, _ = calls(self.inputs, self._turned(names))
         layouts = [self.layouts[name] for name in names]
         self.steps, self.beside = capture(names, layouts, all_rows, fewer, turned)
-        self.places = in_turn(layouts)
+        runs = runs_of(names)
+        turns = in_turn([layouts[steps[0]] for steps in runs])
+        self.places = tuple(tuple(step for k in place for step in runs[k]) for place in turns)
         self.width = max(one.width for step in self.steps for one in (step.given, step.made))
         self.live = self.width + sum(one.part.width for one in self.beside if one.origin)
         self.needs_inputs = any(step.bridged for step in self.steps[1:])
@@ -197,7 +203,7 @@ class Replay:
         """The module's tensors with other weights in all blocks."""
         return {
             f"{name}.{key}": Converted(values, self.dtype, STANDARD.turned)
-            for name in names
+            for name in {*names}
             for key, values in real_tensors(self.module.get_submodule(name)).items()
         }
 
@@ -206,7 +212,8 @@ class Replay:
         arguments = self._arguments(inputs)
         args, kwargs = self._given(arguments)
         try:
-            found = functional_call(module, dict(tensors), args, kwargs)
+            # Blocks that are one module in the given one may differ here.
+            found = functional_call(module, dict(tensors), args, kwargs, tie_weights=False)
         except CapturedError:
             raise
         except Exception as error:  # a forward is the user's code and may raise anything
@@ -318,24 +325,22 @@ class Replay:
 
     def _modules(self, place: int) -> dict[str, dict[str, torch.Tensor]]:
         """Tensors of a place by module, and by the names that they have in the place."""
-        steps = self.places[place]
+        blocks = self.blocks[place]
         return {
-            self.steps[step].name: {
-                in_place(turn, len(steps), name): values
-                for name, values in real_tensors(
-                    self.module.get_submodule(self.steps[step].name)
-                ).items()
+            block: {
+                in_place(turn, len(blocks), name): values
+                for name, values in real_tensors(self.module.get_submodule(block)).items()
             }
-            for turn, step in enumerate(steps)
+            for turn, block in enumerate(blocks)
         }
 
     def names(self, place: int) -> dict[str, str]:
         """The names of a place's tensors in the module, by their names in the place."""
-        steps = self.places[place]
+        blocks = self.blocks[place]
         return {
-            in_place(turn, len(steps), name): f"{self.steps[step].name}.{name}"
-            for turn, step in enumerate(steps)
-            for name in real_tensors(self.module.get_submodule(self.steps[step].name))
+            in_place(turn, len(blocks), name): f"{block}.{name}"
+            for turn, block in enumerate(blocks)
+            for name in real_tensors(self.module.get_submodule(block))
         }
 
     def states(self) -> list[Floats]:
@@ -364,17 +369,17 @@ class Replay:
         the way towards a statistic comes to rest at it.
         """
         place, rows = next(self._by_place(x))
-        states, steps = self._tensor(x[rows]), self.places[place]
-        blocks = [self._structure().get_submodule(self.steps[step].name) for step in steps]
+        states = self._tensor(x[rows])
+        blocks = [self._structure().get_submodule(name) for name in self.blocks[place]]
         keeping = [one for block in blocks for one in block.modules() if _persistent(one)]
         # Whole numbers are counted up in place, which must not reach the module.
         own = {
-            in_place(turn, len(steps), name): one
+            in_place(turn, len(blocks), name): one
             for turn, block in enumerate(blocks)
             for name, one in block.state_dict().items()
         }
         names = sorted(
-            in_place(turn, len(steps), f"{within}.{name}" if within else name)
+            in_place(turn, len(blocks), f"{within}.{name}" if within else name)
             for turn, block in enumerate(blocks)
             for within, one in block.named_modules()
             for name in _persistent(one)
@@ -465,11 +470,11 @@ class Replay:
 
     def _moved(self, place: int, tensors: TorchTensors, states: torch.Tensor) -> torch.Tensor:
         """States after a place, and after what the module does before the next block."""
-        steps = self.places[place]
-        for turn, step in enumerate(steps):
-            own, turns = tensors, f"{turn}."
-            if len(steps) > 1:
-                own = {n.removeprefix(turns): t for n, t in tensors.items() if n.startswith(turns)}
+        blocks = self.blocks[place]
+        for step in self.places[place]:
+            own, turn = tensors, f"{blocks.index(self.steps[step].name)}."
+            if len(blocks) > 1:
+                own = {n.removeprefix(turn): t for n, t in tensors.items() if n.startswith(turn)}
             made = self._run(self.steps[step], own, states)
             states = self._with(states, made, {})
             if step + 1 < len(self.steps) and self.steps[step + 1].bridged:
@@ -564,9 +569,7 @@ class Replay:
     def _structure(self) -> nn.Module:
         """The module as this thread may change it for a moment: its tensors are shared."""
         if not hasattr(self._local, "module"):
-            tensors = (*self.module.parameters(), *self.module.buffers())
-            memo = {id(one): one for one in tensors}
-            self._local.module = copy.deepcopy(self.module, memo)
+            self._local.module = copy.deepcopy(self.module, _itself(self.module))
         module: nn.Module = self._local.module
         return module
 
@@ -623,9 +626,11 @@ class Replay:
         seen: Callable[[int, Any, Any], None] = lambda *_: None,
     ) -> Iterator[None]:
         """Let all blocks before a step give a state of their shape, and run none of them."""
-        blocks = [module.get_submodule(step.name) for step in self.steps]
+        names = [step.name for step in self.steps]
+        runs = {module.get_submodule(names[steps[0]]): iter(steps) for steps in runs_of(names)}
 
-        def forward(number: int, *args: Any, **kwargs: Any) -> Any:
+        def forward(steps: Iterator[int], *args: Any, **kwargs: Any) -> Any:
+            number = next(steps)
             seen(number, args, kwargs)
             step = self.steps[number]
             shape = (rows, *step.made.shape)
@@ -637,12 +642,12 @@ class Replay:
                 [*step.output[:first], held, *step.output[first + 1 :]], step.output_spec
             )
 
-        for number, block in enumerate(blocks):
-            block.forward = partial(forward, number)
+        for block, steps in runs.items():
+            block.forward = partial(forward, steps)
         try:
             yield
         finally:
-            for block in blocks:
+            for block in runs:
                 del block.forward
 
 
@@ -663,6 +668,22 @@ def _sharing(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.
     }
     memo |= {id(one): shared(one) for one in module.buffers()}
     return copy.deepcopy(module, memo).eval()
+
+
+def _itself(module: nn.Module) -> dict[int, object]:
+    """What a copy of a module takes as it is: the tensors."""
+    return {id(one): one for one in (*module.parameters(), *module.buffers())}
+
+
+def _set_apart(module: nn.Module, blocks: Iterable[str], kept: Mapping[int, object]) -> None:
+    """Give each block a module of its own, where one module stands under several names."""
+    seen: set[nn.Module] = set()
+    for name in blocks:
+        block = module.get_submodule(name)
+        if block in seen:
+            parent, _, child = name.rpartition(".")
+            module.get_submodule(parent).add_module(child, copy.deepcopy(block, dict(kept)))
+        seen.add(block)
 
 
 def _persistent(module: nn.Module) -> list[str]:
