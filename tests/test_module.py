@@ -23,6 +23,8 @@ from unshuffle.ordering.paths import path_arrangements  # noqa: E402
 from unshuffle.ordering.problem import Problem  # noqa: E402
 from unshuffle.pieces.blueprint import names  # noqa: E402
 from unshuffle.pieces.clock import Clock  # noqa: E402
+from unshuffle.solution.checking import problem_for  # noqa: E402
+from unshuffle.views.module_inspection import grouping  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -161,6 +163,20 @@ def test_heads_that_several_others_share_are_found(rng):
 
     found = hidden_axes(run, own)
     assert found == [[("key", 0), ("query", 0)], [("output", 1), ("value", 0)]]
+
+
+def test_pieces_are_shown_together_where_a_link_ties_their_roles(rng):
+    module = trained(modules.Transformer, rng, 200)
+    pile, blocks = modules.dropped(module, rng)
+    given, records = blueprint(module), modules.recorded(module, 8, rng)
+    found = grouping(problem_for(given, given.fitted(pile), records), pile)
+    tied = {tuple(each["pieces"]) for each in found["groups"]}
+    assert {("attention.value", "attention.output"), ("up", "down")} <= tied
+    assert not {role for roles in tied for role in roles} & {*found["without_link"]}
+    assert {"norm1"} <= {*found["without_link"]}
+    together = [{*each["pieces"].values()} for each in found["groups"] if "up" in each["pieces"]]
+    assert len(together) == 4
+    assert all(any(some <= {*block} for block in blocks) for some in together)
 
 
 @pytest.mark.slow

@@ -67,6 +67,15 @@ class Evidence:
         unions = (sum(some, ()) for size in sizes for some in combinations(parts, size))
         return [*([role] for role in range(roles)), *(sorted(u) for u in unions if len(u) > 1)]
 
+    def tied_by_edges(self) -> list[tuple[int, ...]]:
+        """The roles that edges tie together, directly or by others."""
+        tied: list[set[int]] = []
+        for edge in self.edges:
+            met = [each for each in tied if each & {edge.first, edge.second}]
+            tied = [each for each in tied if each not in met]
+            tied.append({edge.first, edge.second}.union(*met))
+        return sorted(tuple(sorted(each)) for each in tied)
+
     def of(self, blocks: Arrangement) -> NDArray[np.float64]:
         """Log-odds of blocks, summed over the edges: shape (…, roles) gives shape (…,)."""
         odds = np.zeros(blocks.shape[:-1])

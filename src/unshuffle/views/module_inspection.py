@@ -1,8 +1,10 @@
 """The pieces of a module, and their slots: as plain values, and as tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -89,40 +91,46 @@ def print_module_inspection(found: Mapping[str, Any]) -> None:
 
 
 def grouping(problem: Problem, pile: Pile) -> dict[str, Any]:
-    """Blocks in any order that weights support, and the links between their roles."""
+    """Which pieces share a block, by roles that links of weights tie together."""
     kind, evidence = problem.bank.kind, problem.evidence
-    odds = evidence.of(problem.grouped).tolist()
+    names = [role.name for role in kind.roles]
+    tied = evidence.tied_by_edges()
     return {
-        "roles": [role.name for role in kind.roles],
-        "blocks": [
-            {
-                kind.roles[role].name: pile[position].id
-                for role, position in enumerate(block)
-                if position != NO_PIECE
-            }
-            for block in problem.grouped.tolist()
-        ],
-        "log_odds": odds,
-        "links": [
-            [kind.roles[edge.first].name, kind.roles[edge.second].name] for edge in evidence.edges
-        ],
-        "open": [
-            [kind.roles[role].name for role in each] for each in kind.classes if len(each) > 1
-        ],
+        "links": [[names[edge.first], names[edge.second]] for edge in evidence.edges],
+        "groups": [group for roles in tied for group in _groups(problem, pile, roles)],
+        "without_link": [n for role, n in enumerate(names) if not any(role in t for t in tied)],
+        "open": [[names[role] for role in each] for each in kind.classes if len(each) > 1],
     }
+
+
+def _groups(problem: Problem, pile: Pile, roles: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+    """The pieces of each block in roles that are tied together, the least sure first."""
+    kind, evidence, blocks = problem.bank.kind, problem.evidence, problem.grouped
+    edges = tuple(edge for edge in evidence.edges if edge.first in roles)
+    odds = replace(evidence, edges=edges).of(blocks)
+    for place in np.argsort(odds, kind="stable").tolist():
+        held = [role for role in roles if blocks[place, role] != NO_PIECE]
+        if len(held) > 1:
+            pieces = {kind.roles[role].name: pile[blocks[place, role]].id for role in held}
+            yield {"log_odds": float(odds[place]), "pieces": pieces}
 
 
 def print_grouping(found: Mapping[str, Any]) -> None:
     """Print what `grouping` found."""
     console = Console(highlight=False, markup=False)
-    table = empty_table(("log-odds", "block"), words=("block",))
-    for odds, block in sorted(
-        zip(found["log_odds"], found["blocks"], strict=True), key=lambda one: one[0]
-    ):
-        table.add_row(f"{odds:.2f}", Text(", ".join(f"{role} {p}" for role, p in block.items())))
+    table = empty_table(("log-odds", "share a block"), words=("share a block",))
+    for one in found["groups"]:
+        pieces = ", ".join(f"{role} {piece}" for role, piece in one["pieces"].items())
+        table.add_row(f"{one['log_odds']:.2f}", Text(pieces))
     show_table(table, console)
     links = ", ".join(" with ".join(each) for each in found["links"])
     console.print(f"links by weights: {links or 'none'}", soft_wrap=True)
+    if found["without_link"]:
+        console.print(
+            f"{', '.join(found['without_link'])}: no link by weights; the record tells their "
+            "blocks, by solve",
+            soft_wrap=True,
+        )
     for each in found["open"]:
         console.print(
             f"{', '.join(each)}: pieces of one form, which only the record tells apart",
