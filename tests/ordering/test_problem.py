@@ -55,14 +55,16 @@ def test_units_round_nothing(problem):
     np.testing.assert_allclose(other.projected(rms), rms * ratios[0], rtol=1e-12)
 
 
-def test_a_dead_output_drowns_no_other_where_an_arrangement_revives_it(problem):
-    """Its spread is of denormal size where the last layer is right, and nothing else then."""
-    dead = np.array([1.0, 1e-30], np.float32)
+@pytest.mark.parametrize("size", [2.0**-100, 2.0**-36])
+def test_a_dead_output_drowns_no_other_where_an_arrangement_revives_it(problem, size):
+    """Its spread is next to nothing where the arrangement is right, and only there."""
+    dead = np.array([1.0, size], np.float32)
     ends = Linear(dead[:, None] * problem.ends.weight, dead * problem.ends.bias)
     records = replace(problem.records, predictions=problem.records.predictions * dead)
     sketch = replace(problem, ends=ends, records=records).sketch
     assert sketch.judge(sketch.known).run(problem.grouped).error == 0
-    revived = replace(sketch, ends=problem.ends)
+    units = sketch.known.predictions[0] / records.predictions[0]
+    revived = replace(sketch, ends=in_units(problem.ends, units))
     assert revived.judge(sketch.known).run(problem.grouped).error < 1e3 * problem.known.variance
 
 

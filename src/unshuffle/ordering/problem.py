@@ -35,7 +35,7 @@ class SketchParameters:
     most_outputs: int = 32
     projections: int = 16
     equations: int = 256
-    least_spread: float = 1e-12
+    least_spread: float = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
