@@ -352,6 +352,28 @@ def test_inspect_shows_a_broken_pile_and_says_what_is_wrong(here, case, tmp_path
     assert "no last layer" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("front", "last", "advice"),
+    [
+        (["measurement_16"], "pred", "name the input columns with --inputs"),
+        (["id"], "pred", "if id is no input, leave it out: --targets id"),
+        ([], "result", "if result holds the predictions: --predictions result"),
+        (["id"], "result", "--predictions result --targets id"),
+    ],
+)
+def test_inspect_knows_roles_where_a_record_has_an_odd_column(here, tmp_path, front, last, advice):
+    header, *rows = (here / "record.csv").read_text().splitlines()
+    header = ",".join([*front, header.replace("pred", last)])
+    rows = [",".join(["0.5"] * len(front) + [row]) for row in rows]
+    (tmp_path / "odd.csv").write_text("\n".join([header, *rows]))
+    result = run("inspect", here / "pieces", tmp_path / "odd.csv")
+    assert result.returncode == 2
+    assert "network: 5 blocks 16 → 24 → 16" in result.stdout
+    assert "?" not in result.stdout
+    assert "odd.csv has 1" in result.stderr
+    assert advice in result.stderr
+
+
 def test_a_narrow_terminal_breaks_nothing(here, case):
     environment = os.environ | {"COLUMNS": "20"}
     result = run("solve", here / "pieces", here / "record.csv", "--quiet", env=environment)

@@ -175,6 +175,11 @@ def record_of(names, predictions=("pred",), targets=()):
             "if the last hold predictions and targets: --predictions answer --targets y",
         ),
         (
+            record_of(["id", "x0", "x1", "x2", "result"], predictions=()),
+            "if result holds the predictions, and id is no input: "
+            "--predictions result --targets id$",
+        ),
+        (
             record_of(["0", "1", "2", "3"], predictions=["4"]),
             "if the last hold predictions and targets: --predictions 3 --targets 4",
         ),

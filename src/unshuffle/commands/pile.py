@@ -60,7 +60,7 @@ Inspected = tuple[dict[str, Any], Callable[[dict[str, Any]], None], UnshuffleErr
 
 def _inspected(args: argparse.Namespace) -> Inspected:
     """The pieces and their roles in the puzzle's kind of network."""
-    from unshuffle.pieces.anatomy import read_anatomy
+    from unshuffle.pieces.anatomy import Anatomy, read_anatomy
     from unshuffle.proof.alterations import altered_record
     from unshuffle.proof.coarseness import kept_coarsely
     from unshuffle.views.inspection import inspection, print_inspection
@@ -68,11 +68,14 @@ def _inspected(args: argparse.Namespace) -> Inspected:
     pile = pile_of(args)
     records = records_of(args, args.records) if args.records else None
     notes = pile.notes + kept_coarsely(pile) + (altered_record(records) if records else ())
-    anatomy = wrong = None
+    anatomy: Anatomy | None = None
+    wrong: UnshuffleError | None = None
     try:
         anatomy = read_anatomy(pile, records)
-    except (PileError, RecordError) as error:
+    except PileError as error:
         wrong = error
+    except RecordError as error:
+        wrong, anatomy = error, read_anatomy(pile)
     return inspection(pile, records, anatomy, notes), print_inspection, wrong
 
 

@@ -206,10 +206,8 @@ def _mend(records: Records, anatomy: Anatomy) -> str:
         return f"{-extra} missing: give a record that has all{or_named}"
     stems = Counter(re.sub("[0-9]+$", "", name) for name in inputs)
     odd = [name for name in inputs if stems[re.sub("[0-9]+$", "", name)] == 1]
-    if odd and not predictions and extra == len(odd) == anatomy.outputs:
-        return f"if {', '.join(odd)} holds the predictions: --predictions {as_option(odd)}"
-    if last := _last(records, anatomy):
-        return last
+    if option := _odd_predictions(records, odd, anatomy) or _last(records, anatomy):
+        return option
     if extra > 0 and extra == len(odd):
         no_inputs = as_option([*odd, *targets])
         left = f"if {', '.join(odd)} is no input, leave it out: --targets {no_inputs}"
@@ -219,6 +217,22 @@ def _mend(records: Records, anatomy: Anatomy) -> str:
         made, wanted = as_option(odd), as_option(predictions)
         return f"{left}; if it holds the predictions: --predictions {made} --targets {wanted}"
     return "name the input columns with --inputs if some of them are something else"
+
+
+def _odd_predictions(records: Records, odd: list[str], anatomy: Anatomy) -> str | None:
+    """The option for odd columns that hold predictions, which may stand behind others."""
+    inputs, predictions, targets, _ = records.columns
+    extra, outputs = records.width - anatomy.width, anatomy.outputs
+    if predictions or not extra == len(odd) >= outputs:
+        return None
+    others, made = odd[:-outputs], odd[-outputs:]
+    hold, option = f"if {', '.join(made)} holds the predictions", f"--predictions {as_option(made)}"
+    if not others:
+        return f"{hold}: {option}"
+    if odd == [*inputs[-extra:]] or made != [*inputs[-outputs:]]:
+        return None
+    no_inputs = as_option([*others, *targets])
+    return f"{hold}, and {', '.join(others)} is no input: {option} --targets {no_inputs}"
 
 
 def _last(records: Records, anatomy: Anatomy) -> str | None:
