@@ -169,8 +169,9 @@ def help_below(first: str, second: str, exits: str = DONE) -> str:
 def command(
     *declarations: str | Declare, examples: tuple[str, str], exits: str = DONE
 ) -> Callable[[Command], Declare]:
-    """Declare what the function below reads. The parsed arguments have the function as `run`.
+    """Declare what the function below reads.
 
+    The parsed arguments have the function as `run`, and the command's parser as `parser`.
     `examples` are two calls without the program's name. `exits` says what exit statuses mean.
     """
 
@@ -181,7 +182,7 @@ def command(
             else:
                 one(parser)
         parser.epilog = help_below(*examples, exits)
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=run, parser=parser)
 
     return lambda run: partial(declare, run)
 
@@ -267,15 +268,11 @@ QUIET = "# what is printed\n--quiet\n  show no progress"
 
 
 def pile_of(args: argparse.Namespace) -> "Pile":
-    """Read the pieces; a record in their place is noticed, and a device without a module."""
-    from unshuffle.files.given import check_sequence
-
+    """Read the pieces; a device without a module is noticed."""
     if args.model is None and getattr(args, "device", None) is not None:
         raise UsageError(
             "--device says where the module of --model runs; leave it out without that"
         )
-    records = getattr(args, "records", None)
-    check_sequence(args.pieces, records[0] if isinstance(records, list) else records)
     return files.read_pile(args.pieces, linear=args.model is None)
 
 
@@ -322,11 +319,12 @@ def named_blueprint(args: argparse.Namespace) -> "ModuleBlueprint":
 
 def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
     """Read the answer from a file, or from the argument itself."""
+    from unshuffle.files.found import SOLUTION
     from unshuffle.pieces.answer import parse_answer
 
     # os.path.exists says no where Path.exists fails: a hundred ids are longer than a file's name.
     if os.path.exists(args.answer):
-        kept = os.path.join(args.answer, "solution.json")
+        kept = os.path.join(args.answer, SOLUTION)
         return parse_answer(
             files.read_text(kept if os.path.isdir(args.answer) else args.answer), pile
         )

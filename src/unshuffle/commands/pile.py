@@ -163,13 +163,6 @@ def _group(args: argparse.Namespace) -> int:
 )
 def verify(args: argparse.Namespace) -> int:
     """Print the error of the arrangement."""
-    from unshuffle.files.given import is_table
-
-    if is_table(args.answer) and not is_table(args.records):
-        raise UsageError(
-            f"{shown(args.answer)}: stands where the answer belongs; the record comes before "
-            "the answer"
-        )
     blueprint = blueprint_of(args)
     pile = pile_of(args)
     answer = answer_of(args, pile)
@@ -189,7 +182,9 @@ def verify(args: argparse.Namespace) -> int:
 
 def _kept(path: str, answer: "tuple[PieceId, ...]") -> "unshuffle.Solution | None":
     """The solution that was kept with an answer, which has what was fitted to the record."""
-    kept = (Path(path) if os.path.isdir(path) else Path(path).parent) / "solution.json"
+    from unshuffle.files.found import SOLUTION
+
+    kept = (Path(path) if os.path.isdir(path) else Path(path).parent) / SOLUTION
     if not (os.path.exists(path) and kept.is_file()):
         return None
     try:

@@ -8,9 +8,10 @@ from pathlib import Path
 from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits
 from unshuffle.files.formats import HEAD_BYTES, check_known, files_in, may_hold_arrays
+from unshuffle.files.found import is_called_table
 from unshuffle.files.opening import incomplete, read_bytes
 from unshuffle.files.sources import is_visible
-from unshuffle.files.table import Table, is_called_table
+from unshuffle.files.table import Table
 from unshuffle.pieces.clock import Clock
 
 # How a file begins.
