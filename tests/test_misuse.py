@@ -12,6 +12,7 @@ from unshuffle import (
     Piece,
     Pile,
     Records,
+    Trace,
     UnshuffleError,
     pair,
     read_pile,
@@ -25,7 +26,7 @@ from unshuffle.errors import PileError, UsageError
 from unshuffle.files import write_network, write_records
 from unshuffle.grouping import SIGNALS
 from unshuffle.grouping.signals import Signal
-from unshuffle.pieces.pile import as_floats
+from unshuffle.pieces.pile import GIVE_CODE, as_floats
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +117,8 @@ MISUSES = {
     "no matching": lambda pile, records: solve(pile, records, matching=None),
     "text as rows": lambda pile, records: solve(pile, records, rows="many"),
     "a fraction as seed": lambda pile, records: solve(pile, records, seed=0.5),
-    "text as time limit": lambda pile, records: solve(pile, records, time_limit="10s"),
-    "text as time limit of reading": lambda pile, records: solve("p", "r", time_limit="1m"),
+    "text as time limit": lambda pile, records: solve(pile, records, time_limit="10x"),
+    "text as time limit of reading": lambda pile, records: solve("p", "r", time_limit="0m"),
     "no time": lambda pile, records: solve(pile, records, time_limit=float("nan")),
     "a number to be called": lambda pile, records: solve(pile, records, on_step=1),
     "a path as checkpoint": lambda pile, records: solve(pile, records, checkpoint="c.npz"),
@@ -155,6 +156,41 @@ def test_swapped_arguments_are_said(case, tmp_path, function, record):
             function(given, pieces, *last)
 
 
+def test_names_in_any_case_and_durations_are_taken(case):
+    solution = solve(
+        case.pile,
+        case.records,
+        strategy="Auto",
+        signal="Fused",
+        matching="OPTIMAL",
+        activation="ReLU",
+        placement="Ends",
+        time_limit="10s",
+    )
+    assert solution.permutation == case.permutation
+    assert solution.activation == "relu"
+    assert solve(case.pile, case.records, activation="Auto").permutation == case.permutation
+    found = pair(case.pile, signal="Log-Norm", matching="Greedy", activation="AUTO")
+    assert (found.signal, found.matching) == ("log-norm", "greedy")
+    for name in ("Relu", "AUTO"):
+        found = verify(case.pile, case.records, case.permutation, activation=name)
+        assert found.outcome is Outcome.EXACT
+
+
+@pytest.mark.parametrize(
+    ("options", "near"),
+    [
+        ({"signal": "fusde"}, "fused"),
+        ({"activation": "Gleu"}, "gelu"),
+        ({"matching": "gready"}, "greedy"),
+        ({"strategy": "clasic"}, "classic"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_read(options, near, tmp_path):
+    with pytest.raises(UsageError, match=rf"did you mean {near}\?\); there are: .*{near}"):
+        solve(tmp_path / "pieces", tmp_path / "record.csv", **options)
+
+
 def test_writing_to_what_is_no_path(solution):
     with pytest.raises(UnshuffleError, match="no path"):
         write_solution(solution, 7)
@@ -186,12 +222,21 @@ def test_a_notebook_is_shown_a_table_that_names_cannot_break(solution, case):
         (solution.network, "3 × ["),
         (case.pile, "3 of 12×8"),
         (case.records, "with predictions"),
+        (case.pile[0], "tensors</th>"),
+        (solution.pairing, "3 pairs by fused, optimal"),
+        (solution.pairing.anatomy, "3 blocks 8 → 12 → 8"),
+        (solution.trace, "candidates tested"),
+        (Trace(), "<td style='text-align:left'>0</td>"),
+        (solution.certificate, "nearest rival"),
+        (verify(case.pile, case.records, case.permutation), "explained by</th>"),
+        (Outcome.NO_FIT, "no arrangement fits"),
     ]:
         text = shown._repr_html_()
         HTMLParser().feed(text)
         assert fact in text
         assert "http" not in text
         assert len(text) < 1500
+    assert "<b>" not in Piece("<b>", {"<b>": np.ones(3)})._repr_html_()
     named = [Piece(f"<b>{k}&", piece.tensors) for k, piece in enumerate(case.pile)]
     assert "&lt;b&gt;0&amp;" in Pile(named)._repr_html_()
     assert "<b>" not in Pile(named)._repr_html_()
@@ -225,5 +270,5 @@ def test_a_forgotten_blueprint_is_said(case, tensors, with_biases):
         lambda: pair(pile),
         lambda: verify(pile, case.records, pile.ids),
     ):
-        with pytest.raises(PileError, match=r"piece 99 \(.*weight \(.*, by --model FILE\.py:"):
+        with pytest.raises(PileError, match=rf"piece 99 \(.*weight \(.*; {GIVE_CODE}$"):
             ask()

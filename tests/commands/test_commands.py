@@ -259,7 +259,7 @@ def test_what_was_kept_is_an_answer_also_where_a_piece_was_set_aside(here, case,
 
 def test_a_folder_without_an_answer_is_refused(here):
     command = ("verify", here / "pieces", here / "record.csv", here / "pieces")
-    assert_mistake(run(*command), "solution.json: there is no such file")
+    assert_mistake(run(*command), "pieces: is a folder", "stands where the answer belongs")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt", ".pth"])
@@ -352,6 +352,28 @@ def test_inspect_shows_a_broken_pile_and_says_what_is_wrong(here, case, tmp_path
     assert "no last layer" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("front", "last", "advice"),
+    [
+        (["measurement_16"], "pred", "name the input columns with --inputs"),
+        (["id"], "pred", "if id is no input, leave it out: --targets id"),
+        ([], "result", "if result holds the predictions: --predictions result"),
+        (["id"], "result", "--predictions result --targets id"),
+    ],
+)
+def test_inspect_knows_roles_where_a_record_has_an_odd_column(here, tmp_path, front, last, advice):
+    header, *rows = (here / "record.csv").read_text().splitlines()
+    header = ",".join([*front, header.replace("pred", last)])
+    rows = [",".join(["0.5"] * len(front) + [row]) for row in rows]
+    (tmp_path / "odd.csv").write_text("\n".join([header, *rows]))
+    result = run("inspect", here / "pieces", tmp_path / "odd.csv")
+    assert result.returncode == 2
+    assert "network: 5 blocks 16 → 24 → 16" in result.stdout
+    assert "?" not in result.stdout
+    assert "odd.csv has 1" in result.stderr
+    assert advice in result.stderr
+
+
 def test_a_narrow_terminal_breaks_nothing(here, case):
     environment = os.environ | {"COLUMNS": "20"}
     result = run("solve", here / "pieces", here / "record.csv", "--quiet", env=environment)
@@ -372,23 +394,23 @@ def test_a_narrow_terminal_breaks_nothing(here, case):
         (("verify", "PIECES", "RECORD", "1,2,x"), ["'x'"]),
         (("verify", "PIECES", "RECORD", "1," * 200), ["names piece 1 twice"]),
         (("verify", "PIECES", "RECORD", "nothing.txt"), ["nothing.txt", "separated by commas"]),
+        (("verify", "PIECES", "RECORD", "1-99"), ["1-99 is neither", "or the ids"]),
+        (("verify", "PIECES", "RECORD", "1;0"), ["2 of 11 pieces"]),
         (("verify", "PIECES", "RECORD", ""), ["''", "separated by commas"]),
-        (("verify", "PIECES", "ANSWER", "RECORD"), ["record.csv", "stands where the answer"]),
-        (("verify", "RECORD", "PIECES", "ANSWER"), ["record.csv", "stands where the pieces"]),
-        (("solve", "RECORD", "PIECES"), ["record.csv", "stands where the pieces"]),
-        (("solve", "ANSWER", "PIECES"), ["pieces", "the record belongs, which is one file"]),
-        (("inspect", "RECORD"), ["record.csv", "stands where the pieces"]),
         (("slove",), ["did you mean solve?"]),
         (("solve", "PIECES", "RECORD", "--out-dir", "x"), ["did you mean --out?"]),
-        (("solve", "PIECES", "RECORD", "--activation", "Rellu"), ["did you mean relu?"]),
-        (("pair", "PIECES", "--signal", "trase"), ["did you mean trace?"]),
+        (("solve", "PIECES", "nothing.csv", "--activation", "Gleu"), ["did you mean gelu?"]),
+        (("verify", "PIECES", "nothing.csv", "1,2", "--activation", "x"), ["no activation 'x'"]),
+        (("pair", "PIECES", "nothing.csv", "--signal", "fusd"), ["did you mean fused?"]),
+        (("pair", "PIECES", "--signal", "trase"), ["did you mean trace?", "fused"]),
         (("oracle", "train", "tiny-adm", "--out", "x"), ["did you mean tiny-adam?"]),
         (("lab", "try", "l1-buble"), ["did you mean l1-bubble?"]),
         (("lab", "shwo"), ["did you mean show?"]),
         (("lab", "list", "--processes", "2"), ["(an option of unshuffle lab run)"]),
         (("assemble", "PIECES", "ANSWER", "--to", "network.onnx"), ["network.onnx", ".npz"]),
         (("assemble", "PIECES", "ANSWER", "--out", "n.npz"), ["--out is called --to here"]),
-        (("report", "PIECES"), ["pieces: is not a folder that solve --out kept"]),
+        (("report", "PIECES"), ["pieces: is a folder", "a folder with solution.json belongs"]),
+        (("inspect", "PIECES", "RECORD", "ANSWER"), ["takes PIECES and RECORDS", "inspect --help"]),
         (("solve", "PIECES", "RECORD", "--time-limit", "10x"), ["'10x'", "10s, 1.5m or 2h"]),
         ((), ["COMMAND", "unshuffle --help"]),
         (("solve",), ["PIECES and RECORDS", "unshuffle solve --help"]),
@@ -470,7 +492,7 @@ def test_solving_imports_no_more_than_it_needs(here):
     modules = imported(["solve", here / "pieces", here / "record.csv", "--json"])
     assert not modules & NEEDLESS
     ours = {
-        "commands": {"arguments", "solve"},
+        "commands": {"arguments", "places", "solve"},
         "views": {"progress", "sparkline"},
         "solution": {"alternatives", "arranging", "findings", "goal", "options", "solution"},
     }

@@ -48,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "_ARGCOMPLETE" in os.environ:  # a shell asks how the line could go on
         _complete()
     try:
-        args = build_parser(words).parse_args(words)
+        args = _parsed(words)
+        from unshuffle.commands.places import check_places  # `--help` need not wait for it
+
+        check_places(args, words)
         status: int = args.run(args)
         sys.stdout.flush()
     except UnshuffleError as error:
@@ -67,6 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"unshuffle: {what} cannot be written ({error.strerror})", file=sys.stderr)
         return MISTAKE
     return status
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments; one too many, or an unknown option, ends this process with a line."""
+    parser = build_parser(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown and not unknown[0].startswith("-"):
+        own: argparse.ArgumentParser = args.parser
+        taken = [str(one.metavar) for one in own._get_positional_actions()] or ["options only"]
+        own.error(f"{unknown[0]} is one too many; {own.prog} takes {' and '.join(taken)}")
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
 
 
 def _silence(stream: TextIO) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from functools import partial
 from math import inf
 from textwrap import dedent
@@ -66,16 +67,14 @@ def folder(text: str) -> "Path":
     return Path(text)
 
 
-def duration(text: str) -> float:
-    """An argument type: seconds, minutes or hours above none, such as 10, 10s, 1.5m or 2h."""
-    units = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
-    value, unit = re.fullmatch(r"(.*?)\s*(min|[smh]|)", text.strip().lower(), re.DOTALL).groups()  # type: ignore[union-attr]
+def seconds(text: str) -> float:
+    """An argument type: a duration, such as 10, 10s, 1.5m or 2h."""
+    from unshuffle.pieces.clock import duration
+
     try:
-        return units[unit] * number(float, 0, exclusive=True)(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no duration; give one such as 10, 10s, 1.5m or 2h"
-        ) from None
+        return duration(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def activation(text: str) -> str | None:
@@ -103,7 +102,7 @@ TYPES: dict[str, Callable[[str], object]] = {
     "S": number(int, 0),
     "S[,S…]": seeds,
     "SDS": number(float, 0, exclusive=True),
-    "SECONDS": duration,
+    "SECONDS": seconds,
     "SIGMA": number(float, 0),
     "SUBJECT": name_or_file,
 }
@@ -169,8 +168,9 @@ def help_below(first: str, second: str, exits: str = DONE) -> str:
 def command(
     *declarations: str | Declare, examples: tuple[str, str], exits: str = DONE
 ) -> Callable[[Command], Declare]:
-    """Declare what the function below reads. The parsed arguments have the function as `run`.
+    """Declare what the function below reads.
 
+    The parsed arguments have the function as `run`, and the command's parser as `parser`.
     `examples` are two calls without the program's name. `exits` says what exit statuses mean.
     """
 
@@ -181,7 +181,7 @@ def command(
             else:
                 one(parser)
         parser.epilog = help_below(*examples, exits)
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=run, parser=parser)
 
     return lambda run: partial(declare, run)
 
@@ -267,15 +267,15 @@ QUIET = "# what is printed\n--quiet\n  show no progress"
 
 
 def pile_of(args: argparse.Namespace) -> "Pile":
-    """Read the pieces; a record in their place is noticed, and a device without a module."""
-    from unshuffle.files.given import check_sequence
-
+    """Read the pieces; names that are unknown and a device without a module are refused first."""
     if args.model is None and getattr(args, "device", None) is not None:
         raise UsageError(
             "--device says where the module of --model runs; leave it out without that"
         )
-    records = getattr(args, "records", None)
-    check_sequence(args.pieces, records[0] if isinstance(records, list) else records)
+    if options := {name: getattr(args, name) for name in _NAMES if hasattr(args, name)}:
+        from unshuffle.solution.options import Options
+
+        Options(**options)  # which refuses unknown names, before the work
     return files.read_pile(args.pieces, linear=args.model is None)
 
 
@@ -291,6 +291,9 @@ def records_of(
         named=named or getattr(args, "model", None) is not None,
         time_limit=clock,
     )
+
+
+_NAMES = "strategy", "signal", "matching", "activation", "placement"  # that the search knows
 
 
 # What only says something of the puzzle's blocks, and its defaults.
@@ -322,20 +325,24 @@ def named_blueprint(args: argparse.Namespace) -> "ModuleBlueprint":
 
 def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
     """Read the answer from a file, or from the argument itself."""
+    from unshuffle.files.found import SOLUTION
     from unshuffle.pieces.answer import parse_answer
 
     # os.path.exists says no where Path.exists fails: a hundred ids are longer than a file's name.
     if os.path.exists(args.answer):
-        kept = os.path.join(args.answer, "solution.json")
+        kept = os.path.join(args.answer, SOLUTION)
         return parse_answer(
             files.read_text(kept if os.path.isdir(args.answer) else args.answer), pile
         )
-    if not re.search(r"[,\s]", args.answer.strip()):
-        raise AnswerError(
-            f"the answer {shown(args.answer)} is neither a file that exists nor ids "
-            "separated by commas or blanks; check the path"
-        )
-    return parse_answer(args.answer, pile)
+    several = re.search(r"[,;\s]", args.answer.strip())
+    with nullcontext() if several else suppress(AnswerError):
+        found = parse_answer(args.answer, pile)
+        if several or len(found) > 1:
+            return found
+    raise AnswerError(
+        f"the answer {shown(args.answer)} is neither a file that exists nor ids of pieces, such as "
+        f"{pile.ids[0]}, separated by commas; check the path, or the ids"
+    )
 
 
 def interrupted(what_now: str) -> int:

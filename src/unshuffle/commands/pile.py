@@ -60,7 +60,7 @@ Inspected = tuple[dict[str, Any], Callable[[dict[str, Any]], None], UnshuffleErr
 
 def _inspected(args: argparse.Namespace) -> Inspected:
     """The pieces and their roles in the puzzle's kind of network."""
-    from unshuffle.pieces.anatomy import read_anatomy
+    from unshuffle.pieces.anatomy import Anatomy, check_biases, read_anatomy
     from unshuffle.proof.alterations import altered_record
     from unshuffle.proof.coarseness import kept_coarsely
     from unshuffle.views.inspection import inspection, print_inspection
@@ -68,11 +68,15 @@ def _inspected(args: argparse.Namespace) -> Inspected:
     pile = pile_of(args)
     records = records_of(args, args.records) if args.records else None
     notes = pile.notes + kept_coarsely(pile) + (altered_record(records) if records else ())
-    anatomy = wrong = None
+    anatomy: Anatomy | None = None
+    wrong: UnshuffleError | None = None
     try:
         anatomy = read_anatomy(pile, records)
-    except (PileError, RecordError) as error:
+        check_biases(pile)
+    except PileError as error:
         wrong = error
+    except RecordError as error:
+        wrong, anatomy = error, read_anatomy(pile)
     return inspection(pile, records, anatomy, notes), print_inspection, wrong
 
 
@@ -160,13 +164,6 @@ def _group(args: argparse.Namespace) -> int:
 )
 def verify(args: argparse.Namespace) -> int:
     """Print the error of the arrangement."""
-    from unshuffle.files.given import is_table
-
-    if is_table(args.answer) and not is_table(args.records):
-        raise UsageError(
-            f"{shown(args.answer)}: stands where the answer belongs; the record comes before "
-            "the answer"
-        )
     blueprint = blueprint_of(args)
     pile = pile_of(args)
     answer = answer_of(args, pile)
@@ -186,7 +183,9 @@ def verify(args: argparse.Namespace) -> int:
 
 def _kept(path: str, answer: "tuple[PieceId, ...]") -> "unshuffle.Solution | None":
     """The solution that was kept with an answer, which has what was fitted to the record."""
-    kept = (Path(path) if os.path.isdir(path) else Path(path).parent) / "solution.json"
+    from unshuffle.files.found import SOLUTION
+
+    kept = (Path(path) if os.path.isdir(path) else Path(path).parent) / SOLUTION
     if not (os.path.exists(path) and kept.is_file()):
         return None
     try:

@@ -6,8 +6,8 @@ from typing import Any
 
 from unshuffle.blocks.blueprints import Blueprint, LoopBlueprint
 from unshuffle.errors import RecordError, UsageError, shown
+from unshuffle.files.found import is_called_table
 from unshuffle.files.pile_reader import read_pile
-from unshuffle.files.table import is_called_table
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Piece, Pile, as_floats
 from unshuffle.pieces.records import Records
@@ -20,9 +20,10 @@ GivenRecords = Records | str | os.PathLike[str] | Sequence[Any]
 
 def check_sequence(pieces: object, record: object) -> None:
     """Refuse pieces and record that stand in each other's place, given by path or as they are."""
+    table = isinstance(pieces, str | os.PathLike) and is_called_table(str(pieces))
     folder_first = isinstance(pieces, str | os.PathLike) and os.path.isdir(pieces)
     folder_last = isinstance(record, str | os.PathLike) and os.path.isdir(record)
-    if isinstance(pieces, Records) or is_table(pieces):
+    if table or isinstance(pieces, Records):
         found, place = pieces, "pieces belong"
     elif isinstance(record, Pile) or (folder_last and not folder_first):
         found, place = record, "record belongs, which is one file"
@@ -30,11 +31,6 @@ def check_sequence(pieces: object, record: object) -> None:
         return
     named = shown(found) if isinstance(found, str | os.PathLike) else f"a {type(found).__name__}"
     raise UsageError(f"{named}: stands where the {place}; the pieces come first, then the record")
-
-
-def is_table(given: object) -> bool:
-    """Whether a path looks like a record's."""
-    return isinstance(given, str | os.PathLike) and is_called_table(str(given))
 
 
 def _piece(name: int, given: Any) -> Piece:

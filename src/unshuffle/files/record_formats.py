@@ -8,9 +8,10 @@ from pathlib import Path
 from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits
 from unshuffle.files.formats import HEAD_BYTES, check_known, files_in, may_hold_arrays
+from unshuffle.files.found import is_called_table
 from unshuffle.files.opening import incomplete, read_bytes
 from unshuffle.files.sources import is_visible
-from unshuffle.files.table import Table, is_called_table
+from unshuffle.files.table import Table
 from unshuffle.pieces.clock import Clock
 
 # How a file begins.
@@ -28,8 +29,10 @@ def open_table(path: Path, clock: Clock) -> Table:
     """Open a record; none waits for the formats that it is not kept in."""
     content = read_bytes(path)
     size = len(content)
-    if path.suffix.lower() == ".npy" and len([*path.parent.glob("*.npy")]) > 1:
-        raise _refusal(path)  # inputs and predictions are in two files
+    if path.suffix.lower() == ".npy":
+        from unshuffle.files.npy_pair import check_whole
+
+        check_whole(path)
     for _ in range(_WRAPPINGS):
         content, path = _unwrapped(content, path, size)
     where = shown(path)

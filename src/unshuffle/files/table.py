@@ -1,6 +1,5 @@
 """What the readers of records share: named columns, and cells that no record can use."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,13 +16,6 @@ Columns = dict[str, Floats]
 
 # What a first column without a name is called, as pandas does: it numbers the rows.
 INDEX = "Unnamed: 0"
-
-_CALLED = re.compile(r".*\.(csv|tsv|parquet|jsonl)(\.gz)?", re.IGNORECASE | re.DOTALL)
-
-
-def is_called_table(name: str) -> bool:
-    """Whether the name of a file is that of a record."""
-    return _CALLED.fullmatch(name) is not None
 
 
 class Table(Protocol):

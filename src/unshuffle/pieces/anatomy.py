@@ -8,8 +8,9 @@ from itertools import pairwise, permutations
 
 import numpy as np
 
-from unshuffle.errors import PileError, RecordError
-from unshuffle.pieces.pile import Piece, Pile, some_ids
+from unshuffle.errors import PileError, RecordError, listed
+from unshuffle.pieces.fact_table import fact_table
+from unshuffle.pieces.pile import GIVE_CODE, Piece, Pile, some_ids
 from unshuffle.pieces.records import Records, as_option
 
 Shape = tuple[int, int]
@@ -69,6 +70,10 @@ class Anatomy:
             return tuple(other for other in fitting if other != position)
 
         return replace(self, inp=others(self.inp), out=others(self.out), last=(position,))
+
+    def _repr_html_(self) -> str:
+        """The network as a table for notebooks."""
+        return fact_table({"network": self})
 
     def __str__(self) -> str:
         least = f"{self.widths[0]} … " if self.widths else ""
@@ -151,7 +156,7 @@ def check_biases(pile: Pile) -> None:
             raise PileError(
                 f"{lengths[length]} weights with {length} rows have no bias, and {found[length]} "
                 f"loose biases have {length} numbers: each of the weights needs one; add what is "
-                "missing or take out what is too much"
+                f"missing or take out what is too much; where there are norms, {GIVE_CODE}"
             )
 
 
@@ -206,10 +211,8 @@ def _mend(records: Records, anatomy: Anatomy) -> str:
         return f"{-extra} missing: give a record that has all{or_named}"
     stems = Counter(re.sub("[0-9]+$", "", name) for name in inputs)
     odd = [name for name in inputs if stems[re.sub("[0-9]+$", "", name)] == 1]
-    if odd and not predictions and extra == len(odd) == anatomy.outputs:
-        return f"if {', '.join(odd)} holds the predictions: --predictions {as_option(odd)}"
-    if last := _last(records, anatomy):
-        return last
+    if option := _odd_predictions(records, odd, anatomy) or _last(records, anatomy):
+        return option
     if extra > 0 and extra == len(odd):
         no_inputs = as_option([*odd, *targets])
         left = f"if {', '.join(odd)} is no input, leave it out: --targets {no_inputs}"
@@ -219,6 +222,22 @@ def _mend(records: Records, anatomy: Anatomy) -> str:
         made, wanted = as_option(odd), as_option(predictions)
         return f"{left}; if it holds the predictions: --predictions {made} --targets {wanted}"
     return "name the input columns with --inputs if some of them are something else"
+
+
+def _odd_predictions(records: Records, odd: list[str], anatomy: Anatomy) -> str | None:
+    """The option for odd columns that hold predictions, which may stand behind others."""
+    inputs, predictions, targets, _ = records.columns
+    extra, outputs = records.width - anatomy.width, anatomy.outputs
+    if predictions or not extra == len(odd) >= outputs:
+        return None
+    others, made = odd[:-outputs], odd[-outputs:]
+    hold, option = f"if {', '.join(made)} holds the predictions", f"--predictions {as_option(made)}"
+    if not others:
+        return f"{hold}: {option}"
+    if odd == [*inputs[-extra:]] or made != [*inputs[-outputs:]]:
+        return None
+    no_inputs = as_option([*others, *targets])
+    return f"{hold}, and {', '.join(others)} is no input: {option} --targets {no_inputs}"
 
 
 def _last(records: Records, anatomy: Anatomy) -> str | None:
@@ -238,7 +257,7 @@ def _last(records: Records, anatomy: Anatomy) -> str | None:
 def other_network(pile: Pile, records: Records | None = None) -> str | None:
     """What network of another kind the shapes make, and how to go on. None where they make none.
 
-    It has layers before the blocks, several behind them, or gates.
+    It has layers before the blocks, several behind them, gates, or attention.
     """
     counts: Counter[Shape] = Counter(piece.shape for piece in pile)
     for (hidden, width), count in sorted(counts.items(), reverse=True):
@@ -270,20 +289,36 @@ def other_network(pile: Pile, records: Records | None = None) -> str | None:
             if stem:
                 parts.insert(0, f"a stem {_path(stem)}")
             return f"the shapes are those of {', '.join(parts)}; {_next_step(pile, stem + head)}"
+    return _attention(pile, counts)
+
+
+def _attention(pile: Pile, counts: Counter[Shape]) -> str | None:
+    """What is said where square matrices are as many as those of attention beside the blocks."""
+    for (hidden, width), blocks in counts.items():
+        square, joined = (width, width), (3 * width, width)
+        own = Counter({shape: counts[shape] for shape in (square, joined, (width, hidden))})
+        rest = counts - own - Counter({(hidden, width): blocks})
+        found = counts[square], counts[joined]
+        fits = found in ((4 * blocks, 0), (blocks, blocks)) and counts[width, hidden] == blocks
+        if fits and hidden != width and rest.total() < MOST_ENDS:
+            sizes = [f"{own[one]} are {_size(one)}" for one in own if own[one]]
+            return (
+                f"{blocks} pieces are {_size((hidden, width))}, {listed(sizes)}, as in "
+                f"transformers with attention; {_next_step(pile, [*rest])}"
+            )
     return None
 
 
 def _next_step(pile: Pile, ends: Sequence[Shape]) -> str:
     """What to do with a network of another kind, of which some shapes are no blocks."""
+    if not ends:
+        return GIVE_CODE
     fitting = {shape: [piece.id for piece in pile if piece.shape == shape] for shape in ends}
     which = "; ".join(
         f"{'one of ' if len(ids) > 1 else ''}{_names(ids)} ({_size(shape)})"
         for shape, ids in fitting.items()
     )
-    return (
-        "give the network's code with --model FILE.py:FUNCTION; the function puts into the module "
-        f"what is no block: {which}"
-    )
+    return f"{GIVE_CODE}; the function puts into the module what is no block: {which}"
 
 
 def _path(shapes: Sequence[Shape]) -> str:
@@ -320,7 +355,7 @@ def _what_is_wrong(pile: Pile, counts: Counter[Shape], records: Records | None) 
         listing = ", ".join(f"{n} of {_size(shape)}" for shape, n in sorted(counts.items()))
         return (
             f"no two shapes in the pile are transposes of each other ({listing}), so no inp layer "
-            f"has an out layer: {expected}; are these the pieces of a residual network?"
+            f"has an out layer: {expected}; for a network of another kind, {GIVE_CODE}"
         )
     hidden, width = core
     others = [piece for piece in pile if piece.shape not in (core, core[::-1])]
@@ -371,7 +406,8 @@ def _fit_nowhere(strangers: Sequence[Piece], network: str) -> str:
     one = len(strangers) == 1
     return (
         f"{_names(piece.id for piece in strangers)} ({sizes}) {'fits' if one else 'fit'} nowhere "
-        f"in a network {network}; take {'it' if one else 'them'} out of the pile"
+        f"in a network {network}; take {'it' if one else 'them'} out of the pile, or, where the "
+        f"network has other parts, {GIVE_CODE}"
     )
 
 

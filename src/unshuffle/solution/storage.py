@@ -32,6 +32,7 @@ from unshuffle.files import (
     read_network,
     write_files,
 )
+from unshuffle.files.found import ANSWER, EVIDENCE, SOLUTION
 from unshuffle.files.npz_file import read_arrays
 from unshuffle.files.opening import as_path, read_bytes
 from unshuffle.files.plain import read_json
@@ -55,13 +56,8 @@ from unshuffle.pieces.blueprint import NO_PIECE, Arrangement
 from unshuffle.pieces.pile import PieceId
 from unshuffle.solution.solution import Solution
 
-ANSWER, SOLUTION, NETWORK, TRACE, EVIDENCE = FILES = (
-    "answer.txt",
-    "solution.json",
-    "network.safetensors",
-    "trace.npz",
-    "evidence.npz",
-)
+NETWORK, TRACE = "network.safetensors", "trace.npz"
+FILES = ANSWER, SOLUTION, NETWORK, TRACE, EVIDENCE
 
 ADVICE = "solve again with --out"
 
