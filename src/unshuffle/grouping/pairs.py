@@ -24,6 +24,7 @@ from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.softmax import without_softmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,9 @@ def pair(
     piece without a partner.
     """
     check_sequence(pile, records)
-    pile, records = as_pile(pile), None if records is None else as_records(records)
+    pile = as_pile(pile)
+    if records is not None:
+        pile, records = without_softmax(pile, as_records(records))
     if not isinstance(activation, Activation):
         activation = find_activation(activation)
     given = anatomy or read_anatomy(pile, records)
