@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unshuffle.blocks.assembly import last_layer
 from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.mlp import as_mlp
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
 from unshuffle.files.given import GivenPile, GivenRecords, read_for
@@ -15,6 +17,7 @@ from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
+from unshuffle.pieces.softmax import BEHIND_SOFTMAX, without_softmax
 from unshuffle.proof.alterations import admits_clipped, altered_record, without_clipped
 from unshuffle.proof.coarseness import kept_coarsely
 from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
@@ -23,6 +26,7 @@ from unshuffle.repair.assumptions import may_be_wrong
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import REPAIRS, serving, suspected
 from unshuffle.repair.repair import NOT_TRIED, STANDARD, UNSOLVED, Repair, pauses
+from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
@@ -144,12 +148,26 @@ def solve(
         asked: Asked = {}
         return replace(_put_together(case, checkpoint, asked), repairs=asked)
 
-    given, records = len(records), records.distinct()
-    case = Case(pile, records, options, put_together, blueprint, permuted_units)
+    distinct = records.distinct()
+    searched = (pile, distinct) if blueprint else without_softmax(pile, distinct)
+    case = Case(*searched, options, put_together, blueprint, permuted_units)
     with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         # Hostile numbers overflow; whatever is not finite is judged infinitely wrong.
         solution = _solved(case)
-    return _closed(solution, case, repeated=given - len(records))
+    if searched[1] is not distinct:
+        solution = _behind_softmax(solution, pile)
+    return _closed(solution, case, repeated=len(records) - len(distinct))
+
+
+def _behind_softmax(solution: Solution, pile: Pile) -> Solution:
+    """The solution of logits less their mean, with the last layer of the pile as it was given."""
+    outcome = Outcome.APPROXIMATE if solution.exact else solution.outcome
+    network = solution.network
+    if solution.last in pile.index:
+        network = replace(as_mlp(network), ends=last_layer(pile, solution.last))
+    findings = solution.findings or Findings()
+    findings = replace(findings, notes=(BEHIND_SOFTMAX, *findings.notes))
+    return replace(solution, network=network).ended(outcome, findings)
 
 
 def _solved(case: Case) -> Solution:

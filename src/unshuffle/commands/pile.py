@@ -61,16 +61,22 @@ Inspected = tuple[dict[str, Any], Callable[[dict[str, Any]], None], UnshuffleErr
 def _inspected(args: argparse.Namespace) -> Inspected:
     """The pieces and their roles in the puzzle's kind of network."""
     from unshuffle.pieces.anatomy import Anatomy, check_biases, read_anatomy
+    from unshuffle.pieces.softmax import BEHIND_SOFTMAX, without_softmax
     from unshuffle.proof.alterations import altered_record
     from unshuffle.proof.coarseness import kept_coarsely
     from unshuffle.views.inspection import inspection, print_inspection
 
     pile = pile_of(args)
     records = records_of(args, args.records) if args.records else None
-    notes = pile.notes + kept_coarsely(pile) + (altered_record(records) if records else ())
+    notes = pile.notes + kept_coarsely(pile)
     anatomy: Anatomy | None = None
     wrong: UnshuffleError | None = None
     try:
+        undone = None if records is None else without_softmax(pile, records)[1]
+        if undone is not records:
+            notes += (BEHIND_SOFTMAX,)
+        elif records is not None:
+            notes += altered_record(records)
         anatomy = read_anatomy(pile, records)
         check_biases(pile)
     except PileError as error:

@@ -32,6 +32,7 @@ from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.softmax import without_softmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +183,9 @@ def pair(
     piece without a partner.
     """
     check_sequence(pile, records)
-    pile, records = as_pile(pile), None if records is None else as_records(records)
+    pile = as_pile(pile)
+    if records is not None:
+        pile, records = without_softmax(pile, as_records(records))
     if not isinstance(activation, Activation):
         activation = chosen_activation(activation) or RELU
     signal = find_name("signal", signal, signal_names())

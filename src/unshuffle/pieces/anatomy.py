@@ -16,7 +16,6 @@ from unshuffle.pieces.records import Records, as_option
 Shape = tuple[int, int]
 
 MOST_ENDS = 6  # Layers before and behind the blocks of another network, less than.
-SUM = 1e-4  # by which the sum of rounded probabilities may miss 1
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,8 @@ def _check_record(anatomy: Anatomy, records: Records) -> None:
             f"{records.name} has {records.width} input columns, but the pieces make a network with "
             f"{anatomy.width} inputs; {_mend(records, anatomy)}"
         )
-    y = records.predicted().predictions
     if records.outputs not in (0, anatomy.outputs):
+        y = records.predicted().predictions
         labels = records.outputs == 1 and np.isin(y, range(anatomy.outputs)).all()
         mend = "name the prediction columns if the defaults miss them"
         if labels:
@@ -187,17 +186,6 @@ def _check_record(anatomy: Anatomy, records: Records) -> None:
         raise RecordError(
             f"{records.name} has {records.outputs} prediction columns, but the last layer has "
             f"{anatomy.outputs} outputs; {mend}"
-        )
-    several = records.outputs > 1
-    if several and (y >= 0).all() and np.allclose(y.sum(axis=1), 1, atol=SUM):
-        raise RecordError(
-            f"{records.name} has predictions of which none is negative and each row sums to 1, as "
-            "behind a softmax; give the numbers before it, the logits"
-        )
-    if several and (y <= 0).all() and np.allclose(np.exp(y).sum(axis=1), 1, atol=SUM):
-        raise RecordError(
-            f"{records.name} has predictions whose exponentials sum to 1 in each row, as behind a "
-            "log-softmax; give the numbers before it, the logits"
         )
 
 

@@ -27,6 +27,7 @@ from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, Kind, names
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import PieceId, Pile
 from unshuffle.pieces.records import Records
+from unshuffle.pieces.softmax import without_softmax
 from unshuffle.proof.activation import fitting_activation
 from unshuffle.proof.effort import EFFORT
 from unshuffle.proof.outcome import Outcome
@@ -90,9 +91,21 @@ def verify(
                 "others; leave one of them out"
             )
         return _verified_as(blueprint, pile, records, named)
+    pile, undone = without_softmax(pile, records)
+    findings = kept.findings or Findings() if kept else Findings()
     if kept is not None:
-        return _verified_as_kept(kept, pile, records, named)
-    options = Options(activation=activation)
+        found = _verified_as_kept(kept, findings, pile, undone, named)
+    else:
+        found = _verified_either_way(pile, undone, named, Options(activation=activation))
+    if found.outcome is Outcome.EXACT and (findings.altered or undone is not records):
+        return replace(found, outcome=Outcome.APPROXIMATE)
+    return found
+
+
+def _verified_either_way(
+    pile: Pile, records: Records, named: Sequence[PieceId], options: Options
+) -> Verification:
+    """As `_verified`, with weights turned where that fits better and their shapes allow it."""
     found = _verified(pile, records, named, options)
     turned = None if found.outcome is Outcome.EXACT else pile.turned()
     if turned is None:
@@ -101,10 +114,9 @@ def verify(
 
 
 def _verified_as_kept(
-    kept: Solution, pile: Pile, records: Records, named: Sequence[PieceId]
+    kept: Solution, findings: Findings, pile: Pile, records: Records, named: Sequence[PieceId]
 ) -> Verification:
     """As `_verified`, with what a solution says beside its answer."""
-    findings = kept.findings or Findings()
     form = FORMULAS[kept.form]
     if findings.factor != 1.0:
         form = form.scaled(findings.factor)
@@ -113,10 +125,7 @@ def _verified_as_kept(
     biases = [bias for bias in pile.biases if bias.id not in aside]
     pile = Pile(pieces, biases, pile.notes)
     options = Options(activation=kept.activation, form=form)
-    found = _verified(pile, findings.undone(records), named, options)
-    if findings.altered and found.outcome is Outcome.EXACT:
-        return replace(found, outcome=Outcome.APPROXIMATE)
-    return found
+    return _verified(pile, findings.undone(records), named, options)
 
 
 def _verified(
