@@ -38,10 +38,13 @@ class JudgeParameters:
         Rows below which products block by block are so short that threads wait for each other.
     at_once
         Rows, over all candidates of a batch, that pass through a block together.
+    numbers
+        Numbers of their states, at most: a state of a module may be a whole sequence.
     """
 
     few_rows: int = 512
     at_once: int = 2048
+    numbers: int = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +128,8 @@ class Judge:
         start = _departures(base.arrangement, candidates)
         sequence = np.argsort(start, kind="stable")
         errors = np.empty(len(candidates))
-        size = max(1, self.by.at_once // len(self.inputs))
+        rows, width = self.inputs.shape
+        size = max(1, min(self.by.at_once, self.by.numbers // width) // rows)
         batches = [sequence[first : first + size] for first in range(0, len(candidates), size)]
 
         def judge(batch: Indices) -> None:
