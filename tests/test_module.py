@@ -34,7 +34,15 @@ _spec.loader.exec_module(modules)
 
 FAMILIES = (modules.Transformer, modules.Llama, modules.ResNet, modules.GatedNetwork)
 # Of several stacks, of kinds that take turns, and with a first block of another form.
-SEVERAL = (modules.Stages, modules.Turns, modules.Translator, modules.Handing, modules.Recurrent)
+SEVERAL = (
+    modules.Stages,
+    modules.Turns,
+    modules.Translator,
+    modules.Handing,
+    modules.Recurrent,
+    modules.Relative,
+    modules.Returning,
+)
 QUICK = (modules.ResNet, modules.GatedNetwork)
 
 
@@ -99,6 +107,19 @@ def test_blocks_that_are_one_module_can_change_places(own, rng):
     assert (made.blocks[0] is made.blocks[2]) != own
     for name, values in module.state_dict().items():
         assert torch.equal(made.state_dict()[name], values), name
+
+
+@pytest.mark.parametrize("family", [modules.Stages, modules.Widths])
+def test_stages_of_two_widths_are_searched_where_wrong_orders_explode(family, rng):
+    """No block is run at the width of another stage, and states that overflow tell nothing."""
+    module = family().eval()
+    for stage in (module.stage1, module.stage2):
+        for parameter in stage.parameters():
+            parameter.data *= 3
+    pile, _ = modules.dropped(module, rng)
+    records = modules.recorded(module, 8, rng)
+    solution = solve(pile, records, blueprint=blueprint(modules.emptied(module)), time_limit=2)
+    assert len(solution.blocks) == len(modules.blocks_of(module))
 
 
 @pytest.mark.parametrize("family", QUICK)  # tests/oracle/test_families.py has the slow ones
@@ -376,7 +397,7 @@ class Handing(torch.nn.Linear):
 
 
 class Passing(torch.nn.Module):
-    """Hands the second thing that a block gives to the next one."""
+    """Makes something of the second thing that a block gives for the next one."""
 
     def __init__(self):
         super().__init__()
@@ -385,7 +406,7 @@ class Passing(torch.nn.Module):
     def forward(self, rows):
         beside = torch.zeros_like(rows)
         for block in self.blocks:
-            rows, beside = block(rows, beside)
+            rows, beside = block(rows, 2 * beside)
         return rows
 
 
@@ -409,14 +430,24 @@ class Idle(modules.GatedNetwork):
         return self.head(rows)
 
 
+class Single(modules.GatedNetwork):
+    """Runs in single precision alone."""
+
+    def forward(self, rows):
+        if rows.dtype == torch.float64:
+            raise RuntimeError("expected Float")
+        return super().forward(rows)
+
+
 @pytest.mark.parametrize(
     ("module", "what"),
     [
+        (Single(), r"Single cannot run in float64 \(expected Float\); rounding is measured in"),
         (Looping(), "block blocks.0 runs again after others have run"),
         (Idle(), "block blocks.3 does not run in a forward pass"),
         (
             torch.nn.Sequential(*(Remembering(6, 6) for _ in range(3))),
-            "does not do the same again .*; switch off what",
+            r"does not do the same again .*; put rows on the first axis .* switch off what",
         ),
         (Passing(), r"block blocks.1 is given more than the state"),
         (torch.nn.Sequential(*(torch.nn.Linear(6, 6) for _ in range(3)), torch.nn.ReLU()), None),

@@ -236,6 +236,89 @@ class Handing(Translator):
     bridge = nn.Identity
 
 
+class RelativeBlock(nn.Module):
+    """Adds a bias to its scores, which the first block makes and all others hand on."""
+
+    def __init__(self, width, heads, *, first):
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        if first:
+            self.bias = nn.Parameter(torch.randn(heads, TOKENS, TOKENS))
+
+    def forward(self, x, mask, bias=None):
+        bias = self.bias[None] if bias is None else bias
+        scores = bias + mask.view(len(x), -1, TOKENS, TOKENS)
+        return x + self.attention(self.norm(x), mask=scores), bias
+
+
+class Relative(nn.Module):
+    """Its mask has the heads of one row after the other on the first axis."""
+
+    def __init__(self, blocks=4, width=16, heads=4):
+        super().__init__()
+        self.tokens, self.heads = nn.Embedding(VOCABULARY, width), heads
+        self.blocks = nn.ModuleList(
+            RelativeBlock(width, heads, first=not number) for number in range(blocks)
+        )
+        self.head = nn.Linear(width, VOCABULARY)
+
+    def forward(self, ids, seen):
+        x, bias = self.tokens(ids), None
+        mask = torch.where(seen, 0.0, -torch.inf).to(x.dtype).repeat_interleave(self.heads, 0)
+        for block in self.blocks:
+            x, bias = block(x, mask[:, None].expand(-1, TOKENS, -1), bias)
+        return self.head(x)
+
+
+class JoiningBlock(nn.Module):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.norm, self.mlp = nn.LayerNorm(width), Gated(width, hidden)
+
+    def forward(self, x, other):
+        return x + self.mlp(self.norm(x + other))
+
+
+class Growing(Gated):
+    """A block without a norm: a product grows faster than what it is of."""
+
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class Widths(nn.Module):
+    """Two stages, the second twice as wide."""
+
+    def __init__(self, blocks=3, width=8, hidden=16):
+        super().__init__()
+        self.stem, self.head = nn.Linear(6, width), nn.Linear(2 * width, 4)
+        self.stage1 = nn.Sequential(*(Growing(width, hidden) for _ in range(blocks)))
+        self.between = nn.Linear(width, 2 * width)
+        self.stage2 = nn.Sequential(*(Growing(2 * width, hidden) for _ in range(blocks)))
+
+    def forward(self, rows):
+        return self.head(self.stage2(self.between(self.stage1(self.stem(rows)))))
+
+
+class Returning(nn.Module):
+    """The blocks of its second half read what those of the first half gave, the last one first."""
+
+    def __init__(self, blocks=3, width=16, hidden=40):
+        super().__init__()
+        self.stem, self.head = nn.Linear(6, width), nn.Linear(width, 4)
+        self.encoder = nn.ModuleList(ScaledBlock(width, hidden) for _ in range(blocks))
+        self.decoder = nn.ModuleList(JoiningBlock(width, hidden) for _ in range(blocks))
+
+    def forward(self, rows):
+        rows, given = self.stem(rows), []
+        for block in self.encoder:
+            rows = block(rows)
+            given.append(rows)
+        for block in self.decoder:
+            rows = block(rows, given.pop())
+        return self.head(rows)
+
+
 class Mixing(nn.Module):
     """Mixes tokens: the first of two kinds that take turns."""
 
@@ -313,7 +396,7 @@ def inputs_of(module, rows, rng):
             return {"source": ids, "target": rng.integers(VOCABULARY, size=(rows, TOKENS))}
         case Stages():
             return {"image": rng.normal(size=(rows, 1, 6, 6)).astype(np.float32)}
-        case Llama():
+        case Llama() | Relative():
             return {"ids": ids, "seen": np.arange(TOKENS) < rng.integers(3, TOKENS, size=(rows, 1))}
         case ResNet():
             return {"image": rng.normal(size=(rows, 1, 5, 5)).astype(np.float32)}

@@ -5,7 +5,7 @@ for all rows, and arguments that depend on the row, such as masks.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -46,23 +46,31 @@ def is_state(leaf: object) -> bool:
 
 @dataclass(frozen=True)
 class Segment:
-    """Numbers of a state that are a tensor: its shape without rows, and its dtype."""
+    """Numbers of a state that are a tensor: its shape without the first axis, and its dtype.
+
+    On the first axis lie rows, or `each` for every row, such as heads of one row after the other.
+    """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
+    each: int = 1
 
     @property
     def width(self) -> int:
         """How many numbers there are for each row."""
-        return int(np.prod(self.shape, dtype=int))
+        return self.each * int(np.prod(self.shape, dtype=int))
 
-    def packed(self, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """A tensor as rows of finite numbers. Masks may hold an infinity."""
-        return torch.nan_to_num(values.reshape(len(values), -1).to(dtype))
+    def packed(self, values: torch.Tensor, rows: int, dtype: torch.dtype) -> torch.Tensor:
+        """A tensor as rows of finite numbers; one for all rows is repeated.
+
+        Masks may hold an infinity.
+        """
+        values = values.expand(rows * self.each, *self.shape).reshape(rows, -1)
+        return torch.nan_to_num(values.to(dtype))
 
     def unpacked(self, rows: torch.Tensor) -> torch.Tensor:
         """The tensor that rows of numbers stand for."""
-        return rows.reshape(len(rows), *self.shape).to(self.dtype)
+        return rows.reshape(len(rows) * self.each, *self.shape).to(self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +87,21 @@ class BlockCall:
     made: Segment  # the state behind it
     output: Leaves  # what it gave, flattened
     output_spec: TreeSpec
+    makes: Mapping[int, int] = field(default_factory=dict)  # parts of a state, to what it gave
+
+
+GIVEN = -1  # the origin of what a block gives, and a later one is given as it is
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What a block is given beside the state that depends on the row."""
+    """What a block is given beside the state that depends on the row, or on other blocks."""
 
     part: Segment
     step: int  # of the block that it is an argument of
     argument: int
-    origin: int  # the bridged step before which it is made; 0 where no block has a part in it
+    # The bridged step before which it is made, or `GIVEN`; 0 where no block has a part in it.
+    origin: int
 
 
 def capture(
@@ -103,29 +116,18 @@ def capture(
     With other weights of the blocks only the state, and what is made behind blocks, may differ.
     Blocks of one layout get their state by the same argument.
     """
+    parts, bridge = _Parts(names, calls, fewer, turned), 0
     steps: list[BlockCall] = []
-    beside: list[Beside] = []
-    kept: list[torch.Tensor] = []
-    bridge = 0
     for number, call in enumerate(calls):
         next_alike = layouts[number + 1 : number + 2] == [layouts[number]]
         state, bridged = _state_of(calls, number, next_alike=next_alike)
-        bridge, bound = number if bridged else bridge, dict[int, int]()
-        others = fewer[number].leaves, turned[number].leaves
-        for at, follows in _of_rows(names[number], call, state, *others, bridged=bridge > 0):
-            leaf, origin = call.leaves[at], bridge if follows else 0
-            alike = (k for k, one in enumerate(kept) if same(one, leaf))
-            found = next((k for k in alike if beside[k].origin == origin), len(kept))
-            bound[at] = found
-            if found == len(kept):
-                kept.append(leaf)
-                beside.append(Beside(_part(leaf), number, at, origin))
+        bridge = number if bridged else bridge
+        bound = {at: parts.of(number, at, bridge) for at in parts.varying(number, state)}
         varying = {state, *bound}
-        template = [None if at in varying else leaf for at, leaf in enumerate(call.leaves)]
         steps.append(
             BlockCall(
                 names[number],
-                template,
+                [None if at in varying else leaf for at, leaf in enumerate(call.leaves)],
                 call.spec,
                 state,
                 bound,
@@ -137,37 +139,102 @@ def capture(
             )
         )
     # What blocks have a part in comes first, since derivatives are taken by it.
+    beside = parts.beside
     sequence = sorted(range(len(beside)), key=lambda k: beside[k].origin == 0)
     now = {k: n for n, k in enumerate(sequence)}
-    steps = [replace(step, bound={at: now[k] for at, k in step.bound.items()}) for step in steps]
+    for number, step in enumerate(steps):
+        bound = {at: now[k] for at, k in step.bound.items()}
+        makes = {now[k]: given for k, given in parts.makes[number].items()}
+        steps[number] = replace(step, bound=bound, makes=makes)
     return steps, [beside[k] for k in sequence]
 
 
-def _of_rows(
-    name: str, call: Call, state: int, fewer: Leaves, turned: Leaves, *, bridged: bool
-) -> Iterator[tuple[int, bool]]:
-    """Arguments of a block that depend on the row, and whether they follow from blocks' weights."""
-    for at, leaf in enumerate(call.leaves):
-        if at == state or not isinstance(leaf, torch.Tensor):
-            continue
-        follows = not same(leaf, turned[at])
-        if follows and not bridged:
-            raise UsageError(
-                f"block {name} is given more than the state by the blocks before it: its argument "
-                f"{at + 1} follows from their weights. Only one tensor may go from block to block"
-            )
-        if same(leaf, fewer[at]):
-            continue
-        if leaf.shape[:1] != call.given.shape[:1]:
-            raise UsageError(
-                f"block {name} is given an argument of shape {tuple(leaf.shape)} that depends on "
-                "the rows, but has no axis of rows"
-            )
-        yield at, follows
+@dataclass(eq=False)
+class _Parts:
+    """The parts of a state beside what goes from block to block, as calls show them."""
+
+    names: Sequence[str]
+    calls: Sequence[Call]
+    fewer: Sequence[Call]
+    turned: Sequence[Call]
+    beside: list[Beside] = field(default_factory=list)
+    makes: list[dict[int, int]] = field(init=False)  # by step, as in `BlockCall`
+    given: dict[object, int] = field(default_factory=dict)  # parts that blocks give, by their keys
+
+    def __post_init__(self) -> None:
+        self.makes = [{} for _ in self.calls]
+
+    def varying(self, number: int, state: int) -> Iterator[int]:
+        """Arguments beside the state that depend on the row, or on weights of blocks."""
+        others = self.fewer[number].leaves, self.turned[number].leaves
+        for at, leaf in enumerate(self.calls[number].leaves):
+            tensor = at != state and isinstance(leaf, torch.Tensor)
+            if tensor and not all(same(leaf, other[at]) for other in others):
+                yield at
+
+    def of(self, number: int, at: int, bridge: int) -> int:
+        """The part that an argument of a step is."""
+        leaf, part = self.calls[number].leaves[at], self._segment(number, at)
+        if same(leaf, self.turned[number].leaves[at]):
+            return self._equal(Beside(part, number, at, 0))
+        source = self._source(number, at)
+        if source is not None:
+            step, output = source
+            # What each block gives to the next by one argument is one part.
+            key = (at, part) if step == number - 1 else source
+            if key not in self.given:
+                self.given[key] = self._added(Beside(part, number, at, GIVEN))
+            self.makes[step][self.given[key]] = output
+            return self.given[key]
+        if bridge:
+            return self._equal(Beside(part, number, at, bridge))
+        raise UsageError(
+            f"block {self.names[number]} is given more than the state by the blocks before it: its "
+            f"argument {at + 1} follows from their weights, but is nothing that one of them gave; "
+            "let the module hand on what blocks give as it is"
+        )
+
+    def _added(self, one: Beside) -> int:
+        self.beside.append(one)
+        return len(self.beside) - 1
+
+    def _equal(self, one: Beside) -> int:
+        """The part of an argument of equal numbers and the same origin, if there is one."""
+
+        def leaf(each: Beside) -> object:
+            return self.calls[each.step].leaves[each.argument]
+
+        alike = (k for k, each in enumerate(self.beside) if each.origin == one.origin)
+        found = next((k for k in alike if same(leaf(self.beside[k]), leaf(one))), None)
+        return self._added(one) if found is None else found
+
+    def _source(self, number: int, at: int) -> tuple[int, int] | None:
+        """The last step that gave an argument as it is, and the number of what it gave."""
+        leaf, turned = self.calls[number].leaves[at], self.turned[number].leaves[at]
+        for step in reversed(range(number)):
+            given = zip(self.calls[step].output, self.turned[step].output, strict=True)
+            for output, (one, other) in enumerate(given):
+                if same(one, leaf) and same(other, turned):
+                    return step, output
+        return None
+
+    def _segment(self, number: int, at: int) -> Segment:
+        """An argument as a part of a state. What does not depend on the row may have no rows."""
+        leaf, fewer = self.calls[number].leaves[at], self.fewer[number].leaves[at]
+        rows, left = (len(each[number].given) for each in (self.calls, self.fewer))
+        each, rest = divmod(len(leaf) if leaf.ndim else 0, rows)
+        if each and not rest and len(fewer) == each * left:
+            return _part(leaf, each)
+        if leaf.ndim and len(leaf) == 1 and same(leaf, fewer):
+            return _part(leaf)
+        raise UsageError(
+            f"block {self.names[number]} is given an argument of shape {tuple(leaf.shape)} that "
+            "depends on the rows or the blocks before it, but has no axis of rows"
+        )
 
 
-def _part(values: torch.Tensor) -> Segment:
-    return Segment(tuple(values.shape[1:]), values.dtype)
+def _part(values: torch.Tensor, each: int = 1) -> Segment:
+    return Segment(tuple(values.shape[1:]), values.dtype, each)
 
 
 def _state_of(calls: Sequence[Call], number: int, *, next_alike: bool) -> tuple[int, bool]:

@@ -130,14 +130,18 @@ class Replay:
         if wanted is self.dtype:
             return self
         if wanted not in self._other:
-            self._other[wanted] = Replay(
-                self.given,
-                self.layouts,
-                self.records,
-                wanted,
-                self.device,
-                _other={self.dtype: self},
-            )
+            own = {self.dtype: self}
+            try:
+                self._other[wanted] = Replay(
+                    self.given, self.layouts, self.records, wanted, self.device, _other=own
+                )
+            except RecordError as error:  # in its own dtype the module has read these rows
+                said = first_line(error.__cause__ or error).rstrip(".")
+                raise UsageError(
+                    f"forward of {type(self.module).__name__} cannot run in {np.dtype(dtype)} "
+                    f"({said}); rounding is measured in double precision, so let the module use "
+                    "operations that run in float32 and in float64"
+                ) from error
         return self._other[wanted]
 
     def filled(self, tensors: Mapping[str, Floats]) -> nn.Module:
@@ -311,8 +315,9 @@ class Replay:
     def _differs(self, part: str) -> UsageError:
         """Says that a part of the module is no function of what it is given."""
         return UsageError(
-            f"{part} does not do the same again when it is run by itself; switch off what it draws "
-            "(dropout outside of nn.Dropout?), and what it keeps from call to call (a cache?)"
+            f"{part} does not do the same again when it is run by itself, or on other rows; put "
+            "rows on the first axis (batch_first=True?), and switch off what it draws (dropout "
+            "outside of nn.Dropout?) and what it keeps from call to call (a cache?)"
         )
 
     def own(self, place: int) -> dict[str, torch.Tensor]:
@@ -475,14 +480,16 @@ class Replay:
             own, turn = tensors, f"{blocks.index(self.steps[step].name)}."
             if len(blocks) > 1:
                 own = {n.removeprefix(turn): t for n, t in tensors.items() if n.startswith(turn)}
-            made = self._run(self.steps[step], own, states)
-            states = self._with(states, made, {})
+            made, beside = self._run(self.steps[step], own, states)
+            states = self._with(states, made, beside)
             if step + 1 < len(self.steps) and self.steps[step + 1].bridged:
                 states = self._bridge(step + 1, states)
         return states
 
-    def _run(self, step: BlockCall, tensors: TorchTensors, states: torch.Tensor) -> torch.Tensor:
-        """What the block of a step makes of states, with given tensors."""
+    def _run(
+        self, step: BlockCall, tensors: TorchTensors, states: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        """What the block of a step makes of states, and gives beside it, with given tensors."""
         leaves = [*step.template]
         leaves[step.state] = self._state(states, step.given).clone()
         others = self._beside(states)
@@ -491,7 +498,8 @@ class Replay:
         args, kwargs = tree_unflatten(leaves, step.spec)
         block = self._structure().get_submodule(step.name)
         found = tree_flatten(functional_call(block, dict(tensors), args, kwargs))[0]
-        return next(leaf for leaf in found if is_state(leaf))
+        beside = {part: found[output] for part, output in step.makes.items()}
+        return next(leaf for leaf in found if is_state(leaf)), beside
 
     def _bridge(self, at: int, states: torch.Tensor) -> torch.Tensor:
         """The states before a block, from those behind the one before it."""
@@ -534,7 +542,7 @@ class Replay:
         held = [functional.pad(flat, (0, self.width - flat.shape[1]))]
         for number, (part, columns) in enumerate(self._columns()):
             if number in parts:
-                held.append(part.packed(parts[number], self.dtype))
+                held.append(part.packed(parts[number], len(states), self.dtype))
             else:
                 held.append(states[:, columns])
         return torch.cat([*held, states[:, -1:]], 1)

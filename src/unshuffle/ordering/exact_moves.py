@@ -23,7 +23,7 @@ class ExactMoves(Attempts):
     def wanted(self, state: State, bench: Workbench) -> bool:
         """Once, where first-order effects say nothing."""
         first = "quick" in state.ended and self.name not in state.ended
-        return first and bench.explodes(state.best.error)
+        return first and bench.of_one_form and bench.explodes(state.best.error)
 
     def _begin(self, state: State, bench: Workbench) -> State | None:
         if bench.done(state.best, state.rows):

@@ -186,9 +186,12 @@ class _RecordedSearch:
 
     def _off(self, role: int, seen: Statistics, piece: int) -> float:
         """How far the statistics of states are from those that a piece holds: a mean square."""
+        held = self.held[role][piece]
+        if not held.keys() <= seen.keys():  # states that overflow have no statistics
+            return np.inf
         off = [
-            np.mean(np.square((_plain(seen[n], logs) - _plain(held, logs)) / spread))
-            for n, held in self.held[role][piece].items()
+            np.mean(np.square((_plain(seen[n], logs) - _plain(values, logs)) / spread))
+            for n, values in held.items()
             for logs, spread in [self.scales[role][n]]
         ]
         value = float(np.mean(off))
