@@ -194,9 +194,9 @@ def blueprint(module: "nn.Module", device: str = "cpu") -> ModuleBlueprint:
     Parameters
     ----------
     module
-        Any module with stacks of residual blocks. Their names differ in one integer, and
-        one tensor goes through all of them. Weights that the pile does not hold, such as those of embeddings and
-        head, must be right in the module. It is run in evaluation mode, and never changed.
+        Any module with stacks of residual blocks. Their names differ in one integer, and one tensor
+        goes through all of them. Weights that the pile does not hold, such as those of embeddings
+        and head, must be right in the module. It is run in evaluation mode, and never changed.
     device
         Where it is run, by PyTorch's name: ``cpu``, or an accelerator such as ``cuda``.
 
