@@ -394,6 +394,8 @@ def test_a_narrow_terminal_breaks_nothing(here, case):
         (("verify", "PIECES", "RECORD", "1,2,x"), ["'x'"]),
         (("verify", "PIECES", "RECORD", "1," * 200), ["names piece 1 twice"]),
         (("verify", "PIECES", "RECORD", "nothing.txt"), ["nothing.txt", "separated by commas"]),
+        (("verify", "PIECES", "RECORD", "1-99"), ["1-99 is neither", "or the ids"]),
+        (("verify", "PIECES", "RECORD", "1;0"), ["2 of 11 pieces"]),
         (("verify", "PIECES", "RECORD", ""), ["''", "separated by commas"]),
         (("slove",), ["did you mean solve?"]),
         (("solve", "PIECES", "RECORD", "--out-dir", "x"), ["did you mean --out?"]),

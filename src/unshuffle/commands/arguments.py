@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from functools import partial
 from math import inf
 from textwrap import dedent
@@ -328,12 +329,15 @@ def answer_of(args: argparse.Namespace, pile: "Pile") -> "tuple[PieceId, ...]":
         return parse_answer(
             files.read_text(kept if os.path.isdir(args.answer) else args.answer), pile
         )
-    if not re.search(r"[,\s]", args.answer.strip()):
-        raise AnswerError(
-            f"the answer {shown(args.answer)} is neither a file that exists nor ids "
-            "separated by commas or blanks; check the path"
-        )
-    return parse_answer(args.answer, pile)
+    several = re.search(r"[,;\s]", args.answer.strip())
+    with nullcontext() if several else suppress(AnswerError):
+        found = parse_answer(args.answer, pile)
+        if several or len(found) > 1:
+            return found
+    raise AnswerError(
+        f"the answer {shown(args.answer)} is neither a file that exists nor ids of pieces, such as "
+        f"{pile.ids[0]}, separated by commas; check the path, or the ids"
+    )
 
 
 def interrupted(what_now: str) -> int:

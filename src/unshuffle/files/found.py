@@ -14,7 +14,7 @@ ANSWER, SOLUTION, EVIDENCE = "answer.txt", "solution.json", "evidence.npz"
 _SMALL = 2**16  # bytes of a text that is looked at
 _TABLE = re.compile(r".*\.(csv|tsv|parquet|jsonl)(\.gz)?", re.IGNORECASE | re.DOTALL)
 _ARRAYS = re.compile(r".*\.(pth|pt|safetensors|npz|npy)", re.IGNORECASE | re.DOTALL)
-_BETWEEN = re.compile(r"[\s,;()\[\]]+")
+_BETWEEN = re.compile(r"[\s,;()\[\]]+|->")
 _DECIMAL = re.compile(r"(?<![\w.])-?[0-9]+\.[0-9]+(?![\w.])")
 _FEWEST = 3  # pieces of a network
 

@@ -21,6 +21,7 @@ _ROLES = tuple(  # what the two layers of a block are called
 )
 
 _BETWEEN = r"[\s,;()\[\]{}]+|[-=]>|→"
+_JOINING = r"[:|&+>–—-]+|(?<=[0-9])_(?=[0-9])"  # stands between ids too, unless the whole is one
 _HEADER = re.compile(r"\A\s*inp?(ut)?[\s,;]+out(put)?[ \t]*[\r\n]", re.IGNORECASE)
 _LONGEST = 500  # characters of a name that are looked at
 _FILE = re.compile(
@@ -44,8 +45,8 @@ def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
     """Read an answer: text, or ids in sequences, such as pairs.
 
     Text is ids between commas or line breaks. If no piece is called so, what other solvers write is
-    read: ids between blanks, brackets or colons, names of files, or JSON. JSON has a list or one of
-    `KEYS`.
+    read: ids between blanks, brackets, colons or dashes, names of files, or JSON. JSON has a list
+    or one of `KEYS`.
     """
     by_text = {str(name): name for name in (*pile.ids, *(bias.id for bias in pile.biases))}
     text = given if isinstance(given, str) else None
@@ -53,8 +54,7 @@ def parse_answer(given: object, pile: Pile) -> tuple[PieceId, ...]:
     names = [stripped for name in names if (stripped := name.strip())]
     if text is not None and not by_text.keys() >= {*names}:
         words = [_called(name, by_text) for name in _loosely(_HEADER.sub("", text, 1))]
-        parts = [[word] if word in by_text else word.split(":") for word in words]
-        names = [_called(part, by_text) for each in parts for part in each if part]
+        names = [name for word in words for name in _parts(word, by_text)]
     unknown = [name for name in names if name not in by_text]
     if lost := next((name for name in unknown if name.startswith(LOST)), None):
         raise AnswerError(
@@ -122,6 +122,13 @@ def _called(word: str, names: Container[str]) -> str:
         if name and name in names:
             return name
     return word
+
+
+def _parts(word: str, names: Container[str]) -> list[str]:
+    """The names that are joined in a word, if each of them is one; else the word itself."""
+    parts = [_called(part, names) for part in re.split(_JOINING, word) if part]
+    joined = word not in names and all(part in names or part.startswith(LOST) for part in parts)
+    return parts if joined else [word]
 
 
 def _no_such_piece(name: PieceId, pile: Pile) -> str:
