@@ -1,5 +1,6 @@
 """The line that a refusal names converts the file, in a shell, whatever the file is called."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -90,6 +91,25 @@ def test_the_line_works(name: str, tmp_path: Path) -> None:
     records = read_records(made)
     np.testing.assert_array_equal(records.inputs, [[row["a b"]] for row in ROWS])
     np.testing.assert_array_equal(records.predictions, [[row["pred"]] for row in ROWS])
+
+
+@pytest.mark.parametrize("given", "XY")
+@pytest.mark.parametrize("names", [("X", "Y"), ("features", "result"), ("data", "Pred")])
+def test_inputs_and_predictions_are_told_apart_in_either_file(
+    tmp_path: Path, rng, given: str, names: tuple[str, str]
+) -> None:
+    inputs, predictions = rng.normal(size=(9, 3)), rng.normal(size=(9, 1))
+    places = dict(zip("XY", (tmp_path / f"{name}.npy" for name in names), strict=True))
+    np.save(places["X"], inputs)
+    np.save(places["Y"], predictions)
+    np.save(tmp_path / "all.npy", np.hstack([inputs, predictions]))
+    np.save(tmp_path / "other.npy", [1.0])
+    with pytest.raises(FileError, match=r"holds only (inputs|predictions); join both") as refusal:
+        read_records(places[given])
+    line = str(refusal.value)
+    assert f"x=n.load({json.dumps(str(places['X']))})" in line
+    assert f"pred=n.load({json.dumps(str(places['Y']))})" in line
+    np.testing.assert_array_equal(read_records(tmp_path / "all.npy").inputs, inputs)
 
 
 class Program:

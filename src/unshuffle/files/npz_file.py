@@ -8,6 +8,7 @@ format. An array of objects is a pickle. Arrays are looked for in it, and nothin
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import FileError, shown
 from unshuffle.files import limits
-from unshuffle.files.opening import incomplete, read_bytes
+from unshuffle.files.opening import incomplete, read_bytes, read_head
 from unshuffle.files.tensors import Stored
 from unshuffle.files.zip_file import Archive, open_zip
 
@@ -73,6 +74,13 @@ def npy_arrays(content: bytes, where: str) -> dict[str, Stored]:
     for place, array in enumerate(found):
         arrays |= _stored(str(place) if len(found) > 1 else "", array)
     return arrays
+
+
+def npy_shape(path: Path) -> tuple[int, ...] | None:
+    """The shape that a .npy file declares. None where it is no plain array of numbers."""
+    with suppress(FileError):
+        return _declared(read_head(path, _HEADER_BYTES), NUMBERS, shown(path), bytes).shape
+    return None
 
 
 def _stored(name: str, array: "StoredArray") -> dict[str, Stored]:

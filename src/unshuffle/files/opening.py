@@ -44,6 +44,15 @@ def read_bytes(path: Path, max_bytes: int = limits.FILE_BYTES) -> bytes:
     return content
 
 
+def read_head(path: Path, size: int) -> bytes:
+    """The first bytes of a file, fewer where it has fewer; nothing of a pipe."""
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            return stream.read(size) or b""
+    except (OSError, ValueError) as error:
+        raise FileError(f"{shown(path)}: {_reason(error)}") from error
+
+
 def read_text(path: str | os.PathLike[str], *, max_bytes: int = limits.TEXT_BYTES) -> str:
     """Read a small UTF-8 text file. A byte order mark at its start is dropped."""
     content = read_bytes(Path(path), max_bytes)

@@ -29,8 +29,10 @@ def open_table(path: Path, clock: Clock) -> Table:
     """Open a record; none waits for the formats that it is not kept in."""
     content = read_bytes(path)
     size = len(content)
-    if path.suffix.lower() == ".npy" and len([*path.parent.glob("*.npy")]) > 1:
-        raise _refusal(path)  # inputs and predictions are in two files
+    if path.suffix.lower() == ".npy":
+        from unshuffle.files.npy_pair import check_whole
+
+        check_whole(path)
     for _ in range(_WRAPPINGS):
         content, path = _unwrapped(content, path, size)
     where = shown(path)
