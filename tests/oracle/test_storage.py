@@ -40,7 +40,7 @@ def test_round_trip(oracle, tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "part"),
     [
-        ("oracle.json", "{", "is not JSON"),
+        ("oracle.json", "{", "is JSON that ends too early"),
         ("oracle.json", "[]", "is no JSON object"),
         ("oracle.json", "{}", "the activation is None"),
         ("oracle.json", json.dumps({"activation": ["relu"]}), "the activation is"),

@@ -26,19 +26,33 @@ def json_columns(content: bytes, path: Path) -> dict[str, Stored]:
     what = f"{shown(path)}: holds {len(content)} bytes of JSON"
     limits.check_count(len(content), limits.JSON_BYTES, what, "a sample of the rows is enough")
     try:
-        text = content.decode("utf-8-sig").strip()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{shown(path)}: is not UTF-8 text; save it as UTF-8") from error
-    first, _, more = text.partition("\n")
-    if more and first.rstrip().endswith(("}", "]")):  # an object a line
-        text = f"[{','.join(filter(str.strip, text.split(chr(10))))}]"
-    columns = _columns(json_value(text, shown(path), _ADVICE), len(content), path)
+    columns = _columns(_value(text, shown(path)), len(content), path)
     if not columns:
         raise RecordError(f"{shown(path)}: holds no columns of numbers; {_ADVICE}")
     return {
         name: Stored(_shape(cells), "float64", name, partial(_numbers, cells, name, path))
         for name, cells in columns.items()
     }
+
+
+def _value(text: str, where: str) -> Any:
+    """A value over any lines, or a list of those in each line."""
+    try:
+        return json_value(text, where, _ADVICE)
+    except FileError:
+        lines = [(number, one) for number, one in enumerate(text.split("\n"), 1) if one.strip()]
+        begins = [one.lstrip()[0] for _, one in lines[:2]]
+        if not lines[1:] or not (lines[0][1].rstrip()[-1] in "}]" or begins == ["{", "{"]):
+            raise
+    try:
+        return json_value(f"[{','.join(one for _, one in lines)}]", where, _ADVICE)
+    except FileError:
+        for number, one in lines:
+            json_value(one, where, "leave that line out", line=number)
+        raise
 
 
 def _columns(value: Any, size: int, path: Path) -> dict[str, Sequence[Any]]:

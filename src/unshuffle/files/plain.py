@@ -22,14 +22,20 @@ def parse_json(text: str, what: str, advice: str) -> dict[str, Any]:
     return values
 
 
-def json_value(text: str, what: str, advice: str) -> Any:
-    """Parse JSON of any kind, as `parse_json` does an object."""
+def json_value(text: str, what: str, advice: str, *, line: int = 1) -> Any:
+    """Parse JSON of any kind, as `parse_json` does an object; it begins in a line of a file."""
     if text.count("[") + text.count("{") > limits.JSON_PARTS:
         raise FileError(f"{what}: has more than {limits.JSON_PARTS} lists and objects; {advice}")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise FileError(f"{what}: is not JSON (line {error.lineno}); {advice}") from error
+        place = f"(line {line - 1 + error.lineno})"
+        cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        if cut:
+            advice = f"copy or download it again, or {advice}"
+        raise FileError(
+            f"{what}: {'is JSON that ends too early' if cut else 'is not JSON'} {place}; {advice}"
+        ) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
         raise FileError(f"{what}: is no JSON that can be read; {advice}") from error
 
