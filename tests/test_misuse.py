@@ -116,8 +116,8 @@ MISUSES = {
     "no matching": lambda pile, records: solve(pile, records, matching=None),
     "text as rows": lambda pile, records: solve(pile, records, rows="many"),
     "a fraction as seed": lambda pile, records: solve(pile, records, seed=0.5),
-    "text as time limit": lambda pile, records: solve(pile, records, time_limit="10s"),
-    "text as time limit of reading": lambda pile, records: solve("p", "r", time_limit="1m"),
+    "text as time limit": lambda pile, records: solve(pile, records, time_limit="10x"),
+    "text as time limit of reading": lambda pile, records: solve("p", "r", time_limit="0m"),
     "no time": lambda pile, records: solve(pile, records, time_limit=float("nan")),
     "a number to be called": lambda pile, records: solve(pile, records, on_step=1),
     "a path as checkpoint": lambda pile, records: solve(pile, records, checkpoint="c.npz"),
@@ -153,6 +153,41 @@ def test_swapped_arguments_are_said(case, tmp_path, function, record):
     for pieces in (case.pile, tmp_path, str(tmp_path)):
         with pytest.raises(UsageError, match="the pieces come first, then the record"):
             function(given, pieces, *last)
+
+
+def test_names_in_any_case_and_durations_are_taken(case):
+    solution = solve(
+        case.pile,
+        case.records,
+        strategy="Auto",
+        signal="Fused",
+        matching="OPTIMAL",
+        activation="ReLU",
+        placement="Ends",
+        time_limit="10s",
+    )
+    assert solution.permutation == case.permutation
+    assert solution.activation == "relu"
+    assert solve(case.pile, case.records, activation="Auto").permutation == case.permutation
+    found = pair(case.pile, signal="Log-Norm", matching="Greedy", activation="AUTO")
+    assert (found.signal, found.matching) == ("log-norm", "greedy")
+    for name in ("Relu", "AUTO"):
+        found = verify(case.pile, case.records, case.permutation, activation=name)
+        assert found.outcome is Outcome.EXACT
+
+
+@pytest.mark.parametrize(
+    ("options", "near"),
+    [
+        ({"signal": "fusde"}, "fused"),
+        ({"activation": "Gleu"}, "gelu"),
+        ({"matching": "gready"}, "greedy"),
+        ({"strategy": "clasic"}, "classic"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_read(options, near, tmp_path):
+    with pytest.raises(UsageError, match=rf"did you mean {near}\?\); there are: .*{near}"):
+        solve(tmp_path / "pieces", tmp_path / "record.csv", **options)
 
 
 def test_writing_to_what_is_no_path(solution):

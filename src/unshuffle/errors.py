@@ -56,6 +56,14 @@ class UsageError(UnshuffleError):
         return cls(f"there is no {what} {name!r}{hint(name, known)}; there are: {', '.join(known)}")
 
 
+def find_name(what: str, name: object, known: Iterable[str]) -> str:
+    """The name that is meant, written in any case; raises `UsageError` if there is none."""
+    by_letters = {one.lower(): one for one in known}
+    if (meant := str(name).lower()) not in by_letters:
+        raise UsageError.unknown(what, str(name), by_letters.values())
+    return by_letters[meant]
+
+
 class FileError(UnshuffleError):
     """A file cannot be read, is not what its name says, or cannot be written."""
 

@@ -56,7 +56,7 @@ def solve(
     seed: int = 0,
     permuted_units: bool = False,
     blueprint: Blueprint | None = None,
-    time_limit: float | Clock | None = None,
+    time_limit: float | str | Clock | None = None,
     on_step: OnStep | None = None,
     checkpoint: "Checkpoint | None" = None,
 ) -> Solution:
@@ -77,9 +77,9 @@ def solve(
         How the pairs are found; see `pair`. The default signal is "fused", for "classic" it is
         "trace".
     activation
-        Name of the hidden layers' activation. By default "auto" tries those in
-        `unshuffle.blocks.activations.ACTIVATIONS` against the record, ReLU first; "classic"
-        takes ReLU.
+        Name of the hidden layers' activation. Without one, or with "auto", the strategy "auto"
+        tries those in `unshuffle.blocks.activations.ACTIVATIONS` against the record, ReLU first.
+        "classic" takes ReLU.
     placement
         Where the greedy insertion of "classic" may put a block: "ends" or "anywhere".
     rows
@@ -96,7 +96,8 @@ def solve(
         default the blocks are ``x + out(a(inp(x)))``, and shapes tell the rest. `signal`,
         `matching`, `activation` and `permuted_units` serve these blocks only.
     time_limit
-        Seconds after which the whole solve stops and reports its best. Seconds before an
+        Seconds after which the whole solve stops and reports its best, or a text such as "10s",
+        "1.5m" or "2h". Seconds before an
         interruption count. A `Clock` counts from when it was made. So one limit may include
         `read_records`.
     on_step
@@ -132,9 +133,9 @@ def solve(
     own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
     _check_kinds(blueprint, checkpoint, own | {"matching": matching != "optimal"})
     clock = Clock.of(time_limit)
+    options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     with clock.phase("read"):
         pile, records = read_for(blueprint, pile, records, clock)
-    options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
     if checkpoint is not None:
         clock.used = checkpoint.seconds
         checkpoint.claim(pile, records, options, blueprint, permuted_units=permuted_units)

@@ -1,6 +1,5 @@
 """What `--help` and completion say of every command, and how arguments may be written."""
 
-import argparse
 import os
 import re
 import shlex
@@ -10,7 +9,9 @@ import sys
 import pytest
 
 from unshuffle.commands import build_parser, main
-from unshuffle.commands.arguments import activation, duration
+from unshuffle.commands.arguments import activation
+from unshuffle.errors import UsageError
+from unshuffle.pieces.clock import duration
 
 
 def commands(parser, name="unshuffle"):
@@ -56,7 +57,7 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "s", "x", "1d", "0s", "-1m", "nan"])
 def test_what_is_no_duration(text):
-    with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+    with pytest.raises(UsageError, match="give one such as 10, 10s"):
         duration(text)
 
 

@@ -158,15 +158,20 @@ EXPECTED = f"one of {', '.join([*ACTIVATIONS, *FURTHER])}"
 
 
 def find_activation(name: str) -> Activation:
-    """Look an activation function up by its name; raises `UsageError` if there is none."""
-    known = ACTIVATIONS | FURTHER
+    """Look an activation up by its name, in any case; raises `UsageError` if there is none."""
+    known, name = ACTIVATIONS | FURTHER, str(name).lower()
     if name in known:
         return known[name]
-    slope = str(name).removeprefix(f"{LEAKY}_") if LEAKY in str(name) else ""
+    slope = name.removeprefix(f"{LEAKY}_") if LEAKY in name else ""
     try:
         return leaky_relu(float(slope))
     except ValueError:
         raise UsageError.unknown("activation", name, known) from None
+
+
+def chosen_activation(name: str | None) -> Activation | None:
+    """The activation of that name. None without a name, and for "auto", which means the same."""
+    return None if name is None or str(name).lower() == "auto" else find_activation(name)
 
 
 def is_activation(name: str) -> bool:

@@ -67,16 +67,14 @@ def folder(text: str) -> "Path":
     return Path(text)
 
 
-def duration(text: str) -> float:
-    """An argument type: seconds, minutes or hours above none, such as 10, 10s, 1.5m or 2h."""
-    units = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
-    value, unit = re.fullmatch(r"(.*?)\s*(min|[smh]|)", text.strip().lower(), re.DOTALL).groups()  # type: ignore[union-attr]
+def seconds(text: str) -> float:
+    """An argument type: a duration, such as 10, 10s, 1.5m or 2h."""
+    from unshuffle.pieces.clock import duration
+
     try:
-        return units[unit] * number(float, 0, exclusive=True)(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no duration; give one such as 10, 10s, 1.5m or 2h"
-        ) from None
+        return duration(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def activation(text: str) -> str | None:
@@ -104,7 +102,7 @@ TYPES: dict[str, Callable[[str], object]] = {
     "S": number(int, 0),
     "S[,S…]": seeds,
     "SDS": number(float, 0, exclusive=True),
-    "SECONDS": duration,
+    "SECONDS": seconds,
     "SIGMA": number(float, 0),
     "SUBJECT": name_or_file,
 }
@@ -269,11 +267,15 @@ QUIET = "# what is printed\n--quiet\n  show no progress"
 
 
 def pile_of(args: argparse.Namespace) -> "Pile":
-    """Read the pieces; a device without a module is noticed."""
+    """Read the pieces; names that are unknown and a device without a module are refused first."""
     if args.model is None and getattr(args, "device", None) is not None:
         raise UsageError(
             "--device says where the module of --model runs; leave it out without that"
         )
+    if options := {name: getattr(args, name) for name in _NAMES if hasattr(args, name)}:
+        from unshuffle.solution.options import Options
+
+        Options(**options)  # which refuses unknown names, before the work
     return files.read_pile(args.pieces, linear=args.model is None)
 
 
@@ -289,6 +291,9 @@ def records_of(
         named=named or getattr(args, "model", None) is not None,
         time_limit=clock,
     )
+
+
+_NAMES = "strategy", "signal", "matching", "activation", "placement"  # that the search knows
 
 
 # What only says something of the puzzle's blocks, and its defaults.

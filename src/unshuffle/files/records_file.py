@@ -30,7 +30,7 @@ def read_records(
     predictions: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
     named: bool = False,
-    time_limit: float | Clock | None = None,
+    time_limit: float | str | Clock | None = None,
 ) -> Records:
     """Read inputs with the predictions of the lost network.
 
@@ -52,7 +52,8 @@ def read_records(
         Those of a .safetensors file always are. They have any shape, with rows on their first axis.
         `prediction` is the output, or `prediction.FIELD` that field of it.
     time_limit
-        Seconds after which reading a text ends with a FileError, or a `Clock`.
+        Seconds after which reading a text ends with a FileError, a text such as "10s", or a
+        `Clock`.
 
     Returns
     -------

@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 from unshuffle.files.schema import BESIDE, OrInfinite
 from unshuffle.grouping.evidence import EdgeOdds
 from unshuffle.grouping.matching import Pairs
-from unshuffle.grouping.signals import Scores
+from unshuffle.grouping.signals import FUSED, Scores
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import ROUNDING, PieceId
-
-FUSED = "fused"
-"""The name for all signals together, as log-odds."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import lap
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.errors import UsageError
+from unshuffle.errors import find_name
 from unshuffle.grouping.signals import Scores
 
 Pairs = NDArray[np.intp]
@@ -134,13 +134,11 @@ MATCHINGS: dict[str, tuple[Callable[[Scores], Pairs], Callable[[Scores], Pairs]]
 
 
 def find_matching(name: str) -> tuple[Callable[[Scores], Pairs], Callable[[Scores], Pairs]]:
-    """Look a matching up by its name.
+    """Look a matching up by its name, in any case.
 
     Raises
     ------
     UsageError
         If there is no matching of that name.
     """
-    if name not in MATCHINGS:
-        raise UsageError.unknown("matching", name, MATCHINGS)
-    return MATCHINGS[name]
+    return MATCHINGS[find_name("matching", name, MATCHINGS)]

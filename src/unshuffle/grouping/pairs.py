@@ -8,18 +8,25 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.blocks.activations import RELU, Activation, find_activation
+from unshuffle.blocks.activations import RELU, Activation, chosen_activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.mlp import INP, OUT, MlpBank
-from unshuffle.errors import UsageError
+from unshuffle.errors import UsageError, find_name
 from unshuffle.files.given import GivenPile, GivenRecords, as_pile, as_records, check_sequence
 from unshuffle.files.schema import BESIDE, Key, Word, encode
-from unshuffle.grouping.edges import FUSED, EdgeScores, Match, matches_of
+from unshuffle.grouping.edges import EdgeScores, Match, matches_of
 from unshuffle.grouping.evidence import EdgeOdds, Evidence
 from unshuffle.grouping.fusion import Fusion, fuse
-from unshuffle.grouping.matching import directed_couples, find_matching
+from unshuffle.grouping.matching import MATCHINGS, directed_couples, find_matching
 from unshuffle.grouping.parameters import GroupingParameters
-from unshuffle.grouping.signals import Clues, Scores, find_signal, log_norm_correlation
+from unshuffle.grouping.signals import (
+    FUSED,
+    Clues,
+    Scores,
+    find_signal,
+    log_norm_correlation,
+    signal_names,
+)
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
@@ -162,7 +169,9 @@ def pair(
     check_sequence(pile, records)
     pile, records = as_pile(pile), None if records is None else as_records(records)
     if not isinstance(activation, Activation):
-        activation = find_activation(activation)
+        activation = chosen_activation(activation) or RELU
+    signal = find_name("signal", signal, signal_names())
+    matching = find_name("matching", matching, MATCHINGS)
     given = anatomy or read_anatomy(pile, records)
     parts = [
         _paired(

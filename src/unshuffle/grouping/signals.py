@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpBank
-from unshuffle.errors import UsageError
+from unshuffle.errors import UsageError, find_name
 from unshuffle.grouping.parameters import GroupingParameters
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
@@ -388,14 +388,21 @@ SIGNALS = {
 }
 
 
+FUSED = "fused"
+"""The name for all signals together, as log-odds."""
+
+
+def signal_names() -> tuple[str, ...]:
+    """The names of all signals, behind that of all of them together."""
+    return (FUSED, *SIGNALS)
+
+
 def find_signal(name: str) -> Signal:
-    """Look a signal up by its name.
+    """Look a signal up by its name, in any case.
 
     Raises
     ------
     UsageError
         If there is no signal of that name.
     """
-    if name not in SIGNALS:
-        raise UsageError.unknown("signal", name, SIGNALS)
-    return SIGNALS[name]
+    return SIGNALS[find_name("signal", name, SIGNALS)]

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from unshuffle.errors import UsageError
+from unshuffle.errors import find_name
 from unshuffle.grouping.fusion import fuse
 from unshuffle.grouping.matching import MATCHINGS
 from unshuffle.grouping.resemblance import template
@@ -295,6 +295,4 @@ APPROACHES = {one.name: one for one in _ALL}
 
 def find_approach(name: str) -> Approach:
     """Look an approach up; raises `UsageError` if there is none of that name."""
-    if name not in APPROACHES:
-        raise UsageError.unknown("approach", name, APPROACHES)
-    return APPROACHES[name]
+    return APPROACHES[find_name("approach", name, APPROACHES)]

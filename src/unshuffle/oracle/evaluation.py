@@ -23,8 +23,8 @@ from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import encode
 from unshuffle.grouping import SIGNALS, pair
-from unshuffle.grouping.edges import FUSED
 from unshuffle.grouping.matching import MATCHINGS
+from unshuffle.grouping.signals import FUSED, signal_names
 from unshuffle.oracle.dropping import drop
 from unshuffle.oracle.recipe import Recipe
 from unshuffle.ordering.seeds import SEEDS
@@ -151,7 +151,7 @@ def methods(time_limit: float | None) -> list[Method]:
     """Everything that is registered. The limit is of the seconds that a strategy may search."""
     pairings = [
         Method("pairing", f"{signal}, {matching}", partial(_pair, signal, matching))
-        for signal in (FUSED, *SIGNALS)
+        for signal in signal_names()
         for matching in MATCHINGS
     ]
     seeds = [Method("seed", seed, partial(_rank, seed)) for seed in SEEDS]

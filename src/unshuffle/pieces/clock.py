@@ -1,7 +1,8 @@
 """The time that a solve has and takes: counted once, and named phase by phase."""
 
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from numbers import Real
@@ -14,6 +15,19 @@ OTHER = "other"  # the phase of whatever has no name of its own
 
 class OutOfTimeError(Exception):
     """The time limit was reached inside a long step. Whoever has a result so far catches it."""
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}  # seconds in each
+_DURATION = re.compile(r"(.*?)\s*(min|[smh]|)", re.DOTALL)
+
+
+def duration(text: str) -> float:
+    """Seconds in a text that says seconds, minutes or hours, such as 10, 10s, 1.5m or 2h."""
+    value, unit = _DURATION.fullmatch(text.strip().lower()).groups()  # type: ignore[union-attr]
+    with suppress(ValueError):
+        if (seconds := _UNITS[unit] * float(value)) > 0:
+            return seconds
+    raise UsageError(f"{text!r} is no duration above 0; give one such as 10, 10s, 1.5m or 2h")
 
 
 @dataclass(eq=False)
@@ -38,13 +52,15 @@ class Clock:
         self._started = self._since = self.now()
 
     @classmethod
-    def of(cls, limit: "float | Clock | None") -> "Clock":
+    def of(cls, limit: "float | str | Clock | None") -> "Clock":
         """A clock with a limit from now on, or the one that runs already.
 
-        It raises a `UsageError` for a limit that is no number of seconds above 0.
+        Text is a `duration`. It raises a `UsageError` for a limit that is none above 0.
         """
         if isinstance(limit, Clock):
             return limit
+        if isinstance(limit, str):
+            limit = duration(limit)
         if limit is not None and not (isinstance(limit, Real) and limit > 0):
             raise UsageError(
                 f"the time limit cannot be {limit!r}; give seconds, as a number above 0 such as 60"

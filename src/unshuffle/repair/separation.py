@@ -38,7 +38,7 @@ def separate(
     records: Sequence[Records],
     solve: Solve,
     *,
-    time_limit: float | Clock | None = None,
+    time_limit: float | str | Clock | None = None,
     by: SeparationParameters = STANDARD,
 ) -> tuple[Solution, ...]:
     """Find a network for each record of one pile; fewer if the search was interrupted.

@@ -5,12 +5,19 @@ from math import inf
 from numbers import Integral
 from typing import Any
 
-from unshuffle.blocks.activations import ACTIVATIONS, RELU, Activation, find_activation
+from unshuffle.blocks.activations import (
+    ACTIVATIONS,
+    RELU,
+    Activation,
+    chosen_activation,
+    find_activation,
+)
 from unshuffle.blocks.forms import RESIDUAL, Form
-from unshuffle.errors import UsageError
+from unshuffle.errors import UsageError, find_name
 from unshuffle.files.schema import encode
-from unshuffle.grouping.edges import FUSED
+from unshuffle.grouping.matching import MATCHINGS
 from unshuffle.grouping.parameters import GroupingParameters
+from unshuffle.grouping.signals import FUSED, signal_names
 from unshuffle.ordering.parameters import SearchParameters
 from unshuffle.ordering.search import Deadline, InVain, Stop
 from unshuffle.ordering.sweeps import PLACEMENTS, ClassicParameters
@@ -27,7 +34,8 @@ class Options:
     """How an arrangement is searched for. What each option means stands at `unshuffle.solve`.
 
     Repairs set the last two. One is the form of the blocks. The other counts row steps, the rows of
-    all steps added up, after which a search ends. A UsageError refuses values that cannot work.
+    all steps added up, after which a search ends. Names may be written in any case. A UsageError
+    refuses values that cannot work.
     """
 
     strategy: str = "auto"
@@ -47,16 +55,22 @@ class Options:
     row_steps: float = inf
 
     def __post_init__(self) -> None:
-        for name in ("strategy", "signal", "matching", "activation", "placement"):
+        known = {
+            "strategy": STRATEGIES,
+            "signal": signal_names(),
+            "matching": MATCHINGS,
+            "placement": PLACEMENTS,
+        }
+        for name in ("activation", *known):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name not in _MAY_LACK):
                 raise UsageError(f"{name} is {value!r}; give it a name")
+            if value is not None and name in known:
+                object.__setattr__(self, name, find_name(name, value, known[name]))
+        chosen = chosen_activation(self.activation)
+        object.__setattr__(self, "activation", None if chosen is None else chosen.name)
         if self.on_step is not None and not callable(self.on_step):
             raise UsageError("on_step cannot be called; give it a function of the trace")
-        if self.strategy not in STRATEGIES:
-            raise UsageError.unknown("strategy", self.strategy, STRATEGIES)
-        if self.placement not in PLACEMENTS:
-            raise UsageError.unknown("placement", self.placement, PLACEMENTS)
         rows, seed = self.rows, self.seed
         if rows is not None and not (isinstance(rows, Integral) and rows >= 1):
             raise UsageError(f"the search cannot use {rows} rows; give it a whole number from 1 on")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unshuffle.blocks.mlp import as_mlp
-from unshuffle.errors import RecordError, UsageError
+from unshuffle.errors import RecordError, UsageError, find_name
 from unshuffle.pieces.records import Records
 from unshuffle.solution.solution import Solution
 from unshuffle.views.figures.blocks import chain as chain
@@ -143,6 +143,4 @@ FIGURES = {kind.name: kind for kind in _KINDS}
 
 def find_figure(name: str) -> FigureKind:
     """Look a figure up; raises `UsageError` if there is none of that name."""
-    if name not in FIGURES:
-        raise UsageError.unknown("figure", name, FIGURES)
-    return FIGURES[name]
+    return FIGURES[find_name("figure", name, FIGURES)]
