@@ -12,6 +12,7 @@ from unshuffle import (
     Piece,
     Pile,
     Records,
+    Trace,
     UnshuffleError,
     pair,
     read_pile,
@@ -221,12 +222,21 @@ def test_a_notebook_is_shown_a_table_that_names_cannot_break(solution, case):
         (solution.network, "3 × ["),
         (case.pile, "3 of 12×8"),
         (case.records, "with predictions"),
+        (case.pile[0], "tensors</th>"),
+        (solution.pairing, "3 pairs by fused, optimal"),
+        (solution.pairing.anatomy, "3 blocks 8 → 12 → 8"),
+        (solution.trace, "candidates tested"),
+        (Trace(), "<td style='text-align:left'>0</td>"),
+        (solution.certificate, "nearest rival"),
+        (verify(case.pile, case.records, case.permutation), "explained by</th>"),
+        (Outcome.NO_FIT, "no arrangement fits"),
     ]:
         text = shown._repr_html_()
         HTMLParser().feed(text)
         assert fact in text
         assert "http" not in text
         assert len(text) < 1500
+    assert "<b>" not in Piece("<b>", {"<b>": np.ones(3)})._repr_html_()
     named = [Piece(f"<b>{k}&", piece.tensors) for k, piece in enumerate(case.pile)]
     assert "&lt;b&gt;0&amp;" in Pile(named)._repr_html_()
     assert "<b>" not in Pile(named)._repr_html_()

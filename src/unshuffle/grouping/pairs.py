@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from unshuffle.blocks.activations import RELU, Activation, chosen_activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.mlp import INP, OUT, MlpBank
-from unshuffle.errors import UsageError, find_name
+from unshuffle.errors import UsageError, find_name, listed, shown
 from unshuffle.files.given import GivenPile, GivenRecords, as_pile, as_records, check_sequence
 from unshuffle.files.schema import BESIDE, Key, Word, encode
 from unshuffle.grouping.edges import EdgeScores, Match, matches_of
@@ -30,6 +30,7 @@ from unshuffle.grouping.signals import (
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock
+from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import PieceId, Pile
 
 
@@ -107,12 +108,26 @@ class Pairing:
         """The pairing as plain values, ready for JSON. An infinite margin is None."""
         return encode(self)
 
+    def _repr_html_(self) -> str:
+        """The pairs as a table for notebooks, the least sure first."""
+        pairs = [f"{one.inp} with {one.out}" for one in sorted(self.matches, key=_margin)]
+        facts = {
+            f"{len(pairs)} pairs by {self.signal}, {self.matching}": listed(pairs),
+            "least margin": f"{min(map(_margin, self.matches)):.2g}",
+            "last layer": shown(self.last),
+        }
+        return fact_table(facts)
+
     def __repr__(self) -> str:
-        weakest = min(self.matches, key=lambda match: match.margin)
+        weakest = min(self.matches, key=_margin)
         return (
             f"Pairing({len(self.matches)} pairs by {self.signal}, {self.matching}; weakest: "
             f"{weakest.inp} with {weakest.out}, margin {weakest.margin:.2g})"
         )
+
+
+def _margin(match: Match) -> float:
+    return match.margin
 
 
 def pair(

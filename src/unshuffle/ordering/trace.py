@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unshuffle.errors import UsageError
 from unshuffle.files.schema import OrInfinite
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement, names
+from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import PieceId
 
 
@@ -152,6 +153,14 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def _repr_html_(self) -> str:
+        """What was searched as a table for notebooks."""
+        facts = {"steps": len(self), "candidates tested": self.tested, "moves kept": self.kept}
+        if not self.steps:
+            return fact_table(facts)
+        error, seconds = f"{self.steps[-1].error:.3g}", f"{self.seconds[-1]:.1f}"
+        return fact_table({**facts, "mean squared error": error, "seconds": seconds})
 
     def __repr__(self) -> str:
         if not self.steps:

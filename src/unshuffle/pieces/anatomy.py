@@ -9,6 +9,7 @@ from itertools import pairwise, permutations
 import numpy as np
 
 from unshuffle.errors import PileError, RecordError
+from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import Piece, Pile, some_ids
 from unshuffle.pieces.records import Records, as_option
 
@@ -69,6 +70,10 @@ class Anatomy:
             return tuple(other for other in fitting if other != position)
 
         return replace(self, inp=others(self.inp), out=others(self.out), last=(position,))
+
+    def _repr_html_(self) -> str:
+        """The network as a table for notebooks."""
+        return fact_table({"network": self})
 
     def __str__(self) -> str:
         least = f"{self.widths[0]} … " if self.widths else ""

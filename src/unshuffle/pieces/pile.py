@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unshuffle.errors import PileError, UnshuffleError, hint, listed
+from unshuffle.errors import PileError, UnshuffleError, hint, listed, shown
 from unshuffle.pieces.fact_table import fact_table
 
 T = TypeVar("T")
@@ -187,6 +187,12 @@ class Piece:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of all tensors of real numbers by name. What counts batches serves training."""
         return {n: values.shape for n, values in self.tensors.items() if values.dtype.kind == "f"}
+
+    def _repr_html_(self) -> str:
+        """Its tensors as a table for notebooks."""
+        shapes = [f"{name} {'×'.join(map(str, shape))}" for name, shape in self.shapes.items()]
+        facts = {"piece": shown(self.id), "tensors": listed(shapes), "stored as": self.stored_as}
+        return fact_table(facts)
 
     def __repr__(self) -> str:
         sizes = ", ".join("×".join(map(str, shape)) for shape in self.shapes.values())

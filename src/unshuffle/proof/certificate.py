@@ -31,6 +31,7 @@ from unshuffle.ordering.moves import Moves, all_swaps, shift_moves, turn_moves, 
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.clock import Clock, OutOfTimeError
+from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import TINY, Floats, PieceId
 from unshuffle.pieces.records import Records
 from unshuffle.proof.effort import EFFORT, Effort
@@ -167,6 +168,18 @@ class Certificate:
         """Whether the record decides all neighbours and pairs, but for what computes the same."""
         contests = (*self.neighbours, *self.pairs)
         return not self.accidental and all(one.decided or one.same for one in contests)
+
+    def _repr_html_(self) -> str:
+        """What it says as a table for notebooks."""
+        rivals = [one.mse for one in (*self.neighbours, *self.pairs) if not one.same]
+        facts = {
+            "decided": "yes" if self.decided else "no",
+            "mean squared error": f"{self.mse:.3g} over {self.rows} rows",
+            "explained by rounding or noise": f"{self.floor:.3g}",
+            "that of the nearest rival": f"{min(rivals):.3g}" if rivals else "there is none",
+            "rows it would take": self.rows_needed or "–",
+        }
+        return fact_table(facts)
 
     @property
     def refuted(self) -> bool:

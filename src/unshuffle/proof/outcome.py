@@ -2,8 +2,21 @@
 
 from enum import Enum
 
+from unshuffle.pieces.fact_table import fact_table
 
-class Outcome(Enum):
+
+class _Advised:
+    """What a notebook shows of an outcome. An `Enum` itself takes no method of such a name."""
+
+    label: str
+    advice: str
+
+    def _repr_html_(self) -> str:
+        """Name and advice as a table for notebooks."""
+        return fact_table({self.label: self.advice})
+
+
+class Outcome(_Advised, Enum):
     """How it ended; `str(outcome)` is the name, `outcome.advice` the sentence."""
 
     EXACT = "exact", "The record is reproduced to rounding: this is the lost network."

@@ -13,6 +13,7 @@ from unshuffle.blocks.network import Network, mean_squares
 from unshuffle.errors import RecordError
 from unshuffle.files.schema import Derived, Key, encode
 from unshuffle.pieces.clock import Clock, OutOfTimeError
+from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import PieceId
 from unshuffle.pieces.records import Records
 from unshuffle.proof.certificate import Certificate
@@ -106,6 +107,17 @@ class Verification:
     def summary(self) -> dict[str, Any]:
         """The verification as plain values, ready for JSON."""
         return encode(self)
+
+    def _repr_html_(self) -> str:
+        """How it ended as a table for notebooks."""
+        facts = {
+            "outcome": f"{self.outcome}. {self.outcome.advice}",
+            "mean squared error": f"{self.mse:.3g} over {self.rows} rows",
+            "max absolute error": f"{self.max_abs_error:.3g}",
+            "explained by": self.explanation or "nothing",
+            "sha256": self.sha256,
+        }
+        return fact_table(facts)
 
 
 BY_NOISE = {
