@@ -26,7 +26,7 @@ from unshuffle.errors import PileError, UsageError
 from unshuffle.files import write_network, write_records
 from unshuffle.grouping import SIGNALS
 from unshuffle.grouping.signals import Signal
-from unshuffle.pieces.pile import as_floats
+from unshuffle.pieces.pile import GIVE_CODE, as_floats
 
 
 @pytest.fixture(scope="module")
@@ -270,5 +270,5 @@ def test_a_forgotten_blueprint_is_said(case, tensors, with_biases):
         lambda: pair(pile),
         lambda: verify(pile, case.records, pile.ids),
     ):
-        with pytest.raises(PileError, match=r"piece 99 \(.*weight \(.*, by --model FILE\.py:"):
+        with pytest.raises(PileError, match=rf"piece 99 \(.*weight \(.*; {GIVE_CODE}$"):
             ask()

@@ -474,7 +474,7 @@ def test_pieces_that_are_too_few_or_fit_nowhere_are_one_line(here, tmp_path, cap
 def test_who_forgets_the_code_is_told_how_to_give_it(here, capsys):
     for level in ("blocks", "layers"):
         words = ("solve", here / level / "pieces", here / level / "record.npz", "--quiet")
-        refused(run(capsys, *words), "give its code, by --model FILE.py:FUNCTION")
+        refused(run(capsys, *words), "give the network's code with --model FILE.py:FUNCTION")
     refused(run(capsys, *words, "--device", "cpu"), "--device says where the module of --model")
 
 

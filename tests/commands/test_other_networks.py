@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 
 from unshuffle.blocks.ends import Linear
 from unshuffle.commands import main
+from unshuffle.pieces.pile import GIVE_CODE
 
 
 @pytest.fixture
@@ -140,20 +141,30 @@ def test_inspect_and_solve_say_the_same_of_a_stem_and_a_head(run, tmp_path, rng)
         ({"gamma.0": 6}, "has scales"),
         ({"alpha.0": ()}, "has scales"),
         ({"norms.0.weight": 6}, "a network with norms, scales or convolutions"),
+        ({"conv.0.weight": (2, 2, 3, 3)}, "a network with norms, scales or convolutions"),
+        ({"extra.bias": 7}, "1 loose biases have 7 numbers"),
+        ({f"layers.{k}.weight": (6, 6) for k in range(9, 25)}, "transformers with attention"),
+        (
+            {f"layers.{k}.weight": (6 if k % 2 else 18, 6) for k in range(9, 17)},
+            "4 are 6 × 6, 4 are 18 × 6 and 4",
+        ),
     ],
 )
 def test_norms_and_scales_are_named_with_the_next_step(run, tmp_path, rng, tensors, said):
     held = {f"layers.{k}.weight": layer.weight for k, layer in enumerate(network(rng))}
     held |= {f"layers.{k}.bias": layer.bias for k, layer in enumerate(network(rng))}
-    held |= {name: np.ones(size, np.float32) for name, size in tensors.items()}
+    held |= {name: np.array(rng.normal(size=n), np.float32) for name, n in tensors.items()}
     save_file(held, tmp_path / "model.safetensors")
     x = rng.normal(size=(50, 6)).astype(np.float32)
     write_record(tmp_path / "record.csv", x, x[:, 0])
     files = tmp_path / "model.safetensors", tmp_path / "record.csv"
-    errors = {run(command, *files)[2] for command in ("inspect", "solve")}
-    (error,) = errors
+    (_, shown, error), (_, _, again) = run("inspect", *files), run("solve", *files, "--quiet")
+    assert again == error
+    assert "-1 of" not in shown
     assert said in error
-    assert "--model FILE.py:FUNCTION" in error
+    end = GIVE_CODE if len(tensors) < 4 else "what is no block: piece 8 (1 × 6)"
+    assert error.endswith(f"{end}\n")
+    assert GIVE_CODE in error
 
 
 def test_a_factor_on_what_blocks_add_is_found_and_said(run, tmp_path, rng):

@@ -60,7 +60,7 @@ Inspected = tuple[dict[str, Any], Callable[[dict[str, Any]], None], UnshuffleErr
 
 def _inspected(args: argparse.Namespace) -> Inspected:
     """The pieces and their roles in the puzzle's kind of network."""
-    from unshuffle.pieces.anatomy import Anatomy, read_anatomy
+    from unshuffle.pieces.anatomy import Anatomy, check_biases, read_anatomy
     from unshuffle.proof.alterations import altered_record
     from unshuffle.proof.coarseness import kept_coarsely
     from unshuffle.views.inspection import inspection, print_inspection
@@ -72,6 +72,7 @@ def _inspected(args: argparse.Namespace) -> Inspected:
     wrong: UnshuffleError | None = None
     try:
         anatomy = read_anatomy(pile, records)
+        check_biases(pile)
     except PileError as error:
         wrong = error
     except RecordError as error:

@@ -22,6 +22,7 @@ from unshuffle.errors import FileError, listed, shown
 from unshuffle.files import limits
 from unshuffle.files.tensors import Tensor
 from unshuffle.pieces.anatomy import makes_network
+from unshuffle.pieces.pile import GIVE_CODE
 
 # What names end with, or begin with behind a separator; TensorFlow and Flax add to it.
 _WORDS = r"(?P<word>weights?|kernel|w|bias(?:es)?|b)"
@@ -85,9 +86,8 @@ def layers_of(tensors: Mapping[str, Tensor], where: str, stem: str) -> list[Laye
     if strangers:
         raise FileError(
             f"{where}: beside weights and biases of linear layers it holds {listed(strangers)}; "
-            f"{_of_what(strangers)}, so it is not one of blocks x + out(a(inp(x))): give its code, "
-            "by --model FILE.py:FUNCTION or blueprint=; if they are no part of it, save it without "
-            "them"
+            f"{_of_what(strangers)}, so it is not one of blocks x + out(a(inp(x))); if they are no "
+            f"part of it, save it without them; else {GIVE_CODE}"
         )
     for name, part in zip(alone, parts, strict=True):
         halves["", name] = {part: name}

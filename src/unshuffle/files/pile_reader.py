@@ -74,7 +74,7 @@ def read_pile(path: str | os.PathLike[str], *, linear: bool = True) -> Pile:
     notes = []
     if any(one is not other for one, other in zip(layers, kept, strict=True)):
         notes.append(_TURNED)
-    if without := sum(piece.detached for piece in pieces) - len(biases):
+    if (without := sum(piece.detached for piece in pieces) - len(biases)) > 0:
         notes.append(_UNBIASED.format(without, len(pieces)))
     return Pile(pieces, biases, notes)
 

@@ -22,7 +22,7 @@ from unshuffle.files.formats import (
 )
 from unshuffle.files.opening import read_bytes
 from unshuffle.files.tensors import Stored
-from unshuffle.pieces.pile import ID_DIGITS, PieceId, may_be_id, twice
+from unshuffle.pieces.pile import GIVE_CODE, ID_DIGITS, PieceId, may_be_id, twice
 
 if TYPE_CHECKING:
     from unshuffle.files.zip_file import Archive
@@ -270,8 +270,7 @@ def ids_of(
         if len(of_it) > 1:
             mend = (
                 f"they lie in {listed(of_it)}: give the file that you mean, or rename one; if each "
-                "file is a piece of a network of another kind, give its code, by --model "
-                "FILE.py:FUNCTION or blueprint="
+                f"file is a piece of a network of another kind, {GIVE_CODE}"
             )
         raise FileError(f"{shown(path)}: two pieces are called {shown(doubled[0])}; {mend}")
     return list(names)

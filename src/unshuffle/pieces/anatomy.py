@@ -8,9 +8,9 @@ from itertools import pairwise, permutations
 
 import numpy as np
 
-from unshuffle.errors import PileError, RecordError
+from unshuffle.errors import PileError, RecordError, listed
 from unshuffle.pieces.fact_table import fact_table
-from unshuffle.pieces.pile import Piece, Pile, some_ids
+from unshuffle.pieces.pile import GIVE_CODE, Piece, Pile, some_ids
 from unshuffle.pieces.records import Records, as_option
 
 Shape = tuple[int, int]
@@ -156,7 +156,7 @@ def check_biases(pile: Pile) -> None:
             raise PileError(
                 f"{lengths[length]} weights with {length} rows have no bias, and {found[length]} "
                 f"loose biases have {length} numbers: each of the weights needs one; add what is "
-                "missing or take out what is too much"
+                f"missing or take out what is too much; where there are norms, {GIVE_CODE}"
             )
 
 
@@ -257,7 +257,7 @@ def _last(records: Records, anatomy: Anatomy) -> str | None:
 def other_network(pile: Pile, records: Records | None = None) -> str | None:
     """What network of another kind the shapes make, and how to go on. None where they make none.
 
-    It has layers before the blocks, several behind them, or gates.
+    It has layers before the blocks, several behind them, gates, or attention.
     """
     counts: Counter[Shape] = Counter(piece.shape for piece in pile)
     for (hidden, width), count in sorted(counts.items(), reverse=True):
@@ -289,20 +289,36 @@ def other_network(pile: Pile, records: Records | None = None) -> str | None:
             if stem:
                 parts.insert(0, f"a stem {_path(stem)}")
             return f"the shapes are those of {', '.join(parts)}; {_next_step(pile, stem + head)}"
+    return _attention(pile, counts)
+
+
+def _attention(pile: Pile, counts: Counter[Shape]) -> str | None:
+    """What is said where square matrices are as many as those of attention beside the blocks."""
+    for (hidden, width), blocks in counts.items():
+        square, joined = (width, width), (3 * width, width)
+        own = Counter({shape: counts[shape] for shape in (square, joined, (width, hidden))})
+        rest = counts - own - Counter({(hidden, width): blocks})
+        found = counts[square], counts[joined]
+        fits = found in ((4 * blocks, 0), (blocks, blocks)) and counts[width, hidden] == blocks
+        if fits and hidden != width and rest.total() < MOST_ENDS:
+            sizes = [f"{own[one]} are {_size(one)}" for one in own if own[one]]
+            return (
+                f"{blocks} pieces are {_size((hidden, width))}, {listed(sizes)}, as in "
+                f"transformers with attention; {_next_step(pile, [*rest])}"
+            )
     return None
 
 
 def _next_step(pile: Pile, ends: Sequence[Shape]) -> str:
     """What to do with a network of another kind, of which some shapes are no blocks."""
+    if not ends:
+        return GIVE_CODE
     fitting = {shape: [piece.id for piece in pile if piece.shape == shape] for shape in ends}
     which = "; ".join(
         f"{'one of ' if len(ids) > 1 else ''}{_names(ids)} ({_size(shape)})"
         for shape, ids in fitting.items()
     )
-    return (
-        "give the network's code with --model FILE.py:FUNCTION; the function puts into the module "
-        f"what is no block: {which}"
-    )
+    return f"{GIVE_CODE}; the function puts into the module what is no block: {which}"
 
 
 def _path(shapes: Sequence[Shape]) -> str:
@@ -339,7 +355,7 @@ def _what_is_wrong(pile: Pile, counts: Counter[Shape], records: Records | None) 
         listing = ", ".join(f"{n} of {_size(shape)}" for shape, n in sorted(counts.items()))
         return (
             f"no two shapes in the pile are transposes of each other ({listing}), so no inp layer "
-            f"has an out layer: {expected}; are these the pieces of a residual network?"
+            f"has an out layer: {expected}; for a network of another kind, {GIVE_CODE}"
         )
     hidden, width = core
     others = [piece for piece in pile if piece.shape not in (core, core[::-1])]
@@ -390,7 +406,8 @@ def _fit_nowhere(strangers: Sequence[Piece], network: str) -> str:
     one = len(strangers) == 1
     return (
         f"{_names(piece.id for piece in strangers)} ({sizes}) {'fits' if one else 'fit'} nowhere "
-        f"in a network {network}; take {'it' if one else 'them'} out of the pile"
+        f"in a network {network}; take {'it' if one else 'them'} out of the pile, or, where the "
+        f"network has other parts, {GIVE_CODE}"
     )
 
 

@@ -24,6 +24,9 @@ PieceId = int | str  # the number in a piece's file name where every name has on
 
 QUANTISED = ("int8", "uint8")  # formats of integers in which weights are stored with scales
 
+# What to do with a network of another kind than blocks x + out(a(inp(x))).
+GIVE_CODE = "give the network's code with --model FILE.py:FUNCTION or blueprint="
+
 ID_DIGITS = 18  # of a number that is an id: so many fit into 64 bits
 
 
@@ -139,8 +142,7 @@ class Piece:
             raise PileError(
                 f"piece {name}: its weight has shape {weight.shape}, but a linear layer's "
                 "weight is a matrix with at least one row and column; a network with norms, "
-                "scales or convolutions is none of blocks x + out(a(inp(x))): give its code, by "
-                "--model FILE.py:FUNCTION or blueprint="
+                f"scales or convolutions is none of blocks x + out(a(inp(x))): {GIVE_CODE}"
             )
         if bias is None:
             return cls(name, {"weight": weight}, stored_as)
@@ -161,8 +163,7 @@ class Piece:
             found = [f"{name} {one.shape}" for name, one in self.tensors.items()] or ["no tensor"]
             raise PileError(
                 f"piece {self.id} ({listed(found, 4)}) is no linear layer, but blocks "
-                "x + out(a(inp(x))) are made of these; give the network's code, by --model "
-                "FILE.py:FUNCTION or blueprint=unshuffle.blueprint(module)"
+                f"x + out(a(inp(x))) are made of these; {GIVE_CODE}"
             )
         return weight
 
