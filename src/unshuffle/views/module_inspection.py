@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.text import Text
 
 from unshuffle.blocks.fitting import Fit, Layout, Partition, frozen
@@ -14,7 +13,7 @@ from unshuffle.pieces.blueprint import NO_PIECE
 from unshuffle.pieces.pile import Pile, some_ids
 from unshuffle.pieces.records import Records
 from unshuffle.views.inspection import record_values
-from unshuffle.views.tables import empty_table, show_table
+from unshuffle.views.tables import Terminal, empty_table, show_table
 
 if TYPE_CHECKING:
     from unshuffle.blocks.module_blueprint import ModuleBlueprint
@@ -61,7 +60,7 @@ def _classes(cut: Partition, layouts: Mapping[str, Layout], pile: Pile) -> list[
 
 def print_module_inspection(found: Mapping[str, Any]) -> None:
     """Print what `module_inspection` found."""
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     for stack in found["stacks"]:
         table = empty_table(
             ("role", "tensors", "slots", "pieces", "ids"), words=("role", "tensors", "ids")
@@ -114,7 +113,7 @@ def grouping(problem: Problem, pile: Pile) -> dict[str, Any]:
 
 def print_grouping(found: Mapping[str, Any]) -> None:
     """Print what `grouping` found."""
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     table = empty_table(("log-odds", "block"), words=("block",))
     for odds, block in sorted(
         zip(found["log_odds"], found["blocks"], strict=True), key=lambda one: one[0]

@@ -13,7 +13,7 @@ from unshuffle.pieces.clock import OTHER
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.proof.verification import VAST
 from unshuffle.views.sparkline import log_sparkline
-from unshuffle.views.tables import empty_table, show_table
+from unshuffle.views.tables import Terminal, empty_table, show_table
 
 if TYPE_CHECKING:
     from unshuffle.grouping import Pairing
@@ -38,7 +38,7 @@ def print_pairing(pairing: "Pairing") -> None:
             "∞" if math.isinf(match.margin) else f"{match.margin:.2f}",
             "–" if match.confidence is None else f"{100 * match.confidence:.1f} %",
         )
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     show_table(table, console)
     console.print(
         f"{len(pairing.matches)} pairs by {pairing.signal}, {pairing.matching} matching; last "
@@ -52,7 +52,7 @@ def print_pairing(pairing: "Pairing") -> None:
 
 def print_record(name: str, number: str) -> None:
     """Print which of several records the solution that follows is of."""
-    Console(highlight=False).print(Text(f"record {number}: {name}", "bold"), soft_wrap=True)
+    Terminal(highlight=False).print(Text(f"record {number}: {name}", "bold"), soft_wrap=True)
 
 
 def print_solution(
@@ -63,7 +63,7 @@ def print_solution(
     The answer comes last. If the terminal cannot show it all, it comes first, so that the rest
     stays in sight.
     """
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     facts = _facts(solution, console)
     facts |= {"kept in": kept_in} if kept_in is not None else {}
     facts |= {"report": page} if page is not None else {}
@@ -205,7 +205,7 @@ def _of_variance(share: float) -> str:
 
 def print_verification(found: "Verification") -> None:
     """Print what a check of blocks in their order found."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     bound = found.tolerance
     facts = {
         "mean squared error": f"{found.mse:.3g} over {found.rows} rows",
