@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 CURVE_COLUMNS = 30
 
+# Facts of a solution that may be left out, those first that are missed least.
+LEAST_NEEDFUL = "time", "search error", "search", "weakest pair", "nearest rivals", "sha256"
+
 
 def print_pairing(pairing: "Pairing") -> None:
     """Print each pair with its score, its best rival and its margin, least sure first."""
@@ -56,26 +59,39 @@ def print_record(name: str, number: str) -> None:
 
 
 def print_solution(
-    solution: "Solution", *, kept_in: str | None = None, page: str | None = None
+    solution: "Solution",
+    *,
+    kept_in: str | None = None,
+    page: str | None = None,
+    below: str = "",
 ) -> None:
     """Print how it ended, the errors, the hash and the answer.
 
     The answer comes last. If the terminal cannot show it all, it comes first, so that the rest
-    stays in sight.
+    stays in sight. If it cannot show it all below a text, the least needful lines are left out.
     """
     console = Terminal(highlight=False)
     facts = _facts(solution, console)
     facts |= {"kept in": kept_in} if kept_in is not None else {}
     facts |= {"report": page} if page is not None else {}
+    parts = _parts(solution, facts, console)
+    for name in LEAST_NEEDFUL if below else ():
+        if not _on_one_screen(console, "".join([below, *parts])):
+            facts.pop(name, None)
+            parts = _parts(solution, facts, console)
+    if not below and not _on_one_screen(console, "".join(parts)):
+        parts.reverse()
+    console.file.write("".join(parts))
+
+
+def _parts(solution: "Solution", facts: dict[str, str], console: Console) -> list[str]:
+    """How it ended, with facts, and the answer."""
     with console.capture() as summary:
         _print_outcome(console, solution.outcome)
         _print_facts(console, facts)
     with console.capture() as answer:
         console.print(Text(solution.answer), soft_wrap=True)  # one line, to be copied or piped
-    parts = [summary.get(), answer.get()]
-    if not _on_one_screen(console, "".join(parts)):
-        parts.reverse()
-    console.file.write("".join(parts))
+    return [summary.get(), answer.get()]
 
 
 def _on_one_screen(console: Console, text: str) -> bool:
