@@ -475,7 +475,7 @@ def test_a_record_of_another_module_is_refused(gated, rng):
         solve(pile, wrong, blueprint=blueprint(gated))
     unknown = Records.named({"columns": right.inputs}, right.predictions)
     with pytest.raises(
-        RecordError, match="has no parameter 'columns'; rename the array as one of: rows"
+        RecordError, match="has no parameter 'columns', only rows; rename the array as one of: rows"
     ):
         solve(pile, unknown, blueprint=blueprint(gated))
 

@@ -568,10 +568,29 @@ assert main(["assemble", {pieces!r}, {answer!r}, "--to", "x.pt"]) == 2
     assert set(loaded.split()) == asked | {"wrong_record", "controls"}
 
 
-def test_the_reader_of_the_output_may_leave_early(here):
-    command = f"{sys.executable} -m unshuffle pair {here / 'pieces'} | head -n 1"
-    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert result.stderr == ""
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pair", "PIECES"],
+        ["verify", "PIECES", "RECORD", "ANSWER"],
+        ["inspect", "PIECES", "RECORD"],
+        ["solve", "PIECES", "RECORD", "--quiet"],
+        ["lab", "list"],
+    ],
+)
+def test_the_reader_of_the_output_may_leave_early(here, words):
+    places = {"PIECES": "pieces", "RECORD": "record.csv", "ANSWER": "answer.txt"}
+    filled = [here / places[word] if word in places else word for word in words]
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, "-m", "unshuffle", *filled],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, b"")
 
 
 def test_the_example_is_solved(example):

@@ -436,7 +436,7 @@ def refused(result, what):
     ("arrays", "what"),
     [
         ({"rows": None}, "missing a required argument"),
-        ({"colour": np.zeros(40)}, "no parameter 'colour'; rename the array as one of: rows, flip"),
+        ({"colour": np.zeros(40)}, "no parameter 'colour', only rows, flip; leave it out"),
         (
             {"flip": np.zeros(39, bool)},
             "holds rows (40 rows), flip (39 rows), prediction (40 rows), but",
@@ -453,6 +453,38 @@ def test_every_misuse_of_a_record_is_one_line(here, tmp_path, capsys, arrays, wh
     if what == "missing a required argument":
         what = "missing 1 required"
     refused(run(capsys, *words, "--model", f"{here}/net.py:bare"), what)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "what"),
+    [
+        (
+            {"output": np.zeros((40, 6)), "flip": None, "prediction": None},
+            "'output', only rows, flip; rename the array as one of: flip, or call it prediction",
+        ),
+        (
+            {"y": np.zeros((40, 6)), "prediction": None},
+            "'y', only rows, flip; call it prediction if",
+        ),
+        (
+            {"flip": np.zeros(40, bool), "y": np.zeros((40, 6))},
+            "'y', only rows, flip; leave it out",
+        ),
+    ],
+)
+def test_every_command_names_an_array_that_is_no_parameter(here, tmp_path, capsys, arrays, what):
+    record, pieces = changed(here, tmp_path, **arrays), here / "blocks" / "pieces"
+    answer, to = here / "blocks" / "sealed" / "answer.txt", tmp_path / "net.npz"
+    for words in (
+        ("solve", pieces, record, "--quiet"),
+        ("pair", pieces, record),
+        ("verify", pieces, record, answer),
+        ("assemble", pieces, answer, "--record", record, "--to", to),
+    ):
+        refused(run(capsys, *words, "--model", f"{here}/net.py:bare"), f"has no parameter {what}")
+    _, out, err = run(capsys, "inspect", pieces, record, "--model", f"{here}/net.py:bare")
+    assert "stack blocks.*" in out
+    assert f"has no parameter {what}" in err
 
 
 def test_pieces_that_are_too_few_or_fit_nowhere_are_one_line(here, tmp_path, capsys):

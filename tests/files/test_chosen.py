@@ -41,6 +41,10 @@ OTHERS = {
     "an optimiser": moments("optimizer_state_dict."),
     "optimisers": moments("optimizer_states.0."),
     "optax": {f"opt_state/0/mu/{name}": values for name, values in network("", 9).items()},
+    "keras's moments": {
+        f"Adam/{kind}/{name}:0": values for kind in "mv" for name, values in network("", 9).items()
+    },
+    "tensorflow": {f"net/{name}/Adam_1": values for name, values in network("", 9).items()},
     "keras": {"optimizer/vars/0": np.ones((6, 4)), "optimizer/vars/1": np.ones(4)},
     "no weights": {
         "rng": np.arange(9, dtype="u4"),
@@ -92,11 +96,20 @@ def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
         (moments(""), "exp_avg and exp_avg_sq"),
         (moments("optimizer."), "optimizer"),
         ({"state.0.momentum_buffer": np.ones((3, 4))}, "momentum_buffer"),
+        ({"Adam/m/dense/kernel:0": np.ones((3, 4)), "Adam/iter:0": np.array(1)}, "Adam/m"),
+        ({"training/Adam/v/batch_norm/gamma:0": np.ones(4)}, "Adam/v"),
+        ({"SGD.momentum.dense.kernel": np.ones((3, 4))}, "SGD.momentum"),
+        ({"dense/kernel/RMSProp": np.ones((3, 4))}, "RMSProp"),
     ],
 )
 def test_moments_are_no_weights(arrays: Arrays, what: str, tmp_path: Path, refused) -> None:
     with refused(FileError, "all.npz", "state of an optimiser", what, "the model's state dict"):
         read(arrays, tmp_path)
+
+
+def test_networks_may_be_called_as_optimisers(tmp_path: Path) -> None:
+    arrays = network("adam.", 1) | network("sgd.", 2)
+    assert len(read(arrays, tmp_path, "::adam")) == 7
 
 
 @pytest.mark.parametrize("head", [".", "..", "." * 900, "a." * 450])

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from torch.nn.functional import dropout
 
 from unshuffle import Outcome, blueprint, solve
 from unshuffle.errors import FileError, UsageError
@@ -109,6 +110,17 @@ def test_a_module_in_a_dtype_that_numpy_does_not_have_is_refused(oracle_of):
     module, rng = copy.deepcopy(oracle_of("gated").network).bfloat16(), np.random.default_rng(0)
     with pytest.raises(UsageError, match=r"is in bfloat16, .* return module\.float\(\)"):
         drop_module(module, {"rows": np.zeros((2, 8), np.float32)}, level="layers", rng=rng)
+
+
+@pytest.mark.parametrize("place", ["block", "module"])
+def test_a_module_that_draws_in_evaluation_mode_is_refused(oracle_of, place):
+    module, rng = copy.deepcopy(oracle_of("gated").network).eval(), np.random.default_rng(0)
+    inputs = {"rows": rng.normal(size=(9, 8)).astype(np.float32)}
+    drop_module(module, inputs, level="layers", rng=rng)
+    hooked = module.blocks[1] if place == "block" else module
+    hooked.register_forward_hook(lambda _, args, made: dropout(made, 0.5, training=True))
+    with pytest.raises(UsageError, match=r"the same again .* switch off what it draws"):
+        drop_module(module, inputs, level="layers", rng=rng)
 
 
 @pytest.mark.parametrize("family", ["resnet", "gated"])

@@ -19,6 +19,9 @@ class Blueprint(Protocol):
     def fitted(self, pile: Pile) -> Pile:
         """The pieces of its blocks in the same sequence, with tensors of the names of roles."""
 
+    def check_record(self, records: Records) -> None:
+        """Raise `RecordError` if the network does not read the arrays of a record."""
+
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
         """The blocks that the pieces of a fitted pile can make, and their ends."""
 
@@ -52,6 +55,9 @@ class LoopBlueprint:
     def fitted(self, pile: Pile) -> Pile:
         """The pile itself: its tensors are called as in the roles, or fit none."""
         return pile
+
+    def check_record(self, records: Records) -> None:
+        """Nothing: what the blocks are given is a matrix."""
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
         """The blocks that the pieces of a pile can make, and ends in the pile's dtype."""

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from inspect import signature
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from unshuffle.blocks.ends import Ends
 from unshuffle.blocks.fitting import Fit, Keys, Layout, Shapes, fitting, renamed
 from unshuffle.blocks.kept import outside
 from unshuffle.blocks.threads import single_threaded_blas
-from unshuffle.errors import PileError, UsageError
+from unshuffle.errors import PileError, RecordError, UsageError
 from unshuffle.pieces.blueprint import Axis, Kind
 from unshuffle.pieces.pile import Floats, Pile, as_floats
 from unshuffle.pieces.records import Records
@@ -113,6 +114,21 @@ class ModuleBlueprint:
         """
         return fitting([stack.layouts for stack in self.stacks], pile)
 
+    def check_record(self, records: Records) -> None:
+        """Refuse a record with arrays that the module's forward has no parameters for."""
+        known, there = parameters(self.module), [field.name for field in records.fields]
+        unknown = [name for name in there if name not in known]
+        if unknown:
+            free = [name for name in known if name not in there]
+            steps = [f"rename the array as one of: {', '.join(free)}"] if free else []
+            steps += [
+                "leave it out" if records.outputs else "call it prediction if it is the output"
+            ]
+            raise RecordError(
+                f"{records.name}: forward of {type(self.module).__name__} has no parameter "
+                f"{unknown[0]!r}, only {', '.join(known)}; {', or '.join(steps)}"
+            )
+
     def loose(self, pile: Pile) -> Pile:
         """The pile; where it fits no blocks, without what the module holds beside its stacks."""
         with suppress(PileError):
@@ -164,6 +180,11 @@ class ModuleBlueprint:
             kind, keys = fit.made(replay.blocks)
             kind = replace(kind, hidden=_hidden(replay, kind, keys))
         return ModuleBank.of(kind, keys, tensors, replay), ModuleEnds(replay)
+
+
+def parameters(module: "nn.Module") -> list[str]:
+    """The names of the parameters of a module's forward."""
+    return [*signature(module.forward).parameters]
 
 
 def _numbers(values: Floats) -> tuple[tuple[int, ...], bytes]:

@@ -15,7 +15,6 @@ module is called with all blocks skipped, up to the next one.
 """
 
 import copy
-import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -50,6 +49,7 @@ from unshuffle.blocks.capture import (
 )
 from unshuffle.blocks.converted import Converted
 from unshuffle.blocks.fitting import Layout, in_place, in_turn
+from unshuffle.blocks.module_blueprint import parameters
 from unshuffle.errors import RecordError, UsageError, first_line
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
@@ -99,12 +99,6 @@ class Replay:
     def __post_init__(self) -> None:
         self.given, self.module = self.module, _sharing(self.module, self.dtype, self.device)
         _set_apart(self.module, self.layouts, _itself(self.module))
-        unknown = [one.name for one in self.records.fields if one.name not in self.parameters]
-        if unknown:
-            raise RecordError(
-                f"{self.records.name}: forward of {type(self.module).__name__} has no parameter "
-                f"{unknown[0]!r}; rename the array as one of: {', '.join(self.parameters)}"
-            )
         if not len(self.records):
             raise RecordError(
                 f"{self.records.name} has no rows, but the module is run on some to see how its "
@@ -113,11 +107,6 @@ class Replay:
         self.inputs = self.records.inputs[np.arange(STANDARD.sample) % len(self.records)]
         with torch.no_grad():
             self._capture()
-
-    @property
-    def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """The parameters of the module's forward."""
-        return inspect.signature(self.module.forward).parameters
 
     @property
     def numpy_dtype(self) -> np.dtype[np.floating]:
@@ -234,14 +223,14 @@ class Replay:
         return (
             f"{self.records.name}: forward of {type(self.module).__name__} was given {given}, and "
             f"cannot read that ({said}); give arrays of the shapes, dtypes and values that its "
-            f"parameters need ({', '.join(self.parameters)}), as .npz or by Records.named"
+            f"parameters need ({', '.join(parameters(self.module))}), as .npz or by Records.named"
         )
 
     def _given(
         self, arguments: Mapping[str, torch.Tensor]
     ) -> tuple[tuple[torch.Tensor, ...], dict[str, Any]]:
         """Positional and named arguments for the module; a record of plain rows names none."""
-        extra = {"use_cache": False} if "use_cache" in self.parameters else {}
+        extra = {"use_cache": False} if "use_cache" in parameters(self.module) else {}
         if self.records.fields:
             return (), {**arguments, **extra}
         return tuple(arguments.values()), extra

@@ -45,7 +45,8 @@ def demo(args: argparse.Namespace) -> int:
     beside = [(folder / name, example / name) for name in ("record.csv", "answer.sha256")]
     contents = {path: one.read_bytes() for path, one in pieces + beside}
     files.write_files(contents, force=args.force)
-    print(f"{shown(folder)}: {len(pieces)} pieces of a network, and a record", flush=True)
+    laid_out = f"{shown(folder)}: {len(pieces)} pieces of a network, and a record"
+    print(laid_out, flush=True)
     pile = unshuffle.read_pile(folder / "pieces")
     records = unshuffle.read_records(folder / "record.csv")
     with show_progress(quiet=args.quiet, clock=clock) as on_step:
@@ -53,6 +54,7 @@ def demo(args: argparse.Namespace) -> int:
     unshuffle.write_solution(solution, folder / "solved", force=args.force)
     page = folder / "report.html"
     files.write_text(page, report_page(solution, records), force=args.force)
-    print(NEXT.format(shown(folder)))
-    print_solution(solution)  # last, so that a small terminal shows it
+    what_next = NEXT.format(shown(folder))
+    print(what_next)
+    print_solution(solution, below=f"{laid_out}\n{what_next}\n")
     return 0 if solution.exact else 3

@@ -274,10 +274,9 @@ def _inputs(
     args: argparse.Namespace, module: "nn.Module", rng: "np.random.Generator"
 ) -> "dict[str, NDArray[Any]]":
     """Rows of inputs, drawn at random, by the parameters of a module's forward."""
-    import inspect
-
     import numpy as np
 
+    from unshuffle.blocks.module_blueprint import parameters
     from unshuffle.oracle.module_dropping import as_array
 
     given = files.read_records(args.inputs, named=True)
@@ -287,7 +286,7 @@ def _inputs(
             f"{len(given)} rows of inputs; ask for fewer, or give a file with more"
         )
     drawn = given.take(rng.choice(len(given), args.records, replace=False).astype(np.intp))
-    first = next(iter(inspect.signature(module.forward).parameters), "inputs")
+    first = next(iter(parameters(module)), "inputs")
     arrays = drawn.arrays(drawn.inputs) or {first: drawn.inputs}
     dtype = as_array(next(iter(module.parameters()))).dtype
     return {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}

@@ -32,6 +32,7 @@ from unshuffle.errors import FileError, PileError, RecordError, UnshuffleError, 
 
 if TYPE_CHECKING:
     from unshuffle import Network
+    from unshuffle.blocks.fitting import Fit
     from unshuffle.pieces.pile import PieceId
 
 
@@ -93,10 +94,13 @@ def _inspected_module(args: argparse.Namespace) -> Inspected:
     blueprint = named_blueprint(args)
     pile = blueprint.loose(pile_of(args))
     records = records_of(args, args.records) if args.records else None
-    fit = wrong = None
+    fit: Fit | None = None
+    wrong: UnshuffleError | None = None
     try:
         fit = blueprint.fit(pile)
-    except PileError as error:
+        if records is not None:
+            blueprint.check_record(records)
+    except (PileError, RecordError) as error:
         wrong = error
     return module_inspection(blueprint, fit, pile, records), print_module_inspection, wrong
 

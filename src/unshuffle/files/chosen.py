@@ -16,6 +16,13 @@ _TRAINING = re.compile(
     r"|lr_scheduler|grad_scaler).*|.*_optimi[sz]ers?",
     re.IGNORECASE,
 )
+# Keras and TensorFlow call it by the optimiser and what that keeps, on either side of the weight.
+_SLOT = re.compile(
+    r"(?:.*[./])?(?P<told>(?:(?:n?adam|adamw|adamax|adagrad|adadelta|rmsprop|sgd|ftrl|lion)"
+    r"[./](?:m|v|vhat|momentum|velocity|rms|accumulator|iter(?:ation)?))(?=[./:_]|\Z)"
+    r"|(?<=[./])(?:adam|rmsprop|momentum|adagrad|adadelta|ftrl)(?=(?:_[0-9]+)?(?::0)?\Z)).*",
+    re.IGNORECASE | re.DOTALL,
+)
 _SEPARATORS = re.compile("[./]")
 _LEAST = 5  # matrices of a whole network: fewer are also what a block may have
 
@@ -31,7 +38,7 @@ def network_in(
     """
     kept = {name: array for name, array in arrays.items() if _may_be_of_network(name, array)}
     if not holds_weights(kept) and any(map(_of_training, arrays)):
-        found = sorted({part for name in arrays for part in _parts(name) if _of_training(part)})
+        found = sorted({told for name in arrays if (told := _of_training(name))})
         raise FileError(
             f"{where}: holds the state of an optimiser ({listed(found, 3)}), whose moments have "
             "the shapes of weights but are none; give the file that holds the model's state dict"
@@ -75,8 +82,10 @@ def _parts(name: str) -> list[str]:
     return _SEPARATORS.split(name)
 
 
-def _of_training(name: str) -> bool:
-    return any(_TRAINING.fullmatch(part) for part in _parts(name))
+def _of_training(name: str) -> str:
+    """What in a name tells that it is of the state of a training; nothing otherwise."""
+    slot = _SLOT.fullmatch(name)
+    return next(filter(_TRAINING.fullmatch, _parts(name)), slot["told"] if slot else "")
 
 
 def _below(name: str, head: str) -> bool:

@@ -90,10 +90,15 @@ def read_for(
 ) -> tuple[Pile, Records]:
     """Pile and record, read as a blueprint needs them if they are paths. None is the puzzle's kind.
 
-    The tensors of the pile get the blueprint's names. It raises if they fit none.
+    The tensors of the pile get the blueprint's names. It raises if they fit none, or if the network
+    does not read the arrays of the record.
     """
     check_sequence(pile, records)
     pile = as_pile(pile, linear=blueprint is None)
     tables = blueprint is None or isinstance(blueprint, LoopBlueprint)
     records = as_records(records, named=not tables, clock=clock)
-    return (pile if blueprint is None else blueprint.fitted(pile)), records
+    if blueprint is None:
+        return pile, records
+    pile = blueprint.fitted(pile)
+    blueprint.check_record(records)
+    return pile, records

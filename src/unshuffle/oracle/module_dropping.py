@@ -76,7 +76,7 @@ def drop_module(
     Raises
     ------
     UsageError
-        If there is no such level, or the module has no stack.
+        If there is no such level, the module has no stack, or its blocks cannot be run one by one.
     """
     if level not in LEVELS:
         raise UsageError(
@@ -91,7 +91,17 @@ def drop_module(
         pieces[number] = {told: tensors[f"{block}.{key}"].copy() for told, key in names.items()}
         answer.setdefault(block, []).append(number)
     records = record_module(module, inputs)
-    return DroppedModule(tuple(pieces), records, tuple(map(tuple, answer.values())))
+    dropped = DroppedModule(tuple(pieces), records, tuple(map(tuple, answer.values())))
+    _check_replay(module, dropped)
+    return dropped
+
+
+def _check_replay(module: "nn.Module", dropped: DroppedModule) -> None:
+    """Refuse a module whose blocks `solve` could not run one by one, such as one that draws."""
+    from unshuffle.blocks.replay import Replay, torch_dtype
+
+    layouts = blueprint(module).layouts
+    Replay(module, layouts, dropped.records, torch_dtype(dropped.pile().dtype))
 
 
 def as_array(values: "torch.Tensor") -> Floats:

@@ -177,8 +177,9 @@ def require_predictions(records: Records) -> Records:
     known = records.predicted()
     if not len(known):
         raise RecordError(
-            f"{records.name} has no predictions, so no arrangement can be checked against it; name "
-            "the prediction columns, or pair the layers by weights alone"
+            f"{records.name} has no predictions, so no arrangement can be checked against it; "
+            f"{'add the array prediction' if records.fields else 'name the prediction columns'}, "
+            "or pair the layers by weights alone"
         )
     return known
 

@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from unshuffle.errors import listed
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.pile import Pile, some_ids
 from unshuffle.pieces.records import Records
-from unshuffle.views.tables import empty_table, show_table
+from unshuffle.views.tables import Terminal, empty_table, show_table
 
 
 def inspection(
@@ -63,7 +62,7 @@ def print_inspection(found: dict[str, Any]) -> None:
         table.add_row(
             " × ".join(map(str, one["shape"])), str(one["count"]), roles, Text(some_ids(one["ids"]))
         )
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     show_table(table, console)
     console.print(f"{found['pieces']} pieces, stored as {' and '.join(found['stored_as'])}")
     for note in found["noticed"]:

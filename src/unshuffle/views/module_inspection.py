@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.text import Text
 
 from unshuffle.blocks.fitting import Fit, Layout, Partition, frozen
@@ -16,7 +15,7 @@ from unshuffle.pieces.blueprint import NO_PIECE
 from unshuffle.pieces.pile import Pile, some_ids
 from unshuffle.pieces.records import Records
 from unshuffle.views.inspection import record_values
-from unshuffle.views.tables import empty_table, show_table
+from unshuffle.views.tables import Terminal, empty_table, show_table
 
 if TYPE_CHECKING:
     from unshuffle.blocks.module_blueprint import ModuleBlueprint
@@ -63,7 +62,7 @@ def _classes(cut: Partition, layouts: Mapping[str, Layout], pile: Pile) -> list[
 
 def print_module_inspection(found: Mapping[str, Any]) -> None:
     """Print what `module_inspection` found."""
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     for stack in found["stacks"]:
         table = empty_table(
             ("role", "tensors", "slots", "pieces", "ids"), words=("role", "tensors", "ids")
@@ -117,7 +116,7 @@ def _groups(problem: Problem, pile: Pile, roles: tuple[int, ...]) -> Iterator[di
 
 def print_grouping(found: Mapping[str, Any]) -> None:
     """Print what `grouping` found."""
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     table = empty_table(("log-odds", "share a block"), words=("share a block",))
     for one in found["groups"]:
         pieces = ", ".join(f"{role} {piece}" for role, piece in one["pieces"].items())

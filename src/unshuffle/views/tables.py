@@ -10,6 +10,14 @@ from rich.text import Text
 ROOMY = 10_000
 
 
+class Terminal(Console):
+    """A console whose reader may leave early, which is an error as of any other stream."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process with a status of its own."""
+        raise BrokenPipeError
+
+
 def print_table(rows: Sequence[Sequence[str]], title: str | None = None) -> None:
     """Print rows, the first of which is the head. What cannot be printed is escaped."""
     head, *body = rows
@@ -34,7 +42,7 @@ def show_table(table: Table, console: Console | None = None, *, whole: bool = Fa
 
     A whole one is so wide on a terminal too, since a long line is better than cut cells.
     """
-    console = console or Console(highlight=False)
+    console = console or Terminal(highlight=False)
     if whole or not console.is_terminal:
         roomy = console.options.update(max_width=ROOMY)
         console.width = max(console.width, console.measure(table, options=roomy).maximum)

@@ -13,7 +13,7 @@ from unshuffle.pieces.clock import OTHER
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.proof.verification import VAST
 from unshuffle.views.sparkline import log_sparkline
-from unshuffle.views.tables import empty_table, show_table
+from unshuffle.views.tables import Terminal, empty_table, show_table
 
 if TYPE_CHECKING:
     from unshuffle.grouping import Pairing
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from unshuffle.solution.solution import Solution
 
 CURVE_COLUMNS = 30
+
+# Facts of a solution that may be left out, those first that are missed least.
+LEAST_NEEDFUL = "time", "search error", "search", "weakest pair", "nearest rivals", "sha256"
 
 
 def print_pairing(pairing: "Pairing") -> None:
@@ -38,7 +41,7 @@ def print_pairing(pairing: "Pairing") -> None:
             "∞" if math.isinf(match.margin) else f"{match.margin:.2f}",
             "–" if match.confidence is None else f"{100 * match.confidence:.1f} %",
         )
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     show_table(table, console)
     console.print(
         f"{len(pairing.matches)} pairs by {pairing.signal}, {pairing.matching} matching; last "
@@ -52,30 +55,43 @@ def print_pairing(pairing: "Pairing") -> None:
 
 def print_record(name: str, number: str) -> None:
     """Print which of several records the solution that follows is of."""
-    Console(highlight=False).print(Text(f"record {number}: {name}", "bold"), soft_wrap=True)
+    Terminal(highlight=False).print(Text(f"record {number}: {name}", "bold"), soft_wrap=True)
 
 
 def print_solution(
-    solution: "Solution", *, kept_in: str | None = None, page: str | None = None
+    solution: "Solution",
+    *,
+    kept_in: str | None = None,
+    page: str | None = None,
+    below: str = "",
 ) -> None:
     """Print how it ended, the errors, the hash and the answer.
 
     The answer comes last. If the terminal cannot show it all, it comes first, so that the rest
-    stays in sight.
+    stays in sight. If it cannot show it all below a text, the least needful lines are left out.
     """
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     facts = _facts(solution, console)
     facts |= {"kept in": kept_in} if kept_in is not None else {}
     facts |= {"report": page} if page is not None else {}
+    parts = _parts(solution, facts, console)
+    for name in LEAST_NEEDFUL if below else ():
+        if not _on_one_screen(console, "".join([below, *parts])):
+            facts.pop(name, None)
+            parts = _parts(solution, facts, console)
+    if not below and not _on_one_screen(console, "".join(parts)):
+        parts.reverse()
+    console.file.write("".join(parts))
+
+
+def _parts(solution: "Solution", facts: dict[str, str], console: Console) -> list[str]:
+    """How it ended, with facts, and the answer."""
     with console.capture() as summary:
         _print_outcome(console, solution.outcome)
         _print_facts(console, facts)
     with console.capture() as answer:
         console.print(Text(solution.answer), soft_wrap=True)  # one line, to be copied or piped
-    parts = [summary.get(), answer.get()]
-    if not _on_one_screen(console, "".join(parts)):
-        parts.reverse()
-    console.file.write("".join(parts))
+    return [summary.get(), answer.get()]
 
 
 def _on_one_screen(console: Console, text: str) -> bool:
@@ -205,7 +221,7 @@ def _of_variance(share: float) -> str:
 
 def print_verification(found: "Verification") -> None:
     """Print what a check of blocks in their order found."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     bound = found.tolerance
     facts = {
         "mean squared error": f"{found.mse:.3g} over {found.rows} rows",
