@@ -139,6 +139,12 @@ def dropped(
     return partial(make_dropped, rng)
 
 
+@pytest.fixture(scope="session")
+def drop() -> Callable[..., Dropped]:
+    """Drop a given network: `drop(rng, network, rows=200)`."""
+    return drop_network
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """PyTorch in one thread: in small networks, threads mostly wait for each other."""

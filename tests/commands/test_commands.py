@@ -559,6 +559,7 @@ assert main(["assemble", {pieces!r}, {answer!r}, "--to", "x.pt"]) == 2
     asked |= {"other_activation", "permuted_units", "scaled_inputs", "shuffled_columns", "versions"}
     asked |= {
         "foreign_blocks",
+        "no_skip",
         "other_block",
         "other_units",
         "in_turn",

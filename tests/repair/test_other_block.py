@@ -10,7 +10,8 @@ from unshuffle.blocks.forms import FORMS, RESIDUAL, formed
 from unshuffle.ordering.search import Steps
 from unshuffle.pieces.clock import Clock
 from unshuffle.repair.case import Case
-from unshuffle.repair.other_block import OTHER_BLOCK, Factor
+from unshuffle.repair.in_turn import TurnParameters, solved_without
+from unshuffle.repair.other_block import OTHER_BLOCK, Factor, OtherForm, _candidates
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.options import Options
 
@@ -39,6 +40,23 @@ def test_another_form_of_block_is_found(dropped, form, tmp_path):
     assert kept.form == form.formula
     inputs = records.inputs[:5]
     np.testing.assert_array_equal(kept.network.predict(inputs), solution.network.predict(inputs))
+
+
+@pytest.mark.parametrize("patience", [1.0, 1000.0])
+def test_a_form_is_searched_with_as_long_as_its_patience_says(dropped, patience):
+    case = dropped(blocks=7, width=8, hidden=12, coupling=0.3, rows=400)
+    network = formed(case.network, FORMS[4].formula)
+    records = Records(case.records.inputs, network.predict(case.records.inputs))
+    whole, short = Case(case.pile, records, Options(), None), TurnParameters(1, 1, 64, 64)
+    found = solved_without(whole, OtherForm(FORMS[4], patience=patience), short)
+    assert (found is not None) == (patience > 1)
+
+
+def test_each_form_is_searched_with_again_for_longer_where_all_came_to_nothing(dropped):
+    case = dropped(**SHAPE, rows=400)
+    tried = [*_candidates(Case(case.pile, case.records, Options(), None))]
+    last = tried[-sum(form.skip for form in FORMS) :]
+    assert all(isinstance(each, OtherForm) and each.patience > 1 for each in last)
 
 
 def test_blocks_that_fit_are_of_the_usual_form(dropped):

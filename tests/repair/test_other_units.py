@@ -47,6 +47,29 @@ def test_predictions_that_were_scaled_back_to_the_units_of_a_target(dropped, tmp
     assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
 
 
+def test_inputs_and_predictions_that_are_both_in_other_units(dropped, rng, tmp_path):
+    case = dropped(**SHAPE, rows=400)
+    raw = case.records.inputs / np.exp(rng.normal(size=8)) - 3 * rng.normal(size=8)
+    records = Records(raw, 37.5 * case.records.predictions.astype(np.float64) + 210)
+    solution = solve(case.pile, records)
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.permutation == case.permutation
+    np.testing.assert_allclose(solution.findings.prediction_scale, 37.5, rtol=1e-3)
+    assert len(solution.findings.scale) == 8
+    assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
+
+
+@pytest.mark.parametrize(("noise", "told"), [(0.0, True), (1e-2, False)])
+def test_last_digits_of_predictions_are_no_noise(dropped, rng, noise, told):
+    """Far from 0 float32 keeps few digits of a small spread. Noise beyond these proves nothing."""
+    case = dropped(**SHAPE, rows=400)
+    far = 0.5 * case.records.predictions.astype(np.float64) + 3e3
+    records = Records(case.records.inputs, (far + noise * rng.normal(size=far.shape)).astype("f4"))
+    begun = ScaledPredictions(np.full(1, 0.5), np.full(1, 3e3))
+    found = solved_without(Case(case.pile, records, Options(), None), begun)
+    assert (found is not None) == told
+
+
 def test_predictions_behind_a_sigmoid(dropped, tmp_path):
     case = dropped(**SHAPE, rows=400)
     told = 1 / (1 + np.exp(-case.records.predictions.astype(np.float64)))

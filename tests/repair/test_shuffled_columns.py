@@ -60,6 +60,13 @@ def test_columns_and_order_are_found_together(dropped, rng, outputs, tmp_path):
     assert read_solution(tmp_path).findings == solution.findings
 
 
+def test_few_columns_resemble_each_other_and_are_told_apart_all_the_same(dropped, rng):
+    case = dropped(blocks=4, width=6, hidden=12, rows=400)
+    shuffled = rng.permutation(6)
+    record = Records(case.records.inputs[:, shuffled], case.records.predictions)
+    assert repaired(case.pile, record).permutation == case.permutation
+
+
 def test_of_another_network_no_sequence_is_found(dropped):
     case, other = (dropped(blocks=3, width=8, hidden=12, rows=300) for _ in range(2))
     assert repaired(case.pile, other.records) is None

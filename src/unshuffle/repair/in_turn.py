@@ -10,8 +10,11 @@ from unshuffle.blocks.mlp import MlpNetwork, as_mlp
 from unshuffle.errors import RecordError
 from unshuffle.ordering.search import InVain, Steps
 from unshuffle.ordering.seeds import Ranking
+from unshuffle.ordering.trace import Trace
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
+from unshuffle.proof.decimals import steps
 from unshuffle.proof.independence import affine
 from unshuffle.proof.outcome import SETTLED, Outcome
 from unshuffle.proof.verification import Explanation, judge_network
@@ -57,7 +60,11 @@ class Distortion(Protocol):
 
     @property
     def patience(self) -> float:
-        """How many times the usual row steps its search may take."""
+        """How many times the usual steps, and row steps, its search may take."""
+
+    @property
+    def begun(self) -> Arrangement | None:
+        """The arrangement that its search begins with, where one is known."""
 
     def undone(self, case: Case) -> tuple[Records, Options]:
         """The record, and how it is searched, without it."""
@@ -76,6 +83,7 @@ def arrange_on(
     steps: int,
     before: Solution | None = None,
     *,
+    begun: Arrangement | None = None,
     row_steps: float = np.inf,
     by: TurnParameters = STANDARD,
 ) -> Solution:
@@ -83,7 +91,7 @@ def arrange_on(
 
     It is left if it is far after so many row steps, or after a few times as many.
     """
-    start = None
+    start = None if begun is None else Start(begun, Trace(pile.ids))
     if before and before.trace.ids == pile.ids and 2 * len(before.arrangement) + 1 == len(pile):
         # A search adds to the trace that it begins with; the one that was found stays as it is.
         start = Start(before.arrangement, before.trace.copy())
@@ -118,13 +126,20 @@ def solved_without(
         records, options = distortion.undone(case)
         try:
             solution = arrange_on(
-                case.pile, records, options, by.steps, solution, row_steps=most, by=by
+                case.pile,
+                records,
+                options,
+                int(distortion.patience * by.steps),
+                solution,
+                begun=distortion.begun,
+                row_steps=most,
+                by=by,
             )
         except RecordError:  # what is left is no network's record, as where it sums to 1
             return None
         share = solution.mse / records.variance
         case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
-        if _is_believed(solution):
+        if _is_believed(case, distortion, solution):
             return believed(case, distortion, solution, by)
         fitted = distortion.fitted(as_mlp(solution.network), case)
         if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
@@ -181,18 +196,39 @@ def _other_orders(solution: Solution, by: TurnParameters) -> Iterator[Ranking]:
         yield other
 
 
-def _is_believed(solution: Solution) -> bool:
-    """Whether a record is reproduced; but for noise, which numbers are fitted to, is no proof."""
-    return solution.outcome in SETTLED and solution.explanation is not Explanation.NOISE
+def _is_believed(case: Case, distortion: Distortion, solution: Solution) -> bool:
+    """Whether a record is reproduced. Noise is no proof, unless it is less than a last digit."""
+    noise = solution.explanation is Explanation.NOISE
+    return solution.outcome in SETTLED and not (
+        noise and solution.mse > _last_digits(case, distortion)
+    )
+
+
+def _last_digits(case: Case, distortion: Distortion) -> float:
+    """Mean square of what the last digits of the predictions come to, once they are undone."""
+    known = case.records.predicted()
+    given = known.predictions.astype(np.float64)
+    digit = np.maximum(steps(given), np.finfo(np.float32).eps * np.abs(given))
+    here, there = (
+        distortion.undone(replace(case, records=replace(known, predictions=each)))[0].predictions
+        for each in (given, given + digit)
+    )
+    return float(np.nanmean(np.square(there - here)))
 
 
 def repair_by(
-    name: str, suspicion: float, candidates: Callable[[Case], Iterable[Distortion]]
+    name: str,
+    suspicion: float,
+    candidates: Callable[[Case], Iterable[Distortion]],
+    *,
+    evident: Callable[[Case], bool] = lambda case: False,
+    requires: Callable[[Case], str | None] = lambda case: None,
 ) -> Repair:
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
-    It looks once at a search that is far from its record, after all row steps that a hard record
-    takes. What it tries may take longer than the search itself, of few blocks too.
+    Where it is evident it comes before any search. Else it looks once at a search that is far from
+    its record, after all row steps that a hard record takes. What it tries may take longer than
+    the search itself, of few blocks too.
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
@@ -204,7 +240,12 @@ def repair_by(
             yield None
         yield lambda: run(case, None)
 
-    def suspects(_: Case, solution: Solution | None) -> float:
-        return suspicion * (solution is not None and solution.outcome in UNSOLVED)
+    def suspects(case: Case, solution: Solution | None) -> float:
+        if solution is None:
+            return float(evident(case))
+        return suspicion * (solution.outcome in UNSOLVED)
 
-    return Repair(name, suspects, run, needs_predictions, looks)
+    def unable(case: Case) -> str | None:
+        return needs_predictions(case) or requires(case)
+
+    return Repair(name, suspects, run, unable, looks)

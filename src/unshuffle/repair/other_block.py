@@ -12,6 +12,7 @@ import numpy as np
 
 from unshuffle.blocks.forms import FORMS, RESIDUAL, Form
 from unshuffle.blocks.mlp import MlpNetwork
+from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
@@ -31,6 +32,7 @@ class BlockParameters:
     rows: int = 512  # Rows that a factor is fitted to, at most.
     digits: int = 6  # Decimal places to which a factor is rounded, if that changes next to nothing.
     close: float = 1e-6  # Part of a factor that rounding it may change.
+    patience: float = 16.0  # How many times as long each form is searched with in the end.
 
 
 STANDARD = BlockParameters()
@@ -40,8 +42,9 @@ STANDARD = BlockParameters()
 class OtherForm:
     """Blocks of another form."""
 
-    patience = 1.0
     form: Form
+    begun: Arrangement | None = None
+    patience: float = 1.0
 
     @property
     def assumption(self) -> str:
@@ -58,8 +61,8 @@ class OtherForm:
     def told(self, solution: Solution) -> Solution:
         """The solution, with the form of its blocks."""
         return solution.noted(
-            f"the blocks are {self.form.formula}: with {RESIDUAL.formula} no arrangement was found "
-            "that reproduces the record"
+            f"the blocks are {self.form.formula}, and not {RESIDUAL.formula}: so the record is "
+            "reproduced"
         )
 
 
@@ -67,7 +70,7 @@ class OtherForm:
 class Factor:
     """A factor on what each block adds to the stream."""
 
-    patience = 1.0
+    patience, begun = 1.0, None
     assumption = "what each block adds is multiplied by one factor"
     value: float
     by: BlockParameters = STANDARD
@@ -119,8 +122,10 @@ def _rounded(value: float, by: BlockParameters) -> float:
 def _candidates(_: Case, by: BlockParameters = STANDARD) -> Iterator[OtherForm | Factor]:
     first, *others = (Factor(value, by) for value in by.factors)
     yield first
-    yield from map(OtherForm, FORMS)
+    forms = [OtherForm(form) for form in FORMS if form.skip]
+    yield from forms
     yield from others
+    yield from (replace(each, patience=by.patience) for each in forms)
 
 
 OTHER_BLOCK = repair_by("another form of block", 0.4, _candidates)

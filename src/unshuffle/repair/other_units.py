@@ -6,16 +6,18 @@ guess, and fits to what searches find improve it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
-from unshuffle.pieces.pile import Floats
+from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import Distortion, repair_by
+from unshuffle.repair.least_squares import Linearized, fit, linearized_inputs
 from unshuffle.repair.scaled_inputs import Scaling
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
@@ -30,9 +32,15 @@ class OtherUnitParameters:
     ----------
     alike
         Part of their spread by which inputs may miss being standardised, or from 0 to 1.
+    rows
+        Rows that units of inputs and predictions are fitted to together, at most.
+    equations
+        Predictions for each fitted number, so that a fit says something.
     """
 
     alike: float = 0.05
+    rows: int = 2048
+    equations: float = 1.5
 
 
 STANDARD = OtherUnitParameters()
@@ -42,7 +50,7 @@ STANDARD = OtherUnitParameters()
 class ScaledPredictions:
     """Predictions that were multiplied by a scale and shifted, output by output."""
 
-    patience = 1.0
+    patience, begun = 1.0, None
     assumption = "the predictions were scaled and shifted behind the last layer"
     scale: Floats
     shift: Floats
@@ -85,7 +93,7 @@ class ScaledPredictions:
 class Sigmoid:
     """Predictions behind a sigmoid."""
 
-    patience = 16.0
+    patience, begun = 16.0, None
     assumption = "a sigmoid came behind the last layer"
 
     def undone(self, case: Case) -> tuple[Records, Options]:
@@ -104,11 +112,82 @@ class Sigmoid:
         return solution.ended(Outcome.APPROXIMATE, Findings(notes=(note,), sigmoid=True))
 
 
+@dataclass(frozen=True, eq=False)
+class BothUnits:
+    """Inputs and predictions in other units."""
+
+    patience, begun = 1.0, None
+    assumption = "inputs and predictions are both in other units than those of the network"
+    inputs: Scaling
+    predictions: ScaledPredictions
+    by: OtherUnitParameters = STANDARD
+
+    def undone(self, case: Case) -> tuple[Records, Options]:
+        """The record with what the network read and predicted."""
+        return self.findings.undone(case.records), case.options
+
+    def fitted(self, network: MlpNetwork, case: Case) -> "BothUnits | None":
+        """The scales and shifts of both with which a network errs least, fitted together."""
+        known = case.records.predicted().thinned(self.by.rows)
+        count = 2 * (known.width + known.outputs)
+        if known.predictions.size < self.by.equations * count:
+            return None
+        at = _linearized(network.astype(np.float64), known)
+        ours, theirs = self.inputs, self.predictions
+        begun = np.concatenate([ours.scale, ours.shift, theirs.scale, theirs.shift])
+        numbers = fit(at, begun, case.options.clock)
+        width, outputs = known.width, known.outputs
+        scale, shift, *others = np.split(numbers, np.cumsum([width, width, outputs]))
+        return replace(self, inputs=Scaling(scale, shift), predictions=ScaledPredictions(*others))
+
+    def told(self, solution: Solution) -> Solution:
+        """The solution with its scales. Fitted numbers leave it approximate."""
+        return solution.ended(Outcome.APPROXIMATE, self.findings)
+
+    @property
+    def findings(self) -> Findings:
+        """What a solution says of it."""
+        inputs, predictions = self.inputs.findings, self.predictions.findings
+        notes = inputs.notes + predictions.notes
+        return replace(predictions, notes=notes, scale=inputs.scale, shift=inputs.shift)
+
+
+def _linearized(network: MlpNetwork, known: Records) -> Linearized:
+    """Residuals by scales and shifts of inputs and predictions, in last digits of predictions."""
+    inputs, given = known.inputs.astype(np.float64), known.predictions.astype(np.float64)
+    digit = np.maximum(np.abs(given).max(axis=0), TINY) * np.finfo(np.float32).eps
+
+    def at(numbers: Floats) -> tuple[Floats, Floats]:
+        ours, theirs = np.split(numbers, [2 * known.width])
+        scale, shift = np.split(theirs, 2)
+        units = scale / digit
+        last = Linear(units[:, None] * network.last.weight, units * network.last.bias)
+        at_inputs = linearized_inputs(MlpNetwork(network.blocks, last), inputs, 0.0 * given)
+        scaled, slopes = at_inputs(ours)
+        scaled = scaled.reshape(known.outputs, -1)
+        residual = scaled + ((shift - given) / digit).T
+        by_scale, by_shift = (
+            np.einsum("on,op->onp", each, np.eye(known.outputs)).reshape(-1, known.outputs)
+            for each in (scaled / scale[:, None], np.ones_like(scaled) / digit[:, None])
+        )
+        return residual.reshape(-1), np.concatenate([slopes, by_scale, by_shift], axis=1)
+
+    return at
+
+
 def _candidates(case: Case, by: OtherUnitParameters = STANDARD) -> Iterator[Distortion]:
     known = case.records.predicted()
     y = known.predictions.astype(np.float64)
     if (y > 0).all() and (y < 1).all():
         yield Sigmoid()
+    inputs, predictions = [*_scalings(known, by)], ScaledPredictions(y.std(axis=0), y.mean(axis=0))
+    yield from inputs
+    yield predictions
+    yield from (BothUnits(each, predictions) for each in inputs)
+
+
+def _scalings(known: Records, by: OtherUnitParameters) -> Iterator[Scaling]:
+    """Inputs standardised, or from 0 to 1, where they are not so."""
     x = known.inputs.astype(np.float64)
     low, size = x.min(axis=0), np.ptp(x, axis=0)
     for middle, width in ((x.mean(axis=0), x.std(axis=0)), (low, size)):
@@ -116,7 +195,6 @@ def _candidates(case: Case, by: OtherUnitParameters = STANDARD) -> Iterator[Dist
         scale, shift = 1 / spread, -middle / spread
         if max(np.abs(scale - 1).max(), np.abs(shift).max()) > by.alike:
             yield Scaling(scale, shift)
-    yield ScaledPredictions(y.std(axis=0), y.mean(axis=0))
 
 
 OTHER_UNITS = repair_by("other units", 0.5, _candidates)

@@ -7,6 +7,7 @@ from unshuffle.repair.detached_biases import DETACHED_BIASES
 from unshuffle.repair.foreign_blocks import FOREIGN_BLOCKS
 from unshuffle.repair.identical_copies import IDENTICAL_COPIES
 from unshuffle.repair.missing_pieces import MISSING_PIECES
+from unshuffle.repair.no_skip import NO_SKIP
 from unshuffle.repair.other_activation import OTHER_ACTIVATION
 from unshuffle.repair.other_block import OTHER_BLOCK
 from unshuffle.repair.other_units import OTHER_UNITS
@@ -30,6 +31,7 @@ REPAIRS = (
     MISSING_PIECES,
     OTHER_ACTIVATION,
     OTHER_UNITS,
+    NO_SKIP,
     OTHER_BLOCK,
     SCALED_INPUTS,
 )

@@ -54,7 +54,7 @@ STANDARD = ScalingParameters()
 class Scaling:
     """What the network read, as a map of what the record has: ``x = scale * x' + shift``."""
 
-    patience = 1.0
+    patience, begun = 1.0, None
     assumption = "the network read the inputs scaled and shifted"
     scale: Floats
     shift: Floats

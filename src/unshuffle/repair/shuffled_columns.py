@@ -52,8 +52,9 @@ class ColumnParameters:
     seeded: int = 4  # Orders by seeds from which columns are matched.
     rows_per_column: int = 10  # Rows for each column without which the moments are noise.
     # Likeness of the moments of a record and of a network in the order of a seed from which on the
-    # columns are taken to be in sequence: mostly it is 0.9 then, and else below 0.1.
-    in_sequence: float = 0.2
+    # columns are taken to be in sequence, over that of matched columns: it was 0.97 then, and else
+    # 0.8 at most.
+    in_sequence: float = 0.8
     starts: int = 16  # Matchings that are begun, all but the first at random.
     iterations: int = 60  # Iterations of a matching, at most.
     finalists: int = 3  # Matchings of each network, and of all, that go on.
@@ -64,7 +65,7 @@ class ColumnParameters:
     rounds: int = 6  # Rounds of searching for the order and for the columns in turn.
     steps: int = 60  # Steps of a search for the order between two searches for columns.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
-    near: float = 0.5  # Part of the predictions' variance from which on no order is searched.
+    near: float = 1.0  # Part of the predictions' variance from which on no order is searched.
     nowhere: float = 0.25  # The same from which on a search in vain is nowhere near its record.
     patience: int = 32  # Steps of that search before other sequences are tried.
 
@@ -92,10 +93,18 @@ class Moments:
         couples[:, range(x.shape[1]), range(x.shape[1])] = 0
         return cls(np.concatenate([y.T @ x / len(x), squares]), couples)
 
-    def likeness(self, other: "Moments") -> float:
-        """Cosine of the covariances with products of two columns."""
-        norms = np.linalg.norm(self.couples) * np.linalg.norm(other.couples)
-        return float(np.sum(self.couples * other.couples) / max(float(norms), ROUNDING))
+    def likeness(self, other: "Moments", columns: ColumnOrder | None = None) -> float:
+        """Cosine of all covariances, of the other's with its columns in some sequence."""
+        one, two = self._vector(), other._vector(columns)
+        norms = np.linalg.norm(one) * np.linalg.norm(two)
+        return float(one @ two / max(float(norms), ROUNDING))
+
+    def _vector(self, columns: ColumnOrder | None = None) -> NDArray[np.float64]:
+        """All covariances in a row; each couple is there twice."""
+        singles, couples = self.singles, self.couples / np.sqrt(2)
+        if columns is not None:
+            singles, couples = singles[:, columns], couples[:, columns][:, :, columns]
+        return np.concatenate([singles.ravel(), couples.ravel()])
 
 
 def _standard(values: Floats) -> NDArray[np.float64]:
@@ -207,12 +216,14 @@ def _beginnings(
     theirs = Moments.of(known.inputs, known.predictions)
     networks = _seeded_networks(pile, known, options, by)
     ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
-    if max((one.likeness(theirs) for one in ours), default=1.0) > by.in_sequence:
-        return []
     rng, some = np.random.default_rng(options.seed), known.first(by.judged_rows)
     begun: list[tuple[float, MlpNetwork, ColumnOrder]] = []
     for network, one in zip(networks, ours, strict=True):
-        matched = match_columns(one, theirs, rng, clock, by)[: by.finalists]
+        as_given = one.likeness(theirs)
+        matched = match_columns(one, theirs, rng, clock, by) if as_given < by.in_sequence else []
+        if not matched or as_given > by.in_sequence * one.likeness(theirs, matched[0]):
+            return []
+        matched = matched[: by.finalists]
         begun += [(_error(network, some, columns), network, columns) for columns in matched]
     begun.sort(key=lambda each: each[0])
     mended = []
