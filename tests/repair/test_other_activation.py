@@ -38,6 +38,18 @@ def test_an_activation_that_no_search_begins_with_is_found(make_dropped, name):
     assert solution.repairs["another activation"] == "exact"
 
 
+@pytest.mark.parametrize("name", ["gelu", "elu"])
+def test_an_activation_that_was_given_wrongly_is_said(make_dropped, name):
+    case = make_dropped(
+        np.random.default_rng(3), rows=400, blocks=5, width=8, hidden=16, activation=name
+    )
+    solution = solve(case.pile, case.records, activation="relu")
+    assert (solution.exact, solution.activation) == (True, name)
+    assert solution.permutation == case.permutation
+    said = f"relu was given as the activation: the record is reproduced with {name}"
+    assert solution.findings.notes == (said,)
+
+
 def deep(make_dropped, name):
     return make_dropped(
         np.random.default_rng(5), rows=1000, blocks=10, width=12, hidden=24, activation=name

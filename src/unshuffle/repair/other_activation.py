@@ -3,14 +3,14 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from unshuffle.blocks.activations import FURTHER
+from unshuffle.blocks.activations import ACTIVATIONS, FURTHER
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.blocks.network import Network
 from unshuffle.ordering.search import Ending, InVain
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.blueprint import Arrangement
 from unshuffle.proof.activation import fitting_activation
-from unshuffle.proof.outcome import FINAL, Outcome
+from unshuffle.proof.outcome import FINAL, SETTLED, Outcome
 from unshuffle.proof.tolerance import relative_error
 from unshuffle.repair.case import Case
 from unshuffle.repair.repair import (
@@ -18,7 +18,6 @@ from unshuffle.repair.repair import (
     Looks,
     Repair,
     is_far,
-    needs_known_blocks,
     patient_row_steps,
     was_tried,
 )
@@ -39,8 +38,8 @@ class OtherActivationParameters:
     fitted: int = 4096  # Row steps of a search with an activation that fits what stands, at most.
     first: int = 2048  # Row steps of each in the first turn after the main search has ended.
     growth: float = 2.0  # Factor by which it grows from turn to turn, up to the main one's.
-    # Activations with a search of their own: any other one resembles one of these, or one that the
-    # main search tries, so that what such a search finds tells which it is.
+    # Activations with a search of their own, beside those that a search begins with unless one was
+    # given: any other one resembles one of these, so that what such a search finds tells which.
     raced: tuple[str, ...] = ("elu", "softplus", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.4")
 
 
@@ -53,10 +52,12 @@ class ActivationRace:
     def __init__(self, case: Case, by: OtherActivationParameters = STANDARD) -> None:
         self.case, self.by = case, by
         self.searches: list[Searching] = []
+        begun = [each.name for each in case.options.activations]
+        self.names = [name for name in (*ACTIVATIONS, *by.raced) if name not in begun]
 
     def go_on(self, row_steps: float) -> Solution | None:
         """Let each search take so many row steps; what reproduces the record, if one does."""
-        for number, name in enumerate(self.by.raced):
+        for number, name in enumerate(self.names):
             if self.case.options.clock.out:
                 break
             if number == len(self.searches):
@@ -70,7 +71,7 @@ class ActivationRace:
                 found = search.solution()
                 found = found if found.outcome in FINAL else self.searched_on(found) or found
                 if found.outcome in FINAL:
-                    return found
+                    return _told(self.case, found)
         return None
 
     def searched_on(self, found: Solution) -> Solution | None:
@@ -108,7 +109,7 @@ def _looks(case: Case, searching: Searching, by: OtherActivationParameters = STA
         if not is_far(searching):
             yield partial(_fitted, case, searching, by)
         elif searching.row_steps >= patient_row_steps(searching):
-            yield partial(race.go_on, by.share * searching.row_steps / len(by.raced))
+            yield partial(race.go_on, by.share * searching.row_steps / len(race.names))
         else:
             yield None
 
@@ -148,27 +149,31 @@ def _searched_on(
         before = relative_error(network, known)
         if best.outcome in FINAL:
             break
-    return best
-
-
-def _requires(case: Case) -> str | None:
-    given = None if case.options.activation is None else "the activation is given"
-    return needs_known_blocks(case) or given
+    return best if best is None else _told(case, best)
 
 
 def _remark(case: Case, solution: Solution) -> str | None:
     """Which activations were tried, where this repair was."""
     if not was_tried(NAME, solution) or solution.outcome is Outcome.BUDGET_SPENT:
         return None
-    tried = ", ".join([each.name for each in case.options.activations] + [*FURTHER])
+    tried = ", ".join({**ACTIVATIONS, **FURTHER})
     return f"no activations but these were tried: {tried}"
+
+
+def _told(case: Case, found: Solution) -> Solution:
+    """What was found, with a word of the activation that was given instead."""
+    given = case.options.activation
+    if given is None or found.outcome not in SETTLED:
+        return found
+    return found.noted(
+        f"{given} was given as the activation: the record is reproduced with {found.activation}"
+    )
 
 
 OTHER_ACTIVATION = Repair(
     NAME,
     suspects=lambda _, solution: 0.6 * (solution is not None and solution.outcome in UNSOLVED),
     run=_run,
-    requires=_requires,
     looks=_looks,
     near=True,
     decisive=True,
