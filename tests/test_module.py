@@ -161,7 +161,7 @@ def test_a_block_says_which_axes_are_the_same_hidden_units(family, hidden, rng):
     pile, _ = modules.dropped(module, rng)
     bank, _ = blueprint(module).parts(pile, modules.recorded(module, 3, rng))
     found = [
-        {f"{bank.kind.roles[role].name} {axis}" for role, _, axis in units}
+        {f"{bank.kind.roles[one.role].name} {one.axis}" for one in units}
         for units in bank.kind.hidden
     ]
     assert sorted(map(sorted, found)) == sorted(map(sorted, hidden))
@@ -183,7 +183,11 @@ def test_heads_that_several_others_share_are_found(rng):
         return x + np.hstack(mixed) @ tensors["output"].T
 
     found = hidden_axes(run, own)
-    assert found == [[("key", 0), ("query", 0)], [("output", 1), ("value", 0)]]
+    whole = 0, 1
+    assert found == [
+        [("key", 0, *whole), ("query", 0, *whole)],
+        [("output", 1, *whole), ("value", 0, *whole)],
+    ]
 
 
 def test_pieces_are_shown_together_where_a_link_ties_their_roles(rng):
@@ -198,6 +202,33 @@ def test_pieces_are_shown_together_where_a_link_ties_their_roles(rng):
     together = [{*each["pieces"].values()} for each in found["groups"] if "up" in each["pieces"]]
     assert len(together) == 4
     assert all(any(some <= {*block} for block in blocks) for some in together)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_layers_in_one_tensor_are_found(turned, rng):
+    """Queries, keys and values are chunks of one tensor; so are a gate and what it multiplies."""
+    shapes = {"attention.fused": (12, 5), "attention.out": (5, 4), "mlp.up": (12, 5)}
+    own = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    own |= {"attention.bias": rng.normal(size=12), "mlp.down": rng.normal(size=(5, 6))}
+    x = rng.normal(size=(6, 5))
+
+    def run(tensors):
+        tensors = {name: one.T if one.ndim > 1 and turned else one for name, one in tensors.items()}
+        fused = x @ tensors["attention.fused"].T + tensors["attention.bias"]
+        query, key, value = np.split(fused, 3, axis=1)
+        scores = np.exp(query @ key.T)
+        y = x + scores / scores.sum(axis=1, keepdims=True) @ value @ tensors["attention.out"].T
+        gate, up = np.split(y @ tensors["mlp.up"].T, 2, axis=1)
+        return y + (np.tanh(gate) * up) @ tensors["mlp.down"].T
+
+    rows, columns = (1, 0) if turned else (0, 1)
+    assert hidden_axes(run, {name: one.T if turned else one for name, one in own.items()}) == [
+        [("attention.bias", 0, k, 3) for k in (0, 1)]
+        + [("attention.fused", rows, k, 3) for k in (0, 1)],
+        [("attention.bias", 0, 2, 3), ("attention.fused", rows, 2, 3)]
+        + [("attention.out", columns, 0, 1)],
+        [("mlp.down", columns, 0, 1), ("mlp.up", rows, 0, 2), ("mlp.up", rows, 1, 2)],
+    ]
 
 
 @pytest.mark.slow

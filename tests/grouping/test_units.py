@@ -18,7 +18,7 @@ from unshuffle.grouping.units import (
     links,
     partners,
 )
-from unshuffle.pieces.blueprint import Kind, Role
+from unshuffle.pieces.blueprint import Axis, Kind, Role
 from unshuffle.pieces.clock import Clock
 
 BLOCKS, WIDTH = 6, 12
@@ -45,7 +45,10 @@ def kind_of(tensors, hidden):
     return Kind("attention", tuple(roles), hidden=hidden)
 
 
-PAIRS = (((0, "weight", 0), (1, "weight", 0)), ((2, "weight", 0), (3, "weight", 1)))
+PAIRS = (
+    (Axis(0, "weight", 0), Axis(1, "weight", 0)),
+    (Axis(2, "weight", 0), Axis(3, "weight", 1)),
+)
 
 
 @pytest.mark.parametrize("clutter", [0, 1, 2])
@@ -65,6 +68,35 @@ def test_pieces_of_one_shape_find_their_partners(clutter):
         assert {role[found[0][k]], role[found[1][k]]} == {0, 1}
     assert (role[found[2]] == 2).all()
     assert (role[found[3]] == 3).all()
+
+
+@pytest.mark.parametrize("blocks", [3, 4])
+def test_few_pieces_that_share_nothing_make_no_link(blocks, rng):
+    """Of the few matchings of few pieces, the best stands out by chance."""
+    kind = kind_of([np.ones((1, 4, 4))] * 2, PAIRS[:1])
+    found = 0
+    for _ in range(40):
+        tensors = [[{"weight": w} for w in rng.normal(size=(blocks, 4, 4))] for _ in range(2)]
+        of_role = {role: [*faces(some, kind, role)] for role, some in enumerate(tensors)}
+        found += len(links(of_role, Clock(), LinkParameters()))
+    assert found <= 4
+
+
+def test_chunks_of_a_fused_tensor_are_linked_by_themselves(rng):
+    queries, keys, values, outputs = attention(rng)
+    fused = np.concatenate([queries, keys, values], axis=1)
+    units = Axis(0, "weight", 0, 2, 3), Axis(1, "weight", 1)
+    kind = kind_of((fused, outputs), (units,))
+    assert kind.units(0, "weight", 0) == [None, None, 0]
+    assert kind.units(0, "weight", 1) == [None]
+    order = rng.permutation(BLOCKS)
+    of_role = {
+        role: [*faces([{"weight": each} for each in some], kind, role)]
+        for role, some in enumerate((fused, outputs[order]))
+    }
+    (link,) = links(of_role, Clock(), LinkParameters())
+    assert link.hidden
+    np.testing.assert_array_equal(link.scores.argmax(axis=0), order)
 
 
 def test_roles_that_share_no_units_are_left_to_the_record(rng):
@@ -137,7 +169,7 @@ def test_what_shares_units_moves_together_to_where_most_links_say(rng):
 
 def test_no_second_copy_of_the_pieces_is_made(rng):
     kind = Kind("mlp", (Role("up", {"weight": (96, 64)}), Role("down", {"weight": (64, 96)})))
-    kind = replace(kind, hidden=(((0, "weight", 0), (1, "weight", 1)),))
+    kind = replace(kind, hidden=((Axis(0, "weight", 0), Axis(1, "weight", 1)),))
     weights = rng.normal(size=(2 * 64, 96, 64)).astype(np.float32)
     tensors = [one if k % 2 else one.T.copy() for k, one in enumerate(weights)]
     pile = Pile(Piece(number, {"weight": one}) for number, one in enumerate(tensors))

@@ -11,7 +11,7 @@ from unshuffle.blocks.bank import LoopBank
 from unshuffle.grouping.groups import group
 from unshuffle.ordering.paths import PathParameters, best_path, path_arrangements
 from unshuffle.ordering.problem import Problem
-from unshuffle.pieces.blueprint import Arrangement, Kind, Role
+from unshuffle.pieces.blueprint import Arrangement, Axis, Kind, Role
 from unshuffle.pieces.clock import Clock
 
 BLOCKS, WIDTH = 6, 10
@@ -42,7 +42,7 @@ def loose(rng):
         Role(name, {"weight": each[0].shape})
         for name, each in zip(("query", "key", "first", "second"), tensors, strict=True)
     )
-    shared = (QUERY, "weight", 0), (KEY, "weight", 0)
+    shared = Axis(QUERY, "weight", 0), Axis(KEY, "weight", 0)
     kind = Kind("attention", roles, hidden=(shared,))
     mix = rng.permutation(len(roles) * BLOCKS)
     each = zip(mix.tolist(), chain(*tensors), strict=True)

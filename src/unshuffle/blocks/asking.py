@@ -6,9 +6,9 @@ architectures is needed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 
 import numpy as np
 
@@ -17,13 +17,22 @@ from unshuffle.pieces.pile import Floats
 AGREEMENT = 1e-9  # largest difference of outputs that are the same, over their size
 PARTS = (2, 3, 5, 7)  # one of so many equal parts of an axis changes sign: whole heads, if any do
 
+CHUNKS = (2, 3)  # a fused tensor holds so many layers
+
 Axis = tuple[str, int]  # of a tensor, by the tensor's name in the block
 Tensors = Mapping[str, Floats]  # of a block, by name
 Change = Callable[[Floats, int], Floats]
 
 
-def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Axis]]:
-    """Axes that are the same hidden units of a block, set by set, in sorted sequence.
+# An axis, and which of how many equal chunks of it.
+Chunk = tuple[str, int, int, int]
+
+
+def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Chunk]]:
+    """Axes, or chunks of them, that are the same hidden units of a block, set by set, sorted.
+
+    A fused tensor holds several layers, one behind the other, as queries, keys and values. So
+    chunks of axes are asked for where the whole axis has not been found.
 
     Parameters
     ----------
@@ -41,9 +50,55 @@ def hidden_axes(run: Callable[[Tensors], Floats], own: Tensors) -> list[list[Axi
             found = _joined(found, block.shared(one, other))
     found = _with_gates(block, found)
     lone = [one for one in block.axes if not any(one in each for each in found)]
-    for one, other in combinations(lone, 2):
+    fused = [*_fused(block, lone)]
+    cut = {(name, axis) for each in fused for name, axis, *_ in each}
+    for one, other in combinations((one for one in lone if one not in cut), 2):
         found = _joined(found, block.repeated(one, other))
-    return sorted(sorted(each) for each in found)
+    whole = [[(name, axis, 0, 1) for name, axis in each] for each in found]
+    return sorted(sorted(each) for each in [*whole, *fused])
+
+
+def _fused(block: "_Asked", lone: Sequence[Axis]) -> Iterator[list[Chunk]]:
+    """Sets with chunks of lone axes that are so many times as long as another one."""
+    lengths = {block.length(one) for one in lone}
+    for one, chunks in product(lone, CHUNKS):
+        length, rest = divmod(block.length(one), chunks)
+        if rest or length not in lengths:
+            continue
+        cut = _cut(block, one, chunks)
+        parts = [axis for axis in cut.axes if axis[0] in cut.chunk_of and axis[1] == one[1]]
+        others = [axis for axis in lone if axis[0] != one[0] and block.length(axis) == length]
+        found: list[frozenset[Axis]] = []
+        for pair in chain(product(parts, others), combinations(parts, 2)):
+            if not any({*pair} <= each for each in found):
+                found = _joined(found, cut.shared(*pair))
+        for each in _with_gates(cut, found):
+            named = [(*cut.chunk_of.get(name, (name, 0, 1)), axis) for name, axis in each]
+            yield [(name, axis, chunk, of) for name, chunk, of, axis in named]
+
+
+def _cut(block: "_Asked", one: Axis, chunks: int) -> "_Asked":
+    """The block with a tensor in chunks along an axis, and vectors of that length beside it."""
+    name, axis = one
+    owner, length = name.rpartition(".")[0], block.length(one)
+    beside = (
+        n
+        for n, values in block.tensors.items()
+        if values.shape == (length,) and n.rpartition(".")[0] == owner
+    )
+    along = {name: axis, **dict.fromkeys(beside, 0)}
+    # As of modules of their own, so that each chunk of a weight has its chunk of the bias.
+    called = {n: [f"{owner}.chunk{k}.{n.rpartition('.')[2]}" for k in range(chunks)] for n in along}
+    tensors = {n: values for n, values in block.tensors.items() if n not in along}
+    for n, at in along.items():
+        tensors |= zip(called[n], np.split(block.tensors[n], chunks, at), strict=True)
+    chunk_of = {part: (n, k, chunks) for n, each in called.items() for k, part in enumerate(each)}
+
+    def run(parts: Tensors) -> Floats:
+        whole = {n: np.concatenate([parts[k] for k in called[n]], at) for n, at in along.items()}
+        return block.run({**{n: t for n, t in parts.items() if n not in chunk_of}, **whole})
+
+    return _Asked(run, tensors, block.right, chunk_of)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +108,8 @@ class _Asked:
     run: Callable[[Tensors], Floats]
     tensors: Tensors
     right: Floats
+    # Names of tensors that are chunks of one: its name, the chunk, and how many there are.
+    chunk_of: Mapping[str, tuple[str, int, int]] = field(default_factory=dict)
 
     @cached_property
     def size(self) -> float:

@@ -203,7 +203,7 @@ def _hidden(replay: "Replay", kind: Kind, keys: Keys) -> tuple[tuple[Axis, ...],
             key: (role, name) for role in roles for name, key in keys[kind.roles[role].name].items()
         }
         for units in replay.in_dtype(np.float64).hidden(place):
-            axes = {(*where[name], axis) for name, axis in units}
+            axes = {Axis(*where[name], *axis) for name, *axis in units}
             met = [each for each in hidden if each & axes]
             hidden = [each for each in hidden if not each & axes] + [axes.union(*met)]
     return tuple(tuple(sorted(each)) for each in sorted(hidden, key=sorted))

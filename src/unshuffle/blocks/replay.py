@@ -31,7 +31,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from unshuffle.blocks.asking import Axis, hidden_axes
+from unshuffle.blocks.asking import Chunk, hidden_axes
 from unshuffle.blocks.capture import (
     Beside,
     BlockCall,
@@ -345,8 +345,8 @@ class Replay:
                 self._states.append(self.run(self.own(place), self._states[-1]))
         return self._states
 
-    def hidden(self, place: int) -> list[list[Axis]]:
-        """Axes of the tensors of a place that are the same hidden units."""
+    def hidden(self, place: int) -> list[list[Chunk]]:
+        """Axes of the tensors of a place, or chunks, that are the same hidden units."""
         state = self.states()[place][:1]
 
         def run(tensors: Mapping[str, Floats]) -> Floats:

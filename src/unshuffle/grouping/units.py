@@ -9,8 +9,8 @@ Two pieces of one block that share an axis treat its units alike.
 
 The same holds, more weakly, of the stream's directions in neighbouring layers.
 
-The kind says which axes are the same hidden units. All others face the stream. A link counts if its
-best matching stands out from all other pairs.
+The kind says which axes, or chunks of them, are the same hidden units. All others face the stream.
+A link counts if its best matching stands out from all other pairs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,8 +38,9 @@ class LinkParameters:
     least
         Lead that the matched pairs of a link must have on average, in standard deviations of all
         other pairs.
-    surely
-        By how many standard deviations links by the stream must exceed the lead of random scores.
+    likely, surely
+        By how many standard deviations links must exceed the lead of random scores: by hidden
+        units, and by the stream.
     draws
         Matchings of random scores that this is told from.
     rounds
@@ -52,6 +53,7 @@ class LinkParameters:
     """
 
     least: float = 3.0
+    likely: float = 3.0
     surely: float = 5.0
     draws: int = 100
     rounds: int = 4
@@ -74,8 +76,8 @@ class Face:
         A tensor of each piece.
     hidden
         The number of the hidden units that the axis is of; None for the stream.
-    axis
-        Which axis of the tensors it is.
+    axis, chunk, chunks
+        Which axis of the tensors it is, or which of so many equal chunks of it.
     heads, times
         Into so many parts the axis is cut, and each of them counts so many times in a row.
     """
@@ -83,6 +85,8 @@ class Face:
     tensors: Sequence[Floats]
     hidden: int | None
     axis: int = 0
+    chunk: int = 0
+    chunks: int = 1
     heads: int = 1
     times: int = 1
 
@@ -92,16 +96,19 @@ class Face:
     @property
     def length(self) -> int:
         """How many units the axis has."""
-        return int(self.tensors[0].shape[self.axis]) * self.times
+        return int(self.tensors[0].shape[self.axis]) // self.chunks * self.times
 
     @property
     def numbers(self) -> int:
         """How many numbers a unit has."""
-        return int(self.tensors[0].size) * self.times // self.length
+        return int(self.tensors[0].size) // int(self.tensors[0].shape[self.axis])
 
     def units(self, piece: int, some: slice = EVERY) -> Floats:
         """The units of a piece, or some of them, in double precision: shape (units, numbers)."""
         units = np.moveaxis(self.tensors[piece], self.axis, 0)
+        if self.chunks > 1:
+            length = len(units) // self.chunks
+            units = units[self.chunk * length :][:length]
         if self.times > 1:
             parts = units.reshape(self.heads, -1, *units.shape[1:]).repeat(self.times, axis=0)
             units = parts.reshape(-1, *units.shape[1:])
@@ -128,10 +135,12 @@ class Link:
 
 
 def faces(tensors: Sequence[Mapping[str, Floats]], kind: Kind, role: int) -> Iterator[Face]:
-    """The axes of the tensors of pieces in a role."""
+    """The axes of the tensors of pieces in a role, chunk by chunk."""
     for name, shape in kind.shapes(role).items():
         for axis in range(min(len(shape), 2)):
-            yield Face([each[name] for each in tensors], kind.units(role, name, axis), axis)
+            units = kind.units(role, name, axis)
+            for chunk, hidden in enumerate(units):
+                yield Face([each[name] for each in tensors], hidden, axis, chunk, len(units))
 
 
 def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters) -> list[Link]:
@@ -140,24 +149,25 @@ def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters)
     for a, b in combinations(roles, 2):
         if clock.out:
             break
-        least = _least((len(roles[a][0]), len(roles[b][0])), by.draws, by.surely)
+        shape = len(roles[a][0]), len(roles[b][0])
         scored = []
         for (m, first), (n, second) in product(enumerate(roles[a]), enumerate(roles[b])):
             for one, other in aligned(first, second):
                 link, hidden = _link(a, b, one, other, by), one.hidden is not None
-                if link.strength >= (by.least if hidden else max(by.least, least)):
+                beyond = by.likely if hidden else by.surely
+                if link.strength >= max(by.least, _least(shape, by.draws, beyond)):
                     scored.append(replace(link, axes=(m, n), hidden=hidden))
         found += sorted(scored, key=lambda link: -link.strength)[:1]
     return sorted(found, key=lambda link: -link.strength)
 
 
 @cache
-def _least(shape: tuple[int, int], draws: int, surely: float) -> float:
+def _least(shape: tuple[int, int], draws: int, beyond: float) -> float:
     """What the matched pairs of a link of so many pieces must be worth not to be chance."""
     rng = np.random.default_rng(0)
     scores = (standardised(rng.normal(size=shape)) for _ in range(draws))
     chance = np.array([measured(0, 0, each).strength for each in scores])
-    return float(chance.mean() + surely * chance.std())
+    return float(chance.mean() + beyond * chance.std())
 
 
 def aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,14 @@ NO_PIECE = -1  # in an arrangement, where a block has no slot of a role
 Parts = NDArray[np.intp]  # shape (roles,): one row of an arrangement, the pieces of one block
 
 
-Axis = tuple[int, str, int]  # of a tensor: the number of a role, the tensor's name there, the axis
+class Axis(NamedTuple):
+    """An axis of a tensor in a role, or one of so many equal chunks of it."""
+
+    role: int
+    tensor: str
+    axis: int
+    chunk: int = 0
+    chunks: int = 1
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,8 @@ class Edge:
     def axes(self) -> tuple[Axis, Axis]:
         """The axis in each of the two roles."""
         return (
-            (self.first, self.first_tensor, self.first_axis),
-            (self.second, self.second_tensor, self.second_axis),
+            Axis(self.first, self.first_tensor, self.first_axis),
+            Axis(self.second, self.second_tensor, self.second_axis),
         )
 
 
@@ -77,10 +85,11 @@ class Kind:
     hidden: tuple[tuple[Axis, ...], ...] = ()
     variants: tuple[tuple[int, ...], ...] = ()
 
-    def units(self, role: int, tensor: str, axis: int) -> int | None:
-        """The number of the hidden units that an axis is. None where it faces the stream.
+    def units(self, role: int, tensor: str, axis: int) -> list[int | None]:
+        """The numbers of the hidden units that an axis is, or each chunk of it.
 
-        A vector goes with the first axis of its length, among the matrices of its role, if any.
+        None stands where it faces the stream. A vector goes with the first axis of its length,
+        among the matrices of its role, if any.
         """
         shapes = self.roles[role].tensors
         if len(shapes[tensor]) == 1:
@@ -90,7 +99,14 @@ class Kind:
             )
             tensor, axis = next(axes, (tensor, axis))
         wanted = role, tensor, axis
-        return next((n for n, units in enumerate(self.hidden) if wanted in units), None)
+        found = {
+            (one.chunk, one.chunks): number
+            for number, units in enumerate(self.hidden)
+            for one in units
+            if one[:3] == wanted
+        }
+        chunks = max((chunks for _, chunks in found), default=1)
+        return [found.get((chunk, chunks)) for chunk in range(chunks)]
 
     def __post_init__(self) -> None:
         for edge in self.edges:
