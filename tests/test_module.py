@@ -225,8 +225,11 @@ def test_layers_in_one_tensor_are_found(turned, rng):
     assert hidden_axes(run, {name: one.T if turned else one for name, one in own.items()}) == [
         [("attention.bias", 0, k, 3) for k in (0, 1)]
         + [("attention.fused", rows, k, 3) for k in (0, 1)],
-        [("attention.bias", 0, 2, 3), ("attention.fused", rows, 2, 3)]
-        + [("attention.out", columns, 0, 1)],
+        [
+            ("attention.bias", 0, 2, 3),
+            ("attention.fused", rows, 2, 3),
+            ("attention.out", columns, 0, 1),
+        ],
         [("mlp.down", columns, 0, 1), ("mlp.up", rows, 0, 2), ("mlp.up", rows, 1, 2)],
     ]
 
