@@ -473,9 +473,55 @@ class Single(modules.GatedNetwork):
         return super().forward(rows)
 
 
+class Written(torch.nn.Module):
+    """Linear layers, run by a given function of rows and blocks."""
+
+    def __init__(self, run, block=lambda: torch.nn.Linear(6, 6)):
+        super().__init__()
+        self.blocks, self.run = torch.nn.ModuleList(block() for _ in range(3)), run
+
+    def forward(self, rows):
+        return self.run(rows, self.blocks)
+
+
+def behind(x, blocks):
+    """Blocks in a row."""
+    for block in blocks:
+        x = block(x)
+    return x
+
+
+def beside(x, blocks):
+    """Blocks whose skip connections are outside of them."""
+    for block in blocks:
+        x = x + block(x)
+    return x
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize(
     ("module", "what"),
     [
+        (Written(beside), "put its skip connection into it"),
+        (
+            Written(
+                lambda x, blocks: beside(x, (block[0] for block in blocks)),
+                lambda: torch.nn.ModuleList([torch.nn.Linear(6, 6)]),
+            ),
+            "block blocks.0 does not run in a forward pass, .*; write it as a module whose forward",
+        ),
+        (
+            Written(lambda x, blocks: behind(x[None], blocks)[0]),
+            r"a state of shape \(1, 3, 6\), whose first axis does not follow the number of rows",
+        ),
+        (
+            Written(
+                lambda x, blocks: torch.nested.to_padded_tensor(
+                    behind(torch.nested.nested_tensor([one[None] for one in x]), blocks), 0.0
+                )[:, 0]
+            ),
+            "block blocks.0 is given a nested tensor, .* with enable_nested_tensor=False",
+        ),
         (Single(), r"Single cannot run in float64 \(expected Float\); rounding is measured in"),
         (Looping(), "block blocks.0 runs again after others have run"),
         (Idle(), "block blocks.3 does not run in a forward pass"),
@@ -528,6 +574,19 @@ def test_inputs_that_forward_cannot_read_are_named(gated, rng, inputs, what):
     with pytest.raises(RecordError, match=what) as found:
         solve(pile, records, blueprint=blueprint(gated))
     assert "\n" not in str(found.value)
+
+
+def test_a_forward_that_takes_any_argument_takes_any_name(gated, rng):
+    def forward(**arguments):
+        return type(gated).forward(gated, **arguments)
+
+    right = modules.recorded(gated, 8, rng)
+    gated.forward = forward
+    records = Records.named({"rows": right.inputs}, right.predictions)
+    blueprint(gated).check_record(records)
+    without = Records.named({"rows": right.inputs, "logits": right.predictions})
+    with pytest.raises(RecordError, match="call it prediction if it is the output"):
+        blueprint(gated).check_record(without)
 
 
 def test_arguments_that_a_record_lacks_are_named(rng):

@@ -121,6 +121,12 @@ def capture(
     for number, call in enumerate(calls):
         next_alike = layouts[number + 1 : number + 2] == [layouts[number]]
         state, bridged = _state_of(calls, number, next_alike=next_alike)
+        if len(call.leaves[state]) == len(fewer[number].leaves[state]):
+            raise UsageError(
+                f"block {names[number]} is given a state of shape "
+                f"{tuple(call.leaves[state].shape)}, whose first axis does not follow the number "
+                "of rows; put rows on the first axis (batch_first=True?)"
+            )
         bridge = number if bridged else bridge
         bound = {at: parts.of(number, at, bridge) for at in parts.varying(number, state)}
         varying = {state, *bound}
@@ -294,7 +300,7 @@ def calls_of(
     finally:
         for hook in hooks:
             hook.remove()
-    _refuse_odd(blocks, names, calls)
+    _refuse_odd(module, blocks, names, calls)
     return names, calls, output
 
 
@@ -303,13 +309,17 @@ def runs_of(names: Sequence[str]) -> list[tuple[int, ...]]:
     return [tuple(steps) for _, steps in groupby(range(len(names)), key=names.__getitem__)]
 
 
-def _refuse_odd(blocks: Iterable[str], names: Sequence[str], calls: Sequence[Call]) -> None:
+def _refuse_odd(
+    module: nn.Module, blocks: Iterable[str], names: Sequence[str], calls: Sequence[Call]
+) -> None:
     """Raise `UsageError` where a block does not run, runs again later, or gives no state."""
     idle = next((name for name in blocks if name not in names), None)
     if idle is not None:
+        lists = isinstance(module.get_submodule(idle), nn.ModuleList | nn.ModuleDict)
+        step = "write it as a module whose forward runs what it holds, with its skip connections"
         raise UsageError(
-            f"block {idle} does not run in a forward pass, so its place is not known; let forward "
-            "run every block of a stack"
+            f"block {idle} does not run in a forward pass, so its place is not known; "
+            f"{step if lists else 'let forward run every block of a stack'}"
         )
     begins = [names[steps[0]] for steps in runs_of(names)]
     again = next((name for name in begins if begins.count(name) > 1), None)
@@ -319,6 +329,11 @@ def _refuse_odd(blocks: Iterable[str], names: Sequence[str], calls: Sequence[Cal
             "one place; write one block for each place, and give each of them the same module"
         )
     for name, call in zip(names, calls, strict=True):
+        if any(isinstance(leaf, torch.Tensor) and leaf.is_nested for leaf in call.leaves):
+            raise UsageError(
+                f"block {name} is given a nested tensor, whose rows differ in length; make "
+                "torch.nn.TransformerEncoder with enable_nested_tensor=False"
+            )
         if not any(map(is_state, call.output)):
             raise UsageError(
                 f"block {name} gives no tensor of real numbers with an axis of rows; the first "

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from inspect import signature
+from inspect import Parameter, signature
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -118,7 +118,8 @@ class ModuleBlueprint:
         """Refuse a record with arrays that the module's forward has no parameters for."""
         known, there = parameters(self.module), [field.name for field in records.fields]
         unknown = [name for name in there if name not in known]
-        if unknown:
+        kinds = {one.kind for one in signature(self.module.forward).parameters.values()}
+        if unknown and not (records.outputs and Parameter.VAR_KEYWORD in kinds):
             free = [name for name in known if name not in there]
             steps = [f"rename the array as one of: {', '.join(free)}"] if free else []
             steps += [

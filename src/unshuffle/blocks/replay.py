@@ -305,8 +305,9 @@ class Replay:
         """Says that a part of the module is no function of what it is given."""
         return UsageError(
             f"{part} does not do the same again when it is run by itself, or on other rows; put "
-            "rows on the first axis (batch_first=True?); switch off what it draws (dropout outside "
-            "of nn.Dropout?) and what it keeps from call to call (a cache?)"
+            "rows on the first axis (batch_first=True?); put its skip connection into it; switch "
+            "off what it draws (dropout outside of nn.Dropout?) and keeps from call to call "
+            "(a cache?)"
         )
 
     def own(self, place: int) -> dict[str, torch.Tensor]:
