@@ -83,6 +83,11 @@ _OTHERS = (
         "a web page",
         "download the file itself",
     ),
+    (
+        rb"\s*([{\[]|[-+]?[0-9.]+(e[-+]?[0-9]+)?[,;\s])",
+        "text",
+        "save the numbers of each layer by numpy.savez, called 7.weight and 7.bias for layer 7",
+    ),
     (rb"\x1f\x8b", "compressed by gzip", "unpack it with tar -xf FILE or gunzip FILE"),
     (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "an archive", "unpack it and give the folder"),
     (rb"[\x00-\xff]{257}ustar", "a tar archive", "unpack it with tar -xf FILE and give the folder"),
