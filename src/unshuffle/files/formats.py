@@ -83,15 +83,12 @@ _OTHERS = (
         "a web page",
         "download the file itself",
     ),
-    (
-        rb"\s*([{\[]|[-+]?[0-9.]+(e[-+]?[0-9]+)?[,;\s])",
-        "text",
-        "save the numbers of each layer by numpy.savez, called 7.weight and 7.bias for layer 7",
-    ),
     (rb"\x1f\x8b", "compressed by gzip", "unpack it with tar -xf FILE or gunzip FILE"),
     (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "an archive", "unpack it and give the folder"),
     (rb"[\x00-\xff]{257}ustar", "a tar archive", "unpack it with tar -xf FILE and give the folder"),
 )
+
+_TEXT = re.compile(rb"\s*([{\[]|[-+]?[0-9.]+(e[-+]?[0-9]+)?[,;\s])")  # of numbers
 
 
 def arrays_of(content: bytes, where: str) -> dict[str, Stored]:
@@ -156,6 +153,11 @@ def _read(content: bytes, where: str) -> dict[str, Stored]:
         from unshuffle.files.npz_file import npy_arrays as read
     else:
         check_known(content, where)
+        if re.match(_TEXT, content):
+            raise FileError(
+                f"{where}: is text; save the numbers of each layer by numpy.savez, called 7.weight "
+                "and 7.bias for layer 7"
+            )
         raise incomplete(where, "torch, safetensors or NumPy", f"it begins with {content[:8]!r}")
     return read(content, where)
 
