@@ -218,7 +218,7 @@ def test_what_comes_behind_the_last_layer_is_named(rng):
     read_anatomy(pile, Records(inputs, logits))
     with pytest.raises(RecordError, match=r"1 prediction columns.*2 outputs; they are labels"):
         read_anatomy(pile, Records(inputs, logits.argmax(axis=1)[:, None].astype(float)))
-    with pytest.raises(RecordError, match="0 and 1, which are labels .* give the logits or prob"):
+    with pytest.raises(RecordError, match=r"0 and 1, which are labels .* give the logits or prob"):
         read_anatomy(pile, Records(inputs, (logits > logits.mean()).astype(float)))
     with pytest.raises(RecordError, match="name the prediction columns if the defaults miss them"):
         read_anatomy(pile, Records(inputs, logits[:, :1]))
