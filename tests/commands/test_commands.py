@@ -286,19 +286,31 @@ def test_pair_prints_a_table_or_json(here, case):
     assert {(pair["inp"], pair["out"]) for pair in pairs} == case.pairs
 
 
-@pytest.mark.parametrize("module", ["argparse", "unshuffle.commands.pile", "numpy"])
-def test_ctrl_c_during_imports_is_one_line(module):
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("argparse", "inspect"),
+        ("unshuffle.commands.pile", "inspect"),
+        ("numpy", "inspect"),
+        ("unshuffle.ordering.trace", "solve"),
+    ],
+)
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "RuntimeError"])
+def test_ctrl_c_during_imports_is_one_line(module, command, raised, tmp_path):
     result = run_code(f"""
-import runpy, sys
+import runpy, signal, sys
 
 class Interrupt:
     def find_spec(self, name, *_):
         if name == {module!r}:
-            raise KeyboardInterrupt
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise {raised}
 
 sys.modules.pop({module!r}, None)
 sys.meta_path.insert(0, Interrupt())
-sys.argv = ["unshuffle", "inspect", "."]
+sys.argv = ["unshuffle", {command!r}, {str(tmp_path)!r}, *[{__file__!r}] * ({command!r} == "solve")]
 runpy.run_module("unshuffle", run_name="__main__")
 """)
     assert result.returncode == 130

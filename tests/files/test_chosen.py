@@ -46,6 +46,7 @@ OTHERS = {
     },
     "tensorflow": {f"net/{name}/Adam_1": values for name, values in network("", 9).items()},
     "keras": {"optimizer/vars/0": np.ones((6, 4)), "optimizer/vars/1": np.ones(4)},
+    "a loss": {"criterion.weight": np.ones(3), "loss.pos_weight": np.ones(1)},
     "no weights": {
         "rng": np.arange(9, dtype="u4"),
         "mask": np.arange(5, dtype="i2"),

@@ -128,6 +128,8 @@ def tar() -> bytes:
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><html>", "is a web page; download the file itself"),
+        (b'{"layer0": {"weight": [[1.5, 2]]}}', "is text; save the numbers of each layer by numpy"),
+        (b"-1.5e-01,2\n3,4\n", "is text; save the numbers of each layer by numpy.savez"),
         (b"\x1f\x8b\x08" + bytes(9), "unpack it with tar -xf"),
         (tar(), "is a tar archive; unpack it with tar -xf"),
         (b"a,b\n1,2\n", "is not a complete torch, safetensors or NumPy file"),

@@ -204,6 +204,7 @@ def test_a_piece_without_a_name_is_called_like_its_file(tmp_path: Path) -> None:
             "two pieces are called a",
         ),
         ({"a.weight": np.ones((2, 2)), "a.bias": np.ones(2), "mean": np.ones(2)}, "holds mean"),
+        ({"all": np.ones(9)}, "holds vectors (all) and no matrix; save each weight"),
         ({"a.weight\n": np.ones((2, 2))}, r"a piece is called 'a.weight\n'"),
     ],
 )
@@ -224,9 +225,9 @@ def test_a_weight_or_a_bias_alone_is_a_piece(tmp_path: Path) -> None:
     assert (pile.ids, pile.biases[0].id) == (("a",), "b")
 
 
-def test_biases_alone_are_no_pile(tmp_path: Path) -> None:
+def test_biases_alone_are_no_pile(tmp_path: Path, refused) -> None:
     save(tmp_path / "2.npz", {"bias": np.ones(3)})
-    with pytest.raises(PileError, match="no piece to put together"):
+    with refused(FileError, tmp_path, "holds vectors (2) and no matrix; save each weight"):
         read_pile(tmp_path)
 
 

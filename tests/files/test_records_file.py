@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unshuffle.errors import FileError, RecordError
+from unshuffle.errors import FileError, RecordError, UsageError
 from unshuffle.files import read_records, write_records
 from unshuffle.pieces.records import Records
 
@@ -112,6 +112,10 @@ def test_options_must_fit(suffix: str, tmp_path: Path, refused) -> None:
             read_records(path, **{role: ["z"]})
     with refused(RecordError, path, "has no column pre (did you mean pred?)"):
         read_records(path, predictions=["pre"])
+    assert read_records(path, predictions="pred").outputs == 1
+    for wrong in (3, [1, 2]):
+        with refused(UsageError, f"{wrong} names no columns; give a list of their names"):
+            read_records(path, predictions=wrong)
     with refused(RecordError, path, "column a is named twice"):
         read_records(path, inputs=["a", "a"])
     with refused(RecordError, path, "column a is named twice"):

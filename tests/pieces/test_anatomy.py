@@ -137,8 +137,10 @@ def test_the_record_must_fit():
     read_anatomy(pile, Records(np.zeros((4, 3)), np.zeros((4, 0))))
     with pytest.raises(RecordError, match=r"4 input columns.* network with 3 inputs"):
         read_anatomy(pile, Records(np.zeros((4, 4)), np.zeros((4, 1))))
-    with pytest.raises(RecordError, match=r"2 prediction columns.* 1 outputs"):
-        read_anatomy(pile, Records(np.zeros((4, 3)), np.zeros((4, 2))))
+    columns = ("a", "b", "c"), ("y", "output"), (), ()
+    record = Records(np.zeros((4, 3)), np.zeros((4, 2)), columns=columns)
+    with pytest.raises(RecordError, match=r"2 prediction .* 1 outputs; of y and output, name the"):
+        read_anatomy(pile, record)
 
 
 def test_the_record_tells_which_way_round_a_broken_pile_is():
@@ -216,5 +218,7 @@ def test_what_comes_behind_the_last_layer_is_named(rng):
     read_anatomy(pile, Records(inputs, logits))
     with pytest.raises(RecordError, match=r"1 prediction columns.*2 outputs; they are labels"):
         read_anatomy(pile, Records(inputs, logits.argmax(axis=1)[:, None].astype(float)))
+    with pytest.raises(RecordError, match=r"0 and 1, which are labels .* give the logits or prob"):
+        read_anatomy(pile, Records(inputs, (logits > logits.mean()).astype(float)))
     with pytest.raises(RecordError, match="name the prediction columns if the defaults miss them"):
         read_anatomy(pile, Records(inputs, logits[:, :1]))

@@ -274,6 +274,10 @@ def _stopped_once() -> Iterator[list[int]]:
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stops
+    except Exception as error:  # of an import that was cut short
+        if stops:
+            raise KeyboardInterrupt(*stops) from error
+        raise
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

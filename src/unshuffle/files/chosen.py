@@ -13,7 +13,7 @@ from unshuffle.pieces.anatomy import makes_network
 # What lies below a name of this kind is the state of a training and no weight.
 _TRAINING = re.compile(
     r"(exp_avg|exp_inf|max_exp_avg|momentum_buffer|square_avg|grad_avg|acc_delta|optim|opt_state"
-    r"|lr_scheduler|grad_scaler).*|.*_optimi[sz]ers?",
+    r"|lr_scheduler|grad_scaler).*|.*_optimi[sz]ers?|criterion|loss(_fn|_func|_function)?",
     re.IGNORECASE,
 )
 # Keras and TensorFlow call it by the optimiser and what that keeps, on either side of the weight.

@@ -88,6 +88,8 @@ _OTHERS = (
     (rb"[\x00-\xff]{257}ustar", "a tar archive", "unpack it with tar -xf FILE and give the folder"),
 )
 
+_TEXT = re.compile(rb"\s*([{\[]|[-+]?[0-9.]+(e[-+]?[0-9]+)?[,;\s])")  # of numbers
+
 
 def arrays_of(content: bytes, where: str) -> dict[str, Stored]:
     """The arrays that a file declares, by name. `where` names it in messages.
@@ -151,6 +153,11 @@ def _read(content: bytes, where: str) -> dict[str, Stored]:
         from unshuffle.files.npz_file import npy_arrays as read
     else:
         check_known(content, where)
+        if re.match(_TEXT, content):
+            raise FileError(
+                f"{where}: is text; save the numbers of each layer by numpy.savez, called 7.weight "
+                "and 7.bias for layer 7"
+            )
         raise incomplete(where, "torch, safetensors or NumPy", f"it begins with {content[:8]!r}")
     return read(content, where)
 

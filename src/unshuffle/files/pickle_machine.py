@@ -373,6 +373,11 @@ class _Machine:
                 self.push(storage)
             case ("module", _Symbol() as symbol, *_):
                 self.push(symbol)
+            case ("storage", _Symbol(kind), *_) if re.fullmatch(r"torch\.QU?Int.*", kind):
+                raise FileError(
+                    "holds tensors that torch quantised, which are not read; save each as floating "
+                    "point numbers, by tensor.dequantize()"
+                )
             case _:
                 raise self.refusal("refers to something else than a storage of numbers")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unshuffle.errors import FileError, PileError, shown
+from unshuffle.errors import FileError, PileError, listed, shown
 from unshuffle.files import limits
 from unshuffle.files.chosen import holds_weights, network_in
 from unshuffle.files.formats import arrays_of
@@ -71,6 +71,11 @@ def read_pile(path: str | os.PathLike[str], *, linear: bool = True) -> Pile:
     ]
     pieces = [piece for piece in found if isinstance(piece, Piece)]
     biases = [piece for piece in found if isinstance(piece, Bias)]
+    if not pieces:
+        raise FileError(
+            f"{shown(path)}: holds vectors ({listed([*map(str, ids)])}) and no matrix; save each "
+            "weight as a matrix, and each bias as a vector"
+        )
     notes = []
     if any(one is not other for one, other in zip(layers, kept, strict=True)):
         notes.append(_TURNED)

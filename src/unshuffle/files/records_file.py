@@ -2,13 +2,13 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
-from unshuffle.errors import FileError, RecordError, hint, listed, shown
+from unshuffle.errors import FileError, RecordError, UsageError, hint, listed, shown
 from unshuffle.files.atomic import write_text
 from unshuffle.files.opening import as_path
 from unshuffle.files.table import INDEX, Columns, Table
@@ -83,9 +83,8 @@ def read_records(
     from unshuffle.files.record_formats import open_table
 
     table = open_table(path, clock)
-    roles = inputs, predictions, targets = _roles(
-        table.names, shown(path), inputs, predictions, targets
-    )
+    given = map(_names, (inputs, predictions, targets))
+    roles = inputs, predictions, targets = _roles(table.names, shown(path), *given)
     used = {*inputs, *predictions, *targets}
     left_out = [name for name in table.names if name not in used]
     columns = _in_time(table, path, clock, roles)
@@ -108,6 +107,16 @@ def _in_time(table: Table, path: Path, clock: Clock, roles: tuple[Sequence[str],
             f"{shown(path)}: the time limit of {clock.limit:g} s was over before all rows were "
             "read; give it more time, or keep fewer rows"
         ) from error
+
+
+def _names(given: Sequence[str] | None) -> Sequence[str] | None:
+    """Names of columns as they are given; one may come alone."""
+    if given is None:
+        return None
+    names = [given] if isinstance(given, str) else [*given] if isinstance(given, Iterable) else [0]
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{shown(repr(given))} names no columns; give a list of their names")
+    return names
 
 
 def _roles(

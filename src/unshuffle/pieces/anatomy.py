@@ -181,11 +181,19 @@ def _check_record(anatomy: Anatomy, records: Records) -> None:
         y = records.predicted().predictions
         labels = records.outputs == 1 and np.isin(y, range(anatomy.outputs)).all()
         mend = "name the prediction columns if the defaults miss them"
+        if records.outputs > anatomy.outputs:
+            names = listed(records.columns[1]) or "these"
+            mend = f"of {names}, name the network's with --predictions, the others with --targets"
         if labels:
             mend = "they are labels of classes; give the numbers of which they say the largest"
         raise RecordError(
             f"{records.name} has {records.outputs} prediction columns, but the last layer has "
             f"{anatomy.outputs} outputs; {mend}"
+        )
+    if {*np.unique(records.predicted().predictions)} == {0.0, 1.0}:
+        raise RecordError(
+            f"{records.name} has no other predictions than 0 and 1, which are labels of classes; "
+            "give the logits or probabilities that they come from"
         )
 
 
