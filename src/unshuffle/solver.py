@@ -25,7 +25,7 @@ from unshuffle.proof.verification import Explanation, judge_network
 from unshuffle.repair.assumptions import may_be_wrong
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import REPAIRS, serving, suspected
-from unshuffle.repair.repair import NOT_TRIED, STANDARD, UNSOLVED, Repair, pauses
+from unshuffle.repair.repair import NOT_TRIED, STANDARD, UNSOLVED, Repair, pauses, was_tried
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -328,8 +328,10 @@ def _remarks(solution: Solution, case: Case) -> list[str]:
     remarks = [may_be_wrong(case, solution)]
     remarks += [repair.remark(case, solution) for repair in serving(case)]
     late = [name for name, what in solution.repairs.items() if what.endswith(NO_TIME)]
-    if late:
-        remarks.append(f"not tried for lack of time: {', '.join(late)}")
+    for how, begun in (("cut off", True), ("not tried", False)):
+        names = [n for n in late if was_tried(n, solution) is begun]
+        if names:
+            remarks.append(f"{how} for lack of time: {', '.join(names)}")
     return [remark for remark in remarks if remark]
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from unshuffle import Outcome, Piece, Pile, Records, solve
+from unshuffle.blocks.forms import FORMS
 from unshuffle.ordering.search import Steps
-from unshuffle.repair.assumptions import (
-    OTHER_STREAMS,
-    POSSIBLE,
-    AssumptionParameters,
-    may_be_wrong,
-)
+from unshuffle.repair.assumptions import ACTIVATION, AssumptionParameters, may_be_wrong
 from unshuffle.repair.case import Case
+from unshuffle.repair.other_block import Factor, OtherForm
+from unshuffle.repair.other_units import BothUnits, ScaledPredictions, Sigmoid
+from unshuffle.repair.scaled_inputs import Scaling
+from unshuffle.repair.shuffled_columns import COLUMNS, SHUFFLED_COLUMNS
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.options import Options
 
@@ -28,39 +28,80 @@ def failed(dropped, rows=300, **shape):
     return case, solution.ended(Outcome.LOCAL_OPTIMUM)
 
 
+SCALED, PREDICTIONS, FACTOR = (each.assumption for each in (Scaling, ScaledPredictions, Factor))
+
+
 def test_what_a_search_has_shown_comes_first(dropped):
     case, solution = failed(dropped)
     share = solution.mse / case.records.variance
-    case.left.update({POSSIBLE[1]: 0.1 * share, POSSIBLE[3]: 0.05 * share, POSSIBLE[6]: 2 * share})
-    said = may_be_wrong(case, solution)
-    places = [said.index(name) for name in (POSSIBLE[3], POSSIBLE[1], POSSIBLE[0], POSSIBLE[2])]
+    form = OtherForm(FORMS[0]).assumption
+    case.left.update({SCALED: 0.05, PREDICTIONS: 0.02, form: 0.4, FACTOR: 0.2})
+    said = may_be_wrong(case, replace(solution, mse=case.records.variance))
+    places = [said.index(name) for name in (PREDICTIONS, SCALED, form, ACTIVATION, FACTOR)]
     assert places == sorted(places)
-    assert f"{5 * share:.2g} % is left" in said
-    assert POSSIBLE[6] not in said  # it was tried and came no nearer
-    assert f"{100 * share:.3g} % of the predictions' variance is unexplained" in said
+    assert "2 % is left" in said
+    assert "20 % is left" not in said  # numbers that are fitted take as much off any record
+    assert share != 1
+    assert "100 % of the predictions' variance is unexplained" in said
 
 
-def test_where_nothing_is_explained_no_stream_goes_through(dropped):
+def test_a_form_that_came_no_nearer_is_named_as_such(dropped):
     case, solution = failed(dropped)
-    variance = case.records.variance
-    said = [may_be_wrong(case, replace(solution, mse=share * variance)) for share in (0.95, 0.5)]
-    places = [one.index(next(iter(OTHER_STREAMS))) < one.index(POSSIBLE[0]) for one in said]
-    assert places == [True, False]
-    case.left[POSSIBLE[3]] = 0.05  # what a search has shown comes before it
-    said = may_be_wrong(case, replace(solution, mse=0.95 * variance))
-    assert said.index(POSSIBLE[3]) < said.index(next(iter(OTHER_STREAMS)))
+    case.left[OtherForm(FORMS[0]).assumption] = 0.95
+    said = may_be_wrong(case, replace(solution, mse=0.95 * case.records.variance))
+    assert f"(short searches came no nearer with {FORMS[0].formula})" in said
 
 
-def test_a_stream_whose_forms_were_tried_in_vain_comes_last(dropped):
+def first(case, solution):
+    """What is named first."""
+    return may_be_wrong(case, solution).split("likeliest first: ")[1].split("; ")[0]
+
+
+def changed(case, **how):
+    return Case(case.pile, replace(case.records, **how), Options(), None)
+
+
+def test_predictions_that_lie_elsewhere_than_those_of_the_pieces_are_told(dropped):
     case, solution = failed(dropped)
-    solution = replace(solution, mse=0.95 * case.records.variance)
-    for tried in OTHER_STREAMS.values():
-        case.left.update(dict.fromkeys(tried, 0.95))
-    said = may_be_wrong(case, solution)
-    others = [name for name in POSSIBLE if name not in OTHER_STREAMS]
-    assert max(map(said.index, others)) < min(map(said.index, OTHER_STREAMS))
-    assert "short searches came no nearer with" in said
-    assert "out(a(inp(x)))" in said
+    assert PREDICTIONS not in first(case, solution)
+    for scale, shift in ((1, 50), (40, 0), (0.02, 0)):
+        other = changed(case, predictions=scale * case.records.predictions + shift)
+        assert first(other, solution).startswith(f"{PREDICTIONS} (those of the pieces lie")
+    inputs = 5 * case.records.inputs + 3
+    both = changed(case, inputs=inputs, predictions=40 * case.records.predictions)
+    assert first(both, solution) == BothUnits.assumption
+    assert first(changed(case, inputs=inputs), solution) == SCALED
+
+
+def test_columns_in_another_sequence_are_told_by_moments(dropped):
+    case, solution = failed(dropped)
+    case.tests[COLUMNS] = True
+    assert first(case, solution).startswith(f"{COLUMNS} (moments of the predictions")
+    case.tests[COLUMNS] = False
+    assert not first(case, solution).startswith(COLUMNS)
+
+
+def test_that_moments_were_compared_is_kept(dropped, rng):
+    one = dropped(blocks=4, width=8, hidden=12, rows=400)
+    shuffled = changed(one, inputs=one.records.inputs[:, rng.permutation(8)])
+    for case, told in ((shuffled, True), (changed(one), False)):
+        SHUFFLED_COLUMNS.run(case, None)
+        assert case.tests[COLUMNS] is told
+
+
+def test_a_sigmoid_is_named_only_where_there_can_be_one(dropped):
+    case, solution = failed(dropped)
+    assert Sigmoid.assumption not in may_be_wrong(case, solution)
+    chances = 1 / (1 + np.exp(-case.records.predictions))
+    assert Sigmoid.assumption in may_be_wrong(changed(case, predictions=chances), solution)
+
+
+def test_activations_that_were_tried_are_less_likely(dropped):
+    case, solution = failed(dropped)
+    case.tests[COLUMNS] = False
+    tried = replace(solution, repairs={"another activation": "nothing came of it"})
+    before, after = first(case, solution), first(case, tried)
+    assert before == ACTIVATION != after
 
 
 def test_more_rows_and_another_seed_are_advised_only_where_they_help(dropped):
@@ -87,8 +128,8 @@ def test_of_a_search_that_is_cut_off_it_is_said_once_that_was_long_or_others_wer
     near = replace(cut_off, mse=0.01 * case.records.variance)
     assert may_be_wrong(case, near, AssumptionParameters(least=1)) is None
     assert may_be_wrong(case, near, AssumptionParameters(near=1)) is not None
-    case.left[POSSIBLE[1]] = 0.1
-    assert POSSIBLE[1] in may_be_wrong(case, cut_off)
+    case.left[SCALED] = 0.05
+    assert SCALED in may_be_wrong(case, cut_off)
 
 
 @pytest.mark.parametrize("value", [0.25, 0.1])  # a mean of tenths is rounded

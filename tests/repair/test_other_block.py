@@ -8,10 +8,18 @@ import pytest
 from unshuffle import Outcome, Records, read_solution, solve, verify, write_solution
 from unshuffle.blocks.forms import FORMS, RESIDUAL, formed
 from unshuffle.ordering.search import Steps
+from unshuffle.ordering.trace import Step
 from unshuffle.pieces.clock import Clock
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import TurnParameters, solved_without
-from unshuffle.repair.other_block import OTHER_BLOCK, Factor, OtherForm, _candidates
+from unshuffle.repair.other_block import (
+    OTHER_BLOCK,
+    OTHER_BLOCK_LONGER,
+    STANDARD,
+    Factor,
+    OtherForm,
+    _patient,
+)
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.options import Options
 
@@ -52,11 +60,21 @@ def test_a_form_is_searched_with_as_long_as_its_patience_says(dropped, patience)
     assert (found is not None) == (patience > 1)
 
 
-def test_each_form_is_searched_with_again_for_longer_where_all_came_to_nothing(dropped):
-    case = dropped(**SHAPE, rows=400)
-    tried = [*_candidates(Case(case.pile, case.records, Options(), None))]
-    last = tried[-sum(form.skip for form in FORMS) :]
-    assert all(isinstance(each, OtherForm) and each.patience > 1 for each in last)
+def test_each_form_is_searched_with_again_for_longer_once_a_search_was_long(dropped):
+    case = dropped(**SHAPE, rows=100)
+    wrong = Records(case.records.inputs, case.records.predictions[::-1])
+    whole = Case(case.pile, wrong, Options(), None)
+    searching = whole.searching()
+    looks = OTHER_BLOCK_LONGER.looks(whole, searching)
+    step = Step("in vain", np.empty(0), True, np.empty((0, 2), np.intp), np.inf, STANDARD.after)
+    for due in (False, True):
+        assert (next(looks) is not None) is due
+        searching.trace.add(step, 0.0)
+    tried = [*_patient(whole)]
+    assert [each.form for each in tried] == [form for form in FORMS if form.skip]
+    whole.left[OtherForm(FORMS[4]).assumption] = 0.2  # what came nearest is the first
+    assert next(iter(_patient(whole))).form is FORMS[4]
+    assert all(each.patience > 1 for each in tried)
 
 
 def test_blocks_that_fit_are_of_the_usual_form(dropped):

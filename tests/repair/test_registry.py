@@ -1,5 +1,6 @@
 """When repairs are asked, and what is said of those that were."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -12,10 +13,10 @@ from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import repair_by
 from unshuffle.repair.registry import REPAIRS, suspected
-from unshuffle.repair.repair import AskingParameters, Repair, hard_row_steps, pauses
+from unshuffle.repair.repair import NOT_TRIED, AskingParameters, Repair, hard_row_steps, pauses
 from unshuffle.solution.arranging import arrange
 from unshuffle.solution.options import Options
-from unshuffle.solver import _asked, _confirmed
+from unshuffle.solver import NO_TIME, _asked, _confirmed, _remarks
 
 NOTHING = "nothing came of it"
 
@@ -105,6 +106,17 @@ def test_no_arrangement_is_said_to_fit_before_other_activations_were_tried(dropp
     assert _confirmed(refuted, whole, asked).outcome is outcome
     settled = refuted.ended(Outcome.AMBIGUOUS)
     assert _confirmed(settled, whole, {}) is settled
+
+
+def test_what_was_cut_off_is_not_said_to_be_untried(dropped):
+    case = dropped(rows=50, blocks=2)
+    whole = Case(case.pile, case.records, Options(), None)
+    late = {"other units": f"cut off: {NO_TIME}", "wrong record": f"{NOT_TRIED}{NO_TIME}"}
+    solution = replace(solve(case.pile, case.records).ended(Outcome.BUDGET_SPENT), repairs=late)
+    assert _remarks(solution, whole)[-2:] == [
+        "cut off for lack of time: other units",
+        "not tried for lack of time: wrong record",
+    ]
 
 
 @pytest.mark.parametrize("rows", [200, 1024])

@@ -1,21 +1,41 @@
-"""What may be wrong with the assumptions of a search that has not reproduced its record."""
+"""What may be wrong with the assumptions of a search that has not reproduced its record.
+
+Each assumption has odds of being the wrong one. Cheap tests of the weights and the record raise or
+lower them. What a search without the assumption has shown comes before all that.
+"""
 
 from dataclasses import dataclass
+from math import prod
 
-from unshuffle.blocks.forms import FORMS
+import numpy as np
+
+from unshuffle.blocks.network import Network
+from unshuffle.pieces.pile import TINY, Floats
+from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.other_block import OtherForm
-from unshuffle.repair.repair import far_from, needs_predictions
+from unshuffle.repair.no_skip import NO_SKIP
+from unshuffle.repair.other_activation import OTHER_ACTIVATION
+from unshuffle.repair.other_block import FORM, Factor
+from unshuffle.repair.other_units import BothUnits, ScaledPredictions, Sigmoid
+from unshuffle.repair.repair import far_from, needs_predictions, was_tried
+from unshuffle.repair.scaled_inputs import Scaling
+from unshuffle.repair.shuffled_columns import COLUMNS, standardised_columns
 from unshuffle.solution.solution import Solution
 
 
 @dataclass(frozen=True)
 class AssumptionParameters:
-    """Numbers that say what is named."""
+    """Numbers that say what is named, and in which sequence."""
 
-    helpful: float = 0.9  # Part of the error that a search with another assumption leaves at most.
-    nothing: float = 0.9  # Share of the variance from which on a search explains next to nothing.
+    shown: float = 0.5  # Part of the error that a search with the true form leaves at most.
+    # The same with fitted numbers: fitted to other records they left 0.2 and more.
+    fitted: float = 0.1
+    speaks: float = 8.0  # Factor on its odds where a test speaks for an assumption being wrong.
+    against: float = 0.25  # The same where one speaks against that.
+    units: float = 4.0  # Spreads, or factor of them, by which predictions are in other units.
+    centred: float = 0.5  # Mean, and part of their spread, by which inputs miss being standardised.
+    rows: int = 512  # Rows on which predictions are compared.
     equations: int = 256  # Predictions below which more rows help a search.
     least: int = 4096  # Rows of all steps below which a search that was cut off tells nothing.
     near: int = 16_384  # The same of a search that came near its record.
@@ -23,29 +43,29 @@ class AssumptionParameters:
 
 STANDARD = AssumptionParameters()
 
-# What leaves a search with nothing, since no block then adds to a stream that goes through.
-# Each stands for what searches with the forms of FORMS call it.
-OTHER_STREAMS = {
-    "blocks have no skip connection": {
-        OtherForm(form).assumption for form in FORMS if not form.skip
-    },
-    "the activation comes behind the sum": {
-        OtherForm(form).assumption for form in FORMS if form.skip and form.after == "a"
-    },
+ACTIVATION = "the activation is another one"
+NO_SKIP_CONNECTION = "blocks have no skip connection"
+
+# What may be otherwise, and its odds before any test, by what is known of how often it is.
+ODDS = {
+    ACTIVATION: 1.0,
+    Scaling.assumption: 0.9,
+    COLUMNS: 0.8,
+    ScaledPredictions.assumption: 0.7,
+    Sigmoid.assumption: 0.6,
+    "blocks have another form, or norms, gates or scales, which --model serves": 0.5,
+    NO_SKIP_CONNECTION: 0.4,
+    Factor.assumption: 0.3,
+    BothUnits.assumption: 0.2,
 }
 
-# What may be otherwise, by what is known of how often it is; some of it is tried, in these words.
-POSSIBLE = (
-    "the activation is another one",
-    "the network read the inputs scaled and shifted",
-    "the input columns are in another sequence",
-    "the predictions were scaled and shifted behind the last layer",
-    "a softmax or a sigmoid came behind the last layer",
-    "blocks have norms, gates or scales, which --model serves",
-    "what each block adds is multiplied by one factor",
-    "inputs and predictions are both in other units than those of the network",
-    *OTHER_STREAMS,
-)
+
+# What a test says where it speaks for an assumption.
+REASONS = {
+    COLUMNS: "moments of the predictions fit another one better",
+    ScaledPredictions.assumption: "those of the pieces lie elsewhere, or spread otherwise",
+    NO_SKIP_CONNECTION: "by their weights, each reads what one other writes",
+}
 
 
 def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STANDARD) -> str | None:
@@ -62,31 +82,85 @@ def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STAN
     if not case.records.variances.any():
         return "the predictions do not vary, so they tell nothing of any block; give others"
     share = solution.mse / case.records.variance
-    tried = sorted(case.left.items(), key=lambda each: each[1])
-    helpful = {name for name, left in tried if left < by.helpful * min(share, 1.0)}
-    named = [
-        f"{name} ({100 * left:.2g} % is left of it then)" for name, left in tried if name in helpful
-    ]
+    shown = {
+        name: left
+        for name, left in sorted(case.left.items(), key=lambda each: each[1])
+        if left < _most_left(name, by) * min(share, 1.0)
+    }
+    named = [f"{name} ({100 * left:.2g} % is left of it then)" for name, left in shown.items()]
     if without := sum(piece.detached for piece in case.pile) - len(case.pile.biases):
         named.append(f"the {without} layers without a bias had one")
-    rest = [
-        name
-        for name in POSSIBLE
-        if name not in case.left and helpful.isdisjoint(OTHER_STREAMS.get(name, ()))
-    ]
-    # A short search in vain is weak evidence: what it tried comes last, and stays in the list.
-    untried = [name for name, forms in OTHER_STREAMS.items() if not forms <= case.left.keys()]
-    first = [name for name in rest if name in untried and share > by.nothing]
-    named += [*first, *(name for name in rest if name not in first)]
-    vain = [name for name, _ in tried if name not in helpful and name.startswith("blocks are ")]
-    text = (
+    tests = _tests(case, solution, by)
+    odds = _odds(case, tests, by)
+    for name in sorted(odds.keys() - shown.keys(), key=lambda name: -odds[name]):
+        reason = REASONS.get(name, "") if all(tests.get(name, [False])) else ""
+        named.append(f"{name} ({reason})" if reason else name)
+    forms = [name for name in case.left if name.startswith(FORM) and name not in shown]
+    vain = ", ".join(name.removeprefix(FORM) for name in forms)
+    return (
         f"{100 * share:.3g} % of the predictions' variance is unexplained; what may be otherwise, "
         f"the likeliest first: {'; '.join(named)}"
+        + (f" (short searches came no nearer with {vain})" if vain else "")
+        + _more(case, by)
     )
-    forms = ", ".join(name.removeprefix("blocks are ") for name in vain)
-    return (
-        text + (f" (short searches came no nearer with {forms})" if vain else "") + _more(case, by)
-    )
+
+
+def _most_left(name: str, by: AssumptionParameters) -> float:
+    """Part of the error that a search without an assumption leaves at most where that is wrong."""
+    return by.shown if name.startswith((FORM, Sigmoid.assumption)) else by.fitted
+
+
+def _odds(case: Case, tests: dict[str, list[bool]], by: AssumptionParameters) -> dict[str, float]:
+    """The odds of each assumption after tests; a search in vain without it is weak evidence too."""
+    found = {}
+    for name, odds in ODDS.items():
+        factors = [by.speaks if speaks else by.against for speaks in tests.get(name, [])]
+        found[name] = odds * prod(factors) * (by.against if name in case.left else 1.0)
+    if not _within_sigmoid(case.records):
+        found.pop(Sigmoid.assumption)
+    return found
+
+
+def _tests(case: Case, solution: Solution, by: AssumptionParameters) -> dict[str, list[bool]]:
+    """What cheap tests say of each assumption: whether they speak for its being wrong."""
+    tests: dict[str, list[bool]] = {}
+    known = case.records.predicted().thinned(by.rows)
+    inputs, network = _unlike_standardised(case.records, by), solution.network
+    tests[Scaling.assumption] = [inputs]
+    tests[ScaledPredictions.assumption] = [_lie_elsewhere(network, known, known.inputs, by)]
+    standard = standardised_columns(known.inputs)
+    tests[BothUnits.assumption] = [inputs, _lie_elsewhere(network, known, standard, by)]
+    chain = NO_SKIP.requires(case) is None and NO_SKIP.suspects(case, None) > 0
+    tests[NO_SKIP_CONNECTION] = [chain]
+    if COLUMNS in case.tests and not chain:  # moments are compared with those of a stream
+        tests[COLUMNS] = [case.tests[COLUMNS]]
+    if was_tried(OTHER_ACTIVATION.name, solution):
+        tests[ACTIVATION] = [False]
+    return tests
+
+
+def _within_sigmoid(records: Records) -> bool:
+    y = records.predicted().predictions
+    return bool((y >= 0).all() and (y <= 1).all())
+
+
+def _unlike_standardised(records: Records, by: AssumptionParameters) -> bool:
+    """Whether some input column's mean is far from 0, or its spread from 1."""
+    x = records.inputs.astype(np.float64)
+    off = np.maximum(np.abs(x.mean(axis=0)), np.abs(x.std(axis=0) - 1))
+    return bool((off > by.centred).any())
+
+
+def _lie_elsewhere(
+    network: Network, known: Records, inputs: Floats, by: AssumptionParameters
+) -> bool:
+    """Whether predictions lie elsewhere than a network's of some inputs, or spread otherwise."""
+    own = network.predict(inputs.astype(known.inputs.dtype)).astype(np.float64)
+    theirs = known.predictions.astype(np.float64)
+    spreads = np.stack([own.std(axis=0), theirs.std(axis=0)]) + TINY
+    apart = np.abs(own.mean(axis=0) - theirs.mean(axis=0)) / spreads.max(axis=0)
+    factor = spreads.max(axis=0) / spreads.min(axis=0)
+    return bool((np.maximum(apart, factor) > by.units).any())
 
 
 def _more(case: Case, by: AssumptionParameters) -> str:

@@ -37,6 +37,7 @@ class Case:
 
     `solve` solves another case alike, and repairs whose names are in `without` are not asked.
     `left` is what searches with another assumption left of the predictions' variance, by that.
+    `tests` is whether what was tried on the way speaks for an assumption being wrong, by that.
     """
 
     pile: Pile
@@ -47,6 +48,7 @@ class Case:
     permuted_units: bool = False
     without: frozenset[str] = frozenset()
     left: dict[str, float] = field(default_factory=dict)
+    tests: dict[str, bool] = field(default_factory=dict)
 
     @cached_property
     def whole(self) -> Anatomy | PileError:

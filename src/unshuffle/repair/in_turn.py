@@ -223,12 +223,13 @@ def repair_by(
     *,
     evident: Callable[[Case], bool] = lambda case: False,
     requires: Callable[[Case], str | None] = lambda case: None,
+    after: int = 0,
 ) -> Repair:
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
     Where it is evident it comes before any search. Else it looks once at a search that is far from
-    its record, after all row steps that a hard record takes. What it tries may take longer than
-    the search itself, of few blocks too.
+    its record, after so many row steps, and all that a hard record takes. What it tries may take
+    longer than the search itself, of few blocks too.
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
@@ -236,7 +237,8 @@ def repair_by(
         return next((found for found in tried if found is not None), None)
 
     def looks(case: Case, searching: Searching) -> Looks:
-        while searching.row_steps < patient_row_steps(searching) or not is_far(searching):
+        least = max(after, patient_row_steps(searching))
+        while searching.row_steps < least or not is_far(searching):
             yield None
         yield lambda: run(case, None)
 

@@ -33,9 +33,12 @@ class BlockParameters:
     digits: int = 6  # Decimal places to which a factor is rounded, if that changes next to nothing.
     close: float = 1e-6  # Part of a factor that rounding it may change.
     patience: float = 16.0  # How many times as long each form is searched with in the end.
+    after: int = 32_768  # Row steps of the main search before that.
 
 
 STANDARD = BlockParameters()
+
+FORM = "blocks are "  # what the assumption of a form begins with
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class OtherForm:
     @property
     def assumption(self) -> str:
         """What is wrong where this is right."""
-        return f"blocks are {self.form.formula}"
+        return f"{FORM}{self.form.formula}"
 
     def undone(self, case: Case) -> tuple[Records, Options]:
         """The record as it is, searched with blocks of this form."""
@@ -122,10 +125,17 @@ def _rounded(value: float, by: BlockParameters) -> float:
 def _candidates(_: Case, by: BlockParameters = STANDARD) -> Iterator[OtherForm | Factor]:
     first, *others = (Factor(value, by) for value in by.factors)
     yield first
-    forms = [OtherForm(form) for form in FORMS if form.skip]
-    yield from forms
+    yield from (OtherForm(form) for form in FORMS if form.skip)
     yield from others
-    yield from (replace(each, patience=by.patience) for each in forms)
+
+
+def _patient(case: Case, by: BlockParameters = STANDARD) -> list[OtherForm]:
+    """Each form again, those first that came nearest before."""
+    forms = [OtherForm(form, patience=by.patience) for form in FORMS if form.skip]
+    return sorted(forms, key=lambda each: case.left.get(each.assumption, np.inf))
 
 
 OTHER_BLOCK = repair_by("another form of block", 0.4, _candidates)
+OTHER_BLOCK_LONGER = repair_by(
+    "another form of block, for longer", 0.35, _patient, after=STANDARD.after
+)

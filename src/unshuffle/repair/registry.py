@@ -9,7 +9,7 @@ from unshuffle.repair.identical_copies import IDENTICAL_COPIES
 from unshuffle.repair.missing_pieces import MISSING_PIECES
 from unshuffle.repair.no_skip import NO_SKIP
 from unshuffle.repair.other_activation import OTHER_ACTIVATION
-from unshuffle.repair.other_block import OTHER_BLOCK
+from unshuffle.repair.other_block import OTHER_BLOCK, OTHER_BLOCK_LONGER
 from unshuffle.repair.other_units import OTHER_UNITS
 from unshuffle.repair.permuted_units import PERMUTED_UNITS
 from unshuffle.repair.repair import Repair
@@ -33,6 +33,7 @@ REPAIRS = (
     OTHER_UNITS,
     NO_SKIP,
     OTHER_BLOCK,
+    OTHER_BLOCK_LONGER,
     SCALED_INPUTS,
 )
 

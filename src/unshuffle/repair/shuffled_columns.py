@@ -38,6 +38,8 @@ from unshuffle.solution.solution import Solution
 # For each input of the network, the column of the record that holds it.
 ColumnOrder = NDArray[np.intp]
 
+COLUMNS = "the input columns are in another sequence"
+
 SHUFFLED = (
     "the input columns are not in the sequence in which the network reads them: in another one, "
     "found with the order, all rows are reproduced to rounding"
@@ -87,7 +89,7 @@ class Moments:
     @classmethod
     def of(cls, inputs: Floats, predictions: Floats) -> "Moments":
         """Of rows of inputs, (rows, width), and predictions, (rows, outputs)."""
-        x, y = _standard(inputs), _standard(predictions)
+        x, y = standardised_columns(inputs), standardised_columns(predictions)
         couples = np.stack([(x * column[:, None]).T @ x for column in y.T]) / len(x)
         squares = np.diagonal(couples, axis1=1, axis2=2).copy()
         couples[:, range(x.shape[1]), range(x.shape[1])] = 0
@@ -107,7 +109,7 @@ class Moments:
         return np.concatenate([singles.ravel(), couples.ravel()])
 
 
-def _standard(values: Floats) -> NDArray[np.float64]:
+def standardised_columns(values: Floats) -> NDArray[np.float64]:
     """Columns with mean 0 and variance 1; a constant one is 0."""
     x = values - values.mean(axis=0, dtype=np.float64)
     spread = x.std(axis=0)
@@ -198,7 +200,10 @@ def _error(network: MlpNetwork, some: Records, columns: ColumnOrder) -> float:
 def _run(case: Case, _: Solution | None = None, by: ColumnParameters = STANDARD) -> Solution | None:
     """Search for the columns and the order in turn; `KeyboardInterrupt` if that is interrupted."""
     pile, records, options = case.pile, case.records, case.options
-    beginnings = _beginnings(pile, records.predicted(), options, by)
+    known = records.predicted()
+    beginnings = _beginnings(pile, known, options, by)
+    if _suffice(known, by):
+        case.tests[COLUMNS] = bool(beginnings)
     tried = (_in_turn(pile, records, options, beginning, by) for beginning in beginnings)
     solution = next((solution for solution in tried if solution is not None), None)
     if solution is not None and solution.outcome is Outcome.INTERRUPTED:
@@ -211,19 +216,17 @@ def _beginnings(
 ) -> list[tuple[float, ColumnOrder]]:
     """Sequences to begin with, by their errors; none where the columns seem to be in sequence."""
     clock = options.clock
-    if known.width < 2 or len(known) < by.rows_per_column * known.width:
+    if not _suffice(known, by):
         return []
     theirs = Moments.of(known.inputs, known.predictions)
     networks = _seeded_networks(pile, known, options, by)
     ours = [Moments.of(known.inputs, network.predict(known.inputs)) for network in networks]
     rng, some = np.random.default_rng(options.seed), known.first(by.judged_rows)
+    if any(_in_sequence(one, theirs, rng, clock, by) for one in ours):
+        return []
     begun: list[tuple[float, MlpNetwork, ColumnOrder]] = []
     for network, one in zip(networks, ours, strict=True):
-        as_given = one.likeness(theirs)
-        matched = match_columns(one, theirs, rng, clock, by) if as_given < by.in_sequence else []
-        if not matched or as_given > by.in_sequence * one.likeness(theirs, matched[0]):
-            return []
-        matched = matched[: by.finalists]
+        matched = match_columns(one, theirs, rng, clock, by)[: by.finalists]
         begun += [(_error(network, some, columns), network, columns) for columns in matched]
     begun.sort(key=lambda each: each[0])
     mended = []
@@ -231,6 +234,22 @@ def _beginnings(
         clock.check()
         mended.append(exchange_columns(network, known, columns, clock, by))
     return sorted(mended, key=lambda each: each[0])
+
+
+def _in_sequence(
+    ours: Moments, theirs: Moments, rng: np.random.Generator, clock: Clock, by: ColumnParameters
+) -> bool:
+    """Whether a record's moments resemble a network's as well as those of matched columns do."""
+    as_given = ours.likeness(theirs)
+    if as_given > by.in_sequence:
+        return True
+    (matched,) = match_columns(ours, theirs, rng, clock, replace(by, starts=1))
+    return as_given > by.in_sequence * ours.likeness(theirs, matched)
+
+
+def _suffice(known: Records, by: ColumnParameters) -> bool:
+    """Whether there are columns to exchange, and rows enough for moments."""
+    return known.width > 1 and len(known) >= by.rows_per_column * known.width
 
 
 def _in_turn(
