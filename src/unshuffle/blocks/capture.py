@@ -144,15 +144,7 @@ def capture(
                 call.output_spec,
             )
         )
-    # What blocks have a part in comes first, since derivatives are taken by it.
-    beside = parts.beside
-    sequence = sorted(range(len(beside)), key=lambda k: beside[k].origin == 0)
-    now = {k: n for n, k in enumerate(sequence)}
-    for number, step in enumerate(steps):
-        bound = {at: now[k] for at, k in step.bound.items()}
-        makes = {now[k]: given for k, given in parts.makes[number].items()}
-        steps[number] = replace(step, bound=bound, makes=makes)
-    return steps, [beside[k] for k in sequence]
+    return parts.numbered(steps)
 
 
 @dataclass(eq=False)
@@ -199,6 +191,23 @@ class _Parts:
             f"argument {at + 1} follows from their weights, but is nothing that one of them gave; "
             "let the module hand on what blocks give as it is"
         )
+
+    def numbered(self, steps: Sequence[BlockCall]) -> tuple[list[BlockCall], list[Beside]]:
+        """The steps, and the parts in the sequence of a state.
+
+        What blocks have a part in comes first, since derivatives are taken by it.
+        """
+        sequence = sorted(range(len(self.beside)), key=lambda k: self.beside[k].origin == 0)
+        now = {k: n for n, k in enumerate(sequence)}
+        made = [
+            replace(
+                step,
+                bound={at: now[k] for at, k in step.bound.items()},
+                makes={now[k]: output for k, output in makes.items()},
+            )
+            for step, makes in zip(steps, self.makes, strict=True)
+        ]
+        return made, [self.beside[k] for k in sequence]
 
     def _added(self, one: Beside) -> int:
         self.beside.append(one)
