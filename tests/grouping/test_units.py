@@ -97,6 +97,21 @@ def test_no_link_is_looked_for_without_time(rng):
     assert links(of_role, Clock(0.0), LinkParameters()) == []
 
 
+@pytest.mark.parametrize("blocks", [3, 4])
+def test_few_pieces_that_share_nothing_are_hardly_ever_linked(blocks):
+    """Three pieces of two roles often match by chance, since few other pairs are left."""
+    rng, found = np.random.default_rng(0), []
+    kind = Kind("any", tuple(Role(str(role), {"weight": (WIDTH, WIDTH)}) for role in range(8)))
+    for _ in range(4):
+        tensors = rng.normal(size=(8, blocks, WIDTH, WIDTH))
+        of_role = {
+            role: [*faces([{"weight": one} for one in each], kind, role)]
+            for role, each in enumerate(tensors)
+        }
+        found += links(of_role, Clock(), LinkParameters())
+    assert len(found) <= 1  # of 112 pairs of roles
+
+
 @pytest.mark.parametrize("held", [1, 3 * BLOCKS * WIDTH, 1 << 20])
 def test_gram_matrices_correlate_alike_however_few_are_held(held):
     rng = np.random.default_rng(0)

@@ -39,7 +39,8 @@ class LinkParameters:
         Lead that the matched pairs of a link must have on average, in standard deviations of all
         other pairs.
     surely
-        By how many standard deviations links by the stream must exceed the lead of random scores.
+        By how many standard deviations links by the stream must exceed the lead of random scores,
+        in logarithms.
     draws
         Matchings of random scores that this is told from.
     rounds
@@ -156,8 +157,9 @@ def _least(shape: tuple[int, int], draws: int, surely: float) -> float:
     """What the matched pairs of a link of so many pieces must be worth not to be chance."""
     rng = np.random.default_rng(0)
     scores = (standardised(rng.normal(size=shape)) for _ in range(draws))
-    chance = np.array([measured(0, 0, each).strength for each in scores])
-    return float(chance.mean() + surely * chance.std())
+    # Of few pieces chance is far from normal; its logarithm is nearer to that.
+    chance = np.log([measured(0, 0, each).strength for each in scores])
+    return float(np.exp(chance.mean() + surely * chance.std()))
 
 
 def aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
