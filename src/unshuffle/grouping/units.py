@@ -39,8 +39,8 @@ class LinkParameters:
         Lead that the matched pairs of a link must have on average, in standard deviations of all
         other pairs.
     likely, surely
-        By how many standard deviations links must exceed the lead of random scores: by hidden
-        units, and by the stream.
+        By how many standard deviations links must exceed the lead of random scores, in logarithms:
+        by hidden units, and by the stream.
     draws
         Matchings of random scores that this is told from.
     rounds
@@ -166,8 +166,9 @@ def _least(shape: tuple[int, int], draws: int, beyond: float) -> float:
     """What the matched pairs of a link of so many pieces must be worth not to be chance."""
     rng = np.random.default_rng(0)
     scores = (standardised(rng.normal(size=shape)) for _ in range(draws))
-    chance = np.array([measured(0, 0, each).strength for each in scores])
-    return float(chance.mean() + beyond * chance.std())
+    # Of few pieces chance is far from normal; its logarithm is nearer to that.
+    chance = np.log([measured(0, 0, each).strength for each in scores])
+    return float(np.exp(chance.mean() + beyond * chance.std()))
 
 
 def aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
