@@ -148,6 +148,11 @@ def test_the_report_is_written_at_once_or_from_what_was_kept(here, tmp_path):
 
 
 def test_solve_refuses_what_it_could_not_keep_before_it_begins(here, tmp_path):
+    both = tmp_path / "both"
+    asked = ("--out", both, "--report", both)
+    told = run("solve", here / "pieces", here / "record.csv", "--quiet", *asked)
+    assert_mistake(told, "the folder of --out; name a file in it")
+    assert not both.exists()
     command = ("solve", here / "pieces", here / "record.csv", "--force", "--out")
     (tmp_path / "trace.npz").mkdir()
     # One line on stderr: the search has shown no progress.

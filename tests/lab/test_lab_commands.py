@@ -63,6 +63,15 @@ def test_a_run_resumes_and_repeats(lab, sheet, tmp_path, monkeypatch):
     assert 0 < numbers(first)["inp-norm", 1]["inversions"] < 1
 
 
+def test_a_subject_that_is_nowhere_is_told(lab, sheet, tmp_path, monkeypatch):
+    path = sheet()
+    monkeypatch.chdir(tmp_path)
+    status, out, err = lab("run", path, "--ledger", tmp_path / "l.sqlite")
+    assert status == 0
+    assert "the example is left out; name its folder with --example" in err
+    assert "open" in out
+
+
 @pytest.mark.usefixtures("one_process")
 def test_the_same_ledger_as_text_is_the_same_plan(lab, sheet, tmp_path):
     ledger, text = tmp_path / "l.sqlite", tmp_path / "l.jsonl"

@@ -161,6 +161,9 @@ def run_experiments(args: argparse.Namespace) -> int:
         for subject in subjects_of(experiment, folders, args.zoo)
         for method in experiment.methods
     ]
+    for name, folder in folders.items():
+        if folder is None and any(name in each.subjects for each in experiments):
+            print(f"the {name} is left out; name its folder with --{name}", file=sys.stderr)
     missing = lacking(trials, ledger)
     count = f"{len(trials)} trial{'s' if len(trials) != 1 else ''}"
     print(f"{count}, of which the ledger lacks {len(missing)}", file=sys.stderr)

@@ -303,6 +303,8 @@ def _check_writable(args: argparse.Namespace) -> None:
     if args.report is not None:
         files.check_folder(Path(args.report).parent)
         files.check_free(Path(args.report), force=args.force)
+        if args.out is not None and Path(args.report).resolve() == Path(args.out).resolve():
+            raise UsageError(f"--report {args.report} is the folder of --out; name a file in it")
 
 
 def _keep(solutions: "Sequence[Solution]", record: "Records", args: argparse.Namespace) -> None:
