@@ -132,6 +132,7 @@ def test_arithmetic_is_the_coarser_of_weights_and_predictions(rng):
     assert arithmetic_of(np.dtype(np.float32), wide) == "float32"
     assert arithmetic_of(np.dtype(np.float64), short) == "float32"
     assert arithmetic_of(np.dtype(np.float64), printed) == "float32"
+    assert arithmetic_of(np.dtype(np.float64), short.astype(np.float64)) == "float32"
     assert arithmetic_of(np.dtype(np.float64), wide) == "float64"
 
 

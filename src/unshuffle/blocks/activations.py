@@ -115,6 +115,45 @@ def _hardswish_derivative(z: Floats) -> Floats:
     return np.where(inside, (2 * z + 3) / 6, (z > 0).astype(z.dtype)).astype(z.dtype, copy=False)
 
 
+def _mish(z: Floats) -> Floats:
+    return z * np.tanh(_softplus(z))
+
+
+def _mish_derivative(z: Floats) -> Floats:
+    t = np.tanh(_softplus(z))
+    return t + z * (1 - t**2) * _sigmoid(z)
+
+
+# Scale and slope of Klambauer, Unterthiner, Mayr & Hochreiter 2017.
+SELU = 1.0507009873554805, 1.0507009873554805 * 1.6732632423543772
+
+
+def _selu(z: Floats) -> Floats:
+    scale, below = (np.asarray(each, z.dtype) for each in SELU)
+    return np.where(z > 0, scale * z, below * np.expm1(np.minimum(z, 0)))
+
+
+def _selu_derivative(z: Floats) -> Floats:
+    scale, below = (np.asarray(each, z.dtype) for each in SELU)
+    return np.where(z > 0, scale, below * np.exp(np.minimum(z, 0)))
+
+
+def _softsign(z: Floats) -> Floats:
+    return z / (1 + np.abs(z))
+
+
+def _softsign_derivative(z: Floats) -> Floats:
+    return 1 / (1 + np.abs(z)) ** 2
+
+
+def _relu6(z: Floats) -> Floats:
+    return np.clip(z, 0, 6, out=z)
+
+
+def _relu6_derivative(z: Floats) -> Floats:
+    return ((z > 0) & (z < 6)).astype(z.dtype)
+
+
 def leaky_relu(slope: float) -> Activation:
     """A leaky ReLU with some slope where its argument is negative."""
 
@@ -148,6 +187,10 @@ FURTHER = {
         Activation("sigmoid", _sigmoid, _sigmoid_derivative),
         Activation("softplus", _softplus, _sigmoid),
         Activation("hardswish", _hardswish, _hardswish_derivative),
+        Activation("mish", _mish, _mish_derivative),
+        Activation("selu", _selu, _selu_derivative),
+        Activation("softsign", _softsign, _softsign_derivative),
+        Activation("relu6", _relu6, _relu6_derivative),
         leaky_relu(LEAKY_SLOPE),
     )
 }

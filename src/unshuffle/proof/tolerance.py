@@ -133,9 +133,10 @@ def arithmetic_of(weights: np.dtype[np.floating], predictions: Floats) -> str:
     """The coarser of the weights' dtype and the precision that the predictions carry.
 
     Predictions of a float64 network that were written with float32 digits are compared to float32
-    rounding. Then every prediction is the shortest decimal of some float32.
+    rounding. Then every prediction is some float32, or the shortest decimal of one.
     """
     if np.float32 in (weights, predictions.dtype):
         return "float32"
-    shortest = predictions.astype(np.float32).astype(str).astype(np.float64)
-    return "float32" if np.array_equal(shortest, predictions) else "float64"
+    single = predictions.astype(np.float32)
+    kept = (single.astype(np.float64), single.astype(str).astype(np.float64))
+    return "float32" if any(np.array_equal(each, predictions) for each in kept) else "float64"
