@@ -1,6 +1,7 @@
 """Networks that are PyTorch modules: no family of them has any code of its own in `unshuffle`."""
 
 from dataclasses import replace
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -564,6 +565,14 @@ def test_arguments_that_a_record_lacks_are_named(rng):
         RecordError, match=r"'seen'\); give arrays .* \(ids, seen\), as \.npz or by Records"
     ):
         solve(pile, records, blueprint=blueprint(module))
+
+
+def test_a_module_in_place_of_its_blueprint_is_told_how_to_make_one(gated, rng):
+    pile, _ = modules.dropped(gated, rng)
+    records = modules.recorded(gated, 8, rng)
+    for call in (solve, partial(verify, answer="0 1")):
+        with pytest.raises(UsageError, match=r"is a GatedNetwork; give blueprint\(module\)"):
+            call(pile, records, blueprint=gated)
 
 
 def test_what_only_a_later_row_shows_is_a_mistake_of_the_record_too(rng):
