@@ -601,8 +601,10 @@ def test_modules_without_numbers_or_code_are_refused(gated):
         UsageError, match=r"tensor stem\.weight of the module is on the device meta"
     ):
         blueprint(modules.GatedNetwork().to("meta"))
-    with pytest.raises(UsageError, match="a compiled ScriptModule; give the module"):
+    with pytest.raises(UsageError, match="a compiled TopLevelTracedModule; give the module"):
         blueprint(torch.jit.trace(gated, torch.zeros(3, 6)))
+    with pytest.raises(UsageError, match="a compiled OptimizedModule; give the module"):
+        blueprint(torch.compile(gated))
 
 
 @pytest.mark.parametrize("name", ["stem.weight", "blocks.2.mlp.up.weight", "head.bias"])
