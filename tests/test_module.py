@@ -1,6 +1,7 @@
 """Networks that are PyTorch modules: no family of them has any code of its own in `unshuffle`."""
 
 from dataclasses import replace
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -600,6 +601,14 @@ def test_arguments_that_a_record_lacks_are_named(rng):
         solve(pile, records, blueprint=blueprint(module))
 
 
+def test_a_module_in_place_of_its_blueprint_is_told_how_to_make_one(gated, rng):
+    pile, _ = modules.dropped(gated, rng)
+    records = modules.recorded(gated, 8, rng)
+    for call in (solve, partial(verify, answer="0 1")):
+        with pytest.raises(UsageError, match=r"is a GatedNetwork; give blueprint\(module\)"):
+            call(pile, records, blueprint=gated)
+
+
 def test_what_only_a_later_row_shows_is_a_mistake_of_the_record_too(rng):
     module = modules.Transformer().eval()
     pile, _ = modules.dropped(module, rng)
@@ -626,8 +635,10 @@ def test_modules_without_numbers_or_code_are_refused(gated):
         UsageError, match=r"tensor stem\.weight of the module is on the device meta"
     ):
         blueprint(modules.GatedNetwork().to("meta"))
-    with pytest.raises(UsageError, match="a compiled ScriptModule; give the module"):
+    with pytest.raises(UsageError, match="a compiled TopLevelTracedModule; give the module"):
         blueprint(torch.jit.trace(gated, torch.zeros(3, 6)))
+    with pytest.raises(UsageError, match="a compiled OptimizedModule; give the module"):
+        blueprint(torch.compile(gated))
 
 
 @pytest.mark.parametrize("name", ["stem.weight", "blocks.2.mlp.up.weight", "head.bias"])

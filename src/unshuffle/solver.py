@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unshuffle.blocks.assembly import last_layer
-from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.blueprints import Blueprint, check_blueprint
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, UsageError
@@ -187,9 +187,10 @@ def _solved(case: Case) -> Solution:
 
 def _check_kinds(blueprint: object, checkpoint: object, of_puzzle: Mapping[str, object]) -> None:
     """Refuse arguments of another kind, and those that say nothing of a blueprint's blocks."""
-    for one, name, does in ((blueprint, "blueprint", "parts"), (checkpoint, "checkpoint", "claim")):
-        if one is not None and not hasattr(one, does):
-            raise UsageError(f"the {name} is a {type(one).__name__}; see help(unshuffle.solve)")
+    check_blueprint(blueprint)
+    if checkpoint is not None and not hasattr(checkpoint, "claim"):
+        what = type(checkpoint).__name__
+        raise UsageError(f"the checkpoint is a {what}; see help(unshuffle.solve)")
     names = " and ".join(f"{name}=" for name, value in of_puzzle.items() if value)
     if blueprint is not None and names:
         raise UsageError(

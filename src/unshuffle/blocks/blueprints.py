@@ -7,7 +7,7 @@ import numpy as np
 
 from unshuffle.blocks.bank import Apply, Bank, LoopBank, Pullback
 from unshuffle.blocks.ends import Ends
-from unshuffle.errors import PileError
+from unshuffle.errors import PileError, UsageError
 from unshuffle.pieces.blueprint import Kind
 from unshuffle.pieces.pile import Pile
 from unshuffle.pieces.records import Records
@@ -24,6 +24,12 @@ class Blueprint(Protocol):
 
     def parts(self, pile: Pile, records: Records) -> tuple[Bank, Ends]:
         """The blocks that the pieces of a fitted pile can make, and their ends."""
+
+
+def check_blueprint(given: object) -> None:
+    """Raise `UsageError` for what is no blueprint, such as a module itself."""
+    if given is not None and not hasattr(given, "parts"):
+        raise UsageError(f"the blueprint is a {type(given).__name__}; give blueprint(module)")
 
 
 @dataclass(frozen=True)

@@ -368,10 +368,11 @@ def real_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
         raise UsageError(
             f"a blueprint is made from a torch.nn.Module, but this is a {type(module).__name__}"
         )
-    if isinstance(module, torch.jit.ScriptModule):
+    # What torch.compile gives is known by its attribute: its class would cost an import of seconds.
+    if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
         raise UsageError(
             "a blueprint is made from a module of Python code, but this one is a compiled "
-            "ScriptModule; give the module that it was compiled from"
+            f"{type(module).__name__}; give the module that it was compiled from"
         )
     tensors = module.state_dict(keep_vars=True)
     empty = next((name for name, one in tensors.items() if one.is_meta), None)

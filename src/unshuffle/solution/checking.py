@@ -7,7 +7,7 @@ import numpy as np
 
 from unshuffle.blocks.activations import RELU
 from unshuffle.blocks.assembly import build_network
-from unshuffle.blocks.blueprints import Blueprint
+from unshuffle.blocks.blueprints import Blueprint, check_blueprint
 from unshuffle.blocks.forms import FORMULAS, formed
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.blocks.network import Network
@@ -81,6 +81,7 @@ def verify(
     UsageError
         If there is no activation of that name.
     """
+    check_blueprint(blueprint)
     pile, records = read_for(blueprint, pile, records)
     kept = answer if isinstance(answer, Solution) and answer.pairing is not None else None
     named = parse_answer(answer.answer if isinstance(answer, Solution) else answer, pile)
