@@ -364,7 +364,9 @@ def _annotated(
     notes = altered_record(records, solution.cut, sigmoid=told)
     if solution.pairing is not None and clock.left > -STANDARD.grace:
         notes = (*kept_coarsely(pile), *notes)
-    if solution.explanation is Explanation.NOISE:
+    fitted = solution.findings is not None and solution.findings.prediction_scale
+    # Where units were fitted, what is left is less than a last digit.
+    if solution.explanation is Explanation.NOISE and not fitted:
         left = solution.mse**0.5
         share = 100 * left / usable.variance**0.5
         notes += (

@@ -1,9 +1,12 @@
 """Records in other units than those of the network are undone, and said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from unshuffle import Outcome, Records, read_solution, solve, verify, write_solution
+from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import believed, solved_without
 from unshuffle.repair.other_units import OTHER_UNITS, ScaledPredictions
@@ -47,11 +50,14 @@ def test_predictions_that_were_scaled_back_to_the_units_of_a_target(dropped, tmp
     assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
 
 
-def test_inputs_and_predictions_that_are_both_in_other_units(dropped, rng, tmp_path):
+@pytest.mark.parametrize(("dtype", "shift"), [("float64", 210), ("float32", 210), ("float32", 900)])
+def test_inputs_and_predictions_that_are_both_in_other_units(dropped, rng, tmp_path, dtype, shift):
     case = dropped(**SHAPE, rows=400)
     raw = case.records.inputs / np.exp(rng.normal(size=8)) - 3 * rng.normal(size=8)
-    records = Records(raw, 37.5 * case.records.predictions.astype(np.float64) + 210)
+    predictions = 37.5 * case.records.predictions.astype(np.float64) + shift
+    records = Records(raw, predictions.astype(dtype))
     solution = solve(case.pile, records)
+    assert not any("noise" in note for note in solution.findings.notes)
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation
     np.testing.assert_allclose(solution.findings.prediction_scale, 37.5, rtol=1e-3)
@@ -151,10 +157,14 @@ class Undone:
         return self.records, case.options
 
 
+@pytest.mark.parametrize("digits", [False, True])
 @pytest.mark.parametrize(("noise", "told"), [(0.0, False), (0.2, True)])
-def test_an_order_that_only_noise_explains_is_no_rival_of_an_exact_one(dropped, noise, told):
+def test_an_order_that_only_noise_explains_is_no_rival(dropped, noise, told, digits):
+    """Of an order that leaves rounding, or less than the last digits of the predictions."""
     case = dropped(**SHAPE, rows=400)
     solution = solve(case.pile, case.records)
+    if digits:
+        solution = replace(solution.ended(Outcome.APPROXIMATE), explanation=Explanation.NOISE)
     other = Records(case.records.inputs, 2 * case.records.predictions.astype(np.float64))
     asked = Case(case.pile, other, Options(), solve=None)
     rival = Rival(np.full(1, 2.0), np.zeros(1))

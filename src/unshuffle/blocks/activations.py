@@ -116,12 +116,14 @@ def _hardswish_derivative(z: Floats) -> Floats:
 
 
 def _mish(z: Floats) -> Floats:
-    return z * np.tanh(_softplus(z))
+    made: Floats = z * np.tanh(_softplus(z))
+    return made
 
 
 def _mish_derivative(z: Floats) -> Floats:
     t = np.tanh(_softplus(z))
-    return t + z * (1 - t**2) * _sigmoid(z)
+    slope: Floats = t + z * (1 - t**2) * _sigmoid(z)
+    return slope
 
 
 # Scale and slope of Klambauer, Unterthiner, Mayr & Hochreiter 2017.
@@ -139,11 +141,13 @@ def _selu_derivative(z: Floats) -> Floats:
 
 
 def _softsign(z: Floats) -> Floats:
-    return z / (1 + np.abs(z))
+    made: Floats = z / (1 + np.abs(z))
+    return made
 
 
 def _softsign_derivative(z: Floats) -> Floats:
-    return 1 / (1 + np.abs(z)) ** 2
+    slope: Floats = 1 / (1 + np.abs(z)) ** 2
+    return slope
 
 
 def _relu6(z: Floats) -> Floats:

@@ -351,6 +351,10 @@ class Pile:
     def __iter__(self) -> Iterator[Piece]:
         return iter(self.pieces)
 
+    def __contains__(self, which: object) -> bool:
+        """Whether this piece is in the pile, or one whose id this is, as text."""
+        return any(which is piece or which == str(piece.id) for piece in self.pieces)
+
     def __getitem__(self, which: int | str) -> Piece:
         """The piece at a position in the canonical sequence, or by its id as text."""
         if not isinstance(which, str):

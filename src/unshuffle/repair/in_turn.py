@@ -17,7 +17,7 @@ from unshuffle.pieces.records import Records
 from unshuffle.proof.decimals import steps
 from unshuffle.proof.independence import affine
 from unshuffle.proof.outcome import SETTLED, Outcome
-from unshuffle.proof.verification import Explanation, judge_network
+from unshuffle.proof.verification import Explanation, Verification, judge_network
 from unshuffle.repair.case import Case
 from unshuffle.repair.repair import (
     UNSOLVED,
@@ -164,7 +164,8 @@ def believed(
 def _tells(case: Case, distortion: Distortion, solution: Solution, by: TurnParameters) -> bool:
     """Whether the record speaks for an order once numbers are fitted: not if others fit too.
 
-    One that only noise explains is no rival of an order that leaves nothing but rounding.
+    One that only noise explains is no rival of an order that leaves nothing but rounding, or last
+    digits.
     Predictions that are an affine function of the inputs to rounding, constant ones among them, fit
     any order: so do those of inputs that vanish beside the biases.
     """
@@ -179,7 +180,7 @@ def _tells(case: Case, distortion: Distortion, solution: Solution, by: TurnParam
         known = fitted.undone(case)[0].predicted()
         found = judge_network(rival, known, case.pile.stored_as, clock)
         worse = solution.exact and found.explanation is Explanation.NOISE
-        if found.outcome in SETTLED and not worse:
+        if _is_believed(case, fitted, found) and not worse:
             return False
     return True
 
@@ -196,12 +197,10 @@ def _other_orders(solution: Solution, by: TurnParameters) -> Iterator[Ranking]:
         yield other
 
 
-def _is_believed(case: Case, distortion: Distortion, solution: Solution) -> bool:
+def _is_believed(case: Case, distortion: Distortion, found: Solution | Verification) -> bool:
     """Whether a record is reproduced. Noise is no proof, unless it is less than a last digit."""
-    noise = solution.explanation is Explanation.NOISE
-    return solution.outcome in SETTLED and not (
-        noise and solution.mse > _last_digits(case, distortion)
-    )
+    noise = found.explanation is Explanation.NOISE
+    return found.outcome in SETTLED and not (noise and found.mse > _last_digits(case, distortion))
 
 
 def _last_digits(case: Case, distortion: Distortion) -> float:
