@@ -123,7 +123,7 @@ def test_few_pieces_that_share_nothing_are_hardly_ever_linked(blocks, hidden):
     """Three pieces of two roles often match by chance, since few other pairs are left."""
     rng, found = np.random.default_rng(0), []
     roles = tuple(Role(str(role), {"weight": (WIDTH, WIDTH)}) for role in range(8))
-    units = tuple(Axis(role, "weight", axis) for role in range(8) for axis in (0, 1))
+    units = tuple(Axis(role, "weight", 0) for role in range(8))
     kind = Kind("any", roles, hidden=(units,) if hidden else ())
     for _ in range(4):
         tensors = rng.normal(size=(8, blocks, WIDTH, WIDTH))
@@ -132,7 +132,7 @@ def test_few_pieces_that_share_nothing_are_hardly_ever_linked(blocks, hidden):
             for role, each in enumerate(tensors)
         }
         found += links(of_role, Clock(), LinkParameters())
-    assert len(found) <= (20 if hidden else 1)  # of 112 pairs of roles
+    assert len(found) <= (20 if hidden else 4)  # of 112 pairs of roles
 
 
 @pytest.mark.parametrize("held", [1, 3 * BLOCKS * WIDTH, 1 << 20])

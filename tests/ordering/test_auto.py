@@ -43,13 +43,6 @@ def test_the_activation_is_found_out(dropped, activation, outputs):
     assert solution.blocks == case.blocks
 
 
-def test_a_named_activation_is_the_only_one_tried(dropped):
-    case = dropped(**SMALL, activation="tanh")
-    solution = solve(case.pile, case.records, activation="relu")
-    assert not solution.exact
-    assert solution.activation == "relu"
-
-
 @pytest.mark.parametrize("outputs", [20, 12])
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_the_last_layer_is_found_among_layers_of_its_shape(dropped, blocks, outputs):

@@ -38,9 +38,9 @@ class LinkParameters:
     least
         Lead that the matched pairs of a link must have on average, in standard deviations of all
         other pairs.
-    likely, surely
-        By how many standard deviations links must exceed the lead of random scores, in logarithms:
-        by hidden units, and by the stream.
+    rare, rarest
+        Parts of all matchings of random scores that may stand out as much as a link: by hidden
+        units, and by the stream.
     draws
         Matchings of random scores that this is told from.
     rounds
@@ -53,9 +53,9 @@ class LinkParameters:
     """
 
     least: float = 3.0
-    likely: float = 3.0
-    surely: float = 5.0
-    draws: int = 100
+    rare: float = 0.03
+    rarest: float = 0.001
+    draws: int = 1000
     rounds: int = 4
     held: int = 1 << 18
     most_parts: int = 4
@@ -154,21 +154,24 @@ def links(roles: Mapping[int, Sequence[Face]], clock: Clock, by: LinkParameters)
         for (m, first), (n, second) in product(enumerate(roles[a]), enumerate(roles[b])):
             for one, other in aligned(first, second):
                 link, hidden = _link(a, b, one, other, by), one.hidden is not None
-                beyond = by.likely if hidden else by.surely
-                if link.strength >= max(by.least, _least(shape, by.draws, beyond)):
+                part = by.rare if hidden else by.rarest
+                if link.strength >= max(by.least, _least(shape, by.draws, part)):
                     scored.append(replace(link, axes=(m, n), hidden=hidden))
         found += sorted(scored, key=lambda link: -link.strength)[:1]
     return sorted(found, key=lambda link: -link.strength)
 
 
+def _least(shape: tuple[int, int], draws: int, part: float) -> float:
+    """What the matched pairs of a link must be worth, for so many pieces, not to be chance."""
+    return float(np.quantile(_chance(shape, draws), 1 - part))
+
+
 @cache
-def _least(shape: tuple[int, int], draws: int, beyond: float) -> float:
-    """What the matched pairs of a link of so many pieces must be worth not to be chance."""
+def _chance(shape: tuple[int, int], draws: int) -> NDArray[np.float64]:
+    """What matched pairs of random scores are worth. Of few pieces, few other pairs are left."""
     rng = np.random.default_rng(0)
     scores = (standardised(rng.normal(size=shape)) for _ in range(draws))
-    # Of few pieces chance is far from normal; its logarithm is nearer to that.
-    chance = np.log([measured(0, 0, each).strength for each in scores])
-    return float(np.exp(chance.mean() + beyond * chance.std()))
+    return np.array([measured(0, 0, each).strength for each in scores])
 
 
 def aligned(one: Face, other: Face) -> Iterator[tuple[Face, Face]]:
