@@ -12,6 +12,7 @@ from itertools import chain, combinations, product
 
 import numpy as np
 
+from unshuffle.pieces.blueprint import united
 from unshuffle.pieces.pile import Floats
 
 AGREEMENT = 1e-9  # largest difference of outputs that are the same, over their size
@@ -196,11 +197,7 @@ _CHANGES: tuple[Change, ...] = (_exchanged, *(partial(_negated, part) for part i
 
 def _joined(found: list[frozenset[Axis]], units: set[Axis]) -> list[frozenset[Axis]]:
     """The sets with one more, united with those that it meets; as they are where it is empty."""
-    if not units:
-        return found
-    apart = [each for each in found if not units & each]
-    met = [each for each in found if units & each]
-    return [*apart, frozenset(units).union(*met)]
+    return united(found, units) if units else found
 
 
 def _vectors(tensors: Tensors) -> list[tuple[Axis, ...]]:

@@ -21,7 +21,7 @@ from unshuffle.blocks.fitting import Fit, Keys, Layout, Shapes, fitting, renamed
 from unshuffle.blocks.kept import outside
 from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.errors import PileError, RecordError, UsageError
-from unshuffle.pieces.blueprint import Axis, Kind
+from unshuffle.pieces.blueprint import Axis, Kind, united
 from unshuffle.pieces.pile import Floats, Pile, as_floats
 from unshuffle.pieces.records import Records
 
@@ -198,15 +198,13 @@ def _hidden(replay: "Replay", kind: Kind, keys: Keys) -> tuple[tuple[Axis, ...],
     every = tuple(range(len(kind.roles)))
     variants = kind.variants or (every,)
     asked = {roles: place for place, roles in reversed([*enumerate(variants)])}
-    hidden: list[set[Axis]] = []
+    hidden: list[frozenset[Axis]] = []
     for roles, place in sorted(asked.items(), key=lambda one: one[1]):
         where = {
             key: (role, name) for role in roles for name, key in keys[kind.roles[role].name].items()
         }
         for units in replay.in_dtype(np.float64).hidden(place):
-            axes = {Axis(*where[name], *axis) for name, *axis in units}
-            met = [each for each in hidden if each & axes]
-            hidden = [each for each in hidden if not each & axes] + [axes.union(*met)]
+            hidden = united(hidden, (Axis(*where[name], *axis) for name, *axis in units))
     return tuple(tuple(sorted(each)) for each in sorted(hidden, key=sorted))
 
 

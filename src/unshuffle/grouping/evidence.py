@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from unshuffle.pieces.blueprint import Arrangement
+from unshuffle.pieces.blueprint import Arrangement, united
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +69,9 @@ class Evidence:
 
     def tied_by_edges(self) -> list[tuple[int, ...]]:
         """The roles that edges tie together, directly or by others."""
-        tied: list[set[int]] = []
+        tied: list[frozenset[int]] = []
         for edge in self.edges:
-            met = [each for each in tied if each & {edge.first, edge.second}]
-            tied = [each for each in tied if each not in met]
-            tied.append({edge.first, edge.second}.union(*met))
+            tied = united(tied, (edge.first, edge.second))
         return sorted(tuple(sorted(each)) for each in tied)
 
     def of(self, blocks: Arrangement) -> NDArray[np.float64]:

@@ -4,11 +4,11 @@ A network is a sequence of blocks of one kind. A kind has roles, such as `inp` a
 one role of one block, and an arrangement says which piece lies in which slot.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from unshuffle.pieces.pile import PieceId
 # Shape (blocks, roles): the position in the pile of the piece in each slot. Blocks stand in the
 # order in which they run; NO_PIECE where a block has no such slot. Nothing else numbers layers.
 Arrangement = NDArray[np.intp]
+
+T = TypeVar("T")
 
 NO_PIECE = -1  # in an arrangement, where a block has no slot of a role
 
@@ -156,6 +158,12 @@ class Kind:
     def turns(self) -> list[tuple[int, int]]:
         """Each two roles of one class. A block's pieces in them may change places."""
         return [(a, b) for each in self.classes for a in each for b in each if a < b]
+
+
+def united(sets: Iterable[frozenset[T]], more: Iterable[T]) -> list[frozenset[T]]:
+    """Sets that share nothing, with one more. It comes last, as one with those that it meets."""
+    each, new = [*sets], frozenset(more)
+    return [one for one in each if not one & new] + [new.union(*(one for one in each if one & new))]
 
 
 def key(arrangement: Arrangement) -> bytes:

@@ -1,5 +1,6 @@
 """What stands between pieces and record is fitted, and the order searched for, in turn."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -29,6 +30,7 @@ from unshuffle.repair.repair import (
     patient_row_steps,
 )
 from unshuffle.solution.arranging import Searching, Start, arrange, given
+from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
@@ -74,6 +76,25 @@ class Distortion(Protocol):
 
     def told(self, solution: Solution) -> Solution:
         """A solution that reproduces what was undone, with what that was."""
+
+
+class FittedNumbers(ABC):
+    """A distortion by numbers that are fitted, which a solution keeps among its findings."""
+
+    patience, begun = 1.0, None
+
+    @property
+    @abstractmethod
+    def findings(self) -> Findings:
+        """What a solution says of it."""
+
+    def undone(self, case: Case) -> tuple[Records, Options]:
+        """The record with what the network read and predicted."""
+        return self.findings.undone(case.records), case.options
+
+    def told(self, solution: Solution) -> Solution:
+        """The solution with its numbers. Since they are fitted, it is approximate."""
+        return solution.ended(Outcome.APPROXIMATE, self.findings)
 
 
 def arrange_on(

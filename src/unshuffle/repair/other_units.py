@@ -16,7 +16,7 @@ from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import Distortion, repair_by
+from unshuffle.repair.in_turn import Distortion, FittedNumbers, repair_by
 from unshuffle.repair.least_squares import Linearized, fit, linearized_inputs
 from unshuffle.repair.scaled_inputs import Scaling
 from unshuffle.solution.findings import Findings
@@ -47,17 +47,12 @@ STANDARD = OtherUnitParameters()
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledPredictions:
+class ScaledPredictions(FittedNumbers):
     """Predictions that were multiplied by a scale and shifted, output by output."""
 
-    patience, begun = 1.0, None
     assumption = "the predictions were scaled and shifted behind the last layer"
     scale: Floats
     shift: Floats
-
-    def undone(self, case: Case) -> tuple[Records, Options]:
-        """The record with the predictions of the last layer."""
-        return self.findings.undone(case.records), case.options
 
     def fitted(self, network: MlpNetwork, case: Case) -> "ScaledPredictions":
         """Scales and shifts by the regression of the record on what a network predicts."""
@@ -68,10 +63,6 @@ class ScaledPredictions:
             design = np.column_stack([x, np.ones(len(x))])
             scale[output], shift[output] = np.linalg.lstsq(design, y.astype(np.float64))[0]
         return ScaledPredictions(np.where(scale == 0, 1.0, scale), shift)
-
-    def told(self, solution: Solution) -> Solution:
-        """The solution with its scales. Fitted numbers leave it approximate."""
-        return solution.ended(Outcome.APPROXIMATE, self.findings)
 
     @property
     def findings(self) -> Findings:
@@ -113,18 +104,13 @@ class Sigmoid:
 
 
 @dataclass(frozen=True, eq=False)
-class BothUnits:
+class BothUnits(FittedNumbers):
     """Inputs and predictions in other units."""
 
-    patience, begun = 1.0, None
     assumption = "inputs and predictions are both in other units than those of the network"
     inputs: Scaling
     predictions: ScaledPredictions
     by: OtherUnitParameters = STANDARD
-
-    def undone(self, case: Case) -> tuple[Records, Options]:
-        """The record with what the network read and predicted."""
-        return self.findings.undone(case.records), case.options
 
     def fitted(self, network: MlpNetwork, case: Case) -> "BothUnits | None":
         """The scales and shifts of both with which a network errs least, fitted together."""
@@ -139,10 +125,6 @@ class BothUnits:
         width, outputs = known.width, known.outputs
         scale, shift, *others = np.split(numbers, np.cumsum([width, width, outputs]))
         return replace(self, inputs=Scaling(scale, shift), predictions=ScaledPredictions(*others))
-
-    def told(self, solution: Solution) -> Solution:
-        """The solution with its scales. Fitted numbers leave it approximate."""
-        return solution.ended(Outcome.APPROXIMATE, self.findings)
 
     @property
     def findings(self) -> Findings:

@@ -18,11 +18,10 @@ from unshuffle.proof.alterations import standardised
 from unshuffle.proof.independence import independent_rows
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import CUT_OFF, arrange_on, believed
+from unshuffle.repair.in_turn import CUT_OFF, FittedNumbers, arrange_on, believed
 from unshuffle.repair.least_squares import fit, linearized_inputs
 from unshuffle.repair.repair import UNSOLVED, Repair, needs_predictions
 from unshuffle.solution.findings import Findings
-from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
 
 SCALED = (
@@ -51,10 +50,9 @@ STANDARD = ScalingParameters()
 
 
 @dataclass(frozen=True, eq=False)
-class Scaling:
+class Scaling(FittedNumbers):
     """What the network read, as a map of what the record has: ``x = scale * x' + shift``."""
 
-    patience, begun = 1.0, None
     assumption = "the network read the inputs scaled and shifted"
     scale: Floats
     shift: Floats
@@ -69,18 +67,10 @@ class Scaling:
         """The record with the inputs that the network read."""
         return self.findings.undone(records)
 
-    def undone(self, case: Case) -> tuple[Records, Options]:
-        """The record with the inputs that the network read."""
-        return self.applied(case.records), case.options
-
     def fitted(self, network: MlpNetwork, case: Case) -> "Scaling | None":
         """The scales and shifts with which a network errs least."""
         known, clock = case.records.predicted(), case.options.clock
         return fit_scaling(network, known, clock, begun=self)
-
-    def told(self, solution: Solution) -> Solution:
-        """The solution with its scales. Fitted numbers leave it approximate."""
-        return solution.ended(Outcome.APPROXIMATE, self.findings)
 
 
 def _run(case: Case, found: Solution | None, by: ScalingParameters = STANDARD) -> Solution | None:
