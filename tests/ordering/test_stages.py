@@ -172,7 +172,7 @@ def test_the_stage_under_way_is_asked_first_and_then_the_first_that_is_wanted(be
 
 def test_names_of_stages_are_different():
     names = [stage.name for stage in STAGES]
-    assert len({*names}) == len(names) == 11
+    assert len({*names}) == len(names) == 12
     assert {stage.name for stage in FIRST_STAGES} < {*names}
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from unshuffle.ordering.beam import BeamParameters
 from unshuffle.ordering.descent import DescentParameters
+from unshuffle.ordering.groupings import EnumerationParameters
 from unshuffle.ordering.insertions import InsertionParameters
 from unshuffle.ordering.judge import JudgeParameters
 from unshuffle.ordering.mean_field import MeanFieldParameters
@@ -36,7 +37,9 @@ class SearchParameters:
     near, far
         Shares of the predictions' variance, below the first of which an error is small, and large
         above the second.
-    judge, seeds, descent, beam, insertions, responses, mean_field, population, restarts
+    judge, seeds, descent, beam, enumeration, insertions, responses
+        What steers these.
+    mean_field, population, restarts
         What steers these.
     """
 
@@ -53,6 +56,7 @@ class SearchParameters:
     seeds: SeedParameters = field(default_factory=SeedParameters)
     descent: DescentParameters = field(default_factory=DescentParameters)
     beam: BeamParameters = field(default_factory=BeamParameters)
+    enumeration: EnumerationParameters = field(default_factory=EnumerationParameters)
     insertions: InsertionParameters = field(default_factory=InsertionParameters)
     responses: ResponseParameters = field(default_factory=ResponseParameters)
     mean_field: MeanFieldParameters = field(default_factory=MeanFieldParameters)

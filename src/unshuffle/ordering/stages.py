@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from unshuffle.ordering.attempts import Attempts, on_rows
+from unshuffle.ordering.enumeration import Enumeration
 from unshuffle.ordering.exact_moves import ExactMoves
 from unshuffle.ordering.race import FirstMeanFields, MeanFields, Populations
 from unshuffle.ordering.restarts import disturbed
@@ -17,7 +18,7 @@ from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
 
 # Stages that are not begun again when there are more rows.
-ONCE = ("quick", "insertions", "polish", "seeds", "first mean field")
+ONCE = ("quick", "insertions", "polish", "seeds", "first mean field", Enumeration.name)
 
 
 class Stage(Protocol):
@@ -232,6 +233,7 @@ STAGES: tuple[Stage, ...] = (
     SeedDescents(),
     OtherProblems(),
     Noise(),
+    Enumeration(),
     Populations(),
     MeanFields(),
     Restarts(),

@@ -128,13 +128,15 @@ def pauses(
 ) -> Iterator[bool]:
     """Go on with a search. Pause each time it has taken many more row steps, early where it is far.
 
-    Yields whether it is near its record. A search that is resumed pauses at the same.
+    Yields whether it is near its record. A search that is resumed pauses at the same. Where every
+    arrangement can be judged, that comes first.
     """
     stop = InVain(by.vain, far_from(searching.alternatives.records, by))
     later = InVain(by.near, 0.0)
     hard, longer = hard_row_steps(searching, by), float(by.vain)
     while searching.go_on((stop, later), on_state) is Ending.STOPPED:
-        yield not is_far(searching, by)
+        if not searching.to_enumerate:
+            yield not is_far(searching, by)
         longer = _beyond(stop.done, longer, by.pause)
         stop.row_steps = min(longer, hard) if stop.done < hard else longer
         later.row_steps = _beyond(later.done, later.row_steps, by.pause)

@@ -14,6 +14,7 @@ from unshuffle.blocks.threads import single_threaded_blas
 from unshuffle.grouping.edges import shown_edges
 from unshuffle.ordering.auto import advance, begin
 from unshuffle.ordering.classic import classic
+from unshuffle.ordering.enumeration import Enumeration
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.local_record import recorded_arrangements
 from unshuffle.ordering.problem import Problem
@@ -112,6 +113,15 @@ class Searching:
     def row_steps(self) -> int:
         """Rows of all steps, added up."""
         return self.trace.row_steps
+
+    @property
+    def to_enumerate(self) -> bool:
+        """Whether every arrangement will be judged, but has not been yet."""
+        state, bench, stages = self.state, self._bench, self.stages
+        if state is None or bench is None or self.alternatives.options.strategy != "auto":
+            return False
+        ahead = (each for each in stages if isinstance(each, Enumeration))
+        return any(state.stage == each.name or each.wanted(state, bench) for each in ahead)
 
     @property
     def standing(self) -> tuple[Judge, Run]:
