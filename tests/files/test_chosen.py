@@ -41,6 +41,16 @@ OTHERS = {
     "an optimiser": moments("optimizer_state_dict."),
     "optimisers": moments("optimizer_states.0."),
     "optax": {f"opt_state/0/mu/{name}": values for name, values in network("", 9).items()},
+    "optax by key": {
+        f"['opt'][0].{moment}['{name}']": values
+        for moment in ("mu", "nu")
+        for name, values in network("", 9).items()
+    },
+    "optax alone": {
+        f"{moment}/{name}": values
+        for moment in ("mu", "nu")
+        for name, values in network("", 9).items()
+    },
     "keras's moments": {
         f"Adam/{kind}/{name}:0": values for kind in "mv" for name, values in network("", 9).items()
     },
@@ -99,6 +109,7 @@ def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
         ({"state.0.momentum_buffer": np.ones((3, 4))}, "momentum_buffer"),
         ({"Adam/m/dense/kernel:0": np.ones((3, 4)), "Adam/iter:0": np.array(1)}, "Adam/m"),
         ({"training/Adam/v/batch_norm/gamma:0": np.ones(4)}, "Adam/v"),
+        ({"mu/Dense_0/kernel": np.ones((3, 4)), "nu/Dense_0/kernel": np.ones((3, 4))}, "mu and nu"),
         ({"SGD.momentum.dense.kernel": np.ones((3, 4))}, "SGD.momentum"),
         ({"dense/kernel/RMSProp": np.ones((3, 4))}, "RMSProp"),
     ],
@@ -106,6 +117,11 @@ def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
 def test_moments_are_no_weights(arrays: Arrays, what: str, tmp_path: Path, refused) -> None:
     with refused(FileError, "all.npz", "state of an optimiser", what, "the model's state dict"):
         read(arrays, tmp_path)
+
+
+def test_a_layer_may_be_called_as_one_moment(tmp_path: Path) -> None:
+    arrays = {name.replace("layers.6", "mu"): v for name, v in network("", 1).items()}
+    assert len(read(arrays, tmp_path)) == 7
 
 
 def test_networks_may_be_called_as_optimisers(tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ def save_old_feather(path: Path) -> None:
         feather.write_feather(feather.Table.from_pydict(columns), str(path), version=1)
 
 
+def save_orc(path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.orc").write_table(pa.Table.from_pylist(ROWS), str(path))
+
+
 def save_arrays(path: Path) -> None:
     np.save(path, [[row["a b"]] for row in ROWS])
     np.save(path.with_name("a.npy"), [1])
@@ -66,6 +71,7 @@ SAVE = {
     'X "1".npy': save_arrays,
     "record.pt": save_lists,
     "$HOME.pickle": save_lists,
+    "record.orc": save_orc,
     "record.pkl": save_frame,
     "record.xlsx": save_frame,
 }

@@ -1,7 +1,7 @@
 """Which arrays in a file are those of the network. A checkpoint holds others too."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
 from unshuffle.errors import FileError, listed
@@ -23,6 +23,8 @@ _SLOT = re.compile(
     r"|(?<=[./])(?:adam|rmsprop|momentum|adagrad|adadelta|ftrl)(?=(?:_[0-9]+)?(?::0)?\Z)).*",
     re.IGNORECASE | re.DOTALL,
 )
+# Optax keeps a first moment `mu` and a second one `nu` of each weight, side by side.
+_MOMENT = re.compile(r"(?<![A-Za-z0-9_])(mu|nu)(?![A-Za-z0-9_])")
 _SEPARATORS = re.compile("[./]")
 _LEAST = 5  # matrices of a whole network: fewer are also what a block may have
 
@@ -36,9 +38,11 @@ def network_in(
     chooses among several such names. The common beginning of the names is left out where other
     arrays are.
     """
+    moments = _moments(arrays)
     kept = {name: array for name, array in arrays.items() if _may_be_of_network(name, array)}
-    if not holds_weights(kept) and any(map(_of_training, arrays)):
-        found = sorted({told for name in arrays if (told := _of_training(name))})
+    kept = {name: array for name, array in kept.items() if name not in moments}
+    found = sorted({*moments.values(), *filter(None, map(_of_training, arrays))})
+    if found and not holds_weights(kept):
         raise FileError(
             f"{where}: holds the state of an optimiser ({listed(found, 3)}), whose moments have "
             "the shapes of weights but are none; give the file that holds the model's state dict"
@@ -86,6 +90,14 @@ def _of_training(name: str) -> str:
     """What in a name tells that it is of the state of a training; nothing otherwise."""
     slot = _SLOT.fullmatch(name)
     return next(filter(_TRAINING.fullmatch, _parts(name)), slot["told"] if slot else "")
+
+
+def _moments(names: Iterable[str]) -> dict[str, str]:
+    """The names of moments of Optax whose other moment is there too, and which each one is."""
+    other = {"mu": "nu", "nu": "mu"}
+    found = {name: moment[0] for name in names if (moment := _MOMENT.search(name))}
+    twins = {name: _MOMENT.sub(lambda each: other[each[0]], name) for name in found}
+    return {name: moment for name, moment in found.items() if twins[name] in found}
 
 
 def _below(name: str, head: str) -> bool:

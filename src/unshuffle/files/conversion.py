@@ -18,6 +18,7 @@ _ARROW = (
     "c.write_csv(o(f).read_all(), TO)"
 )
 _FEATHER = "import pyarrow.feather as f, pyarrow.csv as c; c.write_csv(f.read_table(FROM), TO)"
+_ORC = "import pyarrow.orc as o, pyarrow.csv as c; c.write_csv(o.read_table(FROM), TO)"
 _TRUST = "; a pickle runs programs, so trust it first"
 _PICKLE = _FRAME.format(read="p.read_pickle(FROM)"), _TRUST
 _EXCEL = _FRAME.format(read="p.read_excel(FROM)"), ""
@@ -27,6 +28,7 @@ _TORCH = f"import torch; {_FRAME.format(read='torch.load(FROM, weights_only=True
 _PROGRAMS = {
     ".arrow": (_ARROW, ""),
     ".feather": (_FEATHER, ""),
+    ".orc": (_ORC, ""),
     ".pickle": _PICKLE,
     ".pkl": _PICKLE,
     ".pt": _TORCH,

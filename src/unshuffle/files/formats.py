@@ -23,7 +23,7 @@ _HDF5_MEMBER = "model.weights.h5"  # of an archive of Keras
 def _made(program: str) -> str:
     """The command that saves the arrays `d` of a program as .npz beside the file."""
     program = f"import sys,numpy,{program};numpy.savez(sys.argv[1],**d)"
-    return f'convert it, python -c "{program}" FILE, and give FILE.npz'
+    return f'convert it and give NAME.npz: python -c "{program}" FILE'
 
 
 # Keras 3 numbers layers anew, and keeps a layer's own name beside its arrays.
@@ -200,4 +200,5 @@ def _is_safetensors(content: bytes) -> bool:
 
 
 def _other(where: str, what: str, advice: str) -> FileError:
-    return FileError(f"{where}: is {what}; {advice.replace('FILE', shlex.quote(where))}")
+    told = advice.replace("FILE", shlex.quote(where)).replace("NAME", where)
+    return FileError(f"{where}: is {what}; {told}")
