@@ -81,6 +81,30 @@ def test_other_formats_are_told_how_to_be_converted(
     compile(program, "told", "exec")
 
 
+@pytest.mark.parametrize(
+    ("names", "given", "subject"),
+    [
+        (["_METADATA", "d/3f"], "", ""),
+        (["7/default/_METADATA", "7/default/d/3f"], "", "/7/default"),
+        (["ck-1.index", "ck-1.data-00000-of-00001"], "", "/ck-1"),
+        (["ck-1.index", "ck-1.data-00000-of-00001"], "ck-1.index", "/ck-1"),
+        (["ck-1.data-00000-of-00001"], "ck-1.data-00000-of-00001", "/ck-1"),
+        (["saved_model.pb", "variables/variables.index"], "", "/variables/variables"),
+    ],
+)
+def test_checkpoints_are_known_by_the_names_of_their_files(
+    names: list[str], given: str, subject: str, tmp_path: Path, refused
+) -> None:
+    folder = tmp_path / "kept"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"\x00\x01\x02 of its own")
+    path = f"{folder}{subject}"
+    kind = "Orbax" if any("_METADATA" in name for name in names) else "TensorFlow"
+    with refused(FileError, f"{path}: is a checkpoint of {kind}", f"give {path}.npz: python -c"):
+        read_pile(folder / given)
+
+
 def test_the_command_for_hdf5_works(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "model.weights.h5"

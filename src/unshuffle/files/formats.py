@@ -88,6 +88,28 @@ _OTHERS = (
     (rb"[\x00-\xff]{257}ustar", "a tar archive", "unpack it with tar -xf FILE and give the folder"),
 )
 
+# What is known by its name, and what of the name is to be given.
+_NAMED = (
+    (
+        r"(.+)/_METADATA",
+        "a checkpoint of Orbax",
+        _made(
+            "os,jax.tree_util as t,orbax.checkpoint as o;"
+            "r=o.StandardCheckpointer().restore(os.path.abspath(sys.argv[1]));"
+            "d={t.keystr(k,simple=True,separator='/'):v for k,v in t.tree_leaves_with_path(r)}"
+        ),
+    ),
+    (
+        r"(.+)\.(index|data-[0-9]{5}-of-[0-9]{5})",
+        "a checkpoint of TensorFlow",
+        _made(
+            "tensorflow as t;c=t.train.load_checkpoint(sys.argv[1]);"
+            "d={k.split('/.A')[0]:c.get_tensor(k) for k in c.get_variable_to_shape_map()"
+            " if '_OBJECT' not in k}"
+        ),
+    ),
+)
+
 _TEXT = re.compile(rb"\s*([{\[]|[-+]?[0-9.]+(e[-+]?[0-9]+)?[,;\s])")  # of numbers
 
 
@@ -167,6 +189,9 @@ def check_known(content: bytes, where: str) -> None:
     for form, what, advice in _OTHERS:
         if re.match(form, content):
             raise _other(where, what, advice)
+    for form, what, advice in _NAMED:
+        if named := re.fullmatch(form, where, re.DOTALL):
+            raise _other(named[1], what, advice)
 
 
 def _read_zip(content: bytes, where: str) -> dict[str, Stored]:
