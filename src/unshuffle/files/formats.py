@@ -189,8 +189,8 @@ def check_known(content: bytes, where: str) -> None:
     for form, what, advice in _OTHERS:
         if re.match(form, content):
             raise _other(where, what, advice)
-    for form, what, advice in _NAMED:
-        if named := re.fullmatch(form, where, re.DOTALL):
+    for name, what, advice in _NAMED:
+        if named := re.fullmatch(name, where, re.DOTALL):
             raise _other(named[1], what, advice)
 
 
