@@ -73,7 +73,7 @@ def test_a_right_record_that_is_mostly_noise_is_not_called_wrong(dropped, rng):
 
 
 def test_predictions_that_do_not_follow_from_the_inputs_are_told_at_once(dropped, rng):
-    case = dropped(**SHAPE, rows=2000)
+    case = dropped(**SHAPE | {"blocks": 9}, rows=2000)  # with more arrangements than are all judged
     solution = solve(
         case.pile, with_predictions(case.records, rng.permutation(case.records.predictions))
     )
