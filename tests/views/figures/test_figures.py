@@ -54,6 +54,30 @@ def test_every_figure_is_drawn_on_the_axis_given_and_labels_its_axes(solution, r
     assert figures.spectrum(solution.network, ax=given) is given
 
 
+def test_no_figure_cuts_its_words(solution, records):
+    for kind in figures.FIGURES.values():
+        figure = kind.draw(solution, records).figure
+        figure.draw_without_rendering()
+        drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert min(drawn.x0, drawn.y0) > -0.01, kind.name
+        assert max(drawn.x1 - width, drawn.y1 - height) < 0.01, kind.name
+
+
+def test_words_cover_no_data(solution, records):
+    from matplotlib.figure import Figure
+
+    ax = figures.norms(solution.network, records.inputs)
+    ax.figure.draw_without_rendering()
+    words = ax.get_legend().get_window_extent()
+    assert not any(words.overlaps(band.get_window_extent()) for band in ax.collections)
+    matches = [replace(one, margin=9 + k / 99) for k, one in enumerate(solution.pairing.matches)]
+    close = replace(solution, pairing=replace(solution.pairing, matches=matches))
+    ax = figures.margins(close, Figure(figsize=(2, 2)).add_subplot())
+    ax.figure.draw_without_rendering()
+    words = ax.texts[0].get_window_extent()
+    assert not words.count_contains(ax.transData.transform(ax.lines[0].get_xydata()))
+
+
 def test_the_same_figure_is_the_same_file(solution):
     for form in figures.FORMATS:
         once, twice = (figures.picture(figures.margins(solution), form) for _ in range(2))
