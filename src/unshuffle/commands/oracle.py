@@ -60,7 +60,6 @@ recipes RECIPE, any number, default *
 )
 def train(args: argparse.Namespace) -> int:
     """Train, and keep the network with its data."""
-    from unshuffle.oracle import training
     from unshuffle.oracle.recipe import find_recipe
     from unshuffle.oracle.storage import CHECKPOINT, clear, is_oracle, write_oracle
     from unshuffle.views.progress import show_work
@@ -78,6 +77,8 @@ def train(args: argparse.Namespace) -> int:
         )
     checkpoint = folder / CHECKPOINT
     with show_work(quiet=args.quiet, unit="epoch", total=recipe.training.epochs) as report:
+        from unshuffle.oracle import training  # PyTorch takes seconds
+
         try:
             oracle = training.train(
                 recipe,
