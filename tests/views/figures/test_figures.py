@@ -327,6 +327,18 @@ def test_empty_decades_are_left_out_of_the_axis_of_errors():
     assert not [tick for tick in ax.get_yticks() if 1e-13 < tick < 0.3]
 
 
+def test_an_error_of_nothing_is_drawn_below_the_break():
+    trace = search_trace()
+    done = trace.steps[-1].arrangement
+    trace.add(Step("mend $x$", np.array([3.0, 0.0]), True, done, 0.0, 10), 0.5)
+    ax = figures.search(trace)
+    places, errors = line(ax, "order").T
+    assert places[-1] == 11
+    assert ax.transLimits.transform(ax.transScale.transform((11, errors[-1])))[1] < 0.13
+    assert "0" in [label.get_text() for label in ax.get_yticklabels()]
+    assert "10^{-300}" not in texts(ax)
+
+
 def test_a_search_that_took_no_step_is_drawn_empty():
     figures.picture(figures.search(Trace()), "png")
 

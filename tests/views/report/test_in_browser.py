@@ -295,6 +295,17 @@ def test_products_are_those_of_the_weights(visit, page, solution):
     assert np.sqrt(np.mean(error**2)) < 0.02 * np.sqrt(np.mean(product**2))
 
 
+def test_an_error_of_nothing_is_drawn_at_the_bottom(visit, page):
+    with visit(page) as browser:
+        found = browser.execute_script(
+            """
+            const {zero, range: [bottom, top]} = decades([[0, 0.05, null], [2, Infinity]]);
+            return [zero, bottom, top, ...drawable([0, null, NaN, 2], bottom)];
+            """
+        )
+    assert found == [True, pytest.approx(1e-3), 10, pytest.approx(1e-3), None, None, 2]
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_larger_an_entry_of_a_product_the_darker_it_is(visit, page, dark):
     with visit(page, dark=dark) as browser:
