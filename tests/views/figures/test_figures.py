@@ -70,6 +70,13 @@ def test_words_cover_no_data(solution, records):
     ax.figure.draw_without_rendering()
     words = ax.get_legend().get_window_extent()
     assert not any(words.overlaps(band.get_window_extent()) for band in ax.collections)
+    trace, done = search_trace(), np.array([[0, 2]])
+    trace.add(Step("more", np.array([0.01, *[1.0] * 60]), True, done, 0.01, 10), 0.5)
+    ax = figures.search(trace)
+    ax.figure.draw_without_rendering()
+    words = ax.get_legend().get_window_extent()
+    path = ax.transData.transform_path(ax.lines[1].get_path())
+    assert not path.intersects_bbox(words, filled=False)
     matches = [replace(one, margin=9 + k / 99) for k, one in enumerate(solution.pairing.matches)]
     close = replace(solution, pairing=replace(solution.pairing, matches=matches))
     ax = figures.margins(close, Figure(figsize=(2, 2)).add_subplot())
@@ -325,6 +332,14 @@ def test_empty_decades_are_left_out_of_the_axis_of_errors():
     assert "$10^{-14}$" in ticks
     assert "$2\\times10^{0}$" in ticks
     assert not [tick for tick in ax.get_yticks() if 1e-13 < tick < 0.3]
+
+
+def test_an_axis_of_a_single_error_has_an_extent():
+    trace, order = Trace(range(2)), np.array([[0, 1]])
+    trace.add(Step("given", np.array([2.0371130e-4]), True, order, 2.0371131e-4, 10), 0.1)
+    low, high = figures.search(trace).get_ylim()
+    assert low < 1e-4
+    assert high > 4e-4
 
 
 def test_an_error_of_nothing_is_drawn_below_the_break():

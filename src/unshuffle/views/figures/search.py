@@ -56,7 +56,7 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
     ax.set_xlim(0, 1.01 * max(len(tested), 1))
     mark_phases(ax, trace.steps)
     count_across(ax)
-    legend(ax, loc="lower left", markerscale=4 / size)
+    legend(ax, markerscale=4 / size)
     return ax
 
 
@@ -88,6 +88,8 @@ def broken_log(ax: "Axes", errors: NDArray[np.floating]) -> None:
     logs = np.unique(np.log10(values[~np.isnan(values)]))
     gaps = np.diff(logs)
     ax.set_yscale("log")
+    if len(logs) and logs[-1] - logs[0] < 1:  # of one error nearly, an axis would have no extent
+        ax.set_ylim(10 ** (logs[0] - 0.5), 10 ** (logs[-1] + 0.5))
     if not len(gaps) or gaps.max() < BREAK_DECADES:
         return
     at = int(gaps.argmax())
