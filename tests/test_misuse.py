@@ -24,7 +24,7 @@ from unshuffle import (
     write_solution,
 )
 from unshuffle.errors import PileError, UsageError
-from unshuffle.files import write_network, write_records
+from unshuffle.files import read_network, write_network, write_records
 from unshuffle.grouping import SIGNALS
 from unshuffle.grouping.signals import Signal
 from unshuffle.pieces.pile import GIVE_CODE, as_floats
@@ -141,6 +141,8 @@ MISUSES = {
     "an array as signal": lambda pile, records: solve(pile, records, signal=np.eye(3)),
     "an array as matching": lambda pile, records: solve(pile, records, matching=np.eye(3)),
     "text as a truth": lambda pile, records: solve(pile, records, permuted_units="yes"),
+    "no path of a network": lambda pile, records: read_network(None),
+    "nowhere to write": lambda pile, records: write_network(None, {}),
     "no checkpoint": lambda pile, records: checkpoint(None).__enter__(),
     "an empty path": lambda pile, records: read_pile(""),
     "no tensors": lambda pile, records: Piece(0, {}),
