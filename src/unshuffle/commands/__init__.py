@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from textwrap import TextWrapper
 from typing import Any, NoReturn, TextIO
 
 import unshuffle
@@ -107,11 +108,20 @@ def _complete() -> None:
         argcomplete.autocomplete(build_parser())  # and ends this process
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines below the arguments, and breaks what is wider than the window."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        wrapped = TextWrapper(width + 2, indent, f"{indent}    ", break_long_words=False)
+        wrapped.break_on_hyphens = False
+        return "\n".join(map(wrapped.fill, text.splitlines()))
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments on one line, as every other mistake is said."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(formatter_class=_Help, **options)
 
     def error(self, message: str, command: str | None = None) -> NoReturn:
         message = message.replace("ignored explicit argument", "takes no value, but is given")
