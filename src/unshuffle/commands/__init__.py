@@ -112,7 +112,9 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines below the arguments, and breaks what is wider than the window."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        wrapped = TextWrapper(width + 2, indent, f"{indent}    ", break_long_words=False)
+        wrapped = TextWrapper(
+            width + 2, indent, f"{indent}    ", break_long_words=False
+        )  # argparse leaves 2 free
         wrapped.break_on_hyphens = False
         return "\n".join(map(wrapped.fill, text.splitlines()))
 
