@@ -14,6 +14,7 @@ from unshuffle import (
     Records,
     Trace,
     UnshuffleError,
+    checkpoint,
     pair,
     read_pile,
     read_records,
@@ -23,7 +24,7 @@ from unshuffle import (
     write_solution,
 )
 from unshuffle.errors import PileError, UsageError
-from unshuffle.files import write_network, write_records
+from unshuffle.files import read_network, write_network, write_records
 from unshuffle.grouping import SIGNALS
 from unshuffle.grouping.signals import Signal
 from unshuffle.pieces.pile import GIVE_CODE, as_floats
@@ -137,6 +138,21 @@ MISUSES = {
     "complex weights": lambda pile, records: Piece.linear(0, [[1j]], [0]),
     "text as inputs": lambda pile, records: Records([["a"]], [[1]]),
     "no predictions": lambda pile, records: Records([[1.0]], None),
+    "an array as signal": lambda pile, records: solve(pile, records, signal=np.eye(3)),
+    "an array as matching": lambda pile, records: solve(pile, records, matching=np.eye(3)),
+    "text as a truth": lambda pile, records: solve(pile, records, permuted_units="yes"),
+    "no path of a network": lambda pile, records: read_network(None),
+    "nowhere to write": lambda pile, records: write_network(None, {}),
+    "no checkpoint": lambda pile, records: checkpoint(None).__enter__(),
+    "an empty path": lambda pile, records: read_pile(""),
+    "no tensors": lambda pile, records: Piece(0, {}),
+    "tensors by number": lambda pile, records: Piece(0, {3: np.eye(2)}),
+    "no inputs by name": lambda pile, records: Records.named(None),
+    "text as inputs by name": lambda pile, records: Records.named({"x": ["a"]}),
+    "ragged inputs by name": lambda pile, records: Records.named({"x": [[1], [1, 2]]}),
+    "predictions in a row": lambda pile, records: solve(pile, records).network.error(
+        records.inputs, records.predictions[:, 0]
+    ),
 }
 
 
@@ -144,6 +160,19 @@ MISUSES = {
 def test_misuse_is_an_error_of_ours(case, name):
     with pytest.raises(UnshuffleError, match=r".*[;:,] .*"):
         MISUSES[name](case.pile, case.records)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\n", "nul\0", "", "\x1b[2J", "\u202e", "a,b", "x" * 1001, -1, 10**18, 1.5, True, None, [1]],
+)
+def test_what_no_answer_can_hold_is_no_id(name):
+    with pytest.raises(PileError, match="cannot be the id of a piece; give it a whole number"):
+        Piece.linear(name, np.eye(2), [0, 0])
+
+
+def test_numbers_of_numpy_are_ids():
+    assert type(Piece.linear(np.int64(3), np.eye(2), [0, 0]).id) is int
 
 
 @pytest.mark.parametrize("function", [solve, pair, verify])

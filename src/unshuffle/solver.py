@@ -11,7 +11,7 @@ from unshuffle.blocks.assembly import last_layer
 from unshuffle.blocks.blueprints import Blueprint, check_blueprint
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.blocks.threads import single_threaded_blas
-from unshuffle.errors import PileError, UsageError
+from unshuffle.errors import PileError, UsageError, shown
 from unshuffle.files.given import GivenPile, GivenRecords, read_for
 from unshuffle.ordering.trace import OnStep
 from unshuffle.pieces.clock import Clock, OutOfTimeError
@@ -135,9 +135,9 @@ def solve(
     True
     """
     own = {"signal": signal, "activation": activation, "permuted_units": permuted_units}
-    _check_kinds(blueprint, checkpoint, own | {"matching": matching != "optimal"})
     clock = Clock.of(time_limit)
     options = Options(strategy, signal, matching, activation, placement, rows, seed, on_step, clock)
+    _check_kinds(blueprint, checkpoint, own | {"matching": options.matching != "optimal"})
     with clock.phase("read"):
         pile, records = read_for(blueprint, pile, records, clock)
     if checkpoint is not None:
@@ -188,6 +188,9 @@ def _solved(case: Case) -> Solution:
 def _check_kinds(blueprint: object, checkpoint: object, of_puzzle: Mapping[str, object]) -> None:
     """Refuse arguments of another kind, and those that say nothing of a blueprint's blocks."""
     check_blueprint(blueprint)
+    if not isinstance(of_puzzle["permuted_units"], bool):
+        given = shown(repr(of_puzzle["permuted_units"]))
+        raise UsageError(f"permuted_units is {given}; give it True or False")
     if checkpoint is not None and not hasattr(checkpoint, "claim"):
         what = type(checkpoint).__name__
         raise UsageError(f"the checkpoint is a {what}; see help(unshuffle.solve)")

@@ -47,6 +47,13 @@ def test_help_has_groups_defaults_examples_and_exit_statuses(name):
     assert named <= {"-h", "--help", "-V", "--version"}  # all others are in groups of their own
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_as_narrow_as_the_window(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    lines = COMMANDS[name].format_help().split("examples:")[1].splitlines()
+    assert max(map(len, lines)) <= 50
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("10", 10), ("10s", 10), ("1.5 m", 90), ("2min", 120), ("1H", 3600), ("1e-6", 1e-6)],

@@ -112,7 +112,7 @@ def test_subjects_that_nobody_named_are_left_out(lab, sheet, tmp_path):
     ("words", "said"),
     [
         (["try", "magic"], "no approach"),
-        (["try", "trace", "--on", "moon"], "no recipe moon"),
+        (["try", "trace", "--on", "moon"], "no subject 'moon'"),
         (["try", "trace", "--on", "puzzle"], "--puzzle"),
         (["run", "no.toml", "--ledger", "l.sqlite"], "no.toml"),
         (["run", "experiments", "--ledger", "l.jsonl"], "kept in a database"),

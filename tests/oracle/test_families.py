@@ -171,7 +171,7 @@ def test_a_zoo_has_modules_beside_other_networks(tmp_path):
         "--records",
         8,
         "--only",
-        "auto*",
+        "Auto*",
         "--json",
         "--quiet",
     )

@@ -265,6 +265,7 @@ def test_evaluating_what_is_not_there_is_a_mistake(slice_of_the_zoo, tmp_path):
         (("--zoo", tmp_path), "tiny-adam with seed 0"),
         (("--zoo", slice_of_the_zoo, "--seeds", "7"), "tiny-adam with seed 7"),
         (("--zoo", slice_of_the_zoo, "--only", "nothing*"), "trace, optimal"),
+        (("--zoo", slice_of_the_zoo, "--only", "trase*"), "did you mean trace*?"),
     ):
         result = run("oracle", "evaluate", "tiny-adam", *options)
         assert (result.returncode, result.stdout) == (2, "")

@@ -186,6 +186,15 @@ def test_a_wrong_record_is_refused_after_a_bounded_search(dropped):
     assert solution.blocks == solution.trace.names(solution.trace.steps[-1].arrangement)
 
 
+def test_what_stands_was_tested_with_the_error_that_it_has(dropped):
+    case = dropped(blocks=6, width=12, hidden=20, rows=400)
+    trace = solve(case.pile, case.records).trace
+    assert trace.steps[0].phase == "seeds"
+    assert len(trace) > 1
+    for step in trace.steps:
+        assert not step.kept or step.error in step.tested
+
+
 @pytest.mark.parametrize("hidden", [20, 12])
 def test_names_and_file_order_do_not_matter(dropped, rng, hidden):
     """Not even where the search is long: with few rows, several outputs, tanh."""

@@ -126,6 +126,14 @@ def test_a_gif_holds_all_frames_and_rests_on_the_last(trace):
 @pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="there is no ffmpeg: `make programs` installs it"
 )
+def test_a_gif_has_the_colour_of_wrong_pairs(trace):
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encode(Film(trace), "gif"))) as film:
+        colours = np.asarray(film.convert("RGB")).astype(int).reshape(-1, 3)
+    assert (colours[:, 0] - colours[:, 2]).max() > 150  # orange
+
+
 def test_an_mp4_is_a_film(trace, tmp_path):
     content = encode(Film(trace), "mp4")
     assert content[4:8] == b"ftyp"

@@ -1,5 +1,6 @@
 """What a search looks like while it runs."""
 
+import os
 import re
 from dataclasses import replace
 
@@ -104,3 +105,18 @@ def test_a_dumb_terminal_gets_lines(example, on_terminal):
     assert status == 0
     assert "seeds: 14 blocks placed" in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("command", ["oracle", "solve"])
+def test_a_sign_of_life_is_shown_before_pytorch_is_imported(command, tmp_path, on_terminal):
+    (tmp_path / "torch.py").write_text("raise ImportError")  # whoever gets here is told so
+    (tmp_path / "net.py").write_text("import torch\ndef make(): ...\n")
+    commands = {
+        "oracle": ("oracle", "train", "tiny-adam", "--out", tmp_path / "out"),
+        "solve": ("solve", tmp_path, tmp_path / "r.npz", "--model", f"{tmp_path}/net.py:make"),
+    }
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    status, text = on_terminal(*commands[command], PYTHONPATH=path)
+    assert status == 2
+    assert {"oracle": "epoch 0 of", "solve": "reading and pairing"}[command] in text
+    assert "torch" in text

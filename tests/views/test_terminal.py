@@ -56,15 +56,18 @@ def test_a_narrow_window_breaks_between_words_but_no_hash(example, on_terminal):
     assert max(map(len, others)) <= 40
 
 
-def test_tables_in_a_narrow_window_keep_their_numbers_whole(example, on_terminal):
-    status, text = on_terminal("pair", example / "pieces", columns=40)
+@pytest.mark.parametrize(("lines", "weakest_last"), [(24, False), (19, True)])
+def test_tables_in_a_narrow_window_keep_their_numbers_whole(
+    example, on_terminal, lines, weakest_last
+):
+    status, text = on_terminal("pair", example / "pieces", columns=40, lines=lines)
     assert status == 0
     lines = ANY_STYLE.sub("", text).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 40
     rows = [line.split() for line in lines if re.match(r" *\d+ +\d+ ", line)]
     assert len(rows) == 14
     margins = [float(row[4]) for row in rows]
-    assert margins == sorted(margins)
+    assert margins == sorted(margins, reverse=weakest_last)
     status, text = on_terminal("inspect", example / "pieces", columns=40)
     assert status == 0
     assert max(len(line.rstrip()) for line in ANY_STYLE.sub("", text).splitlines()) <= 40
@@ -107,6 +110,7 @@ def test_an_estimate_has_no_errors_to_state(odd, capsys):
     text = capsys.readouterr().out
     assert text.startswith(f"estimate  {solution.outcome.advice}\n")  # no terminal: not wrapped
     assert "nan" not in text
+    assert "0 candidates tested, 1 move kept" in text
     assert "error" not in text
 
 

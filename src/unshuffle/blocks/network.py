@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from unshuffle.blocks.bank import Stack
 from unshuffle.blocks.ends import Ends
 from unshuffle.blocks.threads import pool, single_threaded_blas
+from unshuffle.errors import UsageError
 from unshuffle.pieces.fact_table import fact_table
 from unshuffle.pieces.pile import Floats
 
@@ -125,7 +126,13 @@ class Network:
 
     def error(self, inputs: Floats, predictions: Floats) -> float:
         """Mean squared error on rows with predictions; infinite where a state overflows."""
-        return mean_square(self.predict(inputs) - predictions)
+        predicted = self.predict(inputs)
+        if predicted.shape != np.shape(predictions):
+            raise UsageError(
+                f"the predictions have shape {np.shape(predictions)}, but the network's have "
+                f"{predicted.shape}; give them in that shape"
+            )
+        return mean_square(predicted - predictions)
 
     def states(self, inputs: Floats) -> Floats:
         """The K + 1 states of the stream, shape (K + 1, rows, width), from the first on."""

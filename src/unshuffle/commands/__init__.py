@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from textwrap import TextWrapper
 from typing import Any, NoReturn, TextIO
 
 import unshuffle
@@ -75,13 +76,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parsed(words: Sequence[str]) -> argparse.Namespace:
     """The arguments; one too many, or an unknown option, ends this process with a line."""
     parser = build_parser(words)
+    if "" in words:
+        parser.error(
+            f"argument {1 + [*words].index('')} is empty, as a variable without a value leaves it; "
+            "give it a value, or leave it out"
+        )
+    first = next(iter(words), "")
+    if first.startswith("-") and not any(
+        one.startswith(first) for one in parser._option_string_actions
+    ):
+        parser.error(f"unrecognized arguments: {first}")
     args, unknown = parser.parse_known_args(words)
+    own: _Parser = args.parser
     if unknown and not unknown[0].startswith("-"):
-        own: argparse.ArgumentParser = args.parser
         taken = [str(one.metavar) for one in own._get_positional_actions()] or ["options only"]
         own.error(f"{unknown[0]} is one too many; {own.prog} takes {' and '.join(taken)}")
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}", own.prog)
     return args
 
 
@@ -97,13 +108,25 @@ def _complete() -> None:
         argcomplete.autocomplete(build_parser())  # and ends this process
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines below the arguments, and breaks what is wider than the window."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        wrapped = TextWrapper(
+            width + 2, indent, f"{indent}    ", break_long_words=False
+        )  # argparse leaves 2 free
+        wrapped.break_on_hyphens = False
+        return "\n".join(map(wrapped.fill, text.splitlines()))
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments on one line, as every other mistake is said."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(formatter_class=_Help, **options)
 
-    def error(self, message: str) -> NoReturn:
+    def error(self, message: str, command: str | None = None) -> NoReturn:
+        message = message.replace("ignored explicit argument", "takes no value, but is given")
         wrong = re.search(
             r"(?:invalid choice: '|unrecognized arguments: )([\w-]+)'?(?=\s|$)", message
         )
@@ -120,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
         if missing != message:
             message = self._missing(missing)
         text = message if message.isprintable() else repr(message)
-        self.exit(MISTAKE, f"unshuffle: {text}; see {self.prog} --help\n")
+        self.exit(MISTAKE, f"unshuffle: {text}; see {command or self.prog} --help\n")
 
     def _missing(self, names: str) -> str:
         """What is missing, what the first of it is, and a line that has all."""
@@ -143,7 +166,7 @@ def _options(parser: argparse.ArgumentParser) -> dict[str, str]:
     return options
 
 
-def build_parser(words: Collection[str] | None = None) -> argparse.ArgumentParser:
+def build_parser(words: Collection[str] | None = None) -> _Parser:
     """The parser of all commands. Only those among the words, if given, know their arguments."""
     parser = _Parser(
         prog="unshuffle",

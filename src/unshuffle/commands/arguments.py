@@ -97,6 +97,7 @@ TYPES: dict[str, Callable[[str], object]] = {
     "NAME": str.lower,
     "NAME[,NAME…]": lambda text: [part.strip() for part in text.split(",")],
     "PART": number(float, 0),
+    "PATTERN": str.lower,
     "PERCENT": number(float, 0, 100),
     "RECIPE": name_or_file,
     "S": number(int, 0),

@@ -25,11 +25,12 @@ APPROACHES = """
 approaches APPROACH, one or more
     names, as `unshuffle lab list` has them
 """
-LEDGER = """
+DATABASE = """
 # the ledger
 --ledger FILE, required
-    the ledger: an SQLite database, or text if its name ends in .jsonl
+    the ledger: an SQLite database
 """
+LEDGER = DATABASE.rstrip() + ", or text if its name ends in .jsonl"
 OWN = """
 # own code
 --with FILE, repeatable
@@ -88,6 +89,7 @@ def list_approaches(args: argparse.Namespace) -> int:
 def try_approaches(args: argparse.Namespace) -> int:
     """Try approaches on subjects and print what comes out. No ledger keeps it."""
     from unshuffle.lab.approaches import find_approach
+    from unshuffle.lab.experiment import check_subject
     from unshuffle.lab.running import Trial, run_trial
     from unshuffle.lab.subjects import Subject, folder_subject, oracle_subject
     from unshuffle.oracle.recipe import find_recipe
@@ -106,6 +108,8 @@ def try_approaches(args: argparse.Namespace) -> int:
 
     for name in args.approaches:
         find_approach(name)
+    for name in args.on:
+        check_subject(name)
     subjects = [subject_of(name, seed) for name in args.on for seed in args.seeds]
     rows: list[tuple[str, ...]] = [("subject", "seed", "approach", "outcome", "seconds")]
     for subject in subjects:
@@ -120,7 +124,7 @@ def try_approaches(args: argparse.Namespace) -> int:
 
 @command(
     EXPERIMENTS,
-    LEDGER,
+    DATABASE,
     PLACES,
     OWN,
     """

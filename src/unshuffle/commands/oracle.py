@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from unshuffle.commands.arguments import (
     command,
     interrupted,
 )
-from unshuffle.errors import FileError, UsageError
+from unshuffle.errors import FileError, UsageError, hint
 
 if TYPE_CHECKING:
     from unshuffle.oracle.evaluation import Method, Score, Task
@@ -60,7 +61,6 @@ recipes RECIPE, any number, default *
 )
 def train(args: argparse.Namespace) -> int:
     """Train, and keep the network with its data."""
-    from unshuffle.oracle import training
     from unshuffle.oracle.recipe import find_recipe
     from unshuffle.oracle.storage import CHECKPOINT, clear, is_oracle, write_oracle
     from unshuffle.views.progress import show_work
@@ -78,6 +78,8 @@ def train(args: argparse.Namespace) -> int:
         )
     checkpoint = folder / CHECKPOINT
     with show_work(quiet=args.quiet, unit="epoch", total=recipe.training.epochs) as report:
+        from unshuffle.oracle import training  # PyTorch takes seconds
+
         try:
             oracle = training.train(
                 recipe,
@@ -215,8 +217,11 @@ def evaluate(args: argparse.Namespace) -> int:
 def _matching(methods: "list[Method]", patterns: Sequence[str]) -> "list[Method]":
     for pattern in patterns:
         if not any(fnmatchcase(method.name, pattern) for method in methods):
-            names = "; ".join(method.name for method in methods)
-            raise UsageError(f"no method is called like {pattern!r}; there are: {names}")
+            names = [method.name for method in methods]
+            meant = hint(pattern, [re.sub(", .*", "*", name) for name in names])
+            raise UsageError(
+                f"no method is called like {pattern!r}{meant}; there are: {'; '.join(names)}"
+            )
     return [m for m in methods if any(fnmatchcase(m.name, pattern) for pattern in patterns)]
 
 

@@ -127,7 +127,6 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
     with clock.phase("import"):
         import_module("unshuffle.solver")
     _check_writable(args)
-    blueprint = blueprint_of(args)
     solutions: tuple[Solution, ...] = ()
     failure = None
     try:
@@ -137,6 +136,7 @@ def _solve_and_keep(args: argparse.Namespace) -> "tuple[Solution, ...]":
             else unshuffle.checkpoint(args.checkpoint) as kept,
             show_progress(quiet=args.quiet or args.json, clock=clock) as on_step,
         ):
+            blueprint = blueprint_of(args)  # PyTorch takes seconds
             with clock.phase("read"):
                 pile = pile_of(args)
                 if on_step is not None:

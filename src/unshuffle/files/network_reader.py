@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from unshuffle.blocks.activations import RELU, Activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpNetwork
 from unshuffle.errors import FileError, shown
+from unshuffle.files.opening import as_path
 from unshuffle.files.pile_reader import read_layers
 
 
@@ -22,7 +22,7 @@ def read_network(path: str | os.PathLike[str], activation: Activation = RELU) ->
     comes first, and out before inp. The network is float64 if any layer is, else float32. No file
     of weights states its activation.
     """
-    path = Path(path)
+    path = as_path(path)
     layers = [
         Linear(layer.weight.values, layer.bias.values)
         for layer in read_layers(path)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import FileError, MissingExtraError, shown
 from unshuffle.files.atomic import check_free, write_bytes
+from unshuffle.files.opening import as_path
 from unshuffle.files.quantised import quantise
 from unshuffle.files.safetensors_file import FORMAT_NAMES
 from unshuffle.files.tensors import ITEM_BYTES, Tensor, encode
@@ -38,7 +39,7 @@ def write_network(
     format.
     A MissingExtraError says that torch is lacking, which .pt and .pth need.
     """
-    path = Path(path)
+    path = as_path(path)
     _packer_of(path)  # what can never be written is said before what is in the way
     check_free(path, force=force)  # before the work of packing, and again after it
     write_bytes(path, pack_network(path, tensors, stored_as=stored_as), force=force)

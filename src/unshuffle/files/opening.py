@@ -11,7 +11,7 @@ from unshuffle.files import limits
 
 def as_path(given: str | os.PathLike[str]) -> Path:
     """A path as one; raises `UsageError` for what is none."""
-    if not isinstance(given, str | os.PathLike):
+    if not isinstance(given, str | os.PathLike) or given == "":
         raise UsageError(f"{shown(repr(given))} is no path; give the path of a file or folder")
     return Path(given)
 

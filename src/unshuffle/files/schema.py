@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from unshuffle.errors import UsageError, listed, shown
 from unshuffle.files import limits
-from unshuffle.pieces.pile import ID_DIGITS, PieceId, may_be_id
+from unshuffle.pieces.pile import PieceId, as_id
 
 T = TypeVar("T")
 
@@ -343,9 +343,7 @@ def _number(value: Any, _: str) -> float | None:
 
 def _piece(value: Any, _: str) -> PieceId | None:
     """A piece's number or name, as `read_pile` gives them."""
-    if type(value) is str:
-        return value if len(value) <= limits.NAME_CHARACTERS and may_be_id(value) else None
-    return value if type(value) is int and 0 <= value < 10**ID_DIGITS else None
+    return as_id(value)
 
 
 def _exactly(kind: type) -> Make:

@@ -188,7 +188,12 @@ def _check_names(asked: Experiment) -> None:
             raise UsageError.unknown("metric", metric, METRICS)
     for method in asked.methods:
         find_approach(method)
-    known = (*FOLDERS, *shipped_names())
     for subject in asked.subjects:
-        if not subject.endswith(".toml") and subject not in known:
-            raise UsageError.unknown("subject", subject, (*known, "recipe files (.toml)"))
+        check_subject(subject)
+
+
+def check_subject(name: str) -> None:
+    """Refuse what names no subject."""
+    known = (*FOLDERS, *shipped_names())
+    if not name.endswith(".toml") and name not in known:
+        raise UsageError.unknown("subject", name, (*known, "recipe files (.toml)"))

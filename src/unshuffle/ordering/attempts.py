@@ -104,6 +104,7 @@ def _rank_seeds(attempt: Attempt, state: State, bench: Workbench) -> State:
     rows, alternative, rng = state.rows, attempt.alternative, state.generator()
     seeds, errors = bench.ranked_seeds(alternative, rows, rng, quick=attempt.seeds == "quick")
     run = bench.run(alternative, rows, seeds[0])
+    errors[errors.argmin()] = run.error  # the best stands with its error on all rows
     beam = None
     problem = bench.problem(alternative)
     few = bench.equations(rows) < bench.by.quick

@@ -188,7 +188,7 @@ class Workbench:
         quick: bool,
         grouped: Arrangement | None = None,
     ) -> tuple[list[Arrangement], Doubles]:
-        """All seeds, forwards and backwards, by their errors on a few rows, the lowest first.
+        """All seeds, forwards and backwards, by their errors on a few rows; see `rank_seeds`.
 
         They are of the pieces as the problem groups them, or as they are grouped otherwise.
         """
@@ -221,6 +221,7 @@ def rank_seeds(
 ) -> tuple[list[Arrangement], Doubles]:
     """All seeds of a problem, or the quick ones, forwards and backwards, the lowest error first.
 
+    The errors of all stand in the sequence in which they were tested.
     Seeds look at the inputs, and are compared on so many of the judge's first rows. The start of
     the problem is a seed too. Without time on the clock, the blocks stay as they were grouped.
     """
@@ -244,5 +245,4 @@ def rank_seeds(
         residuals = predicted - judge.predictions[:rows]
         squares = mean_squares(residuals.reshape(len(starts), -1), axis=1)
     errors = np.nan_to_num(squares, nan=np.inf)
-    ranked = np.argsort(errors, kind="stable")
-    return [starts[k] for k in ranked], errors[ranked]
+    return [starts[k] for k in np.argsort(errors, kind="stable")], errors

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,11 +29,22 @@ QUANTISED = ("int8", "uint8")  # formats of integers in which weights are stored
 GIVE_CODE = "give the network's code with --model FILE.py:FUNCTION or blueprint="
 
 ID_DIGITS = 18  # of a number that is an id: so many fit into 64 bits
+ID_CHARACTERS = 1_000  # of a name that is an id: ids end up in tables and messages
 
 
 def may_be_id(name: str) -> bool:
     """Whether a text can stand in an answer: one line, no commas, only visible characters."""
-    return bool(name) and name.isprintable() and name == name.strip() and "," not in name
+    visible = name.isprintable() and name == name.strip() and "," not in name
+    return visible and 0 < len(name) <= ID_CHARACTERS
+
+
+def as_id(value: object) -> PieceId | None:
+    """A piece's number or name; None for what is neither."""
+    if isinstance(value, str):
+        return value if may_be_id(value) else None
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value) if 0 <= int(value) < 10**ID_DIGITS else None
+    return None
 
 
 def twice(names: Iterable[T]) -> list[T]:
@@ -42,15 +54,15 @@ def twice(names: Iterable[T]) -> list[T]:
 
 def as_floats(values: Any, what: str, error: type[UnshuffleError] = PileError) -> Floats:
     """Numbers as float32 or float64: arrays of any real dtype, PyTorch's tensors, or lists."""
-    array = _as_array(values, what, error)
+    array = as_array(values, what, error)
     if array.dtype in (np.float32, np.float64):
         return array
     small = array.dtype.kind == "f" and array.dtype.itemsize <= 4
     return array.astype(np.float32 if small else np.float64)
 
 
-def _as_array(values: Any, what: str, error: type[UnshuffleError] = PileError) -> NDArray[Any]:
-    """Real numbers as an array."""
+def as_array(values: Any, what: str, error: type[UnshuffleError] = PileError) -> NDArray[Any]:
+    """Real numbers as an array: arrays, PyTorch's tensors, or lists."""
     try:
         if hasattr(values, "detach"):  # a tensor, perhaps of a dtype that NumPy does not have
             values = values.detach().cpu()
@@ -70,7 +82,7 @@ def _as_array(values: Any, what: str, error: type[UnshuffleError] = PileError) -
 
 def _arrays_of(given: Mapping[str, Any], whose: str) -> dict[str, NDArray[Any]]:
     """Numbers as floats; whole ones beside them, such as counts of batches, as they are."""
-    arrays = {name: _as_array(values, f"{whose} {name}") for name, values in given.items()}
+    arrays = {name: as_array(values, f"{whose} {name}") for name, values in given.items()}
     real = any(array.dtype.kind == "f" for array in arrays.values())
 
     def counts(name: str) -> bool:
@@ -109,7 +121,15 @@ class Piece:
     stored_as: str = "float32"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.tensors, Mapping) or not isinstance(self.stored_as, str):
+        name = as_id(self.id)
+        if name is None:
+            raise PileError(
+                f"{shown(repr(self.id))} cannot be the id of a piece; give it a whole number from "
+                "0 on, or a name in one line without commas"
+            )
+        object.__setattr__(self, "id", name)
+        by_name = isinstance(self.tensors, Mapping) and self.tensors
+        if not by_name or not all(isinstance(one, str) for one in (*by_name, self.stored_as)):
             raise PileError(
                 f"piece {self.id}: its tensors are not given by name; write "
                 f"Piece.linear({self.id!r}, weight, bias), or Piece(id, {{'weight': …, 'bias': …}})"

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unshuffle.errors import RecordError
 from unshuffle.pieces.fact_table import fact_table
-from unshuffle.pieces.pile import Floats, as_floats
+from unshuffle.pieces.pile import Floats, as_array, as_floats
 
 
 def as_option(columns: Iterable[str]) -> str:
@@ -93,8 +93,19 @@ class Records:
         RecordError
             If there is no input, an array has no rows, or their numbers of rows differ.
         """
-        arrays = {key: np.asarray(values) for key, values in inputs.items()}
-        given = arrays if prediction is None else {**arrays, "prediction": np.asarray(prediction)}
+        if not isinstance(inputs, Mapping):
+            raise RecordError(
+                f"{name}: its inputs are given as {type(inputs).__name__}; give a dict of arrays "
+                "by the parameters of forward"
+            )
+
+        def array(key: str, values: ArrayLike) -> NDArray[Any]:
+            return as_array(values, f"{name}: {key}", RecordError)
+
+        arrays = {key: array(key, values) for key, values in inputs.items()}
+        given = {**arrays}
+        if prediction is not None:
+            given["prediction"] = array("prediction", prediction)
         rows = {key: len(values) if values.ndim else 0 for key, values in given.items()}
         if not arrays or 0 in rows.values() or len({*rows.values()}) > 1:
             found = ", ".join(f"{key} ({each} rows)" for key, each in rows.items()) or "no array"
@@ -103,12 +114,8 @@ class Records:
                 "needed, with one entry a row on the first axis of each; correct it"
             )
         count = next(iter(rows.values()))
-        for key, values in given.items():
-            if values.dtype.kind not in "fiub":
-                raise RecordError(
-                    f"{name}: {key} holds {values.dtype}, but numbers or truth values are needed"
-                )
-            if key in arrays and not np.isfinite(values).all():
+        for key, values in arrays.items():
+            if not np.isfinite(values).all():
                 raise RecordError(
                     f"{name}: {key} holds NaN or an infinity, but all inputs are finite; leave "
                     "those rows out"

@@ -179,6 +179,7 @@ class JointSearch:
             by=by.seeds,
         )
         joint = replace(joint, run=judge.run(seeds[0]))
+        errors[errors.argmin()] = joint.run.error  # the best stands with its error on all rows
         yield self._step("seeds", errors.tolist(), joint)
         return (yield from self._round(joint)), seeds
 

@@ -147,7 +147,7 @@ def likeliest_counts(
             break
         part = replace(problem, grouped=problem.grouped[np.sort(ranking[:count])])
         _, errors = rank_seeds(part, judge, inputs, rows, quick=True, clock=clock)
-        found.append((float(errors[0]), part))
+        found.append((float(errors.min()), part))
     return found
 
 

@@ -171,7 +171,7 @@ class UnitSearch:
         self.order = orders[0]
         self.units = Units.of(self.blocks, last, scores, bench.known)
         self.soft = UnitDescent(self.units, self.rng)
-        return Step("seeds", errors, True, self.order, float(errors[0]), rows)
+        return Step("seeds", errors, True, self.order, float(errors.min()), rows)
 
     def _mend(self) -> Iterator[Step]:
         """The order, many units at once, and exchanges in turn, by the record more and more."""

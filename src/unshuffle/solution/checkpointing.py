@@ -19,6 +19,7 @@ from unshuffle.blocks.blueprints import Blueprint
 from unshuffle.errors import FileError, UsageError, shown
 from unshuffle.files import write_npz
 from unshuffle.files.npz_file import read_arrays
+from unshuffle.files.opening import as_path
 from unshuffle.files.schema import Expected, at_least, laid_out, read_laid_out
 from unshuffle.ordering.search import OnState
 from unshuffle.ordering.state import State
@@ -57,7 +58,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, pause: float | None = None) -> None:
-        self.path, self.pause = Path(path), LEAST_SECONDS if pause is None else pause
+        self.path, self.pause = as_path(path), LEAST_SECONDS if pause is None else pause
         self._kept = _read(self.path) if os.path.lexists(self.path) else None
         self._key = {} if self._kept is None else self._kept.key
         self.seconds = 0.0 if self._kept is None else self._kept.seconds  # before it was cut off

@@ -13,7 +13,7 @@ from unshuffle.blocks.activations import (
     find_activation,
 )
 from unshuffle.blocks.forms import RESIDUAL, Form
-from unshuffle.errors import UsageError, find_name
+from unshuffle.errors import UsageError, find_name, shown
 from unshuffle.files.schema import encode
 from unshuffle.grouping.matching import MATCHINGS
 from unshuffle.grouping.parameters import GroupingParameters
@@ -64,7 +64,7 @@ class Options:
         for name in ("activation", *known):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name not in _MAY_LACK):
-                raise UsageError(f"{name} is {value!r}; give it a name")
+                raise UsageError(f"{name} is {shown(repr(value))}; give it a name")
             if value is not None and name in known:
                 object.__setattr__(self, name, find_name(name, value, known[name]))
         chosen = chosen_activation(self.activation)

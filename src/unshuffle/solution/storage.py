@@ -122,18 +122,10 @@ def write_solution(
     FileError
         If a file is there already or cannot be written; then none of them is.
     UsageError
-        If an answer cannot hold the name of a piece. Files have no such names.
+        If it is no solution.
     """
     if not isinstance(solution, Solution):
         raise UsageError(f"what is to be kept is {solution!r}; give what solve returns")
-    for name in solution.trace.ids:
-        try:
-            read_value(PieceId, name, "its name")
-        except UsageError as error:
-            raise UsageError(
-                f"the solution cannot be kept: a piece is called {shown(repr(name))}; give it a "
-                "printable name without commas, or a number from 0 on"
-            ) from error
     pairing, trace = solution.pairing, solution.trace
     beside = {"ids": trace.ids, "arrangement": solution.arrangement.tolist(), "pairing": None}
     if pairing is not None:

@@ -68,7 +68,9 @@ def _gif(images: Iterator[Image]) -> bytes:
 
     frames = [Pillow.fromarray(image) for image in images]
     # One palette for all frames, without dithering: what stands still stays the same to the bit.
-    palette = frames[-1].quantize(64, Pillow.Quantize.MAXCOVERAGE)
+    # Wrong pairs have a colour that the last frame may lack.
+    some = np.concatenate([np.asarray(frames[at]) for at in (0, len(frames) // 2, -1)])
+    palette = Pillow.fromarray(some).quantize(64, Pillow.Quantize.FASTOCTREE)
     frames = [frame.quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in frames]
     first, *others = frames
     milliseconds = 1000 // FRAMES_PER_SECOND

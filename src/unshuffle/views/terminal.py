@@ -24,15 +24,24 @@ if TYPE_CHECKING:
     from unshuffle.solution.solution import Solution
 
 CURVE_COLUMNS = 30
+LINES_BESIDE_PAIRS = 6  # of a terminal: the head, what stands below the table, and the prompt
 
 # Facts of a solution that may be left out, those first that are missed least.
-LEAST_NEEDFUL = "time", "search error", "search", "weakest pair", "nearest rivals", "sha256"
+LEAST_NEEDFUL = (
+    *("time", "search error", "search", "weakest pair", "nearest rivals", "sha256"),
+    *("max absolute error", "mean squared error"),
+)
 
 
 def print_pairing(pairing: "Pairing") -> None:
-    """Print each pair with its score, its best rival and its margin, least sure first."""
+    """Print each pair with its score, its best rival and its margin, least sure first.
+
+    If the terminal cannot show all of them, the least sure come last, and stay in sight.
+    """
+    console = Terminal(highlight=False)
     table = empty_table(("inp", "out", "score", "best rival", "margin", "sure"), words=())
-    for match in sorted(pairing.matches, key=lambda match: match.margin):
+    long = console.is_terminal and len(pairing.matches) + LINES_BESIDE_PAIRS > console.height
+    for match in sorted(pairing.matches, key=lambda match: match.margin, reverse=long):
         table.add_row(
             _name(match.inp),
             _name(match.out),
@@ -41,7 +50,6 @@ def print_pairing(pairing: "Pairing") -> None:
             "∞" if math.isinf(match.margin) else f"{match.margin:.2f}",
             "–" if match.confidence is None else f"{100 * match.confidence:.1f} %",
         )
-    console = Terminal(highlight=False)
     show_table(table, console)
     console.print(
         f"{len(pairing.matches)} pairs by {pairing.signal}, {pairing.matching} matching; last "
@@ -122,7 +130,7 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
         )
     facts |= _certificate_facts(solution.certificate, solution.blocks) | _finding_facts(solution)
     trace = solution.trace
-    done = f"{trace.tested} candidates tested, {trace.kept} moves kept"
+    done = f"{_counted(trace.tested, 'candidate')} tested, {_counted(trace.kept, 'move')} kept"
     facts["search"] = f"{done}, work of {solution.passes:.3g} forward passes"
     errors = [step.error for step in trace.steps]
     if console.is_terminal and len(errors) > 1:
@@ -256,11 +264,15 @@ def _print_facts(console: Console, facts: dict[str, str]) -> None:
 
 
 def _indent(facts: dict[str, str]) -> int:
-    return max(map(len, facts)) + 2
+    return max(map(len, facts), default=0) + 2
 
 
 def _fits(console: Console, indent: int, value: str) -> bool:
     return not console.is_terminal or indent + len(value) <= console.width
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _name(name: "PieceId") -> str:

@@ -54,6 +54,37 @@ def test_every_figure_is_drawn_on_the_axis_given_and_labels_its_axes(solution, r
     assert figures.spectrum(solution.network, ax=given) is given
 
 
+def test_no_figure_cuts_its_words(solution, records):
+    for kind in figures.FIGURES.values():
+        figure = kind.draw(solution, records).figure
+        figure.draw_without_rendering()
+        drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert min(drawn.x0, drawn.y0) > -0.01, kind.name
+        assert max(drawn.x1 - width, drawn.y1 - height) < 0.01, kind.name
+
+
+def test_words_cover_no_data(solution, records):
+    from matplotlib.figure import Figure
+
+    ax = figures.norms(solution.network, records.inputs)
+    ax.figure.draw_without_rendering()
+    words = ax.get_legend().get_window_extent()
+    assert not any(words.overlaps(band.get_window_extent()) for band in ax.collections)
+    trace, done = search_trace(), np.array([[0, 2]])
+    trace.add(Step("more", np.array([0.01, *[1.0] * 60]), True, done, 0.01, 10), 0.5)
+    ax = figures.search(trace)
+    ax.figure.draw_without_rendering()
+    words = ax.get_legend().get_window_extent()
+    path = ax.transData.transform_path(ax.lines[1].get_path())
+    assert not path.intersects_bbox(words, filled=False)
+    matches = [replace(one, margin=9 + k / 99) for k, one in enumerate(solution.pairing.matches)]
+    close = replace(solution, pairing=replace(solution.pairing, matches=matches))
+    ax = figures.margins(close, Figure(figsize=(2, 2)).add_subplot())
+    ax.figure.draw_without_rendering()
+    words = ax.texts[0].get_window_extent()
+    assert not words.count_contains(ax.transData.transform(ax.lines[0].get_xydata()))
+
+
 def test_the_same_figure_is_the_same_file(solution):
     for form in figures.FORMATS:
         once, twice = (figures.picture(figures.margins(solution), form) for _ in range(2))
@@ -301,6 +332,26 @@ def test_empty_decades_are_left_out_of_the_axis_of_errors():
     assert "$10^{-14}$" in ticks
     assert "$2\\times10^{0}$" in ticks
     assert not [tick for tick in ax.get_yticks() if 1e-13 < tick < 0.3]
+
+
+def test_an_axis_of_a_single_error_has_an_extent():
+    trace, order = Trace(range(2)), np.array([[0, 1]])
+    trace.add(Step("given", np.array([2.0371130e-4]), True, order, 2.0371131e-4, 10), 0.1)
+    low, high = figures.search(trace).get_ylim()
+    assert low < 1e-4
+    assert high > 4e-4
+
+
+def test_an_error_of_nothing_is_drawn_below_the_break():
+    trace = search_trace()
+    done = trace.steps[-1].arrangement
+    trace.add(Step("mend $x$", np.array([3.0, 0.0]), True, done, 0.0, 10), 0.5)
+    ax = figures.search(trace)
+    places, errors = line(ax, "order").T
+    assert places[-1] == 11
+    assert ax.transLimits.transform(ax.transScale.transform((11, errors[-1])))[1] < 0.13
+    assert "0" in [label.get_text() for label in ax.get_yticklabels()]
+    assert "10^{-300}" not in texts(ax)
 
 
 def test_a_search_that_took_no_step_is_drawn_empty():

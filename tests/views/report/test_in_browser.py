@@ -295,6 +295,53 @@ def test_products_are_those_of_the_weights(visit, page, solution):
     assert np.sqrt(np.mean(error**2)) < 0.02 * np.sqrt(np.mean(product**2))
 
 
+def test_an_error_of_nothing_is_drawn_at_the_bottom(visit, page):
+    with visit(page) as browser:
+        found = browser.execute_script(
+            """
+            const {zero, range: [bottom, top]} = decades([[0, 0.05, null], [2, Infinity]]);
+            return [zero, bottom, top, ...drawable([0, null, NaN, 2], bottom)];
+            """
+        )
+    assert found == [True, pytest.approx(1e-3), 10, pytest.approx(1e-3), None, None, 2]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_larger_an_entry_of_a_product_the_darker_it_is(visit, page, dark):
+    with visit(page, dark=dark) as browser:
+        values, shades = browser.execute_async_script(
+            """
+            const done = arguments[0];
+            readContent().then((content) => {
+                const {row, column} = content.edges[0].chain[weakestPlace(content)];
+                const canvas = document.querySelector("#products canvas");
+                const {width, height} = canvas;
+                const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+                const shades = Array.from(data).filter((_, k) => k % 4 < 3);
+                done([Array.from(productOf(content, {row, column})), shades]);
+            });
+            """
+        )
+    sizes, light = np.abs(values), np.reshape(shades, (-1, 3)).sum(axis=1)
+    assert light[sizes < 0.001].min() > 0.95 * 3 * 255  # white at zero
+    signs, steps = np.sign(values), np.quantile(sizes, [0.05, 0.5, 0.9, 0.995])
+    for sign in (-1, 1):
+        means = [light[(signs == sign) & (abs(sizes - step) < 0.01)].mean() for step in steps]
+        assert (np.diff(means) < 0).all()
+
+
+def test_the_chosen_block_is_in_sight_where_the_chain_is_long(visit, page, solution):
+    with visit(page, device="phone") as browser:
+        browser.execute_script("document.getElementById('chain').style.maxHeight = '80px'")
+        for place in (12, 1):
+            hover(browser, solution, place, place, click=True)
+            tile = browser.find_element(By.CSS_SELECTOR, "#chain button[aria-pressed=true]")
+            assert tile.text.startswith(str(place + 1))
+            box, seen = tile.rect, browser.find_element(By.ID, "chain").rect
+            assert seen["y"] <= box["y"]
+            assert box["y"] + box["height"] <= seen["y"] + 80
+
+
 def test_a_block_of_the_chain_shows_its_certificate_and_its_product(visit, page, solution):
     with visit(page) as browser:
         tiles = browser.find_elements(By.CSS_SELECTOR, "#chain button")
@@ -333,7 +380,7 @@ def test_the_button_changes_between_light_and_dark(visit, page):
 def test_names_with_markup_are_text(visit, dropped, tmp_path):
     case = dropped(blocks=2, width=16, hidden=24)
     names = ["<img src=x onerror=document.title='no'>", "</script><script>document.title='no'"]
-    names += ["<b>bold</b>", "&lt;", "\u2028"]
+    names += ["<b>bold</b>", "&lt;", "ü"]
     pile = Pile(
         Piece.linear(name, piece.weight, piece.bias)
         for name, piece in zip(names, case.pile, strict=True)

@@ -60,7 +60,7 @@ def chain(solution: Solution, ax: "Axes | None" = None) -> "Axes":
             alpha=0.6,
             extent=(0.5, count + 0.5, roles - 0.5, -0.5),
         )
-        label = "least margin (standard deviations)"
+        label = "least margin\n(standard deviations)"
         ax.figure.colorbar(image, ax=ax, label=label)
     if arrangement.size <= MOST_NAMED:
         for (place, role), position in np.ndenumerate(arrangement):

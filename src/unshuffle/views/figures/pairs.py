@@ -315,15 +315,16 @@ def margins(solution: Solution, ax: "Axes | None" = None) -> "Axes":
         legend(ax)
     if ranked:
         pair, margin = ranked[0]
-        ax.annotate(
+        ax.annotate(  # beside its line, where no other dot can be
             " with ".join(map(style.short, pair)),
             (place[0], margin),
-            (6, 0),
+            (-3, 0),
             textcoords="offset points",
-            va="center",
+            rotation=90,
+            ha="right",
+            va="top" if margin > max(values) / 2 else "bottom",
             fontsize="small",
             parse_math=False,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
     ax.axhline(0, color=GREY, lw=0.6)
     count_across(ax)

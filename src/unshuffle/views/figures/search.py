@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BREAK_DECADES = 3  # from so many empty decades on, an axis of errors is broken there
 BELOW_BREAK = 0.13  # share of the axis below the break
+NOTHING = 1e-300  # where an error of 0 is drawn: below the break
 FEW = 100  # up to so few candidates all dots are large
 
 
@@ -55,7 +56,7 @@ def search(trace: Trace, ax: "Axes | None" = None) -> "Axes":
     ax.set_xlim(0, 1.01 * max(len(tested), 1))
     mark_phases(ax, trace.steps)
     count_across(ax)
-    legend(ax, loc="lower left", markerscale=4 / size)
+    legend(ax, markerscale=4 / size)
     return ax
 
 
@@ -87,6 +88,8 @@ def broken_log(ax: "Axes", errors: NDArray[np.floating]) -> None:
     logs = np.unique(np.log10(values[~np.isnan(values)]))
     gaps = np.diff(logs)
     ax.set_yscale("log")
+    if len(logs) and logs[-1] - logs[0] < 1:  # of one error nearly, an axis would have no extent
+        ax.set_ylim(10 ** (logs[0] - 0.5), 10 ** (logs[-1] + 0.5))
     if not len(gaps) or gaps.max() < BREAK_DECADES:
         return
     at = int(gaps.argmax())
@@ -108,7 +111,8 @@ def broken_log(ax: "Axes", errors: NDArray[np.floating]) -> None:
             place = math.log10(digit) + power
             if known[0] <= place <= known[1] or known[2] <= place <= known[3]:
                 times = rf"{digit}\times" if digit > 1 else ""
-                ticks[digit * 10.0**power] = rf"${times}10^{{{power}}}$"
+                text = "0" if 10.0**power <= 2 * NOTHING else rf"${times}10^{{{power}}}$"
+                ticks[digit * 10.0**power] = text
     ax.set_yticks([*ticks], [*ticks.values()])
     for place in (BELOW_BREAK + 0.02, BELOW_BREAK + 0.05):
         across, up = [-0.012, 0.012], [place - 0.015, place + 0.015]
@@ -116,9 +120,9 @@ def broken_log(ax: "Axes", errors: NDArray[np.floating]) -> None:
 
 
 def positive(errors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Errors as a logarithmic axis can show them: NaN where it cannot."""
+    """Errors as a logarithmic axis can show them: NaN where it cannot, and `NOTHING` for 0."""
     values = errors.astype(np.float64)
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    return np.where(np.isfinite(values), np.maximum(values, NOTHING), np.nan)
 
 
 def mark_phases(ax: "Axes", steps: Sequence[Step]) -> None:
@@ -167,7 +171,7 @@ def certificate(proof: Certificate, ax: "Axes | None" = None) -> "Axes":
                     label=name if decided else f"{name}: undecided",
                 )
     ax.axhline(proof.floor, color=INK, lw=1, ls="--", label="explained by noise or rounding")
-    ax.axhline(proof.mse, color=GREY, lw=1.5, label="this arrangement")
+    ax.axhline(proof.mse, color=GREY, lw=1.5, label=f"this arrangement{'' if proof.mse else ': 0'}")
     unit = "mean squared error, to first order\n(squared units of the prediction)"
     ax.set(xlabel="place in the network", ylabel=unit, yscale="log")
     count_across(ax)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 50
+ABOVE = 0.3  # of the axis of norms, what is left above them for the legend
 
 
 def inputs(records: Records, ax: "Axes | None" = None) -> "Axes":
@@ -120,5 +121,7 @@ def norms(network: Network, inputs: Floats, ax: "Axes | None" = None) -> "Axes":
         ax.plot(at, middle, line, marker=marker, color=colour, label=label)
     ax.set(xlabel="blocks passed", ylabel="Euclidean norm\n(units of the inputs)", yscale="log")
     count_across(ax)
-    legend(ax)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high * (high / low) ** ABOVE)
+    legend(ax, loc="upper left")
     return ax

@@ -67,7 +67,16 @@ function showChain(content, choose) {
   showCertificate(content);
   showPath(content);
   showNorms(content);
-  return (place) => tiles.forEach((tile, k) => tile.setAttribute("aria-pressed", String(k === place)));
+  return (place) => {
+    tiles.forEach((tile, k) => tile.setAttribute("aria-pressed", String(k === place)));
+    if (place in tiles) scrolledTo(list, tiles[place]);
+  };
+}
+
+/** Scroll a list, and not the page, as far as it takes to see a part of it. */
+function scrolledTo(list, part) {
+  const [seen, box] = [list, part].map((one) => one.getBoundingClientRect());
+  list.scrollTop += Math.max(box.bottom - seen.bottom, 0) + Math.min(box.top - seen.top, 0);
 }
 
 function blockTile(content, pieces, place) {

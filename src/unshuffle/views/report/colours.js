@@ -50,9 +50,8 @@ function lookup(colours) {
 
 const CIVIDIS_TABLE = lookup(CIVIDIS);
 
-/** Blue for negative numbers, orange for positive ones, the page's own shade between them. */
-const divergingTable = () =>
-  lookup([[12, 60, 130], [70, 140, 210], parts("middle"), [230, 140, 50], [150, 60, 0]]);
+// Blue for negative numbers, orange for positive ones, white for zero: the larger, the darker.
+const DIVERGING_TABLE = lookup([[12, 60, 130], [70, 140, 210], [255, 255, 255], [230, 140, 50], [150, 60, 0]]);
 
 /** A picture with a pixel for each number: `value(row, column)` in low … high. */
 function picture(rows, columns, value, [low, high], table) {

@@ -1,11 +1,13 @@
 // Charts over a logarithmic axis, by uPlot.
 
-/** Whole powers of ten around all positive numbers of some lists. */
+/** Whole powers of ten around all positive numbers of some lists, with one more below for 0. */
 function decades(lists) {
   let low = Infinity;
   let high = 0;
+  let zero = false;
   for (const list of lists) {
     for (const value of list) {
+      zero ||= value === 0;
       if (value > 0 && value < Infinity) {
         low = Math.min(low, value);
         high = Math.max(high, value);
@@ -13,12 +15,13 @@ function decades(lists) {
     }
   }
   if (low > high) return null;
-  const bottom = Math.floor(Math.log10(low));
-  return [10 ** bottom, 10 ** Math.max(Math.ceil(Math.log10(high)), bottom + 1)];
+  const bottom = Math.floor(Math.log10(low)) - zero;
+  return { zero, range: [10 ** bottom, 10 ** Math.max(Math.ceil(Math.log10(high)), bottom + 1 + zero)] };
 }
 
-/** What a logarithmic axis can show of numbers; nothing stands for the others. */
-const drawable = (list) => Array.from(list, (value) => (value > 0 && value < Infinity ? value : null));
+/** What a logarithmic axis can show of numbers: 0 at its bottom, and nothing for the others. */
+const drawable = (list, bottom) =>
+  Array.from(list, (value) => (value === null || !(value >= 0 && value < Infinity) ? null : value || bottom));
 
 /** An axis in the page's colours. */
 function axis(label, rest) {
@@ -52,11 +55,13 @@ function powersBetween(low, high, most) {
 
 /** A chart with a logarithmic axis upwards; as wide as what it stands in. */
 function logChart(target, { x, xLabel, yLabel, xRange, series, lists, hooks = {} }) {
-  const range = decades(lists);
-  if (range === null) {
+  const found = decades(lists);
+  if (found === null) {
     target.append(make("p", "note", "There are no errors to draw."));
     return null;
   }
+  const { zero, range } = found;
+  const name = (value) => (zero && value < 2 * range[0] ? "0" : powerOfTen(Math.round(Math.log10(value))));
   const size = () => ({ width: target.clientWidth, height: Math.max(260, Math.min(420, 0.75 * target.clientWidth)) });
   const chart = new uPlot(
     {
@@ -68,7 +73,7 @@ function logChart(target, { x, xLabel, yLabel, xRange, series, lists, hooks = {}
           size: 56,
           splits: () => powersBetween(...range, 8),
           filter: (_, splits) => splits,
-          values: (_, splits) => splits.map((value) => (value ? powerOfTen(Math.round(Math.log10(value))) : "")),
+          values: (_, splits) => splits.map((value) => (value ? name(value) : "")),
         }),
       ],
       series: [{ label: xLabel }, ...series],
@@ -76,7 +81,7 @@ function logChart(target, { x, xLabel, yLabel, xRange, series, lists, hooks = {}
       cursor: { y: false, points: { show: false } },
       hooks,
     },
-    [x, ...lists.map(drawable)],
+    [x, ...lists.map((list) => drawable(list, range[0]))],
     target,
   );
   new ResizeObserver(() => chart.setSize(size())).observe(target);

@@ -46,9 +46,8 @@ function productsView(content) {
   let shown = [];
   const draw = () => {
     const most = Math.max(...shown.map(({ product }) => largestBut(product, 0.005)), 1e-12);
-    const table = divergingTable();
     shown.forEach(({ product }, k) => {
-      const image = picture(verdict.width, verdict.width, (i, j) => product[i * verdict.width + j], [-most, most], table);
+      const image = picture(verdict.width, verdict.width, (i, j) => product[i * verdict.width + j], [-most, most], DIVERGING_TABLE);
       sides[k].canvas.width = sides[k].canvas.height = verdict.width;
       sides[k].canvas.getContext("2d").drawImage(image, 0, 0);
     });
