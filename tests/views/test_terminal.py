@@ -108,6 +108,7 @@ def test_an_estimate_has_no_errors_to_state(odd, capsys):
     assert text.startswith(f"estimate  {solution.outcome.advice}\n")  # no terminal: not wrapped
     assert "nan" not in text
     assert "error" not in text
+    assert "search  " not in text  # nothing was searched
 
 
 def test_gaps_of_predictions_that_do_not_vary_are_in_no_percent(dropped, capsys):

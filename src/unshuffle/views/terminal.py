@@ -122,8 +122,8 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
         )
     facts |= _certificate_facts(solution.certificate, solution.blocks) | _finding_facts(solution)
     trace = solution.trace
-    done = f"{trace.tested} candidates tested, {trace.kept} moves kept"
-    facts["search"] = f"{done}, work of {solution.passes:.3g} forward passes"
+    if trace.work:
+        facts["search"] = f"{trace.told}, work of {solution.passes:.3g} forward passes"
     errors = [step.error for step in trace.steps]
     if console.is_terminal and len(errors) > 1:
         curve = log_sparkline(errors, CURVE_COLUMNS)
