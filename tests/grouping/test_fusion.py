@@ -73,10 +73,8 @@ def test_what_is_decisive_agrees_with_the_full_fusion(dropped):
 
 def test_ratios_decide_only_where_they_leave_no_doubt(rng):
     decisive = 0.1 * rng.random((6, 6)) + 2 * np.eye(6)[rng.permutation(6)]
-    assert _by_ratio_alone(decisive, BY.decisive) is not None
-    np.testing.assert_array_equal(
-        _by_ratio_alone(decisive, BY.decisive).pairs, optimal_matching(decisive)
-    )
+    assert _by_ratio_alone(decisive, BY) is not None
+    np.testing.assert_array_equal(_by_ratio_alone(decisive, BY).pairs, optimal_matching(decisive))
     close = decisive.copy()
     close[0, close[0].argmin()] = close[0].max() - 0.01
     one_is_weak = decisive.copy()
@@ -90,8 +88,10 @@ def test_ratios_decide_only_where_they_leave_no_doubt(rng):
         decisive[:5],
         decisive[:, :5],
         rng.random((6, 6)),
+        np.eye(2) + 0.01 * rng.random((2, 2)),  # as chance makes them, of so few
+        np.eye(3) + 0.01 * rng.random((3, 3)),
     ):
-        assert _by_ratio_alone(doubtful, BY.decisive) is None
+        assert _by_ratio_alone(doubtful, BY) is None
 
 
 def test_weight_goes_to_what_sees():

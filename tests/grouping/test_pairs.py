@@ -75,6 +75,19 @@ def test_confidence_is_a_probability_over_the_rivals(dropped):
     assert pair(case.pile, signal="trace").matches[0].confidence is None
 
 
+def test_two_large_square_layers_are_no_pair_by_their_size(make_dropped):
+    """Inp layers are larger than out layers, and so is all that comes of two of them."""
+    right, sure = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        case = make_dropped(rng, rows=300, blocks=8, width=12, hidden=12, coupling=0.02)
+        for match in pair(case.pile, case.records).matches:
+            right.append((match.inp, match.out) in case.pairs)
+            sure += [right[-1]] if match.confidence >= 0.9 else []
+    assert all(sure)
+    assert np.mean(right) > 0.55
+
+
 def test_each_rival_of_a_square_pair_counts_once(dropped):
     case = dropped(blocks=4, width=6, hidden=6)
     pairing = pair(case.pile)

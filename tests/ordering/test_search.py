@@ -134,7 +134,8 @@ def test_a_trace_is_stored_in_full():
     assert arrays["rows"].tolist() == [5] * 4
     assert arrays["arrangement"].tolist() == [[0, 1], [2, 3]]  # of the kept steps: no block, two
     assert arrays["ids"].tolist() == [*IDS]
-    assert "8 candidates tested" in repr(trace)
+    assert "8 candidates tested, 2 moves kept" in repr(trace)
+    assert trace.first(1).told == "2 candidates tested, 1 move kept"
 
 
 def grown(count):

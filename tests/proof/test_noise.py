@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from unshuffle import MlpNetwork, Records
+from unshuffle.blocks.activations import find_activation
 from unshuffle.blocks.ends import Linear
 from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.network import Network
@@ -134,6 +135,23 @@ def test_the_time_limit_ends_each_long_part(case, rng):
         hasty.looks = looks
         with pytest.raises(OutOfTimeError):
             looks_like_noise(case.network, noisy.take(np.arange(40)), hasty)
+
+
+def test_what_another_activation_would_change_is_no_noise(rng):
+    """Rows that are alike err alike too little, of four in twelve, to show it by themselves."""
+
+    def drawn(*shape, reads):
+        return rng.uniform(-1, 1, size=shape) / np.sqrt(reads)
+
+    for _ in range(12):
+        inp, out = drawn(3, 32, 16, reads=16), drawn(3, 16, 32, reads=32)
+        biases = drawn(3, 32, reads=16), drawn(3, 16, reads=32)
+        squared = MlpStack(inp, biases[0], out, biases[1], find_activation("relu2"))
+        network = MlpNetwork(squared, Linear(drawn(1, 16, reads=16), np.zeros(1)))
+        inputs = rng.normal(size=(400, 16))
+        records = Records(inputs, network.predict(inputs))
+        wrong = replace(network, blocks=replace(squared, activation=find_activation("relu")))
+        assert not looks_like_noise(wrong, records)
 
 
 @pytest.mark.parametrize(("share", "noise"), [(0.07, True), (0.2, False)])

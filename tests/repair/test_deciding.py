@@ -209,7 +209,7 @@ def test_ratios_far_beyond_the_spread_of_wrong_ones_decide(rng, spreads, decisiv
     scores = rng.uniform(-1, 1, size=(12, 12))
     others = scores[~np.eye(12, dtype=bool)]
     np.fill_diagonal(scores, others.max() + spreads * others.std())
-    found = _by_ratio_alone(scores, GroupingParameters().decisive)
+    found = _by_ratio_alone(scores, GroupingParameters())
     assert (found is not None) is decisive
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unshuffle import Outcome, solve, verify
+from unshuffle import Outcome, Piece, Pile, solve, verify
 from unshuffle.blocks.activations import FURTHER, find_activation
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.ordering.search import InVain
@@ -36,6 +36,24 @@ def test_an_activation_that_no_search_begins_with_is_found(make_dropped, name):
     assert solution.activation == name
     assert solution.permutation == case.permutation
     assert solution.repairs["another activation"] == "exact"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_squared_relu_is_found(make_dropped, seed):
+    """It resembles none of those that a search begins with; weights are small lest it explode."""
+    case = make_dropped(
+        np.random.default_rng(seed), rows=400, blocks=6, width=12, hidden=20, activation="relu2"
+    )
+    blocks = case.network.blocks
+    network = replace(case.network, blocks=replace(blocks, inp_weight=0.3 * blocks.inp_weight))
+    pile = Pile(
+        Piece.linear(each.id, each.weight * (0.3 if len(each.bias) == 20 else 1), each.bias)
+        for each in case.pile
+    )
+    records = replace(case.records, predictions=network.predict(case.records.inputs))
+    solution = solve(pile, records)
+    assert (solution.exact, solution.activation) == (True, "relu2")
+    assert solution.permutation == case.permutation
 
 
 @pytest.mark.parametrize("name", ["gelu", "elu"])

@@ -112,6 +112,7 @@ def test_an_estimate_has_no_errors_to_state(odd, capsys):
     assert "nan" not in text
     assert "0 candidates tested, 1 move kept" in text
     assert "error" not in text
+    assert "search  " not in text  # nothing was searched
 
 
 def test_gaps_of_predictions_that_do_not_vary_are_in_no_percent(dropped, capsys):

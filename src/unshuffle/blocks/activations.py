@@ -19,7 +19,7 @@ class Activation:
     """An elementwise function and its derivative, by its name in `torch.nn.functional`.
 
     Both map an array to one of the same shape, and `apply` may overwrite its argument. The name of
-    a leaky ReLU ends with its slope. "gelu_tanh" is GELU in its tanh form.
+    a leaky ReLU ends with its slope. "gelu_tanh" is GELU in its tanh form, "relu2" ReLU squared.
     """
 
     name: str
@@ -158,6 +158,15 @@ def _relu6_derivative(z: Floats) -> Floats:
     return ((z > 0) & (z < 6)).astype(z.dtype)
 
 
+def _squared_relu(z: Floats) -> Floats:
+    return np.square(_relu(z), out=z)
+
+
+def _squared_relu_derivative(z: Floats) -> Floats:
+    slope: Floats = 2 * np.maximum(z, 0)
+    return slope
+
+
 def leaky_relu(slope: float) -> Activation:
     """A leaky ReLU with some slope where its argument is negative."""
 
@@ -195,6 +204,7 @@ FURTHER = {
         Activation("selu", _selu, _selu_derivative),
         Activation("softsign", _softsign, _softsign_derivative),
         Activation("relu6", _relu6, _relu6_derivative),
+        Activation("relu2", _squared_relu, _squared_relu_derivative),
         leaky_relu(LEAKY_SLOPE),
     )
 }

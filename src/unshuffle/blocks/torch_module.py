@@ -45,11 +45,17 @@ def _function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """An activation by the name that this library has for it."""
     if name == "gelu_tanh":
         return partial(nn.functional.gelu, approximate="tanh")
+    if name == "relu2":
+        return _squared_relu
     if name.startswith(f"{LEAKY}_"):
         slope = float(name.removeprefix(f"{LEAKY}_"))
         return partial(nn.functional.leaky_relu, negative_slope=slope)
     function: Callable[[torch.Tensor], torch.Tensor] = getattr(nn.functional, name)
     return function
+
+
+def _squared_relu(x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.relu(x).square()
 
 
 class ResidualNetwork(nn.Module):

@@ -72,7 +72,7 @@ def fuse(
     by = clues.by
     itself = np.eye(*_shape(clues.layers), dtype=bool) if square else None
     by_ratio = SIGNALS["ratio"].of(clues)
-    if itself is None and (decisive := _by_ratio_alone(by_ratio, by.decisive)) is not None:
+    if itself is None and (decisive := _by_ratio_alone(by_ratio, by)) is not None:
         return decisive
     fixed = _fixed(clues, by_ratio, itself)
     if not fixed:  # nothing tells any pair from another, as with a single block
@@ -214,9 +214,9 @@ def _followers(clues: Clues) -> dict[str, Callable[[Pairs], Scores]]:
     return {name: remembered(name, score) for name, score in followers.items()}
 
 
-def _by_ratio_alone(scores: Scores, decisive: float) -> Fusion | None:
+def _by_ratio_alone(scores: Scores, by: GroupingParameters) -> Fusion | None:
     """Evidence from ratios that leave no doubt; None where they do."""
-    if scores.shape[0] != scores.shape[1] or len(scores) < 2:
+    if scores.shape[0] != scores.shape[1] or len(scores) < by.least_decisive:
         return None
     best = scores.argmax(axis=1)
     rows = np.arange(len(scores))
@@ -226,7 +226,7 @@ def _by_ratio_alone(scores: Scores, decisive: float) -> Fusion | None:
     wrong[rows, best] = False
     others, true = scores[wrong], scores[rows, best]
     spread = float(others.std())
-    if not true.min() - others.max() > decisive * spread:
+    if not true.min() - others.max() > by.decisive * spread:
         return None
     separation = float(true.mean() - others.mean()) / spread
     standard = (scores - others.mean()) / spread
@@ -237,14 +237,25 @@ def _by_ratio_alone(scores: Scores, decisive: float) -> Fusion | None:
 
 
 def _standardised(scores: Scores, itself: NDArray[np.bool_] | None) -> Scores:
-    """Centre rows and columns and scale to unit variance; a constant signal becomes 0."""
+    """Centre rows and columns and scale to unit variance; a constant signal becomes 0.
+
+    Where all pieces are rows and columns, so is each by itself: products of two inp layers would
+    stand out by their size alone.
+    """
     values = scores.astype(np.float64)
     if itself is not None:
         values[itself] = values[~itself].mean()
     values -= values.mean(axis=0)
     values -= values.mean(axis=1, keepdims=True)
     spread = values.std()
-    return values / spread if spread > 1e-12 * np.abs(scores).max() else np.zeros_like(values)
+    if not spread > 1e-12 * np.abs(scores).max():
+        return np.zeros_like(values)
+    values /= spread
+    if itself is not None:
+        rows, columns = (np.sqrt(np.square(values).mean(axis=a, keepdims=True)) for a in (1, 0))
+        values /= np.maximum(rows * columns, 1e-12)
+        values /= values.std()
+    return values
 
 
 def _uncorrelated(signals: Scores, out: Scores) -> Scores:

@@ -52,6 +52,9 @@ class GroupingParameters:
     decisive
         Spreads between the best wrong ratio and the worst true one that make other evidence
         needless. Wrong ratios of the zoo do not reach so far.
+    least_decisive
+        Pairs from which on they can be: chance makes ratios of 4 so once in 20,000, of 3 once in
+        200, and of 2 once in 7.
     """
 
     sample_rows: int = 1000
@@ -73,3 +76,4 @@ class GroupingParameters:
     agreeing: int = 3
     least_agreed: int = 6
     decisive: float = 3.0
+    least_decisive: int = 4

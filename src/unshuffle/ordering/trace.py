@@ -102,6 +102,14 @@ class Trace:
         """The most rows that candidates were judged on."""
         return max((step.rows for step in self.steps), default=0)
 
+    @property
+    def told(self) -> str:
+        """How many candidates were tested and moves kept, in words."""
+        counted = ("candidate", self.tested, "tested"), ("move", self.kept, "kept")
+        return ", ".join(
+            f"{number} {what}{'s' if number != 1 else ''} {done}" for what, number, done in counted
+        )
+
     def names(self, arrangement: Arrangement) -> tuple[tuple[PieceId, ...], ...]:
         """Ids of the pieces of each block in an arrangement."""
         return names(arrangement, self.ids)
@@ -166,8 +174,8 @@ class Trace:
         if not self.steps:
             return "Trace(empty)"
         return (
-            f"Trace({len(self)} steps, {self.tested} candidates tested, {self.kept} moves kept, "
-            f"error {self.steps[-1].error:.3g} after {self.seconds[-1]:.1f} s)"
+            f"Trace({len(self)} steps, {self.told}, error {self.steps[-1].error:.3g} after "
+            f"{self.seconds[-1]:.1f} s)"
         )
 
 

@@ -2,7 +2,8 @@
 
 A wrong arrangement errs by a function of the input. So rows that are alike err alike. Noise does
 not. The kernel score test (Liu, Lin & Ghosh 2007) asks whether rows with like states have residuals
-of one sign. Its spread under noise is that of independent random signs.
+of one sign. Its spread under noise is that of independent random signs. A wrong activation changes
+all blocks alike. So it is asked, too, whether the residual is what another activation would change.
 
 Finding no pattern says nothing where the test could not find one. So the same test is put to
 misfits of the same size on the same rows, made by wrong arrangements of the network. Noise is
@@ -16,10 +17,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from unshuffle.blocks.mlp import MlpStack
 from unshuffle.blocks.network import Network, mean_square, mean_squares
 from unshuffle.pieces.clock import Clock
 from unshuffle.pieces.pile import Floats
 from unshuffle.pieces.records import Records
+from unshuffle.proof.activation import bent
 from unshuffle.proof.effort import EFFORT, Effort
 
 LEAST: Final = float(np.finfo(float).tiny)
@@ -175,7 +178,7 @@ def looks_like_noise(
         return False
     kernels = _kernels(states)
     score = _score(kernels, residual)
-    if score > by.significant:
+    if score > by.significant or _tells_of_activation(network, some, residual, by):
         return False
     first = network.ends.enter(some.inputs)  # the states may be projections
     misfits = _misfits(network, first, np.sqrt(means), clock, by)
@@ -183,6 +186,34 @@ def looks_like_noise(
         basis = _exchanges(network, first, clock)
         misfits = [_without(misfit, basis) for misfit in misfits]
     return tells(score, [_score(kernels, misfit) for misfit in misfits], by) or None
+
+
+def _tells_of_activation(
+    network: Network, some: Records, residual: Floats, by: NoiseParameters
+) -> bool:
+    """Whether what another activation would change foretells the residual.
+
+    Its coefficients are fitted to each half of the rows, for the other half.
+    """
+    blocks = network.blocks
+    if not isinstance(blocks, MlpStack):
+        return False
+    squares = mean_squares(residual)
+    scale = np.sqrt(np.where(squares > 0, squares, 1.0))
+    found = (residual - residual.mean(axis=0)) / scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        changes = bent(network, blocks, some.inputs)
+        features = (changes - changes.mean(axis=0)) / scale[:, None]
+        features /= np.sqrt(mean_squares(features, axis=(0, 1))) + LEAST
+    features = features[..., np.isfinite(features).all(axis=(0, 1))]
+    agreements, even, odd = np.zeros(len(found)), slice(0, None, 2), slice(1, None, 2)
+    for fit, check in ((even, odd), (odd, even)):
+        gram = np.einsum("noi,noj->ij", features[fit], features[fit])
+        np.fill_diagonal(gram, gram.diagonal() * (1 + by.ridge))
+        moments = np.einsum("noi,no->i", features[fit], found[fit])
+        expected = features[check] @ np.linalg.lstsq(gram, moments, rcond=None)[0]
+        agreements[check] = (expected * found[check]).sum(axis=1)
+    return standard_score(agreements) > by.significant
 
 
 def _kernels(states: list[Floats]) -> list[NDArray[np.float64]]:

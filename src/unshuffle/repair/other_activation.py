@@ -40,7 +40,14 @@ class OtherActivationParameters:
     growth: float = 2.0  # Factor by which it grows from turn to turn, up to the main one's.
     # Activations with a search of their own, beside those that a search begins with unless one was
     # given: any other one resembles one of these, so that what such a search finds tells which.
-    raced: tuple[str, ...] = ("elu", "softplus", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.4")
+    raced: tuple[str, ...] = (
+        "relu2",
+        "elu",
+        "softplus",
+        "sigmoid",
+        "leaky_relu_0.2",
+        "leaky_relu_0.4",
+    )
 
 
 STANDARD = OtherActivationParameters()

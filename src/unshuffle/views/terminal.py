@@ -130,8 +130,8 @@ def _facts(solution: "Solution", console: Console) -> dict[str, str]:
         )
     facts |= _certificate_facts(solution.certificate, solution.blocks) | _finding_facts(solution)
     trace = solution.trace
-    done = f"{_counted(trace.tested, 'candidate')} tested, {_counted(trace.kept, 'move')} kept"
-    facts["search"] = f"{done}, work of {solution.passes:.3g} forward passes"
+    if trace.work:
+        facts["search"] = f"{trace.told}, work of {solution.passes:.3g} forward passes"
     errors = [step.error for step in trace.steps]
     if console.is_terminal and len(errors) > 1:
         curve = log_sparkline(errors, CURVE_COLUMNS)
@@ -269,10 +269,6 @@ def _indent(facts: dict[str, str]) -> int:
 
 def _fits(console: Console, indent: int, value: str) -> bool:
     return not console.is_terminal or indent + len(value) <= console.width
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _name(name: "PieceId") -> str:
