@@ -110,8 +110,12 @@ def was_tried(name: str, solution: Solution) -> bool:
 
 
 def hard_row_steps(searching: Searching, by: AskingParameters = STANDARD) -> int:
-    """Row steps up to which a right record may be hard to reproduce. 0 for few blocks."""
-    blocks = len(searching.alternatives.problems[0].grouped)
+    """Row steps up to which a right record may be hard to reproduce. 0 for few blocks.
+
+    Where shapes do not tell roles, each piece counts as a block.
+    """
+    problem = searching.alternatives.problems[0]
+    blocks = len(problem.grouped) * (1 + problem.bank.kind.coupled)
     few = searching.alternatives.options.parameters.few_blocks
     return 0 if blocks <= few else min(by.hard * blocks, by.hardest)
 
