@@ -65,6 +65,19 @@ def test_inputs_and_predictions_that_are_both_in_other_units(dropped, rng, tmp_p
     assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_units_fitted_to_a_wrong_order_are_fitted_to_others_too(make_dropped, seed):
+    """Searching and fitting in turn alone ends in a wrong order."""
+    shape = {"blocks": 4, "width": 6, "hidden": 12, "coupling": 0.5}
+    case = make_dropped(np.random.default_rng(seed), rows=250, **shape)
+    predictions = (37.5 * case.records.predictions + 900).astype(np.float32)
+    records = Records(3 * case.records.inputs + 1, predictions)
+    solution = OTHER_UNITS.run(Case(case.pile, records, Options(), None), None)
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.permutation == case.permutation
+    np.testing.assert_allclose(solution.findings.prediction_scale, 37.5, rtol=1e-3)
+
+
 @pytest.mark.parametrize(("noise", "told"), [(0.0, True), (1e-2, False)])
 def test_last_digits_of_predictions_are_no_noise(dropped, rng, noise, told):
     """Far from 0 float32 keeps few digits of a small spread. Noise beyond these proves nothing."""
