@@ -8,7 +8,7 @@ import pytest
 from unshuffle import Outcome, Records, read_solution, solve, verify, write_solution
 from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import believed, solved_without
+from unshuffle.repair.in_turn import as_it_is, believed, solved_without
 from unshuffle.repair.other_units import OTHER_UNITS, ScaledPredictions
 from unshuffle.solution.options import Options
 
@@ -106,6 +106,12 @@ def test_a_record_in_the_units_of_the_network_is_exact(dropped, dtype):
     case = dropped(**SHAPE, rows=100)
     inputs, predictions = case.records.inputs, case.records.predictions
     assert solve(case.pile, Records(inputs.astype(dtype), predictions.astype(dtype))).exact
+
+
+def test_an_answer_is_judged_as_it_is_with_its_own_activation(dropped):
+    case = dropped(**SHAPE, rows=400, activation="tanh")
+    solution = solve(case.pile, case.records, activation="tanh")
+    assert as_it_is(case.pile, case.records, Options(), solution).activation == "tanh"
 
 
 def test_an_answer_that_fits_the_record_as_it_is_needs_no_other_units(dropped):

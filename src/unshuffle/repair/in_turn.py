@@ -131,6 +131,7 @@ def arrange_on(
 
 def as_it_is(pile: Pile, records: Records, options: Options, solution: Solution) -> Solution | None:
     """The same answer if it reproduces the record as it is exactly; else None."""
+    options = replace(options, activation=solution.activation)
     found = given(pile, records, options, solution.trace.names(solution.arrangement))
     return replace(found, trace=solution.trace) if found.exact else None
 
@@ -211,10 +212,10 @@ def _unstuck(case: Case, found: _Fit, first: Distortion, by: TurnParameters) -> 
 
     Numbers that are fitted to a wrong order hide that another one is better. So single blocks are
     moved, and numbers fitted to each order. Where nothing else is wrong, they may be found from
-    their first guess alone. None where nothing does, and far from the record, or of many blocks.
+    their first guess alone. None where nothing does, and far from the record.
     """
-    before, few = found.left, case.options.parameters.few_blocks
-    if not before < by.moved or len(found.order) > few:
+    before = found.left
+    if not before < by.moved:
         return None
     for activation in case.options.activations:
         network = replace(
@@ -315,6 +316,23 @@ def _last_digits(case: Case, distortion: Distortion) -> float:
     return float(np.nanmean(np.square(there - here)))
 
 
+def _each_in_turn(
+    case: Case, candidates: Iterable[Distortion], by: TurnParameters = STANDARD
+) -> Solution | None:
+    """Undo each distortion; where blocks are few, those for longer then that came nearest."""
+    near: list[Distortion] = []
+    for each in candidates:
+        found = solved_without(case, each, replace(by, moved=0.0))
+        if found is not None:
+            return found
+        if isinstance(each, FittedNumbers) and case.left.get(each.assumption, np.inf) < by.moved:
+            near.append(each)
+    near = near if len(case.pile) // 2 <= case.options.parameters.few_blocks else []
+    near.sort(key=lambda each: case.left[each.assumption])
+    longer = (solved_without(case, each, by) for each in near)
+    return next((found for found in longer if found is not None), None)
+
+
 def repair_by(
     name: str,
     suspicion: float,
@@ -332,8 +350,7 @@ def repair_by(
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
-        tried = (solved_without(case, each) for each in candidates(case))
-        return next((found for found in tried if found is not None), None)
+        return _each_in_turn(case, candidates(case))
 
     def looks(case: Case, searching: Searching) -> Looks:
         least = max(after, patient_row_steps(searching))

@@ -7,7 +7,7 @@ from math import inf
 from unshuffle.ordering.search import Ending, InVain, OnState
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.records import Records
-from unshuffle.proof.outcome import CONVERGED, FINAL, Outcome
+from unshuffle.proof.outcome import CONVERGED, FINAL, SETTLED, Outcome
 from unshuffle.repair.case import Case
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.solution import Solution
@@ -86,6 +86,14 @@ class Repair:
     near: bool = False
     decisive: bool = False
     remark: Callable[[Case, Solution], str | None] = lambda case, solution: None
+
+
+def better(one: Solution | None, other: Solution) -> Solution:
+    """The one that reproduces the record, else the one with the lower error, else the first."""
+    if one is None:
+        return other
+    better = one.outcome not in SETTLED and (other.outcome in SETTLED or other.mse < one.mse)
+    return other if better else one
 
 
 def leaving_out(case: Case, solution: Solution | None) -> bool:
