@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unshuffle import Outcome, Piece, Pile, Records, solve, verify
+from unshuffle import MlpNetwork, Outcome, Piece, Pile, Records, solve, verify
 from unshuffle.blocks.activations import RELU
 from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.blueprints import LoopBlueprint
+from unshuffle.blocks.ends import Linear
+from unshuffle.blocks.mlp import MlpStack
 from unshuffle.errors import AnswerError, RecordError, UsageError
 from unshuffle.grouping import pair
 from unshuffle.ordering.auto import advance, begin
@@ -52,6 +54,18 @@ def test_square_layers(dropped, strategy, outputs):
     solution = solve(case.pile, case.records, strategy=strategy)
     assert solution.exact
     assert solution.permutation == case.permutation
+
+
+def test_square_layers_whose_roles_the_weights_do_not_tell(drop, rng):
+    inp, out = 0.4 * rng.normal(size=(2, 10, 12, 12)) / np.sqrt(12)
+    none = np.zeros((10, 12))
+    last = Linear(rng.normal(size=(1, 12)), np.zeros(1))
+    network = MlpNetwork(MlpStack(inp, none, out, none), last).astype(np.float32)
+    case = drop(rng, network, rows=1000)
+    solution = solve(case.pile, case.records)
+    assert solution.exact
+    assert solution.permutation == case.permutation
+    assert len(solution.trace) < 200
 
 
 def with_misleading_units(pile, inp, out):

@@ -25,7 +25,7 @@ from unshuffle.proof.verification import Explanation, judge_network
 from unshuffle.repair.assumptions import may_be_wrong
 from unshuffle.repair.case import Case
 from unshuffle.repair.registry import REPAIRS, serving, suspected
-from unshuffle.repair.repair import NOT_TRIED, STANDARD, UNSOLVED, Repair, pauses, was_tried
+from unshuffle.repair.repair import NOT_TRIED, STANDARD, UNSOLVED, Repair, better, pauses, was_tried
 from unshuffle.solution.findings import Findings
 from unshuffle.solution.options import Options
 from unshuffle.solution.solution import Solution
@@ -231,7 +231,7 @@ def _put_together(case: Case, checkpoint: "Checkpoint | None", asked: Asked) -> 
             raise case.whole
         return best
     solution = _search(case, checkpoint, asked)
-    best = _better(best, solution)
+    best = better(best, solution)
     if solution.outcome in FINAL:
         return _cut_off(best, solution)
     return _confirmed(_repaired(case, solution, best, asked), case, asked)
@@ -302,14 +302,6 @@ def _tried(
     nothing = f"cut off: {NO_TIME}" if late else NOTHING
     asked[repair.name] = nothing if found is None else str(found.outcome)
     return found
-
-
-def _better(one: Solution | None, other: Solution) -> Solution:
-    """The one that reproduces the record, else the one with the lower error, else the first."""
-    if one is None:
-        return other
-    better = one.outcome not in SETTLED and (other.outcome in SETTLED or other.mse < one.mse)
-    return other if better else one
 
 
 def _cut_off(best: Solution, last: Solution) -> Solution:

@@ -12,7 +12,7 @@ from unshuffle.ordering.mean_field import (
     MeanFieldParameters,
     extrinsic,
 )
-from unshuffle.ordering.population import Population, PopulationParameters
+from unshuffle.ordering.population import Distribution, Population, PopulationParameters
 from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.regression import RidgeParameters, fit
 
@@ -143,6 +143,23 @@ def test_a_mean_field_search_finds_pairs_and_order_without_evidence(make_loose, 
     np.testing.assert_array_equal(field.belief.centre, net.right)
     assert field.steps == by.steps
     assert field.error < problem.known.variance
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_mean_field_search_finds_roles_that_nothing_tells(square, rescaled, outputs):
+    rng = np.random.default_rng(3)
+    net = rescaled(square(5, rows=600, width=8, outputs=outputs), 0.5)
+    mixed = rng.permutation(10).reshape(5, 2)
+    problem = net.problem(np.zeros((10, 10)), mixed)
+    by = MeanFieldParameters(equations=400)
+    field = MeanField.around(Distribution.of_couples(mixed), problem, by)
+    for _ in range(12):
+        field = field.advance(problem, rng, by)
+        (chances,) = field.belief.partners
+        # Each piece is in one block, in one of the two roles.
+        np.testing.assert_allclose((chances + chances.T).sum(axis=0), 1, atol=0.05)
+        assert not chances.diagonal().any()
+    np.testing.assert_array_equal(field.belief.centre, net.right)
 
 
 def test_what_evidence_rules_out_stays_out(make_loose, rescaled, rng):

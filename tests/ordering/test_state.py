@@ -240,6 +240,24 @@ def test_a_search_that_was_cut_off_goes_on_to_the_last_bit(searches, whole, name
             assert next(ahead, None) is None
 
 
+def test_a_search_for_roles_is_known_and_goes_on_to_the_last_bit(square, bench_of, fit):
+    problem = noisy(square(3), 1.0).problem(np.zeros((6, 6)), [(0, 4), (5, 1), (2, 3)])
+
+    def make():
+        return bench_of(problem, with_tanh(problem), by=SHORT, goal=fit(0.0), rows=30)
+
+    bench, start = make()
+    states = [start, *advance(start, bench)]
+    fields = [each.field for state in states for each in state.race.contenders if each.field]
+    assert any(field.belief.coupled for field in fields)
+    for state in states:
+        state.check(problem.bank, 3, 60)
+    for cut in range(0, len(states), 8):
+        ahead = advance(rebuilt(states[cut]), make()[0])
+        for expected in states[cut + 1 : cut + 9]:
+            assert_same(next(ahead), expected)
+
+
 def test_a_state_is_not_changed_by_going_on(searches):
     bench, start = searches["far"]()
     seen = []

@@ -19,6 +19,7 @@ from unshuffle.pieces.anatomy import read_anatomy
 from unshuffle.pieces.clock import Clock, OutOfTimeError
 from unshuffle.pieces.pile import Bias
 from unshuffle.repair.bias_assignment import LooseBiases, exchanged, reassigned_biases
+from unshuffle.repair.repair import better
 
 
 def detach(case, *, keep=()):
@@ -265,3 +266,14 @@ def test_means_stand_where_nothing_is_held(known_order):
         for piece, bias in zip(group.pieces.tolist(), group.biases[holds], strict=True):
             np.testing.assert_allclose(means[piece], group.biases.mean(axis=0))
             np.testing.assert_array_equal(values[piece], bias)
+
+
+def test_what_reproduces_the_record_is_better_than_what_errs_less(dropped):
+    case = dropped()
+    exact = solve(case.pile, case.records)
+    nearer = replace(exact, mse=exact.mse / 2).ended(Outcome.LOCAL_OPTIMUM)
+    farther = replace(nearer, mse=1.0)
+    for one, other in ((exact, nearer), (nearer, exact), (exact, farther)):
+        assert better(one, other) is exact
+    for first in (None, farther, nearer):
+        assert better(first, nearer) is nearer

@@ -8,7 +8,7 @@ import pytest
 from unshuffle import Outcome, Records, read_solution, solve, verify, write_solution
 from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import believed, solved_without
+from unshuffle.repair.in_turn import as_it_is, believed, solved_without
 from unshuffle.repair.other_units import OTHER_UNITS, ScaledPredictions
 from unshuffle.solution.options import Options
 
@@ -65,6 +65,19 @@ def test_inputs_and_predictions_that_are_both_in_other_units(dropped, rng, tmp_p
     assert_kept_is_verified(tmp_path / "kept", solution, case.pile, records)
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_units_fitted_to_a_wrong_order_are_fitted_to_others_too(make_dropped, seed):
+    """Searching and fitting in turn alone ends in a wrong order."""
+    shape = {"blocks": 4, "width": 6, "hidden": 12, "coupling": 0.5}
+    case = make_dropped(np.random.default_rng(seed), rows=250, **shape)
+    predictions = (37.5 * case.records.predictions + 900).astype(np.float32)
+    records = Records(3 * case.records.inputs + 1, predictions)
+    solution = OTHER_UNITS.run(Case(case.pile, records, Options(), None), None)
+    assert solution.outcome is Outcome.APPROXIMATE
+    assert solution.permutation == case.permutation
+    np.testing.assert_allclose(solution.findings.prediction_scale, 37.5, rtol=1e-3)
+
+
 @pytest.mark.parametrize(("noise", "told"), [(0.0, True), (1e-2, False)])
 def test_last_digits_of_predictions_are_no_noise(dropped, rng, noise, told):
     """Far from 0 float32 keeps few digits of a small spread. Noise beyond these proves nothing."""
@@ -93,6 +106,12 @@ def test_a_record_in_the_units_of_the_network_is_exact(dropped, dtype):
     case = dropped(**SHAPE, rows=100)
     inputs, predictions = case.records.inputs, case.records.predictions
     assert solve(case.pile, Records(inputs.astype(dtype), predictions.astype(dtype))).exact
+
+
+def test_an_answer_is_judged_as_it_is_with_its_own_activation(dropped):
+    case = dropped(**SHAPE, rows=400, activation="tanh")
+    solution = solve(case.pile, case.records, activation="tanh")
+    assert as_it_is(case.pile, case.records, Options(), solution).activation == "tanh"
 
 
 def test_an_answer_that_fits_the_record_as_it_is_needs_no_other_units(dropped):

@@ -1,8 +1,11 @@
 """What no shape tells is tried against the record."""
 
 import numpy as np
+import pytest
 
 from unshuffle import Outcome, Piece, Pile, solve, verify
+from unshuffle.solution.alternatives import Problems
+from unshuffle.solution.options import Options
 
 
 def turned(pile: Pile) -> Pile:
@@ -33,3 +36,15 @@ def test_an_answer_holds_whichever_way_square_weights_lie(dropped) -> None:
 def test_shapes_that_tell_leave_no_choice(dropped) -> None:
     assert dropped(width=6, hidden=6, outputs=1).pile.turned() is None
     assert dropped(width=6, hidden=8, outputs=6).pile.turned() is None
+
+
+@pytest.mark.parametrize(("hidden", "lying"), [(8, "as here"), (8, "turned"), (12, "as here")])
+def test_the_last_layer_that_comes_first_is_most_like_the_whole_network(dropped, hidden, lying):
+    case = dropped(rows=200, blocks=6, width=8, hidden=hidden, outputs=hidden)
+    pile = turned(case.pile) if lying == "turned" else case.pile
+    problems = Problems(pile, case.records, Options())
+    first = problems.problems[0]
+    assert problems.pairing.last == case.permutation[-1]
+    np.testing.assert_array_equal(first.ends.weight, case.network.last.weight)
+    weights = [np.asarray(each.weight) for each in case.pile]
+    assert all(any(np.array_equal(one, w) for w in weights) for one in first.bank.inp_weight)

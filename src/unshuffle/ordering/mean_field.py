@@ -8,6 +8,10 @@ the places falls from step to step.
 Extrinsic messages update the pieces, as in turbo decoding (Berrou, Glavieux & Thitimajshima 1993).
 They are what the regression says without its prior. Places are Borda's scores (1781) of the
 pairwise probabilities.
+
+Where shapes do not tell the roles, each piece reads for a block of its own. Whether another one
+writes for it is one probability for each two pieces. All that a piece reads or writes for add up to
+one block.
 """
 
 from collections.abc import Iterator
@@ -103,7 +107,7 @@ class MeanField:
         """The beginning, around the places of a distribution, with a wide spread."""
         spreads = np.full(len(belief.places), by.wide * len(belief.places))
         partners = tuple(
-            _balanced(each, odds, by)
+            _balanced(belief, each, odds, by)
             for each, odds in zip(belief.partners, _odds(belief, problem), strict=True)
         )
         return cls(replace(belief, spreads=spreads, partners=partners))
@@ -146,9 +150,9 @@ def _reheated(belief: Distribution, by: MeanFieldParameters) -> Distribution:
     """The belief with wide spreads again, and pieces less sure."""
     length = len(belief.places)
     doubted = (by.tempering * np.log(np.maximum(each, ROUNDING)) for each in belief.partners)
-    partners = (_balanced(*each, by) for each in zip(belief.partners, doubted, strict=True))
-    spreads = np.full(length, by.wide * length)
-    return replace(belief, spreads=spreads, partners=tuple(partners))
+    each = zip(belief.partners, doubted, strict=True)
+    partners = tuple(_balanced(belief, chances, logs, by) for chances, logs in each)
+    return replace(belief, spreads=np.full(length, by.wide * length), partners=partners)
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +273,7 @@ def _informed(
         done += len(told)
         logs[lot.number][lot.part][lot.matters] = told + odds[lot.number][lot.part][lot.matters]
     return tuple(
-        (1 - by.learning) * partners + by.learning * _balanced(partners, each, by)
+        (1 - by.learning) * partners + by.learning * _balanced(belief, partners, each, by)
         for partners, each in zip(belief.partners, logs, strict=True)
     )
 
@@ -278,8 +282,17 @@ def _odds(belief: Distribution, problem: Problem) -> list[Doubles]:
     return [slot_odds(belief.pieces, roles, problem.evidence) for roles in belief.sets]
 
 
-def _balanced(partners: Doubles, logs: Doubles, by: MeanFieldParameters) -> Doubles:
-    """The doubly stochastic matrix of logarithms, in which nothing is left of what cannot be."""
+def _balanced(
+    belief: Distribution, partners: Doubles, logs: Doubles, by: MeanFieldParameters
+) -> Doubles:
+    """The doubly stochastic matrix of logarithms, in which nothing is left of what cannot be.
+
+    Of couples it is that of both ways to make a block of two pieces, shared out between the ways.
+    So each piece is in one block, in one of the two roles.
+    """
     possible = np.where(partners > 0, np.maximum(logs, IMPOSSIBLE), IMPOSSIBLE)
-    balanced: Doubles = np.exp(normalised(possible, by.normalisations)[-1])
+    either = np.logaddexp(possible, possible.T) if belief.coupled else possible
+    balanced: Doubles = np.exp(normalised(either, by.normalisations)[-1])
+    if belief.coupled:
+        balanced = (balanced + balanced.T) / 2 * np.exp(possible - either)
     return balanced

@@ -30,6 +30,8 @@ class SearchParameters:
         Factor by which the rows grow when nothing helps on those in use.
     starts
         Seeds that are descended from.
+    likely
+        Problems that are tried before anything long: of many, the others wait.
     few_blocks
         Blocks up to which a whole descent takes no time.
     convincing
@@ -48,6 +50,7 @@ class SearchParameters:
     many: int = 1024
     growth: int = 4
     starts: int = 3
+    likely: int = 8
     few_blocks: int = 8
     convincing: float = 0.8
     near: float = 0.03

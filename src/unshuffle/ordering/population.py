@@ -18,10 +18,11 @@ from functools import partial
 import numpy as np
 
 from unshuffle.grouping.evidence import Evidence
-from unshuffle.grouping.matching import optimal_matching
+from unshuffle.grouping.matching import directed_couples, optimal_couples, optimal_matching
 from unshuffle.ordering.judge import Doubles, Indices, JudgeParameters
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.blueprint import Arrangement, Kind
+from unshuffle.pieces.pile import TINY
 
 # Stands for the logarithm of a probability of 0 in an assignment.
 IMPOSSIBLE = -1e9
@@ -100,6 +101,28 @@ class Distribution:
     # each piece of the set, role by role too; 0 for what cannot be.
     partners: tuple[Doubles, ...]
 
+    @classmethod
+    def of_couples(cls, blocks: Arrangement) -> "Distribution":
+        """Over all ways to make blocks of two pieces of one class; places are those of blocks.
+
+        Each piece has a block of its own, which it reads for as far as it is in that role at all.
+        """
+        pieces, count = blocks.ravel(), blocks.size
+        places, spreads = np.arange(count, dtype=np.float64), np.zeros(count)
+        return cls(
+            np.column_stack([pieces, pieces]), 0, ((1,),), places, spreads, (1 - np.eye(count),)
+        )
+
+    @property
+    def coupled(self) -> bool:
+        """Whether each piece has a block of its own, and may be the other piece of others."""
+        return len(self.sets) == 1 and np.array_equal(self.pieces[:, 0], self.pieces[:, -1])
+
+    @property
+    def placed(self) -> Arrangement:
+        """An arrangement that has each piece once."""
+        return self.pieces[:, 0].reshape(-1, 2) if self.coupled else self.pieces
+
     @property
     def doubt(self) -> float:
         """Mean entropy of the piece in a slot, in nats."""
@@ -110,7 +133,14 @@ class Distribution:
     @property
     def centre(self) -> Arrangement:
         """The likeliest arrangement."""
-        return self.likeliest(np.argsort(self.places, kind="stable"))
+        if not self.coupled:
+            return self.likeliest(np.argsort(self.places, kind="stable"))
+        (chances,) = self.partners
+        either = np.log(np.maximum(chances + chances.T, TINY))
+        couples = directed_couples(optimal_couples, chances, either)
+        order = np.argsort(self.places[couples[:, 0]], kind="stable")
+        centre: Arrangement = self.pieces[couples[order], 0]
+        return centre
 
     def likeliest(self, order: Indices) -> Arrangement:
         """The likeliest pieces, with the blocks in an order: shape (K,) of their numbers."""
@@ -188,6 +218,7 @@ class Distribution:
         """Raise `ValueError` where it is over other blocks."""
         others = [role for each in self.sets for role in each]
         whole = sorted([self.anchor, *others]) == [*range(roles)]
+        blocks *= 1 + self.coupled
         sizes = [(len(each) * blocks,) * 2 for each in self.sets]
         shapes = self.pieces.shape, self.places.shape, self.spreads.shape
         whole &= shapes == ((blocks, roles), (blocks,), (blocks,))

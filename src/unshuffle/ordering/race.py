@@ -15,7 +15,8 @@ from unshuffle.ordering.attempts import (
     reported,
 )
 from unshuffle.ordering.mean_field import MeanField
-from unshuffle.ordering.population import Population
+from unshuffle.ordering.population import Distribution, Population
+from unshuffle.ordering.problem import Problem
 from unshuffle.ordering.state import Contender, Descent, Found, Race, State
 from unshuffle.ordering.trace import Step
 from unshuffle.ordering.workbench import Workbench
@@ -148,10 +149,14 @@ class FirstMeanFields(MeanFields):
     name = "first mean field"
 
     def wanted(self, state: State, bench: Workbench) -> bool:
-        """Once, far from the answer, if there are predictions enough and short descents end far."""
+        """Once, far from the answer, if there are predictions enough and short descents end far.
+
+        Where shapes do not tell roles, descents hardly ever lead near, and it is asked at once.
+        """
         many = bench.equations(len(bench.known)) >= bench.by.many and bench.large(state.rows)
+        due = (many and "polish" in state.ended) or (bench.coupled and "quick" in state.ended)
         here = not bench.near(state.best.error) and _served(bench)
-        return self.name not in state.ended and here and many and "polish" in state.ended
+        return self.name not in state.ended and here and due
 
     def _prepared(self, state: State, bench: Workbench) -> State:
         """Many rows; an early fit says nothing of the problems, so the likeliest one stays."""
@@ -164,7 +169,10 @@ class FirstMeanFields(MeanFields):
         by = bench.by.mean_field
         # What explodes ends sooner, and would do so with others too.
         late = all(each.ended and 2 * each.generations >= by.steps for each in contenders)
-        if len(contenders) >= by.problems or not late:
+        late &= len(contenders) < by.problems
+        if bench.coupled:  # what is right is near after few steps
+            late = all(each.generations >= by.cycle for each in contenders)
+        if not late:
             return []
         new = _least_alike([each.alternative for each in contenders], bench)
         return [] if new is None else [Contender(new)]
@@ -175,7 +183,7 @@ def _least_alike(begun: list[int], bench: Workbench) -> int | None:
     rows, arrangement = bench.rows_for(bench.by.many), bench.problem(0).grouped
     ends = {
         number: problem.ends.leave(bench.judge(number, rows).run(arrangement).states[-1])
-        for number in takewhile(bench.has, count())
+        for number in takewhile(bench.is_likely, count())
         if (problem := bench.problem(number)).evidence.admits(arrangement)
     }
     apart = {
@@ -216,6 +224,15 @@ def _begun(
     return replace(racer, best=found), whole
 
 
+def _belief(seed: Arrangement, problem: Problem, bench: Workbench) -> Distribution:
+    """What a mean-field search begins with: roles that shapes do not tell are in doubt as well."""
+    kind = problem.bank.kind
+    if kind.coupled:
+        return Distribution.of_couples(seed)
+    first = Population.around([seed], problem.evidence, kind, bench.by.population)
+    return first.distributions[0]
+
+
 def _field_step(
     racer: Contender, state: State, rng: np.random.Generator, bench: Workbench
 ) -> tuple[Contender, Step]:
@@ -224,8 +241,7 @@ def _field_step(
     field = racer.field
     if field is None:
         racer, seeds = _begun(replace(racer, fields=racer.fields + 1), state, rng, bench)
-        first = Population.around(seeds[:1], problem.evidence, problem.bank.kind, by.population)
-        field = MeanField.around(first.distributions[0], problem, by.mean_field)
+        field = MeanField.around(_belief(seeds[0], problem, bench), problem, by.mean_field)
     field = field.advance(problem, rng, by.mean_field)
     found = bench.judged(racer.alternative, state.rows, field.belief.centre)
     assert racer.best is not None
@@ -257,7 +273,7 @@ def _searches(racer: Contender, bench: Workbench) -> bool:
 
 def rival(found: Found, rows: int, bench: Workbench) -> Found | None:
     """What fits an arrangement near the answer convincingly better: another activation, say."""
-    for number in takewhile(bench.has, count()):
+    for number in takewhile(bench.is_likely, count()):
         admits = bench.problem(number).evidence.admits(found.arrangement)
         if number != found.alternative and admits:
             other = bench.judged(number, rows, found.arrangement)

@@ -63,7 +63,7 @@ class QuickDescents(Attempts):
         if state.attempts and bench.explodes(state.best.error):
             return None  # no activation can be told from another there
         number = state.attempts
-        if (number and bench.near(state.best.error)) or not bench.has(number):
+        if (number and bench.near(state.best.error)) or not bench.is_likely(number):
             return None
         short, accept = bench.large(state.rows), "convincing" if number else "lower"
         return replace(

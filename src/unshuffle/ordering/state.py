@@ -159,7 +159,7 @@ class State:
             if each.population is not None:
                 arrangements += [one.pieces for one in each.population.distributions]
             if each.field is not None:
-                arrangements += [each.field.belief.pieces]
+                arrangements += [each.field.belief.placed]
         if attempt.beam is not None:
             arrangements += [attempt.beam.known.arrangement]
         return arrangements

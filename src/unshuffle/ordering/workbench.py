@@ -79,6 +79,10 @@ class Workbench:
             self._before.setdefault(made.bank.work, made.bank.work.halves)
         return True
 
+    def is_likely(self, alternative: int) -> bool:
+        """Whether there is a problem of a number, which is tried before anything long."""
+        return alternative < self.by.likely and self.has(alternative)
+
     @property
     def work(self) -> int:
         """What has passed through blocks of all problems since the workbench has them."""
@@ -109,6 +113,11 @@ class Workbench:
     def of_one_form(self) -> bool:
         """Whether all blocks have the same roles, so that any of them can run in any place."""
         return not self.problem(0).bank.kind.variants
+
+    @property
+    def coupled(self) -> bool:
+        """Whether shapes do not tell the two roles of a block."""
+        return self.problem(0).bank.kind.coupled
 
     def near(self, error: float) -> bool:
         """Whether an error is so small that more rows promise more than another beginning."""

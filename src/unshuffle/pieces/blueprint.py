@@ -159,6 +159,11 @@ class Kind:
         """Each two roles of one class. A block's pieces in them may change places."""
         return [(a, b) for each in self.classes for a in each for b in each if a < b]
 
+    @property
+    def coupled(self) -> bool:
+        """Whether any two pieces are a block, either way: its two roles are of one class."""
+        return len(self.roles) == 2 and bool(self.turns())
+
 
 def united(sets: Iterable[frozenset[T]], more: Iterable[T]) -> list[frozenset[T]]:
     """Sets that share nothing, with one more. It comes last, as one with those that it meets."""

@@ -301,11 +301,6 @@ class Pile:
         """Whether any weight's bias is a piece of its own. If none is, layers have no others."""
         return bool(self.biases)
 
-    @property
-    def following(self) -> dict[PieceId, PieceId]:
-        """The biases by the weights that they were kept right behind, where that is known."""
-        return {bias.behind: bias.id for bias in self.biases if bias.behind is not None}
-
     @cached_property
     def dtype(self) -> np.dtype[np.floating]:
         """The dtype the network computes in: float64 if any piece is float64, else float32."""

@@ -8,19 +8,18 @@ from dataclasses import replace
 from unshuffle.pieces.answer import answer_hash, with_biases
 from unshuffle.pieces.pile import PieceId
 from unshuffle.repair.case import Case
-from unshuffle.repair.repair import UNSOLVED, Repair
+from unshuffle.repair.repair import UNSOLVED, Repair, better
 from unshuffle.solution.solution import Solution
 
 
 def _run(case: Case, _: Solution | None) -> Solution:
-    following = case.pile.following
+    following = {bias.behind: bias.id for bias in case.pile.biases if bias.behind is not None}
     joined = _solve_joined(case, following) if following else None
     if joined is not None and joined.outcome not in UNSOLVED:
         return joined
     from unshuffle.repair.bias_search import solve_detached
 
-    found = solve_detached(case.pile, case.records, case.options)
-    return found if joined is None else min(found, joined, key=lambda one: one.mse)
+    return better(joined, solve_detached(case.pile, case.records, case.options))
 
 
 def _solve_joined(case: Case, bias_of: dict[PieceId, PieceId]) -> Solution:

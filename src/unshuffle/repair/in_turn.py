@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -48,6 +49,9 @@ class TurnParameters:
     near: float = 8.0  # How many times as many one that is near may take.
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
     rivals: int = 3  # Exchanges of neighbours to which numbers are fitted too.
+    # Part of the predictions' variance that is left at most where other orders are tried.
+    moved: float = 0.5
+    moves: int = 64  # Orders to which numbers are fitted then, at most: of short moves first.
 
 
 STANDARD = TurnParameters()
@@ -127,6 +131,7 @@ def arrange_on(
 
 def as_it_is(pile: Pile, records: Records, options: Options, solution: Solution) -> Solution | None:
     """The same answer if it reproduces the record as it is exactly; else None."""
+    options = replace(options, activation=solution.activation)
     found = given(pile, records, options, solution.trace.names(solution.arrangement))
     return replace(found, trace=solution.trace) if found.exact else None
 
@@ -139,7 +144,7 @@ def solved_without(
     None where the record is not reproduced so. The case notes what was left. Where the answer
     reproduces the record without the change, nothing is said of it.
     """
-    solution, error = None, np.inf
+    solution, error, begun, first = None, np.inf, distortion.begun, distortion
     most = distortion.patience * max(by.least_row_steps, by.row_steps * (len(case.pile) // 2))
     for _ in range(by.rounds):
         if case.options.clock.out:
@@ -152,7 +157,7 @@ def solved_without(
                 options,
                 int(distortion.patience * by.steps),
                 solution,
-                begun=distortion.begun,
+                begun=begun,
                 row_steps=most,
                 by=by,
             )
@@ -162,11 +167,86 @@ def solved_without(
         case.left[distortion.assumption] = min(share, case.left.get(distortion.assumption, np.inf))
         if _is_believed(case, distortion, solution):
             return believed(case, distortion, solution, by)
-        fitted = distortion.fitted(as_mlp(solution.network), case)
-        if solution.outcome in CUT_OFF or fitted is None or not share < by.helpful * error:
+        found = _fitted(case, [distortion], as_mlp(solution.network))
+        if solution.outcome in CUT_OFF or found is None:
             return None
-        error, distortion = share, fitted
+        if not found.left < by.helpful * error:
+            found = _unstuck(case, found, first, by)
+            if found is None:
+                return None
+            begun, solution = solution.arrangement[found.order], None
+        error, distortion = found.left, found.distortion
     return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """A network in a sequence of its blocks, and a distortion that is fitted to it."""
+
+    left: float  # part of the predictions' variance that is left
+    distortion: Distortion
+    network: MlpNetwork
+    order: Ranking  # of the blocks of the network that a search has found
+
+
+def _fitted(
+    case: Case,
+    beginnings: Iterable[Distortion],
+    network: MlpNetwork,
+    order: Ranking | None = None,
+) -> _Fit | None:
+    """The best of some distortions, each fitted to a network. None where none can be."""
+    order = np.arange(len(network.blocks)) if order is None else order
+    fits = []
+    for each in beginnings:
+        fitted = each.fitted(network, case)
+        known = None if fitted is None else fitted.undone(case)[0].predicted()
+        if fitted is not None and known:
+            left = network.error(known.inputs, known.predictions) / known.variance
+            fits.append(_Fit(left, fitted, network, order))
+    return min(fits, key=lambda fit: fit.left, default=None)
+
+
+def _unstuck(case: Case, found: _Fit, first: Distortion, by: TurnParameters) -> _Fit | None:
+    """What leaves less than numbers in the order, and with the activation, that a search has found.
+
+    Numbers that are fitted to a wrong order hide that another one is better. So single blocks are
+    moved, and numbers fitted to each order. Where nothing else is wrong, they may be found from
+    their first guess alone. None where nothing does, and far from the record.
+    """
+    before = found.left
+    if not before < by.moved:
+        return None
+    for activation in case.options.activations:
+        network = replace(
+            found.network, blocks=replace(found.network.blocks, activation=activation)
+        )
+        other = _fitted(case, [found.distortion, first], network)
+        found = other if other is not None and other.left < found.left else found
+    while not case.options.clock.out:
+        moves = islice(_moves(len(found.order)), by.moves)
+        rivals = (
+            _fitted(case, [found.distortion], replace(found.network, blocks=blocks), order)
+            for move in moves
+            for blocks, order in [(found.network.blocks.take(move), found.order[move])]
+        )
+        least = min(filter(None, rivals), key=lambda fit: fit.left, default=found)
+        if not least.left < by.helpful * found.left:
+            break
+        found = least
+    return found if found.left < by.helpful * before else None
+
+
+def _moves(length: int) -> Iterator[Ranking]:
+    """Shifts of a block, and exchanges of two, the shortest first."""
+    for by in range(1, length):
+        for low in range(length - by):
+            places = np.arange(low, low + by + 1)
+            ends = places[[-1, *range(1, by), 0]]
+            for moved in (ends, np.roll(places, 1), np.roll(places, -1))[: 1 if by == 1 else 3]:
+                order = np.arange(length)
+                order[places] = moved
+                yield order
 
 
 def believed(
@@ -236,6 +316,23 @@ def _last_digits(case: Case, distortion: Distortion) -> float:
     return float(np.nanmean(np.square(there - here)))
 
 
+def _each_in_turn(
+    case: Case, candidates: Iterable[Distortion], by: TurnParameters = STANDARD
+) -> Solution | None:
+    """Undo each distortion; where blocks are few, those for longer then that came nearest."""
+    near: list[Distortion] = []
+    for each in candidates:
+        found = solved_without(case, each, replace(by, moved=0.0))
+        if found is not None:
+            return found
+        if isinstance(each, FittedNumbers) and case.left.get(each.assumption, np.inf) < by.moved:
+            near.append(each)
+    near = near if len(case.pile) // 2 <= case.options.parameters.few_blocks else []
+    near.sort(key=lambda each: case.left[each.assumption])
+    longer = (solved_without(case, each, by) for each in near)
+    return next((found for found in longer if found is not None), None)
+
+
 def repair_by(
     name: str,
     suspicion: float,
@@ -253,8 +350,7 @@ def repair_by(
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
-        tried = (solved_without(case, each) for each in candidates(case))
-        return next((found for found in tried if found is not None), None)
+        return _each_in_turn(case, candidates(case))
 
     def looks(case: Case, searching: Searching) -> Looks:
         least = max(after, patient_row_steps(searching))

@@ -26,7 +26,7 @@ class FitParameters:
     least_damping: float = 1e-12  # Damping that a fit ends with, at least.
     most_damping: float = 1e8  # Damping with which a fit gives up.
     easing: float = 10.0  # Factor by which it falls after an iteration, and rises for the next.
-    converged: float = 1e-12  # Part of the error; an iteration that helps less is the last.
+    converged: float = 1e-6  # Part of the error; an iteration that helps less is the last.
 
 
 STANDARD = FitParameters()

@@ -7,7 +7,7 @@ from math import inf
 from unshuffle.ordering.search import Ending, InVain, OnState
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.records import Records
-from unshuffle.proof.outcome import CONVERGED, FINAL, Outcome
+from unshuffle.proof.outcome import CONVERGED, FINAL, SETTLED, Outcome
 from unshuffle.repair.case import Case
 from unshuffle.solution.arranging import Searching
 from unshuffle.solution.solution import Solution
@@ -88,6 +88,14 @@ class Repair:
     remark: Callable[[Case, Solution], str | None] = lambda case, solution: None
 
 
+def better(one: Solution | None, other: Solution) -> Solution:
+    """The one that reproduces the record, else the one with the lower error, else the first."""
+    if one is None:
+        return other
+    better = one.outcome not in SETTLED and (other.outcome in SETTLED or other.mse < one.mse)
+    return other if better else one
+
+
 def leaving_out(case: Case, solution: Solution | None) -> bool:
     """Whether to leave pieces out: at once where all make no network, else after their search."""
     return not case.searchable if solution is None else solution.outcome in UNSOLVED
@@ -110,8 +118,12 @@ def was_tried(name: str, solution: Solution) -> bool:
 
 
 def hard_row_steps(searching: Searching, by: AskingParameters = STANDARD) -> int:
-    """Row steps up to which a right record may be hard to reproduce. 0 for few blocks."""
-    blocks = len(searching.alternatives.problems[0].grouped)
+    """Row steps up to which a right record may be hard to reproduce. 0 for few blocks.
+
+    Where shapes do not tell roles, each piece counts as a block.
+    """
+    problem = searching.alternatives.problems[0]
+    blocks = len(problem.grouped) * (1 + problem.bank.kind.coupled)
     few = searching.alternatives.options.parameters.few_blocks
     return 0 if blocks <= few else min(by.hard * blocks, by.hardest)
 

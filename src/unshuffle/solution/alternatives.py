@@ -4,6 +4,8 @@ from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
+
 from unshuffle.blocks.activations import Activation
 from unshuffle.blocks.assembly import last_layer, mlp_bank
 from unshuffle.blocks.bank import Bank
@@ -17,7 +19,7 @@ from unshuffle.grouping.signals import Scores
 from unshuffle.ordering.problem import Problem
 from unshuffle.pieces.anatomy import Anatomy, read_anatomy
 from unshuffle.pieces.blueprint import Arrangement, Parts
-from unshuffle.pieces.pile import PieceId, Pile
+from unshuffle.pieces.pile import TINY, Floats, PieceId, Pile
 from unshuffle.pieces.records import Records
 from unshuffle.solution.options import Options
 
@@ -78,21 +80,21 @@ class Problems:
         return problem
 
     def _of_shapes(self, anatomy: Anatomy) -> Iterator[Problem]:
-        activations = self.options.activations
-        self.pairing, problem = self._paired(anatomy, anatomy, activations[0])
-        yield problem
-        chosen = self.pile.index[self.pairing.last]
-        lasts = [chosen, *(other for other in anatomy.last if other != chosen)]
         # Frameworks differ in how weights lie; where all are square, no shape tells.
         turned = self.pile.turned()
         piles = [self.pile] if turned is None else [self.pile, turned]
-        for last, activation, pile in [*product(lasts, activations, piles)][1:]:
-            yield self._paired(anatomy, anatomy.with_last(last), activation, pile)[1]
+        ways = [*product(anatomy.last, piles)]
+        if len(ways) > 1:
+            linear = _linear(self.records.predicted())
+            ways.sort(key=lambda way: -_likeness(way[1][way[0]].weight, linear))
+        for (last, pile), activation in product(ways, self.options.activations):
+            pairing, problem = self._paired(anatomy, anatomy.with_last(last), activation, pile)
+            self.pairing = self.pairing or pairing
+            yield problem
 
     def _paired(
-        self, whole: Anatomy, anatomy: Anatomy, activation: Activation, pile: Pile | None = None
+        self, whole: Anatomy, anatomy: Anatomy, activation: Activation, pile: Pile
     ) -> tuple[Pairing, Problem]:
-        pile = pile or self.pile
         layers = pile is self.pile, anatomy.inp, anatomy.out
         with self.options.clock.phase("pair"):
             pairing = pair(
@@ -109,6 +111,27 @@ class Problems:
         form = self.options.form
         problem = problem_of(pile, self.records, whole, pairing, activation, form=form)
         return pairing, replace(problem, start=self.start)
+
+
+def _linear(known: Records) -> Floats:
+    """The linear map of inputs that comes nearest to predictions, shape (outputs, width).
+
+    What blocks add is not like any one piece, so this is most like the last layer.
+    """
+    inputs, predictions = (
+        (each - each.mean(axis=0)) if len(known) else each
+        for each in (known.inputs.astype(np.float64), known.predictions.astype(np.float64))
+    )
+    linear: Floats = np.linalg.lstsq(inputs, predictions)[0].T
+    return linear
+
+
+def _likeness(weight: Floats, linear: Floats) -> float:
+    """Cosine of the angle between two maps of the same spaces; 0 where one of them is none."""
+    if weight.shape != linear.shape:
+        return 0.0
+    norms = float(np.linalg.norm(weight) * np.linalg.norm(linear))
+    return float((weight * linear).sum()) / max(norms, TINY)
 
 
 def _check_functions(bank: Bank, ends: Ends, parts: Parts, records: Records) -> None:
