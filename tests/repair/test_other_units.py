@@ -9,7 +9,7 @@ from unshuffle import Outcome, Records, read_solution, solve, verify, write_solu
 from unshuffle.proof.verification import Explanation
 from unshuffle.repair.case import Case
 from unshuffle.repair.in_turn import as_it_is, believed, solved_without
-from unshuffle.repair.other_units import OTHER_UNITS, ScaledPredictions
+from unshuffle.repair.other_units import OTHER_UNITS, OTHER_UNITS_LONGER, ScaledPredictions
 from unshuffle.solution.options import Options
 
 SHAPE = {"blocks": 4, "width": 8, "hidden": 12, "coupling": 0.3}
@@ -72,7 +72,9 @@ def test_units_fitted_to_a_wrong_order_are_fitted_to_others_too(make_dropped, se
     case = make_dropped(np.random.default_rng(seed), rows=250, **shape)
     predictions = (37.5 * case.records.predictions + 900).astype(np.float32)
     records = Records(3 * case.records.inputs + 1, predictions)
-    solution = OTHER_UNITS.run(Case(case.pile, records, Options(), None), None)
+    asked = Case(case.pile, records, Options(), None)
+    assert OTHER_UNITS.run(asked, None) is None
+    solution = OTHER_UNITS_LONGER.run(asked, None)
     assert solution.outcome is Outcome.APPROXIMATE
     assert solution.permutation == case.permutation
     np.testing.assert_allclose(solution.findings.prediction_scale, 37.5, rtol=1e-3)

@@ -50,11 +50,12 @@ class TurnParameters:
     helpful: float = 0.9  # A round helps if it leaves at most this part of the error.
     rivals: int = 3  # Exchanges of neighbours to which numbers are fitted too.
     # Part of the predictions' variance that is left at most where other orders are tried.
-    moved: float = 0.5
+    moved: float = 0.0
     moves: int = 64  # Orders to which numbers are fitted then, at most: of short moves first.
 
 
 STANDARD = TurnParameters()
+LONGER = TurnParameters(moved=0.5)
 
 
 class Distortion(Protocol):
@@ -316,23 +317,6 @@ def _last_digits(case: Case, distortion: Distortion) -> float:
     return float(np.nanmean(np.square(there - here)))
 
 
-def _each_in_turn(
-    case: Case, candidates: Iterable[Distortion], by: TurnParameters = STANDARD
-) -> Solution | None:
-    """Undo each distortion; where blocks are few, those for longer then that came nearest."""
-    near: list[Distortion] = []
-    for each in candidates:
-        found = solved_without(case, each, replace(by, moved=0.0))
-        if found is not None:
-            return found
-        if isinstance(each, FittedNumbers) and case.left.get(each.assumption, np.inf) < by.moved:
-            near.append(each)
-    near = near if len(case.pile) // 2 <= case.options.parameters.few_blocks else []
-    near.sort(key=lambda each: case.left[each.assumption])
-    longer = (solved_without(case, each, by) for each in near)
-    return next((found for found in longer if found is not None), None)
-
-
 def repair_by(
     name: str,
     suspicion: float,
@@ -341,6 +325,7 @@ def repair_by(
     evident: Callable[[Case], bool] = lambda case: False,
     requires: Callable[[Case], str | None] = lambda case: None,
     after: int = 0,
+    by: TurnParameters = STANDARD,
 ) -> Repair:
     """A repair that undoes each of some distortions in turn, until the record is reproduced so.
 
@@ -350,7 +335,8 @@ def repair_by(
     """
 
     def run(case: Case, _: Solution | None) -> Solution | None:
-        return _each_in_turn(case, candidates(case))
+        tried = (solved_without(case, each, by) for each in candidates(case))
+        return next((found for found in tried if found is not None), None)
 
     def looks(case: Case, searching: Searching) -> Looks:
         least = max(after, patient_row_steps(searching))

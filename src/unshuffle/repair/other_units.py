@@ -16,7 +16,7 @@ from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
 from unshuffle.repair.case import Case
-from unshuffle.repair.in_turn import Distortion, FittedNumbers, repair_by
+from unshuffle.repair.in_turn import LONGER, Distortion, FittedNumbers, repair_by
 from unshuffle.repair.least_squares import Linearized, fit, linearized_inputs
 from unshuffle.repair.scaled_inputs import Scaling
 from unshuffle.solution.findings import Findings
@@ -36,11 +36,14 @@ class OtherUnitParameters:
         Rows that units of inputs and predictions are fitted to together, at most.
     equations
         Predictions for each fitted number, so that a fit says something.
+    after
+        Row steps of the main search before other orders are tried.
     """
 
     alike: float = 0.05
     rows: int = 2048
     equations: float = 1.5
+    after: int = 32_768
 
 
 STANDARD = OtherUnitParameters()
@@ -179,4 +182,15 @@ def _scalings(known: Records, by: OtherUnitParameters) -> Iterator[Scaling]:
             yield Scaling(scale, shift)
 
 
+def _nearest(case: Case) -> list[Distortion]:
+    """What came near its record before, the nearest first; nothing where there are many blocks."""
+    left = case.left
+    near = [one for one in _candidates(case) if left.get(one.assumption, np.inf) < LONGER.moved]
+    few = len(case.pile) // 2 <= case.options.parameters.few_blocks
+    return sorted(near, key=lambda one: left[one.assumption]) if few else []
+
+
 OTHER_UNITS = repair_by("other units", 0.5, _candidates)
+OTHER_UNITS_LONGER = repair_by(
+    "other units, for longer", 0.38, _nearest, after=STANDARD.after, by=LONGER
+)

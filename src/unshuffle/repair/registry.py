@@ -10,7 +10,7 @@ from unshuffle.repair.missing_pieces import MISSING_PIECES
 from unshuffle.repair.no_skip import NO_SKIP
 from unshuffle.repair.other_activation import OTHER_ACTIVATION
 from unshuffle.repair.other_block import OTHER_BLOCK, OTHER_BLOCK_LONGER
-from unshuffle.repair.other_units import OTHER_UNITS
+from unshuffle.repair.other_units import OTHER_UNITS, OTHER_UNITS_LONGER
 from unshuffle.repair.permuted_units import PERMUTED_UNITS
 from unshuffle.repair.repair import Repair
 from unshuffle.repair.scaled_inputs import SCALED_INPUTS
@@ -33,6 +33,7 @@ REPAIRS = (
     OTHER_UNITS,
     NO_SKIP,
     OTHER_BLOCK,
+    OTHER_UNITS_LONGER,
     OTHER_BLOCK_LONGER,
     SCALED_INPUTS,
 )
