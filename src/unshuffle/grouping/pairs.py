@@ -90,9 +90,12 @@ class Pairing:
         """Log-odds of all pairs of layers in a bank of the same pile.
 
         Layers that the pairing does not know are ruled out. Without fused log-odds all pairs but
-        the matched ones are. The last row and column are of pieces that cannot be in a role.
+        the matched ones are. Where only some pieces can be in both roles, the last row and column
+        are of those that cannot be in one.
         """
-        log_odds = np.full((len(bank.inp_weight) + 1, len(bank.out_weight) + 1), -np.inf)
+        more = int(self.anatomy.interchangeable and bool(self.anatomy.widths))
+        shape = len(bank.inp_weight) + more, len(bank.out_weight) + more
+        log_odds = np.full(shape, -np.inf)
         if self.fusion is None:
             blocks = self.grouped(pile)
             for inp, out in (blocks.T, blocks.T[::-1]):
