@@ -68,6 +68,16 @@ def test_hidden_widths_may_differ_where_shapes_tell_the_roles():
     assert str(anatomy) == "3 blocks 3 → 5 … 7 → 3, last layer 3 → 1"
 
 
+@pytest.mark.parametrize("squares", [2, 4])
+def test_one_of_several_hidden_widths_may_be_the_streams(squares):
+    pile = pile_of((5, 3), (3, 5), (7, 3), (3, 7), *[(3, 3)] * squares, LAST)
+    anatomy, either = read_anatomy(pile), {*range(4, 4 + squares)}
+    assert anatomy.widths == (*[3] * (squares // 2), 5, 7)
+    assert roles(pile, anatomy) == [{0, 2} | either, {1, 3} | either, {4 + squares}]
+    assert anatomy.blocks == 2 + squares // 2
+    assert [part.interchangeable for part in anatomy.by_width(pile)] == [True, False, False]
+
+
 def test_of_two_readings_of_unequal_widths_the_record_decides():
     # d = 3 with h = 4 and 5 and a last layer 1 × 3: no other stream fits all pieces.
     pile = pile_of((4, 3), (3, 4), (5, 3), (3, 5), LAST)
@@ -87,6 +97,14 @@ def test_of_two_readings_of_unequal_widths_the_record_decides():
         ),
         ([(2, 4), (1, 2)], 4, ["the shapes are those of 2 blocks 4 → 5 → 4, a head 4 → 2 → 1"]),
         ([(4, 5), (1, 4)], 5, ["a stem 5 → 4", "one of pieces 1, 3 and 4 (4 × 5)"]),
+        (
+            [(4, 4), (4, 4), (1, 4)],
+            4,
+            [
+                "a head 4 → 4 → 4 → 1, or of one more block 4 → 4 → 4 and a last layer; give",
+                "what is no block: pieces 4 and 5 (4 × 4)",
+            ],
+        ),
         (
             [(5, 4), (5, 4), (1, 4)],
             4,

@@ -194,6 +194,12 @@ class MlpBank(_Layers):
         object.__setattr__(self, "inp_positions", tuple(map(int, inp)))
         object.__setattr__(self, "out_positions", tuple(map(int, out)))
 
+    @property
+    def kind(self) -> Kind:
+        """The kind of the blocks; its roles have one shape where some piece can be in both."""
+        apart = {*self.inp_positions}.isdisjoint(self.out_positions)
+        return mlp_kind(self.width, self.hidden if apart else self.width)
+
     @cached_property
     def rows(self) -> NDArray[np.intp]:
         """The index of the inp layer at each position of the pile; −1 elsewhere."""

@@ -101,9 +101,10 @@ class Evidence:
     @property
     def decided(self) -> bool:
         """Whether each piece has but one partner that is not ruled out."""
-        return all(
-            np.isfinite(edge.log_odds).sum() <= min(edge.log_odds.shape) for edge in self.edges
+        partners = (
+            np.isfinite(edge.log_odds).sum(axis=axis) for edge in self.edges for axis in (0, 1)
         )
+        return all((each <= 1).all() for each in partners)
 
     def trusted(self, factor: float) -> "Evidence":
         """The same with the log-odds multiplied by a factor. What is ruled out stays so."""

@@ -90,14 +90,18 @@ class Pairing:
         """Log-odds of all pairs of layers in a bank of the same pile.
 
         Layers that the pairing does not know are ruled out. Without fused log-odds all pairs but
-        the matched ones are.
+        the matched ones are. Where only some pieces can be in both roles, the last row and column
+        are of those that cannot be in one.
         """
-        log_odds = np.full((len(bank.inp_weight), len(bank.out_weight)), -np.inf)
+        more = int(self.anatomy.interchangeable and bool(self.anatomy.widths))
+        shape = len(bank.inp_weight) + more, len(bank.out_weight) + more
+        log_odds = np.full(shape, -np.inf)
         if self.fusion is None:
             blocks = self.grouped(pile)
-            log_odds[bank.rows[blocks[:, INP]], bank.columns[blocks[:, OUT]]] = 0.0
-            if self.anatomy.interchangeable:
-                log_odds[bank.rows[blocks[:, OUT]], bank.columns[blocks[:, INP]]] = 0.0
+            for inp, out in (blocks.T, blocks.T[::-1]):
+                rows, columns = bank.rows[inp], bank.columns[out]
+                able = (rows >= 0) & (columns >= 0)
+                log_odds[rows[able], columns[able]] = 0.0
         else:
             rows = bank.rows[[*self.anatomy.inp]]
             columns = bank.columns[[*self.anatomy.out]]

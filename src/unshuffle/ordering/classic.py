@@ -94,7 +94,12 @@ class Sweep:
 
 def _sweeps(bench: Workbench, by: ClassicParameters) -> list[Sweep]:
     """The sweeps for the kind of blocks: roles are turned only where they are uncertain."""
-    turns = bench.problem(0).bank.kind.turns()
+    bank = bench.problem(0).bank
+    turns = [
+        (one, other)
+        for one, other in bank.kind.turns()
+        if {*bank.positions(one)} == {*bank.positions(other)}
+    ]
     return [Sweep(name, by) for name in SWEEPS if turns or name != "roles"]
 
 

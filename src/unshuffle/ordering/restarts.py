@@ -70,7 +70,8 @@ def disturbed(
         if turns and rng.random() < by.turns:
             one, other = turns[0] if len(turns) == 1 else turns[int(rng.integers(len(turns)))]
             if NO_PIECE not in made[s, [one, other]]:
-                made = exchange(made, s, s, one, other)
+                turned = exchange(made, s, s, one, other)
+                made = turned if np.isfinite(evidence.of(turned[s])) else made
             continue
         t = int(np.clip(s + rng.integers(-by.reach, by.reach + 1), 0, length - 1))
         after = shifted(made, s, t)

@@ -49,8 +49,8 @@ class Anatomy:
 
     @property
     def interchangeable(self) -> bool:
-        """Whether inp and out layers have one shape, so that shapes cannot tell them apart."""
-        return self.hidden == self.width
+        """Whether some inp and out layers have one shape, so that shapes cannot tell them apart."""
+        return not {*self.inp}.isdisjoint(self.out)
 
     def by_width(self, pile: Pile) -> "list[Anatomy]":
         """That of the blocks of each hidden width by themselves, where widths differ."""
@@ -123,14 +123,22 @@ def _dimensions(counts: Counter[Shape]) -> _Dimensions | None:
 
 
 def _uneven_dimensions(counts: Counter[Shape], records: Records | None) -> _Dimensions | None:
-    """The same of blocks of several hidden widths, each of them another one than the stream's."""
+    """The same of blocks of several hidden widths, one of which may be the stream's.
+
+    Beside blocks of one width, two square layers are rather a stem or a head, and four for each
+    block are rather attention.
+    """
     found = []
     for outputs, width in counts:
         rest = counts - Counter([(outputs, width)])
+        squares = rest.pop((width, width), 0)
         inp = Counter({shape[0]: count for shape, count in rest.items() if shape[1] == width})
         out = Counter({shape[1]: count for shape, count in rest.items() if shape[0] == width})
         whole = (inp + out).total() == rest.total()
-        if inp == out and inp and whole and width not in inp:
+        others = squares in (2, 4 * inp.total()) and len(inp) == 1
+        blocks = squares % 2 == 0 and not others
+        if inp == out and inp and whole and blocks:
+            inp[width] = squares // 2
             found.append((width, outputs, tuple(sorted(inp.elements()))))
     wanted = None if records is None else records.width
     found.sort(key=lambda each: each[0] != wanted)
@@ -284,6 +292,10 @@ def other_network(pile: Pile, records: Records | None = None) -> str | None:
             parts = [f"{blocks} blocks {width} → {hidden} → {width}", f"a head {_path(head)}"]
             if stem:
                 parts.insert(0, f"a stem {_path(stem)}")
+            if rest[width, width] == 2 == rest.total() - 1:
+                parts[-1] += (
+                    f", or of one more block {_path([(width, width)] * 2)} and a last layer"
+                )
             return f"the shapes are those of {', '.join(parts)}; {_next_step(pile, stem + head)}"
     return _attention(pile, counts)
 
@@ -310,8 +322,9 @@ def _next_step(pile: Pile, ends: Sequence[Shape]) -> str:
     if not ends:
         return GIVE_CODE
     fitting = {shape: [piece.id for piece in pile if piece.shape == shape] for shape in ends}
+    one = {shape for shape, ids in fitting.items() if ends.count(shape) < len(ids)}
     which = "; ".join(
-        f"{'one of ' if len(ids) > 1 else ''}{_names(ids)} ({_size(shape)})"
+        f"{'one of ' if shape in one else ''}{_names(ids)} ({_size(shape)})"
         for shape, ids in fitting.items()
     )
     return f"{GIVE_CODE}; the function puts into the module what is no block: {which}"

@@ -10,6 +10,7 @@ from math import prod
 import numpy as np
 
 from unshuffle.blocks.network import Network
+from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.pile import TINY, Floats
 from unshuffle.pieces.records import Records
 from unshuffle.proof.outcome import Outcome
@@ -45,9 +46,11 @@ STANDARD = AssumptionParameters()
 
 ACTIVATION = "the activation is another one"
 NO_SKIP_CONNECTION = "blocks have no skip connection"
+HEAD = "square layers are a stem's or a head's, which --model serves"
 
 # What may be otherwise, and its odds before any test, by what is known of how often it is.
 ODDS = {
+    HEAD: 8.0,  # where other blocks have another hidden width
     ACTIVATION: 1.0,
     Scaling.assumption: 0.9,
     COLUMNS: 0.8,
@@ -118,6 +121,8 @@ def _odds(case: Case, tests: dict[str, list[bool]], by: AssumptionParameters) ->
         found[name] = odds * prod(factors) * (by.against if name in case.left else 1.0)
     if not _within_sigmoid(case.records):
         found.pop(Sigmoid.assumption)
+    if not isinstance(case.whole, Anatomy) or case.whole.width not in case.whole.widths:
+        found.pop(HEAD)
     return found
 
 

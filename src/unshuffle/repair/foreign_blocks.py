@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from unshuffle.blocks.mlp import as_mlp_bank
+from unshuffle.errors import PileError
 from unshuffle.ordering.judge import Judge, Run
 from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.blueprint import Arrangement, names
@@ -87,7 +88,10 @@ def _found(case: Case, blocks: Arrangement, shorter: Sequence[Arrangement]) -> S
         out = sorted({*blocks.flat} - {*rest.flat})
         kept = Pile(piece for position, piece in enumerate(pile) if position not in out)
         start = np.array([[kept.index[name] for name in row] for row in names(rest, pile.ids)])
-        found = arrange(kept, case.records, case.options, start=Start(start, Trace(kept.ids)))
+        try:
+            found = arrange(kept, case.records, case.options, start=Start(start, Trace(kept.ids)))
+        except PileError:  # square layers may be a head's, beside blocks of one width
+            continue
         if found.outcome in SETTLED and found.explanation is not Explanation.NOISE:
             leftovers = tuple(Leftover(pile.ids[position], NOT_NEEDED) for position in out)
             left = found.mse / case.records.variance
