@@ -106,6 +106,13 @@ def test_what_does_not_follow_from_the_inputs_agrees_with_a_regression_by_chance
     assert np.std(found) == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_few_large_predictions_hide_no_others(seed):
+    rng = np.random.default_rng(seed)
+    inputs = rng.normal(size=(400, 6))
+    assert foretold(inputs, np.exp(4 * inputs @ rng.normal(size=(6, 1)))) > 8
+
+
 def test_what_follows_from_the_inputs_is_foretold_through_noise(case, rng):
     records = case.records
     assert foretold(records.inputs, records.predictions) > 12

@@ -140,12 +140,19 @@ def test_of_predictions_that_do_not_vary_nothing_else_is_said(dropped, value):
     assert said.startswith("the predictions do not vary")
 
 
-def test_layers_without_biases_are_named(dropped):
+@pytest.mark.parametrize("bare", [0, 3, 7])
+def test_layers_without_biases_are_named_first_where_others_have_one(dropped, bare):
     case, solution = failed(dropped)
-    assert "without a bias" not in may_be_wrong(case, solution)
-    bare = [Piece.linear(piece.id, piece.weight, None) for piece in case.pile]
-    case = Case(Pile(bare), case.records, Options(), None)
-    assert "the 7 layers without a bias had one" in may_be_wrong(case, solution)
+    biases = [None if place < bare else piece.bias for place, piece in enumerate(case.pile)]
+    pieces = [
+        Piece.linear(piece.id, piece.weight, bias)
+        for piece, bias in zip(case.pile, biases, strict=True)
+    ]
+    said = may_be_wrong(Case(Pile(pieces), case.records, Options(), None), solution)
+    _, _, named = said.partition("the likeliest first: ")
+    lost = f"the {bare} layers without a bias had one"
+    assert (lost in named) == (bare > 0)
+    assert named.startswith(lost) == (bare == 3)
 
 
 def test_it_stands_among_the_notes_of_a_solution(dropped, rng):

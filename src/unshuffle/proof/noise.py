@@ -336,9 +336,11 @@ def foretold(
     """How clearly predictions follow from inputs: about normal with variance 1 where they do not.
 
     It tells how well a kernel regression agrees with rows that it has not seen, in standard
-    deviations of chance. Shapes are (rows, width) and (rows, outputs).
+    deviations of chance. Ranks stand for predictions, of which a few large ones would hide all
+    others. Shapes are (rows, width) and (rows, outputs).
     """
-    expected, found = _kernel_regression(inputs, predictions, by.kernel_ridges[-1], effort)
+    ranks = np.column_stack([np.unique(each, return_inverse=True)[1] for each in predictions.T])
+    expected, found = _kernel_regression(inputs, ranks.astype(np.float64), by.kernel_ridges[-1], effort)
     return standard_score((expected * found).sum(axis=1))
 
 
