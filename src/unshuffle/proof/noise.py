@@ -339,8 +339,9 @@ def foretold(
     deviations of chance. Ranks stand for predictions, of which a few large ones would hide all
     others. Shapes are (rows, width) and (rows, outputs).
     """
-    ranks = np.column_stack([np.unique(each, return_inverse=True)[1] for each in predictions.T])
-    expected, found = _kernel_regression(inputs, ranks.astype(np.float64), by.kernel_ridges[-1], effort)
+    ranks = [np.unique(each, return_inverse=True)[1] for each in predictions.T]
+    ranked = np.column_stack(ranks).astype(np.float64)
+    expected, found = _kernel_regression(inputs, ranked, by.kernel_ridges[-1], effort)
     return standard_score((expected * found).sum(axis=1))
 
 
