@@ -19,6 +19,7 @@ _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 _JSON = re.compile(rb"(\xef\xbb\xbf)?\s*[{\[]")
 _ARROW = b"ARROW1", b"FEA1", b"\xff\xff\xff\xff"
+_BINARY = re.compile(rb"ORC\n[\0-\x08]|[^\n]*\0")  # what no text begins with
 _WIDE = b"\xff\xfe", b"\xfe\xff"  # text in UTF-16
 _EXCEL = b"\xd0\xcf\x11\xe0"
 _WORKBOOK = "xl/workbook.xml"  # in a zip that newer Excel writes
@@ -51,7 +52,7 @@ def open_table(path: Path, clock: Clock) -> Table:
     if may_hold_arrays(content):
         return _of_arrays(content, path)
     check_known(content, where)
-    if b"\0" in content[:HEAD_BYTES] and not content.startswith(_WIDE):
+    if _BINARY.match(content[:HEAD_BYTES]) and not content.startswith(_WIDE):
         raise _refusal(path)
     from unshuffle.files.csv_file import open_csv
 

@@ -53,8 +53,8 @@ class GroupingParameters:
         Spreads between the best wrong ratio and the worst true one that make other evidence
         needless. Wrong ratios of the zoo do not reach so far.
     least_decisive
-        Pairs from which on they can be: chance makes ratios of 4 so once in 20,000, of 3 once in
-        200, and of 2 once in 7.
+        Pairs from which on they can be. Ratios of 4 are so by chance once in 20,000 times, those
+        of 3 once in 200.
     """
 
     sample_rows: int = 1000

@@ -400,7 +400,7 @@ def test_an_estimate_has_no_errors_to_draw(dropped):
 
 @pytest.mark.parametrize("name", ["rivals", "traces", "margins", "norms", "certificate"])
 def test_places_are_whole_numbers(dropped, name):
-    case = dropped(blocks=2, width=8, hidden=12)
+    case = dropped(blocks=3, width=8, hidden=12)
     ax = figures.find_figure(name).draw(solve(case.pile, case.records), case.records)
     assert all(tick == round(tick) for tick in ax.get_xticks())
 

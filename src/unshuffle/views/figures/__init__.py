@@ -68,7 +68,7 @@ def _certificate(solution: Solution, _: Records | None) -> "Axes":
 
 def _margins(solution: Solution, _: Records | None) -> "Axes":
     if all(math.isinf(match.margin) for edge in solution.edges() for match in edge.matches):
-        raise UsageError("a single pair has no rival, so it has no margin")
+        raise UsageError("a single pair, or two, have no others whose spread could measure margins")
     return margins(solution)
 
 
