@@ -86,7 +86,9 @@ def _directions(weights: list[Floats]) -> NDArray[np.float64]:
     """Products of each two rows of weights, less their mean, as vectors of length 1."""
     grams = np.stack([each.astype(np.float64) @ each.T for each in weights])
     beside = grams[:, ~np.eye(grams.shape[1], dtype=bool)]
-    beside -= beside.mean(axis=1, keepdims=True)
+    beside -= beside.sum(axis=1, keepdims=True) / max(
+        beside.shape[1], 1
+    )  # of one unit there is none
     unit: NDArray[np.float64] = beside / (np.linalg.norm(beside, axis=1, keepdims=True) + TINY)
     return unit
 
