@@ -104,9 +104,10 @@ def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "what"),
     [
-        (moments(""), "exp_avg and exp_avg_sq"),
+        (moments(""), "exp_avg, exp_avg_sq and step"),
         (moments("optimizer."), "optimizer"),
         ({"state.0.momentum_buffer": np.ones((3, 4))}, "momentum_buffer"),
+        ({"state.0.sum": np.ones((3, 4)), "state.0.step": np.array(1.0)}, "(step and sum)"),
         ({"Adam/m/dense/kernel:0": np.ones((3, 4)), "Adam/iter:0": np.array(1)}, "Adam/m"),
         ({"training/Adam/v/batch_norm/gamma:0": np.ones(4)}, "Adam/v"),
         ({"mu/Dense_0/kernel": np.ones((3, 4)), "nu/Dense_0/kernel": np.ones((3, 4))}, "mu and nu"),
@@ -117,6 +118,11 @@ def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
 def test_moments_are_no_weights(arrays: Arrays, what: str, tmp_path: Path, refused) -> None:
     with refused(FileError, "all.npz", "state of an optimiser", what, "the model's state dict"):
         read(arrays, tmp_path)
+
+
+def test_a_layer_may_be_called_as_a_state(tmp_path: Path) -> None:
+    arrays = {name.replace("layers", "state"): v for name, v in network("", 1).items()}
+    assert len(read(arrays, tmp_path)) == 7
 
 
 def test_a_layer_may_be_called_as_one_moment(tmp_path: Path) -> None:

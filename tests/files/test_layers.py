@@ -50,6 +50,10 @@ NAMED = {
     "by hand": named("W{}", "b{}"),
     "by hand, of two parts": named("w_layer_{}", "b_layer_{}"),
     "lists": named("weights.{}", "biases.{}"),
+    "by hand, with biases as rows": lambda given: {
+        name: array[None] if array.ndim == 1 else array
+        for name, array in named("W{}", "b{}")(given).items()
+    },
     "two arrays below a name": named("piece_{}/matrix", "piece_{}/vector"),
 }
 

@@ -23,6 +23,8 @@ _SLOT = re.compile(
     r"|(?<=[./])(?:adam|rmsprop|momentum|adagrad|adadelta|ftrl)(?=(?:_[0-9]+)?(?::0)?\Z)).*",
     re.IGNORECASE | re.DOTALL,
 )
+# Torch keeps what an optimiser knows of each weight by its position.
+_POSITION = re.compile(r"(?:.*\.)?state\.[0-9]+\.(?P<told>[^.]+)", re.DOTALL)
 # Optax keeps a first moment `mu` and a second one `nu` of each weight, side by side.
 _MOMENT = re.compile(r"(?<![A-Za-z0-9_])(mu|nu)(?![A-Za-z0-9_])")
 _SEPARATORS = re.compile("[./]")
@@ -88,7 +90,8 @@ def _parts(name: str) -> list[str]:
 
 def _of_training(name: str) -> str:
     """What in a name tells that it is of the state of a training; nothing otherwise."""
-    slot = _SLOT.fullmatch(name)
+    by_position = None if place_of(name) else _POSITION.fullmatch(name)
+    slot = by_position or _SLOT.fullmatch(name)
     return next(filter(_TRAINING.fullmatch, _parts(name)), slot["told"] if slot else "")
 
 

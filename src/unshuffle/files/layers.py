@@ -173,6 +173,8 @@ def _cut(layer: Layer) -> list[Layer]:
     if weight.ndim == 1 < weight.size and bias is not None and bias.size == 1:
         # One output: the matrix of one row, as a vector.
         return [layer.holding(weight[None], bias.reshape(1))]
+    if weight.ndim == 2 and bias is not None and bias.ndim == 2 and 1 in bias.shape:
+        return [layer.holding(weight, bias.ravel())]  # a column or row, as MATLAB keeps vectors
     if weight.ndim != 3 or (bias is not None and bias.shape[:-1] != weight.shape[:1]):
         return [layer]
     what = f"{layer.where}: {shown(layer.name)} is a stack of {len(weight)} matrices"
