@@ -98,6 +98,8 @@ def test_hidden_and_other_files_are_left_aside(tmp_path: Path) -> None:
     (folder / ".2.npz").write_bytes(b"?")
     (folder / "README.md").write_bytes(b"?")
     (folder / "notes").mkdir()
+    folder_of(folder / "notes", "network.safetensors", "evidence.npz")
+    (folder / "notes" / "solution.json").write_text("{}")  # as solve --out keeps it
     assert read_pile(folder).ids == (1,)
 
 

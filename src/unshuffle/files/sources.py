@@ -22,7 +22,7 @@ from unshuffle.files.formats import (
     holds_arrays,
     may_hold_arrays,
 )
-from unshuffle.files.found import is_called_table
+from unshuffle.files.found import Found, found_at, is_called_table
 from unshuffle.files.opening import read_bytes
 from unshuffle.files.tensors import Stored
 from unshuffle.pieces.pile import GIVE_CODE, ID_DIGITS, PieceId, may_be_id, twice
@@ -177,7 +177,7 @@ def is_visible(name: str) -> bool:
 
 
 def _in_folder(folder: Path) -> list[Source]:
-    """The files of arrays in a folder and the folders in it; links to folders are not followed."""
+    """The files of arrays in a folder and the folders in it, but for links and what solve kept."""
     sources: list[Source] = []
     waiting, others = [PurePosixPath()], list[str]()
     seen = taken = 0
@@ -188,7 +188,8 @@ def _in_folder(folder: Path) -> list[Source]:
             seen += 1
             limits.check_count(seen, limits.MEMBERS, f"{shown(folder)}: holds more files")
             if os.path.isdir(folder / path):
-                waiting += [path] if not os.path.islink(folder / path) else []
+                given = not os.path.islink(folder / path)
+                waiting += [path] if given and found_at(folder / path) is not Found.KEPT else []
             elif path.suffix.lower() in _SUFFIXES or _looks_like_arrays(folder / path):
                 sources.append(_read(folder, path))
                 taken += len(sources[-1].content)
