@@ -95,6 +95,18 @@ def test_several_networks_are_named_and_one_can_be_chosen(tmp_path: Path, refuse
         read(network("", 1), tmp_path, "::swa")
 
 
+def test_lists_of_weights_and_biases_beside_others_stay_together(tmp_path: Path) -> None:
+    best = {"_best_weights.0": np.ones((6, 5)), "_best_biases.0": np.ones(5)}  # of another width
+    arrays = network("", 1)
+    lists = {
+        f"{'weights' if name.endswith('weight') else 'biases'}.{name.split('.')[1]}": values
+        for name, values in arrays.items()
+    }
+    pile = read(lists | best, tmp_path)
+    assert len(pile) == 7
+    assert all(piece.bias.all() for piece in pile)
+
+
 def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
     shapes = [(6, 4), (4, 6), (6, 4), (4, 6), (1, 4)]
     arrays = {f"blocks.{n}.{k}.weight": np.ones(s) for n in range(3) for k, s in enumerate(shapes)}

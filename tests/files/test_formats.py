@@ -2,11 +2,13 @@
 
 import io
 import os
+import pickle
 import shlex
 import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,35 @@ def test_other_formats_are_told_how_to_be_converted(
     option, program, given = shlex.split(str(caught.value).partition(": python ")[2])
     assert (option, given) == ("-c", str(path))
     compile(program, "told", "exec")
+
+
+OTHER_PICKLES = {
+    "a pickle of protocol 0 or 1": pickle.dumps({"0.weight": [1.5]}, protocol=0),
+    "a pickle of protocol 0 or 1; if": pickle.dumps([[1.5]], protocol=1),
+    "a file of joblib": b"\x80\x04}\x94\x8c\x13joblib.numpy_pickle\x94" + bytes(99),
+    "a file of joblib; if": zlib.compress(bytes(range(99)), 3),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_PICKLES)
+def test_other_pickles_are_told_how_to_be_converted(kind: str, tmp_path: Path, refused) -> None:
+    path = tmp_path / "all.pkl"
+    path.write_bytes(OTHER_PICKLES[kind])
+    with refused(
+        FileError, f"{path}: is {kind}", f"if you trust it, convert it and give {path}.pkl"
+    ):
+        read_pile(path)
+
+
+def test_the_command_for_old_pickles_works(tmp_path: Path) -> None:
+    path = tmp_path / "all.pkl"
+    arrays = {f"{n}.{name}": values for n in (5, 6) for name, values in piece(n).items()}
+    path.write_bytes(pickle.dumps(arrays, protocol=0))
+    with pytest.raises(FileError) as caught:
+        read_pile(path)
+    command = str(caught.value).partition(": python ")[2]
+    subprocess.run([sys.executable, *shlex.split(command)], check=True)
+    assert sorted(read_pile(f"{path}.pkl").ids) == [5, 6]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ HEAD_BYTES = 4096  # of a file, from which its format is seen
 
 _ZIP = b"PK\x03\x04", b"PK\x05\x06"  # the second is of an empty one
 _NPY = b"\x93NUMPY"
+_JOBLIB = b"joblib.numpy_pickle"  # in its pickles, between which arrays stand
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HDF5_MEMBER = "model.weights.h5"  # of an archive of Keras
 
@@ -88,6 +89,19 @@ _OTHERS = (
         _made(
             "scipy.io as s;d={k:v.squeeze() for k,v in s.loadmat(sys.argv[1]).items() if k[0]!='_'}"
         ),
+    ),
+    (
+        rb"x[\x01\x5e\x9c\xda](?=[\x00-\xff]{0,999}?[\x00-\x08])|\x80[\x02-\x05]",
+        "a file of joblib",
+        'if you trust it, convert it and give NAME.pkl: python -c "import sys,pickle,joblib;'
+        "pickle.dump(joblib.load(sys.argv[1]),open(sys.argv[1]+'.pkl','wb'))\" FILE",
+    ),
+    (
+        rb"\(?\]q|\(?}q|\([dl]p[0-9]|ccopy_reg\n",
+        "a pickle of protocol 0 or 1",
+        'if you trust it, convert it and give NAME.pkl: python -c "import sys,pickle;'
+        "pickle.dump(pickle.load(open(sys.argv[1],'rb'),encoding='latin1'),"
+        "open(sys.argv[1]+'.pkl','wb'))\" FILE",
     ),
     (rb"version https://git-lfs", "a pointer of Git LFS", "fetch the file with git lfs pull"),
     (
@@ -181,7 +195,7 @@ def _read(content: bytes, where: str) -> dict[str, Stored]:
         return _read_zip(content, where)
     if _is_safetensors(content):  # first, since a length may begin as anything does
         from unshuffle.files.safetensors_file import safetensors_arrays as read
-    elif _PICKLE.match(content):
+    elif _PICKLE.match(content) and _JOBLIB not in content:
         from unshuffle.files.torch_zip import pickled_arrays as read
     elif _is_npy(content):
         from unshuffle.files.npz_file import npy_arrays as read
