@@ -111,7 +111,7 @@ def test_what_to_do_about_a_cell(text: str, advice: str, tmp_path: Path, refused
         ("1,1_000,3,4", ["column b holds '1_000'"]),
         ("1,0x10,3,4", ["column b holds '0x10'"]),
         ("1,१,3,4", ["column b holds '१'"]),
-        ('1,"1,5",3,4', ["column b holds '1,5'"]),
+        ('1,"1,5",3,4', ["column b holds '1,5'", "nothing between thousands"]),
         ("1,1.5.2,3,4", ["column b holds '1.5.2'"]),
         ("1,--2,3,4", ["column b holds '--2'"]),
         ("1,\x1b[31m,3,4", [r"column b holds '\x1b[31m'"]),

@@ -34,7 +34,7 @@ _BEFORE_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?(?:sep=.(?=[\r\n]))?[\r\n]*(?:#[
 # What to do about a cell that is no number.
 _ADVICE = "correct it or leave the row out"
 _COLUMN = "if no row has a number there, take the column out of the file"
-_POINTS = "save the file with points in decimals"
+_POINTS = "save the file with points in decimals, and nothing between thousands"
 
 # Each text matches in one way at most, so that a long cell takes no longer than reading it.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
