@@ -144,7 +144,7 @@ def test_bytes_that_are_not_utf_8(tmp_path: Path, refused) -> None:
 
 
 def test_nul(tmp_path: Path, refused) -> None:
-    with refused(FileError, "record.csv", "save it as CSV text in UTF-8"):
+    with refused(RecordError, "record.csv", "line 2"):
         read_records(write(tmp_path, b"a,b\n1,\x00\n"))
 
 

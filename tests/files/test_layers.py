@@ -106,11 +106,12 @@ def test_a_bias_right_behind_each_weight_is_likely_to_be_its_own(
         read({f"arr_{n}": one for n, one in enumerate(arrays)}, tmp_path),
         read_pile(folder),
     ):
-        found = {pile[pile.index[b.behind]].weight.tobytes(): b.values for b in pile.biases}
-        assert all(np.array_equal(found[w.tobytes()], b) for w, b in given)
+        biases = {bias.id: bias.values for bias in pile.biases}
+        found = {pile[pile.index[w]].weight.tobytes(): b for w, b in pile.following.items()}
+        assert all(np.array_equal(biases[found[w.tobytes()]], b) for w, b in given)
     others = [arrays[1], *arrays[2:], arrays[0]]
     pile = read({f"arr_{n}": one for n, one in enumerate(others)}, tmp_path)
-    assert all(bias.behind is None for bias in pile.biases)
+    assert pile.following == {}
 
 
 def test_weights_without_names_beside_biases_with(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_a_name_in_a_zip_is_no_path(tmp_path: Path, refused) -> None:
         (b"\x89HDF\r\n\x1a\n" + bytes(9), "a file of HDF5"),
         (b"<!DOCTYPE html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
-        (bytes(99), "save it as CSV text in UTF-8"),
+        (bytes(99), "is not UTF-8 text"),
         (b"PK\x05\x06" * 9, "is not a complete zip archive"),
         (pickle.dumps([{"a": 1.0}]), "is no record that is read"),
         (b"\xd0\xcf\x11\xe0" + bytes(9), "is no record that is read"),

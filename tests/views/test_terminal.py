@@ -110,6 +110,7 @@ def test_an_estimate_has_no_errors_to_state(odd, capsys):
     text = capsys.readouterr().out
     assert text.startswith(f"estimate  {solution.outcome.advice}\n")  # no terminal: not wrapped
     assert "nan" not in text
+    assert "0 candidates tested, 1 move kept" in text
     assert "error" not in text
     assert "search  " not in text  # nothing was searched
 
