@@ -153,6 +153,8 @@ def test_solve_refuses_what_it_could_not_keep_before_it_begins(here, tmp_path):
     told = run("solve", here / "pieces", here / "record.csv", "--quiet", *asked)
     assert_mistake(told, "the folder of --out; name a file in it")
     assert not both.exists()
+    told = run("solve", here / "pieces", here / "record.csv", "--out", here / "pieces")
+    assert_mistake(told, "is the folder of the pieces; name a new one")
     command = ("solve", here / "pieces", here / "record.csv", "--force", "--out")
     (tmp_path / "trace.npz").mkdir()
     # One line on stderr: the search has shown no progress.

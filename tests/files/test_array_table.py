@@ -55,7 +55,7 @@ def test_gaps(tmp_path: Path, refused) -> None:
 
 @pytest.mark.parametrize("shape", [(), (2, 2, 2)])
 def test_other_shapes(shape: tuple[int, ...], tmp_path: Path, refused) -> None:
-    with refused(RecordError, "record.npz", "array x has shape", "(rows, width)"):
+    with refused(RecordError, "record.npz", "array x has shape", "(rows, width)", "reshape it"):
         read_records(write(tmp_path, x=np.ones(shape)))
 
 
@@ -78,6 +78,18 @@ def test_nothing(tmp_path: Path, refused) -> None:
 def test_names_that_meet(tmp_path: Path, refused) -> None:
     with refused(RecordError, "record.npz", "two columns are called x_0"):
         read_records(write(tmp_path, x=np.ones((2, 2)), x_0=np.ones(2)))
+
+
+def test_a_record_may_be_written_with_rows_as_columns(tmp_path: Path, refused) -> None:
+    path = write(tmp_path, x=np.ones((6, 9)), pred=np.ones((1, 9)))
+    with refused(RecordError, path, "x has 6 rows and pred has 1", "or transpose both"):
+        read_records(path)
+
+
+def test_names_of_rows_are_to_be_left_out(tmp_path: Path, refused) -> None:
+    path = write(tmp_path, x=np.ones((2, 3)), pred=np.ones(2), row=np.array(["a", "b"]))
+    with refused(FileError, f"{path}: array row has 1 axes", "is needed; leave it out"):
+        read_records(path)
 
 
 def test_limits(tmp_path: Path, refused, monkeypatch) -> None:

@@ -95,6 +95,18 @@ def test_several_networks_are_named_and_one_can_be_chosen(tmp_path: Path, refuse
         read(network("", 1), tmp_path, "::swa")
 
 
+def test_lists_of_weights_and_biases_beside_others_stay_together(tmp_path: Path) -> None:
+    best = {"_best_weights.0": np.ones((6, 5)), "_best_biases.0": np.ones(5)}  # of another width
+    arrays = network("", 1)
+    lists = {
+        f"{'weights' if name.endswith('weight') else 'biases'}.{name.split('.')[1]}": values
+        for name, values in arrays.items()
+    }
+    pile = read(lists | best, tmp_path)
+    assert len(pile) == 7
+    assert all(piece.bias.all() for piece in pile)
+
+
 def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
     shapes = [(6, 4), (4, 6), (6, 4), (4, 6), (1, 4)]
     arrays = {f"blocks.{n}.{k}.weight": np.ones(s) for n in range(3) for k, s in enumerate(shapes)}
@@ -104,9 +116,10 @@ def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "what"),
     [
-        (moments(""), "exp_avg and exp_avg_sq"),
+        (moments(""), "exp_avg, exp_avg_sq and step"),
         (moments("optimizer."), "optimizer"),
         ({"state.0.momentum_buffer": np.ones((3, 4))}, "momentum_buffer"),
+        ({"state.0.sum": np.ones((3, 4)), "state.0.step": np.array(1.0)}, "(step and sum)"),
         ({"Adam/m/dense/kernel:0": np.ones((3, 4)), "Adam/iter:0": np.array(1)}, "Adam/m"),
         ({"training/Adam/v/batch_norm/gamma:0": np.ones(4)}, "Adam/v"),
         ({"mu/Dense_0/kernel": np.ones((3, 4)), "nu/Dense_0/kernel": np.ones((3, 4))}, "mu and nu"),
@@ -117,6 +130,11 @@ def test_blocks_are_no_networks_of_their_own(tmp_path: Path) -> None:
 def test_moments_are_no_weights(arrays: Arrays, what: str, tmp_path: Path, refused) -> None:
     with refused(FileError, "all.npz", "state of an optimiser", what, "the model's state dict"):
         read(arrays, tmp_path)
+
+
+def test_a_layer_may_be_called_as_a_state(tmp_path: Path) -> None:
+    arrays = {name.replace("layers", "state"): v for name, v in network("", 1).items()}
+    assert len(read(arrays, tmp_path)) == 7
 
 
 def test_a_layer_may_be_called_as_one_moment(tmp_path: Path) -> None:

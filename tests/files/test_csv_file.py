@@ -47,6 +47,7 @@ def write(folder: Path, content: str | bytes) -> Path:
         '"","a","b","pred"\n"1",1,2,3\n"2",4,5,6\n',
         "index,a,b,pred\n0,1,2,3\n1,4,5,6\n",
         "Unnamed: 0,0,1,2\n0,1,2,3\n1,4,5,6\n",
+        "\ufeffsep=;\r\na;b;pred\r\n1;2;3\r\n4;5;6\r\n",
     ],
 )
 def test_what_may_vary(text: str, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_what_to_do_about_a_cell(text: str, advice: str, tmp_path: Path, refused
         ("1,1_000,3,4", ["column b holds '1_000'"]),
         ("1,0x10,3,4", ["column b holds '0x10'"]),
         ("1,१,3,4", ["column b holds '१'"]),
-        ('1,"1,5",3,4', ["column b holds '1,5'"]),
+        ('1,"1,5",3,4', ["column b holds '1,5'", "nothing between thousands"]),
         ("1,1.5.2,3,4", ["column b holds '1.5.2'"]),
         ("1,--2,3,4", ["column b holds '--2'"]),
         ("1,\x1b[31m,3,4", [r"column b holds '\x1b[31m'"]),
@@ -159,7 +160,8 @@ def test_nul(tmp_path: Path, refused) -> None:
         ("\n\n\n", "has no columns"),
         ("a,a\n1,2\n", "two columns are called a"),
         ("a, a\n1,2\n", "two columns are called a"),
-        ("a,,b\n1,2,3\n", "column 2 has no name"),
+        ("a,,b\n1,2,3\n", "column 2 has no name; name it, or take the column out of the file"),
+        ("# by me\na,b,pred\n1,2,3\n", "if by begins no header, leave out its line"),
         (",\n1,2\n", "column 2 has no name"),
         (",pred\n1,2\n", "no column of inputs"),
         ("pred\n1\n", "no column of inputs"),

@@ -2,11 +2,13 @@
 
 import io
 import os
+import pickle
 import shlex
 import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,8 @@ def zipped(**members: bytes) -> bytes:
 
 FOREIGN = {
     "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(99),
+    "HDF5, as Keras and MATLAB": b"MATLAB 7.3 MAT-file" + bytes(600) + b"\x89HDF\r\n\x1a\n",
+    "MATLAB": b"MATLAB 5.0 MAT-file Platform: posix" + bytes(99),
     "ONNX": b"\x08\x09\x3a\xd6\x4f\x0a" + bytes(9),
     "GGUF": b"GGUF\x03\x00\x00\x00" + bytes(99),
     "TensorFlow Lite": b"\x1c\x00\x00\x00TFL3" + bytes(99),
@@ -79,6 +83,35 @@ def test_other_formats_are_told_how_to_be_converted(
     option, program, given = shlex.split(str(caught.value).partition(": python ")[2])
     assert (option, given) == ("-c", str(path))
     compile(program, "told", "exec")
+
+
+OTHER_PICKLES = {
+    "a pickle of protocol 0 or 1": pickle.dumps({"0.weight": [1.5]}, protocol=0),
+    "a pickle of protocol 0 or 1; if": pickle.dumps([[1.5]], protocol=1),
+    "a file of joblib": b"\x80\x04}\x94\x8c\x13joblib.numpy_pickle\x94" + bytes(99),
+    "a file of joblib; if": zlib.compress(bytes(range(99)), 3),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_PICKLES)
+def test_other_pickles_are_told_how_to_be_converted(kind: str, tmp_path: Path, refused) -> None:
+    path = tmp_path / "all.pkl"
+    path.write_bytes(OTHER_PICKLES[kind])
+    with refused(
+        FileError, f"{path}: is {kind}", f"if you trust it, convert it and give {path}.pkl"
+    ):
+        read_pile(path)
+
+
+def test_the_command_for_old_pickles_works(tmp_path: Path) -> None:
+    path = tmp_path / "all.pkl"
+    arrays = {f"{n}.{name}": values for n in (5, 6) for name, values in piece(n).items()}
+    path.write_bytes(pickle.dumps(arrays, protocol=0))
+    with pytest.raises(FileError) as caught:
+        read_pile(path)
+    command = str(caught.value).partition(": python ")[2]
+    subprocess.run([sys.executable, *shlex.split(command)], check=True)
+    assert sorted(read_pile(f"{path}.pkl").ids) == [5, 6]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +170,31 @@ def test_the_command_for_gguf_works(tmp_path: Path) -> None:
     pile = read_pile(f"{path}.npz")
     assert sorted(pile.ids) == [5, 6]
     np.testing.assert_array_equal(pile["5"].weight, piece(5)["weight"])
+
+
+def test_the_command_for_matlab_works(tmp_path: Path) -> None:
+    io = pytest.importorskip("scipy.io")
+    path = tmp_path / "net.mat"
+    layers = {f"W{n}": piece(n)["weight"] for n in (5, 6)}
+    io.savemat(path, layers | {f"b{n}": piece(n)["bias"][:, None] for n in (5, 6)})
+    with pytest.raises(FileError) as caught:
+        read_pile(path)
+    command = str(caught.value).partition(": python ")[2]
+    subprocess.run([sys.executable, *shlex.split(command)], check=True)
+    pile = read_pile(f"{path}.npz")
+    assert sorted(pile.ids) == [5, 6]
+    np.testing.assert_array_equal(pile["5"].bias, piece(5)["bias"])
+
+
+def test_a_folder_of_another_format_is_converted_by_one_line(tmp_path: Path, refused) -> None:
+    folder = tmp_path / "its pieces"
+    folder.mkdir()
+    for n in range(3):
+        (folder / f"{n}.h5").write_bytes(FOREIGN["HDF5"])
+    (folder / "note.txt").write_text("mine")
+    loop = f"give the folder: for f in '{folder}'/*.h5; do python -c "
+    with refused(FileError, f"{folder}/0.h5: is a file of HDF5", loop, ' "$f"; done'):
+        read_pile(folder)
 
 
 def tar() -> bytes:

@@ -49,7 +49,12 @@ NAMED = {
     "keras": named("layers/dense_{}/vars/0", "layers/dense_{}/vars/1"),
     "by hand": named("W{}", "b{}"),
     "by hand, of two parts": named("w_layer_{}", "b_layer_{}"),
+    "scikit-learn": named("coefs_.{}", "intercepts_.{}"),
     "lists": named("weights.{}", "biases.{}"),
+    "by hand, with biases as rows": lambda given: {
+        name: array[None] if array.ndim == 1 else array
+        for name, array in named("W{}", "b{}")(given).items()
+    },
     "two arrays below a name": named("piece_{}/matrix", "piece_{}/vector"),
 }
 

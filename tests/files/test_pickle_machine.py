@@ -134,7 +134,7 @@ def test_the_attacks_are_real(attack: str, tmp_path: Path) -> None:
         (STORAGE.replace(b"K\x06", b"\x88"), "something else than a storage"),
         (STORAGE.replace(b"storage", b"strange"), "something else than a storage"),
         (STORAGE.replace(b"ctorch\nFloatStorage\n", NO_HOOKS), "something else than a storage"),
-        (STORAGE.replace(b"FloatS", b"QInt8S"), "torch quantised, which are not read; save each"),
+        (STORAGE.replace(b"FloatS", b"QInt8S"), "by layer.weight().dequantize() and layer.bias()"),
         (b"NQ", "something else than a storage"),
         (b"h\x07", "recalls value 7"),
         (b"j\x07\x00\x00\x00", "recalls value 7"),

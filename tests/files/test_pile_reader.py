@@ -98,6 +98,8 @@ def test_hidden_and_other_files_are_left_aside(tmp_path: Path) -> None:
     (folder / ".2.npz").write_bytes(b"?")
     (folder / "README.md").write_bytes(b"?")
     (folder / "notes").mkdir()
+    folder_of(folder / "notes", "network.safetensors", "evidence.npz")
+    (folder / "notes" / "solution.json").write_text("{}")  # as solve --out keeps it
     assert read_pile(folder).ids == (1,)
 
 
@@ -107,6 +109,9 @@ def test_nothing_left(tmp_path: Path, refused) -> None:
     for n in range(20):
         (tmp_path / f"{n:02}.txt").touch()
     with refused(FileError, "found 00.txt, 01.txt", "and 12 more"):
+        read_pile(tmp_path)
+    (tmp_path / "b0.csv").write_text("0.5\n1.5\n")
+    with refused(FileError, "b0.csv: is text; save the numbers of each layer by numpy.savez"):
         read_pile(tmp_path)
 
 
@@ -165,7 +170,7 @@ def test_missing(tmp_path: Path, refused) -> None:
 @pytest.mark.parametrize(
     ("tensors", "complaint"),
     [
-        ({}, "holds no tensors"),
+        ({}, "holds no arrays of NumPy or torch"),
         ({"weight": np.ones((2, 2)), "scale": np.ones((1, 2))}, "it holds scale"),
         ({"weight": np.ones((2, 2)), "bias": np.ones(2), "scale": np.ones(2)}, "it holds scale"),
     ],
@@ -197,7 +202,7 @@ def test_a_piece_without_a_name_is_called_like_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tensors", "complaint"),
     [
-        ({}, "holds no tensors"),
+        ({}, "holds no arrays of NumPy or torch"),
         ({"a.weight": np.ones((2, 2)), "a_bias": np.ones(2)}, "two pieces are called a"),
         (
             {f"a{s}{part}": v for s in "._" for part, v in numbered(1).items()},

@@ -76,3 +76,19 @@ def test_matrices_that_only_have_such_names_stay(tmp_path: Path) -> None:
     tensors = {"a.w_g": np.ones((3, 4)), "a.w_v": np.ones((3, 4)), "a.w_orig": np.ones((4, 3))}
     np.savez(tmp_path / "pile.npz", **tensors)
     assert sorted(read_pile(tmp_path / "pile.npz").ids) == ["a.g", "a.orig", "a.v"]
+
+
+def test_factors_of_lora_are_left_out_where_they_add_nothing(tmp_path: Path, refused) -> None:
+    name = "base_model.model.7"
+    tensors = {
+        f"{name}.base_layer.weight": np.ones((3, 4)),
+        f"{name}.base_layer.bias": np.ones(3),
+        f"{name}.lora_A.default.weight": np.ones((2, 4)),
+        f"{name}.lora_B.default.weight": np.zeros((3, 2)),
+    }
+    np.savez(tmp_path / "pile.npz", **tensors)
+    assert [piece.shape for piece in read_pile(tmp_path / "pile.npz")] == [(3, 4)]
+    tensors[f"{name}.lora_B.default.weight"] += 1
+    np.savez(tmp_path / "pile.npz", **tensors)
+    with refused(FileError, f"holds {name}.lora_B.default.weight", "model.merge_and_unload()"):
+        read_pile(tmp_path / "pile.npz")

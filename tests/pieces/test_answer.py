@@ -56,6 +56,8 @@ def test_an_answer_with_unknown_pieces_is_refused(case, text):
         "[ 0  1  2\n  3  4 ]",
         "0:1 2:3 4",
         "0;1;2;3;4",
+        "```\n0,1,2,3,4\n```\n",
+        "inp,out\n0.0,1.0\n2.0,3.0\n4.0,\n",
         "0->1, 2->3, 4",
         "0-1 2-3 4",
         "0–1, 2–3, 4",

@@ -7,6 +7,7 @@ import pytest
 
 from unshuffle import MlpNetwork, Outcome, Piece, Pile, Records, solve
 from unshuffle.proof.interchange import alike_blocks
+from unshuffle.views.terminal import print_solution
 
 
 @pytest.mark.parametrize("change", ["copy", "units", "scale"])
@@ -59,6 +60,18 @@ def test_a_solution_is_exact_up_to_what_computes_the_same(dropped, rng, units):
     assert found == {*(whole if units else single)}
     assert solution.certificate.groups == ((0,), (1, 2), (3,))
     assert [one.same for one in solution.certificate.neighbours] == [False, True, False]
+
+
+def test_a_network_of_one_block_over_and_over_is_exact(dropped, capsys):
+    case = dropped(rows=60, blocks=3, width=6, hidden=8)
+    network = MlpNetwork(case.network.blocks.take([1, 1, 1]), case.network.last)
+    pieces = [Piece.linear(k, one.weight, one.bias) for k, one in enumerate(network.layers())]
+    records = Records(case.records.inputs, network.predict(case.records.inputs))
+    solution = solve(Pile(pieces), records, activation="relu")
+    assert solution.outcome is Outcome.EXACT
+    assert solution.certificate.groups == ((0, 1, 2),)
+    print_solution(solution)
+    assert "nearest rivals" not in capsys.readouterr().out
 
 
 def module_of(family, rng, blocks=3, *, twin=False):

@@ -295,6 +295,8 @@ def _check_writable(args: argparse.Namespace) -> None:
         from unshuffle.solution.storage import FILES
 
         for folder in _folders(args):
+            if folder.resolve() == Path(args.pieces).resolve():
+                raise UsageError(f"--out {folder} is the folder of the pieces; name a new one")
             files.check_folder(folder)
             for name in FILES:
                 files.check_free(folder / name, force=args.force)

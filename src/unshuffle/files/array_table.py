@@ -31,8 +31,8 @@ def open_arrays(arrays: Mapping[str, Stored], path: Path) -> "ArrayTable":
         what = f"{shown(path)}: array {shown(key)}"
         if len(array.shape) not in (1, 2):
             raise RecordError(
-                f"{what} has shape {array.shape}, but (rows,) or (rows, width) is needed; leave it "
-                "out"
+                f"{what} has shape {array.shape}, but (rows,) or (rows, width) is needed; "
+                "reshape it, or leave it out if it holds no inputs or predictions"
             )
         if not _NUMBERS.fullmatch(array.stored_as):
             raise RecordError(f"{what} is stored as {shown(array.stored_as)}, which is no number")
@@ -83,7 +83,8 @@ class ArrayTable:
             (some, one), (others, other) = list(rows.items())[:2]
             raise RecordError(
                 f"{shown(self.path)}: array {shown(one)} has {some} rows and {shown(other)} has "
-                f"{others}, but all need as many; leave one out"
+                f"{others}, but all need as many; leave one out, or transpose both if the rows of "
+                "the record are their columns"
             )
         columns = {name: columns[name] for name in wanted}
         check_cells(columns, {name: np.isnan(columns[name]) for name in gaps}, self.path)

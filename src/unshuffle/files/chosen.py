@@ -23,6 +23,8 @@ _SLOT = re.compile(
     r"|(?<=[./])(?:adam|rmsprop|momentum|adagrad|adadelta|ftrl)(?=(?:_[0-9]+)?(?::0)?\Z)).*",
     re.IGNORECASE | re.DOTALL,
 )
+# Torch keeps what an optimiser knows of each weight by its position.
+_POSITION = re.compile(r"(?:.*\.)?state\.[0-9]+\.(?P<told>[^.]+)", re.DOTALL)
 # Optax keeps a first moment `mu` and a second one `nu` of each weight, side by side.
 _MOMENT = re.compile(r"(?<![A-Za-z0-9_])(mu|nu)(?![A-Za-z0-9_])")
 _SEPARATORS = re.compile("[./]")
@@ -54,7 +56,7 @@ def network_in(
             f"the predictions, as in {where}::{networks[0]}"
         )
     name = wanted or next(iter(networks), "")
-    kept = {each: array for each, array in kept.items() if _below(each, name)}
+    kept = _with_partners(kept, name)
     if not kept and wanted:
         names = [*filter(None, networks)]
         there = f"there is {listed(names)}" if names else f"none has a name: leave out ::{wanted}"
@@ -88,7 +90,8 @@ def _parts(name: str) -> list[str]:
 
 def _of_training(name: str) -> str:
     """What in a name tells that it is of the state of a training; nothing otherwise."""
-    slot = _SLOT.fullmatch(name)
+    by_position = None if place_of(name) else _POSITION.fullmatch(name)
+    slot = by_position or _SLOT.fullmatch(name)
     return next(filter(_TRAINING.fullmatch, _parts(name)), slot["told"] if slot else "")
 
 
@@ -98,6 +101,17 @@ def _moments(names: Iterable[str]) -> dict[str, str]:
     found = {name: moment[0] for name in names if (moment := _MOMENT.search(name))}
     twins = {name: _MOMENT.sub(lambda each: other[each[0]], name) for name in found}
     return {name: moment for name, moment in found.items() if twins[name] in found}
+
+
+def _with_partners(arrays: Mapping[str, Stored], head: str) -> dict[str, Stored]:
+    """The arrays below a name, and the other halves of their layers, such as `biases.3`."""
+    places = {name: place_of(name) for name in arrays}
+    layers = {place[0] for name, place in places.items() if place and _below(name, head)}
+    return {
+        name: array
+        for name, array in arrays.items()
+        if _below(name, head) or ((place := places[name]) and place[0] in layers)
+    }
 
 
 def _below(name: str, head: str) -> bool:

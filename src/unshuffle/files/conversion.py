@@ -43,7 +43,7 @@ def not_read(path: Path) -> FileError:
     program, note = _PROGRAMS.get(path.suffix.lower(), ("", ""))
     # A name that is not shown as it is would not be meant as it reads in a line to copy.
     if not program or shown(path) != str(path) or not path.is_file():
-        return FileError(f"{shown(path)}: is no record that is read; save it as a .csv file")
+        return FileError(f"{shown(path)}: is no record that is read; save it as CSV text in UTF-8")
     line = python_line(program, FROM=path, TO=path.with_suffix(".csv"))
     return FileError(f"{path}: a {path.suffix} is not read; convert it{note}: {line}")
 

@@ -28,13 +28,13 @@ _PART = 2**20  # bytes that are read together, more where lines are longer
 _CLOCK_ROWS = 1000  # that are read one by one before the clock is looked at again
 
 _LINE_END = re.compile(rb"\r\n?|\n")
-# A byte order mark, blank lines, and what NumPy writes before a header.
-_BEFORE_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:#[ \t]*)?")
+# A byte order mark, the separator as Excel names it, blank lines, and NumPy's mark of a header.
+_BEFORE_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?(?:sep=.(?=[\r\n]))?[\r\n]*(?:#[ \t]*)?")
 
 # What to do about a cell that is no number.
 _ADVICE = "correct it or leave the row out"
 _COLUMN = "if no row has a number there, take the column out of the file"
-_POINTS = "save the file with points in decimals"
+_POINTS = "save the file with points in decimals, and nothing between thousands"
 
 # Each text matches in one way at most, so that a long cell takes no longer than reading it.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
@@ -228,11 +228,16 @@ class CsvTable:
             if len(cells) != len(self.names):
                 raise RecordError(
                     f"{where} has {len(cells)} cells, but the header names {len(self.names)} "
-                    f"columns; {self._uneven(cells)}"
+                    f"columns; {self._no_header(row)}{self._uneven(cells)}"
                 )
             advice = _ADVICE if row > 1 else f"{_ADVICE}; {_COLUMN}"
             values.extend(self._cell(cells[i], i, where, gaps, advice) for i in positions)
         return np.frombuffer(values).reshape(-1, len(wanted))
+
+    def _no_header(self, row: int) -> str:
+        return (
+            "" if row > 1 else f"if {shown(self.names[0])} begins no header, leave out its line; "
+        )
 
     def _uneven(self, cells: list[str]) -> str:
         if len(cells) < len(self.names):

@@ -16,14 +16,20 @@ HEAD_BYTES = 4096  # of a file, from which its format is seen
 
 _ZIP = b"PK\x03\x04", b"PK\x05\x06"  # the second is of an empty one
 _NPY = b"\x93NUMPY"
+_JOBLIB = b"joblib.numpy_pickle"  # in its pickles, between which arrays stand
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HDF5_MEMBER = "model.weights.h5"  # of an archive of Keras
+
+
+# What stands before the command for one file, and before that for all of its kind in a folder.
+_ONE = "convert it and give NAME.npz: "
+_ALL = "convert each such file and give the folder: for f in {like}; do "
 
 
 def _made(program: str) -> str:
     """The command that saves the arrays `d` of a program as .npz beside the file."""
     program = f"import sys,numpy,{program};numpy.savez(sys.argv[1],**d)"
-    return f'convert it and give NAME.npz: python -c "{program}" FILE'
+    return f'{_ONE}python -c "{program}" FILE'
 
 
 # Keras 3 numbers layers anew, and keeps a layer's own name beside its arrays.
@@ -39,8 +45,8 @@ _KERAS = _made(
 # What is not read: how such a file begins, what it is, and what is to be done with it.
 _OTHERS = (
     (
-        rb"\x89HDF\r\n",
-        "a file of HDF5, as Keras writes",
+        rb"\x89HDF\r\n|MATLAB 7",
+        "a file of HDF5, as Keras and MATLAB write",
         _made(f"h5py;f=h5py.File(sys.argv[1]);{_HDF5}"),
     ),
     (
@@ -76,6 +82,26 @@ _OTHERS = (
             "d={n[k].replace('/','.'):i.get_tensor(k) for o in i._get_ops_details()"
             " if o['op_name']=='FULLY_CONNECTED' for k in o['inputs'][1:] if k>=0}"
         ),
+    ),
+    (
+        rb"MATLAB 5",
+        "a file of MATLAB",
+        _made(
+            "scipy.io as s;d={k:v.squeeze() for k,v in s.loadmat(sys.argv[1]).items() if k[0]!='_'}"
+        ),
+    ),
+    (
+        rb"x[\x01\x5e\x9c\xda](?=[\x00-\xff]{0,999}?[\x00-\x08])|\x80[\x02-\x05]",
+        "a file of joblib",
+        'if you trust it, convert it and give NAME.pkl: python -c "import sys,pickle,joblib;'
+        "pickle.dump(joblib.load(sys.argv[1]),open(sys.argv[1]+'.pkl','wb'))\" FILE",
+    ),
+    (
+        rb"\(?\]q|\(?}q|\([dl]p[0-9]|ccopy_reg\n",
+        "a pickle of protocol 0 or 1",
+        'if you trust it, convert it and give NAME.pkl: python -c "import sys,pickle;'
+        "pickle.dump(pickle.load(open(sys.argv[1],'rb'),encoding='latin1'),"
+        "open(sys.argv[1]+'.pkl','wb'))\" FILE",
     ),
     (rb"version https://git-lfs", "a pointer of Git LFS", "fetch the file with git lfs pull"),
     (
@@ -169,29 +195,37 @@ def _read(content: bytes, where: str) -> dict[str, Stored]:
         return _read_zip(content, where)
     if _is_safetensors(content):  # first, since a length may begin as anything does
         from unshuffle.files.safetensors_file import safetensors_arrays as read
-    elif _PICKLE.match(content):
+    elif _PICKLE.match(content) and _JOBLIB not in content:
         from unshuffle.files.torch_zip import pickled_arrays as read
     elif _is_npy(content):
         from unshuffle.files.npz_file import npy_arrays as read
     else:
         check_known(content, where)
-        if re.match(_TEXT, content):
-            raise FileError(
-                f"{where}: is text; save the numbers of each layer by numpy.savez, called 7.weight "
-                "and 7.bias for layer 7"
-            )
+        check_text(content, where)
         raise incomplete(where, "torch, safetensors or NumPy", f"it begins with {content[:8]!r}")
     return read(content, where)
 
 
-def check_known(content: bytes, where: str) -> None:
-    """Refuse a file of a format that is known and not read, with what is to be done with it."""
+def check_known(content: bytes, where: str, like: str = "") -> None:
+    """Refuse a file of a format that is known and not read, with what is to be done with it.
+
+    `like` is a pattern of the shell for this file and others of its kind.
+    """
     for form, what, advice in _OTHERS:
         if re.match(form, content):
-            raise _other(where, what, advice)
+            raise _other(where, what, advice, like)
     for name, what, advice in _NAMED:
         if named := re.fullmatch(name, where, re.DOTALL):
             raise _other(named[1], what, advice)
+
+
+def check_text(content: bytes, where: str) -> None:
+    """Refuse numbers that are written as text."""
+    if re.match(_TEXT, content):
+        raise FileError(
+            f"{where}: is text; save the numbers of each layer by numpy.savez, called 7.weight and "
+            "7.bias for layer 7"
+        )
 
 
 def _read_zip(content: bytes, where: str) -> dict[str, Stored]:
@@ -224,6 +258,9 @@ def _is_safetensors(content: bytes) -> bool:
     return content[5:9] == b"\0\0\0{"
 
 
-def _other(where: str, what: str, advice: str) -> FileError:
+def _other(where: str, what: str, advice: str, like: str = "") -> FileError:
+    if like and advice.startswith(_ONE):
+        command = advice.removeprefix(_ONE).replace("FILE", '"$f"')
+        return FileError(f"{where}: is {what}; {_ALL.format(like=like)}{command}; done")
     told = advice.replace("FILE", shlex.quote(where)).replace("NAME", where)
     return FileError(f"{where}: is {what}; {told}")

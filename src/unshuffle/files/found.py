@@ -34,11 +34,12 @@ def is_called_table(name: str) -> bool:
     return _TABLE.fullmatch(name) is not None
 
 
-def found_at(given: str) -> Found | None:
+def found_at(given: str | os.PathLike[str]) -> Found | None:
     """What lies at a path, or what the text itself is. None where that is not sure."""
     if os.path.isdir(given):
         kept = [os.path.isfile(os.path.join(given, name)) for name in (SOLUTION, EVIDENCE)]
         return Found.KEPT if all(kept) else None if any(kept) else Found.FOLDER
+    given = os.fspath(given)
     text = _small_text(given) if os.path.exists(given) else given
     if os.path.basename(given) in (ANSWER, SOLUTION) or _are_ids(text):
         return Found.ANSWER

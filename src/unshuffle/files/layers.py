@@ -25,13 +25,13 @@ from unshuffle.pieces.anatomy import makes_network
 from unshuffle.pieces.pile import GIVE_CODE
 
 # What names end with, or begin with behind a separator; TensorFlow and Flax add to it.
-_WORDS = r"(?P<word>weights?|kernel|w|bias(?:es)?|b)"
+_WORDS = r"(?P<word>weights?|kernel|w|coefs_|bias(?:es)?|b|intercepts_)"
 _ADDED = r"(?::0|[./](?:raw_)?value)?"
 _ENDS = re.compile(rf"(?P<head>.*[./_])?{_WORDS}(?P<tail>[._]?[0-9]+)?{_ADDED}", re.I | re.S)
 _BEGINS = re.compile(
     rf"(?P<head>.*[./])?{_WORDS}(?P<tail>(?!_scale|_zero|_norm)[._][^/]+?){_ADDED}", re.I | re.S
 )
-_TURNED = ("kernel", "w")  # words of frameworks whose matrices map rows to columns
+_TURNED = ("kernel", "w", "coefs_")  # words of frameworks whose matrices map rows to columns
 _WITHIN = re.compile(r"[./]?[^./]*\Z")  # the last part of a name, with its separator
 
 
@@ -123,7 +123,7 @@ def place_of(name: str) -> tuple[tuple[str, str], str, str] | None:
     if not matched:
         return None
     word = matched["word"].lower()
-    part = "bias" if word.startswith("b") else "weight"
+    part = "bias" if word[0] in "bi" else "weight"
     return (matched["head"] or "", matched["tail"] or ""), part, word
 
 
@@ -173,6 +173,8 @@ def _cut(layer: Layer) -> list[Layer]:
     if weight.ndim == 1 < weight.size and bias is not None and bias.size == 1:
         # One output: the matrix of one row, as a vector.
         return [layer.holding(weight[None], bias.reshape(1))]
+    if weight.ndim == 2 and bias is not None and bias.ndim == 2 and 1 in bias.shape:
+        return [layer.holding(weight, bias.ravel())]  # a column or row, as MATLAB keeps vectors
     if weight.ndim != 3 or (bias is not None and bias.shape[:-1] != weight.shape[:1]):
         return [layer]
     what = f"{layer.where}: {shown(layer.name)} is a stack of {len(weight)} matrices"

@@ -145,7 +145,7 @@ def _declared(head: bytes, kinds: str, what: str, content: Callable[[], bytes]) 
         wanted = "real numbers, truth values or text" if kinds == ANYTHING else "real numbers"
         raise FileError(
             f"{what} has {len(shape)} axes of {dtype.name}, but a matrix or vector of {wanted} "
-            "is needed; convert it and save it again"
+            f"is needed; {'leave it out' if dtype.kind in 'US' else 'convert it and save it again'}"
         )
     return StoredArray(what, content, start, dtype, shape, fortran == b"True")
 

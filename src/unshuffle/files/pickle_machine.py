@@ -376,7 +376,7 @@ class _Machine:
             case ("storage", _Symbol(kind), *_) if re.fullmatch(r"torch\.QU?Int.*", kind):
                 raise FileError(
                     "holds tensors that torch quantised, which are not read; save each as floating "
-                    "point numbers, by tensor.dequantize()"
+                    "point numbers, by layer.weight().dequantize() and layer.bias()"
                 )
             case _:
                 raise self.refusal("refers to something else than a storage of numbers")

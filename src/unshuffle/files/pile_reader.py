@@ -120,7 +120,10 @@ def _layers_of(
     tensors = computed(tensors, where)
     layers = layers_of(tensors, where, stem)
     if not layers:
-        raise FileError(f"{where}: holds no tensors; is it the right file?")
+        raise FileError(
+            f"{where}: holds no arrays of NumPy or torch; if it has the numbers in lists, save "
+            "them again with each list as numpy.asarray(list)"
+        )
     return layers
 
 

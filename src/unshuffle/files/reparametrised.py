@@ -5,6 +5,7 @@ v / |v|. Spectral normalisation (Miyato and others, 2018) divides a matrix by uÂ
 singular vectors u and v of its last steps. Pruning keeps a mask beside a matrix.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
@@ -63,11 +64,32 @@ _HALVES = (
 )
 
 
+_LORA = re.compile(r"(?<![A-Za-z])lora_[AB](?![A-Za-z])")
+
+
+def _without_lora(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Leave out the factors of LoRA (Hu and others, 2021) that add nothing; refuse others.
+
+    Their product is scaled by numbers that no file of weights has.
+    """
+    factors = [name for name in tensors if _LORA.search(name)]
+    for name in factors:
+        if "lora_B" in name and tensors[name].values.any():
+            raise FileError(
+                f"{where}: holds {shown(name)}, a factor of LoRA, which is added to a weight; save "
+                "the state dict of model.merge_and_unload(), or one without these factors if the "
+                "base model made the predictions"
+            )
+    return {name: tensor for name, tensor in tensors.items() if name not in factors}
+
+
 def computed(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """Replace the parts of weights in a file by the weights; other tensors stay.
 
-    A FileError says that one half of a weight norm is without the other.
+    A FileError says that one half of a weight norm is without the other, or that LoRA adds to a
+    weight.
     """
+    tensors = _without_lora(tensors, where)
     made: dict[str, tuple[str, Tensor]] = {}  # by the first part, in whose place it stands
     parts: set[str] = set()
     for ends, fit, make in _WAYS:

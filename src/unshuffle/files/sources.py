@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import stat
 from collections import Counter
 from collections.abc import Sequence
@@ -16,10 +17,12 @@ from unshuffle.files.formats import (
     HEAD_BYTES,
     arrays_of,
     check_known,
+    check_text,
     files_in,
     holds_arrays,
     may_hold_arrays,
 )
+from unshuffle.files.found import Found, found_at, is_called_table
 from unshuffle.files.opening import read_bytes
 from unshuffle.files.tensors import Stored
 from unshuffle.pieces.pile import GIVE_CODE, ID_DIGITS, PieceId, may_be_id, twice
@@ -174,7 +177,7 @@ def is_visible(name: str) -> bool:
 
 
 def _in_folder(folder: Path) -> list[Source]:
-    """The files of arrays in a folder and the folders in it; links to folders are not followed."""
+    """The files of arrays in a folder and the folders in it, but for links and what solve kept."""
     sources: list[Source] = []
     waiting, others = [PurePosixPath()], list[str]()
     seen = taken = 0
@@ -185,7 +188,8 @@ def _in_folder(folder: Path) -> list[Source]:
             seen += 1
             limits.check_count(seen, limits.MEMBERS, f"{shown(folder)}: holds more files")
             if os.path.isdir(folder / path):
-                waiting += [path] if not os.path.islink(folder / path) else []
+                given = not os.path.islink(folder / path)
+                waiting += [path] if given and found_at(folder / path) is not Found.KEPT else []
             elif path.suffix.lower() in _SUFFIXES or _looks_like_arrays(folder / path):
                 sources.append(_read(folder, path))
                 taken += len(sources[-1].content)
@@ -194,12 +198,23 @@ def _in_folder(folder: Path) -> list[Source]:
                 others.append(str(path))
     if not sources:
         for name in others:
-            check_known(_head(folder / name), shown(folder / name))
+            head, where = _head(folder / name), shown(folder / name)
+            check_known(head, where, _like(PurePosixPath(name), others, folder))
+            if is_called_table(name):
+                check_text(head, where)
         raise FileError(
             f"{shown(folder)}: has no files of arrays ({', '.join(_SUFFIXES)} or others of torch, "
             f"safetensors or NumPy); found {listed(others)}; give the folder or file that has them"
         )
     return sorted(sources, key=lambda source: source.path)
+
+
+def _like(path: PurePosixPath, others: Sequence[str], folder: Path) -> str:
+    """A pattern of the shell for a file of a folder and others beside it; nothing for one."""
+    beside = [one for one in map(PurePosixPath, others) if one.parent == path.parent]
+    alike = sum(one.suffix == path.suffix for one in beside)
+    plain = re.fullmatch(r"\.[A-Za-z0-9]+", path.suffix)
+    return f"{shlex.quote(str(folder / path.parent))}/*{path.suffix}" if plain and alike > 1 else ""
 
 
 def _looks_like_arrays(file: Path) -> bool:

@@ -55,9 +55,7 @@ def check_names(names: Sequence[str], path: Path) -> None:
         what = f"{shown(path)}: column {position}"
         limits.check_name(name, what)
         if not name.strip():
-            raise RecordError(
-                f"{what} has no name; name it, or leave it out if it only numbers the rows"
-            )
+            raise RecordError(f"{what} has no name; name it, or take the column out of the file")
         if name in seen:
             raise RecordError(f"{shown(path)}: two columns are called {shown(name)}; rename one")
         seen.add(name)

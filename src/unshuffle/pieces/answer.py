@@ -20,13 +20,13 @@ _ROLES = tuple(  # what the two layers of a block are called
     for names in ("in|inp|input|up|a|1|first", "out|output|down|b|2|second")
 )
 
-_BETWEEN = r"[\s,;()\[\]{}]+|[-=]>|→"
+_BETWEEN = r"[\s,;()\[\]{}`]+|[-=]>|→"
 _JOINING = r"[:|&+>–—-]+|(?<=[0-9])_(?=[0-9])"  # stands between ids too, unless the whole is one
 _HEADER = re.compile(r"\A\s*inp?(ut)?[\s,;]+out(put)?[ \t]*[\r\n]", re.IGNORECASE)
 _LONGEST = 500  # characters of a name that are looked at
 _FILE = re.compile(
     r"(.*[/\\])?(?P<stem>([^0-9.+-](.*[^0-9])?)?0*(?P<number>[0-9]+)|.*?)"
-    r"(\.(pth|pt|safetensors|npz|npy))?",
+    r"(\.(pth|pt|safetensors|npz|npy|0+))?",
     re.DOTALL,
 )
 

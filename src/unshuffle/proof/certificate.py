@@ -333,8 +333,9 @@ def _weakened(
     """A certificate with the wrong arrangements that fit by chance, with errors of `least` at most.
 
     Under noise, what was tested and errs by little more is among the rivals. So it counts as one.
+    Where all blocks are equal, nothing is a rival, and no arrangement is wrong.
     """
-    if tested is None:
+    if tested is None or not len(rivals.moves):
         return certificate
     others = _log_others(evidence, rivals.arrangement, tested)
     counted = np.full(1, _typical(tested, rivals, least, by)) if noisy else tested
@@ -405,12 +406,12 @@ def _certificate(
     moves, weighed = rivals.moves, _Weighed.of(rivals, variance, rounding, rows, by)
     neighbours, pairs = [], []
     for place in range(len(rivals.arrangement) - 1):
-        exchange = ~moves.swap & (moves.first == place) & (moves.second == place + 1)
-        places, rival = (place, place + 1), int(exchange.argmax())
+        places = place, place + 1
         if rivals.same.of_blocks(rivals.arrangement, *places):
             neighbours.append(Contest(places, float(rivals.mse.mean()), 0.0, same=True))
-        else:
-            neighbours.append(weighed.contest(places, moves.reverses(place), rival))
+            continue
+        exchange = ~moves.swap & (moves.first == place) & (moves.second == place + 1)
+        neighbours.append(weighed.contest(places, moves.reverses(place), int(exchange.argmax())))
     for place in range(len(rivals.arrangement)):
         breaking = moves.swap & ((moves.first == place) | (moves.second == place))
         if breaking.any():

@@ -51,7 +51,7 @@ class Outcome(_Advised, Enum):
     INCOMPLETE = (
         "incomplete",
         "Pieces are missing or do not belong, and the record is not reproduced. Nothing proves "
-        "this arrangement, the best that was found. Find the pieces of the gaps that are listed. "
+        "this arrangement, the best that was found. Where gaps are listed, find their pieces. "
         "More rows help only where one out layer is missing.",
     )
     ESTIMATE = (

@@ -166,7 +166,8 @@ def _certificate_facts(
             if not all(one.same for one in each)
         }
         rivals = ", ".join(f"{name} {mse:.2g}" for name, mse in nearest.items())
-        facts = {"nearest rivals": f"mean squared error {rivals}", "interchangeable": same}
+        ahead = f"mean squared error {rivals}" if nearest else ""
+        facts = {"nearest rivals": ahead, "interchangeable": same}
         return {name: text for name, text in facts.items() if text}
     groups = [group for group in certificate.groups if len(group) > 1]
     doubtful = [names[one.places[0]] for one in certificate.pairs if not one.decided]
