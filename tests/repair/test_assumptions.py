@@ -8,7 +8,12 @@ import pytest
 from unshuffle import Outcome, Piece, Pile, Records, solve
 from unshuffle.blocks.forms import FORMS
 from unshuffle.ordering.search import Steps
-from unshuffle.repair.assumptions import ACTIVATION, AssumptionParameters, may_be_wrong
+from unshuffle.repair.assumptions import (
+    ACTIVATION,
+    PREDICTED,
+    AssumptionParameters,
+    may_be_wrong,
+)
 from unshuffle.repair.case import Case
 from unshuffle.repair.other_block import Factor, OtherForm
 from unshuffle.repair.other_units import BothUnits, ScaledPredictions, Sigmoid
@@ -161,3 +166,14 @@ def test_it_stands_among_the_notes_of_a_solution(dropped, rng):
     solution = solve(case.pile, wrong)
     assert any("may be otherwise, the likeliest first" in note for note in solution.findings.notes)
     assert "another seed" not in solution.outcome.advice
+
+
+@pytest.mark.parametrize(
+    ("inputs", "predictions", "said"),
+    [("01234567", "8", True), ("abcdefgh", "8", False), ("01234567", "p", False), ("", "", False)],
+)
+def test_another_column_is_named_where_columns_have_no_names(dropped, inputs, predictions, said):
+    case, solution = failed(dropped)
+    records = replace(case.records, columns=((*inputs,), (*predictions,), (), ()))
+    case = Case(case.pile, records, Options(), None)
+    assert (PREDICTED in may_be_wrong(case, solution)) == said

@@ -19,7 +19,8 @@ class Activation:
     """An elementwise function and its derivative, by its name in `torch.nn.functional`.
 
     Both map an array to one of the same shape, and `apply` may overwrite its argument. The name of
-    a leaky ReLU ends with its slope. "gelu_tanh" is GELU in its tanh form, "relu2" ReLU squared.
+    a leaky ReLU ends with its slope. "gelu_tanh" is GELU in its tanh form, "quick_gelu" the one
+    that CLIP uses, and "relu2" ReLU squared.
     """
 
     name: str
@@ -86,6 +87,20 @@ def _gelu_argument(z: Floats) -> Floats:
     # (1 + tanh u) / 2 is the logistic function of 2 u.
     inner: Floats = np.asarray(np.sqrt(8 / np.pi), z.dtype) * (z + 0.044715 * z**3)
     return inner
+
+
+# Of the logistic function that stands for the normal one in CLIP, by Hendrycks & Gimpel 2016.
+QUICK = 1.702
+
+
+def _quick_gelu(z: Floats) -> Floats:
+    z *= _sigmoid(np.asarray(QUICK, z.dtype) * z)
+    return z
+
+
+def _quick_gelu_derivative(z: Floats) -> Floats:
+    steep: Floats = np.asarray(QUICK, z.dtype) * z
+    return _silu_derivative(steep)
 
 
 def _elu(z: Floats) -> Floats:
@@ -196,6 +211,7 @@ FURTHER = {
     activation.name: activation
     for activation in (
         Activation("gelu_tanh", _gelu_tanh, _gelu_tanh_derivative),
+        Activation("quick_gelu", _quick_gelu, _quick_gelu_derivative),
         Activation("elu", _elu, _elu_derivative),
         Activation("sigmoid", _sigmoid, _sigmoid_derivative),
         Activation("softplus", _softplus, _sigmoid),

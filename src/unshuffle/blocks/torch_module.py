@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from unshuffle.blocks.activations import LEAKY
+from unshuffle.blocks.activations import LEAKY, QUICK
 from unshuffle.blocks.forms import RESIDUAL, Form, form_of
 from unshuffle.blocks.kept import KeptStack, without_code
 from unshuffle.blocks.mlp import MlpStack, as_mlp
@@ -45,8 +45,8 @@ def _function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """An activation by the name that this library has for it."""
     if name == "gelu_tanh":
         return partial(nn.functional.gelu, approximate="tanh")
-    if name == "relu2":
-        return _squared_relu
+    if name in _OWN:
+        return _OWN[name]
     if name.startswith(f"{LEAKY}_"):
         slope = float(name.removeprefix(f"{LEAKY}_"))
         return partial(nn.functional.leaky_relu, negative_slope=slope)
@@ -56,6 +56,14 @@ def _function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def _squared_relu(x: torch.Tensor) -> torch.Tensor:
     return nn.functional.relu(x).square()
+
+
+def _quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    return x * torch.sigmoid(QUICK * x)
+
+
+# What torch.nn.functional has not. No function without a name, since a module may be pickled.
+_OWN = {"relu2": _squared_relu, "quick_gelu": _quick_gelu}
 
 
 class ResidualNetwork(nn.Module):

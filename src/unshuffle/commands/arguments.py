@@ -252,8 +252,9 @@ PAIRING = """
 ACTIVATION = """
 # the search
 --activation ACTIVATION
-    what the hidden layers apply: relu, gelu, silu, tanh, gelu_tanh, elu, sigmoid, softplus,
-    hardswish, mish, selu, softsign, relu6, relu2, leaky_relu, or leaky_relu_0.2 for that slope
+    what the hidden layers apply: relu, gelu, silu, tanh, gelu_tanh, quick_gelu, elu, sigmoid,
+    softplus, hardswish, mish, selu, softsign, relu6, relu2, leaky_relu, or leaky_relu_0.2 for that
+    slope
     (default: auto, {})
 """
 

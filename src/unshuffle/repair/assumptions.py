@@ -47,11 +47,13 @@ STANDARD = AssumptionParameters()
 ACTIVATION = "the activation is another one"
 NO_SKIP_CONNECTION = "blocks have no skip connection"
 HEAD = "square layers are a stem's or a head's, which --model serves"
+PREDICTED = "the predictions are in another column, which --predictions names"
 
 # What may be otherwise, and its odds before any test, by what is known of how often it is.
 ODDS = {
     HEAD: 8.0,  # where other blocks have another hidden width
     ACTIVATION: 1.0,
+    PREDICTED: 0.9,  # where columns have numbers and no names
     Scaling.assumption: 0.9,
     COLUMNS: 0.8,
     ScaledPredictions.assumption: 0.7,
@@ -126,6 +128,9 @@ def _odds(case: Case, tests: dict[str, list[bool]], by: AssumptionParameters) ->
         found.pop(Sigmoid.assumption)
     if not isinstance(case.whole, Anatomy) or case.whole.width not in case.whole.widths:
         found.pop(HEAD)
+    inputs, predictions, *_ = case.records.columns
+    if not predictions or not all(map(str.isdecimal, (*inputs, *predictions))):
+        found.pop(PREDICTED)
     return found
 
 
