@@ -28,6 +28,8 @@ from unshuffle.files import read_network, write_network, write_records
 from unshuffle.grouping import SIGNALS
 from unshuffle.grouping.signals import Signal
 from unshuffle.pieces.pile import GIVE_CODE, as_floats
+from unshuffle.views.figures import find_figure
+from unshuffle.views.report import report_page
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +152,9 @@ MISUSES = {
     "no inputs by name": lambda pile, records: Records.named(None),
     "text as inputs by name": lambda pile, records: Records.named({"x": ["a"]}),
     "ragged inputs by name": lambda pile, records: Records.named({"x": [[1], [1, 2]]}),
+    "no solution to draw": lambda pile, records: find_figure("path").draw(None),
+    "no solution to report": lambda pile, records: report_page(None),
+    "a signal without a function": lambda pile, records: pair(pile, signal=Signal("a", 3, "", "")),
     "predictions in a row": lambda pile, records: solve(pile, records).network.error(
         records.inputs, records.predictions[:, 0]
     ),
@@ -226,7 +231,9 @@ def test_writing_to_what_is_no_path(solution):
 
 
 def test_keeping_what_is_no_solution(tmp_path):
-    with pytest.raises(UnshuffleError, match="what is to be kept is 3; give what solve returns"):
+    with pytest.raises(
+        UnshuffleError, match="a solution is needed, but 3 is given; give what solve"
+    ):
         write_solution(3, tmp_path)
 
 

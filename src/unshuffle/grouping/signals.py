@@ -143,6 +143,8 @@ class Signal:
 
     def checked(self, clues: Clues) -> Scores:
         """Its scores; `UsageError` if they are no finite numbers of shape (I, J)."""
+        if not callable(self.score):
+            raise UsageError(f"the signal {self.name!r} has no function; give one of the clues")
         scores = np.asarray(self.of(clues))
         shape = len(clues.layers.inp_weight), len(clues.layers.out_weight)
         if scores.shape != shape or scores.dtype.kind not in "fiu" or not np.isfinite(scores).all():

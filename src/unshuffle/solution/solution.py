@@ -294,3 +294,9 @@ class Solution:
             f"  answer  {answer}\n"
             f"  sha256  {self.sha256}"
         )
+
+
+def check_solution(given: object) -> None:
+    """Refuse what is no solution."""
+    if not isinstance(given, Solution):
+        raise UsageError(f"a solution is needed, but {given!r} is given; give what solve returns")

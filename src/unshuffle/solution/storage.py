@@ -54,7 +54,7 @@ from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.anatomy import Anatomy
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement
 from unshuffle.pieces.pile import PieceId
-from unshuffle.solution.solution import Solution
+from unshuffle.solution.solution import Solution, check_solution
 
 NETWORK, TRACE = "network.safetensors", "trace.npz"
 FILES = ANSWER, SOLUTION, NETWORK, TRACE, EVIDENCE
@@ -124,8 +124,7 @@ def write_solution(
     UsageError
         If it is no solution.
     """
-    if not isinstance(solution, Solution):
-        raise UsageError(f"what is to be kept is {solution!r}; give what solve returns")
+    check_solution(solution)
     pairing, trace = solution.pairing, solution.trace
     beside = {"ids": trace.ids, "arrangement": solution.arrangement.tolist(), "pairing": None}
     if pairing is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from unshuffle.blocks.mlp import as_mlp
 from unshuffle.errors import RecordError, UsageError, find_name
 from unshuffle.pieces.records import Records
-from unshuffle.solution.solution import Solution
+from unshuffle.solution.solution import Solution, check_solution
 from unshuffle.views.figures.blocks import chain as chain
 from unshuffle.views.figures.blocks import path as path
 from unshuffle.views.figures.ledger import solved_within as solved_within
@@ -42,14 +42,16 @@ SENT_ROWS = 1000
 
 @dataclass(frozen=True)
 class FigureKind:
-    """A figure by name, with what it shows in a line, and what draws it.
-
-    Where a solution, with or without the record, cannot be drawn, `UnshuffleError` says why.
-    """
+    """A figure by name, with what it shows in a line, and what draws it."""
 
     name: str
     shows: str
-    draw: "Callable[[Solution, Records | None], Axes]"
+    made: "Callable[[Solution, Records | None], Axes]"
+
+    def draw(self, solution: Solution, records: Records | None = None) -> "Axes":
+        """Draw it. `UnshuffleError` says why it cannot be drawn of this solution."""
+        check_solution(solution)
+        return self.made(solution, records)
 
 
 def _given(records: Records | None) -> Records:

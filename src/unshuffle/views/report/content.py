@@ -27,7 +27,7 @@ from unshuffle.ordering.trace import Trace
 from unshuffle.pieces.blueprint import NO_PIECE, Arrangement
 from unshuffle.pieces.pile import Floats, PieceId
 from unshuffle.pieces.records import Records
-from unshuffle.solution.solution import Solution
+from unshuffle.solution.solution import Solution, check_solution
 from unshuffle.views.figures import SENT_ROWS, style
 from unshuffle.views.figures.search import standing
 
@@ -82,6 +82,7 @@ def content_of(
     solution: Solution, records: Records | None = None, by: PageParameters = STANDARD
 ) -> Content:
     """Lay a solution out for the page, with its record if that is there."""
+    check_solution(solution)
     trace, edges = solution.trace, solution.evidence
     scored = [trace.ids[p] for edge in edges for p in (*edge.rows, *edge.columns)]
     last = () if solution.last is None else (solution.last,)
