@@ -29,7 +29,7 @@ def json_columns(content: bytes, path: Path) -> dict[str, Stored]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{shown(path)}: is not UTF-8 text; save it as UTF-8") from error
-    columns = _columns(_value(text, shown(path)), len(content), path)
+    columns = _columns(_unwrapped(_value(text, shown(path))), len(content), path)
     if not columns:
         raise RecordError(f"{shown(path)}: holds no columns of numbers; {_ADVICE}")
     return {
@@ -53,6 +53,17 @@ def _value(text: str, where: str) -> Any:
         for number, one in lines:
             json_value(one, where, "leave that line out", line=number)
         raise
+
+
+def _unwrapped(value: Any) -> Any:
+    """Columns by name that stand alone in an object, or in several; whatever else as it is."""
+    while isinstance(value, dict) and len(value) == 1:
+        (inner,) = value.values()
+        named = isinstance(inner, dict) and not all(map(str.isdecimal, inner))
+        if not (named and any(isinstance(each, list | dict) for each in inner.values())):
+            break
+        value = inner
+    return value
 
 
 def _columns(value: Any, size: int, path: Path) -> dict[str, Sequence[Any]]:
