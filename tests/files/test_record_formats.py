@@ -42,7 +42,9 @@ FORMS = {
     "a list a line": "\n".join(map(json.dumps, TABLE.tolist())),
     "lists": json.dumps(TABLE.tolist()),
     "columns": "\ufeff" + json.dumps(COLUMNS),
-    "columns in an object": json.dumps({"data": {"all": {"x": X.tolist(), "y": [*Y]}}}),
+    "columns in an object": json.dumps(
+        {"data": {"all": {"x": X.tolist(), "y": [*Y]}}, "about": {"rows": 3, "of": "it"}}
+    ),
     "inputs in a list": json.dumps([{"x": x, "y": y} for x, y in zip(X.tolist(), Y, strict=True)]),
     "matrix and vector": json.dumps({"about": "it", "x": X.tolist(), "y": Y.tolist(), "n": 3}),
     "pandas": json.dumps({name: dict(enumerate(each)) for name, each in COLUMNS.items()}),

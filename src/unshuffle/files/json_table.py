@@ -56,14 +56,18 @@ def _value(text: str, where: str) -> Any:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Columns by name that stand alone in an object, or in several; whatever else as it is."""
-    while isinstance(value, dict) and len(value) == 1:
-        (inner,) = value.values()
-        named = isinstance(inner, dict) and not all(map(str.isdecimal, inner))
-        if not (named and any(isinstance(each, list | dict) for each in inner.values())):
+    """The only object of columns that stands in an object, or in several; whatever else as it is."""
+    while isinstance(value, dict) and not any(isinstance(each, list) for each in value.values()):
+        inner = [each for each in value.values() if _holds_columns(each)]
+        if len(inner) != 1:
             break
-        value = inner
+        (value,) = inner
     return value
+
+
+def _holds_columns(value: Any) -> bool:
+    named = isinstance(value, dict) and not all(map(str.isdecimal, value))
+    return named and any(isinstance(each, list | dict) for each in value.values())
 
 
 def _columns(value: Any, size: int, path: Path) -> dict[str, Sequence[Any]]:
