@@ -56,7 +56,7 @@ def _value(text: str, where: str) -> Any:
 
 
 def _unwrapped(value: Any) -> Any:
-    """The only object of columns that stands in an object, or in several; whatever else as it is."""
+    """The only object of columns in an object, or in several; whatever else as it is."""
     while isinstance(value, dict) and not any(isinstance(each, list) for each in value.values()):
         inner = [each for each in value.values() if _holds_columns(each)]
         if len(inner) != 1:
