@@ -15,6 +15,7 @@ from unshuffle.repair.assumptions import (
     may_be_wrong,
 )
 from unshuffle.repair.case import Case
+from unshuffle.repair.other_activation import OTHER_ACTIVATION
 from unshuffle.repair.other_block import Factor, OtherForm
 from unshuffle.repair.other_units import BothUnits, ScaledPredictions, Sigmoid
 from unshuffle.repair.scaled_inputs import Scaling
@@ -177,3 +178,12 @@ def test_another_column_is_named_where_columns_have_no_names(dropped, inputs, pr
     records = replace(case.records, columns=((*inputs,), (*predictions,), (), ()))
     case = Case(case.pile, records, Options(), None)
     assert (PREDICTED in may_be_wrong(case, solution)) == said
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.001, True), (0.5, False)])
+def test_an_activation_much_like_the_true_one_leaves_little(dropped, share, first):
+    case, solution = failed(dropped)
+    mse = share * case.records.variance
+    tried = replace(solution, mse=mse, repairs={OTHER_ACTIVATION.name: "nothing came of it"})
+    _, _, named = may_be_wrong(case, tried).partition("the likeliest first: ")
+    assert named.startswith(ACTIVATION) == first

@@ -36,6 +36,7 @@ class AssumptionParameters:
     against: float = 0.25  # The same where one speaks against that.
     units: float = 4.0  # Spreads, or factor of them, by which predictions are in other units.
     centred: float = 0.5  # Mean, and part of their spread, by which inputs miss being standardised.
+    alike: float = 0.01  # Share of the variance that an activation much like the true one leaves.
     rows: int = 512  # Rows on which predictions are compared.
     equations: int = 256  # Predictions below which more rows help a search.
     least: int = 4096  # Rows of all steps below which a search that was cut off tells nothing.
@@ -147,7 +148,8 @@ def _tests(case: Case, solution: Solution, by: AssumptionParameters) -> dict[str
     tests[NO_SKIP_CONNECTION] = [chain]
     if COLUMNS in case.tests and not chain:  # moments are compared with those of a stream
         tests[COLUMNS] = [case.tests[COLUMNS]]
-    if was_tried(OTHER_ACTIVATION.name, solution):
+    close = solution.mse < by.alike * case.records.variance  # as with one that nobody has tried
+    if was_tried(OTHER_ACTIVATION.name, solution) and not close:
         tests[ACTIVATION] = [False]
     return tests
 
