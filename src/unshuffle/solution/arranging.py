@@ -245,16 +245,7 @@ def conclude(
     As it is, it stands although the evidence may rule out some of its blocks.
     """
     fitting = [one for one in alternatives.problems if as_it_is or one.evidence.admits(arrangement)]
-    network, found, outcome = fitting[0].network(arrangement), UNVERIFIED, Outcome.INTERRUPTED
-    clock = alternatives.options.clock
-    try:
-        with single_threaded_blas(), clock.phase("verify"):
-            network, found = _best_verified(fitting, arrangement, alternatives, trace, ending)
-            outcome = _outcome(found, ending)
-    except KeyboardInterrupt:  # what is known is the answer, and nothing is claimed of it
-        ending = Ending.INTERRUPTED
-    # A repair may make nothing of this solution; the whole solve ends all the same.
-    clock.interrupted |= ending is Ending.INTERRUPTED
+    network, found, outcome = _judged(fitting, arrangement, alternatives, trace, ending)
     last = alternatives.last_of(arrangement)
     applied = [name for block in trace.names(arrangement) for name in block]
     edges = () if alternatives.pairing else fitting[0].evidence.edges
@@ -273,13 +264,34 @@ def conclude(
         certificate=found.certificate,
         explanation=found.explanation,
         cut=found.cut,
-        seconds=clock.seconds,
+        seconds=alternatives.options.clock.seconds,
         trace=trace,
         network=network,
         roles=tuple(role.name for role in fitting[0].bank.kind.roles),
         links=shown_edges(edges, arrangement, trace.ids),
         parameters=alternatives.options.numbers,
     )
+
+
+def _judged(
+    fitting: Sequence[Problem],
+    arrangement: Arrangement,
+    alternatives: Problems,
+    trace: Trace,
+    ending: Ending | None,
+) -> tuple[Network, Verification, Outcome]:
+    """What `_best_verified` says, and what comes of it. An interrupt leaves the answer alone."""
+    clock = alternatives.options.clock
+    try:
+        with single_threaded_blas(), clock.phase("verify"):
+            network, found = _best_verified(fitting, arrangement, alternatives, trace, ending)
+            outcome = _outcome(found, ending)
+    except KeyboardInterrupt:  # nothing is claimed of it
+        network, found, outcome = fitting[0].network(arrangement), UNVERIFIED, Outcome.INTERRUPTED
+        ending = Ending.INTERRUPTED
+    # A repair may make nothing of this solution; the whole solve ends all the same.
+    clock.interrupted |= ending is Ending.INTERRUPTED
+    return network, found, outcome
 
 
 def _best_verified(
