@@ -16,6 +16,7 @@ import pytest
 
 from unshuffle.errors import FileError
 from unshuffle.files import read_pile
+from unshuffle.pieces.pile import Pile
 
 
 def piece(n: int) -> dict[str, np.ndarray]:
@@ -35,6 +36,15 @@ def saved(kind: str, to: Path) -> None:
         torch = pytest.importorskip("torch")
         tensors = {name: torch.from_numpy(values) for name, values in piece(1).items()}
         torch.save(tensors, to, _use_new_zipfile_serialization=kind != "legacy")
+
+
+def converted(path: str | Path, ending: str = "npz") -> Pile:
+    """The pile that the command makes which the refusal of a file names."""
+    with pytest.raises(FileError) as caught:
+        read_pile(path)
+    command = str(caught.value).partition(": python ")[2]
+    subprocess.run([sys.executable, *shlex.split(command)], check=True)
+    return read_pile(f"{path}.{ending}")
 
 
 @pytest.mark.parametrize("suffix", ["", ".bin", ".ckpt", ".tar", ".h5", ".npz", ".pth"])
@@ -107,11 +117,7 @@ def test_the_command_for_old_pickles_works(tmp_path: Path) -> None:
     path = tmp_path / "all.pkl"
     arrays = {f"{n}.{name}": values for n in (5, 6) for name, values in piece(n).items()}
     path.write_bytes(pickle.dumps(arrays, protocol=0))
-    with pytest.raises(FileError) as caught:
-        read_pile(path)
-    command = str(caught.value).partition(": python ")[2]
-    subprocess.run([sys.executable, *shlex.split(command)], check=True)
-    assert sorted(read_pile(f"{path}.pkl").ids) == [5, 6]
+    assert sorted(converted(path, "pkl").ids) == [5, 6]
 
 
 @pytest.mark.parametrize(
@@ -146,11 +152,7 @@ def test_the_command_for_hdf5_works(tmp_path: Path) -> None:
             group = file.create_group(f"layers/dense_{n}/vars")
             group.attrs["name"] = f"mine_{n + 5}"
             group["0"], group["1"] = piece(n)["weight"].T, piece(n)["bias"]
-    with pytest.raises(FileError) as caught:
-        read_pile(path)
-    command = str(caught.value).partition(": python ")[2]
-    subprocess.run([sys.executable, *shlex.split(command)], check=True)
-    assert sorted(read_pile(f"{path}.npz").ids) == [5, 6]
+    assert sorted(converted(path).ids) == [5, 6]
 
 
 def test_the_command_for_gguf_works(tmp_path: Path) -> None:
@@ -163,11 +165,7 @@ def test_the_command_for_gguf_works(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(FileError) as caught:
-        read_pile(path)
-    command = str(caught.value).partition(": python ")[2]
-    subprocess.run([sys.executable, *shlex.split(command)], check=True)
-    pile = read_pile(f"{path}.npz")
+    pile = converted(path)
     assert sorted(pile.ids) == [5, 6]
     np.testing.assert_array_equal(pile["5"].weight, piece(5)["weight"])
 
@@ -177,11 +175,7 @@ def test_the_command_for_matlab_works(tmp_path: Path) -> None:
     path = tmp_path / "net.mat"
     layers = {f"W{n}": piece(n)["weight"] for n in (5, 6)}
     io.savemat(path, layers | {f"b{n}": piece(n)["bias"][:, None] for n in (5, 6)})
-    with pytest.raises(FileError) as caught:
-        read_pile(path)
-    command = str(caught.value).partition(": python ")[2]
-    subprocess.run([sys.executable, *shlex.split(command)], check=True)
-    pile = read_pile(f"{path}.npz")
+    pile = converted(path)
     assert sorted(pile.ids) == [5, 6]
     np.testing.assert_array_equal(pile["5"].bias, piece(5)["bias"])
 

@@ -4,13 +4,12 @@ Where few are possible, no search that can end in a wrong one is needed.
 """
 
 from dataclasses import replace
-from itertools import islice, permutations
+from itertools import permutations
 from math import factorial
 
 import numpy as np
 
 from unshuffle.ordering.attempts import reported
-from unshuffle.ordering.groupings import groupings
 from unshuffle.ordering.judge import Indices
 from unshuffle.ordering.state import State
 from unshuffle.ordering.trace import Step
@@ -51,7 +50,7 @@ def _few(bench: Workbench, number: int, problems: int) -> list[Arrangement]:
         return []
     judge = bench.judge(number, bench.rows_for(by.equations))
     most = by.numbers // (problems * factorial(blocks) * blocks * judge.inputs.size)
-    some = list(islice(groupings(bench.problem(number), by), most + 1))
+    some = bench.groupings(number, most)
     return some if len(some) <= most else []
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
 from unshuffle.blocks.network import mean_squares
+from unshuffle.ordering.groupings import groupings
 from unshuffle.ordering.judge import Doubles, Judge, Run
 from unshuffle.ordering.local_record import recorded_arrangements
 from unshuffle.ordering.parameters import SearchParameters
@@ -63,6 +65,7 @@ class Workbench:
         self._judges: dict[tuple[int, int], Judge] = {}
         self._runs: dict[tuple[int, int, bytes], Run] = {}
         self._done: dict[tuple[int, int, bytes], bool] = {}
+        self._groupings: dict[tuple[int, int], list[Arrangement]] = {}
 
     def problem(self, alternative: int) -> Problem:
         """The problem of a number, which is there."""
@@ -82,6 +85,14 @@ class Workbench:
     def is_likely(self, alternative: int) -> bool:
         """Whether there is a problem of a number, which is tried before anything long."""
         return alternative < self.by.likely and self.has(alternative)
+
+    def groupings(self, alternative: int, most: int) -> list[Arrangement]:
+        """All ways to group the pieces of a problem, or one more than so many of them."""
+        name = alternative, most
+        if name not in self._groupings:
+            every = groupings(self.problem(alternative), self.by.enumeration)
+            _remember(self._groupings, name, list(islice(every, most + 1)), most=2)
+        return self._groupings[name]
 
     @property
     def work(self) -> int:

@@ -94,16 +94,11 @@ def may_be_wrong(case: Case, solution: Solution, by: AssumptionParameters = STAN
         if left < _most_left(name, by) * min(share, 1.0)
     }
     named = [f"{name} ({100 * left:.2g} % is left of it then)" for name, left in shown.items()]
-    without = sum(piece.detached for piece in case.pile) - len(case.pile.biases)
-    lost = [f"the {without} layers without a bias had one"] if without else []
-    some = without < len(case.pile)  # where none has a bias, none is likely to have had one
-    named += lost if some else []
     tests = _tests(case, solution, by)
     odds = _odds(case, tests, by)
-    for name in sorted(odds.keys() - shown.keys(), key=lambda name: -odds[name]):
+    for name in sorted((each for each in odds if each not in shown), key=lambda name: -odds[name]):
         reason = REASONS.get(name, "") if all(tests.get(name, [False])) else ""
         named.append(f"{name} ({reason})" if reason else name)
-    named += [] if some else lost
     forms = [name for name in case.left if name.startswith(FORM) and name not in shown]
     vain = ", ".join(name.removeprefix(FORM) for name in forms)
     return (
@@ -132,6 +127,10 @@ def _odds(case: Case, tests: dict[str, list[bool]], by: AssumptionParameters) ->
     inputs, predictions, *_ = case.records.columns
     if not predictions or not all(map(str.isdecimal, (*inputs, *predictions))):
         found.pop(PREDICTED)
+    if without := sum(piece.detached for piece in case.pile) - len(case.pile.biases):
+        # Where none has a bias, none is likely to have had one.
+        lost = np.inf if without < len(case.pile) else 0.0
+        found[f"the {without} layers without a bias had one"] = lost
     return found
 
 

@@ -92,8 +92,8 @@ def better(one: Solution | None, other: Solution) -> Solution:
     """The one that reproduces the record, else the one with the lower error, else the first."""
     if one is None:
         return other
-    better = one.outcome not in SETTLED and (other.outcome in SETTLED or other.mse < one.mse)
-    return other if better else one
+    settled = other.outcome in SETTLED
+    return other if one.outcome not in SETTLED and (settled or other.mse < one.mse) else one
 
 
 def leaving_out(case: Case, solution: Solution | None) -> bool:
